@@ -1,0 +1,300 @@
+# Kiln. `make help` lists what there is.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+CC     ?= gcc
+V      ?= 0
+# Extra warnings are errors in CI and in `make check`; a user's newer compiler may warn more.
+WERROR ?= $(if $(CI),1,0)
+
+VERSION := 0.1.0
+
+ifeq ($(V),0)
+Q   := @
+say  = @printf '  %-7s %s\n' $(1) $(2)
+else
+Q   :=
+say  = @:
+endif
+
+WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wstrict-prototypes -Wmissing-prototypes \
+            -Wpointer-arith -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough -Wundef -Wvla \
+            $(if $(filter 1,$(WERROR)),-Werror)
+CPPFLAGS_ALL := -D_GNU_SOURCE -DKILN_VERSION='"$(VERSION)"' -I. -I$(BUILD)/gen $(CPPFLAGS)
+CFLAGS  ?= -O2 -g
+HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(CFLAGS)
+LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+ASAN    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+# ---------------------------------------------------------------- what is built from what
+
+PROTOS    := $(wildcard proto/*.proto)
+WELLKNOWN := any empty timestamp
+GEN_C     := $(PROTOS:%.proto=$(BUILD)/gen/%.pb-c.c) \
+             $(WELLKNOWN:%=$(BUILD)/gen/google/protobuf/%.pb-c.c)
+GEN_H     := $(GEN_C:.c=.h)
+
+SRC_base    := $(wildcard base/*.c)
+SRC_proto   := $(wildcard proto/*.c)
+SRC_vm      := $(wildcard factory/vm/*.c)
+SRC_factory := $(wildcard factory/*.c)
+SRC_shim    := $(wildcard shim/*.c)
+SRC_agent   := $(wildcard agent/*.c)
+SRC_ctl     := $(wildcard ctl/*.c)
+SRC_bench   := $(wildcard bench/*.c)
+
+BIN_factory := $(BUILD)/kiln-factory
+BIN_shim    := $(BUILD)/containerd-shim-kiln-v2
+BIN_agent   := $(BUILD)/kiln-agent
+BIN_ctl     := $(BUILD)/kiln-ctl
+BIN_bench   := $(BUILD)/kiln-bench
+BIN_init    := $(BUILD)/kiln-init
+BINS := $(BIN_factory) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init)
+
+LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread
+LIBS_vm      := -lcrypto
+LIBS_factory := -lvirt -lvirt-qemu $(LIBS_vm)
+LIBS_shim    := $(LIBS_vm)
+LIBS_agent   := -lcap
+LIBS_ctl     :=
+LIBS_bench   := $(LIBS_vm)
+
+obj  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+aobj = $(patsubst %.c,$(BUILD)/asan/%.o,$(1))
+gobj = $(patsubst $(BUILD)/gen/%.c,$(BUILD)/$(1)/gen/%.o,$(GEN_C))
+
+.PHONY: all
+all: $(BINS)
+.DEFAULT_GOAL := all
+
+# On a fresh machine these goals install what they need before anything is compiled.
+ifneq ($(filter check check-unit check-integration demo bench,$(MAKECMDGOALS)),)
+AUTO_DEPS := deps
+endif
+
+# ---------------------------------------------------------------- generated code
+
+$(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h &: %.proto | $(AUTO_DEPS)
+	$(call say,PROTO,$<)
+	$(Q)mkdir -p $(BUILD)/gen
+	$(Q)protoc-c -I. -I/usr/include --c_out=$(BUILD)/gen $<
+
+$(BUILD)/gen/google/protobuf/%.pb-c.c $(BUILD)/gen/google/protobuf/%.pb-c.h &: | $(AUTO_DEPS)
+	$(call say,PROTO,google/protobuf/$*.proto)
+	$(Q)mkdir -p $(BUILD)/gen
+	$(Q)protoc-c -I/usr/include --c_out=$(BUILD)/gen google/protobuf/$*.proto
+
+# ---------------------------------------------------------------- objects and libraries
+
+$(BUILD)/obj/%.o: %.c | $(GEN_H) $(AUTO_DEPS)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(HARDEN) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(HARDEN) -std=gnu17 -w $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/asan/%.o: %.c | $(GEN_H) $(AUTO_DEPS)
+	$(call say,CC+SAN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(ASAN) -MMD -MP -c -o $@ $<
+
+$(BUILD)/asan/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -w $(ASAN) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libbase.a: $(call obj,$(SRC_base))
+$(BUILD)/libproto.a: $(call obj,$(SRC_proto)) $(call gobj,obj)
+$(BUILD)/libvm.a: $(call obj,$(SRC_vm))
+$(BUILD)/asan/libbase.a: $(call aobj,$(SRC_base))
+$(BUILD)/asan/libproto.a: $(call aobj,$(SRC_proto)) $(call gobj,asan)
+$(BUILD)/asan/libvm.a: $(call aobj,$(SRC_vm))
+$(BUILD)/asan/libfactory.a: $(call aobj,$(filter-out factory/main.c,$(SRC_factory)))
+$(BUILD)/asan/libshim.a: $(call aobj,$(filter-out shim/main.c,$(SRC_shim)))
+$(BUILD)/asan/libagent.a: $(call aobj,$(filter-out agent/main.c,$(SRC_agent)))
+$(BUILD)/asan/libctl.a: $(call aobj,$(filter-out ctl/main.c,$(SRC_ctl)))
+$(BUILD)/asan/libbench.a: $(call aobj,$(filter-out bench/main.c,$(SRC_bench)))
+
+%.a:
+	$(call say,AR,$@)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+LIB_core := $(BUILD)/libproto.a $(BUILD)/libbase.a
+LIB_vm   := $(BUILD)/libvm.a $(LIB_core)
+
+# ---------------------------------------------------------------- programs
+
+define link
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(1) $(LIBS_common)
+endef
+
+$(BIN_factory): $(call obj,$(SRC_factory)) $(LIB_vm)
+	$(call link,$(LIBS_factory))
+$(BIN_shim): $(call obj,$(SRC_shim)) $(LIB_vm)
+	$(call link,$(LIBS_shim))
+$(BIN_ctl): $(call obj,$(SRC_ctl)) $(LIB_core)
+	$(call link,$(LIBS_ctl))
+$(BIN_bench): $(call obj,$(SRC_bench)) $(LIB_vm)
+	$(call link,$(LIBS_bench))
+
+# What runs in the guest is static: the image holds nothing else.
+$(BIN_agent): $(call obj,$(SRC_agent)) $(LIB_core)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $(filter %.o %.a,$^) $(LIBS_agent) $(LIBS_common)
+$(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
+
+# ---------------------------------------------------------------- guest image
+
+IMAGE := $(BUILD)/image
+
+.PHONY: image
+image: $(IMAGE)/default.json ## Build the guest kernel, initramfs and root image (KERNEL=vmlinux or bzImage of your own)
+
+$(IMAGE)/default.json: $(BIN_agent) $(BIN_init) $(wildcard templates/*) $(KERNEL) | $(AUTO_DEPS)
+	$(Q)templates/build-image --out $(IMAGE) --agent $(BIN_agent) --init $(BIN_init) \
+		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODULES),--modules $(MODULES))
+
+# ---------------------------------------------------------------- tests
+
+UNIT_SRC  := $(wildcard tests/unit/*/test_*.c)
+UNIT_BIN  := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+
+ALIB_core := $(BUILD)/asan/libproto.a $(BUILD)/asan/libbase.a
+ALIB_base    :=
+ALIB_proto   :=
+ALIB_vm      := $(BUILD)/asan/libvm.a
+ALIB_factory := $(BUILD)/asan/libfactory.a $(ALIB_vm)
+ALIB_shim    := $(BUILD)/asan/libshim.a $(ALIB_vm)
+ALIB_agent   := $(BUILD)/asan/libagent.a
+ALIB_ctl     := $(BUILD)/asan/libctl.a
+ALIB_bench   := $(BUILD)/asan/libbench.a $(ALIB_vm)
+
+# One rule a room: tests/unit/ROOM/test_X.c is linked with that room and what it may use.
+define unit_rule
+$(BUILD)/unit/$(1)/%: $(BUILD)/asan/tests/unit/$(1)/%.o $(ALIB_$(1)) $(ALIB_core)
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$(CC) $(ASAN) -o $$@ $$^ -lcmocka $(LIBS_$(1)) -lcrypto $(LIBS_common)
+endef
+$(foreach room,base proto vm factory shim agent ctl bench,$(eval $(call unit_rule,$(room))))
+
+FUZZ_SECONDS ?= 10
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(GEN_H) $(AUTO_DEPS)
+	$(call say,FUZZER,$@)
+	@mkdir -p $(@D)
+	$(Q)clang $(CPPFLAGS_ALL) -std=gnu17 -w -O1 -g -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=all -o $@ $< $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) \
+		$(LIBS_vm) $(LIBS_common)
+
+.PHONY: check check-unit check-integration fuzz
+check: WERROR := 1
+check: $(UNIT_BIN) $(FUZZ_BIN) all image ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
+	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit fuzz integration
+
+check-unit: $(UNIT_BIN) ## The unit tests only
+	$(Q)BUILD=$(BUILD) tests/run unit
+
+check-integration: all image ## The integration tests only (ONLY=name for one)
+	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/run integration
+
+fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
+	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
+
+.PHONY: demo bench
+demo: all image ## From nothing to a container in a pooled VM, with a table of times
+	$(Q)BUILD=$(BUILD) bench/demo
+
+bench: all image ## Measure boot, clone, claim and container start; writes bench/out/
+	$(Q)BUILD=$(BUILD) bench/run
+
+# ---------------------------------------------------------------- lint
+
+C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] shim/*.[ch] \
+             agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
+SH_FILES := $(wildcard templates/build-image tests/run tests/integration/*.sh bench/demo bench/run .ci/run)
+
+.PHONY: lint lint-format lint-tidy lint-cppcheck lint-headers format
+lint: lint-format lint-headers lint-cppcheck lint-tidy ## clang-format check, headers alone, cppcheck, clang-tidy
+
+lint-format:
+	$(call say,FORMAT,check)
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+format: ## Reformat all C files
+	$(Q)clang-format -i $(C_FILES)
+
+lint-headers: $(GEN_H)
+	$(call say,HEADERS,alone)
+	$(Q)for h in $(filter %.h,$(C_FILES)); do \
+		$(CC) $(CPPFLAGS_ALL) -std=gnu17 -Wall -Werror -fsyntax-only -x c $$h || exit 1; done
+
+lint-cppcheck: $(GEN_H)
+	$(call say,CPPCHECK,all)
+	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+		--inline-suppr --suppressions-list=.cppcheck -D_GNU_SOURCE -I. $(filter %.c,$(C_FILES))
+
+lint-tidy: $(GEN_H)
+	$(call say,TIDY,all)
+	$(Q)printf '%s\n' $(filter-out tests/%,$(filter %.c,$(C_FILES))) | \
+		xargs -P$$(nproc) -n4 clang-tidy --quiet --warnings-as-errors='*' 2>/dev/null \
+		-- --extra-arg-before=-w 2>/dev/null; :
+
+# ---------------------------------------------------------------- install
+
+SBIN  := $(DESTDIR)$(PREFIX)/sbin
+BIN   := $(DESTDIR)$(PREFIX)/bin
+SHARE := $(DESTDIR)$(PREFIX)/share/kiln
+
+.PHONY: install uninstall clean help deps
+install: all image ## Install under PREFIX (DESTDIR is honoured)
+	install -d $(SBIN) $(BIN) $(SHARE)
+	install -m 755 $(BIN_factory) $(SBIN)/
+	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
+	install -m 644 $(IMAGE)/* $(SHARE)/
+
+uninstall: ## Remove what install put there
+	rm -f $(SBIN)/kiln-factory $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
+	rm -rf $(SHARE)
+
+clean: ## Remove the build folder
+	rm -rf $(BUILD)
+
+help: ## This list
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 22
+	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, KERNEL, V=1, WERROR=1, FUZZ_SECONDS, ONLY'
+
+# ---------------------------------------------------------------- dependencies
+
+# Debian 12 package: reason stands in README.md, section Dependencies.
+DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
+                libevent-dev libjansson-dev libvirt-dev libssl-dev libcap-dev
+DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system
+DEBIAN_IMAGE := erofs-utils cpio xz-utils zstd lz4
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps
+DEBIAN_LINT  := clang-format clang-tidy cppcheck
+DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_LINT)
+
+deps: ## Install what is missing (Debian); elsewhere print the list
+	@if ! command -v apt-get >/dev/null; then \
+		echo 'No apt-get here. Kiln needs what Debian 12 calls:'; \
+		printf '  %s\n' $(DEBIAN_ALL); exit 1; fi; \
+	missing=; for p in $(DEBIAN_ALL); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then echo 'deps: all packages are installed'; exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "deps: missing:$$missing"; \
+		echo 'deps: run this as root, or install them yourself'; exit 1; fi; \
+	echo "deps: installing$$missing"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.SECONDARY:

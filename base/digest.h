@@ -1,0 +1,22 @@
+/* SHA-256 (FIPS 180-4), by libcrypto. Linked only where it is used. */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+#define DIGEST_HEX_SIZE 65 /* 64 hex digits and the terminator */
+
+struct digest;
+
+struct digest *digest_new(void);
+void digest_add(struct digest *d, const void *data, size_t len);
+/* Adds the length and the bytes of text, so that ("ab", "c") differs from ("a", "bc"). */
+void digest_add_string(struct digest *d, const char *text);
+void digest_finish(struct digest *d, char ret_hex[static DIGEST_HEX_SIZE]); /* ends its use */
+void digest_free(struct digest *d);
+DEFINE_CLEANUP(struct digest *, digest_free)
+
+/* Digest of a file's content. Blocks for large files: call it on a worker. */
+_must_check_ int digest_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE],
+			     struct error *err);

@@ -1,0 +1,45 @@
+/* Child processes with a pidfd from the start: no window in which the pid may be reused,
+ * and the child's end is an event on the loop. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* fd `from` of the parent becomes fd `to` of the child. */
+struct spawn_fd {
+	int from;
+	int to;
+};
+
+struct spawn_options {
+	char *const *argv;          /* borrowed; argv[0] is looked up on PATH */
+	char *const *env;           /* borrowed; NULL: the parent's */
+	const char *cwd;            /* borrowed; NULL: the parent's */
+	const struct spawn_fd *fds; /* borrowed; everything else above 2 is closed */
+	size_t nfds;                /* 0, 1, 2 not named here are /dev/null */
+	bool new_session;           /* setsid(2) in the child */
+	bool no_huge_pages;         /* PR_SET_THP_DISABLE in the child */
+};
+
+/* Starts the child; a failure up to and including execve is returned here. The caller owns
+ * the pidfd. */
+_must_check_ int spawn(const struct spawn_options *options, pid_t *ret_pid, int *ret_pidfd,
+		       struct error *err);
+
+/* Collects an ended child. The status is that of waitpid(2); -EAGAIN while it lives. */
+_must_check_ int spawn_reap(int pidfd, int *ret_status);
+
+/* Start time of a process in clock ticks since boot (/proc/PID/stat, field 22): with the pid
+ * it names one process for ever. -ESRCH where there is no such process. */
+_must_check_ int process_start_time(pid_t pid, uint64_t *ret_ticks);
+
+/* A pidfd of the process that has this pid and start time; -ESRCH where it is gone, also
+ * when the pid was reused. */
+_must_check_ int process_open(pid_t pid, uint64_t start_time, int *ret_pidfd);
+
+/* Runs a command to its end and collects stdout and stderr (at most 64 KiB). Blocks: for
+ * worker threads, ctl and tests. A status other than 0 is -EIO with the output's tail. */
+_must_check_ int spawn_and_wait(char *const *argv, char **ret_output, struct error *err);

@@ -1,0 +1,64 @@
+/* A byte stream with descriptor passing, between the loop and a protocol.
+ *
+ * It owns the fd (socket, pipe, character device), the partial reads and the queued writes.
+ * The protocol sees a buffer that grows, and one end.
+ *
+ * Backpressure: stream_write() never blocks and never fails; stream_pending() says how much
+ * the peer has not taken yet. A protocol that answers a peer stops reading from it
+ * (stream_pause) while more than its bound is pending and goes on in on_drained.
+ *
+ * Reading is bounded: at most STREAM_READ_MAX bytes are taken a wake-up, and reading pauses
+ * by itself while the protocol leaves more than options.input_max bytes unconsumed.
+ *
+ * On a character device whose other side may come and go (virtio-serial), set options.edge:
+ * the end of the stream is then reported once, without spinning on a level-triggered hang-up.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/loop.h"
+#include "base/socket.h"
+
+#define STREAM_READ_MAX (256 * 1024)
+
+struct evbuffer;
+struct stream;
+
+struct stream_options {
+	/* New bytes: drain what makes whole messages from input, leave the rest. */
+	void (*on_data)(struct stream *stream, struct evbuffer *input, void *userdata);
+	/* All queued output was taken by the peer; may be NULL. */
+	void (*on_drained)(struct stream *stream, void *userdata);
+	/* The peer is gone (0) or the stream failed (negative errno). Called once, never from
+	 * within stream_write(); nothing is called after it. */
+	void (*on_end)(struct stream *stream, int reason, void *userdata);
+	void *userdata;
+	size_t input_max; /* bytes; 0: 8 MiB */
+	bool edge;
+};
+
+/* Takes fd. */
+struct stream *stream_new(struct loop *loop, int fd, const struct stream_options *options);
+
+/* Closes the fd, drops what is queued; no callback follows. Safe inside the stream's own
+ * callbacks. */
+void stream_free(struct stream *stream);
+DEFINE_CLEANUP(struct stream *, stream_free)
+
+/* Queues bytes; fds (taken, closed once sent) travel with the first of them. */
+void stream_write(struct stream *stream, const void *data, size_t len, const int *fds, size_t nfds);
+
+size_t stream_pending(const struct stream *stream);
+
+void stream_pause(struct stream *stream);
+void stream_resume(struct stream *stream);
+
+/* Oldest descriptor received and not taken yet, or -EBADF; the caller owns it. */
+int stream_take_fd(struct stream *stream);
+
+/* Hands the fd over and frees the stream; -EBUSY (nothing changes) while input is unconsumed
+ * or output is queued. */
+_must_check_ int stream_detach(struct stream *stream, int *ret_fd);
+
+int stream_fd(const struct stream *stream); /* borrowed */

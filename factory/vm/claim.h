@@ -1,0 +1,57 @@
+/* The claimer's side of a hand-over, for the shim, kiln-ctl and kiln-bench.
+ *
+ *   claim_start() -> factory's Claim -> descriptors -> Confirm and, on the agent channel,
+ *   SetGuestDateTime are sent without waiting -> on_done
+ *
+ * so the guest's clock is right before the first call the claimer makes is handled (the agent
+ * handles calls in order of arrival).
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/loop.h"
+#include "proto/ttrpc_client.h"
+
+struct claim_options {
+	const char *factory_address; /* NULL: unix:///run/kiln/factory.sock */
+	const char *sandbox_id;
+	const char *template_name; /* NULL: "default" */
+	uint32_t vcpus;            /* 0: the template's */
+	uint32_t memory_mib;       /* 0: the template's */
+	uint64_t timeout_ms;       /* 0: 60 s */
+};
+
+/* All owned by the claim and freed with it, but for what is stolen. */
+struct claim {
+	char *vm_id;
+	char *vm_dir;
+	char *share_dir;
+	char *share_tag;
+	char *template_id;
+	char *reason;       /* why it is not from the pool; "" where it is */
+	const char *origin; /* "pooled", "cloned", "booted"; static */
+	pid_t vmm_pid;
+	int vmm_pidfd; /* readable once the VMM is dead */
+	int qmp_fd;    /* monitor of our own, greeting unread */
+	uint64_t claim_us;
+	struct ttrpc_client *agent; /* connected to the guest's agent */
+};
+
+/* Once; number 0: *claim is the callee's, to be ended with claim_free(). */
+typedef void (*claim_fn)(int number, struct claim *claim, const struct error *err, void *userdata);
+
+/* Errors before the first byte is sent (no factory: -ECONNREFUSED or -ENOENT, with what to do)
+ * are returned, and fn is not called then. */
+_must_check_ int claim_start(struct loop *loop, const struct claim_options *options, claim_fn fn,
+			     void *userdata, struct error *err);
+
+/* The sandbox is over: closes the channels and tells the factory to destroy the machine; where
+ * the factory cannot be reached the machine is reaped here (vm_reap). fn (may be NULL) is
+ * called once when that is done. Frees the claim. */
+void claim_release(struct loop *loop, struct claim *claim, const char *factory_address,
+		   void (*fn)(int number, const struct error *err, void *userdata), void *userdata);
+
+void claim_free(struct claim *claim); /* channels only; the machine is not touched */
+DEFINE_CLEANUP(struct claim *, claim_free)

@@ -1,0 +1,39 @@
+/* The journal: RUN_DIR/vms/ID.json, one small file a machine, on tmpfs.
+ *
+ * Written (atomically) before the thing it describes exists, so that after a crash everything
+ * left behind can be found. A process is named by pid and start time: a pid that was reused is
+ * nobody of ours. Entries are read back as hostile input: a bad one is reported and set aside.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "factory/vm/vm.h"
+
+struct journal_entry {
+	char *id;
+	char *template_id;
+	char *template_name;
+	char *sandbox_id; /* NULL: not leased */
+	enum vm_state state;
+	bool confirmed;
+	pid_t pid;            /* 0: not started yet */
+	uint64_t start_time;  /* of pid, clock ticks since boot */
+	uint64_t spawned_at;  /* seconds since the epoch */
+	uint32_t next_stream; /* of a claimed one */
+};
+
+_must_check_ int journal_write(const char *run_dir, const struct journal_entry *entry,
+			       struct error *err);
+_must_check_ int journal_read(const char *run_dir, const char *id, struct journal_entry *ret_entry,
+			      struct error *err);
+_must_check_ int journal_remove(const char *run_dir, const char *id, struct error *err);
+
+/* Calls fn for each readable entry; unreadable ones are logged and renamed to ID.json.bad. */
+_must_check_ int journal_scan(const char *run_dir,
+			      void (*fn)(const struct journal_entry *entry, void *userdata),
+			      void *userdata, struct error *err);
+
+void journal_entry_done(struct journal_entry *entry);

@@ -1,0 +1,96 @@
+/* One virtual machine made from a template, from its spawning to its end.
+ *
+ *   state     what it is                                     leaves by
+ *   SPAWNED   QEMU runs, its monitor is being greeted        monitor ready, state loading
+ *   RESTORED  the template's state is loaded, vCPUs stopped  cont, agent connected
+ *   WARMING   reseeded, clock set, pinged, path rehearsed    all answered: stop
+ *   PARKED    vCPUs stopped, costs no CPU                    vm_claim()
+ *   CLAIMED   running, handed over                           its sandbox's end
+ *   GONE      process dead, folder and journal removed       freed by its owner
+ *   any state -> GONE on failure, with its reason
+ *
+ * One function changes the state (vm_set_state in vm.c), checks the edge against the table,
+ * writes the journal and tells the owner. A clone serves one sandbox and is never reused.
+ *
+ * On the host a machine owns RUN_DIR/vms/ID/ (sockets agent.sock, qmp.sock, shim.sock and the
+ * folder share/ that the guest reaches as virtio-9p) and the journal entry RUN_DIR/vms/ID.json,
+ * which is written before the folder or the process exists.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/loop.h"
+#include "factory/vm/template.h"
+
+#define VM_SHARE_TAG "kilnShared"
+
+enum vm_state { VM_SPAWNED, VM_RESTORED, VM_WARMING, VM_PARKED, VM_CLAIMED, VM_GONE };
+DECLARE_STRING_TABLE(vm_state, enum vm_state); /* "spawned", "restored", ... */
+
+struct vm;
+
+struct vm_options {
+	struct loop *loop;
+	const struct template_manifest *manifest; /* copied as far as needed */
+	const char *run_dir;
+	/* Every change of state. In GONE, `why` says why (never NULL, "destroyed" for the wanted
+	 * end) and everything of the machine is removed from the host; the owner then calls
+	 * vm_free() from loop_defer(), not from here. */
+	void (*on_state)(struct vm *vm, enum vm_state old, enum vm_state now,
+			 const struct error *why, void *userdata);
+	void *userdata;
+};
+
+/* Starts a clone. It reports SPAWNED .. PARKED or GONE by itself; each step has a deadline. */
+_must_check_ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error *err);
+
+/* Takes up a machine from its journal entry after a restart of the factory: a parked one is
+ * checked (process, monitor, agent) and reported PARKED or GONE; a claimed one is CLAIMED at
+ * once and only its end is watched. Anything else is reaped: GONE. manifest is NULL where the
+ * template is no more. Two-step: journal_scan() finds the entries (factory/vm/journal.h). */
+struct journal_entry;
+_must_check_ int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
+			  struct vm **ret_vm, struct error *err);
+
+/* What the claimer gets; descriptors are owned by it. */
+struct vm_handover {
+	int agent_fd;
+	int qmp_fd; /* second monitor, greeting unread */
+	int pidfd;
+	uint32_t next_stream; /* first stream id to use on agent_fd */
+};
+
+/* PARKED -> CLAIMED: resumes the vCPUs, then calls back with the hand-over, or with an error
+ * after which the machine is on its way to GONE. The journal has the lease before that. */
+typedef void (*vm_claim_fn)(struct vm *vm, int number, const struct vm_handover *handover,
+			    const struct error *err, void *userdata);
+void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userdata);
+
+/* The claimer has confirmed (journal); before that the machine goes with its connection. */
+void vm_confirm(struct vm *vm);
+bool vm_confirmed(const struct vm *vm);
+
+/* Kills the process, unmounts what is below share/, removes folder and journal, reports GONE
+ * with `reason`. Any state; twice is once. */
+void vm_destroy(struct vm *vm, const char *reason);
+
+/* Forgets the machine without touching it on the host (clean shutdown with claimed sandboxes);
+ * in GONE: frees it. */
+void vm_free(struct vm *vm);
+
+const char *vm_id(const struct vm *vm);
+const char *vm_dir(const struct vm *vm);
+const char *vm_share_dir(const struct vm *vm);
+const char *vm_template_id(const struct vm *vm);
+const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */
+enum vm_state vm_state(const struct vm *vm);
+pid_t vm_pid(const struct vm *vm);
+uint64_t vm_spawned_ns(const struct vm *vm); /* CLOCK_MONOTONIC */
+uint64_t vm_state_since_ns(const struct vm *vm);
+
+/* The same end for a machine whose factory is not there: by RUN_DIR and id, from its journal.
+ * Blocks shortly (kill, umount, unlink). A missing entry is success. */
+_must_check_ int vm_reap(const char *run_dir, const char *id, struct error *err);

@@ -1,0 +1,41 @@
+/* An asynchronous QMP client (QEMU Machine Protocol, docs/interop/qmp-spec of QEMU 7.2).
+ *
+ * The greeting is awaited and qmp_capabilities sent by the client itself; commands given
+ * before that wait in line. Commands are answered in any order by id. A line longer than
+ * 16 MiB or one that is no JSON object ends the connection.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/loop.h"
+
+struct qmp;
+
+struct qmp_options {
+	/* Capabilities are negotiated; may be NULL. */
+	void (*on_ready)(struct qmp *qmp, void *userdata);
+	/* An event: data is its "data" object or NULL, borrowed. May be NULL. */
+	void (*on_event)(struct qmp *qmp, const char *event, json_t *data, void *userdata);
+	/* The monitor is gone, after every command was answered -ENOTCONN. May be NULL. */
+	void (*on_end)(struct qmp *qmp, int reason, void *userdata);
+	void *userdata;
+};
+
+/* Exactly once a command. number 0: result is the "return" value, borrowed. Else err holds
+ * QEMU's own sentence (-EIO: refused by QEMU, -ETIMEDOUT, -ENOTCONN), borrowed. */
+typedef void (*qmp_reply_fn)(int number, json_t *result, const struct error *err, void *userdata);
+
+/* Takes fd, a connected monitor socket. */
+struct qmp *qmp_new(struct loop *loop, int fd, const struct qmp_options *options);
+void qmp_free(struct qmp *qmp); /* commands in flight are answered -ECANCELED first */
+DEFINE_CLEANUP(struct qmp *, qmp_free)
+
+/* Takes arguments (may be NULL). timeout_ms 0: none. A late answer is dropped. on_reply may be
+ * NULL: a failure is logged then. Never calls back before it returns. */
+void qmp_command(struct qmp *qmp, const char *name, json_t *arguments, unsigned timeout_ms,
+		 qmp_reply_fn on_reply, void *userdata);
+
+/* The same with descriptors (taken) for add-fd and getfd. */
+void qmp_command_fds(struct qmp *qmp, const char *name, json_t *arguments, const int *fds,
+		     size_t nfds, unsigned timeout_ms, qmp_reply_fn on_reply, void *userdata);
