@@ -20,7 +20,9 @@ endif
 WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough -Wundef -Wvla \
             $(if $(filter 1,$(WERROR)),-Werror)
-CPPFLAGS_ALL := -D_GNU_SOURCE -DKILN_VERSION='"$(VERSION)"' -I. -I$(BUILD)/gen $(CPPFLAGS)
+# gnu17 predefines `linux`, which is a field of grpc.Spec.
+CPPFLAGS_ALL := -Ulinux -D_GNU_SOURCE -DKILN_VERSION='"$(VERSION)"' -DKILN_DATA_DIR='"$(PREFIX)/share/kiln"' \
+                -I. -I$(BUILD)/gen $(CPPFLAGS)
 CFLAGS  ?= -O2 -g
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(CFLAGS)
@@ -75,10 +77,13 @@ endif
 
 # ---------------------------------------------------------------- generated code
 
+# protoc-c names a service's initialiser like the stub of a method called Init: it gives way.
 $(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h &: %.proto | $(AUTO_DEPS)
 	$(call say,PROTO,$<)
 	$(Q)mkdir -p $(BUILD)/gen
 	$(Q)protoc-c -I. -I/usr/include --c_out=$(BUILD)/gen $<
+	$(Q)sed -i -E 's/__init \((\w+_Service \*)/__service_init (\1/' \
+		$(BUILD)/gen/$*.pb-c.c $(BUILD)/gen/$*.pb-c.h
 
 $(BUILD)/gen/google/protobuf/%.pb-c.c $(BUILD)/gen/google/protobuf/%.pb-c.h &: | $(AUTO_DEPS)
 	$(call say,PROTO,google/protobuf/$*.proto)

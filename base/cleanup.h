@@ -16,9 +16,16 @@
 #include <unistd.h>
 
 #define _cleanup_(fn)       __attribute__((cleanup(fn)))
-#define _must_check_        __attribute__((warn_unused_result))
 #define _unused_            __attribute__((unused))
 #define _printf_(fmt, args) __attribute__((format(printf, fmt, args)))
+
+/* First in a declaration. A deliberate drop is cast to void, which gcc takes for an answer only
+ * with the standard's attribute. */
+#ifdef __clang__
+#define _must_check_ __attribute__((warn_unused_result))
+#else
+#define _must_check_ [[nodiscard]]
+#endif
 
 /* Element count of a true array; a pointer does not compile. */
 #define ARRAY_SIZE(a)                                                                              \

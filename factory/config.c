@@ -1,0 +1,121 @@
+#include "factory/config.h"
+
+#include <string.h>
+
+#include "base/config.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+
+#define C struct factory_config
+
+static const struct config_key factory_keys[] = {
+	CONFIG_STRING(C, run_dir, "run_dir", "/run/kiln",
+		      "Folder of sockets, journal and share folders; best on tmpfs"),
+	CONFIG_STRING(C, socket, "socket", NULL,
+		      "Unix socket served; default RUN_DIR/factory.sock"),
+	CONFIG_STRING(C, store, "store", NULL,
+		      "Folder of the baked templates, best on tmpfs; default RUN_DIR/store"),
+	CONFIG_STRING(C, template_path, "template", KILN_DATA_DIR "/default.json",
+		      "Definition of the template"),
+	CONFIG_STRING(C, qemu, "qemu", "/usr/bin/qemu-system-x86_64", "The QEMU to run"),
+	CONFIG_STRING(C, accelerator, "accelerator", "auto",
+		      "tcg, kvm, or auto: KVM where the CPU has vmx or svm, else TCG"),
+	CONFIG_STRING(C, libvirt_uri, "libvirt_uri", NULL,
+		      "libvirt to bake with, as qemu:///system; default: the embedded driver"),
+	CONFIG_STRING(C, log_file, "log_file", NULL,
+		      "File to log to; default stderr, as a daemon RUN_DIR/factory.log"),
+	CONFIG_ENUM(C, log_level, "log_level", "info", log_level_from_string,
+		    "debug, info, warning or error"),
+	CONFIG_ENUM(C, log_format, "log_format", "text", log_format_from_string,
+		    "text, or json for one JSON object a line"),
+	CONFIG_UINT(C, clones_at_once, "clones_at_once", 2, 1, 64,
+		    "Clones being made at the same time"),
+	CONFIG_UINT(C, max_vms, "max_vms", 256, 1, 4096,
+		    "Machines of all states together; beyond it claims are refused"),
+	CONFIG_UINT(C, max_waiting, "max_waiting", 256, 1, 4096,
+		    "Claims that may wait for a machine; beyond it they are refused"),
+	CONFIG_BOOL(C, init_on_start, "init_on_start", true,
+		    "Bake the template and fill the pool at the start, without `factory init`"),
+};
+
+#undef C
+
+static int check_accelerator(const char *accelerator, struct error *err)
+{
+	if (str_equal(accelerator, "auto") || str_equal(accelerator, "tcg") ||
+	    str_equal(accelerator, "kvm"))
+		return 0;
+	return error_set(err, EINVAL, "accelerator is \"%s\": must be auto, tcg or kvm",
+			 accelerator);
+}
+
+static int check_absolute(const char *key, const char *path, struct error *err)
+{
+	if (path[0] == '/')
+		return 0;
+	return error_set(err, EINVAL, "%s is \"%s\": must be an absolute path", key, path);
+}
+
+/* Fills in what depends on another key, and checks what the table cannot. */
+static int config_complete(struct factory_config *config, struct error *err)
+{
+	if (!config->socket)
+		config->socket = path_join(config->run_dir, "factory.sock");
+	if (!config->store)
+		config->store = path_join(config->run_dir, "store");
+
+	int r = check_accelerator(config->accelerator, err);
+	if (r == 0)
+		r = check_absolute("run_dir", config->run_dir, err);
+	if (r == 0)
+		r = check_absolute("socket", config->socket, err);
+	if (r == 0)
+		r = check_absolute("store", config->store, err);
+	if (r == 0)
+		r = check_absolute("template", config->template_path, err);
+	return r;
+}
+
+static int config_read_file(const char *path, struct factory_config *config, struct error *err)
+{
+	json_t *object = NULL;
+	int r = config_load_file(path, &object, err);
+	if (r < 0)
+		return r;
+	r = config_read(factory_keys, ARRAY_SIZE(factory_keys), object, path, config, err);
+	json_decref(object);
+	return r;
+}
+
+int factory_config_load(const char *path, struct factory_config *ret_config, struct error *err)
+{
+	struct factory_config config = {};
+	int r = 0;
+
+	config_set_defaults(factory_keys, ARRAY_SIZE(factory_keys), &config);
+	if (path || path_exists(FACTORY_CONFIG_PATH))
+		r = config_read_file(path ? path : FACTORY_CONFIG_PATH, &config, err);
+	if (r == 0) {
+		r = config_complete(&config, err);
+		if (r < 0)
+			r = error_wrap(err, "in %s", path ? path : FACTORY_CONFIG_PATH);
+	}
+	if (r < 0) {
+		factory_config_done(&config);
+		return r;
+	}
+	*ret_config = config;
+	return 0;
+}
+
+void factory_config_done(struct factory_config *config)
+{
+	config_done(factory_keys, ARRAY_SIZE(factory_keys), config);
+}
+
+void factory_config_print(FILE *out)
+{
+	config_print(factory_keys, ARRAY_SIZE(factory_keys), out);
+}

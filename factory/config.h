@@ -1,0 +1,40 @@
+/* kiln-factory's configuration: one JSON object, one table of keys (config.c).
+ *
+ * `kiln-factory --help-config` prints the table; unknown keys are refused by name.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+#define FACTORY_CONFIG_PATH "/etc/kiln/factory.json"
+
+/* All strings are owned. */
+struct factory_config {
+	char *run_dir;       /* sockets, journal and share folders of the machines */
+	char *socket;        /* never NULL once loaded: RUN_DIR/factory.sock by default */
+	char *store;         /* never NULL once loaded: RUN_DIR/store by default */
+	char *template_path; /* definition of the template */
+	char *qemu;
+	char *accelerator; /* "auto", "tcg", "kvm" */
+	char *libvirt_uri; /* NULL: the embedded driver */
+	char *log_file;    /* NULL: stderr */
+	int log_level;     /* enum log_level */
+	int log_format;    /* enum log_format */
+	uint64_t clones_at_once;
+	uint64_t max_vms;
+	uint64_t max_waiting;
+	bool init_on_start;
+};
+
+/* path NULL: FACTORY_CONFIG_PATH, whose absence means all defaults; a path that was asked for
+ * must be there. On failure ret_config is untouched. */
+_must_check_ int factory_config_load(const char *path, struct factory_config *ret_config,
+				     struct error *err);
+void factory_config_done(struct factory_config *config);
+
+/* The keys as a Markdown table. */
+void factory_config_print(FILE *out);
