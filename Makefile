@@ -224,7 +224,7 @@ bench: all image ## Measure boot, clone, claim and container start; writes bench
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/integration/*.sh bench/demo bench/run .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-image tests/integration/*.sh bench/demo bench/run .ci/run)
 
 .PHONY: lint lint-format lint-tidy lint-cppcheck lint-headers format
 lint: lint-format lint-headers lint-cppcheck lint-tidy ## clang-format check, headers alone, cppcheck, clang-tidy
@@ -249,8 +249,7 @@ lint-cppcheck: $(GEN_H)
 lint-tidy: $(GEN_H)
 	$(call say,TIDY,all)
 	$(Q)printf '%s\n' $(filter-out tests/%,$(filter %.c,$(C_FILES))) | \
-		xargs -P$$(nproc) -n4 clang-tidy --quiet --warnings-as-errors='*' 2>/dev/null \
-		-- --extra-arg-before=-w 2>/dev/null; :
+		xargs -P$$(nproc) -I{} clang-tidy --quiet --warnings-as-errors='*' {} -- $(CPPFLAGS_ALL) -std=gnu17
 
 # ---------------------------------------------------------------- install
 

@@ -37,6 +37,7 @@ struct claim {
 	int qmp_fd;    /* monitor of our own, greeting unread */
 	uint64_t claim_us;
 	struct ttrpc_client *agent; /* connected to the guest's agent */
+	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
 };
 
 /* Once; number 0: *claim is the callee's, to be ended with claim_free(). */

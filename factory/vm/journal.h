@@ -29,6 +29,9 @@ _must_check_ int journal_write(const char *run_dir, const struct journal_entry *
 			       struct error *err);
 _must_check_ int journal_read(const char *run_dir, const char *id, struct journal_entry *ret_entry,
 			      struct error *err);
+/* The bytes of one entry; -EBADMSG with what is wrong. */
+_must_check_ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
+			       struct error *err);
 _must_check_ int journal_remove(const char *run_dir, const char *id, struct error *err);
 
 /* Calls fn for each readable entry; unreadable ones are logged and renamed to ID.json.bad. */

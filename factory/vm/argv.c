@@ -1,0 +1,385 @@
+#include "factory/vm/argv.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/strings.h"
+#include "factory/vm/placeholder.h"
+#include "factory/vm/qemu_option.h"
+#include "factory/vm/vm.h"
+
+#define AGENT_PORT "org.kiln.agent.0"
+
+/* What the template's options say about each other, read in a first pass. */
+struct survey {
+	char *ram;            /* id of the backend that is the guest's RAM */
+	char *ram_path;       /* its file */
+	char *agent;          /* id of the agent channel's chardev */
+	char *share;          /* id of the fsdev behind VM_SHARE_TAG */
+	struct strv monitors; /* ids of the monitors' chardevs */
+};
+
+struct derivation {
+	const struct survey *survey;
+	struct strv *out;
+};
+
+/* One option with its value, NULL where it takes none. Both borrowed from the vector. */
+struct argument {
+	const char *name;
+	const char *value;
+};
+
+static void survey_done(struct survey *survey)
+{
+	free(survey->ram);
+	free(survey->ram_path);
+	free(survey->agent);
+	free(survey->share);
+	strv_done(&survey->monitors);
+}
+
+/* Takes the option at *at. No value of QEMU's begins with a dash but the kernel's parameters,
+ * so the vector can be read without a list of all options. */
+static struct argument argument_take(const struct strv *argv, size_t *at)
+{
+	struct argument argument = { .name = argv->items[(*at)++] };
+	const char *next = *at < argv->count ? argv->items[*at] : NULL;
+
+	if (next && (next[0] != '-' || str_equal(argument.name, "-append"))) {
+		argument.value = next;
+		(*at)++;
+	}
+	return argument;
+}
+
+/* ---------------------------------------------------------------- first pass */
+
+static int set_once(char **slot, const char *value, const char *what, struct error *err)
+{
+	if (!value)
+		return 0;
+	if (*slot && !str_equal(*slot, value))
+		return error_set(err, EINVAL, "the machine has more than one %s", what);
+	replace_string(slot, value);
+	return 0;
+}
+
+static int survey_device(struct survey *survey, const struct qemu_option *option, struct error *err)
+{
+	if (str_equal(qemu_option_get(option, "name"), AGENT_PORT))
+		return set_once(&survey->agent, qemu_option_get(option, "chardev"), "agent channel",
+				err);
+	if (str_equal(qemu_option_get(option, "mount_tag"), VM_SHARE_TAG))
+		return set_once(&survey->share, qemu_option_get(option, "fsdev"), "share", err);
+	return 0;
+}
+
+static int survey_machine(struct survey *survey, const struct qemu_option *option,
+			  struct error *err)
+{
+	return set_once(&survey->ram, qemu_option_get(option, "memory-backend"), "RAM backend",
+			err);
+}
+
+static int survey_numa(struct survey *survey, const struct qemu_option *option, struct error *err)
+{
+	return set_once(&survey->ram, qemu_option_get(option, "memdev"), "RAM backend", err);
+}
+
+static int survey_monitor(struct survey *survey, const struct qemu_option *option,
+			  struct error *err _unused_)
+{
+	const char *chardev = qemu_option_get(option, "chardev");
+
+	if (chardev)
+		strv_add(&survey->monitors, chardev);
+	return 0;
+}
+
+static int survey_argument(struct survey *survey, const struct argument *argument,
+			   struct error *err)
+{
+	static const struct {
+		const char *name, *implied_key;
+		int (*fn)(struct survey *, const struct qemu_option *, struct error *);
+	} readers[] = {
+		{ "-device", "driver", survey_device },
+		{ "-machine", "type", survey_machine },
+		{ "-numa", "type", survey_numa },
+		{ "-mon", "chardev", survey_monitor },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
+		if (!str_equal(argument->name, readers[i].name) || !argument->value)
+			continue;
+		_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+		int r = qemu_option_parse(argument->value, readers[i].implied_key, &option, err);
+		return r < 0 ? r : readers[i].fn(survey, option, err);
+	}
+	return 0;
+}
+
+static int survey_ram_file(struct survey *survey, const struct strv *argv, struct error *err)
+{
+	for (size_t at = 1; at < argv->count;) {
+		struct argument argument = argument_take(argv, &at);
+		_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+		if (!str_equal(argument.name, "-object") || !argument.value)
+			continue;
+		int r = qemu_option_parse(argument.value, "qom-type", &option, err);
+		if (r < 0)
+			return r;
+		if (str_equal(qemu_option_get(option, "id"), survey->ram) &&
+		    str_equal(qemu_option_get(option, "qom-type"), "memory-backend-file"))
+			replace_string(&survey->ram_path, qemu_option_get(option, "mem-path"));
+	}
+	return 0;
+}
+
+static int survey_take(struct survey *survey, const struct strv *argv, struct error *err)
+{
+	for (size_t at = 1; at < argv->count;) {
+		struct argument argument = argument_take(argv, &at);
+		if (argument.name[0] != '-')
+			return error_set(err, EINVAL, "\"%s\" is no option of QEMU's",
+					 argument.name);
+		int r = survey_argument(survey, &argument, err);
+		if (r < 0)
+			return r;
+	}
+	if (!survey->ram)
+		return error_set(err, EINVAL, "the machine's RAM has no backend of its own");
+	int r = survey_ram_file(survey, argv, err);
+	if (r < 0)
+		return r;
+	if (!survey->ram_path)
+		return error_set(err, EINVAL, "the machine's RAM (%s) is not a file", survey->ram);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- second pass */
+
+/* Adds what another process can use as it stands. */
+static int keep(struct derivation *d, const struct argument *argument, struct error *err)
+{
+	if (placeholder_in(argument->name) || (argument->value && placeholder_in(argument->value)))
+		return error_set(err, EINVAL, "%s %s looks like a placeholder", argument->name,
+				 argument->value ? argument->value : "");
+	if (argument->value && strstr(argument->value, "/dev/fdset/"))
+		return error_set(err, EINVAL, "%s %s uses a descriptor a clone does not have",
+				 argument->name, argument->value);
+	strv_add(d->out, argument->name);
+	if (argument->value)
+		strv_add(d->out, argument->value);
+	return 0;
+}
+
+static int drop(struct derivation *d _unused_, const struct argument *argument _unused_,
+		struct error *err _unused_)
+{
+	return 0;
+}
+
+static void add_option(struct derivation *d, const char *name, const struct qemu_option *option)
+{
+	strv_add(d->out, name);
+	strv_take(d->out, qemu_option_format(option));
+}
+
+static int derive_object(struct derivation *d, const struct argument *argument, struct error *err)
+{
+	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+
+	int r = qemu_option_parse(argument->value, "qom-type", &option, err);
+	if (r < 0)
+		return r;
+	if (str_equal(qemu_option_get(option, "qom-type"), "secret"))
+		return 0; /* libvirt's key, in a file that dies with the template's domain */
+	if (!str_equal(qemu_option_get(option, "id"), d->survey->ram))
+		return keep(d, argument, err);
+	qemu_option_set(option, "mem-path", "{{memory}}");
+	qemu_option_set_bool(option, "share", false);
+	add_option(d, argument->name, option);
+	return 0;
+}
+
+static int derive_device(struct derivation *d, const struct argument *argument, struct error *err)
+{
+	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+
+	int r = qemu_option_parse(argument->value, "driver", &option, err);
+	if (r < 0)
+		return r;
+	if (!str_equal(qemu_option_get(option, "driver"), "vmgenid"))
+		return keep(d, argument, err);
+	qemu_option_set(option, "guid", "auto");
+	add_option(d, argument->name, option);
+	return 0;
+}
+
+static int derive_chardev(struct derivation *d, const struct argument *argument, struct error *err)
+{
+	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+
+	int r = qemu_option_parse(argument->value, "backend", &option, err);
+	if (r < 0)
+		return r;
+	const char *id = qemu_option_get(option, "id");
+	if (!id)
+		return error_set(err, EINVAL, "-chardev %s has no id", argument->value);
+	if (strv_contains(&d->survey->monitors, id))
+		return 0;
+	if (placeholder_in(id))
+		return keep(d, argument, err);
+	strv_add(d->out, argument->name);
+	if (str_equal(id, d->survey->agent))
+		strv_addf(d->out, "socket,id=%s,fd={{agent_fd}},server=on,wait=off", id);
+	else
+		strv_addf(d->out, "null,id=%s", id);
+	return 0;
+}
+
+static int derive_fsdev(struct derivation *d, const struct argument *argument, struct error *err)
+{
+	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+
+	int r = qemu_option_parse(argument->value, "fsdriver", &option, err);
+	if (r < 0)
+		return r;
+	if (!str_equal(qemu_option_get(option, "id"), d->survey->share))
+		return error_set(err, EINVAL,
+				 "-fsdev %s is not the share: all clones would have it",
+				 argument->value);
+	qemu_option_set(option, "path", "{{share_dir}}");
+	add_option(d, argument->name, option);
+	return 0;
+}
+
+static int derive_argument(struct derivation *d, const struct argument *argument, struct error *err)
+{
+	static const struct {
+		const char *name;
+		int (*fn)(struct derivation *, const struct argument *, struct error *);
+	} rules[] = {
+		{ "-object", derive_object },
+		{ "-device", derive_device },
+		{ "-chardev", derive_chardev },
+		{ "-fsdev", derive_fsdev },
+		/* libvirt's own */
+		{ "-name", drop },
+		{ "-uuid", drop },
+		{ "-mon", drop },
+		{ "-add-fd", drop },
+		{ "-msg", drop },
+		{ "-pidfile", drop },
+		/* what a clone has its own of */
+		{ "-S", drop },
+		{ "-incoming", drop },
+		{ "-sandbox", drop },
+		{ "-no-shutdown", drop },
+		{ "-no-reboot", drop },
+		/* what only a boot needs */
+		{ "-kernel", drop },
+		{ "-initrd", drop },
+		{ "-append", drop },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+		if (!str_equal(argument->name, rules[i].name))
+			continue;
+		if (!argument->value && rules[i].fn != drop)
+			return error_set(err, EINVAL, "%s has no value", argument->name);
+		return rules[i].fn(d, argument, err);
+	}
+	return keep(d, argument, err);
+}
+
+static void add_monitor(struct strv *out, const char *id, const char *placeholder)
+{
+	strv_add(out, "-chardev");
+	strv_addf(out, "socket,id=%s,fd=%s,server=on,wait=off", id, placeholder);
+	strv_add(out, "-mon");
+	strv_addf(out, "chardev=%s,mode=control", id);
+}
+
+static void add_clone_options(struct strv *out)
+{
+	add_monitor(out, "kiln-factory", "{{qmp_fd}}");
+	add_monitor(out, "kiln-claimer", "{{shim_fd}}");
+	/* A reset would boot without a kernel: the guest's end is the process's end. */
+	strv_add(out, "-no-reboot");
+	strv_add(out, "-sandbox");
+	strv_add(out, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	strv_add(out, "-incoming");
+	strv_add(out, "defer");
+	strv_add(out, "-S");
+}
+
+int argv_derive(const struct strv *template_argv, struct strv *ret, struct error *err)
+{
+	_cleanup_(survey_done) struct survey survey = {};
+	_cleanup_(strv_done) struct strv out = {};
+	struct derivation d = { .survey = &survey, .out = &out };
+
+	if (template_argv->count == 0)
+		return error_set(err, EINVAL, "an empty argument vector is no machine");
+	int r = survey_take(&survey, template_argv, err);
+	if (r < 0)
+		return r;
+	if (!survey.agent)
+		return error_set(err, EINVAL, "the machine has no port named " AGENT_PORT);
+	if (!survey.share)
+		return error_set(err, EINVAL, "the machine has no virtio-9p share with the tag %s",
+				 VM_SHARE_TAG);
+	strv_add(&out, template_argv->items[0]);
+	for (size_t at = 1; at < template_argv->count;) {
+		struct argument argument = argument_take(template_argv, &at);
+		r = derive_argument(&d, &argument, err);
+		if (r < 0)
+			return r;
+	}
+	add_clone_options(&out);
+	*ret = out;
+	out = (struct strv){};
+	return 0;
+}
+
+int argv_memory_path(const struct strv *template_argv, char **ret_path, struct error *err)
+{
+	_cleanup_(survey_done) struct survey survey = {};
+
+	int r = survey_take(&survey, template_argv, err);
+	if (r < 0)
+		return r;
+	*ret_path = steal_ptr(survey.ram_path);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- a clone */
+
+int argv_expand(const struct strv *argv, const struct argv_values *values, struct strv *ret,
+		struct error *err)
+{
+	const struct placeholder list[] = {
+		{ "memory", values->memory },           { "agent_fd", values->agent_fd },
+		{ "share_dir", values->share_dir },     { "qmp_fd", values->qmp_fd },
+		{ "shim_fd", values->shim_fd },
+	};
+	_cleanup_(strv_done) struct strv out = {};
+
+	for (size_t i = 0; i < argv->count; i++) {
+		const char *item = argv->items[i];
+		char *expanded = NULL;
+		int r = placeholder_expand(item, list, ARRAY_SIZE(list),
+					   item[0] == '{' ? qemu_option_escape_json
+							  : qemu_option_escape_comma,
+					   &expanded, err);
+		if (r < 0)
+			return error_wrap(err, "cannot make the clone's arguments");
+		strv_take(&out, expanded);
+	}
+	*ret = out;
+	out = (struct strv){};
+	return 0;
+}

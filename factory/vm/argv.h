@@ -1,0 +1,48 @@
+/* The argument vector of a clone's QEMU, derived from that of the template's.
+ *
+ * A clone restores the template's device state, so its device tree must be the template's to the
+ * last id and address: the devices are taken over as they stand, and only what differs between
+ * two machines is replaced, by placeholders that are filled in for each clone:
+ *
+ *   {{memory}}        STORE/templates/ID/memory; mapped privately (share=off)
+ *   {{agent_fd}}      the agent channel: the number of a descriptor that QEMU inherits, a Unix
+ *                     socket its parent has bound and listens on, as in
+ *                     -chardev socket,id=...,fd={{agent_fd}},server=on,wait=off
+ *   {{share_dir}}     the folder the guest reaches as virtio-9p; must exist
+ *   {{qmp_fd}}        the factory's monitor, ditto a listening socket
+ *   {{shim_fd}}       the claimer's monitor, ditto
+ *
+ * (Descriptors, not paths: the parent can connect at once, before QEMU has even started.)
+ *
+ * Left out is what belongs to libvirt (its name, monitor, secrets, descriptors) and what only a
+ * boot needs: kernel and initramfs are in the guest's memory already, and QEMU would keep both
+ * in its heap. A clone starts stopped (-S) and waits for its state (-incoming defer); it ends
+ * when its guest resets or powers off.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "base/strv.h"
+
+/* Fills *ret (empty before) with the vector with placeholders. -EINVAL: template_argv is not a
+ * machine we could clone, with the reason (RAM that is no file, no agent channel, ...). */
+_must_check_ int argv_derive(const struct strv *template_argv, struct strv *ret, struct error *err);
+
+/* All borrowed. */
+struct argv_values {
+	const char *memory;
+	const char *agent_fd; /* decimal */
+	const char *share_dir;
+	const char *qmp_fd;
+	const char *shim_fd;
+};
+
+/* Fills *ret (empty before) with the vector of one clone. A value may hold any character: it is
+ * escaped as the option around it wants (comma doubled, or as JSON). -EINVAL: a placeholder that
+ * is not in the list, or one without a value. */
+_must_check_ int argv_expand(const struct strv *argv, const struct argv_values *values,
+			     struct strv *ret, struct error *err);
+
+/* The file the template's RAM is in, as its own vector says; the caller frees. */
+_must_check_ int argv_memory_path(const struct strv *template_argv, char **ret_path,
+				  struct error *err);

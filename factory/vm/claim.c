@@ -1,0 +1,415 @@
+#include "factory/vm/claim.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/socket.h"
+#include "base/strings.h"
+#include "factory/vm/vm.h"
+#include "proto/agent.pb-c.h"
+#include "proto/factory.pb-c.h"
+
+#define FACTORY_ADDRESS "unix:///run/kiln/factory.sock"
+
+enum {
+	CLAIM_TIMEOUT_MS = 60 * 1000,
+	CONFIRM_TIMEOUT_MS = 30 * 1000,
+	CLOCK_TIMEOUT_MS = 30 * 1000,
+	RELEASE_TIMEOUT_MS = 30 * 1000,
+};
+
+/* The connection to the factory. It must stay open until Confirm is answered: its end before
+ * that takes the machine back. A claim that is freed sooner leaves it to end by itself. */
+struct claim_link {
+	struct loop *loop;
+	struct ttrpc_client *factory;
+	struct claim *claim; /* the one whose link this is; NULL once that is gone */
+	char *object;        /* sandbox, then machine, for the log */
+	claim_fn fn;         /* NULL once called */
+	void *userdata;
+};
+
+static void link_free(void *userdata)
+{
+	struct claim_link *link = userdata;
+	ttrpc_client_free(link->factory);
+	free(link->object);
+	free(link);
+}
+
+/* From inside a callback of its client's. */
+static void link_end(struct claim_link *link)
+{
+	if (link->claim)
+		link->claim->link = NULL;
+	loop_defer(link->loop, link_free, link);
+}
+
+/* An address without a factory behind it gets the sentence that helps. */
+static int factory_connect(struct loop *loop, const char *address,
+			   struct ttrpc_client **ret_factory, struct error *err)
+{
+	int fd;
+	if (!address)
+		address = FACTORY_ADDRESS;
+	int r = socket_connect(address, &fd, err);
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		return error_set(err, -r, "no factory answers at %s: start it with kiln-factory",
+				 address);
+	if (r < 0)
+		return error_wrap(err, "cannot reach the factory");
+	*ret_factory = ttrpc_client_new(loop, fd, &(struct ttrpc_client_options){});
+	return 0;
+}
+
+static int factory_call(struct ttrpc_client *factory, const char *method,
+			const ProtobufCMessage *request, uint64_t timeout_ms, ttrpc_reply_fn fn,
+			void *userdata)
+{
+	return ttrpc_client_call(factory,
+				 &(struct ttrpc_call_options){
+					 .service = &kiln__factory__v1__factory__descriptor,
+					 .method = method,
+					 .request = request,
+					 .timeout_ms = timeout_ms,
+					 .on_reply = fn,
+					 .userdata = userdata,
+				 });
+}
+
+/* ---- after the answer: Confirm and the guest's clock */
+
+static void on_confirmed(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct claim_link *link = userdata;
+	if (reply->code != TTRPC_OK)
+		log_warning(link->object, "the factory did not take the confirmation: %s: %s",
+			    ttrpc_code_to_string(reply->code), reply->message);
+	link_end(link);
+}
+
+static int send_confirm(struct claim_link *link, const struct claim *claim, struct error *err)
+{
+	Kiln__Factory__V1__ConfirmRequest request = KILN__FACTORY__V1__CONFIRM_REQUEST__INIT;
+	request.vm_id = claim->vm_id;
+	int r = factory_call(link->factory, "Confirm", &request.base, CONFIRM_TIMEOUT_MS,
+			     on_confirmed, link);
+	return r < 0 ? error_set_errno(err, r, "cannot confirm the claim") : 0;
+}
+
+/* userdata is a copy of the machine's id: the claim may be gone by then. */
+static void on_clock_set(const struct ttrpc_reply *reply, void *userdata)
+{
+	_cleanup_free_ char *id = userdata;
+	if (reply->code != TTRPC_OK && reply->code != TTRPC_CANCELLED)
+		log_warning(id, "the guest's clock is not set: %s: %s",
+			    ttrpc_code_to_string(reply->code), reply->message);
+}
+
+static int send_clock(const struct claim *claim, struct error *err)
+{
+	_cleanup_free_ char *id = xstrdup(claim->vm_id);
+	uint64_t now = clock_realtime_ns();
+	Grpc__SetGuestDateTimeRequest request = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
+	request.sec = (int64_t)(now / 1000000000);
+	request.usec = (int64_t)(now / 1000 % 1000000);
+	int r = ttrpc_client_call(claim->agent, &(struct ttrpc_call_options){
+							.service = &grpc__agent_service__descriptor,
+							.method = "SetGuestDateTime",
+							.request = &request.base,
+							.timeout_ms = CLOCK_TIMEOUT_MS,
+							.on_reply = on_clock_set,
+							.userdata = id,
+						});
+	if (r < 0)
+		return error_set_errno(err, r, "cannot set the guest's clock");
+	steal_ptr(id);
+	return 0;
+}
+
+/* ---- the answer */
+
+static const char *origin_name(Kiln__Factory__V1__Origin origin)
+{
+	switch (origin) {
+	case KILN__FACTORY__V1__ORIGIN__POOLED:
+		return "pooled";
+	case KILN__FACTORY__V1__ORIGIN__CLONED:
+		return "cloned";
+	case KILN__FACTORY__V1__ORIGIN__BOOTED:
+		return "booted";
+	case KILN__FACTORY__V1__ORIGIN__ORIGIN_UNSPECIFIED:
+	case _KILN__FACTORY__V1__ORIGIN_IS_INT_SIZE:
+		break;
+	}
+	return NULL;
+}
+
+static int check_answer(const Kiln__Factory__V1__ClaimResponse *answer, size_t nfds,
+			struct error *err)
+{
+	if (!id_is_valid(answer->vm_id) || !id_is_valid(answer->template_id))
+		return error_set(err, EPROTO, "the claim's answer names no machine or template");
+	if (!origin_name(answer->origin))
+		return error_set(err, EPROTO, "the claim's answer has the unknown origin %d",
+				 (int)answer->origin);
+	if (answer->vm_dir[0] != '/' || answer->share_dir[0] != '/' || str_empty(answer->share_tag))
+		return error_set(err, EPROTO, "the claim's answer has no folder or share");
+	if (answer->vmm_pid < 2 || answer->vmm_pid > INT32_MAX)
+		return error_set(err, EPROTO, "the claim's answer has the pid %u", answer->vmm_pid);
+	if (answer->next_stream_id % 2 != 1)
+		return error_set(err, EPROTO, "the claim's answer has the stream id %u (not odd)",
+				 answer->next_stream_id);
+	if (answer->n_fds != nfds)
+		return error_set(err, EPROTO,
+				 "the claim's answer promises %zu descriptors and has %zu",
+				 answer->n_fds, nfds);
+	return 0;
+}
+
+static int take_one_fd(int *slot, int *fd, const char *what, struct error *err)
+{
+	if (*slot >= 0)
+		return error_set(err, EPROTO, "the claim's answer has two of the %s", what);
+	*slot = steal_fd(fd);
+	return 0;
+}
+
+static int take_fd(struct claim *claim, int *agent_fd, Kiln__Factory__V1__ClaimFd kind, int *fd,
+		   struct error *err)
+{
+	switch (kind) {
+	case KILN__FACTORY__V1__CLAIM_FD__CLAIM_FD_AGENT:
+		return take_one_fd(agent_fd, fd, "agent channel", err);
+	case KILN__FACTORY__V1__CLAIM_FD__CLAIM_FD_QMP:
+		return take_one_fd(&claim->qmp_fd, fd, "monitor", err);
+	case KILN__FACTORY__V1__CLAIM_FD__CLAIM_FD_PIDFD:
+		return take_one_fd(&claim->vmm_pidfd, fd, "pidfd", err);
+	case KILN__FACTORY__V1__CLAIM_FD__CLAIM_FD_UNSPECIFIED:
+	case _KILN__FACTORY__V1__CLAIM_FD_IS_INT_SIZE:
+		break;
+	}
+	return 0; /* of a later factory: closed with the reply */
+}
+
+static int take_fds(struct claim *claim, const Kiln__Factory__V1__ClaimResponse *answer, int *fds,
+		    int *agent_fd, struct error *err)
+{
+	for (size_t i = 0; i < answer->n_fds; i++) {
+		int r = take_fd(claim, agent_fd, answer->fds[i], &fds[i], err);
+		if (r < 0)
+			return r;
+	}
+	if (*agent_fd < 0 || claim->qmp_fd < 0 || claim->vmm_pidfd < 0)
+		return error_set(err, EPROTO, "the claim's answer lacks the %s",
+				 *agent_fd < 0       ? "agent channel"
+				 : claim->qmp_fd < 0 ? "monitor"
+						     : "pidfd");
+	return 0;
+}
+
+static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc_reply *reply,
+		      struct error *err)
+{
+	const Kiln__Factory__V1__ClaimResponse *answer = (const void *)reply->response;
+	_cleanup_close_ int agent_fd = -EBADF;
+	int r = check_answer(answer, reply->nfds, err);
+	if (r == 0)
+		r = take_fds(claim, answer, reply->fds, &agent_fd, err);
+	if (r == 0)
+		r = fd_set_nonblocking(agent_fd);
+	if (r < 0)
+		return r;
+	claim->vm_id = xstrdup(answer->vm_id);
+	claim->vm_dir = xstrdup(answer->vm_dir);
+	claim->share_dir = xstrdup(answer->share_dir);
+	claim->share_tag = xstrdup(answer->share_tag);
+	claim->template_id = xstrdup(answer->template_id);
+	claim->reason = xstrdup(answer->reason);
+	claim->origin = origin_name(answer->origin);
+	claim->vmm_pid = (pid_t)answer->vmm_pid;
+	claim->claim_us = answer->claim_us;
+	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
+					&(struct ttrpc_client_options){
+						.first_stream = answer->next_stream_id,
+					});
+	return 0;
+}
+
+static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
+		      struct claim **ret_claim, struct error *err)
+{
+	int r = ttrpc_reply_error(reply, err);
+	if (r < 0)
+		return r;
+	_cleanup_(claim_free_cleanup) struct claim *claim = xnew(struct claim);
+	claim->qmp_fd = claim->vmm_pidfd = -EBADF;
+	r = claim_fill(claim, link->loop, reply, err);
+	if (r == 0)
+		r = send_clock(claim, err);
+	if (r == 0)
+		r = send_confirm(link, claim, err);
+	if (r < 0)
+		return r;
+	claim->link = link;
+	link->claim = claim;
+	replace_string(&link->object, claim->vm_id);
+	*ret_claim = steal_ptr(claim);
+	return 0;
+}
+
+static void on_claimed(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct claim_link *link = userdata;
+	_cleanup_(error_done) struct error err = {};
+	struct claim *claim = NULL;
+	claim_fn fn = steal_ptr(link->fn);
+	void *fn_data = link->userdata;
+	int r = claim_take(link, reply, &claim, &err);
+	if (r < 0) {
+		error_wrap(&err, "cannot claim a machine for sandbox %s", link->object);
+		link_end(link); /* unconfirmed: the factory takes the machine back */
+	}
+	fn(r, claim, r < 0 ? &err : NULL, fn_data);
+}
+
+int claim_start(struct loop *loop, const struct claim_options *options, claim_fn fn, void *userdata,
+		struct error *err)
+{
+	if (!id_is_valid(options->sandbox_id))
+		return error_set(err, EINVAL, "\"%s\" cannot name a sandbox", options->sandbox_id);
+	struct ttrpc_client *factory;
+	int r = factory_connect(loop, options->factory_address, &factory, err);
+	if (r < 0)
+		return r;
+
+	struct claim_link *link = xnew(struct claim_link);
+	link->loop = loop;
+	link->factory = factory;
+	link->object = xstrdup(options->sandbox_id);
+	link->fn = fn;
+	link->userdata = userdata;
+
+	Kiln__Factory__V1__ClaimRequest request = KILN__FACTORY__V1__CLAIM_REQUEST__INIT;
+	request.sandbox_id = (char *)options->sandbox_id;
+	request.template_ = (char *)(options->template_name ? options->template_name : "default");
+	request.vcpus = options->vcpus;
+	request.memory_mib = options->memory_mib;
+	r = factory_call(factory, "Claim", &request.base,
+			 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS, on_claimed,
+			 link);
+	if (r < 0) {
+		link_free(link);
+		return error_set_errno(err, r, "cannot send the claim");
+	}
+	return 0;
+}
+
+/* ---- the end */
+
+void claim_free(struct claim *claim)
+{
+	if (!claim)
+		return;
+	if (claim->link)
+		claim->link->claim = NULL;
+	ttrpc_client_free(claim->agent);
+	close_fd(claim->qmp_fd);
+	close_fd(claim->vmm_pidfd);
+	free(claim->vm_id);
+	free(claim->vm_dir);
+	free(claim->share_dir);
+	free(claim->share_tag);
+	free(claim->template_id);
+	free(claim->reason);
+	free(claim);
+}
+
+struct release {
+	struct loop *loop;
+	struct ttrpc_client *factory; /* NULL: could not be reached */
+	char *vm_id;
+	char *run_dir;
+	int number; /* how it ended */
+	struct error error;
+	void (*fn)(int number, const struct error *err, void *userdata);
+	void *userdata;
+};
+
+static void release_finish(void *userdata)
+{
+	struct release *release = userdata;
+	ttrpc_client_free(release->factory);
+	if (release->fn)
+		release->fn(release->number, release->number < 0 ? &release->error : NULL,
+			    release->userdata);
+	else if (release->number < 0)
+		log_error(release->vm_id, "cannot be released: %s", error_message(&release->error));
+	error_done(&release->error);
+	free(release->vm_id);
+	free(release->run_dir);
+	free(release);
+}
+
+/* Where the factory does not do it (gone, hung, or it has lost the machine), we do. */
+static void release_reap(void *userdata)
+{
+	struct release *release = userdata;
+	_cleanup_(error_done) struct error why = {};
+	error_move(&why, &release->error);
+	release->number = vm_reap(release->run_dir, release->vm_id, &release->error);
+	if (release->number == 0)
+		log_info(release->vm_id, "ended without the factory: %s", error_message(&why));
+	release_finish(release);
+}
+
+static void on_released(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct release *release = userdata;
+	release->number = ttrpc_reply_error(reply, &release->error);
+	loop_defer(release->loop, release->number < 0 ? release_reap : release_finish, release);
+}
+
+/* "RUN_DIR/vms/ID" without its last two parts; NULL where it is not of that form. */
+static char *run_dir_of(const char *vm_dir, const char *vm_id)
+{
+	_cleanup_free_ char *tail = xasprintf("/vms/%s", vm_id);
+	size_t len = strlen(vm_dir), tail_len = strlen(tail);
+	if (len <= tail_len || !str_equal(vm_dir + len - tail_len, tail))
+		return NULL;
+	return xstrndup(vm_dir, len - tail_len);
+}
+
+static int release_send(struct release *release, const char *factory_address)
+{
+	Kiln__Factory__V1__ReleaseRequest request = KILN__FACTORY__V1__RELEASE_REQUEST__INIT;
+	request.vm_id = release->vm_id;
+	int r = factory_connect(release->loop, factory_address, &release->factory, &release->error);
+	if (r < 0)
+		return r;
+	r = factory_call(release->factory, "Release", &request.base, RELEASE_TIMEOUT_MS,
+			 on_released, release);
+	return r < 0 ? error_set_errno(&release->error, r, "cannot send the release") : 0;
+}
+
+void claim_release(struct loop *loop, struct claim *claim, const char *factory_address,
+		   void (*fn)(int number, const struct error *err, void *userdata), void *userdata)
+{
+	struct release *release = xnew(struct release);
+	release->loop = loop;
+	release->fn = fn;
+	release->userdata = userdata;
+	release->vm_id = xstrdup(claim->vm_id);
+	release->run_dir = run_dir_of(claim->vm_dir, claim->vm_id);
+	claim_free(claim);
+	if (!release->run_dir) {
+		release->number = error_set(&release->error, EPROTO,
+					    "the machine's folder is not named after it");
+		loop_defer(loop, release_finish, release);
+	} else if (release_send(release, factory_address) < 0) {
+		loop_defer(loop, release_reap, release);
+	}
+}

@@ -1,0 +1,218 @@
+#include "factory/vm/remains.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/spawn.h"
+#include "base/strbuf.h"
+#include "base/strings.h"
+#include "factory/vm/journal.h"
+
+enum {
+	MOUNTINFO_MAX = 16 * 1024 * 1024,
+	MOUNT_PASSES_MAX = 16, /* mounts stacked on one point need a pass each */
+	KILL_WAIT_MS = 10 * 1000,
+	CMDLINE_MAX = 256 * 1024,
+	LOG_TAIL = 2048,
+	LAST_LINE_MAX = 300,
+};
+
+char *remains_dir(const char *run_dir, const char *id)
+{
+	return xasprintf("%s/vms/%s", run_dir, id);
+}
+
+/* ---- mounts */
+
+/* The kernel writes space, tab, newline and backslash as \ooo. */
+static char *mountinfo_unescape(const char *field, size_t len)
+{
+	_cleanup_(strbuf_done) struct strbuf out = {};
+	for (size_t i = 0; i < len; i++) {
+		char c = field[i];
+		if (c == '\\' && len - i > 3 && field[i + 1] >= '0' && field[i + 1] <= '3' &&
+		    field[i + 2] >= '0' && field[i + 2] <= '7' && field[i + 3] >= '0' &&
+		    field[i + 3] <= '7') {
+			c = (char)((field[i + 1] - '0') * 64 + (field[i + 2] - '0') * 8 +
+				   (field[i + 3] - '0'));
+			i += 3;
+		}
+		strbuf_add(&out, &c, 1);
+	}
+	return strbuf_steal(&out);
+}
+
+/* Field 5 of a line, unescaped; NULL for a line that has none. */
+static char *mountinfo_mount_point(const char *line, size_t len)
+{
+	const char *end = line + len;
+	for (int field = 1; field < 5; field++) {
+		line = memchr(line, ' ', (size_t)(end - line));
+		if (!line)
+			return NULL;
+		line++;
+	}
+	const char *stop = memchr(line, ' ', (size_t)(end - line));
+	if (!stop || stop == line)
+		return NULL;
+	return mountinfo_unescape(line, (size_t)(stop - line));
+}
+
+static bool path_is_below(const char *path, const char *dir)
+{
+	const char *rest = str_after(path, dir);
+	return rest && (*rest == '\0' || *rest == '/');
+}
+
+static int longer_first(const void *a, const void *b)
+{
+	size_t la = strlen(*(char *const *)a), lb = strlen(*(char *const *)b);
+	return la < lb ? 1 : la > lb ? -1 : 0;
+}
+
+void remains_find_mounts(const char *mountinfo, const char *dir, struct strv *ret_mounts)
+{
+	for (const char *line = mountinfo; *line;) {
+		size_t len = strcspn(line, "\n");
+		_cleanup_free_ char *point = mountinfo_mount_point(line, len);
+		if (point && path_is_below(point, dir))
+			strv_take(ret_mounts, steal_ptr(point));
+		line += len + (line[len] == '\n');
+	}
+	/* A mount below another one has the longer path. */
+	if (ret_mounts->count > 1)
+		qsort(ret_mounts->items, ret_mounts->count, sizeof(char *), longer_first);
+}
+
+static int detach_mounts(const char *dir, struct error *err)
+{
+	for (int pass = 0; pass < MOUNT_PASSES_MAX; pass++) {
+		_cleanup_free_ char *text = NULL;
+		_cleanup_(strv_done) struct strv mounts = {};
+		int r = file_read("/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL, err);
+		if (r < 0)
+			return r;
+		remains_find_mounts(text, dir, &mounts);
+		if (mounts.count == 0)
+			return 0;
+		for (size_t i = 0; i < mounts.count; i++)
+			if (umount2(mounts.items[i], MNT_DETACH | UMOUNT_NOFOLLOW) < 0 &&
+			    errno != EINVAL && errno != ENOENT)
+				return error_set_errno(err, errno, "cannot unmount %s",
+						       mounts.items[i]);
+	}
+	return error_set(err, EBUSY, "mounts below %s come faster than they are removed", dir);
+}
+
+int remains_remove(const char *run_dir, const char *id, struct error *err)
+{
+	_cleanup_free_ char *dir = remains_dir(run_dir, id);
+	/* mountinfo has no symlinks in its paths, run_dir may (/var/run). */
+	_cleanup_free_ char *real = realpath(dir, NULL);
+	int r = real ? detach_mounts(real, err) : 0;
+	if (r == 0)
+		r = path_remove(dir, err);
+	if (r == 0)
+		r = journal_remove(run_dir, id, err);
+	return r;
+}
+
+/* ---- the process */
+
+static bool process_serves(const char *pid, const char *share_dir)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%s/cmdline", pid);
+	_cleanup_free_ char *args = NULL;
+	size_t len = 0;
+	if (file_read(path, CMDLINE_MAX, &args, &len, NULL) < 0 || len == 0)
+		return false;
+	const char *program = strrchr(args, '/');
+	if (!str_after(program ? program + 1 : args, "qemu"))
+		return false;
+	return memmem(args, len, share_dir, strlen(share_dir)) != NULL;
+}
+
+int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd)
+{
+	_cleanup_free_ char *share = xasprintf("%s/vms/%s/share", run_dir, id);
+	int r = -ESRCH;
+	DIR *proc = opendir("/proc");
+	if (!proc)
+		return -errno;
+	for (const struct dirent *entry; r == -ESRCH && (entry = readdir(proc));) {
+		uint64_t pid, start;
+		if (str_to_u64(entry->d_name, 2, INT32_MAX, &pid) < 0 ||
+		    process_start_time((pid_t)pid, &start) < 0 ||
+		    !process_serves(entry->d_name, share))
+			continue;
+		r = process_open((pid_t)pid, start, ret_pidfd);
+	}
+	closedir(proc);
+	return r;
+}
+
+int remains_kill(int pidfd, struct error *err)
+{
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return error_set_errno(err, errno, "cannot kill the machine's process");
+	struct pollfd fd = { .fd = pidfd, .events = POLLIN };
+	int r;
+	do
+		r = poll(&fd, 1, KILL_WAIT_MS);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return error_set_errno(err, errno, "cannot wait for the machine's process");
+	if (r == 0)
+		return error_set(err, ETIMEDOUT, "the machine's process does not end (10 s)");
+	return 0;
+}
+
+/* ---- the log */
+
+static char *log_last_line(const char *dir)
+{
+	_cleanup_free_ char *path = path_join(dir, "qemu.log");
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	char tail[LOG_TAIL];
+	if (fd < 0)
+		return NULL;
+	if (lseek(fd, -(off_t)sizeof(tail), SEEK_END) < 0 && errno != EINVAL)
+		return NULL;
+	ssize_t len = read_full(fd, tail, sizeof(tail));
+	while (len > 0 && (tail[len - 1] == '\n' || tail[len - 1] == ' '))
+		len--;
+	if (len <= 0)
+		return NULL;
+	const char *newline = memrchr(tail, '\n', (size_t)len);
+	const char *start = newline ? newline + 1 : tail;
+	size_t size = (size_t)(tail + len - start);
+	char *line = xstrndup(start, size < LAST_LINE_MAX ? size : LAST_LINE_MAX);
+	for (char *c = line; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	return line;
+}
+
+char *remains_last_words(const char *dir, int status)
+{
+	_cleanup_(strbuf_done) struct strbuf out = {};
+	if (status == -1)
+		strbuf_adds(&out, "QEMU ended");
+	else if (WIFSIGNALED(status))
+		strbuf_addf(&out, "QEMU was killed by signal %d (%s)", WTERMSIG(status),
+			    strsignal(WTERMSIG(status)));
+	else
+		strbuf_addf(&out, "QEMU ended with status %d", WEXITSTATUS(status));
+	_cleanup_free_ char *line = log_last_line(dir);
+	if (line)
+		strbuf_addf(&out, ": %s", line);
+	return strbuf_steal(&out);
+}

@@ -1,0 +1,502 @@
+#include "factory/vm/vm.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/socket.h"
+#include "base/spawn.h"
+#include "factory/vm/remains.h"
+#include "factory/vm/vm_priv.h"
+
+enum {
+	LAST_WORDS_MS = 1000, /* from a broken channel to the process' end */
+	CONT_TIMEOUT_MS = 10 * 1000,
+};
+
+static const char *const vm_state_names[] = {
+	[VM_SPAWNED] = "spawned", [VM_RESTORED] = "restored", [VM_WARMING] = "warming",
+	[VM_PARKED] = "parked",   [VM_CLAIMED] = "claimed",   [VM_GONE] = "gone",
+};
+DEFINE_STRING_TABLE(vm_state, enum vm_state, vm_state_names)
+
+/* ---- states */
+
+static const bool edges[][VM_GONE + 1] = {
+	[VM_SPAWNED] = { [VM_RESTORED] = true, [VM_GONE] = true },
+	[VM_RESTORED] = { [VM_WARMING] = true, [VM_GONE] = true },
+	[VM_WARMING] = { [VM_PARKED] = true, [VM_GONE] = true },
+	[VM_PARKED] = { [VM_CLAIMED] = true, [VM_GONE] = true },
+	[VM_CLAIMED] = { [VM_GONE] = true },
+	[VM_GONE] = {},
+};
+
+bool vm_state_may_follow(enum vm_state from, enum vm_state to)
+{
+	return (size_t)from < ARRAY_SIZE(edges) && (size_t)to < ARRAY_SIZE(edges) &&
+	       edges[from][to];
+}
+
+static _Noreturn void vm_abort_edge(const struct vm *vm, enum vm_state now)
+{
+	log_error(vm->entry.id, "bug: %s must not become %s", vm_state_to_string(vm->entry.state),
+		  vm_state_to_string(now));
+	abort();
+}
+
+void vm_set_state(struct vm *vm, enum vm_state now)
+{
+	enum vm_state old = vm->entry.state;
+	if (!vm_state_may_follow(old, now))
+		vm_abort_edge(vm, now);
+	vm->entry.state = now;
+	_cleanup_(error_done) struct error err = {};
+	if (now != VM_GONE && journal_write(vm->run_dir, &vm->entry, &err) < 0) {
+		vm->entry.state = old;
+		vm_fail(vm, &err);
+		return;
+	}
+	vm->state_since_ns = clock_monotonic_ns();
+	log_debug(vm->entry.id, "%s -> %s", vm_state_to_string(old), vm_state_to_string(now));
+	if (vm->options.on_state)
+		vm->options.on_state(vm, old, now, now == VM_GONE ? &vm->why : NULL,
+				     vm->options.userdata);
+}
+
+/* ---- the object */
+
+static void vm_release(struct vm *vm)
+{
+	warm_free(steal_ptr(vm->warm));
+	ttrpc_client_free(steal_ptr(vm->agent));
+	qmp_free(steal_ptr(vm->qmp));
+	loop_watch_free(steal_ptr(vm->death));
+	vm->pidfd = close_fd(vm->pidfd);
+}
+
+static void vm_delete(struct vm *vm)
+{
+	vm_release(vm);
+	loop_timer_free(vm->deadline);
+	journal_entry_done(&vm->entry);
+	error_done(&vm->why);
+	free(vm->run_dir);
+	free(vm->dir);
+	free(vm->share_dir);
+	free(vm);
+}
+
+/* fn runs from the loop, unless the machine is freed before. */
+struct vm_deferred {
+	struct vm *vm;
+	void (*fn)(struct vm *vm);
+};
+
+static void vm_run_deferred(void *userdata)
+{
+	struct vm_deferred *call = userdata;
+	struct vm *vm = call->vm;
+	vm->deferred--;
+	if (!vm->freed)
+		call->fn(vm);
+	if (vm->freed && vm->deferred == 0)
+		vm_delete(vm);
+	free(call);
+}
+
+static void vm_defer(struct vm *vm, void (*fn)(struct vm *vm))
+{
+	struct vm_deferred *call = xnew(struct vm_deferred);
+	call->vm = vm;
+	call->fn = fn;
+	vm->deferred++;
+	loop_defer(vm->options.loop, vm_run_deferred, call);
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	vm->dying = true; /* what the channels still answer while they end means nothing */
+	vm->freed = true;
+	if (vm->deferred == 0)
+		vm_delete(vm);
+	else
+		vm_release(vm);
+}
+
+/* ---- its end */
+
+static void vm_end_claim(struct vm *vm)
+{
+	vm_claim_fn fn = steal_ptr(vm->claim_fn);
+	if (fn)
+		fn(vm, -vm->why.number, NULL, &vm->why, vm->claim_data);
+}
+
+/* The process is dead or never was. */
+static void vm_bury(struct vm *vm)
+{
+	_cleanup_(error_done) struct error err = {};
+	vm_release(vm);
+	vm_end_claim(vm);
+	if (remains_remove(vm->run_dir, vm->entry.id, &err) < 0)
+		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
+	vm_set_state(vm, VM_GONE);
+}
+
+static void vm_end(struct vm *vm, struct error *why)
+{
+	if (vm->dying)
+		return;
+	vm->dying = true;
+	error_move(&vm->why, why);
+	loop_timer_stop(vm->deadline);
+	if (vm->pidfd < 0)
+		vm_defer(vm, vm_bury);
+	else if (syscall(SYS_pidfd_send_signal, vm->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		log_error(vm->entry.id, "cannot kill the process %d: %s", (int)vm->entry.pid,
+			  strerror(errno));
+}
+
+static void vm_on_death(int fd, _unused_ unsigned events, void *userdata)
+{
+	struct vm *vm = userdata;
+	int status = -1;
+	if (spawn_reap(fd, &status) < 0)
+		status = -1; /* not our child: a former factory's */
+	loop_watch_free(steal_ptr(vm->death));
+	if (!vm->dying) {
+		_cleanup_free_ char *words = remains_last_words(vm->dir, status);
+		vm->dying = true;
+		loop_timer_stop(vm->deadline);
+		error_set(&vm->why, ESRCH, "%s", words);
+	}
+	vm_defer(vm, vm_bury);
+}
+
+void vm_watch_process(struct vm *vm, int pidfd)
+{
+	vm->pidfd = pidfd;
+	vm->death = loop_watch_new(vm->options.loop, pidfd, LOOP_READ, vm_on_death, vm);
+}
+
+static bool means_connection_lost(int number)
+{
+	return number == ENOTCONN || number == ECONNRESET || number == EPIPE ||
+	       number == ECONNREFUSED || number == ttrpc_code_to_errno(TTRPC_UNAVAILABLE);
+}
+
+void vm_fail(struct vm *vm, struct error *err)
+{
+	if (vm->dying || vm->lost) {
+		error_done(err);
+		return;
+	}
+	if (vm->pidfd < 0 || !means_connection_lost(err->number)) {
+		vm_end(vm, err);
+		return;
+	}
+	vm->lost = true;
+	error_move(&vm->why, err);
+	loop_timer_start(vm->deadline, LAST_WORDS_MS);
+}
+
+void vm_destroy(struct vm *vm, const char *reason)
+{
+	struct error why = {};
+	if (vm->entry.state == VM_GONE)
+		return;
+	error_set(&why, ECANCELED, "%s", reason ? reason : "destroyed");
+	vm_end(vm, &why);
+	error_done(&why);
+}
+
+/* ---- deadlines, channels */
+
+static void vm_on_deadline(void *userdata)
+{
+	struct vm *vm = userdata;
+	_cleanup_(error_done) struct error err = {};
+	if (vm->lost)
+		error_move(&err, &vm->why);
+	else
+		error_set(&err, ETIMEDOUT, "no %s in time", vm->waiting_for);
+	vm_end(vm, &err);
+}
+
+void vm_wait(struct vm *vm, unsigned ms, const char *waiting_for)
+{
+	if (vm->dying || vm->lost)
+		return;
+	vm->waiting_for = waiting_for;
+	loop_timer_start(vm->deadline, ms);
+}
+
+void vm_wait_done(struct vm *vm)
+{
+	if (!vm->lost)
+		loop_timer_stop(vm->deadline);
+}
+
+static void vm_on_qmp_event(_unused_ struct qmp *qmp, const char *event, json_t *data,
+			    void *userdata)
+{
+	vm_clone_on_event(userdata, event, data);
+}
+
+/* A claimed machine needs its channels no more; its process' end is what counts then. */
+static void vm_on_qmp_end(_unused_ struct qmp *qmp, int reason, void *userdata)
+{
+	struct vm *vm = userdata;
+	_cleanup_(error_done) struct error err = {};
+	if (vm->entry.state == VM_CLAIMED && !vm->claim_fn)
+		return;
+	error_set(&err, ENOTCONN, "the monitor's connection ended (%s)",
+		  reason < 0 ? strerror(-reason) : "closed by QEMU");
+	vm_fail(vm, &err);
+}
+
+static void vm_on_agent_end(_unused_ struct ttrpc_client *agent, int reason, void *userdata)
+{
+	struct vm *vm = userdata;
+	_cleanup_(error_done) struct error err = {};
+	error_set(&err, ENOTCONN, "the agent's channel ended (%s)",
+		  reason < 0 ? strerror(-reason) : "closed by QEMU");
+	vm_fail(vm, &err);
+}
+
+static int connect_in(const char *dir, const char *name, int *ret_fd, struct error *err)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s", dir, name);
+	return socket_connect(path, ret_fd, err);
+}
+
+int vm_connect_monitor(struct vm *vm, struct error *err)
+{
+	int fd;
+	int r = connect_in(vm->dir, "qmp.sock", &fd, err);
+	if (r < 0)
+		return r;
+	vm->qmp = qmp_new(vm->options.loop, fd,
+			  &(struct qmp_options){
+				  .on_event = vm_on_qmp_event,
+				  .on_end = vm_on_qmp_end,
+				  .userdata = vm,
+			  });
+	return 0;
+}
+
+int vm_connect_agent(struct vm *vm, struct error *err)
+{
+	int fd;
+	int r = connect_in(vm->dir, "agent.sock", &fd, err);
+	if (r < 0)
+		return r;
+	vm->agent = ttrpc_client_new(vm->options.loop, fd,
+				     &(struct ttrpc_client_options){
+					     .on_end = vm_on_agent_end,
+					     .userdata = vm,
+				     });
+	return 0;
+}
+
+bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const char *what)
+{
+	if (vm->dying)
+		return false;
+	if (number == 0)
+		return !vm->lost;
+	_cleanup_(error_done) struct error why = {};
+	error_set(&why, number, "%s: %s", what, error_message(err));
+	vm_fail(vm, &why);
+	return false;
+}
+
+/* ---- claiming */
+
+static void vm_handover_done(struct vm_handover *handover)
+{
+	handover->agent_fd = close_fd(handover->agent_fd);
+	handover->qmp_fd = close_fd(handover->qmp_fd);
+	handover->pidfd = close_fd(handover->pidfd);
+}
+
+static int vm_fill_handover(struct vm *vm, struct vm_handover *handover, struct error *err)
+{
+	int r = connect_in(vm->dir, "shim.sock", &handover->qmp_fd, err);
+	if (r < 0)
+		return r;
+	handover->pidfd = fcntl(vm->pidfd, F_DUPFD_CLOEXEC, 3);
+	if (handover->pidfd < 0)
+		return error_set_errno(err, errno, "cannot duplicate the pidfd");
+	r = ttrpc_client_detach(vm->agent, &handover->agent_fd, &handover->next_stream);
+	if (r < 0)
+		return error_set(err, -r, "the agent's channel is not quiet");
+	vm->agent = NULL;
+	return 0;
+}
+
+struct vm_claim {
+	struct vm *vm;
+	struct vm_handover handover;
+};
+
+static void vm_on_resumed(int number, _unused_ json_t *result, const struct error *err,
+			  void *userdata)
+{
+	struct vm_claim *claim = userdata;
+	struct vm *vm = claim->vm;
+	if (vm->freed || !vm_answer_is_good(vm, number, err, "resuming for the claim")) {
+		vm_handover_done(&claim->handover);
+	} else {
+		vm_claim_fn fn = steal_ptr(vm->claim_fn);
+		fn(vm, 0, &claim->handover, NULL, vm->claim_data);
+	}
+	free(claim);
+}
+
+/* The lease is in the journal before anything of the claimer's can happen in the guest. */
+void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userdata)
+{
+	_cleanup_(error_done) struct error err = {};
+	if (!vm_state_may_follow(vm->entry.state, VM_CLAIMED))
+		vm_abort_edge(vm, VM_CLAIMED);
+	vm->claim_fn = fn;
+	vm->claim_data = userdata;
+	if (vm->dying || vm->lost)
+		return; /* its end answers the claim */
+
+	struct vm_claim *claim = xnew(struct vm_claim);
+	claim->vm = vm;
+	claim->handover = (struct vm_handover){ .agent_fd = -EBADF, -EBADF, -EBADF, 0 };
+	int r = vm_fill_handover(vm, &claim->handover, &err);
+	if (r == 0) {
+		vm->entry.next_stream = claim->handover.next_stream;
+		replace_string(&vm->entry.sandbox_id, sandbox_id);
+		vm_set_state(vm, VM_CLAIMED);
+	}
+	if (r < 0 || vm->dying || vm->lost) {
+		vm_handover_done(&claim->handover);
+		free(claim);
+		vm_fail(vm, &err);
+		return;
+	}
+	qmp_command(vm->qmp, "cont", NULL, CONT_TIMEOUT_MS, vm_on_resumed, claim);
+}
+
+void vm_confirm(struct vm *vm)
+{
+	_cleanup_(error_done) struct error err = {};
+	vm->entry.confirmed = true;
+	if (!vm->dying && journal_write(vm->run_dir, &vm->entry, &err) < 0)
+		log_error(vm->entry.id, "the confirmation is not in the journal: %s",
+			  error_message(&err));
+}
+
+bool vm_confirmed(const struct vm *vm)
+{
+	return vm->entry.confirmed;
+}
+
+/* ---- making the object, asking it */
+
+struct vm *vm_new(const struct vm_options *options, const struct journal_entry *entry)
+{
+	struct vm *vm = xnew(struct vm);
+	vm->run_dir = xstrdup(options->run_dir);
+	vm->options = *options;
+	vm->options.run_dir = vm->run_dir;
+	vm->options.manifest = NULL;
+	vm->entry = *entry;
+	vm->entry.id = xstrdup(entry->id);
+	vm->entry.template_id = xstrdup(entry->template_id);
+	vm->entry.template_name = xstrdup(entry->template_name);
+	vm->entry.sandbox_id = xstrdup(entry->sandbox_id);
+	vm->dir = remains_dir(vm->run_dir, entry->id);
+	vm->share_dir = xasprintf("%s/share", vm->dir);
+	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
+	vm->pidfd = -EBADF;
+	vm->deadline = loop_timer_new(options->loop, vm_on_deadline, vm);
+	return vm;
+}
+
+const char *vm_id(const struct vm *vm)
+{
+	return vm->entry.id;
+}
+
+const char *vm_dir(const struct vm *vm)
+{
+	return vm->dir;
+}
+
+const char *vm_share_dir(const struct vm *vm)
+{
+	return vm->share_dir;
+}
+
+const char *vm_template_id(const struct vm *vm)
+{
+	return vm->entry.template_id;
+}
+
+const char *vm_sandbox_id(const struct vm *vm)
+{
+	return vm->entry.sandbox_id ? vm->entry.sandbox_id : "";
+}
+
+enum vm_state vm_state(const struct vm *vm)
+{
+	return vm->entry.state;
+}
+
+pid_t vm_pid(const struct vm *vm)
+{
+	return vm->entry.pid;
+}
+
+uint64_t vm_spawned_ns(const struct vm *vm)
+{
+	return vm->spawned_ns;
+}
+
+uint64_t vm_state_since_ns(const struct vm *vm)
+{
+	return vm->state_since_ns;
+}
+
+/* ---- reaping without a loop */
+
+static int reap_process(const char *run_dir, const struct journal_entry *entry, struct error *err)
+{
+	_cleanup_close_ int pidfd = -EBADF;
+	int r = entry->pid > 0 ? process_open(entry->pid, entry->start_time, &pidfd)
+			       : remains_find_process(run_dir, entry->id, &pidfd);
+	if (r == -ESRCH)
+		return 0;
+	if (r < 0)
+		return error_set_errno(err, r, "cannot open the process %d", (int)entry->pid);
+	return remains_kill(pidfd, err);
+}
+
+int vm_reap(const char *run_dir, const char *id, struct error *err)
+{
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	_cleanup_(error_done) struct error read_err = {};
+	int r = journal_read(run_dir, id, &entry, &read_err);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0) {
+		error_move(err, &read_err);
+		return r;
+	}
+	r = reap_process(run_dir, &entry, err);
+	if (r == 0)
+		r = remains_remove(run_dir, id, err);
+	return r < 0 ? error_wrap(err, "cannot reap the machine %s", id) : 0;
+}

@@ -1,0 +1,177 @@
+/* After a restart of the factory: what an earlier one left is taken up again.
+ *
+ *   parked     monitor and agent connected, must be paused, woken once for a Health.Check,
+ *              stopped again: PARKED. In memory it is WARMING meanwhile; the journal goes on
+ *              saying parked, and a factory that dies here leaves a machine that is not paused.
+ *   claimed    CLAIMED; its end is watched. One that was never confirmed is kept only if
+ *              somebody holds the agent's channel: then the claimer got it, and the
+ *              confirmation was lost with the factory.
+ *   the rest   ended */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/socket.h"
+#include "base/spawn.h"
+#include "factory/vm/remains.h"
+#include "factory/vm/vm_priv.h"
+#include "proto/health.pb-c.h"
+
+enum {
+	PROBE_DEADLINE_MS = 30 * 1000,
+	PROBE_CALL_MS = 20 * 1000,
+};
+
+/* ---- a parked one */
+
+static void on_stopped_again(int number, _unused_ json_t *result, const struct error *err,
+			     void *userdata)
+{
+	struct vm *vm = userdata;
+	if (!vm_answer_is_good(vm, number, err, "stopping the vCPUs"))
+		return;
+	vm_wait_done(vm);
+	vm_set_state(vm, VM_PARKED);
+}
+
+static void on_healthy(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct vm *vm = userdata;
+	_cleanup_(error_done) struct error err = {};
+	int r = ttrpc_reply_error(reply, &err);
+	if (vm_answer_is_good(vm, r, &err, "asking the agent"))
+		qmp_command(vm->qmp, "stop", NULL, 0, on_stopped_again, vm);
+}
+
+static void on_awake(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	if (!vm_answer_is_good(vm, number, err, "starting the vCPUs"))
+		return;
+	Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
+	int r = ttrpc_client_call(vm->agent, &(struct ttrpc_call_options){
+						     .service = &grpc__health__descriptor,
+						     .method = "Check",
+						     .request = &request.base,
+						     .timeout_ms = PROBE_CALL_MS,
+						     .on_reply = on_healthy,
+						     .userdata = vm,
+					     });
+	_cleanup_(error_done) struct error why = {};
+	if (r < 0)
+		error_set_errno(&why, r, "the call cannot be sent");
+	vm_answer_is_good(vm, r, &why, "asking the agent");
+}
+
+static void on_status(int number, json_t *result, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	if (!vm_answer_is_good(vm, number, err, "asking for the machine's status"))
+		return;
+	const char *status = json_string_value(json_object_get(result, "status"));
+	if (!str_equal(status, "paused")) {
+		_cleanup_(error_done) struct error why = {};
+		error_set(&why, EBADMSG, "the journal says parked, QEMU does not say paused");
+		vm_fail(vm, &why);
+		return;
+	}
+	qmp_command(vm->qmp, "cont", NULL, 0, on_awake, vm);
+}
+
+static int adopt_parked(struct vm *vm, struct error *err)
+{
+	vm->entry.state = VM_WARMING;
+	int r = vm_connect_monitor(vm, err);
+	if (r == 0)
+		r = vm_connect_agent(vm, err);
+	if (r < 0)
+		return r;
+	qmp_command(vm->qmp, "query-status", NULL, 0, on_status, vm);
+	vm_wait(vm, PROBE_DEADLINE_MS, "answer to the probe of an adopted machine");
+	return 0;
+}
+
+/* ---- a claimed one that was not confirmed */
+
+/* A socket chardev's "filename" names the bound path while somebody is connected, and begins
+ * with "disconnected:" while nobody is. */
+static bool agent_channel_is_held(json_t *chardevs)
+{
+	size_t i;
+	json_t *chardev;
+	json_array_foreach (chardevs, i, chardev) {
+		const char *name = json_string_value(json_object_get(chardev, "filename"));
+		if (name && strstr(name, "/agent.sock") && !str_after(name, "disconnected:"))
+			return true;
+	}
+	return false;
+}
+
+static void on_chardevs(int number, json_t *result, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	if (!vm_answer_is_good(vm, number, err, "asking for the machine's channels"))
+		return;
+	vm_wait_done(vm);
+	if (agent_channel_is_held(result)) {
+		log_info(vm->entry.id, "its claimer has it: confirmed");
+		vm_confirm(vm);
+		return;
+	}
+	_cleanup_(error_done) struct error why = {};
+	error_set(&why, ECANCELED, "the claimer never got it");
+	vm_fail(vm, &why);
+}
+
+static int adopt_unconfirmed(struct vm *vm, struct error *err)
+{
+	int r = vm_connect_monitor(vm, err);
+	if (r < 0)
+		return r;
+	qmp_command(vm->qmp, "query-chardev", NULL, 0, on_chardevs, vm);
+	vm_wait(vm, PROBE_DEADLINE_MS, "answer to the probe of an adopted machine");
+	return 0;
+}
+
+/* ---- all */
+
+static int open_process(const struct journal_entry *entry, const char *run_dir, int *ret_pidfd)
+{
+	if (entry->pid > 0)
+		return process_open(entry->pid, entry->start_time, ret_pidfd);
+	return remains_find_process(run_dir, entry->id, ret_pidfd);
+}
+
+static int adopt_by_state(struct vm *vm, const struct template_manifest *manifest,
+			  struct error *err)
+{
+	if (vm->entry.state == VM_CLAIMED)
+		return vm->entry.confirmed ? 0 : adopt_unconfirmed(vm, err);
+	if (vm->entry.state != VM_PARKED)
+		return error_set(err, ECANCELED, "it was %s when the factory died",
+				 vm_state_to_string(vm->entry.state));
+	if (!manifest || !str_equal(manifest->id, vm->entry.template_id))
+		return error_set(err, ECANCELED, "its template is no more");
+	return adopt_parked(vm, err);
+}
+
+int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
+	     struct vm **ret_vm, struct error *err)
+{
+	if (!id_is_valid(entry->id) || entry->state == VM_GONE)
+		return error_set(err, EINVAL, "a journal entry that describes no machine");
+	_cleanup_(error_done) struct error why = {};
+	struct vm *vm = vm_new(options, entry);
+	int pidfd;
+	int r = open_process(entry, vm->run_dir, &pidfd);
+	if (r == 0) {
+		vm_watch_process(vm, pidfd);
+		r = adopt_by_state(vm, options->manifest, &why);
+	} else {
+		error_set_errno(&why, r, "its process %d is gone", (int)entry->pid);
+	}
+	if (r < 0)
+		vm_fail(vm, &why);
+	*ret_vm = vm;
+	return 0;
+}

@@ -1,0 +1,279 @@
+/* A clone, from nothing to PARKED:
+ *
+ *   vm_clone              journal, folder, listening sockets, QEMU, first commands queued
+ *   vm_clone_on_event     state loaded: RESTORED, cont
+ *   on_running            WARMING, warm_start()
+ *   on_warm               stop
+ *   on_stopped            PARKED
+ *
+ * The sockets are bound and listening before QEMU starts and are given to it as descriptors,
+ * so that connecting to them never waits and never races with its start. */
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/socket.h"
+#include "base/spawn.h"
+#include "factory/vm/argv.h"
+#include "factory/vm/remains.h"
+#include "factory/vm/vm_priv.h"
+
+/* Generous: ten clones may share two slow cores. */
+enum {
+	RESTORE_DEADLINE_MS = 40 * 1000, /* process start, monitor, loading of the state */
+	WARM_DEADLINE_MS = 60 * 1000,
+	STOP_DEADLINE_MS = 20 * 1000,
+};
+
+/* The sockets QEMU serves, and which descriptor each is there. */
+enum { SOCKET_AGENT, SOCKET_QMP, SOCKET_SHIM, SOCKETS };
+static const struct {
+	const char *name;
+	const char *child_fd;
+} sockets[SOCKETS] = {
+	[SOCKET_AGENT] = { "agent.sock", "3" },
+	[SOCKET_QMP] = { "qmp.sock", "4" },
+	[SOCKET_SHIM] = { "shim.sock", "5" },
+};
+
+/* What vm_clone() holds until the child has it. */
+struct launch {
+	int state;
+	int log;
+	int sockets[SOCKETS];
+	struct strv argv;
+};
+
+static void launch_done(struct launch *launch)
+{
+	launch->state = close_fd(launch->state);
+	launch->log = close_fd(launch->log);
+	for (size_t i = 0; i < SOCKETS; i++)
+		launch->sockets[i] = close_fd(launch->sockets[i]);
+	strv_done(&launch->argv);
+}
+
+/* ---- the sequence after the process runs */
+
+static void on_stopped(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	if (!vm_answer_is_good(vm, number, err, "stopping the vCPUs"))
+		return;
+	vm_wait_done(vm);
+	log_debug(vm->entry.id, "parked %llu ms after its start",
+		  (unsigned long long)(clock_monotonic_ns() - vm->spawned_ns) / 1000000);
+	vm_set_state(vm, VM_PARKED);
+}
+
+static void on_warm(struct warm *warm, int number, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	warm_free(warm);
+	vm->warm = NULL;
+	if (!vm_answer_is_good(vm, number, err, "warming"))
+		return;
+	vm_wait(vm, STOP_DEADLINE_MS, "stop of the vCPUs");
+	qmp_command(vm->qmp, "stop", NULL, 0, on_stopped, vm);
+}
+
+static void on_running(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	if (!vm_answer_is_good(vm, number, err, "starting the vCPUs"))
+		return;
+	vm_wait(vm, WARM_DEADLINE_MS, "end of warming");
+	vm->warm = warm_start(&(struct warm_options){
+		.loop = vm->options.loop,
+		.agent = vm->agent,
+		.object = vm->entry.id,
+		.on_done = on_warm,
+		.userdata = vm,
+	});
+	vm_set_state(vm, VM_WARMING);
+}
+
+static void on_restored(struct vm *vm)
+{
+	vm_wait(vm, WARM_DEADLINE_MS, "start of the vCPUs");
+	qmp_command(vm->qmp, "cont", NULL, 0, on_running, vm);
+	vm_set_state(vm, VM_RESTORED);
+}
+
+void vm_clone_on_event(struct vm *vm, const char *event, json_t *data)
+{
+	if (vm->dying || vm->entry.state != VM_SPAWNED || !str_equal(event, "MIGRATION"))
+		return;
+	const char *status = json_string_value(json_object_get(data, "status"));
+	if (str_equal(status, "completed")) {
+		on_restored(vm);
+	} else if (str_equal(status, "failed")) {
+		/* QEMU says why on stderr, and ends. */
+		_cleanup_(error_done) struct error err = {};
+		error_set(&err, ENOTCONN, "QEMU cannot load the template's state");
+		vm_fail(vm, &err);
+	}
+}
+
+static void on_restore_command(int number, _unused_ json_t *result, const struct error *err,
+			       void *userdata)
+{
+	vm_answer_is_good(userdata, number, err, "loading the template's state");
+}
+
+/* Given all at once: QEMU answers commands in order, and each failure is a failure of the
+ * restore. The end of it is an event. */
+static void restore_begin(struct vm *vm, struct launch *launch)
+{
+	json_t *capabilities = json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities",
+					 "capability", "x-ignore-shared", "state", 1, "capability",
+					 "events", "state", 1);
+	int fd = steal_fd(&launch->state);
+	qmp_command(vm->qmp, "migrate-set-capabilities", capabilities, 0, on_restore_command, vm);
+	qmp_command_fds(vm->qmp, "getfd", json_pack("{s:s}", "fdname", "state"), &fd, 1, 0,
+			on_restore_command, vm);
+	qmp_command(vm->qmp, "migrate-incoming", json_pack("{s:s}", "uri", "fd:state"), 0,
+		    on_restore_command, vm);
+	vm_wait(vm, RESTORE_DEADLINE_MS, "start of QEMU and loading of the template's state");
+}
+
+/* ---- before */
+
+static int make_folders(struct vm *vm, struct error *err)
+{
+	int r = dir_make(vm->dir, 0700, err);
+	return r < 0 ? r : dir_make(vm->share_dir, 0755, err);
+}
+
+static int open_sockets(struct vm *vm, struct launch *launch, struct error *err)
+{
+	for (size_t i = 0; i < SOCKETS; i++) {
+		_cleanup_free_ char *path = path_join(vm->dir, sockets[i].name);
+		int r = socket_listen_unix(path, 0600, &launch->sockets[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int open_files(struct vm *vm, const char *state, struct launch *launch, struct error *err)
+{
+	_cleanup_free_ char *log = path_join(vm->dir, "qemu.log");
+	launch->state = open(state, O_RDONLY | O_CLOEXEC);
+	if (launch->state < 0)
+		return error_set_errno(err, errno, "cannot open the template's state %s", state);
+	launch->log = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (launch->log < 0)
+		return error_set_errno(err, errno, "cannot create %s", log);
+	return 0;
+}
+
+static int launch_prepare(struct vm *vm, const struct template_manifest *manifest,
+			  struct launch *launch, struct error *err)
+{
+	_cleanup_free_ char *state = path_join(manifest->dir, "state");
+	_cleanup_free_ char *memory = path_join(manifest->dir, "memory");
+	int r = make_folders(vm, err);
+	if (r == 0)
+		r = open_files(vm, state, launch, err);
+	if (r == 0)
+		r = open_sockets(vm, launch, err);
+	if (r == 0)
+		r = argv_expand(&manifest->argv,
+				&(struct argv_values){
+					.memory = memory,
+					.share_dir = vm->share_dir,
+					.agent_fd = sockets[SOCKET_AGENT].child_fd,
+					.qmp_fd = sockets[SOCKET_QMP].child_fd,
+					.shim_fd = sockets[SOCKET_SHIM].child_fd,
+				},
+				&launch->argv, err);
+	return r;
+}
+
+static int launch_spawn(struct vm *vm, const struct launch *launch, struct error *err)
+{
+	const struct spawn_fd fds[] = {
+		{ launch->log, 1 },
+		{ launch->log, 2 },
+		{ launch->sockets[SOCKET_AGENT], 3 },
+		{ launch->sockets[SOCKET_QMP], 4 },
+		{ launch->sockets[SOCKET_SHIM], 5 },
+	};
+	int pidfd;
+	int r = spawn(&(struct spawn_options){ .argv = launch->argv.items,
+					       .cwd = vm->dir,
+					       .fds = fds,
+					       .nfds = ARRAY_SIZE(fds),
+					       .new_session = true,
+					       .no_huge_pages = true },
+		      &vm->entry.pid, &pidfd, err);
+	if (r < 0)
+		return error_wrap(err, "cannot start %s", launch->argv.items[0]);
+	vm_watch_process(vm, pidfd);
+	r = process_start_time(vm->entry.pid, &vm->entry.start_time);
+	if (r < 0)
+		return error_set_errno(err, r, "QEMU ended at once");
+	return journal_write(vm->run_dir, &vm->entry, err);
+}
+
+static int clone_start(struct vm *vm, const struct template_manifest *manifest, struct error *err)
+{
+	_cleanup_(launch_done) struct launch launch = { .state = -EBADF,
+							.log = -EBADF,
+							.sockets = { -EBADF, -EBADF, -EBADF } };
+	int r = journal_write(vm->run_dir, &vm->entry, err);
+	if (r == 0)
+		r = launch_prepare(vm, manifest, &launch, err);
+	if (r == 0)
+		r = launch_spawn(vm, &launch, err);
+	if (r == 0)
+		r = vm_connect_monitor(vm, err);
+	if (r == 0)
+		r = vm_connect_agent(vm, err);
+	if (r == 0)
+		restore_begin(vm, &launch);
+	return r;
+}
+
+/* What a failed start has made so far goes with it. */
+static void clone_undo(struct vm *vm)
+{
+	_cleanup_(error_done) struct error err = {};
+	int status;
+	int r = 0;
+	if (vm->pidfd >= 0) {
+		r = remains_kill(vm->pidfd, &err);
+		(void)spawn_reap(vm->pidfd, &status);
+	}
+	if (r == 0)
+		r = remains_remove(vm->run_dir, vm->entry.id, &err);
+	if (r < 0)
+		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
+	vm_free(vm);
+}
+
+int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error *err)
+{
+	char id[ID_HEX_SIZE];
+	id_random_hex(id);
+	struct journal_entry entry = {
+		.id = id,
+		.template_id = (char *)options->manifest->id,
+		.template_name = options->manifest->name,
+		.state = VM_SPAWNED,
+		.spawned_at = clock_realtime_ns() / 1000000000,
+	};
+	struct vm *vm = vm_new(options, &entry);
+	int r = clone_start(vm, options->manifest, err);
+	if (r < 0) {
+		clone_undo(vm);
+		return error_wrap(err, "cannot clone template %s", options->manifest->name);
+	}
+	*ret_vm = vm;
+	return 0;
+}

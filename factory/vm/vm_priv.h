@@ -1,0 +1,72 @@
+/* Inside of a machine, shared by vm.c (object, states, claim, end), vm_clone.c (from spawning
+ * to PARKED) and vm_adopt.c (after a restart of the factory). Nobody else includes it, but for
+ * the unit tests. */
+#pragma once
+
+#include "factory/vm/journal.h"
+#include "factory/vm/vm.h"
+#include "factory/vm/warm.h"
+#include "proto/qmp.h"
+#include "proto/ttrpc_client.h"
+
+struct vm {
+	struct vm_options options; /* run_dir is `run_dir` below, manifest is NULL after vm_clone */
+	struct journal_entry entry; /* owned; entry.state is the machine's state */
+	char *run_dir;
+	char *dir;
+	char *share_dir;
+	uint64_t spawned_ns;
+	uint64_t state_since_ns;
+
+	int pidfd; /* -EBADF: there is no process (yet, or any more) */
+	struct loop_watch *death;
+	struct qmp *qmp;            /* NULL for an adopted, claimed one */
+	struct ttrpc_client *agent; /* NULL once handed over */
+	struct warm *warm;          /* in WARMING only */
+
+	struct loop_timer *deadline;
+	const char *waiting_for; /* static; what the deadline is for */
+
+	bool lost;        /* a channel broke: `why` stands until the process' end says more */
+	bool dying;       /* its end has begun, with `why` */
+	struct error why; /* owned */
+
+	vm_claim_fn claim_fn; /* NULL: no claim under way */
+	void *claim_data;
+
+	unsigned deferred; /* calls of ours waiting in the loop */
+	bool freed;        /* by the owner, while such a call waits */
+};
+
+/* Whether the table in vm.h has this edge. */
+bool vm_state_may_follow(enum vm_state from, enum vm_state to);
+
+/* The only place where the state changes: journal, state, owner. The owner may destroy the
+ * machine or claim it in its callback, so callers return after it. Where the journal cannot be
+ * written the machine is on its way to GONE. */
+void vm_set_state(struct vm *vm, enum vm_state now);
+
+/* A machine in `state` with its names and paths; no process, nothing on the host. */
+struct vm *vm_new(const struct vm_options *options, const struct journal_entry *entry);
+
+/* Watches the process (pidfd is taken). */
+void vm_watch_process(struct vm *vm, int pidfd);
+
+/* The sockets listen before QEMU starts, so these do not wait for it. */
+_must_check_ int vm_connect_monitor(struct vm *vm, struct error *err);
+_must_check_ int vm_connect_agent(struct vm *vm, struct error *err);
+
+/* Unless vm_wait_done() comes within ms, the machine fails with "... within N s". */
+void vm_wait(struct vm *vm, unsigned ms, const char *waiting_for);
+void vm_wait_done(struct vm *vm);
+
+/* Failure (err is emptied): the machine goes to GONE by itself. A broken channel is most often
+ * the first sign of QEMU's end, so then the process is given a moment to say why it ended. */
+void vm_fail(struct vm *vm, struct error *err);
+
+/* A monitor's answer in a sequence: false where the machine is ending or the answer is a
+ * failure, which is dealt with. */
+bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const char *what);
+
+/* vm_clone.c: an event of the monitor while the state is being loaded. */
+void vm_clone_on_event(struct vm *vm, const char *event, json_t *data);

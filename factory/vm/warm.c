@@ -1,0 +1,325 @@
+#include "factory/vm/warm.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+#include "factory/vm/rehearsal.h"
+#include "proto/agent.pb-c.h"
+#include "proto/health.pb-c.h"
+
+enum {
+	STEP_TIMEOUT_MS = 30 * 1000,
+	RESEED_BYTES = 512,
+	VERSION_MAX = 64,
+	OUTPUT_CHUNK = 4096,
+	OUTPUT_READS_MAX = 64, /* --version prints a line; a guest that goes on is broken */
+};
+
+/* What a step's answer means. */
+enum warm_verdict { WARM_NEXT, WARM_AGAIN };
+
+struct warm {
+	struct warm_options options; /* object is owned here */
+	size_t step;
+	bool in_flight;
+	bool freed; /* by its owner, while a call was in flight or a callback was running */
+	bool in_callback;
+	unsigned reads;
+	char version[VERSION_MAX + 1];
+	struct error error; /* of a step that could not even be sent, until it is reported */
+};
+
+/* send builds the request on its stack and gives it to warm_call(). check looks at a good
+ * answer; it returns a verdict or a negative errno with err. */
+struct warm_step {
+	const char *name;
+	const ProtobufCServiceDescriptor *service;
+	const char *method;
+	int (*send)(struct warm *warm, const struct warm_step *step, struct error *err);
+	int (*check)(struct warm *warm, const ProtobufCMessage *response, struct error *err);
+	int (*failed)(struct warm *warm, const struct ttrpc_reply *reply, struct error *err);
+};
+
+static void warm_on_reply(const struct ttrpc_reply *reply, void *userdata);
+
+static int warm_call(struct warm *warm, const struct warm_step *step,
+		     const ProtobufCMessage *request, struct error *err)
+{
+	uint64_t timeout = STEP_TIMEOUT_MS;
+	if (warm->step == 0 && warm->options.first_timeout_ms > 0)
+		timeout = warm->options.first_timeout_ms;
+	int r = ttrpc_client_call(warm->options.agent, &(struct ttrpc_call_options){
+							       .service = step->service,
+							       .method = step->method,
+							       .request = request,
+							       .timeout_ms = timeout,
+							       .on_reply = warm_on_reply,
+							       .userdata = warm,
+						       });
+	if (r < 0)
+		return error_set_errno(err, r, "%s cannot be sent", step->method);
+	warm->in_flight = true;
+	return 0;
+}
+
+/* ---- the steps */
+
+static int send_check(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int check_serving(_unused_ struct warm *warm, const ProtobufCMessage *response,
+			 struct error *err)
+{
+	const Grpc__HealthCheckResponse *health = (const Grpc__HealthCheckResponse *)response;
+	if (health->status != GRPC__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING)
+		return error_set(err, EPROTO, "the agent says that it is not serving");
+	return WARM_NEXT;
+}
+
+/* The text is the guest's: it ends up in logs and manifests, so nothing odd gets through. */
+static int check_version(struct warm *warm, const ProtobufCMessage *response, struct error *err)
+{
+	const char *version = ((const Grpc__VersionCheckResponse *)response)->agent_version;
+	if (str_empty(version) || strlen(version) > VERSION_MAX)
+		return error_set(err, EPROTO,
+				 "the agent's version has %zu bytes (1 to %d are good)",
+				 strlen(version), VERSION_MAX);
+	for (const char *c = version; *c; c++)
+		if (!isgraph((unsigned char)*c))
+			return error_set(err, EPROTO, "the agent's version has odd characters");
+	memcpy(warm->version, version, strlen(version) + 1);
+	if (warm->options.on_answer)
+		warm->options.on_answer(warm, warm->version, warm->options.userdata);
+	return WARM_NEXT;
+}
+
+static int send_reseed(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	uint8_t fresh[RESEED_BYTES];
+	random_bytes(fresh, sizeof(fresh));
+	Grpc__ReseedRandomDevRequest request = GRPC__RESEED_RANDOM_DEV_REQUEST__INIT;
+	request.data.data = fresh;
+	request.data.len = sizeof(fresh);
+	int r = warm_call(warm, step, &request.base, err);
+	explicit_bzero(fresh, sizeof(fresh));
+	return r;
+}
+
+static int reseed_failed(_unused_ struct warm *warm, const struct ttrpc_reply *reply,
+			 struct error *err)
+{
+	return error_set(err, ENOTRECOVERABLE, "the guest cannot be reseeded: %s: %s",
+			 ttrpc_code_to_string(reply->code), reply->message);
+}
+
+static int send_clock(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	uint64_t now = clock_realtime_ns();
+	Grpc__SetGuestDateTimeRequest request = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
+	request.sec = (int64_t)(now / 1000000000);
+	request.usec = (int64_t)(now / 1000 % 1000000);
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int send_create_sandbox(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+	request.sandbox_id = (char *)REHEARSAL_ID;
+	request.hostname = (char *)REHEARSAL_ID;
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int send_create_container(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Grpc__Spec *spec = NULL;
+	int r = rehearsal_spec(&spec, err);
+	if (r < 0)
+		return r;
+	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;
+	request.container_id = (char *)REHEARSAL_ID;
+	request.exec_id = (char *)REHEARSAL_ID;
+	request.oci = spec;
+	r = warm_call(warm, step, &request.base, err);
+	grpc__spec__free_unpacked(spec, NULL);
+	return r;
+}
+
+static int send_start_container(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Grpc__StartContainerRequest request = GRPC__START_CONTAINER_REQUEST__INIT;
+	request.container_id = (char *)REHEARSAL_ID;
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int send_wait_process(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Grpc__WaitProcessRequest request = GRPC__WAIT_PROCESS_REQUEST__INIT;
+	request.container_id = (char *)REHEARSAL_ID;
+	request.exec_id = (char *)REHEARSAL_ID;
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int check_exit_status(_unused_ struct warm *warm, const ProtobufCMessage *response,
+			     struct error *err)
+{
+	int status = ((const Grpc__WaitProcessResponse *)response)->status;
+	if (status != 0)
+		return error_set(err, EPROTO, "the throwaway container ended with status %d",
+				 status);
+	return WARM_NEXT;
+}
+
+static int send_read_stdout(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Grpc__ReadStreamRequest request = GRPC__READ_STREAM_REQUEST__INIT;
+	request.container_id = (char *)REHEARSAL_ID;
+	request.exec_id = (char *)REHEARSAL_ID;
+	request.len = OUTPUT_CHUNK;
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int check_output(struct warm *warm, const ProtobufCMessage *response, struct error *err)
+{
+	if (((const Grpc__ReadStreamResponse *)response)->data.len == 0)
+		return WARM_NEXT;
+	if (++warm->reads > OUTPUT_READS_MAX)
+		return error_set(err, EPROTO, "the throwaway container's output does not end");
+	return WARM_AGAIN;
+}
+
+static int send_remove_container(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Grpc__RemoveContainerRequest request = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
+	request.container_id = (char *)REHEARSAL_ID;
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Grpc__DestroySandboxRequest request = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
+	return warm_call(warm, step, &request.base, err);
+}
+
+#define HEALTH &grpc__health__descriptor
+#define AGENT  &grpc__agent_service__descriptor
+
+static const struct warm_step steps[] = {
+	{ "check", HEALTH, "Check", send_check, check_serving, NULL },
+	{ "version", HEALTH, "Version", send_check, check_version, NULL },
+	{ "reseed", AGENT, "ReseedRandomDev", send_reseed, NULL, reseed_failed },
+	{ "clock", AGENT, "SetGuestDateTime", send_clock, NULL, NULL },
+	{ "rehearse sandbox", AGENT, "CreateSandbox", send_create_sandbox, NULL, NULL },
+	{ "rehearse create", AGENT, "CreateContainer", send_create_container, NULL, NULL },
+	{ "rehearse start", AGENT, "StartContainer", send_start_container, NULL, NULL },
+	{ "rehearse wait", AGENT, "WaitProcess", send_wait_process, check_exit_status, NULL },
+	{ "rehearse output", AGENT, "ReadStdout", send_read_stdout, check_output, NULL },
+	{ "rehearse remove", AGENT, "RemoveContainer", send_remove_container, NULL, NULL },
+	{ "rehearse end", AGENT, "DestroySandbox", send_destroy_sandbox, NULL, NULL },
+};
+
+/* ---- the sequence */
+
+static void warm_destroy(struct warm *warm)
+{
+	error_done(&warm->error);
+	free((char *)warm->options.object);
+	free(warm);
+}
+
+static void warm_finish(struct warm *warm, int number, struct error *err)
+{
+	if (number < 0 && warm->step < ARRAY_SIZE(steps))
+		number = error_wrap(err, "warming step \"%s\"", steps[warm->step].name);
+	warm->options.on_done(warm, number, number < 0 ? err : NULL, warm->options.userdata);
+}
+
+static int warm_send(struct warm *warm, struct error *err)
+{
+	const struct warm_step *step = &steps[warm->step];
+	log_debug(warm->options.object, "warming: %s", step->name);
+	return step->send(warm, step, err);
+}
+
+static int warm_judge(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
+{
+	const struct warm_step *step = &steps[warm->step];
+	if (reply->code != TTRPC_OK)
+		return step->failed ? step->failed(warm, reply, err)
+				    : ttrpc_reply_error(reply, err);
+	return step->check ? step->check(warm, reply->response, err) : WARM_NEXT;
+}
+
+static void warm_advance(struct warm *warm, const struct ttrpc_reply *reply)
+{
+	_cleanup_(error_done) struct error err = {};
+	int r = warm_judge(warm, reply, &err);
+	if (warm->freed)
+		return;
+	if (r == WARM_NEXT)
+		warm->step++;
+	bool done = warm->step == ARRAY_SIZE(steps);
+	if (r >= 0 && !done)
+		r = warm_send(warm, &err);
+	if (r < 0 || done)
+		warm_finish(warm, r < 0 ? r : 0, &err);
+}
+
+static void warm_on_reply(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct warm *warm = userdata;
+	warm->in_flight = false;
+	if (!warm->freed) {
+		warm->in_callback = true;
+		warm_advance(warm, reply);
+		warm->in_callback = false;
+	}
+	if (warm->freed && !warm->in_flight)
+		warm_destroy(warm);
+}
+
+static void warm_on_unsent(void *userdata)
+{
+	struct warm *warm = userdata;
+	warm->in_flight = false;
+	if (!warm->freed) {
+		warm->in_callback = true;
+		warm_finish(warm, -warm->error.number, &warm->error);
+		warm->in_callback = false;
+	}
+	if (warm->freed)
+		warm_destroy(warm);
+}
+
+struct warm *warm_start(const struct warm_options *options)
+{
+	struct warm *warm = xnew(struct warm);
+	warm->options = *options;
+	warm->options.object = xstrdup(options->object);
+	if (warm_send(warm, &warm->error) < 0) {
+		warm->in_flight = true;
+		loop_defer(options->loop, warm_on_unsent, warm);
+	}
+	return warm;
+}
+
+const char *warm_agent_version(const struct warm *warm)
+{
+	return warm->version;
+}
+
+void warm_free(struct warm *warm)
+{
+	if (!warm)
+		return;
+	warm->freed = true;
+	if (!warm->in_flight && !warm->in_callback)
+		warm_destroy(warm);
+}

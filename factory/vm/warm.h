@@ -1,0 +1,39 @@
+/* Warming: what a fresh guest goes through before it may be frozen (baking) or parked (clones).
+ *
+ *   check -> reseed -> clock -> rehearsal (a whole sandbox with one throwaway container)
+ *
+ * Each step is one call to the agent with a deadline of its own; the first failure ends the
+ * sequence, and its error names the step. A guest that cannot be reseeded shares its random
+ * pool with every other clone: that failure is -ENOTRECOVERABLE, and such a guest must never
+ * be served. The rehearsal runs /usr/share/kiln/rehearsal of the guest image as a container
+ * and leaves the agent as it was, ready for the one real CreateSandbox.
+ */
+#pragma once
+
+#include "base/loop.h"
+#include "proto/ttrpc_client.h"
+
+struct warm;
+
+struct warm_options {
+	struct loop *loop;
+	struct ttrpc_client *agent; /* borrowed; the one to free before it is the warm */
+	const char *object;         /* id of the machine or template, for the log; copied */
+	uint64_t first_timeout_ms;  /* for the agent's first answer; 0: as the other steps. A
+				     * guest that still boots answers as soon as it is up. */
+	/* The agent has answered for the first time: its version. May be NULL. */
+	void (*on_answer)(struct warm *warm, const char *agent_version, void *userdata);
+	/* Once, never inside warm_start(). number 0 or a negative errno, then with err. */
+	void (*on_done)(struct warm *warm, int number, const struct error *err, void *userdata);
+	void *userdata;
+};
+
+struct warm *warm_start(const struct warm_options *options);
+
+/* As Health.Version gave it; "" before the first answer. Valid as long as the warm. */
+const char *warm_agent_version(const struct warm *warm);
+
+/* Stops where it is; no callback follows. Allowed at any time, also inside a callback of its
+ * own; a call still in flight is answered into nothing. NULL is nothing. */
+void warm_free(struct warm *warm);
+DEFINE_CLEANUP(struct warm *, warm_free)

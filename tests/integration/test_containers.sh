@@ -1,0 +1,136 @@
+#!/bin/bash
+# Containers by real containerd through the pool: life cycle, exec, stdio, exit codes, signals.
+. "$(dirname "$0")/lib.sh"
+
+test_run_prints_and_exits_0() {
+	expect 'hello from the guest' "$(kiln_run c1 echo 'hello from the guest')"
+}
+
+test_kernel_is_the_guests() {
+	local inside
+	inside=$(kiln_run c2 uname -r)
+	[ -n "$inside" ] && [ "$inside" != "$(uname -r)" ] || fail "kernel inside is $inside"
+}
+
+test_exit_code_travels() {
+	local code=0
+	kiln_run c3 sh -c 'exit 42' || code=$?
+	expect 42 "$code"
+}
+
+test_stderr_is_apart() {
+	expect out "$(kiln_run c4 sh -c 'echo out; echo err >&2' 2>"$work/err")"
+	expect err "$(cat "$work/err")"
+}
+
+test_container_is_confined() {
+	local out
+	out=$(kiln_run c5 sh -c 'echo $$; hostname; id -u; cat /proc/1/comm; ls /proc | grep -c "^[0-9]"')
+	expect 1 "$(sed -n 1p <<<"$out")" 'pid of init'
+	expect 0 "$(sed -n 3p <<<"$out")" uid
+	expect sh "$(sed -n 4p <<<"$out")"
+	! kiln_run c6 sh -c 'echo x >/proc/sys/kernel/hostname' 2>/dev/null ||
+		fail '/proc/sys is writable'
+}
+
+test_env_cwd_and_user() {
+	expect 'v /tmp 65534' "$(kiln_run c7 --env K=v --cwd /tmp --user 65534 -- \
+		sh -c 'echo $K $PWD $(id -u)')"
+}
+
+test_stdin_and_stdout_of_10_mb() {
+	local want
+	head -c 10000000 /dev/urandom >"$work/blob"
+	want=$(sha256sum <"$work/blob")
+	expect "$want" "$(kiln_run c8 cat <"$work/blob" | sha256sum)" 'digest of what came back'
+	expect "$want" "$(kiln_run c9 sha256sum <"$work/blob")" 'digest in the guest'
+}
+
+test_exec_into_a_running_container() {
+	local code=0
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" c10 sleep 300
+	expect 'from exec' "$(ctr tasks exec --exec-id e1 c10 echo 'from exec')"
+	ctr tasks exec --exec-id e2 c10 sh -c 'exit 7' || code=$?
+	expect 7 "$code"
+	expect 'piped' "$(echo piped | ctr tasks exec --exec-id e3 c10 cat)"
+	expect_match RUNNING "$(ctr tasks ls)"
+	ctr tasks kill -s KILL c10
+	expect 137 "$(ctr tasks delete c10 >/dev/null 2>&1; echo $?)" 'exit code of delete'
+	ctr containers delete c10
+}
+
+test_signals_reach_the_process() {
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" c11 \
+		sh -c 'trap "exit 9" TERM; echo ready >/ready; while :; do sleep 0.1; done'
+	timeout 30 sh -c "until ctr --address $work/containerd.sock -n $(basename "$work") \
+		tasks exec --exec-id r\$RANDOM\$\$ c11 test -e /ready; do :; done"
+	ctr tasks kill -s TERM c11
+	timeout 30 tail -f /dev/null --pid=$$ & local waiter=$!
+	timeout 30 sh -c "until ctr --address $work/containerd.sock -n $(basename "$work") \
+		tasks ls | grep -q 'c11.*STOPPED'; do :; done"
+	kill $waiter
+	expect 9 "$(ctr tasks delete c11 >/dev/null 2>&1; echo $?)"
+	ctr containers delete c11
+}
+
+test_tty() {
+	local out
+	out=$(script -qec "$(declare -f ctr); work=$work; ctr run --rm -t --runtime io.containerd.kiln.v2 $image c12 sh -c 'tty; stty size'" /dev/null </dev/null)
+	expect_match '/dev/' "$out"
+}
+
+test_rootfs_is_writable_and_thrown_away() {
+	expect new "$(kiln_run c13 sh -c 'echo new >/file && cat /file')"
+	! kiln_run c14 cat /file 2>/dev/null || fail 'a file outlived its container'
+}
+
+test_ten_sandboxes_at_once() {
+	local pids=() i
+	for i in 0 1 2 3 4 5 6 7 8 9; do
+		kiln_run "m$i" sh -c "echo sandbox $i" >"$work/m$i" 2>&1 &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i" || fail "$(cat "$work"/m?)"; done
+	for i in 0 1 2 3 4 5 6 7 8 9; do expect "sandbox $i" "$(cat "$work/m$i")"; done
+}
+
+test_sandbox_survives_its_factory() {
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" c15 sleep 300
+	stop_factory KILL
+	expect alive "$(ctr tasks exec --exec-id e1 c15 echo alive)" 'with the factory dead'
+	start_factory
+	expect alive "$(ctr tasks exec --exec-id e2 c15 echo alive)" 'with a new factory'
+	expect 1 "$(factory_ctl list --json | jq '[.vms[] | select(.state == "claimed")] | length')" leases
+	ctr tasks kill -s KILL c15
+	ctr tasks delete c15 >/dev/null 2>&1 || true
+	ctr containers delete c15
+	wait_full
+	expect 'back to work' "$(kiln_run c16 echo 'back to work')"
+}
+
+test_sandbox_survives_a_clean_stop() {
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" c17 sleep 300
+	stop_factory
+	expect 1 "$(vmm_pids | wc -l)" 'machines after the stop'
+	expect alive "$(ctr tasks exec --exec-id e1 c17 echo alive)"
+	ctr tasks kill -s KILL c17
+	ctr tasks delete c17 >/dev/null 2>&1 || true
+	ctr containers delete c17
+	expect '' "$(vmm_pids)" 'machines after the sandbox'
+	start_factory
+	wait_full
+}
+
+test_nothing_is_left() {
+	factory_ctl destroy >/dev/null
+	expect '' "$(vmm_pids)" machines
+	expect 0 "$(find "$run/vms" -mindepth 1 | wc -l)" 'files of machines'
+	expect '' "$(pgrep -f "containerd-shim-kiln-v2.*$(basename "$work")")" shims
+	expect '' "$(awk -v w="$run/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo)" mounts
+}
+
+write_config 3
+start_factory
+start_containerd
+wait_full
+run_tests

@@ -1,0 +1,106 @@
+#!/bin/bash
+# The factory with real QEMU and libvirt: bake, clone, claim, refill, crash and restart.
+. "$(dirname "$0")/lib.sh"
+
+test_init_bakes_and_fills_the_pool() {
+	expect 'vm factory initialized' "$(factory_ctl init 2>/dev/null)"
+	expect 2 "$(parked)" parked
+	expect ready "$(status_json | jq -r '.templates[0].state')"
+	expect_match 'vm factory is on' "$(factory_ctl status)"
+}
+
+test_init_again_keeps_the_template() {
+	local id
+	id=$(status_json | jq -r '.templates[0].id')
+	factory_ctl init >/dev/null 2>&1
+	expect "$id" "$(status_json | jq -r '.templates[0].id')"
+	expect 1 "$(find "$store/templates" -name template.json | wc -l)" templates
+}
+
+test_parked_machines_stand_still() {
+	local vm
+	for vm in $(factory_ctl list --json | jq -r '.vms[] | select(.state == "parked") | .vm_id'); do
+		[ -S "$run/vms/$vm/agent.sock" ] || fail "no agent socket of $vm"
+		[ -s "$run/vms/$vm.json" ] || fail "no journal entry of $vm"
+	done
+}
+
+test_claim_reaches_the_agent_in_a_warm_clone() {
+	local out
+	out=$(ctl agent -c Version -c 'GetGuestDetails {}' 2>"$work/err")
+	expect_match 'agent_version' "$out"
+	expect_match 'pooled' "$(cat "$work/err")"
+	wait_full
+	expect 2 "$(parked)" 'parked after the refill'
+}
+
+test_agent_lists_interfaces() {
+	local first
+	first=$(ctl agent -c ListInterfaces 2>/dev/null) || fail "no interfaces: $first"
+	expect_match '"lo"' "$first"
+}
+
+test_claim_from_an_empty_pool_says_so() {
+	local pids=() i
+	wait_full
+	for i in 1 2 3 4; do
+		ctl agent -c Check 2>"$work/claim.$i" >/dev/null &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i" || fail "claim failed: $(cat "$work"/claim.*)"; done
+	grep -q cloned "$work"/claim.* || fail "nothing was cloned: $(cat "$work"/claim.*)"
+	[ "$(status_json | jq '[.counters[] | select(.name == "claims_cloned") | .value] | add')" -ge 1 ] ||
+		fail 'claims_cloned was not counted'
+	wait_full
+}
+
+test_a_dead_clone_is_replaced_and_never_served() {
+	local pid
+	wait_full
+	pid=$(factory_ctl list --json | jq '[.vms[] | select(.state == "parked")][0].pid')
+	kill -9 "$pid"
+	ctl agent -c Check >/dev/null 2>"$work/err" || fail "claim after a kill: $(cat "$work/err")"
+	wait_full
+	expect 2 "$(parked)" parked
+}
+
+test_killed_factory_leaves_machines_that_the_next_adopts() {
+	local before after
+	wait_full
+	before=$(factory_ctl list --json | jq -r '[.vms[] | select(.state == "parked").vm_id] | sort | join(" ")')
+	stop_factory KILL
+	expect 2 "$(vmm_pids | wc -l)" 'machines after the kill'
+	start_factory
+	wait_full
+	after=$(factory_ctl list --json | jq -r '[.vms[] | select(.state == "parked").vm_id] | sort | join(" ")')
+	expect "$before" "$after" 'parked machines'
+	ctl agent -c Check >/dev/null 2>&1 || fail 'an adopted machine does not answer'
+}
+
+test_kill_in_mid_bake_leaves_nothing() {
+	factory_ctl destroy >/dev/null
+	(factory_ctl init 2>&1 || true) >"$work/init.log" &
+	timeout 60 grep -q -m1 'bake: answering' <(tail -n 0 -f "$work/factory.log")
+	stop_factory KILL
+	wait
+	start_factory
+	expect '' "$(vmm_pids)" 'machines left'
+	expect 0 "$(find "$store/templates" -mindepth 1 | wc -l)" 'files left'
+	expect 'vm factory is off' "$(factory_ctl status | head -n1)"
+}
+
+test_destroy_leaves_nothing() {
+	wait_full
+	expect 'vm factory destroyed' "$(factory_ctl destroy)"
+	expect '' "$(vmm_pids)" 'machines left'
+	expect 0 "$(find "$run/vms" -mindepth 1 | wc -l)" 'machine files left'
+	expect 0 "$(find "$store/templates" -mindepth 1 | wc -l)" 'template files left'
+	local code=0
+	factory_ctl status >"$work/out" || code=$?
+	expect 3 "$code" 'exit code of status'
+	expect 'vm factory is off' "$(head -n1 "$work/out")"
+}
+
+write_config 2
+start_factory
+run_tests

@@ -1,0 +1,122 @@
+# A private factory and a private containerd, for the integration tests and the demo.
+#
+# All state is below $work and $store, which are removed at the end together with every process
+# that was started, also after a failure or Ctrl-C. Nothing of the host's is used: two scripts
+# may run side by side.
+
+set -u -o pipefail
+
+: "${BUILD:?BUILD names the build folder}"
+BUILD=$(realpath "$BUILD")
+tests=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+work=$(mktemp -d /tmp/kiln-test.XXXXXX)
+# Guest RAM belongs on tmpfs.
+store=$(mktemp -d /dev/shm/kiln-test.XXXXXX)
+run=$work/run
+image=docker.io/kiln/busybox:test
+containerd_pid=
+export PATH=$BUILD:$PATH
+export KILN_FACTORY=unix://$run/factory.sock
+
+# ---------------------------------------------------------------- factory
+
+# write_config POOL_SIZE: template definition and factory configuration.
+write_config() {
+	jq --arg dir "$BUILD/image" --argjson pool "$1" \
+		'.kernel = $dir + "/" + .kernel | .initrd = $dir + "/" + .initrd
+		 | .image = $dir + "/" + .image | .machine = $dir + "/" + .machine
+		 | .pool_size = $pool' "$BUILD/image/default.json" >"$work/template.json"
+	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
+		--arg log "$work/factory.log" \
+		'{run_dir: $run, store: $store, template: $template, log_file: $log,
+		  log_level: "debug", init_on_start: false}' >"$work/factory.json"
+}
+
+factory_pid() { cat "$run/factory.lock" 2>/dev/null; }
+
+# A lock file outlives a killed factory, and its pid may be somebody else's by now.
+is_factory() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = kiln-factory ]; }
+
+# The daemon answers on its socket when this returns.
+start_factory() { timeout 60 kiln-factory --daemon --config "$work/factory.json"; }
+
+# wait_gone PID: until the process has ended.
+wait_gone() { timeout 30 tail --pid="$1" -f /dev/null; }
+
+stop_factory() {
+	local pid
+	pid=$(factory_pid) || return 0
+	is_factory "$pid" || return 0
+	kill -"${1:-TERM}" "$pid" && wait_gone "$pid"
+}
+
+ctl() { timeout "${CTL_TIMEOUT:-240}" kiln-ctl "$@"; }
+factory_ctl() { ctl factory "$1" --socket "$run/factory.sock" "${@:2}"; }
+status_json() { factory_ctl status --json; }
+
+# parked: how many machines wait in the pool.
+parked() { status_json | jq '.templates[0].pool.parked'; }
+
+# wait_full: until the pool is full (Init answers when it is).
+wait_full() { factory_ctl init >/dev/null 2>&1; }
+
+# vmm_pids: the QEMU processes of this test.
+vmm_pids() { pgrep -f "qemu-system-x86_64 .*$run/" || true; }
+
+# ---------------------------------------------------------------- containerd
+
+start_containerd() {
+	cat >"$work/containerd.toml" <<-TOML
+		version = 2
+		root = "$work/containerd/root"
+		state = "$work/containerd/state"
+		disabled_plugins = ["io.containerd.grpc.v1.cri"]
+		[grpc]
+		  address = "$work/containerd.sock"
+		[plugins."io.containerd.internal.v1.opt"]
+		  path = "$work/containerd/opt"
+	TOML
+	containerd --config "$work/containerd.toml" >"$work/containerd.log" 2>&1 &
+	containerd_pid=$!
+	timeout 60 grep -q -m1 'successfully booted' \
+		<(tail -n +1 -f --pid="$containerd_pid" "$work/containerd.log") || {
+		tail "$work/containerd.log"
+		return 1
+	}
+	"$tests/busybox-image" "$work/busybox.tar"
+	ctr images import "$work/busybox.tar" >/dev/null
+}
+
+# The namespace is the test's own: shim sockets and runc's folder are named after it.
+ctr() { timeout "${CTR_TIMEOUT:-120}" /usr/bin/ctr --address "$work/containerd.sock" \
+	--namespace "$(basename "$work")" "$@"; }
+
+# kiln_run ID [CTR OPTIONS --] COMMAND...: a container by our shim.
+kiln_run() {
+	local id=$1 options=()
+	shift
+	case " $* " in *" -- "*)
+		while [ "$1" != -- ]; do options+=("$1"); shift; done
+		shift ;;
+	esac
+	ctr run --rm --runtime io.containerd.kiln.v2 "${options[@]}" "$image" "$id" "$@"
+}
+
+# Ends what this test started, by pid, and removes what it made.
+cleanup() {
+	trap - EXIT INT TERM
+	local pid mount lock
+	for lock in "$work"/*/factory.lock; do
+		pid=$(cat "$lock" 2>/dev/null) && is_factory "$pid" && kill "$pid" && wait_gone "$pid"
+	done
+	[ -n "$containerd_pid" ] && kill "$containerd_pid" 2>/dev/null && wait "$containerd_pid" 2>/dev/null
+	for pid in $(pgrep -f "containerd-shim.*$(basename "$work")") \
+		$(pgrep -f "qemu-system-x86_64 .*($work|$store)/"); do
+		kill -9 "$pid" 2>/dev/null
+	done
+	awk -v w="$work/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+		while read -r mount; do umount -l "$mount"; done
+	rm -rf --one-file-system "$work" "$store"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
