@@ -28,10 +28,11 @@ struct stream;
 struct stream_options {
 	/* New bytes: drain what makes whole messages from input, leave the rest. */
 	void (*on_data)(struct stream *stream, struct evbuffer *input, void *userdata);
-	/* All queued output was taken by the peer; may be NULL. */
+	/* All queued output was taken by the peer; may be NULL. Not called for a write that the
+	 * peer took at once: ask stream_pending(). */
 	void (*on_drained)(struct stream *stream, void *userdata);
-	/* The peer is gone (0) or the stream failed (negative errno). Called once, never from
-	 * within stream_write(); nothing is called after it. */
+	/* The peer is gone (0) or the stream failed (negative errno). Called once, after all
+	 * data the peer left, never from within stream_write(); nothing is called after it. */
 	void (*on_end)(struct stream *stream, int reason, void *userdata);
 	void *userdata;
 	size_t input_max; /* bytes; 0: 8 MiB */
@@ -52,6 +53,7 @@ void stream_write(struct stream *stream, const void *data, size_t len, const int
 size_t stream_pending(const struct stream *stream);
 
 void stream_pause(struct stream *stream);
+/* on_data is called again, later, where input was left. */
 void stream_resume(struct stream *stream);
 
 /* Oldest descriptor received and not taken yet, or -EBADF; the caller owns it. */

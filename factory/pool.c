@@ -83,17 +83,22 @@ static void pool_changed(struct pool *pool)
 	loop_defer(pool->options.loop, change_report, pool);
 }
 
+static void member_leave(struct pool_member *member)
+{
+	if (member->home)
+		TAILQ_REMOVE(member->home, member, link);
+	member->home = NULL;
+	pool_changed(member->pool);
+}
+
 /* The only way from list to list. */
 static void member_move(struct pool_member *member, struct member_list *to)
 {
 	if (member->home == to)
 		return;
-	if (member->home)
-		TAILQ_REMOVE(member->home, member, link);
+	member_leave(member);
 	member->home = to;
-	if (to)
-		TAILQ_INSERT_TAIL(to, member, link);
-	pool_changed(member->pool);
+	TAILQ_INSERT_TAIL(to, member, link);
 }
 
 static struct pool_member *member_new(struct pool *pool)
@@ -265,7 +270,7 @@ static void member_gone(struct pool_member *member, enum vm_state last, const st
 
 	if (member->on_released)
 		member->on_released(member->released_data);
-	member_move(member, NULL);
+	member_leave(member);
 	loop_defer(pool->options.loop, member_free, member);
 	if (wanted)
 		return;
@@ -632,8 +637,8 @@ void pool_conn_ended(struct pool *pool, struct ttrpc_conn *conn)
 	}
 }
 
-int pool_release(struct pool *pool _unused_, struct pool_member *member, const char *reason,
-		 void (*fn)(void *userdata), void *userdata)
+int pool_release(struct pool_member *member, const char *reason, void (*fn)(void *userdata),
+		 void *userdata)
 {
 	if (member->on_released)
 		return -EBUSY;

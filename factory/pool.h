@@ -100,5 +100,5 @@ void pool_conn_ended(struct pool *pool, struct ttrpc_conn *conn);
 
 /* Destroys a machine; fn (may be NULL) is called once it is gone. A second caller replaces no
  * first one: -EBUSY. */
-_must_check_ int pool_release(struct pool *pool, struct pool_member *member, const char *reason,
+_must_check_ int pool_release(struct pool_member *member, const char *reason,
 			      void (*fn)(void *userdata), void *userdata);

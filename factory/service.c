@@ -138,18 +138,17 @@ static void rpc_on_claim(struct ttrpc_call *call, const ProtobufCMessage *messag
 
 /* ---------------------------------------------------------------- Confirm, Release */
 
-static struct pool_member *find_claimed(struct factory *factory, const char *id,
-					struct slot **ret_slot)
+static struct pool_member *find_claimed_or_fail(struct ttrpc_call *call, struct factory *factory,
+						const char *id)
 {
 	struct slot *slot = NULL;
 
 	while ((slot = factory_next_slot(factory, slot))) {
 		struct pool_member *member = pool_find(slot_pool(slot), id);
-		if (member && vm_state(pool_member_vm(member)) == VM_CLAIMED) {
-			*ret_slot = slot;
+		if (member && vm_state(pool_member_vm(member)) == VM_CLAIMED)
 			return member;
-		}
 	}
+	ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no claimed machine is named \"%.64s\"", id);
 	return NULL;
 }
 
@@ -157,14 +156,10 @@ static void rpc_on_confirm(struct ttrpc_call *call, const ProtobufCMessage *mess
 {
 	const Kiln__Factory__V1__ConfirmRequest *request = (const void *)message;
 	Kiln__Factory__V1__ConfirmResponse response = KILN__FACTORY__V1__CONFIRM_RESPONSE__INIT;
-	struct slot *slot = NULL;
-	struct pool_member *member = find_claimed(userdata, request->vm_id, &slot);
+	struct pool_member *member = find_claimed_or_fail(call, userdata, request->vm_id);
 
-	if (!member) {
-		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no claimed machine is named \"%.64s\"",
-				     request->vm_id);
+	if (!member)
 		return;
-	}
 	vm_confirm(pool_member_vm(member));
 	ttrpc_call_reply(call, &response.base);
 }
@@ -180,16 +175,12 @@ static void rpc_on_release(struct ttrpc_call *call, const ProtobufCMessage *mess
 {
 	const Kiln__Factory__V1__ReleaseRequest *request = (const void *)message;
 	struct factory *factory = userdata;
-	struct slot *slot = NULL;
-	struct pool_member *member = find_claimed(factory, request->vm_id, &slot);
+	struct pool_member *member = find_claimed_or_fail(call, factory, request->vm_id);
 
-	if (!member) {
-		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no claimed machine is named \"%.64s\"",
-				     request->vm_id);
+	if (!member)
 		return;
-	}
 	log_info(vm_sandbox_id(pool_member_vm(member)), "released %s", request->vm_id);
-	if (pool_release(slot_pool(slot), member, "released", on_released, call) < 0) {
+	if (pool_release(member, "released", on_released, call) < 0) {
 		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
 				     "machine %s is being released already", request->vm_id);
 		return;

@@ -2,6 +2,11 @@
  *
  * A call ends with its response, with DEADLINE_EXCEEDED when its timeout passes, or with
  * UNAVAILABLE when the connection ends. The callback never runs inside ttrpc_client_call().
+ * An answer over 4 MiB is RESOURCE_EXHAUSTED, one that cannot be decoded INTERNAL; frames for
+ * no call in flight are ignored.
+ *
+ * Descriptors: a response says how many came with it (field "fds" of ttrpc.Response, Kiln's
+ * own), for bytes read ahead may bring the descriptors of later responses along.
  */
 #pragma once
 
@@ -51,7 +56,7 @@ void ttrpc_client_free(struct ttrpc_client *client);
 DEFINE_CLEANUP(struct ttrpc_client *, ttrpc_client_free)
 
 /* 0: on_reply will be called once. Negative errno: it will not (-EMSGSIZE over 4 MiB, -EAGAIN
- * past a bound, -ENOTCONN after the end). */
+ * past a bound, -ENOTCONN after the end, -EINVAL: no such method, or not its input type). */
 _must_check_ int ttrpc_client_call(struct ttrpc_client *client,
 				   const struct ttrpc_call_options *options);
 

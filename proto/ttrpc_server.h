@@ -8,7 +8,15 @@
  * once, the call stays valid, and what the handler later answers goes nowhere.
  *
  * Bounds (options): connections, calls in flight a connection, bytes a slow peer may leave
- * unread before its connection is not read from any more.
+ * unread before its connection is not read from any more. Answers that come beyond four times
+ * max_pending become RESOURCE_EXHAUSTED, and so do requests while those in flight on the
+ * connection hold 64 MiB. A request frame is bounded by 4 MiB, but decoded it can be larger:
+ * two bytes can make an empty submessage of about 100.
+ *
+ * A refused request is answered with a sentence and its connection lives on: no ttrpc.Request
+ * or payload not of the method's input type, an even stream id: INVALID_ARGUMENT; over 4 MiB:
+ * RESOURCE_EXHAUSTED; streaming, unknown frame types, services and methods: UNIMPLEMENTED. An
+ * answer over 4 MiB is answered RESOURCE_EXHAUSTED instead.
  *
  * Stream ids are odd. One that is in flight is refused (INVALID_ARGUMENT); that ids increase
  * is not demanded, for a serial port may change its host side without a sign in between.
@@ -45,7 +53,8 @@ struct ttrpc_server_options {
 	unsigned max_conns; /* 0: 256; further ones are closed at once */
 	unsigned max_calls; /* in flight a connection; 0: 1024; beyond: RESOURCE_EXHAUSTED */
 	size_t max_pending; /* bytes queued to a slow peer; 0: 16 MiB */
-	/* May refuse a caller (negative errno: the connection is closed); NULL: all. */
+	/* May refuse a caller (negative errno: the connection is closed); NULL: all. Asked for
+	 * accepted connections; one without credentials has pid 0 and uid and gid (uid_t)-1. */
 	int (*on_accept)(const struct peer *peer, void *userdata);
 	/* A connection ended, after all its calls were cancelled; NULL: not interested. */
 	void (*on_conn_end)(struct ttrpc_conn *conn, void *userdata);
@@ -66,15 +75,16 @@ void ttrpc_server_stop_listening(struct ttrpc_server *server);
 _must_check_ int ttrpc_server_serve(struct ttrpc_server *server, int fd, bool edge,
 				    struct ttrpc_conn **ret_conn);
 
-/* Calls in flight over all connections; a clean shutdown waits for 0. */
+/* Calls that a peer waits for, over all connections; a clean shutdown waits for 0. */
 size_t ttrpc_server_calls(const struct ttrpc_server *server);
 
-/* Ends every connection. Calls still held by handlers stay valid and answer into nothing. */
+/* Ends every connection, with its on_cancel and on_conn_end, before it returns. Calls still
+ * held by handlers stay valid and answer into nothing. */
 void ttrpc_server_free(struct ttrpc_server *server);
 DEFINE_CLEANUP(struct ttrpc_server *, ttrpc_server_free)
 
 void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *response);
-/* fds are taken and travel with the response (Unix sockets only). */
+/* fds (at most SOCKET_MAX_FDS) are taken and travel with the response (Unix sockets only). */
 void ttrpc_call_reply_fds(struct ttrpc_call *call, const ProtobufCMessage *response, const int *fds,
 			  size_t nfds);
 /* err is borrowed; its number becomes the code, its sentence the message. */
@@ -102,4 +112,6 @@ struct ttrpc_conn *ttrpc_call_conn(const struct ttrpc_call *call);
 /* What the owner of a connection wants to remember about it. */
 void ttrpc_conn_set_data(struct ttrpc_conn *conn, void *data);
 void *ttrpc_conn_data(const struct ttrpc_conn *conn);
+
+/* Closes at once and drops unread answers; on_cancel and on_conn_end follow from the loop. */
 void ttrpc_conn_close(struct ttrpc_conn *conn);

@@ -472,8 +472,8 @@ static void release_tells_when_it_is_over(void **state)
 	park_all(f);
 	assert_int_equal(claim(f, "s1", NULL), 0);
 	settle(f);
-	assert_int_equal(pool_release(f->pool, f->last, "released", count_call, &released), 0);
-	assert_int_equal(pool_release(f->pool, f->last, "released", count_call, &released), -EBUSY);
+	assert_int_equal(pool_release(f->last, "released", count_call, &released), 0);
+	assert_int_equal(pool_release(f->last, "released", count_call, &released), -EBUSY);
 	assert_int_equal(released, 0);
 	settle(f);
 	assert_int_equal(released, 1);
