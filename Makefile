@@ -2,7 +2,10 @@
 
 BUILD  ?= build
 PREFIX ?= /usr/local
-CC     ?= gcc
+# make presets CC to cc; a CC from the environment or the command line wins.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 V      ?= 0
 # Extra warnings are errors in CI and in `make check`; a user's newer compiler may warn more.
 WERROR ?= $(if $(CI),1,0)
@@ -59,7 +62,7 @@ LIBS_vm      := -lcrypto
 LIBS_factory := -lvirt -lvirt-qemu $(LIBS_vm)
 LIBS_shim    := $(LIBS_vm)
 LIBS_agent   := -lcap
-LIBS_ctl     :=
+LIBS_ctl     := $(LIBS_vm)
 LIBS_bench   := $(LIBS_vm)
 
 obj  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -141,7 +144,7 @@ $(BIN_factory): $(call obj,$(SRC_factory)) $(LIB_vm)
 	$(call link,$(LIBS_factory))
 $(BIN_shim): $(call obj,$(SRC_shim)) $(LIB_vm)
 	$(call link,$(LIBS_shim))
-$(BIN_ctl): $(call obj,$(SRC_ctl)) $(LIB_core)
+$(BIN_ctl): $(call obj,$(SRC_ctl)) $(LIB_vm)
 	$(call link,$(LIBS_ctl))
 $(BIN_bench): $(call obj,$(SRC_bench)) $(LIB_vm)
 	$(call link,$(LIBS_bench))
@@ -161,9 +164,15 @@ IMAGE := $(BUILD)/image
 .PHONY: image
 image: $(IMAGE)/default.json ## Build the guest kernel, initramfs and root image (KERNEL=vmlinux or bzImage of your own)
 
-$(IMAGE)/default.json: $(BIN_agent) $(BIN_init) $(wildcard templates/*) $(KERNEL) | $(AUTO_DEPS)
+$(IMAGE)/default.json: $(BIN_agent) $(BIN_init) templates/build-image templates/default.json \
+                       templates/machine.xml $(KERNEL) $(BUILD)/image.args | $(AUTO_DEPS)
 	$(Q)templates/build-image --out $(IMAGE) --agent $(BIN_agent) --init $(BIN_init) \
 		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODULES),--modules $(MODULES))
+
+# Another kernel than last time makes another image.
+$(BUILD)/image.args: FORCE
+	@mkdir -p $(@D); echo '$(KERNEL) $(MODULES)' | cmp -s - $@ || echo '$(KERNEL) $(MODULES)' >$@
+.PHONY: FORCE
 
 # ---------------------------------------------------------------- tests
 
@@ -179,7 +188,7 @@ ALIB_vm      := $(BUILD)/asan/libvm.a
 ALIB_factory := $(BUILD)/asan/libfactory.a $(ALIB_vm)
 ALIB_shim    := $(BUILD)/asan/libshim.a $(ALIB_vm)
 ALIB_agent   := $(BUILD)/asan/libagent.a
-ALIB_ctl     := $(BUILD)/asan/libctl.a
+ALIB_ctl     := $(BUILD)/asan/libctl.a $(ALIB_vm)
 ALIB_bench   := $(BUILD)/asan/libbench.a $(ALIB_vm)
 
 # One rule a room: tests/unit/ROOM/test_X.c is linked with that room and what it may use.
@@ -239,7 +248,7 @@ format: ## Reformat all C files
 lint-headers: $(GEN_H)
 	$(call say,HEADERS,alone)
 	$(Q)for h in $(filter %.h,$(C_FILES)); do \
-		$(CC) $(CPPFLAGS_ALL) -std=gnu17 -Wall -Werror -fsyntax-only -x c $$h || exit 1; done
+		$(CC) $(CPPFLAGS_ALL) -std=gnu17 -Wall -Werror -fsyntax-only -include $$h -x c /dev/null || exit 1; done
 
 lint-cppcheck: $(GEN_H)
 	$(call say,CPPCHECK,all)

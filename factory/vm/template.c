@@ -1,0 +1,188 @@
+#include "factory/vm/template.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/config.h"
+#include "base/file.h"
+#include "base/memory.h"
+
+#define MIB                ((uint64_t)1024 * 1024)
+#define PMEM_ALIGN         (2 * MIB)
+#define DEFINITION_PARAMS  2000 /* bytes; the kernel takes 2048 of command line */
+#define ID_FORMAT          "kiln-template-1"
+#define AGENT_PROTOCOL     "grpc.AgentService 0.0.1"
+#define MAKE_IMAGE         "`make image` makes it"
+#define DEFINITION(f, ...) CONFIG_##f(struct template_definition, __VA_ARGS__)
+
+static const struct config_key definition_keys[] = {
+	DEFINITION(STRING_REQUIRED, name, "name", "what claims call the template"),
+	DEFINITION(STRING_REQUIRED, kernel, "kernel", "ELF vmlinux with a PVH entry"),
+	DEFINITION(STRING_REQUIRED, initrd, "initrd", "initramfs that mounts the root image"),
+	DEFINITION(STRING_REQUIRED, image, "image", "EROFS root image, multiple of 2 MiB"),
+	DEFINITION(STRING_REQUIRED, machine, "machine", "libvirt domain XML with placeholders"),
+	DEFINITION(STRING, kernel_params, "kernel_params", "", "kernel command line"),
+	DEFINITION(UINT, vcpus, "vcpus", 1, 1, 64, "virtual CPUs"),
+	DEFINITION(UINT, memory_mib, "memory_mib", 256, 64, 1024 * 1024, "guest RAM, MiB"),
+	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,
+		   "from VMM start to the agent's first answer, seconds"),
+	DEFINITION(UINT, pool_size, "pool_size", 3, 0, 1000, "clones to keep parked"),
+};
+
+/* The files of a definition, with the largest size that makes sense. */
+static const struct {
+	size_t offset;
+	const char *what;
+	uint64_t max;
+} definition_files[] = {
+	{ offsetof(struct template_definition, kernel), "kernel", 1024 * MIB },
+	{ offsetof(struct template_definition, initrd), "initrd", 1024 * MIB },
+	{ offsetof(struct template_definition, image), "image", 64 * 1024 * MIB },
+	{ offsetof(struct template_definition, machine), "machine", 1 * MIB },
+};
+
+static char **definition_path(struct template_definition *d, size_t i)
+{
+	return (char **)((char *)d + definition_files[i].offset);
+}
+
+static int definition_check_file(const struct template_definition *d, size_t i, struct error *err)
+{
+	const char *what = definition_files[i].what;
+	const char *path = *definition_path((struct template_definition *)d, i);
+	struct stat st;
+
+	if (stat(path, &st) < 0) {
+		if (errno == ENOENT)
+			return error_set(err, ENOENT, "no %s %s: " MAKE_IMAGE, what, path);
+		return error_set_errno(err, errno, "%s %s", what, path);
+	}
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "%s %s is not a regular file", what, path);
+	if (st.st_size == 0)
+		return error_set(err, EINVAL, "%s %s is empty: " MAKE_IMAGE, what, path);
+	if ((uint64_t)st.st_size > definition_files[i].max)
+		return error_set(err, EFBIG, "%s %s is larger than %" PRIu64 " MiB", what, path,
+				 definition_files[i].max / MIB);
+	if (path == d->image && (uint64_t)st.st_size % PMEM_ALIGN)
+		return error_set(err, EINVAL,
+				 "image %s is %jd bytes, not a multiple of 2 MiB as virtio-pmem "
+				 "needs: " MAKE_IMAGE,
+				 path, (intmax_t)st.st_size);
+	return 0;
+}
+
+static int definition_check(const struct template_definition *d, struct error *err)
+{
+	if (!id_is_valid(d->name))
+		return error_set(err, EINVAL,
+				 "name \"%s\" is not 1 to 128 of [A-Za-z0-9._-] with a letter or "
+				 "digit first",
+				 d->name);
+	if (strlen(d->kernel_params) > DEFINITION_PARAMS)
+		return error_set(err, EINVAL, "kernel_params is longer than %d bytes",
+				 DEFINITION_PARAMS);
+	for (size_t i = 0; i < ARRAY_SIZE(definition_files); i++) {
+		int r = definition_check_file(d, i, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Paths of the definition mean the folder it lies in, not the one we run in. */
+static int definition_resolve_paths(struct template_definition *d, const char *path,
+				    struct error *err)
+{
+	_cleanup_free_ char *copy = xstrdup(path);
+	_cleanup_free_ char *dir = realpath(dirname(copy), NULL);
+
+	if (!dir)
+		return error_set_errno(err, errno, "folder of %s", path);
+	for (size_t i = 0; i < ARRAY_SIZE(definition_files); i++) {
+		char **slot = definition_path(d, i);
+		char *absolute = path_join(dir, *slot);
+
+		free(*slot);
+		*slot = absolute;
+	}
+	return 0;
+}
+
+int template_definition_load(const char *path, struct template_definition **ret, struct error *err)
+{
+	_cleanup_(template_definition_free_cleanup) struct template_definition *d = NULL;
+	json_t *object = NULL;
+	int r;
+
+	if (!path_exists(path))
+		return error_set(err, ENOENT, "no template definition %s: " MAKE_IMAGE, path);
+	r = config_load_file(path, &object, err);
+	if (r < 0)
+		return r;
+
+	d = xnew(struct template_definition);
+	config_set_defaults(definition_keys, ARRAY_SIZE(definition_keys), d);
+	r = config_read(definition_keys, ARRAY_SIZE(definition_keys), object, path, d, err);
+	json_decref(object);
+	if (r < 0)
+		return r;
+	r = definition_resolve_paths(d, path, err);
+	if (r < 0)
+		return r;
+	if (definition_check(d, err) < 0)
+		return error_wrap(err, "template definition %s", path);
+	*ret = steal_ptr(d);
+	return 0;
+}
+
+void template_definition_free(struct template_definition *definition)
+{
+	if (!definition)
+		return;
+	config_done(definition_keys, ARRAY_SIZE(definition_keys), definition);
+	free(definition);
+}
+
+static void digest_add_number(struct digest *d, uint64_t number)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, number);
+	digest_add_string(d, text);
+}
+
+/* The name, the pool's size and the timeout are not in it: they change nothing of what a clone
+ * is. The agent is, as part of the image. */
+int template_id(const struct template_definition *definition, const struct template_host *host,
+		char ret_id[static DIGEST_HEX_SIZE], struct error *err)
+{
+	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
+	char file[DIGEST_HEX_SIZE];
+
+	digest_add_string(d, ID_FORMAT);
+	digest_add_string(d, AGENT_PROTOCOL);
+	for (size_t i = 0; i < ARRAY_SIZE(definition_files); i++) {
+		const char *path = *definition_path((struct template_definition *)definition, i);
+
+		int r = digest_file(path, file, err);
+		if (r < 0) {
+			error_wrap(err, "template %s: %s", definition->name,
+				   definition_files[i].what);
+			return r;
+		}
+		digest_add_string(d, file);
+	}
+	digest_add_string(d, definition->kernel_params);
+	digest_add_number(d, definition->vcpus);
+	digest_add_number(d, definition->memory_mib);
+	digest_add_string(d, accelerator_to_string(host->accelerator));
+	digest_add_string(d, host->qemu_version);
+	digest_add_string(d, host->cpu_model);
+	digest_finish(d, ret_id);
+	return 0;
+}

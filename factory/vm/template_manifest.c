@@ -1,0 +1,343 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/config.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "factory/vm/template.h"
+#include "factory/vm/template_priv.h"
+
+#define MANIFEST_FORMAT 1
+#define MANIFEST_FILE   "template.json"
+#define MIB             ((uint64_t)1024 * 1024)
+#define STATE_MAX       (1024 * MIB)
+#define MEMORY_MAX      (1024 * 1024 * MIB)
+#define ARGV_MAX        1024
+#define ARGUMENT_MAX    (64 * 1024) /* bytes of one argument */
+
+/* The scalars of template.json as they stand there; argv and digest are taken out before. */
+struct manifest_file {
+	uint64_t format;
+	char *id;
+	char *name;
+	char *agent_version;
+	char *qemu_binary;
+	int accelerator;
+	uint64_t vcpus;
+	uint64_t memory_bytes;
+	uint64_t memory_allocated_bytes;
+	uint64_t state_bytes;
+	char *state_digest;
+	uint64_t baked_at;
+	uint64_t boot_ms;
+	uint64_t bake_ms;
+};
+
+#define STRING(field, help) CONFIG_STRING_REQUIRED(struct manifest_file, field, #field, help)
+#define UINT(field, min_, max_, help_)                                                             \
+	{                                                                                          \
+		.name = #field, .type = CONFIG_TYPE_UINT,                                          \
+		.offset = offsetof(struct manifest_file, field), .min = (min_), .max = (max_),     \
+		.required = true, .help = (help_)                                                  \
+	}
+
+static const struct config_key manifest_keys[] = {
+	UINT(format, MANIFEST_FORMAT, MANIFEST_FORMAT, "of this file"),
+	STRING(id, "digest over all inputs"),
+	STRING(name, "of the definition it was baked from"),
+	STRING(agent_version, "as the agent told it"),
+	STRING(qemu_binary, "absolute path"),
+	CONFIG_ENUM(struct manifest_file, accelerator, "accelerator", "tcg",
+		    accelerator_from_string, "tcg or kvm"),
+	UINT(vcpus, 1, 1024, "virtual CPUs"),
+	UINT(memory_bytes, MIB, MEMORY_MAX, "guest RAM: size of `memory`"),
+	UINT(memory_allocated_bytes, 0, MEMORY_MAX, "of it, what is not a hole"),
+	UINT(state_bytes, 1, STATE_MAX, "size of `state`"),
+	STRING(state_digest, "SHA-256 of `state`"),
+	UINT(baked_at, 0, INT64_MAX, "seconds since the epoch"),
+	UINT(boot_ms, 0, INT64_MAX, "VMM start to the agent's first answer"),
+	UINT(bake_ms, 0, INT64_MAX, "all of the bake"),
+};
+
+static void manifest_file_done(struct manifest_file *file)
+{
+	config_done(manifest_keys, ARRAY_SIZE(manifest_keys), file);
+}
+
+DEFINE_CLEANUP(json_t *, json_decref)
+
+static bool is_digest(const char *text)
+{
+	return strlen(text) == DIGEST_HEX_SIZE - 1 &&
+	       strspn(text, "0123456789abcdef") == DIGEST_HEX_SIZE - 1;
+}
+
+/* Sorted and compact, so that the digest is over the content and not its layout. */
+static void manifest_digest(json_t *object, char ret_hex[static DIGEST_HEX_SIZE])
+{
+	_cleanup_free_ char *text = json_dumps(object, JSON_SORT_KEYS | JSON_COMPACT);
+	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
+
+	digest_add_string(d, text ?: "");
+	digest_finish(d, ret_hex);
+}
+
+void template_manifest_seal(json_t *object)
+{
+	char hex[DIGEST_HEX_SIZE];
+
+	(void)json_object_del(object, "digest");
+	manifest_digest(object, hex);
+	json_object_set_new(object, "digest", json_string(hex));
+}
+
+/* Takes the key "digest" out and compares it with what is left. */
+static int manifest_unseal(json_t *object, struct error *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	const char *stored = json_string_value(json_object_get(object, "digest"));
+	_cleanup_free_ char *claimed = xstrdup(stored);
+
+	if (!claimed)
+		return error_set(err, EBADMSG, MANIFEST_FILE " has no digest");
+	(void)json_object_del(object, "digest");
+	manifest_digest(object, hex);
+	if (!str_equal(claimed, hex))
+		return error_set(err, EBADMSG,
+				 MANIFEST_FILE " was edited: its digest is %s, not the %.64s it "
+					       "names",
+				 hex, claimed);
+	return 0;
+}
+
+/* Takes the key "argv" out. */
+static int manifest_take_argv(json_t *object, struct strv *argv, struct error *err)
+{
+	const json_t *array = json_object_get(object, "argv");
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(array) || !json_array_size(array) || json_array_size(array) > ARGV_MAX)
+		return error_set(err, EBADMSG,
+				 MANIFEST_FILE ": argv is not an array of 1 to %d strings",
+				 ARGV_MAX);
+	json_array_foreach (array, i, item) {
+		if (!json_is_string(item) || json_string_length(item) > ARGUMENT_MAX)
+			return error_set(err, EBADMSG,
+					 MANIFEST_FILE ": argv[%zu] is not a string of at most %d "
+						       "bytes",
+					 i, ARGUMENT_MAX);
+		strv_add(argv, json_string_value(item));
+	}
+	(void)json_object_del(object, "argv");
+	return 0;
+}
+
+static int manifest_check(const struct manifest_file *file, const char *id, struct error *err)
+{
+	if (!str_equal(file->id, id))
+		return error_set(err, EBADMSG, MANIFEST_FILE " is of template %.64s", file->id);
+	if (!is_digest(file->state_digest))
+		return error_set(err, EBADMSG, MANIFEST_FILE ": state_digest is not a SHA-256");
+	if (!id_is_valid(file->name))
+		return error_set(err, EBADMSG, MANIFEST_FILE ": name is not a valid one");
+	if (file->qemu_binary[0] != '/')
+		return error_set(err, EBADMSG, MANIFEST_FILE ": qemu_binary is not absolute");
+	if (file->memory_allocated_bytes > file->memory_bytes)
+		return error_set(err, EBADMSG,
+				 MANIFEST_FILE ": memory_allocated_bytes exceeds memory_bytes");
+	return 0;
+}
+
+static struct template_manifest *manifest_new(struct manifest_file *file, struct strv *argv,
+					      char *dir)
+{
+	struct template_manifest *m = xnew(struct template_manifest);
+
+	memcpy(m->id, file->id, sizeof(m->id));
+	memcpy(m->state_digest, file->state_digest, sizeof(m->state_digest));
+	m->name = steal_ptr(file->name);
+	m->dir = dir;
+	m->agent_version = steal_ptr(file->agent_version);
+	m->qemu_binary = steal_ptr(file->qemu_binary);
+	m->accelerator = (enum accelerator)file->accelerator;
+	m->argv = *argv;
+	*argv = (struct strv){};
+	m->vcpus = file->vcpus;
+	m->memory_bytes = file->memory_bytes;
+	m->memory_allocated_bytes = file->memory_allocated_bytes;
+	m->state_bytes = file->state_bytes;
+	m->baked_at = file->baked_at;
+	m->boot_ms = file->boot_ms;
+	m->bake_ms = file->bake_ms;
+	return m;
+}
+
+static int manifest_read(const char *dir, const char *id, struct template_manifest **ret,
+			 struct error *err)
+{
+	_cleanup_(manifest_file_done) struct manifest_file file = {};
+	_cleanup_(json_decref_cleanup) json_t *object = NULL;
+	_cleanup_(strv_done) struct strv argv = {};
+	_cleanup_free_ char *path = path_join(dir, MANIFEST_FILE);
+	int r;
+
+	config_set_defaults(manifest_keys, ARRAY_SIZE(manifest_keys), &file);
+	r = config_load_file(path, &object, err);
+	if (r < 0)
+		return r;
+	r = manifest_unseal(object, err);
+	if (r < 0)
+		return r;
+	r = manifest_take_argv(object, &argv, err);
+	if (r < 0)
+		return r;
+	r = config_read(manifest_keys, ARRAY_SIZE(manifest_keys), object, MANIFEST_FILE, &file,
+			err);
+	if (r < 0)
+		return r;
+	r = manifest_check(&file, id, err);
+	if (r < 0)
+		return r;
+	*ret = manifest_new(&file, &argv, xstrdup(dir));
+	return 0;
+}
+
+/* A file of the template: there, regular, of the size the manifest names. */
+static int manifest_check_size(const struct template_manifest *m, const char *name, uint64_t size,
+			       struct error *err)
+{
+	_cleanup_free_ char *path = path_join(m->dir, name);
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return error_set(err, EBADMSG, "%s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, EBADMSG, "%s is not a regular file", path);
+	if ((uint64_t)st.st_size != size)
+		return error_set(err, EBADMSG, "%s is %jd bytes, not %" PRIu64, path,
+				 (intmax_t)st.st_size, size);
+	return 0;
+}
+
+static int manifest_check_files(const struct template_manifest *m, struct error *err)
+{
+	_cleanup_free_ char *state = path_join(m->dir, "state");
+	char hex[DIGEST_HEX_SIZE];
+	int r;
+
+	r = manifest_check_size(m, "memory", m->memory_bytes, err);
+	if (r < 0)
+		return r;
+	r = manifest_check_size(m, "state", m->state_bytes, err);
+	if (r < 0)
+		return r;
+	r = digest_file(state, hex, err);
+	if (r < 0)
+		return r;
+	if (!str_equal(hex, m->state_digest))
+		return error_set(err, EBADMSG,
+				 "%s has changed since it was baked (its digest is "
+				 "%s, not %s)",
+				 state, hex, m->state_digest);
+	return 0;
+}
+
+static int template_dir(const char *store, const char *id, char **ret_dir, struct error *err)
+{
+	if (!is_digest(id))
+		return error_set(err, EINVAL, "\"%.128s\" is not a template id", id);
+	*ret_dir = xasprintf("%s/templates/%s", store, id);
+	return 0;
+}
+
+int template_manifest_load(const char *store, const char *id, struct template_manifest **ret,
+			   struct error *err)
+{
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = NULL;
+	_cleanup_(error_done) struct error why = {};
+	_cleanup_free_ char *dir = NULL;
+
+	int r = template_dir(store, id, &dir, err);
+	if (r < 0)
+		return r;
+	_cleanup_free_ char *path = path_join(dir, MANIFEST_FILE);
+	if (!path_exists(path))
+		return error_set(err, ENOENT, "no template %s in %s", id, store);
+
+	if (manifest_read(dir, id, &m, &why) < 0 || manifest_check_files(m, &why) < 0)
+		return error_set(err, EBADMSG, "template %s cannot be trusted: %s", id,
+				 error_message(&why));
+	*ret = steal_ptr(m);
+	return 0;
+}
+
+static json_t *argv_to_json(const struct strv *argv)
+{
+	_cleanup_(json_decref_cleanup) json_t *array = json_array();
+
+	for (size_t i = 0; i < argv->count; i++) {
+		if (json_array_append_new(array, json_string(argv->items[i])) < 0)
+			return NULL;
+	}
+	return steal_ptr(array);
+}
+
+/* NULL where a string is not UTF-8. */
+static json_t *manifest_to_json(const struct template_manifest *m)
+{
+	json_t *argv = argv_to_json(&m->argv);
+
+	if (!argv)
+		return NULL;
+	return json_pack("{sI ss ss ss ss ss so sI sI sI sI ss sI sI sI}", "format",
+			 (json_int_t)MANIFEST_FORMAT, "id", m->id, "name", m->name, "agent_version",
+			 m->agent_version, "qemu_binary", m->qemu_binary, "accelerator",
+			 accelerator_to_string(m->accelerator), "argv", argv, "vcpus",
+			 (json_int_t)m->vcpus, "memory_bytes", (json_int_t)m->memory_bytes,
+			 "memory_allocated_bytes", (json_int_t)m->memory_allocated_bytes,
+			 "state_bytes", (json_int_t)m->state_bytes, "state_digest", m->state_digest,
+			 "baked_at", (json_int_t)m->baked_at, "boot_ms", (json_int_t)m->boot_ms,
+			 "bake_ms", (json_int_t)m->bake_ms);
+}
+
+int template_manifest_store(const struct template_manifest *manifest, struct error *err)
+{
+	_cleanup_(json_decref_cleanup) json_t *object = manifest_to_json(manifest);
+	_cleanup_free_ char *path = path_join(manifest->dir, MANIFEST_FILE);
+
+	if (!object)
+		return error_set(err, EINVAL, "template %s: its manifest is not UTF-8 text",
+				 manifest->id);
+	template_manifest_seal(object);
+	_cleanup_free_ char *text = json_dumps(object, JSON_INDENT(2));
+	return file_write_atomic(path, text, strlen(text), 0600, err);
+}
+
+void template_manifest_free(struct template_manifest *manifest)
+{
+	if (!manifest)
+		return;
+	free(manifest->name);
+	free(manifest->dir);
+	free(manifest->agent_version);
+	free(manifest->qemu_binary);
+	strv_done(&manifest->argv);
+	free(manifest);
+}
+
+/* Without its manifest the folder is no template, whatever is still in it if we die here. */
+int template_remove(const char *store, const char *id, struct error *err)
+{
+	_cleanup_free_ char *dir = NULL;
+
+	int r = template_dir(store, id, &dir, err);
+	if (r < 0)
+		return r;
+	_cleanup_free_ char *path = path_join(dir, MANIFEST_FILE);
+	r = path_remove(path, err);
+	return r < 0 ? r : path_remove(dir, err);
+}

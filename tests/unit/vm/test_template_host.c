@@ -1,0 +1,174 @@
+/* The facts of a host: acceleration by /proc/cpuinfo, QEMU by path and version. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "factory/vm/template.h"
+#include "factory/vm/template_priv.h"
+
+struct fixture {
+	char dir[32];
+	char *qemu; /* a program that answers --version */
+};
+
+static int setup(void **state)
+{
+	static const char script[] = "#!/bin/sh\n"
+				     "echo 'QEMU emulator version 9.8.7 (made up)'\n"
+				     "echo 'Copyright'\n";
+	struct fixture *f = xnew(struct fixture);
+
+	strcpy(f->dir, "/tmp/kiln-test-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	f->qemu = path_join(f->dir, "qemu");
+	assert_int_equal(file_write_atomic(f->qemu, script, strlen(script), 0755, NULL), 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(path_remove(f->dir, NULL), 0);
+	free(f->qemu);
+	free(f);
+	return 0;
+}
+
+static void test_cpu_facts(void **state)
+{
+	static const struct {
+		const char *cpuinfo, *name;
+		bool virtualization;
+	} cases[] = {
+		{ "model name\t: Big CPU @ 3 GHz\nflags\t\t: fpu vmx sse\n", "Big CPU @ 3 GHz",
+		  true },
+		{ "model name\t: A\nflags\t\t: fpu svm\n\nmodel name\t: B\n", "A", true },
+		{ "model name\t: A\nflags\t\t: vmx\n", "A", true },
+		{ "model name\t: A\nflags\t\t: fpu svm_lock xvmx\n", "A", false },
+		{ "model name\t: A\nflags\t\t: fpu\n\nflags\t\t: vmx\n", "A", false },
+		{ "vmx flags\t: vmx\nmodel name : A", "A", false },
+		{ "", "unknown processor", false },
+		{ "flags", "unknown processor", false },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct cpu_facts facts;
+
+		cpu_facts_parse(cases[i].cpuinfo, &facts);
+		_cleanup_free_ char *model = facts.model;
+		assert_int_equal(facts.virtualization, cases[i].virtualization);
+		assert_non_null(str_after(model, cases[i].name));
+	}
+}
+
+static void test_cpu_flags_make_another_model(void **state)
+{
+	struct cpu_facts a, b;
+	(void)state;
+
+	cpu_facts_parse("model name\t: A\nflags\t\t: fpu avx\n", &a);
+	cpu_facts_parse("model name\t: A\nflags\t\t: fpu avx avx512f\n", &b);
+	assert_string_not_equal(a.model, b.model);
+	free(a.model);
+	free(b.model);
+}
+
+static void test_probe(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_host_done) struct template_host host = {};
+
+	assert_int_equal(template_host_probe(f->qemu, "tcg", &host, NULL), 0);
+	assert_int_equal(host.accelerator, ACCELERATOR_TCG);
+	assert_string_equal(host.qemu_version, "QEMU emulator version 9.8.7 (made up)");
+	assert_string_equal(host.qemu_binary, f->qemu);
+	assert_false(str_empty(host.cpu_model));
+}
+
+static void test_probe_looks_on_path(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_host_done) struct template_host host = {};
+	_cleanup_free_ char *before = xstrdup(getenv("PATH"));
+	_cleanup_free_ char *path = xasprintf("/nowhere:%s:%s", f->dir, before);
+
+	setenv("PATH", path, 1);
+	int r = template_host_probe("qemu", "tcg", &host, NULL);
+	setenv("PATH", before, 1);
+	assert_int_equal(r, 0);
+	assert_string_equal(host.qemu_binary, f->qemu);
+}
+
+static void test_probe_failures(void **state)
+{
+	static const struct {
+		const char *qemu, *accel, *says;
+		int number;
+	} cases[] = {
+		{ "/nowhere/qemu", "tcg", "qemu-system-x86", -ENOENT },
+		{ "kiln-no-such-qemu", "tcg", "qemu-system-x86", -ENOENT },
+		{ "/bin/true", "tcg", "is not QEMU", -EPROTO },
+		{ NULL, "xen", "auto, tcg, kvm", -EINVAL },
+		{ NULL, "", "auto, tcg, kvm", -EINVAL },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(error_done) struct error err = {};
+		struct template_host host = {};
+
+		assert_int_equal(template_host_probe(cases[i].qemu, cases[i].accel, &host, &err),
+				 cases[i].number);
+		assert_non_null(strstr(error_message(&err), cases[i].says));
+		assert_null(host.qemu_binary);
+	}
+}
+
+static void test_auto_never_takes_kvm_without_virtualization(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_host_done) struct template_host host = {};
+	_cleanup_free_ char *cpuinfo = NULL;
+	struct cpu_facts facts;
+
+	assert_int_equal(file_read("/proc/cpuinfo", 1 << 24, &cpuinfo, NULL, NULL), 0);
+	cpu_facts_parse(cpuinfo, &facts);
+	free(facts.model);
+	assert_int_equal(template_host_probe(f->qemu, "auto", &host, NULL), 0);
+	if (!facts.virtualization)
+		assert_int_equal(host.accelerator, ACCELERATOR_TCG);
+}
+
+static void test_accelerator_names(void **state)
+{
+	(void)state;
+	for (enum accelerator a = ACCELERATOR_TCG; a <= ACCELERATOR_KVM; a++)
+		assert_int_equal(accelerator_from_string(accelerator_to_string(a)), a);
+	assert_int_equal(accelerator_from_string("auto"), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cpu_facts),
+		cmocka_unit_test(test_cpu_flags_make_another_model),
+		cmocka_unit_test_setup_teardown(test_probe, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_probe_looks_on_path, setup, teardown),
+		cmocka_unit_test(test_probe_failures),
+		cmocka_unit_test_setup_teardown(test_auto_never_takes_kvm_without_virtualization,
+						setup, teardown),
+		cmocka_unit_test(test_accelerator_names),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,322 @@
+/* Manifests: what was stored comes back; what was cut, edited or put in its place does not. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "factory/vm/template.h"
+#include "factory/vm/template_priv.h"
+
+#define ID           "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define MEMORY_BYTES (4 * 1024 * 1024)
+#define STATE        "device state"
+
+struct fixture {
+	char store[32];
+	char *dir, *json, *state, *memory;
+};
+
+static struct template_manifest *manifest_make(const struct fixture *f)
+{
+	struct template_manifest *m = xnew(struct template_manifest);
+
+	strcpy(m->id, ID);
+	m->name = xstrdup("default");
+	m->dir = xstrdup(f->dir);
+	m->agent_version = xstrdup("0.1.0");
+	m->qemu_binary = xstrdup("/usr/bin/qemu-system-x86_64");
+	m->accelerator = ACCELERATOR_KVM;
+	strv_add(&m->argv, "/usr/bin/qemu-system-x86_64");
+	strv_add(&m->argv, "-name");
+	strv_add(&m->argv, "{{id}} \"quoted\"");
+	m->vcpus = 2;
+	m->memory_bytes = MEMORY_BYTES;
+	m->memory_allocated_bytes = 4096;
+	m->state_bytes = strlen(STATE);
+	assert_int_equal(digest_file(f->state, m->state_digest, NULL), 0);
+	m->baked_at = 1700000000;
+	m->boot_ms = 1700;
+	m->bake_ms = 2500;
+	return m;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = xnew(struct fixture);
+
+	strcpy(f->store, "/tmp/kiln-test-XXXXXX");
+	assert_non_null(mkdtemp(f->store));
+	f->dir = xasprintf("%s/templates/" ID, f->store);
+	f->json = path_join(f->dir, "template.json");
+	f->state = path_join(f->dir, "state");
+	f->memory = path_join(f->dir, "memory");
+	assert_int_equal(dir_make(f->dir, 0700, NULL), 0);
+	assert_int_equal(file_write_atomic(f->state, STATE, strlen(STATE), 0600, NULL), 0);
+	assert_int_equal(file_write_atomic(f->memory, "", 0, 0600, NULL), 0);
+	assert_int_equal(truncate(f->memory, MEMORY_BYTES), 0);
+
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = manifest_make(f);
+	assert_int_equal(template_manifest_store(m, NULL), 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(path_remove(f->store, NULL), 0);
+	free(f->dir);
+	free(f->json);
+	free(f->state);
+	free(f->memory);
+	free(f);
+	return 0;
+}
+
+static void expect_refused(const struct fixture *f, const char *says)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct template_manifest *m = NULL;
+
+	assert_int_equal(template_manifest_load(f->store, ID, &m, &err), -EBADMSG);
+	assert_null(m);
+	assert_non_null(strstr(error_message(&err), ID));
+	if (!strstr(error_message(&err), says))
+		fail_msg("\"%s\" does not say \"%s\"", error_message(&err), says);
+}
+
+static void test_round_trip(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *want = manifest_make(f);
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = NULL;
+
+	assert_int_equal(template_manifest_load(f->store, ID, &m, NULL), 0);
+	assert_string_equal(m->id, ID);
+	assert_string_equal(m->name, want->name);
+	assert_string_equal(m->dir, want->dir);
+	assert_string_equal(m->agent_version, want->agent_version);
+	assert_string_equal(m->qemu_binary, want->qemu_binary);
+	assert_int_equal(m->accelerator, want->accelerator);
+	assert_int_equal(m->argv.count, want->argv.count);
+	for (size_t i = 0; i < m->argv.count; i++)
+		assert_string_equal(m->argv.items[i], want->argv.items[i]);
+	assert_int_equal(m->vcpus, want->vcpus);
+	assert_int_equal(m->memory_bytes, want->memory_bytes);
+	assert_int_equal(m->memory_allocated_bytes, want->memory_allocated_bytes);
+	assert_int_equal(m->state_bytes, want->state_bytes);
+	assert_string_equal(m->state_digest, want->state_digest);
+	assert_int_equal(m->baked_at, want->baked_at);
+	assert_int_equal(m->boot_ms, want->boot_ms);
+	assert_int_equal(m->bake_ms, want->bake_ms);
+}
+
+static void test_missing(void **state)
+{
+	struct fixture *f = *state;
+	struct template_manifest *m = NULL;
+
+	assert_int_equal(unlink(f->json), 0);
+	assert_int_equal(template_manifest_load(f->store, ID, &m, NULL), -ENOENT);
+}
+
+static void test_ids_that_are_none(void **state)
+{
+	static const char *const ids[] = { "",
+					   "default",
+					   "../../etc",
+					   "0011",
+					   ID "00",
+					   "00112233445566778899AABBCCDDEEFF"
+					   "00112233445566778899aabbccddeeff" };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		struct template_manifest *m = NULL;
+
+		assert_int_equal(template_manifest_load(f->store, ids[i], &m, NULL), -EINVAL);
+		assert_int_equal(template_remove(f->store, ids[i], NULL), -EINVAL);
+	}
+}
+
+static void test_files_that_changed(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(truncate(f->memory, MEMORY_BYTES - 4096), 0);
+	expect_refused(f, "memory");
+	assert_int_equal(truncate(f->memory, MEMORY_BYTES), 0);
+
+	assert_int_equal(truncate(f->state, 3), 0);
+	expect_refused(f, "state");
+	assert_int_equal(file_write_atomic(f->state, "device statf", 12, 0600, NULL), 0);
+	expect_refused(f, "state");
+
+	assert_int_equal(unlink(f->state), 0);
+	expect_refused(f, "state");
+	assert_int_equal(symlink("memory", f->state), 0);
+	expect_refused(f, "regular");
+}
+
+static void test_truncated_at_every_byte(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+
+	assert_int_equal(file_read(f->json, 1 << 20, &text, &len, NULL), 0);
+	for (size_t cut = 0; cut < len; cut += 7) {
+		assert_int_equal(truncate(f->json, (off_t)cut), 0);
+		expect_refused(f, "template.json");
+		assert_int_equal(file_write_atomic(f->json, text, len, 0600, NULL), 0);
+	}
+}
+
+static json_t *read_json(const struct fixture *f)
+{
+	json_t *object = json_load_file(f->json, 0, NULL);
+
+	assert_non_null(object);
+	return object;
+}
+
+static void write_json(const struct fixture *f, json_t *object)
+{
+	assert_int_equal(json_dump_file(object, f->json, 0), 0);
+	json_decref(object);
+}
+
+static void test_layout_does_not_matter(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = NULL;
+
+	write_json(f, read_json(f)); /* on one line now */
+	assert_int_equal(template_manifest_load(f->store, ID, &m, NULL), 0);
+}
+
+static void test_every_edit_is_noticed(void **state)
+{
+	struct fixture *f = *state;
+	json_t *original = read_json(f);
+	const char *key;
+	json_t *value;
+
+	json_object_foreach (original, key, value) {
+		json_t *edited = json_deep_copy(original);
+
+		json_object_set_new(edited, key,
+				    json_is_integer(value)
+					    ? json_integer(json_integer_value(value) + 1)
+					    : json_string("other"));
+		write_json(f, edited);
+		expect_refused(f, "digest");
+
+		edited = json_deep_copy(original);
+		json_object_del(edited, key);
+		write_json(f, edited);
+		expect_refused(f, "digest");
+	}
+	json_decref(original);
+}
+
+/* Even with a digest that fits: wrong types, ranges and keys are refused by name. */
+static void test_sealed_nonsense(void **state)
+{
+	static const struct {
+		const char *key, *value;
+	} cases[] = {
+		{ "format", "2" },
+		{ "id", "\"ff\"" },
+		{ "name", "\"a/b\"" },
+		{ "qemu_binary", "\"qemu\"" },
+		{ "accelerator", "\"xen\"" },
+		{ "argv", "[]" },
+		{ "argv", "[1]" },
+		{ "argv", "\"-name\"" },
+		{ "vcpus", "0" },
+		{ "memory_bytes", "-4194304" },
+		{ "memory_bytes", "4e6" },
+		{ "memory_allocated_bytes", "4194305" },
+		{ "state_bytes", "0" },
+		{ "state_digest", "\"00\"" },
+		{ "extra", "1" },
+		{ "boot_ms", NULL },
+	};
+	struct fixture *f = *state;
+	json_t *original = read_json(f);
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		json_t *edited = json_deep_copy(original);
+
+		if (cases[i].value)
+			json_object_set_new(edited, cases[i].key,
+					    json_loads(cases[i].value, JSON_DECODE_ANY, NULL));
+		else
+			json_object_del(edited, cases[i].key);
+		template_manifest_seal(edited);
+		write_json(f, edited);
+		expect_refused(f, str_equal(cases[i].key, "id") ? "template ff" : cases[i].key);
+	}
+	json_decref(original);
+}
+
+static void test_argv_is_bounded(void **state)
+{
+	struct fixture *f = *state;
+	json_t *object = read_json(f);
+
+	for (int i = 0; i < 1100; i++)
+		json_array_append_new(json_object_get(object, "argv"), json_string("x"));
+	template_manifest_seal(object);
+	write_json(f, object);
+	expect_refused(f, "argv");
+}
+
+static void test_store_refuses_what_is_no_text(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = manifest_make(f);
+
+	strv_add(&m->argv, "\xff\xfe");
+	assert_int_equal(template_manifest_store(m, NULL), -EINVAL);
+}
+
+static void test_remove(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(template_remove(f->store, ID, NULL), 0);
+	assert_false(path_exists(f->dir));
+	assert_int_equal(template_remove(f->store, ID, NULL), 0);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_round_trip),
+		TEST(test_missing),
+		TEST(test_ids_that_are_none),
+		TEST(test_files_that_changed),
+		TEST(test_truncated_at_every_byte),
+		TEST(test_layout_does_not_matter),
+		TEST(test_every_edit_is_noticed),
+		TEST(test_sealed_nonsense),
+		TEST(test_argv_is_bounded),
+		TEST(test_store_refuses_what_is_no_text),
+		TEST(test_remove),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
