@@ -25,8 +25,9 @@ DEFINE_CLEANUP(struct loop *, loop_free)
 void loop_run(struct loop *loop);  /* until loop_stop() */
 void loop_stop(struct loop *loop); /* from a callback; the current round is finished */
 
-/* Runs rounds until *done is true or the deadline (milliseconds from now) has passed; for
- * command-line programs and tests. False: the deadline passed. */
+/* Runs rounds until *done is true, the deadline (milliseconds from now) has passed or
+ * loop_stop() was called (it stays so for the next run); for command-line programs and tests.
+ * The value of *done: false where it ended for another reason. */
 bool loop_run_until(struct loop *loop, const bool *done, unsigned timeout_ms);
 
 struct event_base *loop_base(struct loop *loop); /* for evhttp */

@@ -14,6 +14,9 @@ struct spawn_fd {
 	int to;
 };
 
+/* An argument vector of literals: SPAWN_ARGV("mount", "-a"), valid in its block. */
+#define SPAWN_ARGV(...) ((char *const *)(const char *const[]){ __VA_ARGS__, NULL })
+
 struct spawn_options {
 	char *const *argv;          /* borrowed; argv[0] is looked up on PATH */
 	char *const *env;           /* borrowed; NULL: the parent's */

@@ -1,0 +1,97 @@
+#include "base/digest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+
+#define DIGEST_READ_STEP (256 * 1024)
+
+struct digest {
+	EVP_MD_CTX *context; /* owned */
+};
+
+/* SHA-256 of memory fails only where libcrypto is broken; going on would name templates
+ * wrongly. */
+static void must(int ok)
+{
+	if (ok != 1)
+		abort();
+}
+
+struct digest *digest_new(void)
+{
+	struct digest *d = xnew(struct digest);
+
+	d->context = EVP_MD_CTX_new();
+	must(d->context != NULL);
+	must(EVP_DigestInit_ex(d->context, EVP_sha256(), NULL));
+	return d;
+}
+
+void digest_add(struct digest *d, const void *data, size_t len)
+{
+	must(EVP_DigestUpdate(d->context, data, len));
+}
+
+void digest_add_string(struct digest *d, const char *text)
+{
+	size_t len = strlen(text);
+	uint8_t prefix[8];
+
+	for (size_t i = 0; i < sizeof(prefix); i++)
+		prefix[i] = (uint8_t)((uint64_t)len >> (8 * i));
+	digest_add(d, prefix, sizeof(prefix));
+	digest_add(d, text, len);
+}
+
+void digest_finish(struct digest *d, char ret_hex[static DIGEST_HEX_SIZE])
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned char bytes[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+
+	must(EVP_DigestFinal_ex(d->context, bytes, &len));
+	must(len * 2 + 1 == DIGEST_HEX_SIZE);
+	for (unsigned i = 0; i < len; i++) {
+		ret_hex[2 * i] = digits[bytes[i] >> 4];
+		ret_hex[2 * i + 1] = digits[bytes[i] & 0xf];
+	}
+	ret_hex[2 * len] = '\0';
+}
+
+void digest_free(struct digest *d)
+{
+	if (!d)
+		return;
+	EVP_MD_CTX_free(d->context);
+	free(d);
+}
+
+int digest_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE], struct error *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open %s", path);
+
+	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
+	_cleanup_free_ char *data = xcalloc(1, DIGEST_READ_STEP);
+
+	for (;;) {
+		ssize_t n = read_full(fd, data, DIGEST_READ_STEP);
+
+		if (n < 0)
+			return error_set_errno(err, (int)n, "cannot read %s", path);
+		if (n == 0)
+			break;
+		digest_add(d, data, (size_t)n);
+	}
+	digest_finish(d, ret_hex);
+	return 0;
+}

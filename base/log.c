@@ -1,0 +1,165 @@
+#include "base/log.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/strbuf.h"
+
+#define LOG_MESSAGE_MAX 8192 /* bytes of one message; the rest is cut */
+#define LOG_TIME_SIZE   64
+
+static const char *const log_level_names[] = {
+	[LOG_LEVEL_DEBUG] = "debug",
+	[LOG_LEVEL_INFO] = "info",
+	[LOG_LEVEL_WARNING] = "warning",
+	[LOG_LEVEL_ERROR] = "error",
+};
+DEFINE_STRING_TABLE(log_level, enum log_level, log_level_names)
+
+static const char *const log_format_names[] = {
+	[LOG_FORMAT_TEXT] = "text",
+	[LOG_FORMAT_JSON] = "json",
+};
+DEFINE_STRING_TABLE(log_format, enum log_format, log_format_names)
+
+/* Set before threads start, except the level, which may change while workers log. */
+static char log_program[64] = "kiln";
+static int log_fd = STDERR_FILENO;
+static enum log_format log_form = LOG_FORMAT_TEXT;
+static _Atomic(int) log_threshold = LOG_LEVEL_INFO;
+
+void log_init(const char *program, int fd, enum log_level level, enum log_format format)
+{
+	size_t len = strnlen(program, sizeof(log_program) - 1);
+
+	memmove(log_program, program, len);
+	log_program[len] = '\0';
+	log_fd = fd;
+	log_form = format;
+	log_set_level(level);
+}
+
+void log_set_level(enum log_level level)
+{
+	atomic_store(&log_threshold, (int)level);
+}
+
+bool log_enabled(enum log_level level)
+{
+	return (int)level >= atomic_load(&log_threshold);
+}
+
+static void log_time(char ret_text[static LOG_TIME_SIZE])
+{
+	struct timespec now;
+	struct tm tm;
+	char seconds[32];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(ret_text, LOG_TIME_SIZE, "%s.%03ldZ", seconds, now.tv_nsec / 1000000);
+}
+
+/* A message may hold bytes of a guest or a peer: no line breaks, no terminal sequences. */
+static void add_printable(struct strbuf *line, const char *text)
+{
+	for (const char *at = text; *at; at++) {
+		unsigned char c = (unsigned char)*at;
+
+		if (c == '\n')
+			strbuf_adds(line, "\\n");
+		else if (c == '\t')
+			strbuf_adds(line, " ");
+		else if (c < 0x20 || c == 0x7f)
+			strbuf_addf(line, "\\x%02x", c);
+		else
+			strbuf_add(line, at, 1);
+	}
+}
+
+static void add_text_line(struct strbuf *line, enum log_level level, const char *object,
+			  const char *message)
+{
+	char when[LOG_TIME_SIZE];
+
+	log_time(when);
+	strbuf_addf(line, "%s ", when);
+	for (const char *at = log_level_to_string(level); *at; at++)
+		strbuf_addf(line, "%c", toupper((unsigned char)*at));
+	strbuf_addf(line, " %s[%d]", log_program, (int)getpid());
+	if (object) {
+		strbuf_adds(line, " ");
+		add_printable(line, object);
+	}
+	strbuf_adds(line, ": ");
+	add_printable(line, message);
+}
+
+/* JSON text is UTF-8; what is not loses its high bytes rather than the whole line. */
+static json_t *json_from_bytes(const char *text)
+{
+	if (!text)
+		return json_null();
+
+	json_t *string = json_string(text);
+
+	if (string)
+		return string;
+
+	_cleanup_free_ char *ascii = xstrdup(text);
+
+	for (char *at = ascii; *at; at++) {
+		if (*at & 0x80)
+			*at = '?';
+	}
+	return json_string(ascii);
+}
+
+static void add_json_line(struct strbuf *line, enum log_level level, const char *object,
+			  const char *message)
+{
+	char when[LOG_TIME_SIZE];
+
+	log_time(when);
+	json_t *root = json_pack("{s:s, s:s, s:o, s:i, s:o, s:o}", "time", when, "level",
+				 log_level_to_string(level), "program",
+				 json_from_bytes(log_program), "pid", (int)getpid(), "object",
+				 json_from_bytes(object), "message", json_from_bytes(message));
+	_cleanup_free_ char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+
+	json_decref(root);
+	if (text)
+		strbuf_adds(line, text);
+}
+
+void log_write(enum log_level level, const char *object, const char *fmt, ...)
+{
+	if (!log_enabled(level))
+		return;
+
+	int saved = errno;
+	_cleanup_(strbuf_done) struct strbuf line = {};
+	va_list args;
+
+	va_start(args, fmt);
+	_cleanup_free_ char *message = xvasprintf(fmt, args);
+	va_end(args);
+	if (strlen(message) > LOG_MESSAGE_MAX)
+		strcpy(message + LOG_MESSAGE_MAX - 3, "...");
+
+	if (log_form == LOG_FORMAT_JSON)
+		add_json_line(&line, level, object, message);
+	else
+		add_text_line(&line, level, object, message);
+	strbuf_adds(&line, "\n");
+	(void)!write(log_fd, line.text, line.len);
+	errno = saved;
+}

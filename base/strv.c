@@ -1,0 +1,63 @@
+#include "base/strv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "base/strbuf.h"
+#include "base/strings.h"
+
+void strv_take(struct strv *v, char *text)
+{
+	/* Room doubles at powers of two, so its size needs no field. */
+	if ((v->count & (v->count + 1)) == 0)
+		v->items = xrealloc_array(v->items, (v->count + 1) * 2, sizeof(v->items[0]));
+	v->items[v->count++] = text;
+	v->items[v->count] = NULL;
+}
+
+void strv_add(struct strv *v, const char *text)
+{
+	strv_take(v, xstrdup(text));
+}
+
+void strv_addf(struct strv *v, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	strv_take(v, xvasprintf(fmt, args));
+	va_end(args);
+}
+
+bool strv_contains(const struct strv *v, const char *text)
+{
+	for (size_t i = 0; i < v->count; i++) {
+		if (str_equal(v->items[i], text))
+			return true;
+	}
+	return false;
+}
+
+char *strv_join(const struct strv *v, const char *separator)
+{
+	_cleanup_(strbuf_done) struct strbuf b = {};
+
+	for (size_t i = 0; i < v->count; i++) {
+		if (i > 0)
+			strbuf_adds(&b, separator);
+		strbuf_adds(&b, v->items[i]);
+	}
+	return strbuf_steal(&b);
+}
+
+void strv_done(struct strv *v)
+{
+	int saved = errno;
+
+	for (size_t i = 0; i < v->count; i++)
+		free(v->items[i]);
+	free(v->items);
+	*v = (struct strv){};
+	errno = saved;
+}
