@@ -153,7 +153,7 @@ void log_write(enum log_level level, const char *object, const char *fmt, ...)
 	_cleanup_free_ char *message = xvasprintf(fmt, args);
 	va_end(args);
 	if (strlen(message) > LOG_MESSAGE_MAX)
-		strcpy(message + LOG_MESSAGE_MAX - 3, "...");
+		memcpy(message + LOG_MESSAGE_MAX - 3, "...", 4);
 
 	if (log_form == LOG_FORMAT_JSON)
 		add_json_line(&line, level, object, message);

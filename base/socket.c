@@ -46,7 +46,7 @@ static int unix_address(const char *path, struct sockaddr_un *ret_addr, socklen_
 static int unix_connect(const char *path, int *ret_fd, struct error *err)
 {
 	struct sockaddr_un addr;
-	socklen_t len;
+	socklen_t len = 0;
 	int r = unix_address(path, &addr, &len, err);
 
 	if (r < 0)
@@ -108,7 +108,7 @@ static int remove_stale(const char *path, struct error *err)
 static int bind_unix(int fd, const char *path, mode_t mode, struct error *err)
 {
 	struct sockaddr_un addr;
-	socklen_t len;
+	socklen_t len = 0;
 	int r = unix_address(path, &addr, &len, err);
 
 	if (r < 0)
@@ -296,9 +296,9 @@ ssize_t socket_send(int fd, const void *data, size_t len, const int *fds, size_t
 	union control control;
 	ssize_t n;
 
-	if (nfds > SOCKET_MAX_FDS)
+	if (nfds > SOCKET_MAX_FDS || (!fds && nfds > 0))
 		return -EINVAL;
-	if (nfds > 0)
+	if (fds && nfds > 0)
 		attach_fds(&message, &control, fds, nfds);
 	do {
 		n = sendmsg(fd, &message, MSG_NOSIGNAL);

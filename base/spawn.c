@@ -437,7 +437,7 @@ static int command_result(const char *name, int status, const struct tail *tail,
 
 int spawn_and_wait(char *const *argv, char **ret_output, struct error *err)
 {
-	int pipe_fds[2], status;
+	int pipe_fds[2], status = 0;
 	pid_t pid;
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
@@ -454,7 +454,7 @@ int spawn_and_wait(char *const *argv, char **ret_output, struct error *err)
 
 	if (r < 0)
 		return r;
-	out = close_fd(out);
+	close_fd(steal_fd(&out));
 
 	_cleanup_free_ char *text = xcalloc(1, SPAWN_OUTPUT_MAX + 1);
 	struct tail tail = { .text = text };

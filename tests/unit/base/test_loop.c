@@ -214,6 +214,10 @@ static void test_run_until_stopped(void **state)
 	/* A stop before the run is not lost. */
 	loop_stop(f->loop);
 	loop_run(f->loop);
+	/* It ends a wait as well, and stays for the run after it. */
+	loop_timer_start(f->timer, 1);
+	assert_false(loop_run_until(f->loop, &f->done, UINT32_MAX));
+	loop_run(f->loop);
 }
 
 static void test_watch_pauses(void **state)
