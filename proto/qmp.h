@@ -2,7 +2,8 @@
  *
  * The greeting is awaited and qmp_capabilities sent by the client itself; commands given
  * before that wait in line. Commands are answered in any order by id. A line longer than
- * 16 MiB or one that is no JSON object ends the connection.
+ * 16 MiB (or of more than 262144 values) and one that is no JSON object end the connection,
+ * with -EMSGSIZE and -EPROTO.
  */
 #pragma once
 

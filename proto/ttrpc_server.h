@@ -10,8 +10,8 @@
  * Bounds (options): connections, calls in flight a connection, bytes a slow peer may leave
  * unread before its connection is not read from any more. Answers that come beyond four times
  * max_pending become RESOURCE_EXHAUSTED, and so do requests while those in flight on the
- * connection hold 64 MiB. A request frame is bounded by 4 MiB, but decoded it can be larger:
- * two bytes can make an empty submessage of about 100.
+ * connection hold 64 MiB. A message that would grow far beyond its bytes when decoded (many
+ * empty submessages) counts as one that cannot be decoded.
  *
  * A refused request is answered with a sentence and its connection lives on: no ttrpc.Request
  * or payload not of the method's input type, an even stream id: INVALID_ARGUMENT; over 4 MiB:

@@ -1,0 +1,196 @@
+#include "proto/ttrpc_frame.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/param.h>
+
+#include "base/memory.h"
+
+enum { UNPACK_FLOOR = 4 << 20, UNPACK_FACTOR = 8 };
+
+void ttrpc_reader_init(struct ttrpc_reader *reader)
+{
+	*reader = (struct ttrpc_reader){ .buffer = evbuffer_new() };
+	if (!reader->buffer)
+		abort();
+}
+
+void ttrpc_reader_done(struct ttrpc_reader *reader)
+{
+	if (reader->buffer)
+		evbuffer_free(reader->buffer);
+	*reader = (struct ttrpc_reader){};
+}
+
+void ttrpc_reader_add(struct ttrpc_reader *reader, struct evbuffer *input)
+{
+	evbuffer_drain(reader->buffer, reader->reported);
+	reader->reported = 0;
+	/* Copied, not moved: a peer that dribbles would make us hold a nearly empty read buffer
+	 * for each of its bytes. */
+	for (size_t len; (len = evbuffer_get_contiguous_space(input)) > 0;) {
+		if (evbuffer_add(reader->buffer, evbuffer_pullup(input, (ssize_t)len), len) < 0)
+			abort();
+		evbuffer_drain(input, len);
+	}
+}
+
+static bool reader_next_discarded(struct ttrpc_reader *reader, struct ttrpc_frame *ret_frame)
+{
+	size_t chunk = MIN(evbuffer_get_length(reader->buffer), (size_t)reader->discard);
+
+	evbuffer_drain(reader->buffer, chunk);
+	reader->discard -= (uint32_t)chunk;
+	if (reader->discard > 0)
+		return false;
+	reader->discarding = false;
+	*ret_frame = (struct ttrpc_frame){ .header = reader->header, .oversize = true };
+	return true;
+}
+
+bool ttrpc_reader_next(struct ttrpc_reader *reader, struct ttrpc_frame *ret_frame)
+{
+	uint8_t raw[TTRPC_HEADER_SIZE];
+	struct ttrpc_header header;
+
+	evbuffer_drain(reader->buffer, reader->reported);
+	reader->reported = 0;
+	if (reader->discarding)
+		return reader_next_discarded(reader, ret_frame);
+	if (evbuffer_copyout(reader->buffer, raw, sizeof(raw)) < (ssize_t)sizeof(raw))
+		return false;
+
+	ttrpc_header_decode(raw, &header);
+	if (header.length > TTRPC_DATA_MAX) {
+		evbuffer_drain(reader->buffer, sizeof(raw));
+		reader->header = header;
+		reader->discard = header.length;
+		reader->discarding = true;
+		return reader_next_discarded(reader, ret_frame);
+	}
+	size_t whole = sizeof(raw) + header.length;
+	if (evbuffer_get_length(reader->buffer) < whole)
+		return false;
+
+	const uint8_t *bytes = evbuffer_pullup(reader->buffer, (ssize_t)whole);
+	if (!bytes)
+		abort();
+	reader->reported = whole;
+	*ret_frame = (struct ttrpc_frame){ .header = header, .data = bytes + sizeof(raw) };
+	return true;
+}
+
+bool ttrpc_reader_idle(const struct ttrpc_reader *reader)
+{
+	return !reader->discarding && evbuffer_get_length(reader->buffer) == reader->reported;
+}
+
+int ttrpc_frame_send(struct stream *stream, uint32_t id, enum ttrpc_type type,
+		     const ProtobufCMessage *message, const int *fds, size_t nfds)
+{
+	size_t size = protobuf_c_message_get_packed_size(message);
+
+	if (size > TTRPC_DATA_MAX)
+		return -EMSGSIZE;
+
+	_cleanup_free_ uint8_t *raw = xrealloc_array(NULL, TTRPC_HEADER_SIZE + size, 1);
+	struct ttrpc_header header = { .length = (uint32_t)size, .stream = id, .type = type };
+	ttrpc_header_encode(&header, raw);
+	protobuf_c_message_pack(message, raw + TTRPC_HEADER_SIZE);
+	stream_write(stream, raw, TTRPC_HEADER_SIZE + size, fds, nfds);
+	return 0;
+}
+
+/* protobuf-c takes memory from these; what is left of the budget is the userdata. The memory
+ * itself is malloc's, so that free() and protobuf-c's default allocator can release it. */
+static void *budget_alloc(void *userdata, size_t size)
+{
+	size_t *left = userdata;
+
+	if (size > *left)
+		return NULL;
+	*left -= size;
+	return xrealloc_array(NULL, size, 1);
+}
+
+static void budget_free(_unused_ void *userdata, void *data)
+{
+	free(data);
+}
+
+ProtobufCMessage *ttrpc_unpack(const ProtobufCMessageDescriptor *descriptor, const void *data,
+			       size_t len)
+{
+	size_t left = UNPACK_FLOOR + UNPACK_FACTOR * len;
+	ProtobufCAllocator allocator = {
+		.alloc = budget_alloc,
+		.free = budget_free,
+		.allocator_data = &left,
+	};
+
+	return protobuf_c_message_unpack(descriptor, &allocator, len, data);
+}
+
+void ttrpc_pack(const ProtobufCMessage *message, ProtobufCBinaryData *ret_data)
+{
+	size_t size = protobuf_c_message_get_packed_size(message);
+	uint8_t *data = xrealloc_array(NULL, size > 0 ? size : 1, 1);
+
+	protobuf_c_message_pack(message, data);
+	*ret_data = (ProtobufCBinaryData){ .len = size, .data = data };
+}
+
+/* Bytes of the well-formed UTF-8 character at text, 0 where there is none. */
+static size_t utf8_length(const unsigned char *text)
+{
+	uint32_t value;
+	size_t len;
+
+	if (text[0] < 0x80)
+		return 1;
+	if (text[0] >= 0xc2 && text[0] <= 0xdf) {
+		len = 2;
+		value = text[0] & 0x1f;
+	} else if ((text[0] & 0xf0) == 0xe0) {
+		len = 3;
+		value = text[0] & 0x0f;
+	} else if (text[0] >= 0xf0 && text[0] <= 0xf4) {
+		len = 4;
+		value = text[0] & 0x07;
+	} else {
+		return 0;
+	}
+	for (size_t i = 1; i < len; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		value = value << 6 | (text[i] & 0x3f);
+	}
+	bool overlong = (len == 3 && value < 0x800) || (len == 4 && value < 0x10000);
+	bool surrogate = value >= 0xd800 && value <= 0xdfff;
+	return overlong || surrogate || value > 0x10ffff ? 0 : len;
+}
+
+char *ttrpc_sentence(const char *text, size_t max)
+{
+	const unsigned char *from = (const unsigned char *)(text ? text : "");
+	size_t room = MIN(strlen((const char *)from), max);
+	char *copy = xnew_array(char, room + 1);
+	size_t len = 0;
+
+	while (*from) {
+		size_t step = utf8_length(from);
+		if (len + MAX(step, (size_t)1) > room)
+			break;
+		if (step == 0 || *from < 0x20 || *from == 0x7f) {
+			copy[len++] = step == 0 ? '?' : ' ';
+			from++;
+			continue;
+		}
+		memcpy(copy + len, from, step);
+		len += step;
+		from += step;
+	}
+	return copy;
+}

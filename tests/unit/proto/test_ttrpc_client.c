@@ -1,0 +1,805 @@
+/* The ttRPC client against a peer that answers what it likes. */
+#include <dirent.h>
+#include <fcntl.h>
+
+#include "proto/factory.pb-c.h"
+#include "proto/ttrpc_client.h"
+#include "proto/ttrpc_server.h"
+#include "scripted_peer.h"
+
+#define NS_PER_MS 1000000
+#define MIB       (1u << 20)
+
+struct fixture;
+
+/* What became of one call. */
+struct outcome {
+	struct fixture *f;
+	unsigned calls; /* of the callback */
+	bool done;
+	enum ttrpc_code code;
+	char message[256];
+	char vm_id[64];
+	size_t nfds;
+	int kept_fd;
+	bool free_client;
+	bool call_again;
+};
+
+struct fixture {
+	struct loop *loop;
+	struct ttrpc_client *client;
+	struct peer_end *peer;
+	unsigned ended;
+	bool end_seen;
+	int end_reason;
+	unsigned done_before_end;
+	struct outcome outcome;
+};
+
+static void on_end(struct ttrpc_client *client, int reason, void *userdata)
+{
+	struct fixture *f = userdata;
+
+	assert_ptr_equal(client, f->client);
+	f->ended++;
+	f->end_seen = true;
+	f->end_reason = reason;
+	f->done_before_end = f->outcome.calls;
+}
+
+static int set_up_with(void **state, const struct ttrpc_client_options *bounds)
+{
+	struct ttrpc_client_options options = *bounds;
+	struct fixture *f = xnew(struct fixture);
+	int fds[2];
+
+	*state = f;
+	f->loop = loop_new();
+	assert_int_equal(socket_pair(fds), 0);
+	options.on_end = on_end;
+	options.userdata = f;
+	f->client = ttrpc_client_new(f->loop, fds[0], &options);
+	f->peer = peer_new(f->loop, fds[1]);
+	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(state, &(struct ttrpc_client_options){});
+}
+
+static int set_up_small(void **state)
+{
+	struct ttrpc_client_options options = {
+		.first_stream = 101,
+		.max_calls = 2,
+		.max_pending = 100000,
+	};
+
+	return set_up_with(state, &options);
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	ttrpc_client_free(f->client);
+	if (f->peer)
+		peer_free(f->peer);
+	loop_free(f->loop);
+	free(f);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- calling */
+
+static int start_claim(struct fixture *f, struct outcome *outcome, uint64_t timeout_ms);
+
+static void on_reply(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct outcome *outcome = userdata;
+
+	outcome->calls++;
+	outcome->done = true;
+	outcome->code = reply->code;
+	snprintf(outcome->message, sizeof(outcome->message), "%s", reply->message);
+	assert_int_equal(reply->response != NULL, reply->code == TTRPC_OK);
+	if (reply->response) {
+		const Kiln__Factory__V1__ClaimResponse *claim = (const void *)reply->response;
+		snprintf(outcome->vm_id, sizeof(outcome->vm_id), "%s", claim->vm_id);
+	}
+	outcome->nfds = reply->nfds;
+	outcome->kept_fd = reply->nfds > 0 ? steal_fd(&reply->fds[0]) : -EBADF;
+	if (outcome->free_client)
+		ttrpc_client_free(steal_ptr(outcome->f->client));
+	if (outcome->call_again)
+		assert_int_equal(start_claim(outcome->f, &(struct outcome){}, 0), -ENOTCONN);
+}
+
+static struct ttrpc_call_options claim_options(struct outcome *outcome, uint64_t timeout_ms)
+{
+	static const char *const metadata[] = { "a", "1", "b", "2", NULL };
+	static Kiln__Factory__V1__ClaimRequest request;
+
+	kiln__factory__v1__claim_request__init(&request);
+	request.sandbox_id = (char *)"sandbox";
+	return (struct ttrpc_call_options){
+		.service = &kiln__factory__v1__factory__descriptor,
+		.method = "Claim",
+		.request = &request.base,
+		.timeout_ms = timeout_ms,
+		.metadata = metadata,
+		.on_reply = on_reply,
+		.userdata = outcome,
+	};
+}
+
+static int start_claim(struct fixture *f, struct outcome *outcome, uint64_t timeout_ms)
+{
+	struct ttrpc_call_options options = claim_options(outcome, timeout_ms);
+
+	*outcome = (struct outcome){
+		.f = f,
+		.free_client = outcome->free_client,
+		.call_again = outcome->call_again,
+		.kept_fd = -EBADF,
+	};
+	return ttrpc_client_call(f->client, &options);
+}
+
+static void claim(struct fixture *f, struct outcome *outcome)
+{
+	assert_int_equal(start_claim(f, outcome, 0), 0);
+	assert_int_equal(outcome->calls, 0);
+}
+
+/* The next request that the peer gets; the caller frees. */
+static Ttrpc__Request *await_request(struct fixture *f, uint32_t stream)
+{
+	_cleanup_free_ uint8_t *data = NULL;
+	struct ttrpc_header header;
+
+	peer_await_frame(f->peer, &header, &data);
+	assert_int_equal(header.type, TTRPC_REQUEST);
+	assert_int_equal(header.flags, 0);
+	assert_int_equal(header.stream, stream);
+	Ttrpc__Request *request = ttrpc__request__unpack(NULL, header.length, data);
+	assert_non_null(request);
+	return request;
+}
+
+static void add_answer(struct strbuf *bytes, uint32_t stream, const char *vm_id, uint32_t nfds)
+{
+	Kiln__Factory__V1__ClaimResponse claim_response = KILN__FACTORY__V1__CLAIM_RESPONSE__INIT;
+	Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+	uint8_t payload[256];
+
+	claim_response.vm_id = (char *)vm_id;
+	response.payload.data = payload;
+	response.payload.len = protobuf_c_message_pack(&claim_response.base, payload);
+	response.fds = nfds;
+	frame_add_message(bytes, stream, TTRPC_RESPONSE, 0, &response.base);
+}
+
+static void add_status(struct strbuf *bytes, uint32_t stream, int32_t code, const char *message)
+{
+	Google__Rpc__Status status = GOOGLE__RPC__STATUS__INIT;
+	Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+
+	status.code = code;
+	status.message = (char *)message;
+	response.status = &status;
+	frame_add_message(bytes, stream, TTRPC_RESPONSE, 0, &response.base);
+}
+
+static void send_answer(struct fixture *f, uint32_t stream, const char *vm_id)
+{
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+
+	add_answer(&bytes, stream, vm_id, 0);
+	peer_send(f->peer, bytes.text, bytes.len);
+}
+
+static void send_frame(struct fixture *f, uint32_t stream, uint8_t type, const void *data,
+		       size_t len)
+{
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+
+	frame_add(&bytes, stream, type, 0, data, len);
+	peer_send(f->peer, bytes.text, bytes.len);
+}
+
+static void expect_claimed(struct fixture *f, struct outcome *outcome, const char *vm_id)
+{
+	turn_until(f->loop, &outcome->done);
+	assert_int_equal(outcome->calls, 1);
+	assert_int_equal(outcome->code, TTRPC_OK);
+	assert_string_equal(outcome->message, "");
+	assert_string_equal(outcome->vm_id, vm_id);
+}
+
+static void expect_failed(struct fixture *f, struct outcome *outcome, enum ttrpc_code code,
+			  const char *part)
+{
+	turn_until(f->loop, &outcome->done);
+	assert_int_equal(outcome->calls, 1);
+	assert_int_equal(outcome->code, code);
+	if (!strstr(outcome->message, part))
+		fail_msg("\"%s\" does not say \"%s\"", outcome->message, part);
+}
+
+/* That a fresh call, on this stream, still works. */
+static void expect_alive(struct fixture *f, uint32_t stream)
+{
+	struct outcome outcome = {};
+
+	claim(f, &outcome);
+	send_answer(f, stream, "alive");
+	expect_claimed(f, &outcome, "alive");
+}
+
+static unsigned count_open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+/* ---------------------------------------------------------------- answers */
+
+static void a_call_carries_what_it_was_given(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(start_claim(f, &f->outcome, 250), 0);
+	Ttrpc__Request *request = await_request(f, 1);
+	assert_string_equal(request->service, "kiln.factory.v1.Factory");
+	assert_string_equal(request->method, "Claim");
+	assert_true(request->timeout_nano == 250 * NS_PER_MS);
+	assert_int_equal(request->n_metadata, 2);
+	assert_string_equal(request->metadata[1]->key, "b");
+	assert_string_equal(request->metadata[1]->value, "2");
+	Kiln__Factory__V1__ClaimRequest *payload = kiln__factory__v1__claim_request__unpack(
+		NULL, request->payload.len, request->payload.data);
+	assert_string_equal(payload->sandbox_id, "sandbox");
+	kiln__factory__v1__claim_request__free_unpacked(payload, NULL);
+	ttrpc__request__free_unpacked(request, NULL);
+	send_answer(f, 1, "vm");
+	expect_claimed(f, &f->outcome, "vm");
+}
+
+static void calls_may_be_answered_in_any_order(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome outcomes[100];
+
+	for (uint32_t i = 0; i < 100; i++) {
+		outcomes[i] = (struct outcome){};
+		claim(f, &outcomes[i]);
+		ttrpc__request__free_unpacked(await_request(f, 2 * i + 1), NULL);
+	}
+	for (uint32_t i = 100; i-- > 0;) {
+		char name[16];
+		snprintf(name, sizeof(name), "vm-%u", i);
+		send_answer(f, 2 * i + 1, name);
+		expect_claimed(f, &outcomes[i], name);
+	}
+}
+
+static void a_status_is_a_failure_with_its_sentence(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+
+	claim(f, &f->outcome);
+	add_status(&bytes, 1, TTRPC_NOT_FOUND, "no such\ntemplate");
+	add_status(&bytes, 3, 4711, "what?");
+	add_status(&bytes, 5, TTRPC_OK, "");
+	peer_send(f->peer, bytes.text, bytes.len);
+	expect_failed(f, &f->outcome, TTRPC_NOT_FOUND, "no such template");
+}
+
+static void codes_nobody_knows_are_unknown(void **state)
+{
+	struct fixture *f = *state;
+	static const int32_t codes[] = { 17, -1, INT32_MAX, INT32_MIN };
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(codes); i++) {
+		_cleanup_(strbuf_done) struct strbuf bytes = {};
+		claim(f, &f->outcome);
+		add_status(&bytes, 2 * i + 1, codes[i], "what?");
+		peer_send(f->peer, bytes.text, bytes.len);
+		expect_failed(f, &f->outcome, TTRPC_UNKNOWN, "what?");
+	}
+}
+
+static void an_explicit_ok_is_ok(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+
+	claim(f, &f->outcome);
+	add_status(&bytes, 1, TTRPC_OK, "");
+	peer_send(f->peer, bytes.text, bytes.len);
+	expect_claimed(f, &f->outcome, "");
+	/* No bytes at all are an empty answer. */
+	claim(f, &f->outcome);
+	send_frame(f, 3, TTRPC_RESPONSE, "", 0);
+	expect_claimed(f, &f->outcome, "");
+}
+
+static void an_answer_that_cannot_be_decoded_is_internal(void **state)
+{
+	struct fixture *f = *state;
+	Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+
+	claim(f, &f->outcome);
+	send_frame(f, 1, TTRPC_RESPONSE, "\xff\xff\xff\xff", 4);
+	expect_failed(f, &f->outcome, TTRPC_INTERNAL, "as ttrpc.Response");
+	claim(f, &f->outcome);
+	response.payload = (ProtobufCBinaryData){ .len = 4, .data = (uint8_t *)"\xff\xff\xff" };
+	frame_add_message(&bytes, 3, TTRPC_RESPONSE, 0, &response.base);
+	peer_send(f->peer, bytes.text, bytes.len);
+	expect_failed(f, &f->outcome, TTRPC_INTERNAL, "as kiln.factory.v1.ClaimResponse");
+	expect_alive(f, 5);
+}
+
+static void an_answer_over_the_limit_fails_its_call_only(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *junk = xcalloc(TTRPC_DATA_MAX + 1, 1);
+	struct outcome other = {};
+
+	claim(f, &f->outcome);
+	claim(f, &other);
+	send_frame(f, 1, TTRPC_RESPONSE, junk, TTRPC_DATA_MAX + 1);
+	expect_failed(f, &f->outcome, TTRPC_RESOURCE_EXHAUSTED, "4194305 bytes");
+	send_answer(f, 3, "other");
+	expect_claimed(f, &other, "other");
+	expect_alive(f, 5);
+}
+
+static void frames_for_no_call_are_ignored(void **state)
+{
+	struct fixture *f = *state;
+
+	send_answer(f, 1, "too early");
+	send_answer(f, 0, "zero");
+	send_frame(f, 77, TTRPC_RESPONSE, "\xff", 1);
+	send_frame(f, 77, TTRPC_DATA, "data", 4);
+	send_frame(f, 77, 200, "?", 1);
+	turn(f->loop);
+	claim(f, &f->outcome);
+	send_frame(f, 1, TTRPC_REQUEST, "", 0);
+	turn(f->loop);
+	assert_int_equal(f->outcome.calls, 0);
+	send_answer(f, 1, "right");
+	expect_claimed(f, &f->outcome, "right");
+}
+
+static void an_answer_by_streaming_fails_the_call(void **state)
+{
+	struct fixture *f = *state;
+
+	claim(f, &f->outcome);
+	send_frame(f, 1, TTRPC_DATA, "data", 4);
+	expect_failed(f, &f->outcome, TTRPC_UNIMPLEMENTED, "type 3");
+	expect_alive(f, 3);
+}
+
+/* ---------------------------------------------------------------- bytes */
+
+static void an_answer_may_come_in_pieces(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t stream = 1;
+	size_t len = 1;
+
+	for (size_t split = 0; split <= len; split++, stream += 2) {
+		_cleanup_(strbuf_done) struct strbuf bytes = {};
+		claim(f, &f->outcome);
+		add_answer(&bytes, stream, "pieces", 0);
+		len = bytes.len;
+		peer_send(f->peer, bytes.text, split);
+		turn(f->loop);
+		assert_int_equal(f->outcome.done, split == len);
+		peer_send(f->peer, bytes.text + split, bytes.len - split);
+		expect_claimed(f, &f->outcome, "pieces");
+	}
+}
+
+static void many_answers_may_come_in_one_piece(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+	struct outcome outcomes[500];
+
+	for (uint32_t i = 0; i < 500; i++) {
+		outcomes[i] = (struct outcome){};
+		claim(f, &outcomes[i]);
+		add_answer(&bytes, 2 * i + 1, "merged", 0);
+	}
+	peer_send(f->peer, bytes.text, bytes.len);
+	for (uint32_t i = 0; i < 500; i++)
+		expect_claimed(f, &outcomes[i], "merged");
+}
+
+static void a_peer_may_vanish_after_any_byte(void **state)
+{
+	size_t len = 1;
+
+	for (size_t sent = 0; sent <= len; sent++) {
+		_cleanup_(strbuf_done) struct strbuf bytes = {};
+		struct fixture *f;
+		tear_down(state);
+		set_up(state);
+		f = *state;
+		claim(f, &f->outcome);
+		add_answer(&bytes, 1, "nearly", 0);
+		len = bytes.len;
+		peer_send(f->peer, bytes.text, sent);
+		peer_free(steal_ptr(f->peer));
+		turn_until(f->loop, &f->end_seen);
+		assert_int_equal(f->outcome.calls, 1);
+		assert_int_equal(f->done_before_end, 1);
+		assert_int_equal(f->outcome.code, sent == len ? TTRPC_OK : TTRPC_UNAVAILABLE);
+	}
+}
+
+/* ---------------------------------------------------------------- ends */
+
+static void a_timeout_ends_a_call_and_its_late_answer_is_ignored(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(start_claim(f, &f->outcome, 20), 0);
+	expect_failed(f, &f->outcome, TTRPC_DEADLINE_EXCEEDED, "not answered within 20 ms");
+	send_answer(f, 1, "late");
+	expect_alive(f, 3);
+	assert_int_equal(f->outcome.calls, 1);
+}
+
+static void the_end_answers_all_calls_unavailable(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome outcomes[10];
+
+	for (size_t i = 0; i < 10; i++) {
+		outcomes[i] = (struct outcome){ .call_again = true };
+		claim(f, &outcomes[i]);
+	}
+	peer_free(steal_ptr(f->peer));
+	for (size_t i = 0; i < 10; i++)
+		expect_failed(f, &outcomes[i], TTRPC_UNAVAILABLE, "connection");
+	assert_int_equal(f->ended, 1);
+	assert_int_equal(start_claim(f, &f->outcome, 0), -ENOTCONN);
+	turn(f->loop);
+	assert_int_equal(f->outcome.calls, 0);
+}
+
+static void a_call_to_a_dead_peer_fails_from_the_loop(void **state)
+{
+	struct fixture *f = *state;
+
+	peer_free(steal_ptr(f->peer));
+	claim(f, &f->outcome);
+	expect_failed(f, &f->outcome, TTRPC_UNAVAILABLE, "");
+}
+
+static void freeing_the_client_cancels_its_calls(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome other = { .call_again = true };
+
+	claim(f, &f->outcome);
+	claim(f, &other);
+	ttrpc_client_free(f->client);
+	assert_int_equal(f->outcome.calls, 1);
+	assert_int_equal(f->outcome.code, TTRPC_CANCELLED);
+	assert_int_equal(other.code, TTRPC_CANCELLED);
+	assert_int_equal(f->ended, 0);
+	f->client = NULL;
+	peer_await_end(f->peer);
+}
+
+static void a_callback_may_free_the_client(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+	struct outcome other = {};
+
+	f->outcome.free_client = true;
+	claim(f, &f->outcome);
+	claim(f, &other);
+	add_answer(&bytes, 1, "first", 0);
+	add_answer(&bytes, 3, "second", 0);
+	peer_send(f->peer, bytes.text, bytes.len);
+	expect_claimed(f, &f->outcome, "first");
+	expect_failed(f, &other, TTRPC_CANCELLED, "");
+	peer_await_end(f->peer);
+}
+
+static void a_timeout_callback_may_free_the_client(void **state)
+{
+	struct fixture *f = *state;
+
+	f->outcome.free_client = true;
+	assert_int_equal(start_claim(f, &f->outcome, 1), 0);
+	expect_failed(f, &f->outcome, TTRPC_DEADLINE_EXCEEDED, "");
+	turn(f->loop);
+}
+
+/* ---------------------------------------------------------------- descriptors */
+
+static void send_with_fds(struct fixture *f, const struct strbuf *bytes, size_t nfds)
+{
+	int fds[SOCKET_MAX_FDS];
+
+	for (size_t i = 0; i < nfds; i++)
+		fds[i] = f->peer->fd;
+	assert_int_equal(socket_send(f->peer->fd, bytes->text, bytes->len, fds, nfds), bytes->len);
+}
+
+static void descriptors_go_to_the_answer_they_came_with(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(strbuf_done) struct strbuf without = {};
+	_cleanup_(strbuf_done) struct strbuf with = {};
+	struct outcome first = {};
+	struct outcome second = {};
+	unsigned before = count_open_fds();
+
+	claim(f, &first);
+	claim(f, &second);
+	/* Both are there before the first is looked at. */
+	add_answer(&without, 1, "without", 0);
+	peer_send(f->peer, without.text, without.len);
+	add_answer(&with, 3, "with", 3);
+	send_with_fds(f, &with, 3);
+	expect_claimed(f, &first, "without");
+	expect_claimed(f, &second, "with");
+	assert_int_equal(first.nfds, 0);
+	assert_int_equal(second.nfds, 3);
+	assert_true(second.kept_fd >= 0);
+	assert_int_equal(count_open_fds(), before + 1); /* what was not kept is closed */
+	close_fd(second.kept_fd);
+}
+
+static void promised_descriptors_that_did_not_come_are_internal(void **state)
+{
+	struct fixture *f = *state;
+	static const uint32_t promised[] = { 2, SOCKET_MAX_FDS + 1, UINT32_MAX };
+	unsigned before = count_open_fds();
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(promised); i++) {
+		_cleanup_(strbuf_done) struct strbuf bytes = {};
+		claim(f, &f->outcome);
+		add_answer(&bytes, 2 * i + 1, "poor", promised[i]);
+		send_with_fds(f, &bytes, 1);
+		expect_failed(f, &f->outcome, TTRPC_INTERNAL, "descriptors");
+		assert_int_equal(count_open_fds(), before);
+	}
+}
+
+static void descriptors_of_nobody_are_closed(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+	unsigned before = count_open_fds();
+
+	assert_int_equal(start_claim(f, &f->outcome, 1), 0);
+	expect_failed(f, &f->outcome, TTRPC_DEADLINE_EXCEEDED, "");
+	add_answer(&bytes, 1, "late", 2);
+	send_with_fds(f, &bytes, 2);
+	for (unsigned i = 0; i < 100; i++)
+		send_with_fds(f, &(struct strbuf){ .text = bytes.text, .len = bytes.len }, 5);
+	turn(f->loop);
+	expect_alive(f, 3);
+	assert_int_equal(count_open_fds(), before);
+}
+
+/* ---------------------------------------------------------------- bounds and hand-over */
+
+static void calls_past_the_bounds_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome outcomes[3] = {};
+
+	claim(f, &outcomes[0]);
+	claim(f, &outcomes[1]);
+	assert_int_equal(start_claim(f, &outcomes[2], 0), -EAGAIN);
+	send_answer(f, 101, "first");
+	expect_claimed(f, &outcomes[0], "first");
+	assert_int_equal(start_claim(f, &outcomes[2], 0), 0);
+	send_answer(f, 105, "third");
+	expect_claimed(f, &outcomes[2], "third");
+	send_answer(f, 103, "second");
+	expect_claimed(f, &outcomes[1], "second");
+	assert_int_equal(outcomes[2].calls, 1);
+}
+
+static int call_with_template(struct fixture *f, size_t len)
+{
+	_cleanup_free_ char *name = xcalloc(len + 1, 1);
+	Kiln__Factory__V1__ClaimRequest request = KILN__FACTORY__V1__CLAIM_REQUEST__INIT;
+	struct ttrpc_call_options options = claim_options(&f->outcome, 10);
+
+	memset(name, 'n', len);
+	request.template_ = name;
+	options.request = &request.base;
+	f->outcome = (struct outcome){ .f = f };
+	return ttrpc_client_call(f->client, &options);
+}
+
+static void a_peer_that_does_not_read_is_not_written_to_for_ever(void **state)
+{
+	struct fixture *f = *state;
+	int r = 0;
+
+	loop_watch_set(f->peer->watch, 0);
+	for (unsigned i = 0; i < 100 && r == 0; i++) {
+		r = call_with_template(f, 50000);
+		if (r == 0)
+			turn_until(f->loop, &f->outcome.done);
+	}
+	assert_int_equal(r, -EAGAIN);
+}
+
+static void a_request_over_the_limit_is_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(call_with_template(f, TTRPC_DATA_MAX), -EMSGSIZE);
+	expect_alive(f, 3);
+}
+
+static void a_method_or_type_that_does_not_fit_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct ttrpc_call_options options = claim_options(&f->outcome, 0);
+
+	options.method = "Nonsense";
+	assert_int_equal(ttrpc_client_call(f->client, &options), -EINVAL);
+	options.method = "Release";
+	assert_int_equal(ttrpc_client_call(f->client, &options), -EINVAL);
+}
+
+static void a_channel_is_handed_over_with_its_count(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_close_ int fd = -EBADF;
+	uint32_t stream = 0;
+
+	claim(f, &f->outcome);
+	assert_int_equal(ttrpc_client_detach(f->client, &fd, &stream), -EBUSY);
+	send_answer(f, 1, "first");
+	expect_claimed(f, &f->outcome, "first");
+	peer_send(f->peer, "\0", 1);
+	turn(f->loop);
+	assert_int_equal(ttrpc_client_detach(f->client, &fd, &stream), -EBUSY);
+	peer_send(f->peer, "\0\0\0\0\0\0\0\2\0", 9);
+	turn(f->loop);
+	assert_int_equal(ttrpc_client_detach(f->client, &fd, &stream), 0);
+	assert_int_equal(stream, 3);
+
+	struct ttrpc_client_options options = { .first_stream = stream };
+	f->client = ttrpc_client_new(f->loop, steal_fd(&fd), &options);
+	claim(f, &f->outcome);
+	ttrpc__request__free_unpacked(await_request(f, 1), NULL);
+	ttrpc__request__free_unpacked(await_request(f, 3), NULL);
+	send_answer(f, 3, "second");
+	expect_claimed(f, &f->outcome, "second");
+}
+
+/* ---------------------------------------------------------------- waiting, and a real server */
+
+static void serve_claim(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Kiln__Factory__V1__ClaimRequest *request = (const void *)message;
+	Kiln__Factory__V1__ClaimResponse response = KILN__FACTORY__V1__CLAIM_RESPONSE__INIT;
+	int fds[] = { open("/dev/null", O_RDONLY | O_CLOEXEC),
+		      open("/dev/zero", O_RDONLY | O_CLOEXEC) };
+
+	(void)userdata;
+	response.vm_id = request->sandbox_id;
+	ttrpc_call_reply_fds(call, &response.base, fds, ARRAY_SIZE(fds));
+}
+
+static void hold_for_ever(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	(void)message;
+	*(struct ttrpc_call **)userdata = call;
+}
+
+static void waiting_for_a_real_server_gives_answer_and_descriptors(void **state)
+{
+	static const struct ttrpc_method methods[] = { { "Claim", serve_claim },
+						       { "Confirm", hold_for_ever } };
+	static const struct ttrpc_service service = {
+		.descriptor = &kiln__factory__v1__factory__descriptor,
+		.methods = methods,
+		.nmethods = ARRAY_SIZE(methods),
+	};
+	struct fixture *f = *state;
+	struct ttrpc_call *held = NULL;
+	struct ttrpc_server_options options = { .userdata = &held };
+	struct ttrpc_server *server = ttrpc_server_new(f->loop, &options);
+	_cleanup_(error_done) struct error err = {};
+	Kiln__Factory__V1__ConfirmRequest confirm = KILN__FACTORY__V1__CONFIRM_REQUEST__INIT;
+	ProtobufCMessage *response = NULL;
+	unsigned before = count_open_fds();
+	int received[1];
+	size_t nfds = 1;
+	int fds[2];
+
+	ttrpc_server_add(server, &service);
+	assert_int_equal(socket_pair(fds), 0);
+	assert_int_equal(ttrpc_server_serve(server, fds[0], false, NULL), 0);
+	struct ttrpc_client *client = ttrpc_client_new(f->loop, fds[1], NULL);
+	struct ttrpc_call_options call = claim_options(NULL, 0);
+	assert_int_equal(
+		ttrpc_client_call_wait(client, f->loop, &call, &response, received, &nfds, &err),
+		0);
+	assert_string_equal(((Kiln__Factory__V1__ClaimResponse *)response)->vm_id, "sandbox");
+	protobuf_c_message_free_unpacked(response, NULL);
+	assert_int_equal(nfds, 1);
+	close_fd(received[0]);
+	assert_int_equal(count_open_fds(), before + 2); /* the socketpair */
+
+	call.method = "Confirm";
+	call.request = &confirm.base;
+	call.timeout_ms = 20;
+	response = NULL;
+	assert_int_equal(
+		ttrpc_client_call_wait(client, f->loop, &call, &response, NULL, NULL, &err),
+		-ETIMEDOUT);
+	assert_non_null(strstr(error_message(&err), "20 ms"));
+	assert_null(response);
+	ttrpc_client_free(client);
+	ttrpc_server_free(server);
+	ttrpc_call_drop(held);
+}
+
+#define TEST(name)       cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_small, tear_down)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(a_call_carries_what_it_was_given),
+		TEST(calls_may_be_answered_in_any_order),
+		TEST(a_status_is_a_failure_with_its_sentence),
+		TEST(codes_nobody_knows_are_unknown),
+		TEST(an_explicit_ok_is_ok),
+		TEST(an_answer_that_cannot_be_decoded_is_internal),
+		TEST(an_answer_over_the_limit_fails_its_call_only),
+		TEST(frames_for_no_call_are_ignored),
+		TEST(an_answer_by_streaming_fails_the_call),
+		TEST(an_answer_may_come_in_pieces),
+		TEST(many_answers_may_come_in_one_piece),
+		TEST(a_peer_may_vanish_after_any_byte),
+		TEST(a_timeout_ends_a_call_and_its_late_answer_is_ignored),
+		TEST(the_end_answers_all_calls_unavailable),
+		TEST(a_call_to_a_dead_peer_fails_from_the_loop),
+		TEST(freeing_the_client_cancels_its_calls),
+		TEST(a_callback_may_free_the_client),
+		TEST(a_timeout_callback_may_free_the_client),
+		TEST(descriptors_go_to_the_answer_they_came_with),
+		TEST(promised_descriptors_that_did_not_come_are_internal),
+		TEST(descriptors_of_nobody_are_closed),
+		SMALL_TEST(calls_past_the_bounds_are_refused),
+		SMALL_TEST(a_peer_that_does_not_read_is_not_written_to_for_ever),
+		TEST(a_request_over_the_limit_is_refused),
+		TEST(a_method_or_type_that_does_not_fit_is_refused),
+		TEST(a_channel_is_handed_over_with_its_count),
+		TEST(waiting_for_a_real_server_gives_answer_and_descriptors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
