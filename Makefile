@@ -149,10 +149,11 @@ $(BIN_ctl): $(call obj,$(SRC_ctl)) $(LIB_vm)
 $(BIN_bench): $(call obj,$(SRC_bench)) $(LIB_vm)
 	$(call link,$(LIBS_bench))
 
-# What runs in the guest is static: the image holds nothing else.
+# What runs in the guest is static: the image holds nothing else. The linker would warn about
+# name look-ups in libevent that nobody calls.
 $(BIN_agent): $(call obj,$(SRC_agent)) $(LIB_core)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $(filter %.o %.a,$^) $(LIBS_agent) $(LIBS_common)
+	$(Q)$(CC) $(CFLAGS_ALL) -static -Wl,--no-warnings -o $@ $(filter %.o %.a,$^) $(LIBS_agent) $(LIBS_common)
 $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^

@@ -1,0 +1,29 @@
+/* Where kiln-ctl's agent requests go: to an address, or to a machine of its own that it takes
+ * from the factory and gives back. */
+#pragma once
+
+#include "base/loop.h"
+#include "factory/vm/claim.h"
+#include "proto/ttrpc_client.h"
+
+struct channel_options {
+	const char *server_address; /* NULL: a machine of the factory's */
+	const char *factory_socket;
+	const char *template_name; /* NULL: "default" */
+	unsigned timeout_s;
+};
+
+struct agent_channel {
+	struct loop *loop;           /* borrowed */
+	const char *factory_socket;  /* borrowed */
+	struct ttrpc_client *client; /* owned where there is no claim, else the claim's */
+	struct claim *claim;         /* owned; NULL for an address */
+};
+
+/* Turns the loop until it is there. -ENOENT or -ECONNREFUSED without a server_address: there is
+ * no factory. */
+_must_check_ int agent_channel_open(struct loop *loop, const struct channel_options *options,
+				    struct agent_channel *ret_channel, struct error *err);
+
+/* Calls in flight end CANCELLED; a claimed machine is given back, for which the loop turns. */
+_must_check_ int agent_channel_close(struct agent_channel *channel, struct error *err);

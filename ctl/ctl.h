@@ -1,0 +1,48 @@
+/* What the commands of kiln-ctl share: their table entry, exit codes, and how they speak.
+ *
+ * Results go to stdout, everything said to a person about the way there to stderr, each line
+ * with the program's name in front. Text that came from elsewhere (a guest's error message) is
+ * printed through ctl_say(), which keeps control characters from the terminal.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+enum ctl_exit {
+	CTL_OK = 0,
+	CTL_FAILED = 1, /* the operation */
+	CTL_USAGE = 2,  /* the command line */
+	CTL_OFF = 3,    /* the factory is off or not running */
+};
+
+struct ctl_command {
+	const char *name;
+	const char *usage;   /* one line or more, each a way to call it */
+	const char *summary; /* one line for the list of commands */
+	const char *help;    /* the rest of its manual */
+	/* argv[0] is the command's name; returns an exit code. */
+	int (*run)(int argc, char **argv);
+};
+
+extern const struct ctl_command ctl_agent;
+extern const struct ctl_command ctl_factory;
+extern const struct ctl_command ctl_version;
+
+void ctl_say(const char *fmt, ...) _printf_(1, 2);
+
+/* Says the error; returns CTL_FAILED. */
+int ctl_fail(const struct error *err);
+
+/* Says what is wrong with the command line and how to learn more; returns CTL_USAGE. */
+int ctl_usage(const struct ctl_command *command, const char *fmt, ...) _printf_(2, 3);
+
+/* The same for getopt_long's '?' or ':' (the option string starts with ':'). */
+int ctl_usage_option(const struct ctl_command *command, int result, char **argv);
+
+/* The command's manual on stdout; returns CTL_OK. */
+int ctl_help(const struct ctl_command *command);
+
+/* Reads a --timeout: whole seconds, 1 to 86400. False: not that. */
+bool ctl_parse_seconds(const char *text, unsigned *ret_seconds);

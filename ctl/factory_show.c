@@ -1,0 +1,181 @@
+#include "ctl/factory_show.h"
+
+#include <inttypes.h>
+
+#include "base/memory.h"
+#include "base/strings.h"
+#include "ctl/table.h"
+#include "proto/pbjson.h"
+
+#define MIB (1024 * 1024)
+
+void status_select(Kiln__Factory__V1__StatusResponse *status, const char *template_name)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < status->n_templates; i++) {
+		Kiln__Factory__V1__TemplateStatus *template = status->templates[i];
+		if (!template_name || str_equal(template->name, template_name))
+			status->templates[kept++] = template;
+		else
+			protobuf_c_message_free_unpacked(&template->base, NULL);
+	}
+	status->n_templates = kept;
+}
+
+void list_select(Kiln__Factory__V1__ListResponse *list, const char *template_name)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->n_vms; i++) {
+		Kiln__Factory__V1__VmStatus *vm = list->vms[i];
+		if (!template_name || str_equal(vm->template_, template_name))
+			list->vms[kept++] = vm;
+		else
+			protobuf_c_message_free_unpacked(&vm->base, NULL);
+	}
+	list->n_vms = kept;
+}
+
+bool status_is_on(const Kiln__Factory__V1__StatusResponse *status)
+{
+	for (size_t i = 0; i < status->n_templates; i++)
+		if (str_equal(status->templates[i]->state, "ready"))
+			return true;
+	return false;
+}
+
+char *duration_text(uint64_t ms)
+{
+	uint64_t s = ms / 1000;
+
+	if (ms < 1000)
+		return xasprintf("%" PRIu64 " ms", ms);
+	if (s < 60)
+		return xasprintf("%" PRIu64 ".%" PRIu64 " s", s, ms % 1000 / 100);
+	if (s < 3600)
+		return xasprintf("%" PRIu64 " min %" PRIu64 " s", s / 60, s % 60);
+	if (s < 86400)
+		return xasprintf("%" PRIu64 " h %" PRIu64 " min", s / 3600, s % 3600 / 60);
+	return xasprintf("%" PRIu64 " d %" PRIu64 " h", s / 86400, s % 86400 / 3600);
+}
+
+static void add_duration(struct table *table, uint64_t ms)
+{
+	_cleanup_free_ char *text = ms > 0 ? duration_text(ms) : xstrdup("-");
+	table_add(table, "%s", text);
+}
+
+static void add_text(struct table *table, const char *text)
+{
+	table_add(table, "%s", str_empty(text) ? "-" : text);
+}
+
+static void add_template(struct table *table, const Kiln__Factory__V1__TemplateStatus *template)
+{
+	static const Kiln__Factory__V1__PoolStatus no_pool = KILN__FACTORY__V1__POOL_STATUS__INIT;
+	const Kiln__Factory__V1__PoolStatus *pool = template->pool ? template->pool : &no_pool;
+
+	add_text(table, template->name);
+	if (str_equal(template->state, "baking"))
+		table_add(table, "baking (%s)", template->phase);
+	else
+		add_text(table, template->state);
+	table_add(table, "%.12s", str_empty(template->id) ? "-" : template->id);
+	if (template->memory_bytes > 0)
+		table_add(table, "%" PRIu64 " of %" PRIu64 " MiB",
+			  template->memory_allocated_bytes / MIB, template->memory_bytes / MIB);
+	else
+		add_text(table, NULL);
+	add_duration(table, template->boot_ms);
+	add_duration(table, template->bake_ms);
+	table_add(table, "%u of %u", pool->parked, pool->target);
+	table_add(table, "%u", pool->coming);
+	table_add(table, "%u", pool->claimed);
+}
+
+static void print_templates(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
+{
+	static const char *const heads[] = { "TEMPLATE", "STATE",  "ID",     "MEMORY",  "BOOT",
+					     "BAKE",     "PARKED", "COMING", "CLAIMED", NULL };
+	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
+
+	for (size_t i = 0; i < status->n_templates; i++)
+		add_template(table, status->templates[i]);
+	fputc('\n', out);
+	table_print(table, out);
+	for (size_t i = 0; i < status->n_templates; i++)
+		if (!str_empty(status->templates[i]->error))
+			fprintf(out, "%s: %s\n", status->templates[i]->name,
+				status->templates[i]->error);
+}
+
+static void print_counters(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
+{
+	static const char *const heads[] = { "COUNTER", "VALUE", "REASON", NULL };
+	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
+
+	if (status->n_counters == 0)
+		return;
+	for (size_t i = 0; i < status->n_counters; i++) {
+		add_text(table, status->counters[i]->name);
+		table_add(table, "%" PRIu64, status->counters[i]->value);
+		add_text(table, status->counters[i]->reason);
+	}
+	fputc('\n', out);
+	table_print(table, out);
+}
+
+void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
+{
+	_cleanup_free_ char *uptime = duration_text(status->uptime_s * 1000);
+
+	fprintf(out, "kiln-factory %s, pid %u, up %s, accelerator %s\n", status->version,
+		status->pid, uptime, status->accelerator);
+	print_templates(status, out);
+	print_counters(status, out);
+}
+
+static void dump(json_t *json, FILE *out)
+{
+	json_dumpf(json, out, JSON_INDENT(2));
+	fputc('\n', out);
+	json_decref(json);
+}
+
+void status_print_json(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
+{
+	json_t *json = json_object();
+
+	json_object_set_new(json, "on", json_boolean(status && status_is_on(status)));
+	if (status) {
+		json_t *rest = pbjson_from_message(&status->base, PBJSON_EMIT_DEFAULTS);
+		json_object_update(json, rest);
+		json_decref(rest);
+	}
+	dump(json, out);
+}
+
+void list_print(const Kiln__Factory__V1__ListResponse *list, FILE *out)
+{
+	static const char *const heads[] = { "ID",  "STATE",   "TEMPLATE", "PID",
+					     "AGE", "SANDBOX", "ORIGIN",   NULL };
+	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
+
+	for (size_t i = 0; i < list->n_vms; i++) {
+		const Kiln__Factory__V1__VmStatus *vm = list->vms[i];
+		add_text(table, vm->vm_id);
+		add_text(table, vm->state);
+		add_text(table, vm->template_);
+		table_add(table, "%u", vm->pid);
+		add_duration(table, vm->age_ms);
+		add_text(table, vm->sandbox_id);
+		add_text(table, vm->origin);
+	}
+	table_print(table, out);
+}
+
+void list_print_json(const Kiln__Factory__V1__ListResponse *list, FILE *out)
+{
+	dump(pbjson_from_message(&list->base, PBJSON_EMIT_DEFAULTS), out);
+}

@@ -1,0 +1,72 @@
+/* kiln-ctl: the command line. Commands are rows of a table; each has its own file. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "ctl/ctl.h"
+
+static const struct ctl_command *const commands[] = { &ctl_factory, &ctl_agent, &ctl_version };
+
+static const struct ctl_command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (str_equal(commands[i]->name, name))
+			return commands[i];
+	return NULL;
+}
+
+static void print_overview(FILE *out)
+{
+	fprintf(out, "usage: kiln-ctl COMMAND [ARGUMENTS]\n\nCommands:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+	fprintf(out, "  %-10s %s\n", "help", "the manual of a command");
+	fprintf(out, "\nExit codes: 0 done; 1 the operation failed; 2 the command line is wrong;\n"
+		     "3 the factory is off or not running.\n"
+		     "'kiln-ctl help COMMAND' or 'kiln-ctl COMMAND --help' says more.\n");
+}
+
+static int unknown_command(const char *name)
+{
+	ctl_say("there is no command '%s'", name);
+	print_overview(stderr);
+	return CTL_USAGE;
+}
+
+static int run_help(const char *name)
+{
+	if (!name) {
+		print_overview(stdout);
+		return CTL_OK;
+	}
+	const struct ctl_command *command = find_command(name);
+	return command ? ctl_help(command) : unknown_command(name);
+}
+
+static int run(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_overview(stderr);
+		return CTL_USAGE;
+	}
+	const char *name = argv[1];
+	if (str_equal(name, "help") || str_equal(name, "--help") || str_equal(name, "-h"))
+		return run_help(argv[2]);
+	if (str_equal(name, "--version") || str_equal(name, "-V"))
+		name = ctl_version.name;
+	const struct ctl_command *command = find_command(name);
+	return command ? command->run(argc - 1, argv + 1) : unknown_command(name);
+}
+
+int main(int argc, char **argv)
+{
+	signal(SIGPIPE, SIG_IGN);
+	log_init("kiln-ctl", STDERR_FILENO, LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
+	int code = run(argc, argv);
+	if (fflush(stdout) != 0 && code == CTL_OK) {
+		ctl_say("cannot write the result: %s", strerror(errno));
+		return CTL_FAILED;
+	}
+	return code;
+}

@@ -1,0 +1,276 @@
+/* kiln-ctl factory against a factory of our own, which bakes in a few polls of its Status. */
+#include "tests/unit/ctl/harness.h"
+
+#include <jansson.h>
+
+#include "ctl/factory_show.h"
+#include "proto/factory.pb-c.h"
+
+static struct peer_process factory;
+
+/* In the child: what it is at. Init ends with the third Status. */
+static const char *template_state = "absent";
+static const char *const phases[] = { "hashing", "booting", "freezing" };
+static unsigned polls;
+static struct ttrpc_call *init_call;
+
+static char *text(const char *literal)
+{
+	return (char *)(uintptr_t)literal;
+}
+
+static void on_status(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
+		      void *userdata _unused_)
+{
+	Kiln__Factory__V1__StatusResponse response = KILN__FACTORY__V1__STATUS_RESPONSE__INIT;
+	Kiln__Factory__V1__TemplateStatus template = KILN__FACTORY__V1__TEMPLATE_STATUS__INIT;
+	Kiln__Factory__V1__TemplateStatus *templates[] = { &template };
+	Kiln__Factory__V1__PoolStatus pool = KILN__FACTORY__V1__POOL_STATUS__INIT;
+	Kiln__Factory__V1__InitResponse done = KILN__FACTORY__V1__INIT_RESPONSE__INIT;
+
+	template.name = text("default");
+	template.state = text(template_state);
+	template.pool = &pool;
+	pool.target = 3;
+	if (init_call) {
+		template.state = text("baking");
+		template.phase = text(phases[polls]);
+	}
+	response.version = text("1.2.3");
+	response.templates = templates;
+	response.n_templates = 1;
+	ttrpc_call_reply(call, &response.base);
+	if (init_call && ++polls == ARRAY_SIZE(phases)) {
+		template_state = "ready";
+		ttrpc_call_reply(steal_ptr(init_call), &done.base);
+	}
+}
+
+static void on_init(struct ttrpc_call *call, const ProtobufCMessage *message,
+		    void *userdata _unused_)
+{
+	const Kiln__Factory__V1__InitRequest *request = (const void *)message;
+
+	if (!str_empty(request->template_) && !str_equal(request->template_, "default")) {
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no template %s", request->template_);
+		return;
+	}
+	polls = 0;
+	init_call = call;
+}
+
+static void on_destroy(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
+		       void *userdata _unused_)
+{
+	Kiln__Factory__V1__DestroyResponse response = KILN__FACTORY__V1__DESTROY_RESPONSE__INIT;
+
+	template_state = "absent";
+	ttrpc_call_reply(call, &response.base);
+}
+
+static void on_list(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
+		    void *userdata _unused_)
+{
+	Kiln__Factory__V1__ListResponse response = KILN__FACTORY__V1__LIST_RESPONSE__INIT;
+	Kiln__Factory__V1__VmStatus one = KILN__FACTORY__V1__VM_STATUS__INIT;
+	Kiln__Factory__V1__VmStatus two = KILN__FACTORY__V1__VM_STATUS__INIT;
+	Kiln__Factory__V1__VmStatus *vms[] = { &one, &two };
+
+	one.vm_id = text("0123456789abcdef");
+	one.state = text("parked");
+	one.template_ = text("default");
+	one.pid = 4711;
+	one.age_ms = 61500;
+	two.vm_id = text("fedcba9876543210");
+	two.state = text("claimed");
+	two.template_ = text("other");
+	two.sandbox_id = text("pod");
+	two.origin = text("pooled");
+	response.vms = vms;
+	response.n_vms = 2;
+	ttrpc_call_reply(call, &response.base);
+}
+
+static const struct ttrpc_method methods[] = {
+	{ "Status", on_status },
+	{ "Init", on_init },
+	{ "Destroy", on_destroy },
+	{ "List", on_list },
+};
+
+static int setup(void **state)
+{
+	const struct ttrpc_service service = { &kiln__factory__v1__factory__descriptor, methods,
+					       ARRAY_SIZE(methods) };
+
+	(void)state;
+	peer_start(&factory, &service, 1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	peer_stop(&factory);
+	return 0;
+}
+
+/* init, status, destroy, status: what it says and how it exits. */
+static void test_cycle(void **state)
+{
+	(void)state;
+	_cleanup_(outcome_done) struct outcome before = RUN(&ctl_factory, "status", "--socket",
+							    factory.address);
+	assert_int_equal(before.code, CTL_OFF);
+	assert_ptr_equal(strstr(before.out, "vm factory is off\n"), before.out);
+
+	_cleanup_(outcome_done) struct outcome init = RUN(&ctl_factory, "init", "--socket",
+							  factory.address);
+	assert_int_equal(init.code, CTL_OK);
+	assert_string_equal(init.out, "vm factory initialized\n");
+	assert_string_equal(init.err, "template default: hashing (0 s)\n"
+				      "template default: booting (0 s)\n"
+				      "template default: freezing (0 s)\n");
+
+	_cleanup_(outcome_done) struct outcome on = RUN(&ctl_factory, "--socket", factory.address,
+							"status");
+	assert_int_equal(on.code, CTL_OK);
+	assert_ptr_equal(strstr(on.out, "vm factory is on\n"), on.out);
+	assert_contains(on.out, "kiln-factory 1.2.3");
+	assert_contains(on.out, "0 of 3");
+
+	_cleanup_(outcome_done) struct outcome destroy = RUN(&ctl_factory, "destroy", "--socket",
+							     factory.address);
+	assert_int_equal(destroy.code, CTL_OK);
+	assert_string_equal(destroy.out, "vm factory destroyed\n");
+}
+
+static json_t *parse(const struct outcome *o)
+{
+	json_t *json = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(json);
+	return json;
+}
+
+static void test_json(void **state)
+{
+	(void)state;
+	_cleanup_(outcome_done) struct outcome init = RUN(&ctl_factory, "init", "--json",
+							  "--socket", factory.address);
+	json_t *json = parse(&init);
+	assert_true(json_is_true(json_object_get(json, "on")));
+	assert_string_equal(json_string_value(json_object_get(json, "version")), "1.2.3");
+	assert_true(json_is_array(json_object_get(json, "counters")));
+	json_decref(json);
+
+	_cleanup_(outcome_done) struct outcome destroy = RUN(&ctl_factory, "destroy", "--json",
+							     "--socket", factory.address);
+	json = parse(&destroy);
+	assert_true(json_is_false(json_object_get(json, "on")));
+	json_decref(json);
+
+	_cleanup_(outcome_done) struct outcome list = RUN(
+		&ctl_factory, "list", "--json", "--socket", factory.address, "--template", "other");
+	json = parse(&list);
+	assert_int_equal(json_array_size(json_object_get(json, "vms")), 1);
+	json_decref(json);
+
+	_cleanup_(outcome_done) struct outcome off = RUN(&ctl_factory, "status", "--json",
+							 "--socket", "/nonexistent/f.sock");
+	json = parse(&off);
+	assert_true(json_is_false(json_object_get(json, "on")));
+	assert_int_equal(off.code, CTL_OFF);
+	json_decref(json);
+}
+
+static void test_list(void **state)
+{
+	(void)state;
+	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_factory, "list", "--socket",
+						       factory.address);
+
+	assert_int_equal(o.code, CTL_OK);
+	assert_string_equal(o.out,
+			    "ID                STATE    TEMPLATE  PID   AGE        SANDBOX  "
+			    "ORIGIN\n"
+			    "0123456789abcdef  parked   default   4711  1 min 1 s  -        -\n"
+			    "fedcba9876543210  claimed  other     0     -          pod      "
+			    "pooled\n");
+}
+
+static void test_failures(void **state)
+{
+	(void)state;
+	_cleanup_(outcome_done) struct outcome init = RUN(&ctl_factory, "init", "--template",
+							  "other", "--socket", factory.address);
+	assert_int_equal(init.code, CTL_FAILED);
+	assert_contains(init.err, "no template other");
+	assert_string_equal(init.out, "");
+
+	_cleanup_(outcome_done) struct outcome status = RUN(&ctl_factory, "status", "--template",
+							    "other", "--socket", factory.address);
+	assert_int_equal(status.code, CTL_FAILED);
+	assert_contains(status.err, "no template 'other'");
+
+	_cleanup_(outcome_done) struct outcome off = RUN(&ctl_factory, "init", "--socket",
+							 "/nonexistent/f.sock");
+	assert_int_equal(off.code, CTL_OFF);
+	assert_contains(off.err, "no factory answers at /nonexistent/f.sock");
+	assert_string_equal(off.out, "");
+}
+
+static void assert_usage(const char *first, const char *second, const char *sentence)
+{
+	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_factory, first, second);
+
+	assert_int_equal(o.code, CTL_USAGE);
+	assert_contains(o.err, sentence);
+}
+
+static void test_usage(void **state)
+{
+	(void)state;
+	assert_usage(NULL, NULL, "init, status, destroy or list?");
+	assert_usage("bake", NULL, "'bake' is none of");
+	assert_usage("init", "now", "'now' is one word too many");
+	assert_usage("status", "--socket", "--socket wants a value");
+	assert_usage("status", "--json=1", "--json=1");
+	assert_usage("status", "--template=../x", "cannot name a template");
+	assert_usage("init", "--timeout=soon", "--timeout wants seconds");
+}
+
+static void test_durations(void **state)
+{
+	static const struct {
+		uint64_t ms;
+		const char *text;
+	} cases[] = {
+		{ 0, "0 ms" },
+		{ 999, "999 ms" },
+		{ 1000, "1.0 s" },
+		{ 59999, "59.9 s" },
+		{ 60000, "1 min 0 s" },
+		{ 3599999, "59 min 59 s" },
+		{ 3600000, "1 h 0 min" },
+		{ 86400000, "1 d 0 h" },
+		{ 180000000, "2 d 2 h" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *shown = duration_text(cases[i].ms);
+		assert_string_equal(shown, cases[i].text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cycle), cmocka_unit_test(test_json),
+		cmocka_unit_test(test_list),  cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_usage), cmocka_unit_test(test_durations),
+	};
+
+	alarm(DEADLINE_S);
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
