@@ -239,7 +239,7 @@ static int agent_run(int argc, char **argv)
 {
 	_cleanup_free_ struct agent_args *args = xnew(struct agent_args);
 
-	args->channel.factory_socket = FACTORY_SOCKET;
+	args->channel.factory_socket = factory_default_address();
 	args->channel.timeout_s = 60;
 	int code = parse_args(argc, argv, args);
 	if (code == CTL_OK && args->help)
@@ -271,7 +271,8 @@ const struct ctl_command ctl_agent = {
 		"Options:\n"
 		"  -c, --call 'REQUEST JSON' one request; may be given several times\n"
 		"      --server-address ADDR unix:///PATH, unix://@ABSTRACT or vsock://CID:PORT\n"
-		"      --socket PATH         of the factory, default " FACTORY_SOCKET "\n"
+		"      --socket PATH         of the factory, default $KILN_FACTORY or\n"
+		"                            " FACTORY_SOCKET "\n"
 		"      --template NAME       whose machine to take, default 'default'\n"
 		"      --timeout SECONDS     of each request, default 60\n"
 		"  -l, --list                every request with its fields; the same as 'list'\n"

@@ -190,7 +190,7 @@ static int parse_options(int argc, char **argv, struct factory_args *args, bool 
 
 static int factory_run(int argc, char **argv)
 {
-	struct factory_args args = { .socket = FACTORY_SOCKET };
+	struct factory_args args = { .socket = factory_default_address() };
 	bool help = false;
 
 	int code = parse_options(argc, argv, &args, &help);
@@ -227,7 +227,8 @@ const struct ctl_command ctl_factory = {
 		"                        \"on\" before, the same for init and destroy once they "
 		"are\n"
 		"                        done, and of list an object with the array \"vms\"\n"
-		"      --socket PATH     of the factory, default " FACTORY_SOCKET "\n"
+		"      --socket PATH     of the factory, default $KILN_FACTORY or\n"
+		"                        " FACTORY_SOCKET "\n"
 		"      --template NAME   this template only\n"
 		"      --timeout SECONDS for init (default 600) and destroy (default 120)\n"
 		"  -h, --help            this text\n"

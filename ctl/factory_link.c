@@ -4,6 +4,13 @@
 
 #define STATUS_TIMEOUT_S 10
 
+const char *factory_default_address(void)
+{
+	const char *address = getenv("KILN_FACTORY");
+
+	return str_empty(address) ? FACTORY_SOCKET : address;
+}
+
 int factory_link_open(const char *address, struct factory_link *ret_link, struct error *err)
 {
 	int fd = -EBADF;

@@ -7,6 +7,9 @@
 
 #define FACTORY_SOCKET "/run/kiln/factory.sock"
 
+/* Where a command looks without --socket: $KILN_FACTORY, else FACTORY_SOCKET. */
+const char *factory_default_address(void);
+
 struct factory_link {
 	struct loop *loop;           /* owned */
 	struct ttrpc_client *client; /* owned */

@@ -1,0 +1,19 @@
+/* The one object of kiln-agent: what every handler is given. */
+#pragma once
+
+#include <stdbool.h>
+
+struct channel;
+struct loop;
+struct reaper;
+struct sandbox;
+struct ttrpc_server;
+
+struct agent {
+	struct loop *loop;           /* owned by main */
+	struct reaper *reaper;       /* owned by main */
+	struct ttrpc_server *server; /* owned by main */
+	struct sandbox *sandbox;     /* owned by main */
+	struct channel *channel;     /* owned by main; NULL outside of a guest */
+	bool is_init;                /* this is PID 1 of a guest */
+};

@@ -1,0 +1,166 @@
+#include "agent/boot.h"
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "agent/cgroup.h"
+#include "agent/sandbox.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+
+#define MODULES_FOLDER "/lib/modules/kiln"
+
+enum { FILE_MAX = 64 * 1024, NOFILE_MAX = 65536 };
+
+static const struct {
+	const char *type, *target, *data;
+	unsigned long flags;
+} mounts[] = {
+	{ "proc", "/proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "sysfs", "/sys", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "devtmpfs", "/dev", "mode=0755", MS_NOSUID },
+	{ "devpts", "/dev/pts", "mode=0620,ptmxmode=0666,gid=5", MS_NOSUID | MS_NOEXEC },
+	{ "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", "/run", "mode=0755", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", "/tmp", "mode=1777", MS_NOSUID | MS_NODEV },
+	{ "cgroup2", "/sys/fs/cgroup", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+};
+
+static int mount_all(struct error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
+		/* The root image is read-only; what is missing there fails in the mount. */
+		(void)!mkdir(mounts[i].target, 0755);
+		/* EBUSY: the initramfs has mounted it already. */
+		if (mount(mounts[i].type, mounts[i].target, mounts[i].type, mounts[i].flags,
+			  mounts[i].data) < 0 &&
+		    errno != EBUSY)
+			return error_set_errno(err, errno, "cannot mount %s", mounts[i].target);
+	}
+	return 0;
+}
+
+/* stdin is /dev/null, stdout and stderr the console where there is one. */
+static int open_stdio(struct error *err)
+{
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	_cleanup_close_ int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	int out = console >= 0 ? console : null;
+
+	if (null < 0)
+		return error_set_errno(err, errno, "cannot open /dev/null");
+	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+		return error_set_errno(err, errno, "cannot set up stdio");
+	/* Where one of them was 0, 1 or 2 itself, closing it would undo that. */
+	if (null <= 2)
+		(void)steal_fd(&null);
+	if (console >= 0 && console <= 2)
+		(void)steal_fd(&console);
+	return 0;
+}
+
+static void set_log_level(void)
+{
+	_cleanup_free_ char *cmdline = NULL;
+	char *rest = NULL;
+
+	if (file_read("/proc/cmdline", FILE_MAX, &cmdline, NULL, NULL) < 0)
+		return;
+	for (char *word = strtok_r(cmdline, " \n", &rest); word;
+	     word = strtok_r(NULL, " \n", &rest)) {
+		const char *name = str_after(word, "agent.log=");
+		int level = name ? log_level_from_string(name) : -EINVAL;
+		if (level >= 0)
+			log_set_level((enum log_level)level);
+		else if (name)
+			log_warning(NULL, "agent.log=%s on the kernel command line is no level",
+				    name);
+	}
+}
+
+static void load_module(const char *name)
+{
+	_cleanup_free_ char *path = path_join(MODULES_FOLDER, name);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+		log_error(NULL, "cannot load module %s: %s", path, strerror(errno));
+}
+
+static void load_modules(void)
+{
+	_cleanup_free_ char *list = NULL;
+	char *rest = NULL;
+
+	/* An image whose kernel has all built in brings no list. */
+	if (!path_exists(MODULES_FOLDER "/load"))
+		return;
+	if (file_read(MODULES_FOLDER "/load", FILE_MAX, &list, NULL, NULL) < 0) {
+		log_error(NULL, "cannot read " MODULES_FOLDER "/load");
+		return;
+	}
+	for (char *name = strtok_r(list, "\n", &rest); name; name = strtok_r(NULL, "\n", &rest))
+		load_module(name);
+}
+
+static void bring_loopback_up(void)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { .ifr_name = "lo" };
+
+	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &request) < 0) {
+		log_warning(NULL, "there is no loopback interface: %s", strerror(errno));
+		return;
+	}
+	request.ifr_flags |= IFF_UP;
+	if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+		log_warning(NULL, "cannot bring loopback up: %s", strerror(errno));
+}
+
+/* Each process of a container holds a few descriptors here. */
+static void raise_limits(void)
+{
+	struct rlimit limit = { .rlim_cur = NOFILE_MAX, .rlim_max = NOFILE_MAX };
+
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warning(NULL, "cannot raise the limit of open files: %s", strerror(errno));
+}
+
+int boot_guest(struct error *err)
+{
+	int r = mount_all(err);
+
+	if (r == 0)
+		r = open_stdio(err);
+	if (r < 0)
+		return r;
+	set_log_level();
+	raise_limits();
+	load_modules();
+	bring_loopback_up();
+	if (sethostname(SANDBOX_DEFAULT_HOSTNAME, strlen(SANDBOX_DEFAULT_HOSTNAME)) < 0)
+		log_warning(NULL, "cannot set the hostname: %s", strerror(errno));
+	return cgroup_enable_controllers(err);
+}
+
+int boot_outside_guest(struct error *err)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWUTS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return error_set_errno(err, errno, "cannot make namespaces (root is needed)");
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		return error_set_errno(err, errno, "cannot become the reaper of orphans");
+	return 0;
+}

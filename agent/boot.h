@@ -1,0 +1,15 @@
+/* From a bare kernel to a guest that can run containers: what PID 1 does before its loop. */
+#pragma once
+
+#include "base/error.h"
+
+/* Mounts the kernel's file systems and tmpfs folders, points stdio at the console, loads the
+ * modules listed in /lib/modules/kiln/load, enables the cgroup controllers, brings the
+ * loopback interface up, sets the hostname and the log level ("agent.log=LEVEL" on the kernel
+ * command line). Without what this fails on, no container could run; what a container might do
+ * without is logged and left. */
+_must_check_ int boot_guest(struct error *err);
+
+/* Outside of a guest, for development: namespaces of the agent's own, so that hostname and
+ * mounts do not touch the machine's, and orphans come to the agent as they do to PID 1. */
+_must_check_ int boot_outside_guest(struct error *err);

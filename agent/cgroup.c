@@ -1,0 +1,300 @@
+#include "agent/cgroup.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/strbuf.h"
+#include "base/strings.h"
+
+enum { DEPTH_MAX = 16, VALUE_MAX = 64, CONTROLLERS_MAX = 4096 };
+
+struct cgroup {
+	char *path; /* owned */
+	int fd;     /* owned */
+};
+
+static bool is_cgroup2(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+const char *cgroup_root(void)
+{
+	static const char *const candidates[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++)
+		if (is_cgroup2(candidates[i]))
+			return candidates[i];
+	return NULL;
+}
+
+int cgroup_enable_controllers(struct error *err)
+{
+	_cleanup_free_ char *controllers = NULL;
+	_cleanup_(strbuf_done) struct strbuf value = {};
+	char *rest = NULL;
+	int r = file_read("/sys/fs/cgroup/cgroup.controllers", CONTROLLERS_MAX, &controllers, NULL,
+			  err);
+
+	if (r < 0)
+		return r;
+	for (char *name = strtok_r(controllers, " \n", &rest); name;
+	     name = strtok_r(NULL, " \n", &rest))
+		strbuf_addf(&value, "%s+%s", value.len ? " " : "", name);
+	if (value.len == 0)
+		return 0;
+	return file_write_value("/sys/fs/cgroup/cgroup.subtree_control", value.text, err);
+}
+
+/* ---------------------------------------------------------------- limits */
+
+static int write_value(const struct cgroup *cgroup, const char *file, const char *value)
+{
+	_cleanup_close_ int fd = openat(cgroup->fd, file, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return write_full(fd, value, strlen(value));
+}
+
+static int set_limit(const struct cgroup *cgroup, const char *file, const char *value,
+		     struct error *err)
+{
+	int r = write_value(cgroup, file, value);
+
+	if (r == -ENOENT)
+		return error_set(err, EOPNOTSUPP,
+				 "cannot set %s: this kernel's cgroups do not have the controller",
+				 file);
+	if (r < 0)
+		return error_set_errno(err, r, "cannot set %s to \"%s\"", file, value);
+	return 0;
+}
+
+/* 0 means that no limit was given, a negative number that there is none. */
+static int set_number(const struct cgroup *cgroup, const char *file, int64_t number,
+		      struct error *err)
+{
+	char value[VALUE_MAX];
+
+	if (number == 0)
+		return 0;
+	if (number < 0)
+		return set_limit(cgroup, file, "max", err);
+	snprintf(value, sizeof(value), "%" PRId64, number);
+	return set_limit(cgroup, file, value, err);
+}
+
+static int apply_memory(const struct cgroup *cgroup, const Grpc__LinuxMemory *memory,
+			struct error *err)
+{
+	int64_t swap = memory->swap;
+
+	/* OCI counts memory and swap together, v2 counts swap alone. */
+	if (swap > 0) {
+		if (memory->limit <= 0 || swap < memory->limit)
+			return error_set(err, EINVAL,
+					 "memory.swap (%" PRId64
+					 ") holds memory and swap: it cannot be below the limit",
+					 swap);
+		swap -= memory->limit;
+	}
+
+	int r = set_number(cgroup, "memory.max", memory->limit, err);
+
+	if (r == 0)
+		r = set_number(cgroup, "memory.low", memory->reservation, err);
+	if (r == 0 && memory->swap > 0 && swap == 0)
+		return set_limit(cgroup, "memory.swap.max", "0", err);
+	return r < 0 ? r : set_number(cgroup, "memory.swap.max", swap, err);
+}
+
+static int apply_cpu(const struct cgroup *cgroup, const Grpc__LinuxCPU *cpu, struct error *err)
+{
+	char value[VALUE_MAX];
+	uint64_t period = cpu->period ? cpu->period : 100000;
+	int r = 0;
+
+	if (cpu->shares) {
+		uint64_t shares = cpu->shares < 2 ? 2 : cpu->shares > 262144 ? 262144 : cpu->shares;
+		/* 2..262144 of v1 onto 1..10000 of v2. */
+		r = set_number(cgroup, "cpu.weight", (int64_t)(1 + (shares - 2) * 9999 / 262142),
+			       err);
+	}
+	if (r == 0 && (cpu->quota || cpu->period)) {
+		if (cpu->quota > 0)
+			snprintf(value, sizeof(value), "%" PRId64 " %" PRIu64, cpu->quota, period);
+		else
+			snprintf(value, sizeof(value), "max %" PRIu64, period);
+		r = set_limit(cgroup, "cpu.max", value, err);
+	}
+	if (r == 0 && !str_empty(cpu->cpus))
+		r = set_limit(cgroup, "cpuset.cpus", cpu->cpus, err);
+	if (r == 0 && !str_empty(cpu->mems))
+		r = set_limit(cgroup, "cpuset.mems", cpu->mems, err);
+	return r;
+}
+
+static int apply_hugepages(const struct cgroup *cgroup, const Grpc__LinuxHugepageLimit *limit,
+			   struct error *err)
+{
+	char file[VALUE_MAX], value[VALUE_MAX];
+
+	for (const char *p = limit->pagesize; *p; p++)
+		if (!isalnum((unsigned char)*p))
+			return error_set(err, EINVAL, "\"%s\" is no huge page size",
+					 limit->pagesize);
+	if (snprintf(file, sizeof(file), "hugetlb.%s.max", limit->pagesize) >= (int)sizeof(file))
+		return error_set(err, EINVAL, "\"%s\" is no huge page size", limit->pagesize);
+	snprintf(value, sizeof(value), "%" PRIu64, limit->limit);
+	return set_limit(cgroup, file, value, err);
+}
+
+static int apply_resources(const struct cgroup *cgroup, const Grpc__LinuxResources *resources,
+			   struct error *err)
+{
+	int r = 0;
+
+	if (resources->memory)
+		r = apply_memory(cgroup, resources->memory, err);
+	if (r == 0 && resources->cpu)
+		r = apply_cpu(cgroup, resources->cpu, err);
+	if (r == 0 && resources->pids)
+		r = set_number(cgroup, "pids.max", resources->pids->limit, err);
+	for (size_t i = 0; r == 0 && i < resources->n_hugepagelimits; i++)
+		r = apply_hugepages(cgroup, resources->hugepagelimits[i], err);
+	return r;
+}
+
+static bool has_limits(const Grpc__LinuxResources *resources)
+{
+	return resources && (resources->memory || resources->cpu || resources->pids ||
+			     resources->n_hugepagelimits > 0);
+}
+
+/* ---------------------------------------------------------------- life */
+
+static int cgroup_make(struct cgroup *cgroup, struct error *err)
+{
+	if (mkdir(cgroup->path, 0755) < 0)
+		return error_set_errno(err, errno, "cannot make cgroup %s", cgroup->path);
+	cgroup->fd = open(cgroup->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (cgroup->fd < 0)
+		return error_set_errno(err, errno, "cannot open cgroup %s", cgroup->path);
+	return 0;
+}
+
+int cgroup_new(const char *id, const Grpc__LinuxResources *resources, struct cgroup **ret,
+	       struct error *err)
+{
+	const char *root = cgroup_root();
+
+	if (!root) {
+		if (has_limits(resources))
+			return error_set(err, EOPNOTSUPP,
+					 "cannot limit resources: no cgroup v2 is mounted");
+		*ret = NULL;
+		return 0;
+	}
+
+	_cleanup_(cgroup_free_cleanup) struct cgroup *cgroup = xnew(struct cgroup);
+
+	cgroup->fd = -EBADF;
+	cgroup->path = path_join(root, id);
+
+	int r = cgroup_make(cgroup, err);
+
+	if (r < 0)
+		return r;
+	if (resources)
+		r = apply_resources(cgroup, resources, err);
+	if (r < 0) {
+		(void)!rmdir(cgroup->path);
+		return r;
+	}
+	*ret = steal_ptr(cgroup);
+	return 0;
+}
+
+int cgroup_fd(const struct cgroup *cgroup)
+{
+	return cgroup ? cgroup->fd : -EBADF;
+}
+
+int cgroup_kill(struct cgroup *cgroup)
+{
+	return cgroup ? write_value(cgroup, "cgroup.kill", "1") : 0;
+}
+
+static int remove_tree(int parent, const char *name, unsigned depth);
+
+static int remove_children(int fd, unsigned depth)
+{
+	DIR *dir = fdopendir(fd);
+	struct dirent *entry;
+	int r = 0;
+
+	if (!dir) {
+		close_fd(fd);
+		return -ENOMEM;
+	}
+	while (r == 0 && (entry = readdir(dir)))
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+			r = remove_tree(dirfd(dir), entry->d_name, depth + 1);
+	closedir(dir);
+	return r;
+}
+
+/* A container may have made groups below its own. */
+static int remove_tree(int parent, const char *name, unsigned depth)
+{
+	if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EBUSY || depth >= DEPTH_MAX)
+		return -errno;
+
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return -errno;
+	int r = remove_children(fd, depth);
+	if (r < 0)
+		return r;
+	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+int cgroup_remove(struct cgroup *cgroup)
+{
+	return cgroup ? remove_tree(AT_FDCWD, cgroup->path, 0) : 0;
+}
+
+int cgroup_open_events(struct cgroup *cgroup, int *ret_fd)
+{
+	int fd = openat(cgroup->fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+void cgroup_free(struct cgroup *cgroup)
+{
+	if (!cgroup)
+		return;
+	close_fd(cgroup->fd);
+	free(cgroup->path);
+	free(cgroup);
+}

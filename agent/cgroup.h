@@ -1,0 +1,43 @@
+/* The cgroup (v2) of one container.
+ *
+ * It stands directly below the hierarchy's root, named by the container's id: the guest holds
+ * one sandbox, and what the host's linux.cgroupsPath says about other pods means nothing here.
+ *
+ * The root is /sys/fs/cgroup in a guest, or /sys/fs/cgroup/unified on a development machine
+ * with the hybrid layout. Where there is neither, containers run without a cgroup and asking
+ * for limits is an error. The device controller of v1 has no counterpart here: what devices a
+ * container may make is bounded by its virtual machine.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "proto/oci.pb-c.h"
+
+struct cgroup;
+
+/* Path of the hierarchy, or NULL where none is mounted. */
+const char *cgroup_root(void);
+
+/* Enables for containers all controllers the kernel has. */
+_must_check_ int cgroup_enable_controllers(struct error *err);
+
+/* -EEXIST: a cgroup of this name is there already. *ret is NULL where there is no hierarchy.
+ * resources may be NULL. */
+_must_check_ int cgroup_new(const char *id, const Grpc__LinuxResources *resources,
+			    struct cgroup **ret, struct error *err);
+
+/* The folder, for CLONE_INTO_CGROUP; -EBADF for NULL. Borrowed. */
+int cgroup_fd(const struct cgroup *cgroup);
+
+/* SIGKILL to everything in it and below it. */
+_must_check_ int cgroup_kill(struct cgroup *cgroup);
+
+/* Removes it and what is below it. -EBUSY while a process is left; NULL: success. */
+_must_check_ int cgroup_remove(struct cgroup *cgroup);
+
+/* Opens the file whose poll state changes when the last process leaves; the caller owns it. */
+_must_check_ int cgroup_open_events(struct cgroup *cgroup, int *ret_fd);
+
+/* Forgets it; the folder stays unless cgroup_remove() succeeded. */
+void cgroup_free(struct cgroup *cgroup);
+DEFINE_CLEANUP(struct cgroup *, cgroup_free)

@@ -1,0 +1,342 @@
+#include "agent/child.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "agent/devices.h"
+#include "agent/executable.h"
+#include "agent/home.h"
+#include "agent/pty.h"
+#include "agent/rootpath.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/socket.h"
+#include "base/strings.h"
+
+enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127, DEFAULT_MASK = 022 };
+
+/* What an exec shares with the container besides its pid namespace, which it is born into. */
+enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP };
+
+/* ---------------------------------------------------------------- descriptors */
+
+/* Nothing of the agent's may stay open here: a copy of another container's pipe would hold
+ * back the end of its output. keep are two descriptors or -EBADF. */
+static void close_all_but(int a, int b)
+{
+	int low = a < b ? a : b, high = a < b ? b : a;
+	unsigned next = 3;
+
+	if (low >= (int)next) {
+		if (low > (int)next)
+			close_range(next, (unsigned)low - 1, 0);
+		next = (unsigned)low + 1;
+	}
+	if (high >= (int)next) {
+		if (high > (int)next)
+			close_range(next, (unsigned)high - 1, 0);
+		next = (unsigned)high + 1;
+	}
+	close_range(next, ~0U, 0);
+}
+
+static int take_descriptors(const struct child_plan *plan, struct error *err)
+{
+	for (int to = 0; to <= 2; to++)
+		if (plan->stdio[to] >= 0 && dup2(plan->stdio[to], to) < 0)
+			return error_set_errno(err, errno, "cannot put stdio in place");
+	close_all_but(plan->sync, plan->join_pidfd);
+	return 0;
+}
+
+/* /dev/stdout leads to the pipe, which the user must be able to open again. */
+static void give_stdio_to(uid_t uid)
+{
+	for (int fd = 0; uid != 0 && fd <= 2; fd++)
+		(void)!fchown(fd, uid, (gid_t)-1);
+}
+
+/* ---------------------------------------------------------------- the sync socket */
+
+static void send_message(const struct child_plan *plan, enum child_message_kind kind, int number,
+			 const char *text, int terminal)
+{
+	struct child_message message = { .kind = kind, .number = number };
+
+	snprintf(message.text, sizeof(message.text), "%s", text);
+	size_t len = offsetof(struct child_message, text) + strlen(message.text) + 1;
+	if (socket_send(plan->sync, &message, len, &terminal, terminal >= 0 ? 1 : 0) < 0)
+		_exit(STATUS_FAILED); /* the agent is gone */
+}
+
+static _Noreturn void fail(const struct child_plan *plan, const struct error *err)
+{
+	send_message(plan, CHILD_FAILED, err->number, error_message(err), -EBADF);
+	_exit(STATUS_FAILED);
+}
+
+/* The end of the stream instead: nobody will ever start this process. */
+static void wait_for_go(const struct child_plan *plan)
+{
+	char go;
+	ssize_t n;
+
+	do
+		n = read(plan->sync, &go, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(STATUS_FAILED);
+}
+
+/* ---------------------------------------------------------------- namespaces and root */
+
+static int set_sysctl(const Grpc__Linux__SysctlEntry *entry, struct error *err)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/sys/%s", entry->key);
+	bool dotted = !strchr(entry->key, '/');
+
+	if (str_empty(entry->key) || strstr(entry->key, ".."))
+		return error_set(err, EINVAL, "\"%s\" is no sysctl", entry->key);
+	for (char *p = path + strlen("/proc/sys/"); dotted && *p; p++)
+		if (*p == '.')
+			*p = '/';
+	int r = file_write_value(path, entry->value, err);
+	return r < 0 ? error_wrap(err, "cannot set sysctl %s", entry->key) : 0;
+}
+
+static int set_sysctls(const Grpc__Linux *linux, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && linux && i < linux->n_sysctl; i++)
+		r = set_sysctl(linux->sysctl[i], err);
+	return r;
+}
+
+static int set_hostname(const struct child_plan *plan, struct error *err)
+{
+	if (str_empty(plan->hostname))
+		return 0;
+	if (!(plan->namespaces->clone_flags & CLONE_NEWUTS))
+		return error_set(err, EINVAL,
+				 "unable to set hostname without a private UTS namespace");
+	if (sethostname(plan->hostname, strlen(plan->hostname)) < 0)
+		return error_set_errno(err, errno, "cannot set the hostname");
+	return 0;
+}
+
+static int open_terminal(const struct child_plan *plan, int root, const char *fallback,
+			 int *ret_master, int *ret_slave, struct error *err)
+{
+	if (!plan->process->process->terminal)
+		return 0;
+	return pty_open(root, fallback, &plan->process->window, ret_master, ret_slave, err);
+}
+
+/* For a container's first process. */
+static int make_container(const struct child_plan *plan, int *ret_master, int *ret_slave,
+			  struct error *err)
+{
+	const char *cwd = plan->process->process->cwd;
+	_cleanup_close_ int root = -EBADF, dir = -EBADF;
+	int r = namespace_enter(plan->namespaces, err);
+
+	if (r == 0)
+		r = set_hostname(plan, err);
+	if (r == 0)
+		r = set_sysctls(plan->rootfs->spec->linux, err);
+	if (r == 0)
+		r = rootfs_prepare(plan->rootfs, &root, err);
+	if (r == 0)
+		r = open_terminal(plan, root, "/dev/ptmx", ret_master, ret_slave, err);
+	if (r == 0 && *ret_slave >= 0 && !plan->rootfs->bind_dev)
+		r = devices_bind_console(root, *ret_slave, err);
+	/* Where this fails, changing into it will say why. */
+	if (r == 0 && !str_empty(cwd))
+		(void)!rootpath_make(root, cwd, true, &dir, NULL);
+	if (r == 0)
+		r = rootfs_enter(plan->rootfs, root, err);
+	return r < 0 ? error_wrap(err, "error during container init") : 0;
+}
+
+/* For an exec. */
+static int join_container(const struct child_plan *plan, int *ret_master, int *ret_slave,
+			  struct error *err)
+{
+	_cleanup_close_ int root = -EBADF;
+
+	if (setns(plan->join_pidfd, JOIN_FLAGS) < 0)
+		return error_set_errno(err, errno, "cannot join the container's namespaces");
+	close_fd(plan->join_pidfd);
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return error_set_errno(err, errno, "cannot open the root folder");
+	return open_terminal(plan, root, NULL, ret_master, ret_slave, err);
+}
+
+/* ---------------------------------------------------------------- attributes */
+
+static int set_oom_score(const Grpc__Process *process, struct error *err)
+{
+	char value[16];
+
+	if (process->oomscoreadj == 0)
+		return 0;
+	snprintf(value, sizeof(value), "%d", (int)process->oomscoreadj);
+	return file_write_value("/proc/self/oom_score_adj", value, err);
+}
+
+static int set_limits(const struct process_plan *plan, struct error *err)
+{
+	bool has_nofile = false;
+	struct rlimit nofile;
+
+	for (size_t i = 0; i < plan->nlimits; i++) {
+		const struct limit_plan *limit = &plan->limits[i];
+		if (setrlimit(limit->resource, &limit->limit) < 0)
+			return error_set_errno(err, errno, "cannot set %s",
+					       plan->process->rlimits[i]->type);
+		has_nofile |= limit->resource == RLIMIT_NOFILE;
+	}
+	/* The agent's own is far too high for programs that walk through it. */
+	if (!has_nofile && getrlimit(RLIMIT_NOFILE, &nofile) == 0 &&
+	    nofile.rlim_cur > NOFILE_SOFT) {
+		nofile.rlim_cur = NOFILE_SOFT;
+		(void)setrlimit(RLIMIT_NOFILE, &nofile);
+	}
+	return 0;
+}
+
+static int set_user(const Grpc__User *user, struct error *err)
+{
+	uid_t uid = user ? user->uid : 0;
+	gid_t gid = user ? user->gid : 0;
+
+	give_stdio_to(uid);
+	if (setgroups(user ? user->n_additionalgids : 0, user ? user->additionalgids : NULL) < 0)
+		return error_set_errno(err, errno, "cannot set additional groups");
+	if (setresgid(gid, gid, gid) < 0)
+		return error_set_errno(err, errno, "cannot become group %u", gid);
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(uid, uid, uid) < 0 ||
+	    prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+		return error_set_errno(err, errno, "cannot become user %u", uid);
+	return 0;
+}
+
+static int set_privileges(const struct process_plan *plan, struct error *err)
+{
+	int r = caps_apply_bounding(&plan->caps);
+
+	if (r == 0)
+		r = set_user(plan->process->user, err);
+	else
+		error_set_errno(err, r, "cannot drop capabilities");
+	if (r < 0)
+		return r;
+	r = caps_apply(&plan->caps);
+	if (r < 0)
+		return error_set_errno(err, r, "cannot set capabilities");
+	if (plan->process->nonewprivileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_set_errno(err, errno, "cannot set no_new_privs");
+	return 0;
+}
+
+static int enter_cwd(const Grpc__Process *process, struct error *err)
+{
+	const char *cwd = str_empty(process->cwd) ? "/" : process->cwd;
+
+	if (chdir(cwd) < 0)
+		return error_set_errno(err, errno,
+				       "chdir to cwd (\"%s\") set in config.json failed", cwd);
+	return 0;
+}
+
+/* After the root is entered. */
+static int become_process(const struct child_plan *plan, int slave, struct error *err)
+{
+	const struct process_plan *process = plan->process;
+	int r = 0;
+
+	setsid();
+	if (slave >= 0)
+		r = pty_take(slave, err);
+	if (r == 0)
+		r = set_limits(process, err);
+	if (r == 0)
+		r = enter_cwd(process->process, err);
+	if (r == 0)
+		r = set_privileges(process, err);
+	umask(DEFAULT_MASK);
+	return r;
+}
+
+/* An empty HOME counts as none, and is replaced: programs read the first one. */
+static void add_home(struct process_plan *plan)
+{
+	const Grpc__User *user = plan->process->user;
+	size_t i = 0;
+
+	if (!str_empty(process_plan_getenv(plan, "HOME")))
+		return;
+	while (i < plan->nenv && !str_after(plan->env[i], "HOME="))
+		i++;
+	plan->env[i] = home_variable(user ? user->uid : 0);
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	/* Handlers are gone since the clone; what is ignored survives even execve. */
+	signal(SIGPIPE, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int prepare(const struct child_plan *plan, int *ret_master, char **ret_file,
+		   struct error *err)
+{
+	struct process_plan *process = plan->process;
+	int slave = -EBADF;
+	int r = take_descriptors(plan, err);
+
+	umask(0);
+	/* Nobody in the container may look into this copy of the agent. */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (r == 0)
+		r = set_oom_score(process->process, err);
+	if (r == 0)
+		r = plan->rootfs ? make_container(plan, ret_master, &slave, err)
+				 : join_container(plan, ret_master, &slave, err);
+	if (r == 0)
+		r = become_process(plan, slave, err);
+	if (r < 0)
+		return r;
+	add_home(process);
+	return executable_find(process->args[0], process_plan_getenv(process, "PATH"), ret_file,
+			       err);
+}
+
+void child_run(const struct child_plan *plan)
+{
+	_cleanup_(error_done) struct error err = {};
+	int master = -EBADF;
+	char *file = NULL;
+
+	if (prepare(plan, &master, &file, &err) < 0)
+		fail(plan, &err);
+	send_message(plan, CHILD_READY, 0, "", master);
+	close_fd(master);
+	if (plan->rootfs)
+		wait_for_go(plan);
+	reset_signals();
+	execve(file, plan->process->args, plan->process->env);
+	error_set_errno(&err, errno, "exec %s", file);
+	fail(plan, &err);
+}

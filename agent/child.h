@@ -1,0 +1,36 @@
+/* A process between its clone and its program: the child's side.
+ *
+ * It runs in a copy of the agent's memory, with nothing of the agent's open but what the plan
+ * names, and ends in execve or _exit. It never returns to the agent's code.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/namespaces.h"
+#include "agent/process_plan.h"
+#include "agent/rootfs.h"
+
+struct child_plan {
+	struct process_plan *process;            /* the child completes its copy */
+	const struct rootfs_plan *rootfs;        /* a container's first process; else NULL */
+	const struct namespace_plan *namespaces; /* the same */
+	const char *hostname;                    /* "": not set */
+	int join_pidfd; /* for an exec: the container's first process; else -EBADF */
+	int stdio[3];   /* -EBADF where a terminal takes their place */
+	int sync;       /* set by launch_new() */
+};
+
+/* What is said on the sync socket (SOCK_SEQPACKET: one message, one packet). */
+enum child_message_kind { CHILD_READY = 1, CHILD_FAILED = 2 };
+
+enum { CHILD_TEXT_MAX = 2048 };
+
+struct child_message {
+	uint32_t kind;
+	int32_t number; /* errno of a failure */
+	char text[CHILD_TEXT_MAX];
+};
+
+_Noreturn void child_run(const struct child_plan *plan);

@@ -1,0 +1,70 @@
+/* One container: its first process, its execs, its cgroup, its storages.
+ *
+ *   CREATING  the first process makes its world      -> CREATED, REMOVING (failed)
+ *   CREATED   waits for StartContainer               -> RUNNING, STOPPED, REMOVING
+ *   RUNNING   the program runs                       -> STOPPED, REMOVING
+ *   STOPPED   the first process has ended; statuses and output stay -> REMOVING
+ *   REMOVING  killed; goes when nothing is left of it
+ *
+ * A creation that fails answers when everything it made is gone again, so the same id can be
+ * used at once.
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/process.h"
+#include "agent/storage.h"
+#include "base/strings.h"
+#include "proto/agent.pb-c.h"
+#include "proto/ttrpc_server.h"
+
+enum container_state {
+	CONTAINER_CREATING,
+	CONTAINER_CREATED,
+	CONTAINER_RUNNING,
+	CONTAINER_STOPPED,
+	CONTAINER_REMOVING,
+};
+DECLARE_STRING_TABLE(container_state, enum container_state); /* "creating", ... */
+
+struct container;
+
+struct container_options {
+	struct agent *agent;           /* borrowed */
+	struct storage_list *storages; /* the sandbox's; borrowed */
+	const Grpc__CreateContainerRequest *request;
+	/* The container is gone and frees itself after this. */
+	void (*on_gone)(struct container *container, void *userdata);
+	void *userdata;
+};
+
+/* 0: it is under way, and the call is ended later. Else nothing is left and the call is still
+ * the caller's. */
+_must_check_ int container_new(const struct container_options *options, struct ttrpc_call *call,
+			       struct container **ret, struct error *err);
+
+/* At the agent's end: frees without waiting for anything. */
+void container_free(struct container *container);
+
+/* Each ends the call, at once or later. */
+void container_start(struct container *container, struct ttrpc_call *call);
+void container_exec(struct container *container, struct ttrpc_call *call,
+		    const Grpc__ExecProcessRequest *request);
+/* DEADLINE_EXCEEDED where something lives on after timeout_s (0: 10) seconds; the container
+ * is REMOVING then, and removing it again tries again. */
+void container_remove(struct container *container, struct ttrpc_call *call, unsigned timeout_s);
+
+/* Starts the removal without anybody waiting for it. */
+void container_give_up(struct container *container);
+
+/* Goes on with a removal where it can. */
+void container_step(struct container *container);
+
+/* "" and the container's id mean the first process. NULL where there is none. Borrowed. */
+struct process *container_process(struct container *container, const char *exec_id);
+
+const char *container_id(const struct container *container);
+enum container_state container_state(const struct container *container);
+
+/* Whether state may change so: the table of the state machine. */
+bool container_may_change(enum container_state from, enum container_state to);

@@ -1,0 +1,203 @@
+#include "agent/launch.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/socket.h"
+
+struct launch {
+	struct loop_watch *watch; /* owned; NULL after the last event */
+	int sync;                 /* owned */
+	bool waits;               /* for launch_go() */
+	bool may_start;           /* the end of the stream means success */
+	launch_fn fn;
+	void *userdata; /* borrowed */
+};
+
+/* ---------------------------------------------------------------- clone */
+
+/* fork(2) with namespaces, a cgroup and a pidfd in one call. Returns like fork. */
+static pid_t clone_child(const struct launch_options *options, int *ret_pidfd)
+{
+	int pidfd = -EBADF;
+	struct clone_args args = {
+		.flags = options->clone_flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+	};
+
+	if (options->cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)options->cgroup_fd;
+	}
+
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		return -errno;
+	*ret_pidfd = pidfd;
+	return (pid_t)pid;
+}
+
+/* Children are born into another pid namespace while the agent has joined it "for children";
+ * afterwards it must come back, or it could not start anything any more. */
+static pid_t clone_into_pidns(const struct launch_options *options, int *ret_pidfd)
+{
+	_cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+
+	if (own < 0 || setns(options->pidns_fd, CLONE_NEWPID) < 0)
+		return -errno;
+
+	pid_t pid = clone_child(options, ret_pidfd);
+
+	if (pid != 0 && setns(own, CLONE_NEWPID) < 0) {
+		log_error(NULL, "cannot return to the own pid namespace: %s", strerror(errno));
+		abort();
+	}
+	return pid;
+}
+
+/* Signals wait until the child has forgotten the agent's handlers. */
+static pid_t clone_with_signals_blocked(const struct launch_options *options, int *ret_pidfd)
+{
+	sigset_t all, before;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+
+	pid_t pid = options->pidns_fd >= 0 ? clone_into_pidns(options, ret_pidfd)
+					   : clone_child(options, ret_pidfd);
+
+	if (pid != 0)
+		sigprocmask(SIG_SETMASK, &before, NULL);
+	return pid;
+}
+
+/* ---------------------------------------------------------------- events */
+
+static void finish(struct launch *launch, enum launch_event event, struct error *err)
+{
+	loop_watch_free(steal_ptr(launch->watch));
+	launch->sync = close_fd(launch->sync);
+	launch->fn(event, -EBADF, err, launch->userdata);
+}
+
+static void on_stream_end(struct launch *launch)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (launch->may_start) {
+		finish(launch, LAUNCH_STARTED, NULL);
+		return;
+	}
+	error_set(&err, ECONNRESET, "the process ended before it was started");
+	finish(launch, LAUNCH_FAILED, &err);
+}
+
+static void on_failure(struct launch *launch, const struct child_message *message)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	error_set(&err, message->number ? message->number : EIO, "%.*s", CHILD_TEXT_MAX,
+		  message->text);
+	finish(launch, LAUNCH_FAILED, &err);
+}
+
+/* True where there may be more. */
+static bool receive_one(struct launch *launch)
+{
+	struct child_message message = {};
+	int fds[SOCKET_MAX_FDS];
+	size_t nfds = 0;
+	ssize_t n = socket_receive(launch->sync, &message, sizeof(message) - 1, fds, &nfds);
+
+	if (n == -EAGAIN)
+		return false;
+	for (size_t i = 1; i < nfds; i++)
+		close_fd(fds[i]);
+	if (n > 0 && message.kind == CHILD_READY) {
+		launch->may_start = !launch->waits;
+		launch->fn(LAUNCH_READY, nfds > 0 ? fds[0] : -EBADF, NULL, launch->userdata);
+		return true;
+	}
+	if (nfds > 0)
+		close_fd(fds[0]);
+	if (n > 0)
+		on_failure(launch, &message);
+	else
+		on_stream_end(launch);
+	return false;
+}
+
+void launch_drain(struct launch *launch)
+{
+	while (launch->watch && receive_one(launch))
+		;
+}
+
+static void on_readable(int fd _unused_, unsigned events _unused_, void *userdata)
+{
+	launch_drain(userdata);
+}
+
+/* ---------------------------------------------------------------- life */
+
+int launch_new(struct loop *loop, const struct launch_options *options, struct launch **ret,
+	       pid_t *ret_pid, int *ret_pidfd, struct error *err)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_set_errno(err, errno, "cannot make a socket pair");
+
+	_cleanup_close_ int ours = pair[0], childs = pair[1];
+	int r = fd_set_nonblocking(ours);
+	if (r < 0)
+		return error_set_errno(err, r, "cannot prepare a socket");
+
+	options->plan->sync = childs;
+	pid_t pid = clone_with_signals_blocked(options, ret_pidfd);
+	if (pid == 0)
+		child_run(options->plan);
+	if (pid < 0)
+		return error_set_errno(err, pid, "cannot clone a process");
+
+	struct launch *launch = xnew(struct launch);
+
+	launch->sync = steal_fd(&ours);
+	/* A container's first process waits for its start, others run at once. */
+	launch->waits = options->plan->rootfs != NULL;
+	launch->fn = options->fn;
+	launch->userdata = options->userdata;
+	launch->watch = loop_watch_new(loop, launch->sync, LOOP_READ, on_readable, launch);
+	*ret_pid = pid;
+	*ret = launch;
+	return 0;
+}
+
+int launch_go(struct launch *launch)
+{
+	ssize_t n = socket_send(launch->sync, "g", 1, NULL, 0);
+
+	if (n < 0)
+		return (int)n;
+	launch->may_start = true;
+	return 0;
+}
+
+void launch_free(struct launch *launch)
+{
+	if (!launch)
+		return;
+	loop_watch_free(launch->watch);
+	close_fd(launch->sync);
+	free(launch);
+}

@@ -1,0 +1,51 @@
+/* A process between its clone and its program: the agent's side.
+ *
+ * The child prepares itself (agent/child.h) and reports over a socket that its execve closes:
+ *
+ *   child: READY [+ terminal]   it is what it shall be; only the program is missing
+ *   agent: go                   to a container's first process only, at StartContainer
+ *   child: end of the stream    the program runs            -> LAUNCH_STARTED
+ *   child: FAILED (sentence)    at any time, then it exits  -> LAUNCH_FAILED
+ *
+ * The end of the stream before its time means that the child died, which is a failure too.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent/child.h"
+#include "base/loop.h"
+
+struct launch;
+
+enum launch_event {
+	LAUNCH_READY,   /* terminal: the master, taken by the callback, or -EBADF */
+	LAUNCH_STARTED, /* the last event */
+	LAUNCH_FAILED,  /* the last event; err says why */
+};
+
+typedef void (*launch_fn)(enum launch_event event, int terminal, struct error *err, void *userdata);
+
+struct launch_options {
+	struct child_plan *plan; /* borrowed until the return; sync is filled in here */
+	uint64_t clone_flags;    /* namespaces */
+	int cgroup_fd;           /* borrowed; joined by the clone. -EBADF: none */
+	int pidns_fd; /* borrowed; the child is born into it. -EBADF: ours, or a new one */
+	launch_fn fn; /* called from the loop or from launch_drain() */
+	void *userdata;
+};
+
+/* Clones the child. The caller owns all that is returned and collects the process. */
+_must_check_ int launch_new(struct loop *loop, const struct launch_options *options,
+			    struct launch **ret, pid_t *ret_pid, int *ret_pidfd, struct error *err);
+
+/* Lets the program start. -EPIPE: the child is gone. */
+_must_check_ int launch_go(struct launch *launch);
+
+/* Reports what is there. To be called when the child has ended, so that its last words come
+ * before the news of its end. */
+void launch_drain(struct launch *launch);
+
+/* No event follows. The child, if it still waits, sees the socket close and exits. */
+void launch_free(struct launch *launch);

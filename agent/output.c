@@ -1,0 +1,141 @@
+#include "agent/output.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+
+enum { OUTPUT_READS_MAX = 16, OUTPUT_CHUNK = 64 * 1024 };
+
+struct output {
+	struct loop *loop;         /* borrowed */
+	struct loop_watch *watch;  /* owned; NULL until first needed */
+	struct pending_list reads; /* owned */
+	int fd;                    /* owned; -EBADF before attach and after the end */
+	bool ended;
+};
+
+static void pump(struct output *output);
+
+struct output *output_new(struct loop *loop)
+{
+	struct output *output = xnew(struct output);
+
+	output->loop = loop;
+	output->fd = -EBADF;
+	pending_init(&output->reads, NULL, NULL);
+	return output;
+}
+
+static void answer(struct ttrpc_call *call, uint8_t *data, size_t len)
+{
+	Grpc__ReadStreamResponse response = GRPC__READ_STREAM_RESPONSE__INIT;
+
+	response.data.data = data;
+	response.data.len = len;
+	ttrpc_call_reply(call, &response.base);
+}
+
+void output_end(struct output *output)
+{
+	struct ttrpc_call *call;
+
+	output->ended = true;
+	loop_watch_free(steal_ptr(output->watch));
+	output->fd = close_fd(output->fd);
+	while ((call = pending_take(&output->reads)))
+		answer(call, NULL, 0);
+}
+
+static void on_readable(int fd _unused_, unsigned events _unused_, void *userdata)
+{
+	pump(userdata);
+}
+
+/* A read nobody waits for any more leaves the queue by itself, so the watch is set anew here
+ * and not only where a read arrives. */
+static void watch_update(struct output *output)
+{
+	unsigned events = pending_first(&output->reads) ? LOOP_READ : 0;
+
+	if (output->watch)
+		loop_watch_set(output->watch, events);
+	else if (events)
+		output->watch = loop_watch_new(output->loop, output->fd, events, on_readable,
+					       output);
+}
+
+static size_t wanted(const struct pending *read)
+{
+	const Grpc__ReadStreamRequest *request = (const Grpc__ReadStreamRequest *)read->request;
+
+	return request->len < OUTPUT_CHUNK ? request->len : OUTPUT_CHUNK;
+}
+
+/* Answers the reads that wait with the bytes that are there. */
+static void pump(struct output *output)
+{
+	/* Shared by all streams: the answer is encoded before it is used again. */
+	static uint8_t chunk[OUTPUT_CHUNK];
+	struct pending *first;
+
+	while ((first = pending_first(&output->reads))) {
+		ssize_t n = read(output->fd, chunk, wanted(first));
+
+		if (n > 0) {
+			answer(pending_take(&output->reads), chunk, (size_t)n);
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		/* The master of a terminal that nobody has open any more fails with EIO. */
+		if (n < 0 && errno != EIO)
+			log_warning(NULL, "output ends early: %s", strerror(errno));
+		output_end(output);
+		return;
+	}
+	watch_update(output);
+}
+
+void output_attach(struct output *output, int fd)
+{
+	if (output->ended) {
+		close_fd(fd);
+		return;
+	}
+	output->fd = fd;
+	pump(output);
+}
+
+void output_read(struct output *output, struct ttrpc_call *call,
+		 const Grpc__ReadStreamRequest *request)
+{
+	if (output->ended) {
+		answer(call, NULL, 0);
+		return;
+	}
+	if (request->len == 0) {
+		ttrpc_call_fail_code(call, TTRPC_INVALID_ARGUMENT, "cannot read 0 bytes");
+		return;
+	}
+	if (pending_add(&output->reads, OUTPUT_READS_MAX, call, &request->base) < 0) {
+		ttrpc_call_fail_code(call, TTRPC_RESOURCE_EXHAUSTED,
+				     "%d reads of this stream wait already", OUTPUT_READS_MAX);
+		return;
+	}
+	if (output->fd >= 0)
+		pump(output);
+}
+
+bool output_has_ended(const struct output *output)
+{
+	return output->ended;
+}
+
+void output_free(struct output *output)
+{
+	if (!output)
+		return;
+	output_end(output);
+	free(output);
+}

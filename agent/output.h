@@ -1,0 +1,30 @@
+/* One output stream of a process (stdout, stderr or a terminal), pulled by ReadStdout.
+ *
+ * Bytes are read from the pipe only while somebody asks for them, so a slow reader slows the
+ * process down and nothing is buffered here. A read waits until there are bytes and then
+ * answers with those that are there, at most 64 KiB. An empty answer means the end of output:
+ * every writer has closed the pipe (for a terminal: every process has closed it), and all
+ * that was written has been answered. Later reads get the empty answer again.
+ */
+#pragma once
+
+#include "agent/pending.h"
+#include "proto/agent.pb-c.h"
+
+struct output;
+
+/* Reads wait until output_attach() or output_end(). */
+struct output *output_new(struct loop *loop);
+
+/* Takes fd, the read end. */
+void output_attach(struct output *output, int fd);
+
+/* Drops what nobody has read and answers waiting reads with the end. */
+void output_end(struct output *output);
+
+/* Ends the call, at once or later. request is the call's own. */
+void output_read(struct output *output, struct ttrpc_call *call,
+		 const Grpc__ReadStreamRequest *request);
+
+bool output_has_ended(const struct output *output);
+void output_free(struct output *output);

@@ -1,0 +1,36 @@
+/* What a process of a container shall be, read from an OCI Process and checked before anything
+ * is cloned. Plain data: the child has its own copy after the clone.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+
+#include "agent/caps.h"
+#include "base/error.h"
+#include "proto/oci.pb-c.h"
+
+struct limit_plan {
+	int resource; /* RLIMIT_* */
+	struct rlimit limit;
+};
+
+struct process_plan {
+	const Grpc__Process *process; /* borrowed: cwd, user, flags */
+	char **args;                  /* owned array of borrowed strings, NULL at the end */
+	char **env;                   /* the same, with room for one more before the NULL */
+	size_t nenv;
+	struct limit_plan *limits; /* owned */
+	size_t nlimits;
+	struct caps caps;
+	struct winsize window; /* of a terminal */
+};
+
+/* object names the container in warnings. process must outlive the plan. */
+_must_check_ int process_plan_init(const Grpc__Process *process, const char *object,
+				   struct process_plan *ret, struct error *err);
+void process_plan_done(struct process_plan *plan);
+
+/* Value of a variable in the plan's environment; NULL where it has none. */
+const char *process_plan_getenv(const struct process_plan *plan, const char *name);

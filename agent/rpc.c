@@ -1,0 +1,80 @@
+#include "agent/rpc.h"
+
+#include "agent/sandbox.h"
+#include "base/strings.h"
+#include "proto/agent.pb-c.h"
+#include "proto/health.pb-c.h"
+
+static const struct ttrpc_method health_methods[] = {
+	{ "Check", rpc_health_check },
+	{ "Version", rpc_health_version },
+};
+
+static const struct ttrpc_method agent_methods[] = {
+	{ "GetGuestDetails", rpc_get_guest_details },
+	{ "ReseedRandomDev", rpc_reseed_random_dev },
+	{ "SetGuestDateTime", rpc_set_guest_date_time },
+	{ "ListInterfaces", rpc_list_interfaces },
+	{ "CreateSandbox", rpc_create_sandbox },
+	{ "DestroySandbox", rpc_destroy_sandbox },
+	{ "CreateContainer", rpc_create_container },
+	{ "StartContainer", rpc_start_container },
+	{ "RemoveContainer", rpc_remove_container },
+	{ "ExecProcess", rpc_exec_process },
+	{ "WaitProcess", rpc_wait_process },
+	{ "SignalProcess", rpc_signal_process },
+	{ "ReadStdout", rpc_read_stdout },
+	{ "ReadStderr", rpc_read_stderr },
+	{ "WriteStdin", rpc_write_stdin },
+	{ "CloseStdin", rpc_close_stdin },
+	{ "TtyWinResize", rpc_tty_win_resize },
+};
+
+static const struct ttrpc_service services[] = {
+	{ &grpc__health__descriptor, health_methods, ARRAY_SIZE(health_methods) },
+	{ &grpc__agent_service__descriptor, agent_methods, ARRAY_SIZE(agent_methods) },
+};
+
+void rpc_register(struct agent *agent)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(services); i++)
+		ttrpc_server_add(agent->server, &services[i]);
+}
+
+struct container *rpc_container(struct agent *agent, struct ttrpc_call *call,
+				const char *container_id_)
+{
+	struct container *container = sandbox_find(agent->sandbox, container_id_);
+
+	if (!container)
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "there is no container \"%s\"",
+				     container_id_);
+	return container;
+}
+
+struct process *rpc_process(struct agent *agent, struct ttrpc_call *call, const char *container_id_,
+			    const char *exec_id)
+{
+	struct container *container = rpc_container(agent, call, container_id_);
+
+	if (!container)
+		return NULL;
+
+	struct process *process = container_process(container, exec_id);
+
+	if (!process)
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND,
+				     "there is no process \"%s\" in container %s", exec_id,
+				     container_id_);
+	return process;
+}
+
+void rpc_finish(struct ttrpc_call *call, int r, const struct error *err)
+{
+	Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
+
+	if (r < 0)
+		ttrpc_call_fail(call, err);
+	else
+		ttrpc_call_reply(call, &empty.base);
+}

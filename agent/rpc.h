@@ -1,0 +1,48 @@
+/* The handlers of the agent's services and the table that names them.
+ *
+ * A handler checks the request, calls the domain (sandbox, container, process, guest) and
+ * ends the call, or leaves that to the domain. Methods without a handler are answered
+ * UNIMPLEMENTED by the server.
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "proto/ttrpc_server.h"
+
+/* Adds grpc.Health and grpc.AgentService to the agent's server. */
+void rpc_register(struct agent *agent);
+
+/* For the handlers: the container or process a request names. On failure the call has been
+ * answered NOT_FOUND, and NULL is returned. */
+struct container *rpc_container(struct agent *agent, struct ttrpc_call *call,
+				const char *container_id);
+struct process *rpc_process(struct agent *agent, struct ttrpc_call *call, const char *container_id,
+			    const char *exec_id);
+
+/* Answers OK, or err where r is negative. */
+void rpc_finish(struct ttrpc_call *call, int r, const struct error *err);
+
+/* The handlers: rpc_health.c, rpc_sandbox.c, rpc_container.c, rpc_process.c. userdata is the
+ * struct agent. */
+#define RPC_HANDLER(name)                                                                          \
+	void rpc_##name(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+
+RPC_HANDLER(health_check);
+RPC_HANDLER(health_version);
+RPC_HANDLER(get_guest_details);
+RPC_HANDLER(reseed_random_dev);
+RPC_HANDLER(set_guest_date_time);
+RPC_HANDLER(list_interfaces);
+RPC_HANDLER(create_sandbox);
+RPC_HANDLER(destroy_sandbox);
+RPC_HANDLER(create_container);
+RPC_HANDLER(start_container);
+RPC_HANDLER(remove_container);
+RPC_HANDLER(exec_process);
+RPC_HANDLER(wait_process);
+RPC_HANDLER(signal_process);
+RPC_HANDLER(read_stdout);
+RPC_HANDLER(read_stderr);
+RPC_HANDLER(write_stdin);
+RPC_HANDLER(close_stdin);
+RPC_HANDLER(tty_win_resize);

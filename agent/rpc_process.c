@@ -1,0 +1,106 @@
+/* Calls about processes and their streams. An empty exec id means a container's first process.
+ *
+ * ReadStdout and ReadStderr wait until there are bytes. The end of output is an OK answer
+ * without data, and stays so: all that was written has been answered before it.
+ */
+#include <signal.h>
+
+#include "agent/container.h"
+#include "agent/rpc.h"
+
+RPC_HANDLER(wait_process)
+{
+	const Grpc__WaitProcessRequest *request = (const Grpc__WaitProcessRequest *)message;
+	struct process *process = rpc_process(userdata, call, request->container_id,
+					      request->exec_id);
+
+	if (process)
+		process_wait(process, call);
+}
+
+RPC_HANDLER(signal_process)
+{
+	const Grpc__SignalProcessRequest *request = (const Grpc__SignalProcessRequest *)message;
+	struct process *process = rpc_process(userdata, call, request->container_id,
+					      request->exec_id);
+	_cleanup_(error_done) struct error err = {};
+
+	if (!process)
+		return;
+	if (request->signal > (uint32_t)SIGRTMAX) {
+		ttrpc_call_fail_code(call, TTRPC_INVALID_ARGUMENT, "there is no signal %u",
+				     request->signal);
+		return;
+	}
+
+	int r = process_signal(process, (int)request->signal);
+
+	if (r == -ESRCH)
+		error_set(&err, r, "process already finished");
+	else if (r < 0)
+		error_set_errno(&err, r, "cannot send signal %u", request->signal);
+	rpc_finish(call, r, &err);
+}
+
+static void read_stream(struct ttrpc_call *call, const ProtobufCMessage *message,
+			struct agent *agent, struct output *(*stream)(struct process *process))
+{
+	const Grpc__ReadStreamRequest *request = (const Grpc__ReadStreamRequest *)message;
+	struct process *process = rpc_process(agent, call, request->container_id, request->exec_id);
+
+	if (process)
+		output_read(stream(process), call, request);
+}
+
+RPC_HANDLER(read_stdout)
+{
+	read_stream(call, message, userdata, process_stdout);
+}
+
+RPC_HANDLER(read_stderr)
+{
+	read_stream(call, message, userdata, process_stderr);
+}
+
+RPC_HANDLER(write_stdin)
+{
+	const Grpc__WriteStreamRequest *request = (const Grpc__WriteStreamRequest *)message;
+	struct process *process = rpc_process(userdata, call, request->container_id,
+					      request->exec_id);
+
+	if (process)
+		process_write(process, call, request);
+}
+
+RPC_HANDLER(close_stdin)
+{
+	const Grpc__CloseStdinRequest *request = (const Grpc__CloseStdinRequest *)message;
+	struct process *process = rpc_process(userdata, call, request->container_id,
+					      request->exec_id);
+
+	if (!process)
+		return;
+	process_close_stdin(process);
+	rpc_finish(call, 0, NULL);
+}
+
+RPC_HANDLER(tty_win_resize)
+{
+	const Grpc__TtyWinResizeRequest *request = (const Grpc__TtyWinResizeRequest *)message;
+	struct process *process = rpc_process(userdata, call, request->container_id,
+					      request->exec_id);
+
+	if (!process)
+		return;
+
+	int r = process_resize(process, request->row, request->column);
+
+	if (r == -ENOTTY)
+		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
+				     "the process has no terminal");
+	else if (r < 0)
+		ttrpc_call_fail_code(call, TTRPC_INTERNAL, "cannot resize the terminal: %s",
+				     strerror(-r));
+	else
+		rpc_finish(call, 0, NULL);
+}

@@ -1,0 +1,76 @@
+/* Calls about the guest and its sandbox. */
+#include "agent/guest.h"
+#include "agent/interfaces.h"
+#include "agent/rpc.h"
+#include "agent/sandbox.h"
+#include "agent/storage.h"
+
+RPC_HANDLER(get_guest_details)
+{
+	const Grpc__GuestDetailsRequest *request = (const Grpc__GuestDetailsRequest *)message;
+	const struct agent *agent = userdata;
+	Grpc__GuestDetailsResponse response = GRPC__GUEST_DETAILS_RESPONSE__INIT;
+	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
+
+	if (request->mem_block_size)
+		response.mem_block_size_bytes = guest_memory_block_size();
+	if (request->mem_hotplug_probe)
+		response.support_mem_hotplug_probe = guest_can_probe_memory();
+	details.version = (char *)KILN_VERSION;
+	details.init_daemon = agent->is_init;
+	details.storage_handlers = (char **)storage_drivers;
+	details.n_storage_handlers = storage_drivers_count;
+	response.agent_details = &details;
+	ttrpc_call_reply(call, &response.base);
+}
+
+RPC_HANDLER(reseed_random_dev)
+{
+	const Grpc__ReseedRandomDevRequest *request = (const Grpc__ReseedRandomDevRequest *)message;
+	_cleanup_(error_done) struct error err = {};
+
+	(void)userdata;
+	rpc_finish(call, guest_reseed(request->data.data, request->data.len, &err), &err);
+}
+
+RPC_HANDLER(set_guest_date_time)
+{
+	const Grpc__SetGuestDateTimeRequest *request =
+		(const Grpc__SetGuestDateTimeRequest *)message;
+	_cleanup_(error_done) struct error err = {};
+
+	(void)userdata;
+	rpc_finish(call, guest_set_time(request->sec, request->usec, &err), &err);
+}
+
+RPC_HANDLER(list_interfaces)
+{
+	_cleanup_(error_done) struct error err = {};
+	Grpc__Interfaces *list;
+
+	(void)message;
+	(void)userdata;
+	if (interfaces_list(&list, &err) < 0) {
+		ttrpc_call_fail(call, &err);
+		return;
+	}
+	ttrpc_call_reply(call, &list->base);
+	grpc__interfaces__free_unpacked(list, NULL);
+}
+
+RPC_HANDLER(create_sandbox)
+{
+	struct agent *agent = userdata;
+	_cleanup_(error_done) struct error err = {};
+	int r = sandbox_create(agent->sandbox, (const Grpc__CreateSandboxRequest *)message, &err);
+
+	rpc_finish(call, r, &err);
+}
+
+RPC_HANDLER(destroy_sandbox)
+{
+	struct agent *agent = userdata;
+
+	(void)message;
+	sandbox_destroy(agent->sandbox, call);
+}

@@ -1,0 +1,228 @@
+#include "agent/storage.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "agent/mounts.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+
+enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
+
+struct storage {
+	TAILQ_ENTRY(storage) link;
+	char *mount_point; /* owned */
+	bool is_mount;     /* else a folder of ours */
+	unsigned users;
+};
+
+static int add_9p(const Grpc__Storage *request, struct error *err);
+static int add_tmpfs(const Grpc__Storage *request, struct error *err);
+static int add_local(const Grpc__Storage *request, struct error *err);
+static int add_bind(const Grpc__Storage *request, struct error *err);
+
+static const struct driver {
+	int (*add)(const Grpc__Storage *request, struct error *err);
+	bool is_mount;
+	bool is_fresh; /* its content is ours to give to a group */
+} drivers[] = {
+	{ add_9p, true, false },    { add_tmpfs, true, true }, { add_tmpfs, true, true },
+	{ add_local, false, true }, { add_bind, true, false },
+};
+
+const char *const storage_drivers[] = { "9p", "ephemeral", "tmpfs", "local", "bind" };
+const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
+_Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");
+
+/* ---------------------------------------------------------------- drivers */
+
+static int add_mount(const Grpc__Storage *request, const char *type, bool bind, struct error *err)
+{
+	_cleanup_(mount_options_done) struct mount_options options = {};
+	int r = dir_make(request->mount_point, 0755, err);
+
+	if (r == 0)
+		r = mount_options_parse(request->options, request->n_options, &options, err);
+	if (r < 0)
+		return r;
+	options.bind |= bind;
+	return mount_at(type, request->source, &options, request->mount_point, err);
+}
+
+static int add_9p(const Grpc__Storage *request, struct error *err)
+{
+	return add_mount(request, "9p", false, err);
+}
+
+static int add_tmpfs(const Grpc__Storage *request, struct error *err)
+{
+	return add_mount(request, "tmpfs", false, err);
+}
+
+static int add_bind(const Grpc__Storage *request, struct error *err)
+{
+	return add_mount(request, "", true, err);
+}
+
+/* "mode=0770" is the only option. */
+static int local_mode(const Grpc__Storage *request, mode_t *ret, struct error *err)
+{
+	*ret = LOCAL_MODE;
+	for (size_t i = 0; i < request->n_options; i++) {
+		const char *value = str_after(request->options[i], "mode=");
+		char *end;
+		unsigned long mode = value ? strtoul(value, &end, 8) : 0;
+		if (!value || end == value || *end || mode > 07777)
+			return error_set(err, EINVAL, "option \"%s\" is not supported",
+					 request->options[i]);
+		*ret = (mode_t)mode;
+	}
+	return 0;
+}
+
+static int add_local(const Grpc__Storage *request, struct error *err)
+{
+	mode_t mode;
+	int r = local_mode(request, &mode, err);
+
+	if (r == 0)
+		r = dir_make(request->mount_point, 0755, err);
+	/* Apart from the creation, which the file mode mask would narrow. */
+	if (r == 0 && chmod(request->mount_point, mode) < 0)
+		return error_set_errno(err, errno, "cannot set the mode of %s",
+				       request->mount_point);
+	return r;
+}
+
+/* ---------------------------------------------------------------- add */
+
+static const struct driver *driver_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
+		if (str_equal(name, storage_drivers[i]))
+			return &drivers[i];
+	return NULL;
+}
+
+static int refuse_driver(const char *name, struct error *err)
+{
+	if (str_equal(name, "virtio-fs"))
+		return error_set(
+			err, EOPNOTSUPP,
+			"storage driver virtio-fs cannot work here: its host side sees the "
+			"template's memory, not this clone's private copy; use 9p");
+	return error_set(err, EOPNOTSUPP, "storage driver \"%s\" is not supported", name);
+}
+
+static int check_mount_point(const char *path, struct error *err)
+{
+	if (*path != '/' || strstr(path, "/../") || strlen(path) < 2)
+		return error_set(err, EINVAL, "storage mount point \"%s\" is not usable", path);
+	return 0;
+}
+
+static int set_group(const struct driver *driver, const Grpc__Storage *request, struct error *err)
+{
+	if (!request->fs_group)
+		return 0;
+	if (!driver->is_fresh)
+		return error_set(err, EOPNOTSUPP, "storage driver %s cannot change the group",
+				 request->driver);
+	if (chown(request->mount_point, (uid_t)-1, request->fs_group->group_id) < 0 ||
+	    chmod(request->mount_point, GROUP_MODE | LOCAL_MODE) < 0)
+		return error_set_errno(err, errno, "cannot set the group of %s",
+				       request->mount_point);
+	return 0;
+}
+
+static struct storage *storage_find(struct storage_list *list, const char *mount_point)
+{
+	struct storage *storage;
+
+	TAILQ_FOREACH (storage, list, link)
+		if (str_equal(storage->mount_point, mount_point))
+			return storage;
+	return NULL;
+}
+
+static int add_new(struct storage_list *list, const Grpc__Storage *request, struct error *err)
+{
+	const struct driver *driver = driver_find(request->driver);
+	int r = check_mount_point(request->mount_point, err);
+
+	if (r < 0)
+		return r;
+	if (!driver)
+		return refuse_driver(request->driver, err);
+	r = driver->add(request, err);
+	if (r < 0)
+		return error_wrap(err, "storage %s on %s", request->driver, request->mount_point);
+
+	struct storage *storage = xnew(struct storage);
+
+	storage->mount_point = xstrdup(request->mount_point);
+	storage->is_mount = driver->is_mount;
+	storage->users = 1;
+	TAILQ_INSERT_HEAD(list, storage, link); /* newest first */
+	r = set_group(driver, request, err);
+	if (r < 0)
+		storage_drop(list, request->mount_point);
+	return r;
+}
+
+int storage_add(struct storage_list *list, const Grpc__Storage *request, struct error *err)
+{
+	struct storage *storage = storage_find(list, request->mount_point);
+	size_t count = 0;
+
+	if (storage) {
+		storage->users++;
+		return 0;
+	}
+	TAILQ_FOREACH (storage, list, link)
+		count++;
+	if (count >= STORAGES_MAX)
+		return error_set(err, EAGAIN, "%d storages are in use", STORAGES_MAX);
+	return add_new(list, request, err);
+}
+
+/* ---------------------------------------------------------------- drop */
+
+static void storage_release(struct storage_list *list, struct storage *storage)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (!storage->is_mount) {
+		if (path_remove(storage->mount_point, &err) < 0)
+			log_warning(NULL, "storage is left: %s", error_message(&err));
+	} else if (umount2(storage->mount_point, UMOUNT_NOFOLLOW) < 0 &&
+		   umount2(storage->mount_point, UMOUNT_NOFOLLOW | MNT_DETACH) < 0) {
+		log_warning(NULL, "cannot unmount storage %s: %s", storage->mount_point,
+			    strerror(errno));
+	}
+	TAILQ_REMOVE(list, storage, link);
+	free(storage->mount_point);
+	free(storage);
+}
+
+void storage_drop(struct storage_list *list, const char *mount_point)
+{
+	struct storage *storage = storage_find(list, mount_point);
+
+	if (storage && --storage->users == 0)
+		storage_release(list, storage);
+}
+
+void storage_drop_all(struct storage_list *list)
+{
+	struct storage *storage;
+
+	while ((storage = TAILQ_FIRST(list)))
+		/* It leaves the list; the analyzer does not follow TAILQ_REMOVE.
+		 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+		storage_release(list, storage);
+}

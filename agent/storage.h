@@ -1,0 +1,31 @@
+/* Storages: what the host asks to have mounted in the guest for a sandbox or a container, as
+ * Kata's protocol has them. A mount point that is asked for again is shared and counted.
+ *
+ *   9p         the host's share directory, by its mount tag
+ *   ephemeral  a tmpfs, also called tmpfs
+ *   local      a folder of the guest's own
+ *   bind       a path of the guest at another place
+ */
+#pragma once
+
+#include "base/error.h"
+#include "base/list.h"
+#include "proto/agent.pb-c.h"
+
+struct storage;
+TAILQ_HEAD(storage_list, storage);
+
+/* Mounts it, or counts one more user of what is mounted there. -EOPNOTSUPP for a driver this
+ * agent does not have. */
+_must_check_ int storage_add(struct storage_list *list, const Grpc__Storage *request,
+			     struct error *err);
+
+/* One user less; the last one unmounts. A failure is logged: nobody could act on it. */
+void storage_drop(struct storage_list *list, const char *mount_point);
+
+/* All that is left, newest first. */
+void storage_drop_all(struct storage_list *list);
+
+/* The drivers' names, for GetGuestDetails. */
+extern const char *const storage_drivers[];
+extern const size_t storage_drivers_count;

@@ -1,0 +1,29 @@
+/* Lines of the input as a QEMU argument vector: derived, and what came of it filled in. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "factory/vm/argv.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct argv_values values = {
+		.memory = "/m,\"em",
+		.share_dir = "/s",
+		.agent_fd = "3",
+		.qmp_fd = "4",
+		.shim_fd = "5",
+	};
+	_cleanup_free_ char *text = xstrndup((const char *)data, size);
+	_cleanup_(strv_done) struct strv argv = {}, derived = {}, expanded = {};
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		strv_add(&argv, line);
+	int r = argv_derive(&argv, &derived, NULL);
+	r = argv_expand(r == 0 ? &derived : &argv, &values, &expanded, NULL);
+	return r < 0 ? -1 : 0; /* -1: not worth keeping in the corpus */
+}

@@ -1,0 +1,179 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sched.h>
+#include <string.h>
+#include <sys/capability.h>
+
+#include "agent/namespaces.h"
+#include "agent/process_plan.h"
+#include "agent/rootfs.h"
+#include "base/strings.h"
+
+static char *args[] = { (char *)"sh", (char *)"-c" };
+static char *env[] = { (char *)"PATH=/a", (char *)"PATHS=no", (char *)"PATH=/b", (char *)"E=" };
+
+static Grpc__Process process_make(void)
+{
+	Grpc__Process process = GRPC__PROCESS__INIT;
+
+	process.n_args = ARRAY_SIZE(args);
+	process.args = args;
+	process.n_env = ARRAY_SIZE(env);
+	process.env = env;
+	process.cwd = (char *)"/";
+	return process;
+}
+
+static void test_process(void **state _unused_)
+{
+	Grpc__Process process = process_make();
+	struct process_plan plan;
+
+	assert_int_equal(process_plan_init(&process, "c", &plan, NULL), 0);
+	assert_string_equal(plan.args[1], "-c");
+	assert_null(plan.args[2]);
+	assert_null(plan.env[4]);
+	assert_null(plan.env[5]);
+	assert_string_equal(process_plan_getenv(&plan, "PATH"), "/b");
+	assert_string_equal(process_plan_getenv(&plan, "E"), "");
+	assert_null(process_plan_getenv(&plan, "PAT"));
+	assert_int_equal(plan.caps.bounding, 0);
+	process_plan_done(&plan);
+}
+
+static void expect_refused(const Grpc__Process *process, const char *sentence)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct process_plan plan;
+
+	assert_int_equal(process_plan_init(process, "c", &plan, &err), -EINVAL);
+	if (!strstr(error_message(&err), sentence))
+		fail_msg("\"%s\" is not about %s", error_message(&err), sentence);
+}
+
+static void test_bad_processes(void **state _unused_)
+{
+	char *bad_env[] = { (char *)"NOVALUE" };
+	char *no_args[] = { (char *)"" };
+	Grpc__POSIXRlimit limit = GRPC__POSIXRLIMIT__INIT, *limits[] = { &limit };
+	Grpc__Process process = process_make();
+
+	expect_refused(NULL, "no process");
+	process.n_args = 0;
+	expect_refused(&process, "args");
+	process.n_args = 1;
+	process.args = no_args;
+	expect_refused(&process, "args");
+	process = process_make();
+	process.cwd = (char *)"relative";
+	expect_refused(&process, "absolute");
+	process = process_make();
+	process.env = bad_env;
+	process.n_env = 1;
+	expect_refused(&process, "NAME=value");
+	process = process_make();
+	process.oomscoreadj = 1001;
+	expect_refused(&process, "oomScoreAdj");
+	process = process_make();
+	process.rlimits = limits;
+	process.n_rlimits = 1;
+	limit.type = (char *)"RLIMIT_NONSENSE";
+	expect_refused(&process, "no resource limit");
+	limit.type = (char *)"RLIMIT_NOFILE";
+	limit.soft = 2;
+	limit.hard = 1;
+	expect_refused(&process, "above the hard one");
+}
+
+static void test_capabilities(void **state _unused_)
+{
+	char *names[] = { (char *)"CAP_CHOWN", (char *)"CAP_NONSENSE", (char *)"CAP_SYS_ADMIN" };
+	Grpc__LinuxCapabilities message = GRPC__LINUX_CAPABILITIES__INIT;
+	struct caps caps;
+
+	message.n_bounding = ARRAY_SIZE(names);
+	message.bounding = names;
+	caps_parse(&message, "c", &caps);
+	assert_int_equal(caps.bounding, 1 | UINT64_C(1) << CAP_SYS_ADMIN);
+	assert_int_equal(caps.ambient, 0);
+	caps_parse(NULL, "c", &caps);
+	assert_int_equal(caps.bounding, 0);
+}
+
+static void test_namespaces(void **state _unused_)
+{
+	Grpc__LinuxNamespace entries[5], *list[5];
+	const char *types[] = { "pid", "network", "ipc", "cgroup", "mount" };
+	Grpc__Linux linux = GRPC__LINUX__INIT;
+	Grpc__Spec spec = GRPC__SPEC__INIT;
+	struct namespace_plan plan;
+
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), 0);
+	assert_int_equal(plan.clone_flags, CLONE_NEWNS);
+	for (size_t i = 0; i < 5; i++) {
+		grpc__linux_namespace__init(&entries[i]);
+		entries[i].type = (char *)types[i];
+		list[i] = &entries[i];
+	}
+	linux.namespaces = list;
+	linux.n_namespaces = 5;
+	spec.linux = &linux;
+	entries[2].path = (char *)"/proc/1/ns/ipc";
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), 0);
+	assert_int_equal(plan.clone_flags, CLONE_NEWNS | CLONE_NEWPID);
+	assert_true(plan.new_cgroup);
+	assert_string_equal(plan.ipc_path, "/proc/1/ns/ipc");
+	assert_null(plan.pid_path);
+	entries[0].type = (char *)"user";
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EOPNOTSUPP);
+	entries[0].type = (char *)"mount";
+	entries[0].path = (char *)"/proc/1/ns/mnt";
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EOPNOTSUPP);
+}
+
+static void test_rootfs(void **state _unused_)
+{
+	Grpc__Mount dev = GRPC__MOUNT__INIT, cgroup = GRPC__MOUNT__INIT,
+		    *mounts[] = { &dev, &cgroup };
+	char *options[] = { (char *)"ro", (char *)"cpu" };
+	Grpc__Root root = GRPC__ROOT__INIT;
+	Grpc__Spec spec = GRPC__SPEC__INIT;
+	struct rootfs_plan plan;
+
+	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), -EINVAL);
+	spec.root = &root;
+	root.path = (char *)"relative";
+	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), -EINVAL);
+	root.path = (char *)"/rootfs";
+	spec.mounts = mounts;
+	spec.n_mounts = 2;
+	dev.destination = (char *)"/dev";
+	dev.type = (char *)"bind";
+	cgroup.destination = (char *)"/sys/fs/cgroup";
+	cgroup.type = (char *)"cgroup";
+	cgroup.options = options;
+	cgroup.n_options = 2;
+	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), 0);
+	assert_true(plan.bind_dev);
+	assert_string_equal(plan.mounts[1].type, "cgroup2");
+	assert_int_equal(plan.mounts[1].options.ndata, 0);
+	rootfs_plan_done(&plan);
+	cgroup.destination = (char *)"relative";
+	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_process),      cmocka_unit_test(test_bad_processes),
+		cmocka_unit_test(test_capabilities), cmocka_unit_test(test_namespaces),
+		cmocka_unit_test(test_rootfs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,297 @@
+/* The guest's end of the wire, scripted: an agent that does what the test says and remembers what
+ * it was asked. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/socket.h"
+#include "base/strbuf.h"
+#include "base/strings.h"
+#include "google/protobuf/empty.pb-c.h"
+#include "proto/agent.pb-c.h"
+#include "proto/ttrpc_server.h"
+
+#define DEADLINE_MS 20000
+#define WAITS_MAX   8
+
+/* What the first process writes (an exec writes nothing); reads are held while there is nothing and
+ * no end. */
+struct fake_stream {
+	const uint8_t *data;
+	size_t len;
+	size_t off;
+	bool ended;
+	struct ttrpc_call *held;
+	size_t reads;
+};
+
+struct fake_wait {
+	struct ttrpc_call *call;
+	char *exec_id;
+};
+
+struct fake_agent {
+	struct loop *loop;
+	struct ttrpc_server *server;
+	struct ttrpc_conn *conn;
+	struct strbuf calls; /* "CreateSandbox CreateContainer ..." without the streams' */
+	const char *fail_method;
+	enum ttrpc_code fail_code;
+	const char *hold_method;
+	struct ttrpc_call *held;
+	struct fake_wait waits[WAITS_MAX];
+	struct fake_stream out, err;
+	struct strbuf in;
+	size_t in_max; /* bytes taken of one WriteStdin; 0: all */
+	bool in_closed;
+	uint32_t last_signal;
+	bool die_by_signal; /* answers the first wait with 128 + signal */
+	Grpc__Spec *spec;   /* of the last CreateContainer; owned */
+};
+
+static inline void fake_reply_empty(struct ttrpc_call *call)
+{
+	Google__Protobuf__Empty response = GOOGLE__PROTOBUF__EMPTY__INIT;
+
+	ttrpc_call_reply(call, &response.base);
+}
+
+static inline void fake_reply_wait(struct ttrpc_call *call, int32_t status)
+{
+	Grpc__WaitProcessResponse response = GRPC__WAIT_PROCESS_RESPONSE__INIT;
+
+	response.status = status;
+	ttrpc_call_reply(call, &response.base);
+}
+
+/* False: the script has answered or holds the call. */
+static inline bool fake_note(struct fake_agent *agent, struct ttrpc_call *call)
+{
+	const char *method = ttrpc_call_method(call);
+
+	strbuf_addf(&agent->calls, "%s%s", agent->calls.len ? " " : "", method);
+	if (str_equal(agent->fail_method, method)) {
+		ttrpc_call_fail_code(call, agent->fail_code, "scripted failure of %s", method);
+		return false;
+	}
+	if (str_equal(agent->hold_method, method)) {
+		agent->held = call;
+		return false;
+	}
+	return true;
+}
+
+static inline void fake_simple(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+			       void *userdata)
+{
+	if (fake_note(userdata, call))
+		fake_reply_empty(call);
+}
+
+static inline void fake_create(struct ttrpc_call *call, const ProtobufCMessage *message,
+			       void *userdata)
+{
+	const Grpc__CreateContainerRequest *request = (const void *)message;
+	struct fake_agent *agent = userdata;
+	size_t len = grpc__spec__get_packed_size(request->oci);
+	_cleanup_free_ uint8_t *data = xcalloc(1, len + 1);
+
+	grpc__spec__pack(request->oci, data);
+	if (agent->spec)
+		grpc__spec__free_unpacked(agent->spec, NULL);
+	agent->spec = grpc__spec__unpack(NULL, len, data);
+	if (fake_note(agent, call))
+		fake_reply_empty(call);
+}
+
+/* Status of the end of a process; "" is the container's first. False: nobody waits yet. */
+static inline bool fake_agent_exit(struct fake_agent *agent, const char *exec_id, int32_t status)
+{
+	for (size_t i = 0; i < WAITS_MAX; i++) {
+		struct fake_wait *wait = &agent->waits[i];
+		if (!wait->call || !str_equal(wait->exec_id, exec_id))
+			continue;
+		free(steal_ptr(wait->exec_id));
+		fake_reply_wait(steal_ptr(wait->call), status);
+		return true;
+	}
+	return false;
+}
+
+static inline void fake_signal(struct ttrpc_call *call, const ProtobufCMessage *message,
+			       void *userdata)
+{
+	const Grpc__SignalProcessRequest *request = (const void *)message;
+	struct fake_agent *agent = userdata;
+
+	if (!fake_note(agent, call))
+		return;
+	agent->last_signal = request->signal;
+	fake_reply_empty(call);
+	if (agent->die_by_signal)
+		(void)fake_agent_exit(agent, request->exec_id, 128 + (int32_t)request->signal);
+}
+
+static inline void fake_wait(struct ttrpc_call *call, const ProtobufCMessage *message,
+			     void *userdata)
+{
+	const Grpc__WaitProcessRequest *request = (const void *)message;
+	struct fake_agent *agent = userdata;
+
+	if (!fake_note(agent, call))
+		return;
+	for (size_t i = 0; i < WAITS_MAX; i++) {
+		if (agent->waits[i].call)
+			continue;
+		agent->waits[i].call = call;
+		agent->waits[i].exec_id = xstrdup(request->exec_id);
+		return;
+	}
+	abort();
+}
+
+static inline void fake_stream_answer(struct fake_stream *stream, size_t max)
+{
+	Grpc__ReadStreamResponse response = GRPC__READ_STREAM_RESPONSE__INIT;
+	size_t n = stream->len - stream->off < max ? stream->len - stream->off : max;
+
+	if (!stream->held || (n == 0 && !stream->ended))
+		return;
+	response.data.data = (uint8_t *)stream->data + stream->off;
+	response.data.len = n;
+	stream->off += n;
+	stream->reads++;
+	ttrpc_call_reply(steal_ptr(stream->held), &response.base);
+}
+
+static inline void fake_read(struct ttrpc_call *call, const ProtobufCMessage *message,
+			     void *userdata)
+{
+	const Grpc__ReadStreamRequest *request = (const void *)message;
+	struct fake_agent *agent = userdata;
+	struct fake_stream *stream = str_equal(ttrpc_call_method(call), "ReadStdout") ? &agent->out
+										      : &agent->err;
+	struct fake_stream empty = { .held = call, .ended = true };
+
+	if (*request->exec_id) {
+		fake_stream_answer(&empty, request->len);
+		return;
+	}
+	assert_null(stream->held);
+	stream->held = call;
+	fake_stream_answer(stream, request->len);
+}
+
+/* The stream's next data; it must stay valid. end: nothing follows. */
+static inline void fake_stream_set(struct fake_stream *stream, const void *data, size_t len,
+				   bool end)
+{
+	stream->data = data;
+	stream->len = len;
+	stream->off = 0;
+	stream->ended = end;
+	fake_stream_answer(stream, 65536);
+}
+
+static inline void fake_write(struct ttrpc_call *call, const ProtobufCMessage *message,
+			      void *userdata)
+{
+	const Grpc__WriteStreamRequest *request = (const void *)message;
+	Grpc__WriteStreamResponse response = GRPC__WRITE_STREAM_RESPONSE__INIT;
+	struct fake_agent *agent = userdata;
+	size_t n = request->data.len;
+
+	if (agent->in_max && n > agent->in_max)
+		n = agent->in_max;
+	strbuf_add(&agent->in, request->data.data, n);
+	response.len = (uint32_t)n;
+	ttrpc_call_reply(call, &response.base);
+}
+
+static inline void fake_close(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+			      void *userdata)
+{
+	struct fake_agent *agent = userdata;
+
+	agent->in_closed = true;
+	fake_reply_empty(call);
+}
+
+static const struct ttrpc_method fake_agent_methods[] = {
+	{ "CreateSandbox", fake_simple },   { "SetGuestDateTime", fake_simple },
+	{ "CreateContainer", fake_create }, { "StartContainer", fake_simple },
+	{ "ExecProcess", fake_simple },     { "RemoveContainer", fake_simple },
+	{ "TtyWinResize", fake_simple },    { "SignalProcess", fake_signal },
+	{ "WaitProcess", fake_wait },       { "ReadStdout", fake_read },
+	{ "ReadStderr", fake_read },        { "WriteStdin", fake_write },
+	{ "CloseStdin", fake_close },
+};
+
+static const struct ttrpc_service fake_agent_service = {
+	.descriptor = &grpc__agent_service__descriptor,
+	.methods = fake_agent_methods,
+	.nmethods = ARRAY_SIZE(fake_agent_methods),
+};
+
+static inline void fake_agent_init(struct fake_agent *agent, struct loop *loop)
+{
+	struct ttrpc_server_options options = { .userdata = agent };
+
+	*agent = (struct fake_agent){ .loop = loop };
+	agent->server = ttrpc_server_new(loop, &options);
+	ttrpc_server_add(agent->server, &fake_agent_service);
+}
+
+/* Our side's end of a fresh channel to it. */
+static inline int fake_agent_connect(struct fake_agent *agent)
+{
+	int pair[2];
+
+	assert_int_equal(socket_pair(pair), 0);
+	assert_int_equal(ttrpc_server_serve(agent->server, pair[1], false, &agent->conn), 0);
+	return pair[0];
+}
+
+static inline void fake_agent_done(struct fake_agent *agent)
+{
+	for (size_t i = 0; i < WAITS_MAX; i++) {
+		if (agent->waits[i].call)
+			ttrpc_call_drop(agent->waits[i].call);
+		free(agent->waits[i].exec_id);
+	}
+	if (agent->out.held)
+		ttrpc_call_drop(agent->out.held);
+	if (agent->err.held)
+		ttrpc_call_drop(agent->err.held);
+	if (agent->held)
+		ttrpc_call_drop(agent->held);
+	ttrpc_server_free(agent->server);
+	strbuf_done(&agent->calls);
+	strbuf_done(&agent->in);
+	if (agent->spec)
+		grpc__spec__free_unpacked(agent->spec, NULL);
+}
+
+static inline void turn(struct loop *loop, unsigned ms)
+{
+	bool never = false;
+
+	(void)loop_run_until(loop, &never, ms);
+}
+
+/* Runs the loop until cond holds; fails the test at the deadline. */
+#define await(loop, cond)                                                                          \
+	do {                                                                                       \
+		for (unsigned waited_ = 0; !(cond); waited_++) {                                   \
+			assert_true(waited_ < DEADLINE_MS);                                        \
+			turn(loop, 1);                                                             \
+		}                                                                                  \
+	} while (0)

@@ -1,0 +1,341 @@
+/* A process's streams between FIFOs and a scripted agent. */
+#include "fake_agent.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "shim/io.h"
+
+#define BIG (10u << 20)
+
+struct bench {
+	struct loop *loop;
+	struct fake_agent agent;
+	struct ttrpc_client *client;
+	struct agent_link *link;
+	struct stdio stdio;
+	struct io *io;
+	char dir[32];
+	uint8_t *big; /* BIG bytes that do not repeat */
+	bool settled;
+};
+
+static char *fifo_new(struct bench *bench, const char *name)
+{
+	char *path = path_join(bench->dir, name);
+
+	assert_int_equal(mkfifo(path, 0600), 0);
+	return path;
+}
+
+static int setup(void **state)
+{
+	struct bench *bench = xnew(struct bench);
+	uint32_t seed = 1;
+
+	bench->loop = loop_new();
+	fake_agent_init(&bench->agent, bench->loop);
+	bench->client = ttrpc_client_new(bench->loop, fake_agent_connect(&bench->agent),
+					 &(struct ttrpc_client_options){});
+	bench->link = agent_link_new(bench->loop, bench->client, NULL, NULL);
+	strcpy(bench->dir, "/tmp/kiln-test-io.XXXXXX");
+	assert_non_null(mkdtemp(bench->dir));
+	bench->stdio.in = fifo_new(bench, "in");
+	bench->stdio.out = fifo_new(bench, "out");
+	bench->stdio.err = fifo_new(bench, "err");
+	bench->big = xcalloc(1, BIG);
+	for (size_t i = 0; i < BIG; i++)
+		bench->big[i] = (uint8_t)((seed = seed * 1103515245 + 12345) >> 16);
+	*state = bench;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct bench *bench = *state;
+
+	io_end(bench->io);
+	agent_link_set(bench->link, NULL);
+	ttrpc_client_free(bench->client);
+	agent_link_free(bench->link);
+	fake_agent_done(&bench->agent);
+	loop_free(bench->loop);
+	stdio_done(&bench->stdio);
+	assert_int_equal(path_remove(bench->dir, NULL), 0);
+	free(bench->big);
+	free(bench);
+	return 0;
+}
+
+static void on_settled(void *userdata)
+{
+	struct bench *bench = userdata;
+
+	assert_false(bench->settled);
+	bench->settled = true;
+}
+
+static int open_io(struct bench *bench, struct error *err)
+{
+	struct io_options options = {
+		.loop = bench->loop,
+		.agent = bench->link,
+		.container_id = "c1",
+		.exec_id = "",
+		.stdio = &bench->stdio,
+		.on_settled = on_settled,
+		.userdata = bench,
+	};
+
+	return io_open(&options, &bench->io, err);
+}
+
+static void open_and_start(struct bench *bench)
+{
+	struct error err = {};
+
+	assert_int_equal(open_io(bench, &err), 0);
+	io_start(bench->io);
+}
+
+static int open_reader(const struct bench *bench)
+{
+	int fd = open(bench->stdio.out, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void slow_reader_gets_ten_megabytes(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ uint8_t *got = xcalloc(1, BIG);
+	_cleanup_close_ int fd = open_reader(bench);
+	size_t len = 0, most = 0;
+
+	open_and_start(bench);
+	fake_stream_set(&bench->agent.out, bench->big, BIG, true);
+	fake_stream_set(&bench->agent.err, NULL, 0, true);
+	await(bench->loop, bench->agent.out.reads > 0);
+	io_settle(bench->io);
+	for (unsigned i = 0; len < BIG && i < DEADLINE_MS; i++) {
+		ssize_t n = read(fd, got + len, BIG - len < 30000 ? BIG - len : 30000);
+		if (n > 0)
+			len += (size_t)n;
+		if (bench->agent.out.off - len > most)
+			most = bench->agent.out.off - len;
+		assert_true(!bench->settled || bench->agent.out.off == BIG);
+		turn(bench->loop, n > 0 ? 0 : 1);
+	}
+	assert_int_equal(len, BIG);
+	assert_memory_equal(got, bench->big, BIG);
+	/* Backpressure: what is between agent and reader is one chunk, the FIFO, and the reads. */
+	assert_true(most <= IO_CHUNK + 2 * 65536 + 30000);
+	await(bench->loop, bench->settled);
+	assert_int_equal(read(fd, got, 1), 0);
+}
+
+static void ten_megabytes_of_stdin_arrive_and_then_the_end(void **state)
+{
+	struct bench *bench = *state;
+	size_t sent = 0;
+	int fd;
+
+	bench->agent.in_max = 10007; /* the agent takes part of what it is given */
+	open_and_start(bench);
+	fd = open(bench->stdio.in, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(fd >= 0);
+	for (unsigned i = 0; sent < BIG && i < 100 * DEADLINE_MS; i++) {
+		ssize_t n = write(fd, bench->big + sent, BIG - sent);
+		if (n > 0)
+			sent += (size_t)n;
+		turn(bench->loop, n > 0 ? 0 : 1);
+	}
+	assert_int_equal(sent, BIG);
+	assert_false(bench->agent.in_closed);
+	close(fd);
+	await(bench->loop, bench->agent.in_closed);
+	assert_int_equal(bench->agent.in.len, BIG);
+	assert_memory_equal(bench->agent.in.text, bench->big, BIG);
+}
+
+static void write_and_close(const struct bench *bench, const char *text)
+{
+	int fd = open(bench->stdio.in, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static void writer_that_came_and_went_before_the_start_is_heard(void **state)
+{
+	struct bench *bench = *state;
+	struct error err = {};
+
+	assert_int_equal(open_io(bench, &err), 0);
+	write_and_close(bench, "early");
+	io_start(bench->io);
+	await(bench->loop, bench->agent.in_closed);
+	assert_string_equal(strbuf_text(&bench->agent.in), "early");
+}
+
+static void kept_stdin_ends_with_close_io(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->stdio.keep_stdin = true;
+	open_and_start(bench);
+	write_and_close(bench, "one ");
+	await(bench->loop, bench->agent.in.len == 4);
+	turn(bench->loop, 50);
+	assert_false(bench->agent.in_closed);
+	write_and_close(bench, "two");
+	io_close_stdin(bench->io);
+	await(bench->loop, bench->agent.in_closed);
+	assert_string_equal(strbuf_text(&bench->agent.in), "one two");
+}
+
+static void fifo_without_writer_costs_nothing(void **state)
+{
+	struct bench *bench = *state;
+	clock_t before;
+
+	open_and_start(bench);
+	turn(bench->loop, 20);
+	before = clock();
+	turn(bench->loop, 300);
+	assert_true(clock() - before < CLOCKS_PER_SEC / 10);
+	assert_false(bench->agent.in_closed);
+}
+
+static void late_reader_finds_everything(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_close_ int fd = -EBADF;
+	char got[16] = "";
+
+	open_and_start(bench);
+	fake_stream_set(&bench->agent.out, "first", 5, false);
+	turn(bench->loop, 20);
+	fd = open_reader(bench);
+	fake_stream_set(&bench->agent.out, " last", 5, true);
+	await(bench->loop, read_full(fd, got, 0) == 0 && bench->agent.out.reads == 3);
+	assert_int_equal(read_full(fd, got, sizeof(got)), 10);
+	assert_string_equal(got, "first last");
+}
+
+static void output_without_fifo_is_dropped(void **state)
+{
+	struct bench *bench = *state;
+
+	replace_string(&bench->stdio.out, "");
+	open_and_start(bench);
+	fake_stream_set(&bench->agent.out, bench->big, BIG, true);
+	await(bench->loop, bench->agent.out.off == BIG);
+}
+
+static void log_file_is_appended_to(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ char *path = path_join(bench->dir, "log");
+	_cleanup_free_ char *text = NULL;
+
+	assert_int_equal(file_write_atomic(path, "old ", 4, 0600, NULL), 0);
+	free(bench->stdio.out);
+	bench->stdio.out = xasprintf("file://%s", path);
+	open_and_start(bench);
+	fake_stream_set(&bench->agent.out, "new", 3, true);
+	await(bench->loop, bench->agent.out.reads == 2);
+	assert_int_equal(file_read(path, 100, &text, NULL, NULL), 0);
+	assert_string_equal(text, "old new");
+}
+
+static void bad_paths_are_refused(void **state)
+{
+	struct bench *bench = *state;
+	struct error err = {};
+
+	replace_string(&bench->stdio.out, "binary:///bin/logger");
+	assert_int_equal(open_io(bench, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(error_message(&err), "not supported"));
+	replace_string(&bench->stdio.out, "/nowhere/out");
+	assert_int_equal(open_io(bench, &err), -ENOENT);
+	assert_non_null(strstr(error_message(&err), "/nowhere/out"));
+	replace_string(&bench->stdio.out, "");
+	replace_string(&bench->stdio.in, "/nowhere/in");
+	assert_int_equal(open_io(bench, &err), -ENOENT);
+	error_done(&err);
+}
+
+static void held_open_output_is_waited_for_a_bounded_time(void **state)
+{
+	struct bench *bench = *state;
+	uint64_t start = clock_monotonic_ms();
+
+	open_and_start(bench);
+	fake_stream_set(&bench->agent.err, NULL, 0, true);
+	io_settle(bench->io);
+	await(bench->loop, bench->settled);
+	assert_in_range(clock_monotonic_ms() - start, IO_IDLE_MS, 5 * IO_IDLE_MS);
+	/* What comes later is still delivered. */
+	_cleanup_close_ int fd = open_reader(bench);
+	char got[4] = "";
+	fake_stream_set(&bench->agent.out, "bye", 3, true);
+	await(bench->loop, bench->agent.out.reads == 2);
+	assert_int_equal(read(fd, got, 3), 3);
+	assert_string_equal(got, "bye");
+}
+
+static void ended_streams_settle_at_once(void **state)
+{
+	struct bench *bench = *state;
+	uint64_t start = clock_monotonic_ms();
+
+	open_and_start(bench);
+	io_settle(bench->io);
+	fake_stream_set(&bench->agent.out, NULL, 0, true);
+	fake_stream_set(&bench->agent.err, NULL, 0, true);
+	await(bench->loop, bench->settled);
+	assert_true(clock_monotonic_ms() - start < IO_IDLE_MS);
+}
+
+static void lost_agent_ends_the_streams(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_close_ int fd = open_reader(bench);
+	char byte;
+
+	open_and_start(bench);
+	await(bench->loop, bench->agent.out.held && bench->agent.err.held);
+	ttrpc_conn_close(bench->agent.conn);
+	io_settle(bench->io);
+	await(bench->loop, bench->settled);
+	assert_int_equal(read(fd, &byte, 1), 0);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(slow_reader_gets_ten_megabytes),
+		T(ten_megabytes_of_stdin_arrive_and_then_the_end),
+		T(writer_that_came_and_went_before_the_start_is_heard),
+		T(kept_stdin_ends_with_close_io),
+		T(fifo_without_writer_costs_nothing),
+		T(late_reader_finds_everything),
+		T(output_without_fifo_is_dropped),
+		T(log_file_is_appended_to),
+		T(bad_paths_are_refused),
+		T(held_open_output_is_waited_for_a_bounded_time),
+		T(ended_streams_settle_at_once),
+		T(lost_agent_ends_the_streams),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,190 @@
+/* config.json on its way into the guest. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "runc_spec.h"
+#include "shim/spec.h"
+
+static struct spec *parse(const char *text)
+{
+	struct error err = {};
+	struct spec *spec = NULL;
+
+	if (spec_parse(text, strlen(text), "/bundle", &spec, &err) < 0)
+		fail_msg("%s", error_message(&err));
+	return spec;
+}
+
+static void plain_spec_is_read_whole(void **state _unused_)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = parse(SPEC_JSON("", "", ""));
+	const Grpc__Process *process = spec->oci->process;
+
+	assert_string_equal(spec->oci->version, "1.0.2-dev");
+	assert_string_equal(spec->rootfs, "/bundle/rootfs");
+	assert_int_equal(process->n_args, 3);
+	assert_string_equal(process->args[2], "true");
+	assert_int_equal(process->user->uid, 1);
+	assert_int_equal(process->user->additionalgids[1], 4);
+	assert_true(process->rlimits[0]->hard == UINT64_MAX);
+	assert_true(process->nonewprivileges);
+	assert_int_equal(process->oomscoreadj, -5);
+	assert_string_equal(process->capabilities->bounding[0], "CAP_KILL");
+	assert_int_equal(spec->oci->linux->resources->memory->limit, 1048576);
+	assert_string_equal(spec->oci->linux->maskedpaths[0], "/proc/kcore");
+	assert_true(spec->oci->root->readonly);
+}
+
+static void guest_gets_its_own_paths(void **state _unused_)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = parse(SPEC_JSON("", "", ""));
+
+	spec_for_guest(spec, "c1");
+	assert_string_equal(spec->oci->root->path,
+			    "/run/kata-containers/shared/containers/c1/rootfs");
+	assert_string_equal(spec->rootfs, "/bundle/rootfs");
+	assert_string_equal(spec->oci->linux->cgroupspath, "/kiln/c1");
+	assert_null(spec->oci->hooks);
+	assert_int_equal(spec->nvolumes, 0);
+}
+
+static void bind_mounts_become_volumes(void **state _unused_)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = parse(SPEC_JSON(
+		"",
+		",{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"/host/a\","
+		"\"options\":[\"rbind\",\"ro\"]}"
+		",{\"destination\":\"/sys\",\"type\":\"bind\",\"source\":\"/sys\","
+		"\"options\":[\"rbind\"]}"
+		",{\"destination\":\"/b\",\"source\":\"/devices/b\",\"options\":[\"bind\"]}",
+		""));
+
+	spec_for_guest(spec, "c1");
+	assert_int_equal(spec->nvolumes, 2);
+	assert_string_equal(spec->volumes[0].source, "/host/a");
+	assert_true(spec->volumes[0].readonly);
+	assert_true(spec->volumes[0].recursive);
+	assert_string_equal(spec->volumes[1].source, "/devices/b");
+	assert_false(spec->volumes[1].readonly);
+	assert_false(spec->volumes[1].recursive);
+	assert_string_equal(spec->oci->mounts[0]->source, "proc");
+	assert_string_equal(spec->oci->mounts[1]->source,
+			    "/run/kata-containers/shared/containers/c1/mounts/0");
+	assert_string_equal(spec->oci->mounts[2]->source, "/sys");
+	assert_string_equal(spec->oci->mounts[3]->source,
+			    "/run/kata-containers/shared/containers/c1/mounts/1");
+}
+
+static void namespaces_of_the_host_are_dropped(void **state _unused_)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = parse(
+		SPEC_JSON("", "",
+			  ",{\"type\":\"ipc\",\"path\":\"/proc/7/ns/ipc\"},"
+			  "{\"type\":\"uts\"},{\"type\":\"pid\",\"path\":\"/proc/7/ns/pid\"}"));
+	const Grpc__Linux *linux = spec->oci->linux;
+
+	spec_for_guest(spec, "c1");
+	assert_int_equal(linux->n_namespaces, 4);
+	assert_string_equal(linux->namespaces[0]->type, "pid");
+	assert_string_equal(linux->namespaces[1]->type, "mount");
+	assert_string_equal(linux->namespaces[2]->type, "uts");
+	assert_string_equal(linux->namespaces[3]->type, "pid");
+	assert_string_equal(linux->namespaces[3]->path, "");
+}
+
+static void annotations_are_found(void **state _unused_)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = parse(
+		SPEC_JSON("\"io.kiln.template\":\"big\",\"x\":\"y\"", "", ""));
+
+	assert_string_equal(spec_annotation(spec, "io.kiln.template"), "big");
+	assert_null(spec_annotation(spec, "io.kiln"));
+}
+
+static void wrong_specs_are_refused_by_name(void **state _unused_)
+{
+	static const struct {
+		const char *text, *sentence;
+	} cases[] = {
+		{ "", "config.json is not JSON" },
+		{ "{\"process\":", "config.json is not JSON" },
+		{ "[]", "config.json" },
+		{ "{}", "config.json has no process" },
+		{ "{\"process\":{}}", "process.args is empty" },
+		{ "{\"process\":{\"args\":\"x\"}}", "args" },
+		{ "{\"process\":{\"args\":[\"x\"]}}", "process.cwd" },
+		{ "{\"process\":{\"args\":[\"x\"],\"cwd\":\"a\"}}", "process.cwd" },
+		{ "{\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"}}", "no root.path" },
+		{ "{\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"},"
+		  "\"mounts\":[{\"type\":\"proc\"}]}",
+		  "mounts[0] has no destination" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(error_done) struct error err = {};
+		struct spec *spec = NULL;
+		assert_int_equal(
+			spec_parse(cases[i].text, strlen(cases[i].text), "/b", &spec, &err),
+			-EINVAL);
+		assert_null(spec);
+		if (!strstr(error_message(&err), cases[i].sentence))
+			fail_msg("%s: %s", cases[i].text, error_message(&err));
+	}
+}
+
+static void missing_bundle_is_named(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct spec *spec = NULL;
+
+	assert_int_equal(spec_load("/nowhere/bundle", &spec, &err), -ENOENT);
+	assert_non_null(strstr(error_message(&err), "/nowhere/bundle/config.json"));
+}
+
+static int parse_process(const char *text, Grpc__Process **ret, struct error *err)
+{
+	return spec_parse_process(text, strlen(text), ret, err);
+}
+
+static void exec_process_is_read(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+	Grpc__Process *process = NULL;
+
+	assert_int_equal(parse_process("{\"args\":[\"ls\"],\"cwd\":\"/tmp\",\"env\":[\"A=b\"]}",
+				       &process, &err),
+			 0);
+	assert_string_equal(process->args[0], "ls");
+	assert_string_equal(process->env[0], "A=b");
+	grpc__process__free_unpacked(process, NULL);
+	assert_int_equal(parse_process("{\"cwd\":\"/\"}", &process, &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), "no args"));
+	assert_int_equal(parse_process("{\"args\":[\"ls\"]}", &process, &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), "no cwd"));
+	assert_int_equal(parse_process("nonsense", &process, &err), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plain_spec_is_read_whole),
+		cmocka_unit_test(guest_gets_its_own_paths),
+		cmocka_unit_test(bind_mounts_become_volumes),
+		cmocka_unit_test(namespaces_of_the_host_are_dropped),
+		cmocka_unit_test(annotations_are_found),
+		cmocka_unit_test(wrong_specs_are_refused_by_name),
+		cmocka_unit_test(missing_bundle_is_named),
+		cmocka_unit_test(exec_process_is_read),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

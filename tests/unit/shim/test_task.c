@@ -1,0 +1,336 @@
+/* The task service between a scripted factory, agent and containerd. */
+#include "shim_bench.h"
+
+#include "shim/process.h"
+
+#define PROCESS_JSON "{\"args\":[\"ls\"],\"cwd\":\"/\"}"
+
+static void life_of_a_container_in_its_order(void **state)
+{
+	struct bench *bench = *state;
+	struct answer answer;
+
+	answer = bench_create(bench, "c1");
+	expect_ok(answer);
+	assert_int_equal(answer.pid, bench->vmm);
+	assert_true(bench_in_bundle(bench, "c1", "kiln.json"));
+	assert_true(bench_is_shared(bench, "c1"));
+	assert_string_equal(bench->agent.spec->root->path,
+			    "/run/kata-containers/shared/containers/c1/rootfs");
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
+	expect_ok(bench_start(bench, "c1", "x1"));
+	bench_exit(bench, "x1", 3);
+	answer = bench_wait(bench, "c1", "x1");
+	assert_int_equal(answer.exit_status, 3);
+	expect_ok(bench_delete(bench, "c1", "x1"));
+	bench_exit(bench, "", 7);
+	answer = bench_wait(bench, "c1", "");
+	assert_int_equal(answer.exit_status, 7);
+	answer = bench_delete(bench, "c1", "");
+	assert_int_equal(answer.exit_status, 7);
+	assert_false(bench_is_shared(bench, "c1"));
+	await(bench->loop, strstr(strbuf_text(&bench->events), "delete"));
+	assert_string_equal(strbuf_text(&bench->events),
+			    "create start exec-added exec-started exit(x1) exit(c1) delete");
+	assert_string_equal(strbuf_text(&bench->agent.calls),
+			    "SetGuestDateTime CreateSandbox CreateContainer WaitProcess "
+			    "StartContainer ExecProcess WaitProcess RemoveContainer");
+}
+
+static void exit_before_the_start_s_answer_is_told_after_it(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Task__V2__StartRequest request = CONTAINERD__TASK__V2__START_REQUEST__INIT;
+	static struct answer answer;
+
+	expect_ok(bench_create(bench, "c1"));
+	bench->agent.hold_method = "StartContainer";
+	request.id = (char *)"c1";
+	bench_send(bench, "Start", &request.base, 0, &answer);
+	await(bench->loop, bench->agent.held);
+	bench_exit(bench, "", 0);
+	turn(bench->loop, 30);
+	assert_string_equal(strbuf_text(&bench->events), "create");
+	fake_reply_empty(steal_ptr(bench->agent.held));
+	await(bench->loop, answer.done);
+	expect_ok(answer);
+	expect_ok(bench_wait(bench, "c1", ""));
+	await(bench->loop, strstr(strbuf_text(&bench->events), "exit"));
+	assert_string_equal(strbuf_text(&bench->events), "create start exit(c1)");
+}
+
+static void wrong_calls_get_their_codes(void **state)
+{
+	struct bench *bench = *state;
+
+	expect(bench_start(bench, "c1", ""), TTRPC_NOT_FOUND, "container c1: not found");
+	expect_ok(bench_create(bench, "c1"));
+	expect(bench_create(bench, "c1"), TTRPC_ALREADY_EXISTS, "already exists");
+	expect(bench_exec(bench, "c1", "x1", PROCESS_JSON), TTRPC_FAILED_PRECONDITION, "created");
+	expect_ok(bench_start(bench, "c1", ""));
+	expect(bench_start(bench, "c1", ""), TTRPC_FAILED_PRECONDITION, "running");
+	expect(bench_delete(bench, "c1", ""), TTRPC_FAILED_PRECONDITION, "not stopped");
+	expect(bench_exec(bench, "c1", "x1", "{"), TTRPC_INVALID_ARGUMENT, "process");
+	expect(bench_exec(bench, "c1", "../x", PROCESS_JSON), TTRPC_INVALID_ARGUMENT, "exec id");
+	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
+	expect(bench_exec(bench, "c1", "x1", PROCESS_JSON), TTRPC_ALREADY_EXISTS, "x1");
+	expect(bench_kill(bench, "c1", "x1", SIGTERM), TTRPC_FAILED_PRECONDITION, "not created");
+	expect(bench_kill(bench, "c1", "", 1000), TTRPC_INVALID_ARGUMENT, "signal 1000");
+	expect(bench_kill(bench, "c1", "x2", SIGTERM), TTRPC_NOT_FOUND, "x2");
+	expect(bench_state(bench, "c2", ""), TTRPC_NOT_FOUND, "c2");
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect(bench_kill(bench, "c1", "", SIGKILL), TTRPC_NOT_FOUND, "process already finished");
+}
+
+static void failed_start_stops_the_exec_without_events(void **state)
+{
+	struct bench *bench = *state;
+	struct answer answer;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
+	bench->agent.fail_method = "ExecProcess";
+	bench->agent.fail_code = TTRPC_INVALID_ARGUMENT;
+	expect(bench_start(bench, "c1", "x1"), TTRPC_INVALID_ARGUMENT, "scripted failure");
+	answer = bench_wait(bench, "c1", "x1");
+	assert_int_equal(answer.exit_status, PROCESS_LOST_STATUS);
+	expect_ok(bench_delete(bench, "c1", "x1"));
+	expect(bench_state(bench, "c1", "x1"), TTRPC_NOT_FOUND, "x1");
+	turn(bench->loop, 30);
+	assert_string_equal(strbuf_text(&bench->events), "create start exec-added");
+}
+
+static void expect_all_taken_back(struct bench *bench)
+{
+	await(bench->loop, bench->releases == 1 && !bench_in_bundle(bench, "c1", "kiln.json"));
+	assert_false(bench_is_shared(bench, "c1"));
+	expect(bench_state(bench, "c1", ""), TTRPC_NOT_FOUND, "c1");
+	assert_string_equal(strbuf_text(&bench->events), "");
+}
+
+static void container_the_agent_refuses_leaves_nothing(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->agent.fail_method = "CreateContainer";
+	bench->agent.fail_code = TTRPC_INVALID_ARGUMENT;
+	expect(bench_create(bench, "c1"), TTRPC_INVALID_ARGUMENT,
+	       "OCI runtime create failed: scripted failure of CreateContainer");
+	expect_all_taken_back(bench);
+}
+
+static void sandbox_the_agent_refuses_says_why(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->agent.fail_method = "CreateSandbox";
+	bench->agent.fail_code = TTRPC_INTERNAL;
+	expect(bench_create(bench, "c1"), TTRPC_INTERNAL, "scripted failure of CreateSandbox");
+	expect_all_taken_back(bench);
+}
+
+static void missing_rootfs_leaves_nothing(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ char *rootfs = path_join(bench->dir, "c1/rootfs");
+
+	assert_int_equal(rmdir(rootfs), 0);
+	expect(bench_create(bench, "c1"), TTRPC_INVALID_ARGUMENT, rootfs);
+	expect_all_taken_back(bench);
+}
+
+static void bad_bundle_asks_no_factory(void **state)
+{
+	struct bench *bench = *state;
+
+	expect(bench_create(bench, "c9"), TTRPC_INVALID_ARGUMENT, "has no config.json");
+	bench_make_bundle(bench, "c9", "{ this is not JSON");
+	expect(bench_create(bench, "c9"), TTRPC_INVALID_ARGUMENT, "config.json is not JSON");
+	assert_int_equal(bench->claims, 0);
+}
+
+static void refused_claim_is_unavailable(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->refuse_claim = true;
+	expect(bench_create(bench, "c1"), TTRPC_UNAVAILABLE, "no such template");
+	bench->refuse_claim = false;
+	expect_ok(bench_create(bench, "c1"));
+	assert_int_equal(bench->claims, 2);
+}
+
+static void cancelled_creation_is_taken_back(void **state)
+{
+	struct bench *bench = *state;
+	static struct answer answer;
+
+	bench->agent.hold_method = "CreateContainer";
+	bench_send_create(bench, "c1", 100, &answer);
+	await(bench->loop, answer.done);
+	assert_int_equal(answer.code, TTRPC_DEADLINE_EXCEEDED);
+	await(bench->loop, bench->releases == 1);
+	expect_all_taken_back(bench);
+}
+
+static void kill_before_start_ends_the_container(void **state)
+{
+	struct bench *bench = *state;
+	struct answer answer;
+
+	bench->agent.die_by_signal = true;
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_kill(bench, "c1", "", SIGKILL));
+	answer = bench_wait(bench, "c1", "");
+	assert_int_equal(answer.exit_status, 137);
+	expect(bench_start(bench, "c1", ""), TTRPC_FAILED_PRECONDITION, "stopped");
+	expect_ok(bench_delete(bench, "c1", ""));
+	await(bench->loop, strstr(strbuf_text(&bench->events), "delete"));
+	assert_string_equal(strbuf_text(&bench->events), "create exit(c1) delete");
+}
+
+static void delete_of_a_created_container_kills_it(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->agent.die_by_signal = true;
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_delete(bench, "c1", ""));
+	assert_int_equal(bench->agent.last_signal, SIGKILL);
+	assert_false(bench_is_shared(bench, "c1"));
+}
+
+static void lost_machine_ends_all_tasks(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Task__V2__WaitRequest request = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
+	static struct answer answer;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
+	expect_ok(bench_start(bench, "c1", "x1"));
+	request.id = (char *)"c1";
+	bench_send(bench, "Wait", &request.base, 0, &answer);
+	turn(bench->loop, 10);
+	kill(bench->vmm, SIGKILL);
+	await(bench->loop, answer.done);
+	assert_int_equal(answer.exit_status, PROCESS_LOST_STATUS);
+	await(bench->loop, strstr(strbuf_text(&bench->events), "exit(x1)") &&
+				   strstr(strbuf_text(&bench->events), "exit(c1)"));
+	assert_int_equal(bench->last_exit_status, PROCESS_LOST_STATUS);
+	await(bench->loop, bench->releases == 1);
+	expect_ok(bench_delete(bench, "c1", ""));
+	assert_false(bench_is_shared(bench, "c1"));
+}
+
+static void lost_agent_ends_all_tasks_too(void **state)
+{
+	struct bench *bench = *state;
+	struct answer answer;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	ttrpc_conn_close(bench->agent.conn);
+	answer = bench_wait(bench, "c1", "");
+	assert_int_equal(answer.exit_status, PROCESS_LOST_STATUS);
+	await(bench->loop, bench->releases == 1);
+}
+
+static void shutdown_waits_for_the_last_container(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ char *socket = path_join(bench->dir, "shim.sock");
+	uint64_t start;
+
+	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_create(bench, "c2"));
+	assert_int_equal(bench->claims, 1);
+	expect_ok(bench_shutdown(bench));
+	turn(bench->loop, 20);
+	assert_int_equal(bench->releases, 0);
+	bench->agent.die_by_signal = true;
+	expect_ok(bench_delete(bench, "c1", ""));
+	assert_false(bench_in_bundle(bench, "c1", "kiln.json"));
+	expect_ok(bench_delete(bench, "c2", ""));
+	assert_true(bench_in_bundle(bench, "c2", "kiln.json"));
+	expect_ok(bench_shutdown(bench));
+	start = clock_monotonic_ms();
+	ttrpc_client_free(steal_ptr(bench->client));
+	turn(bench->loop, DEADLINE_MS); /* until the shim stops the loop */
+	assert_true(clock_monotonic_ms() - start < DEADLINE_MS / 2);
+	assert_int_equal(bench->releases, 1);
+	assert_false(bench_in_bundle(bench, "c2", "kiln.json"));
+	assert_false(path_exists(socket));
+	assert_string_equal(strbuf_text(&bench->events),
+			    "create create exit(c1) delete exit(c2) delete");
+}
+
+static void client_that_leaves_takes_nothing_with_it(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Task__V2__WaitRequest request = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
+	_cleanup_free_ char *path = path_join(bench->dir, "shim.sock");
+	static struct answer answer;
+	int fd;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	request.id = (char *)"c1";
+	bench_send(bench, "Wait", &request.base, 0, &answer);
+	turn(bench->loop, 10);
+	ttrpc_client_free(bench->client);
+	turn(bench->loop, 10);
+	assert_int_equal(socket_connect(path, &fd, NULL), 0);
+	bench->client = ttrpc_client_new(bench->loop, fd, &(struct ttrpc_client_options){});
+	bench_exit(bench, "", 4);
+	answer = bench_wait(bench, "c1", "");
+	assert_int_equal(answer.exit_status, 4);
+}
+
+static void state_tables_are_whole(void **state _unused_)
+{
+	for (enum process_state s = PROCESS_CREATED; s <= PROCESS_STOPPED; s++) {
+		assert_int_equal(process_state_from_string(process_state_to_string(s)), s);
+		assert_int_not_equal(process_state_status(s),
+				     CONTAINERD__V1__TYPES__STATUS__UNKNOWN);
+	}
+	for (enum container_state s = CONTAINER_CREATING; s <= CONTAINER_GONE; s++)
+		assert_int_equal(container_state_from_string(container_state_to_string(s)), s);
+	for (enum sandbox_state s = SANDBOX_NONE; s <= SANDBOX_RELEASING; s++)
+		assert_int_equal(sandbox_state_from_string(sandbox_state_to_string(s)), s);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(life_of_a_container_in_its_order),
+		T(exit_before_the_start_s_answer_is_told_after_it),
+		T(wrong_calls_get_their_codes),
+		T(failed_start_stops_the_exec_without_events),
+		T(container_the_agent_refuses_leaves_nothing),
+		T(sandbox_the_agent_refuses_says_why),
+		T(missing_rootfs_leaves_nothing),
+		T(bad_bundle_asks_no_factory),
+		T(refused_claim_is_unavailable),
+		T(cancelled_creation_is_taken_back),
+		T(kill_before_start_ends_the_container),
+		T(delete_of_a_created_container_kills_it),
+		T(lost_machine_ends_all_tasks),
+		T(lost_agent_ends_all_tasks_too),
+		T(shutdown_waits_for_the_last_container),
+		T(client_that_leaves_takes_nothing_with_it),
+		cmocka_unit_test(state_tables_are_whole),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	if (!bench_private_mounts())
+		return 0;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

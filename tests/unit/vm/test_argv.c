@@ -1,0 +1,317 @@
+/* From the template's argument vector to a clone's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "base/strings.h"
+#include "factory/vm/argv.h"
+
+/* As libvirt 9.0 starts QEMU 7.2 for templates/machine.xml. */
+static const char *const machine[] = {
+	"/usr/bin/qemu-system-x86_64",
+	"-name",
+	"guest=kiln-template-0,debug-threads=on",
+	"-S",
+	"-object",
+	"{\"qom-type\":\"secret\",\"id\":\"masterKey0\",\"format\":\"raw\",\"file\":\"/r/k\"}",
+	"-machine",
+	"pc-q35-7.2,usb=off,vmport=off",
+	"-m",
+	"size=262144k,slots=1,maxmem=300032k",
+	"-object",
+	"{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\",\"mem-path\":\"/s/ram\","
+	"\"share\":true,\"size\":268435456}",
+	"-numa",
+	"node,nodeid=0,cpus=0,memdev=ram-node0",
+	"-uuid",
+	"3d3b1a3e-0000-4000-8000-000000000001",
+	"-device",
+	"{\"driver\":\"vmgenid\",\"guid\":\"3d3b1a3e-0000-4000-8000-000000000002\",\"id\":\"g0\"}",
+	"-no-user-config",
+	"-nodefaults",
+	"-chardev",
+	"socket,id=charmonitor,fd=7,server=on,wait=off",
+	"-mon",
+	"chardev=charmonitor,id=monitor,mode=control",
+	"-no-shutdown",
+	"-kernel",
+	"/k/vmlinux",
+	"-initrd",
+	"/k/initrd",
+	"-append",
+	"-- console=ttyS0",
+	"-fsdev",
+	"local,security_model=passthrough,id=fsdev-fs0,path=/r/sh,,are",
+	"-device",
+	"{\"driver\":\"virtio-9p-pci\",\"id\":\"fs0\",\"fsdev\":\"fsdev-fs0\","
+	"\"mount_tag\":\"kilnShared\",\"addr\":\"0x3\"}",
+	"-add-fd",
+	"set=0,fd=5,opaque=serial0-source",
+	"-chardev",
+	"file,id=charserial0,path=/dev/fdset/0,append=on",
+	"-device",
+	"{\"driver\":\"isa-serial\",\"chardev\":\"charserial0\",\"id\":\"serial0\"}",
+	"-chardev",
+	"socket,id=charchannel0,fd=6,server=on,wait=off",
+	"-device",
+	"{\"driver\":\"virtserialport\",\"nr\":1,\"chardev\":\"charchannel0\",\"id\":\"channel0\","
+	"\"name\":\"org.kiln.agent.0\"}",
+	"-object",
+	"memory-backend-file,id=image,size=4194304,mem-path=/s/image,share=on,readonly=on",
+	"-device",
+	"virtio-pmem-pci,id=root,memdev=image,bus=pcie.0,addr=0x5",
+	"-sandbox",
+	"on,spawn=deny",
+	"-msg",
+	"timestamp=on",
+};
+
+static const struct argv_values values = {
+	.memory = "/store/mem,or\"y",
+	.share_dir = "/run/sh,are",
+	.agent_fd = "3",
+	.qmp_fd = "4",
+	.shim_fd = "5",
+};
+
+static struct strv vector(void)
+{
+	struct strv argv = {};
+	for (size_t i = 0; i < ARRAY_SIZE(machine); i++)
+		strv_add(&argv, machine[i]);
+	return argv;
+}
+
+/* The vector with the argument `old` (NULL: none) replaced. */
+static struct strv vector_with(const char *old, const char *replacement)
+{
+	struct strv argv = {};
+	for (size_t i = 0; i < ARRAY_SIZE(machine); i++)
+		strv_add(&argv, str_equal(machine[i], old) ? replacement : machine[i]);
+	return argv;
+}
+
+static const char *argument_with(const struct strv *argv, const char *part)
+{
+	for (size_t i = 0; i < argv->count; i++)
+		if (strstr(argv->items[i], part))
+			return argv->items[i];
+	return NULL;
+}
+
+static struct strv derived(void)
+{
+	_cleanup_(strv_done) struct strv argv = vector();
+	struct strv out = {};
+	assert_int_equal(argv_derive(&argv, &out, NULL), 0);
+	return out;
+}
+
+static void keeps_devices(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = derived();
+	static const char *const kept[] = {
+		"/usr/bin/qemu-system-x86_64",
+		"pc-q35-7.2,usb=off,vmport=off",
+		"size=262144k,slots=1,maxmem=300032k",
+		"node,nodeid=0,cpus=0,memdev=ram-node0",
+		"-nodefaults",
+		"{\"driver\":\"isa-serial\",\"chardev\":\"charserial0\",\"id\":\"serial0\"}",
+		"memory-backend-file,id=image,size=4194304,mem-path=/s/image,share=on,readonly=on",
+		"virtio-pmem-pci,id=root,memdev=image,bus=pcie.0,addr=0x5",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		assert_true(strv_contains(&argv, kept[i]));
+}
+
+static void drops_what_is_not_the_clones(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = derived();
+	static const char *const gone[] = { "guest=",      "masterKey0", "charmonitor", "-uuid",
+					    "-kernel",     "vmlinux",    "-initrd",     "ttyS0",
+					    "-msg",        "fdset",      "-add-fd",     "timestamp",
+					    "-no-shutdown" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
+		assert_null(argument_with(&argv, gone[i]));
+}
+
+static void replaces_what_differs(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = derived();
+	static const char *const there[] = {
+		"{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\","
+		"\"mem-path\":\"{{memory}}\",\"share\":false,\"size\":268435456}",
+		"{\"driver\":\"vmgenid\",\"guid\":\"auto\",\"id\":\"g0\"}",
+		"local,security_model=passthrough,id=fsdev-fs0,path={{share_dir}}",
+		"null,id=charserial0",
+		"socket,id=charchannel0,fd={{agent_fd}},server=on,wait=off",
+		"socket,id=kiln-factory,fd={{qmp_fd}},server=on,wait=off",
+		"socket,id=kiln-claimer,fd={{shim_fd}},server=on,wait=off",
+		"-incoming",
+		"defer",
+		"-S",
+		"-no-reboot",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(there); i++)
+		assert_true(strv_contains(&argv, there[i]));
+}
+
+static void is_stable(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv once = derived();
+	_cleanup_(strv_done) struct strv twice = {};
+
+	assert_int_equal(argv_derive(&once, &twice, NULL), 0);
+	assert_int_equal(once.count, twice.count);
+	for (size_t i = 0; i < once.count; i++)
+		assert_string_equal(once.items[i], twice.items[i]);
+}
+
+static void refuses_foreign_placeholders(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = vector_with("pc-q35-7.2,usb=off,vmport=off",
+							    "pc,x={{x}}");
+	_cleanup_(strv_done) struct strv out = {};
+	_cleanup_(error_done) struct error err = {};
+
+	assert_int_equal(argv_derive(&argv, &out, &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), "placeholder"));
+}
+
+static void reads_keys_and_values(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = vector_with(
+		machine[11], "memory-backend-file,id=ram-node0,mem-path=/s/r,,am,share=on,size=1M");
+	_cleanup_(strv_done) struct strv out = {};
+	_cleanup_free_ char *path = NULL;
+
+	assert_int_equal(argv_memory_path(&argv, &path, NULL), 0);
+	assert_string_equal(path, "/s/r,am");
+	assert_int_equal(argv_derive(&argv, &out, NULL), 0);
+	assert_true(strv_contains(
+		&out, "memory-backend-file,id=ram-node0,mem-path={{memory}},share=off,size=1M"));
+}
+
+static void refuses(const char *old, const char *replacement, const char *word)
+{
+	_cleanup_(strv_done) struct strv argv = vector_with(old, replacement);
+	_cleanup_(strv_done) struct strv out = {};
+	_cleanup_(error_done) struct error err = {};
+
+	assert_int_equal(argv_derive(&argv, &out, &err), -EINVAL);
+	assert_int_equal(out.count, 0);
+	if (!strstr(error_message(&err), word))
+		fail_msg("\"%s\" does not say \"%s\"", error_message(&err), word);
+}
+
+static void refuses_what_cannot_be_cloned(void **state _unused_)
+{
+	refuses(machine[13], "node,nodeid=0,memdev=other", "not a file");
+	refuses(machine[13], "node,nodeid=0,cpus=0", "no backend");
+	refuses(machine[11], "memory-backend-memfd,id=ram-node0,share=on,size=1M", "not a file");
+	refuses(machine[11], "{\"qom-type\":", "not a QEMU option");
+	refuses(machine[13], "", "not a QEMU option");
+	refuses("local,security_model=passthrough,id=fsdev-fs0,path=/r/sh,,are",
+		"local,id=another,path=/", "not the share");
+	refuses("socket,id=charchannel0,fd=6,server=on,wait=off", "socket,fd=6", "no id");
+}
+
+static void needs_agent_and_share(void **state _unused_)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(machine); i++) {
+		if (strstr(machine[i], "org.kiln.agent.0"))
+			refuses(machine[i], "virtio-rng-pci", "org.kiln.agent.0");
+		if (strstr(machine[i], "kilnShared"))
+			refuses(machine[i], "virtio-rng-pci", "kilnShared");
+	}
+}
+
+static void expands_and_escapes(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = derived();
+	_cleanup_(strv_done) struct strv out = {};
+
+	assert_int_equal(argv_expand(&argv, &values, &out, NULL), 0);
+	assert_int_equal(out.count, argv.count);
+	assert_null(argument_with(&out, "{{"));
+	assert_true(strv_contains(&out,
+				  "{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\","
+				  "\"mem-path\":\"/store/mem,or\\\"y\",\"share\":false,"
+				  "\"size\":268435456}"));
+	assert_true(strv_contains(
+		&out, "local,security_model=passthrough,id=fsdev-fs0,path=/run/sh,,are"));
+	assert_true(strv_contains(&out, "socket,id=kiln-factory,fd=4,server=on,wait=off"));
+}
+
+static void expand_fails(const char *item, const struct argv_values *with, const char *word)
+{
+	_cleanup_(strv_done) struct strv argv = {};
+	_cleanup_(strv_done) struct strv out = {};
+	_cleanup_(error_done) struct error err = {};
+
+	strv_add(&argv, item);
+	assert_int_equal(argv_expand(&argv, with, &out, &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), word));
+	assert_int_equal(out.count, 0);
+}
+
+static void refuses_odd_placeholders(void **state _unused_)
+{
+	const struct argv_values none = {};
+	const struct argv_values not_text = { .memory = "\xff" };
+
+	expand_fails("path={{secret}}", &values, "{{secret}}");
+	expand_fails("path={{memory}}", &none, "{{memory}}");
+	expand_fails("{\"path\":\"{{memory}}\"}", &not_text, "{{memory}}");
+}
+
+static void leaves_other_braces(void **state _unused_)
+{
+	static const char *const plain[] = { "{{", "{{}}", "{{memory}", "{{Memory}}",
+					     "{\"a\":{}}" };
+	_cleanup_(strv_done) struct strv argv = {};
+	_cleanup_(strv_done) struct strv out = {};
+
+	for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
+		strv_add(&argv, plain[i]);
+	strv_add(&argv, "{{{memory}}}");
+	assert_int_equal(argv_expand(&argv, &values, &out, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
+		assert_string_equal(out.items[i], plain[i]);
+	assert_string_equal(out.items[ARRAY_SIZE(plain)], "{/store/mem,or\\\"y}");
+}
+
+static void refuses_an_empty_vector(void **state _unused_)
+{
+	const struct strv none = {};
+	_cleanup_(strv_done) struct strv out = {};
+
+	assert_int_equal(argv_derive(&none, &out, NULL), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keeps_devices),
+		cmocka_unit_test(drops_what_is_not_the_clones),
+		cmocka_unit_test(replaces_what_differs),
+		cmocka_unit_test(is_stable),
+		cmocka_unit_test(refuses_foreign_placeholders),
+		cmocka_unit_test(reads_keys_and_values),
+		cmocka_unit_test(refuses_what_cannot_be_cloned),
+		cmocka_unit_test(needs_agent_and_share),
+		cmocka_unit_test(expands_and_escapes),
+		cmocka_unit_test(refuses_odd_placeholders),
+		cmocka_unit_test(leaves_other_braces),
+		cmocka_unit_test(refuses_an_empty_vector),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
