@@ -17,10 +17,11 @@ expect_match() { [[ $2 =~ $1 ]] || fail "expected /$1/ in: $2"; }
 
 # run_tests: each test_* function in the order of the file, in a shell of its own.
 run_tests() {
-	local name status=0
+	local name status=0 begun
 	for name in $(grep -o '^test_[a-z0-9_]*' "$0"); do
+		begun=$SECONDS
 		if (set -e; "$name") >"$work/$name.out" 2>&1; then
-			echo "ok $name"
+			echo "ok $name ($((SECONDS - begun)) s)"
 		else
 			echo "not ok $name"
 			sed 's/^/    /' "$work/$name.out"
