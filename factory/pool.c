@@ -454,6 +454,7 @@ void pool_open(struct pool *pool, const struct template_manifest *manifest)
 		if (!str_equal(vm_template_id(member->vm), manifest->id))
 			member_end(member, "its template was replaced");
 	}
+	pool_changed(pool); /* adopted machines may have filled it before it was open */
 	pool_serve(pool);
 }
 

@@ -76,7 +76,8 @@ start_containerd() {
 		[plugins."io.containerd.internal.v1.opt"]
 		  path = "$work/containerd/opt"
 	TOML
-	containerd --config "$work/containerd.toml" >"$work/containerd.log" 2>&1 &
+	: >"$work/containerd.log" # tail is not to be faster than containerd
+	containerd --config "$work/containerd.toml" >>"$work/containerd.log" 2>&1 &
 	containerd_pid=$!
 	timeout 60 grep -q -m1 'successfully booted' \
 		<(tail -n +1 -f --pid="$containerd_pid" "$work/containerd.log") || {

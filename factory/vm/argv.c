@@ -141,7 +141,7 @@ static int survey_take(struct survey *survey, const struct strv *argv, struct er
 {
 	for (size_t at = 1; at < argv->count;) {
 		struct argument argument = argument_take(argv, &at);
-		if (argument.name[0] != '-')
+		if (!str_after(argument.name, "-"))
 			return error_set(err, EINVAL, "\"%s\" is no option of QEMU's",
 					 argument.name);
 		int r = survey_argument(survey, &argument, err);
@@ -362,8 +362,8 @@ int argv_expand(const struct strv *argv, const struct argv_values *values, struc
 		struct error *err)
 {
 	const struct placeholder list[] = {
-		{ "memory", values->memory },           { "agent_fd", values->agent_fd },
-		{ "share_dir", values->share_dir },     { "qmp_fd", values->qmp_fd },
+		{ "memory", values->memory },       { "agent_fd", values->agent_fd },
+		{ "share_dir", values->share_dir }, { "qmp_fd", values->qmp_fd },
 		{ "shim_fd", values->shim_fd },
 	};
 	_cleanup_(strv_done) struct strv out = {};

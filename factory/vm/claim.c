@@ -281,7 +281,7 @@ int claim_start(struct loop *loop, const struct claim_options *options, claim_fn
 {
 	if (!id_is_valid(options->sandbox_id))
 		return error_set(err, EINVAL, "\"%s\" cannot name a sandbox", options->sandbox_id);
-	struct ttrpc_client *factory;
+	struct ttrpc_client *factory = NULL;
 	int r = factory_connect(loop, options->factory_address, &factory, err);
 	if (r < 0)
 		return r;

@@ -163,7 +163,7 @@ int journal_read(const char *run_dir, const char *id, struct journal_entry *ret_
 	if (r < 0)
 		return r;
 
-	struct journal_entry entry;
+	struct journal_entry entry = {};
 	r = journal_parse(text, len, &entry, err);
 	if (r < 0)
 		return error_wrap(err, "journal entry %s", path);

@@ -225,7 +225,8 @@ static void vm_on_deadline(void *userdata)
 	if (vm->lost)
 		error_move(&err, &vm->why);
 	else
-		error_set(&err, ETIMEDOUT, "no %s in time", vm->waiting_for);
+		error_set(&err, ETIMEDOUT, "no %s within %u s", vm->waiting_for,
+			  vm->waiting_ms / 1000);
 	vm_end(vm, &err);
 }
 
@@ -234,6 +235,7 @@ void vm_wait(struct vm *vm, unsigned ms, const char *waiting_for)
 	if (vm->dying || vm->lost)
 		return;
 	vm->waiting_for = waiting_for;
+	vm->waiting_ms = ms;
 	loop_timer_start(vm->deadline, ms);
 }
 
@@ -312,7 +314,9 @@ bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const
 	if (number == 0)
 		return !vm->lost;
 	_cleanup_(error_done) struct error why = {};
-	error_set(&why, number, "%s: %s", what, error_message(err));
+	error_set(&why, number, "%s", error_message(err));
+	if (what)
+		error_wrap(&why, "%s", what);
 	vm_fail(vm, &why);
 	return false;
 }

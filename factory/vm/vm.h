@@ -44,7 +44,8 @@ struct vm_options {
 	void *userdata;
 };
 
-/* Starts a clone. It reports SPAWNED .. PARKED or GONE by itself; each step has a deadline. */
+/* Starts a clone. It reports SPAWNED .. PARKED or GONE by itself; each step has a deadline.
+ * (SPAWNED is what it is when this returns; on_state is first called for what follows.) */
 _must_check_ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error *err);
 
 /* Takes up a machine from its journal entry after a restart of the factory: a parked one is
@@ -64,7 +65,8 @@ struct vm_handover {
 };
 
 /* PARKED -> CLAIMED: resumes the vCPUs, then calls back with the hand-over, or with an error
- * after which the machine is on its way to GONE. The journal has the lease before that. */
+ * after which the machine is on its way to GONE. The journal has the lease before that. Only a
+ * PARKED machine may be claimed (else abort); on_state is called from within, fn never. */
 typedef void (*vm_claim_fn)(struct vm *vm, int number, const struct vm_handover *handover,
 			    const struct error *err, void *userdata);
 void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userdata);
@@ -78,7 +80,7 @@ bool vm_confirmed(const struct vm *vm);
 void vm_destroy(struct vm *vm, const char *reason);
 
 /* Forgets the machine without touching it on the host (clean shutdown with claimed sandboxes);
- * in GONE: frees it. */
+ * in GONE: frees it. No callback follows, not even of a claim under way. */
 void vm_free(struct vm *vm);
 
 const char *vm_id(const struct vm *vm);

@@ -1,6 +1,6 @@
 /* After a restart of the factory: what an earlier one left is taken up again.
  *
- *   parked     monitor and agent connected, must be paused, woken once for a Health.Check,
+ *   parked     monitor and agent connected, must be paused, woken once to see the agent answer,
  *              stopped again: PARKED. In memory it is WARMING meanwhile; the journal goes on
  *              saying parked, and a factory that dies here leaves a machine that is not paused.
  *   claimed    CLAIMED; its end is watched. One that was never confirmed is kept only if
@@ -15,11 +15,10 @@
 #include "base/spawn.h"
 #include "factory/vm/remains.h"
 #include "factory/vm/vm_priv.h"
-#include "proto/health.pb-c.h"
 
 enum {
 	PROBE_DEADLINE_MS = 30 * 1000,
-	PROBE_CALL_MS = 20 * 1000,
+	PROBE_ANSWER_MS = 20 * 1000,
 };
 
 /* ---- a parked one */
@@ -34,12 +33,12 @@ static void on_stopped_again(int number, _unused_ json_t *result, const struct e
 	vm_set_state(vm, VM_PARKED);
 }
 
-static void on_healthy(const struct ttrpc_reply *reply, void *userdata)
+static void on_probed(struct warm *warm, int number, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	_cleanup_(error_done) struct error err = {};
-	int r = ttrpc_reply_error(reply, &err);
-	if (vm_answer_is_good(vm, r, &err, "asking the agent"))
+	warm_free(warm);
+	vm->warm = NULL;
+	if (vm_answer_is_good(vm, number, err, NULL))
 		qmp_command(vm->qmp, "stop", NULL, 0, on_stopped_again, vm);
 }
 
@@ -48,19 +47,15 @@ static void on_awake(int number, _unused_ json_t *result, const struct error *er
 	struct vm *vm = userdata;
 	if (!vm_answer_is_good(vm, number, err, "starting the vCPUs"))
 		return;
-	Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
-	int r = ttrpc_client_call(vm->agent, &(struct ttrpc_call_options){
-						     .service = &grpc__health__descriptor,
-						     .method = "Check",
-						     .request = &request.base,
-						     .timeout_ms = PROBE_CALL_MS,
-						     .on_reply = on_healthy,
-						     .userdata = vm,
-					     });
-	_cleanup_(error_done) struct error why = {};
-	if (r < 0)
-		error_set_errno(&why, r, "the call cannot be sent");
-	vm_answer_is_good(vm, r, &why, "asking the agent");
+	vm->warm = warm_start(&(struct warm_options){
+		.loop = vm->options.loop,
+		.agent = vm->agent,
+		.object = vm->entry.id,
+		.probe = true,
+		.first_timeout_ms = PROBE_ANSWER_MS,
+		.on_done = on_probed,
+		.userdata = vm,
+	});
 }
 
 static void on_status(int number, json_t *result, const struct error *err, void *userdata)

@@ -75,7 +75,7 @@ static void on_warm(struct warm *warm, int number, const struct error *err, void
 	struct vm *vm = userdata;
 	warm_free(warm);
 	vm->warm = NULL;
-	if (!vm_answer_is_good(vm, number, err, "warming"))
+	if (!vm_answer_is_good(vm, number, err, NULL))
 		return;
 	vm_wait(vm, STOP_DEADLINE_MS, "stop of the vCPUs");
 	qmp_command(vm->qmp, "stop", NULL, 0, on_stopped, vm);
@@ -213,7 +213,7 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 					       .no_huge_pages = true },
 		      &vm->entry.pid, &pidfd, err);
 	if (r < 0)
-		return error_wrap(err, "cannot start %s", launch->argv.items[0]);
+		return r;
 	vm_watch_process(vm, pidfd);
 	r = process_start_time(vm->entry.pid, &vm->entry.start_time);
 	if (r < 0)

@@ -26,6 +26,7 @@ struct vm {
 
 	struct loop_timer *deadline;
 	const char *waiting_for; /* static; what the deadline is for */
+	unsigned waiting_ms;
 
 	bool lost;        /* a channel broke: `why` stands until the process' end says more */
 	bool dying;       /* its end has begun, with `why` */
@@ -56,7 +57,7 @@ void vm_watch_process(struct vm *vm, int pidfd);
 _must_check_ int vm_connect_monitor(struct vm *vm, struct error *err);
 _must_check_ int vm_connect_agent(struct vm *vm, struct error *err);
 
-/* Unless vm_wait_done() comes within ms, the machine fails with "... within N s". */
+/* Unless vm_wait_done() comes within ms, the machine fails with "no ... within N s". */
 void vm_wait(struct vm *vm, unsigned ms, const char *waiting_for);
 void vm_wait_done(struct vm *vm);
 
@@ -64,8 +65,8 @@ void vm_wait_done(struct vm *vm);
  * the first sign of QEMU's end, so then the process is given a moment to say why it ended. */
 void vm_fail(struct vm *vm, struct error *err);
 
-/* A monitor's answer in a sequence: false where the machine is ending or the answer is a
- * failure, which is dealt with. */
+/* An answer in a sequence: false where the machine is ending or the answer is a failure, which
+ * is dealt with. what (may be NULL) is put before err's sentence. */
 bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const char *what);
 
 /* vm_clone.c: an event of the monitor while the state is being loaded. */

@@ -14,6 +14,7 @@
 
 enum {
 	STEP_TIMEOUT_MS = 30 * 1000,
+	FIRST_TRY_MS = 500, /* doubled with each try */
 	RESEED_BYTES = 512,
 	VERSION_MAX = 64,
 	OUTPUT_CHUNK = 4096,
@@ -25,7 +26,9 @@ enum warm_verdict { WARM_NEXT, WARM_AGAIN };
 
 struct warm {
 	struct warm_options options; /* object is owned here */
-	size_t step;
+	size_t nsteps, step;
+	uint64_t first_until_ms; /* CLOCK_MONOTONIC; end of all tries of the first step */
+	unsigned first_tries;
 	bool in_flight;
 	bool freed; /* by its owner, while a call was in flight or a callback was running */
 	bool in_callback;
@@ -35,7 +38,8 @@ struct warm {
 };
 
 /* send builds the request on its stack and gives it to warm_call(). check looks at a good
- * answer; it returns a verdict or a negative errno with err. */
+ * answer, failed at a bad one; they return a verdict or a negative errno with err. NULL: a good
+ * answer is enough, a bad one is the error. */
 struct warm_step {
 	const char *name;
 	const ProtobufCServiceDescriptor *service;
@@ -45,14 +49,25 @@ struct warm_step {
 	int (*failed)(struct warm *warm, const struct ttrpc_reply *reply, struct error *err);
 };
 
+enum { STEPS_OF_A_PROBE = 2 }; /* check, version */
+
 static void warm_on_reply(const struct ttrpc_reply *reply, void *userdata);
+
+/* The first call is repeated. When the host side of a virtio-serial port changes, data and the
+ * note of the change reach the guest by different queues: a request can arrive while the agent
+ * still closes the port for the old side, and is dropped with it. */
+static uint64_t first_timeout(struct warm *warm)
+{
+	uint64_t now = clock_monotonic_ms();
+	uint64_t left = warm->first_until_ms > now ? warm->first_until_ms - now : 1;
+	uint64_t this_try = (uint64_t)FIRST_TRY_MS << warm->first_tries;
+	return this_try < left ? this_try : left;
+}
 
 static int warm_call(struct warm *warm, const struct warm_step *step,
 		     const ProtobufCMessage *request, struct error *err)
 {
-	uint64_t timeout = STEP_TIMEOUT_MS;
-	if (warm->step == 0 && warm->options.first_timeout_ms > 0)
-		timeout = warm->options.first_timeout_ms;
+	uint64_t timeout = warm->step == 0 ? first_timeout(warm) : STEP_TIMEOUT_MS;
 	int r = ttrpc_client_call(warm->options.agent, &(struct ttrpc_call_options){
 							       .service = step->service,
 							       .method = step->method,
@@ -73,6 +88,18 @@ static int send_check(struct warm *warm, const struct warm_step *step, struct er
 {
 	Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
 	return warm_call(warm, step, &request.base, err);
+}
+
+static int check_failed(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
+{
+	if (reply->code != TTRPC_DEADLINE_EXCEEDED)
+		return ttrpc_reply_error(reply, err);
+	if (clock_monotonic_ms() >= warm->first_until_ms)
+		return error_set(err, ETIMEDOUT, "the agent does not answer (%u tries)",
+				 warm->first_tries + 1);
+	warm->first_tries++;
+	log_debug(warm->options.object, "no answer from the agent yet: asking again");
+	return WARM_AGAIN;
 }
 
 static int check_serving(_unused_ struct warm *warm, const ProtobufCMessage *response,
@@ -212,7 +239,7 @@ static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step,
 #define AGENT  &grpc__agent_service__descriptor
 
 static const struct warm_step steps[] = {
-	{ "check", HEALTH, "Check", send_check, check_serving, NULL },
+	{ "check", HEALTH, "Check", send_check, check_serving, check_failed },
 	{ "version", HEALTH, "Version", send_check, check_version, NULL },
 	{ "reseed", AGENT, "ReseedRandomDev", send_reseed, NULL, reseed_failed },
 	{ "clock", AGENT, "SetGuestDateTime", send_clock, NULL, NULL },
@@ -236,7 +263,7 @@ static void warm_destroy(struct warm *warm)
 
 static void warm_finish(struct warm *warm, int number, struct error *err)
 {
-	if (number < 0 && warm->step < ARRAY_SIZE(steps))
+	if (number < 0)
 		number = error_wrap(err, "warming step \"%s\"", steps[warm->step].name);
 	warm->options.on_done(warm, number, number < 0 ? err : NULL, warm->options.userdata);
 }
@@ -265,7 +292,7 @@ static void warm_advance(struct warm *warm, const struct ttrpc_reply *reply)
 		return;
 	if (r == WARM_NEXT)
 		warm->step++;
-	bool done = warm->step == ARRAY_SIZE(steps);
+	bool done = warm->step == warm->nsteps;
 	if (r >= 0 && !done)
 		r = warm_send(warm, &err);
 	if (r < 0 || done)
@@ -303,6 +330,10 @@ struct warm *warm_start(const struct warm_options *options)
 	struct warm *warm = xnew(struct warm);
 	warm->options = *options;
 	warm->options.object = xstrdup(options->object);
+	warm->nsteps = options->probe ? STEPS_OF_A_PROBE : ARRAY_SIZE(steps);
+	warm->first_until_ms = clock_monotonic_ms() + (options->first_timeout_ms
+							       ? options->first_timeout_ms
+							       : STEP_TIMEOUT_MS);
 	if (warm_send(warm, &warm->error) < 0) {
 		warm->in_flight = true;
 		loop_defer(options->loop, warm_on_unsent, warm);

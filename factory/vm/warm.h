@@ -19,6 +19,7 @@ struct warm_options {
 	struct loop *loop;
 	struct ttrpc_client *agent; /* borrowed; the one to free before it is the warm */
 	const char *object;         /* id of the machine or template, for the log; copied */
+	bool probe;                 /* only ask whether the agent answers, change nothing */
 	uint64_t first_timeout_ms;  /* for the agent's first answer; 0: as the other steps. A
 				     * guest that still boots answers as soon as it is up. */
 	/* The agent has answered for the first time: its version. May be NULL. */

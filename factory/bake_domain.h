@@ -1,0 +1,50 @@
+/* The template's virtual machine while it is baked: a transient libvirt domain.
+ *
+ * Every call blocks: worker threads only, one call at a time for one domain. No libvirt type or
+ * error leaves this file; libvirt's words come back in struct error.
+ *
+ * By default libvirt's embedded driver is used: it runs inside this process, and all it keeps
+ * is below RUN_DIR/libvirt: its configuration, written here; run/qemu/NAME.pid of each running
+ * domain, by which bake_clean() finds what a killed factory left; its cache of what QEMU can
+ * do, which takes seconds to make. A process can use one RUN_DIR and one store only.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/strv.h"
+
+struct bake_domain;
+
+/* All borrowed. */
+struct bake_domain_options {
+	const char *run_dir;
+	const char *store;       /* guest RAM is a file on its file system */
+	const char *libvirt_uri; /* NULL: embedded */
+};
+
+/* Defines and boots the machine. -ENOENT: libvirt or QEMU is not installed, with the package's
+ * name. On failure nothing is left running. */
+_must_check_ int bake_domain_boot(const struct bake_domain_options *options, const char *xml,
+				  struct bake_domain **ret, struct error *err);
+
+pid_t bake_domain_pid(const struct bake_domain *domain);
+/* QEMU's own argument vector. Valid as long as the domain. */
+const struct strv *bake_domain_argv(const struct bake_domain *domain);
+
+/* Waits until QEMU has seen that nobody is connected to the agent channel any more and the
+ * guest has calmed down (at most some seconds), then stops the vCPUs for good. */
+_must_check_ int bake_domain_stop(struct bake_domain *domain, struct error *err);
+
+/* Writes the state of all devices to fd (borrowed), RAM left out. Only after stop. */
+_must_check_ int bake_domain_save(struct bake_domain *domain, int fd, struct error *err);
+
+/* Kills QEMU from any thread, so that a call that waits for it returns with an error. */
+void bake_domain_kill(struct bake_domain *domain);
+
+/* Destroys the machine and waits for its end. NULL is nothing. */
+void bake_domain_free(struct bake_domain *domain);
+
+/* Destroys every domain of ours that the libvirt at libvirt_uri (not NULL) knows. */
+_must_check_ int bake_domain_clean(const struct bake_domain_options *options, struct error *err);

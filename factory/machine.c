@@ -1,0 +1,128 @@
+#include "factory/machine.h"
+
+#include <inttypes.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/id.h"
+#include "base/memory.h"
+#include "factory/vm/placeholder.h"
+#include "factory/vm/qemu_option.h"
+
+#define XML_SIZE_MAX (1u << 20)
+#define PMEM_ALIGN   (2u << 20) /* virtio-pmem is placed at a multiple of it */
+
+/* A control character cannot stand in XML in any way. */
+static int escape_xml(struct strbuf *out, const char *value)
+{
+	for (; *value; value++) {
+		switch (*value) {
+		case '&':
+			strbuf_adds(out, "&amp;");
+			break;
+		case '<':
+			strbuf_adds(out, "&lt;");
+			break;
+		case '>':
+			strbuf_adds(out, "&gt;");
+			break;
+		case '"':
+			strbuf_adds(out, "&quot;");
+			break;
+		case '\'':
+			strbuf_adds(out, "&apos;");
+			break;
+		default:
+			if ((unsigned char)*value < ' ')
+				return -EILSEQ;
+			strbuf_add(out, value, 1);
+		}
+	}
+	return 0;
+}
+
+static char *number(uint64_t value)
+{
+	return xasprintf("%" PRIu64, value);
+}
+
+/* 32 hex digits in the form of a UUID (version 4, its variant). */
+static char *uuid_from_hex(const char *hex)
+{
+	return xasprintf("%.8s-%.4s-4%.3s-8%.3s-%.12s", hex, hex + 8, hex + 13, hex + 17, hex + 20);
+}
+
+static int image_size(const char *path, uint64_t *ret_bytes, struct error *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return error_set_errno(err, errno, "cannot read the root image %s", path);
+	*ret_bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static char *double_commas(const char *text)
+{
+	_cleanup_(strbuf_done) struct strbuf out = {};
+
+	(void)qemu_option_escape_comma(&out, text);
+	return strbuf_steal(&out);
+}
+
+static int fill_in(const struct machine_options *options, const char *text, uint64_t image_bytes,
+		   char **ret_xml, struct error *err)
+{
+	const struct template_definition *definition = options->definition;
+	bool kvm = options->host->accelerator == ACCELERATOR_KVM;
+	uint64_t memory_kib = definition->memory_mib * 1024;
+	char random[ID_HEX_SIZE];
+
+	id_random_hex(random);
+	_cleanup_free_ char *name = xasprintf(MACHINE_NAME_PREFIX "%.*s", MACHINE_SHORT_ID,
+					      options->id);
+	_cleanup_free_ char *uuid = uuid_from_hex(options->id);
+	_cleanup_free_ char *genid = uuid_from_hex(random);
+	_cleanup_free_ char *vcpus = number(definition->vcpus);
+	_cleanup_free_ char *last_vcpu = number(definition->vcpus - 1);
+	_cleanup_free_ char *memory = number(memory_kib);
+	_cleanup_free_ char *max_memory = number(memory_kib + (image_bytes + PMEM_ALIGN) / 1024);
+	_cleanup_free_ char *image = number(image_bytes);
+	_cleanup_free_ char *image_option = double_commas(options->image);
+	const struct placeholder values[] = {
+		{ "domain_type", kvm ? "kvm" : "qemu" },
+		{ "cpu_mode", kvm ? "host-passthrough" : "maximum" },
+		{ "name", name },
+		{ "uuid", uuid },
+		{ "genid", genid },
+		{ "emulator", options->host->qemu_binary },
+		{ "vcpus", vcpus },
+		{ "last_vcpu", last_vcpu },
+		{ "memory_kib", memory },
+		{ "max_memory_kib", max_memory },
+		{ "kernel", definition->kernel },
+		{ "initrd", definition->initrd },
+		{ "kernel_params", definition->kernel_params },
+		{ "image", options->image },
+		{ "image_bytes", image },
+		{ "image_option", image_option },
+		{ "agent_socket", options->agent_socket },
+		{ "share_dir", options->share_dir },
+		{ "console_log", options->console_log },
+	};
+
+	return placeholder_expand(text, values, ARRAY_SIZE(values), escape_xml, ret_xml, err);
+}
+
+int machine_xml(const struct machine_options *options, char **ret_xml, struct error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t image_bytes = 0;
+
+	int r = file_read(options->definition->machine, XML_SIZE_MAX, &text, NULL, err);
+	if (r == 0)
+		r = image_size(options->image, &image_bytes, err);
+	if (r == 0)
+		r = fill_in(options, text, image_bytes, ret_xml, err);
+	return r < 0 ? error_wrap(err, "machine definition %s", options->definition->machine) : 0;
+}

@@ -1,0 +1,39 @@
+/* The template machine: templates/machine.xml (or the user's own) with its placeholders filled
+ * in, ready for libvirt. Values are escaped for XML.
+ *
+ *   {{domain_type}}     "qemu" or "kvm"
+ *   {{cpu_mode}}        "maximum" or "host-passthrough"
+ *   {{name}} {{uuid}} {{genid}}
+ *   {{emulator}}        QEMU's binary
+ *   {{vcpus}} {{last_vcpu}}
+ *   {{memory_kib}} {{max_memory_kib}}   guest RAM, and with room for the root image
+ *   {{kernel}} {{initrd}} {{kernel_params}}
+ *   {{image}} {{image_bytes}}           root image (EROFS): the template's own copy of it
+ *   {{image_option}}    its path with commas doubled, for an option of QEMU's
+ *   {{agent_socket}}    Unix socket of the agent channel (port org.kiln.agent.0)
+ *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared)
+ *   {{console_log}}     file the serial console goes to
+ *
+ * The uuid follows from the template's id, since a clone has it too: it names no machine.
+ */
+#pragma once
+
+#include "factory/vm/template.h"
+
+#define MACHINE_NAME_PREFIX "kiln-template-"
+#define MACHINE_SHORT_ID    12 /* digits of a template's id in its domain's name */
+
+/* All borrowed. */
+struct machine_options {
+	const struct template_definition *definition;
+	const struct template_host *host;
+	const char *id;
+	const char *image; /* the template's own copy */
+	const char *agent_socket;
+	const char *share_dir;
+	const char *console_log;
+};
+
+/* Reads definition->machine; the caller frees *ret_xml. */
+_must_check_ int machine_xml(const struct machine_options *options, char **ret_xml,
+			     struct error *err);
