@@ -69,7 +69,7 @@ corrupt_is_refused() {
 	local dir
 	wait_full
 	stop_factory
-	dir=$(dirname "$(ls "$store"/templates/*/template.json)")
+	dir=$(dirname "$(ls "$store"/templates/*/template.json)") && [ -d "$dir" ] || fail 'no template to corrupt'
 	"$@" "$dir"
 	: >"$work/factory.log"
 	start_factory
