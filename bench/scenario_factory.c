@@ -160,6 +160,7 @@ static int use_claim(struct loop *loop, struct claim *claim, uint64_t begun, uin
 	sandbox.hostname = (char *)"bench";
 	int r = agent_call(loop, claim, "CreateSandbox", &sandbox.base, err);
 	uint64_t created = clock_monotonic_ns();
+	claim_confirm(claim);
 	if (r == 0)
 		r = start_container(loop, claim, err);
 	if (r < 0)

@@ -68,6 +68,7 @@ static int open_claim(const struct channel_options *options, struct agent_channe
 		return waiting.result;
 	channel->claim = waiting.claim;
 	channel->client = waiting.claim->agent;
+	claim_confirm(channel->claim);
 	say_how(channel->claim);
 	return 0;
 }

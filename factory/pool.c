@@ -49,6 +49,8 @@ struct pool {
 	struct ticket_list waiting;
 	struct loop_timer *backoff;
 	bool backing_off;
+	struct loop_timer *hold; /* runs while a claimer starts its sandbox */
+	bool holding;
 	unsigned failures; /* in a row */
 	char *failure;     /* why the last one failed */
 	bool change_pending;
@@ -183,6 +185,25 @@ static void ticket_retry(struct pool_ticket *ticket, const struct error *err)
 	pool_serve(pool);
 }
 
+/* ---------------------------------------------------------------- room for the claimer */
+
+static void hold_end(void *userdata)
+{
+	struct pool *pool = userdata;
+
+	pool->holding = false;
+	loop_timer_stop(pool->hold);
+	pool_serve(pool);
+}
+
+static void hold_begin(struct pool *pool)
+{
+	pool->holding = true;
+	loop_timer_start(pool->hold, POOL_HOLD_MS);
+}
+
+/* ---------------------------------------------------------------- handing over */
+
 static void on_vm_claimed(struct vm *vm _unused_, int number, const struct vm_handover *handover,
 			  const struct error *err, void *userdata)
 {
@@ -211,6 +232,7 @@ static void on_vm_claimed(struct vm *vm _unused_, int number, const struct vm_ha
 		.reason = ticket->reason,
 		.parked_ms = ticket->parked_ms,
 	};
+	hold_begin(member->pool);
 	ticket->fn(0, &grant, NULL, ticket->userdata);
 	ticket_free(ticket);
 }
@@ -369,6 +391,8 @@ static void refill(void *userdata)
 	unsigned wanted = pool->options.target + tickets_count(pool);
 
 	pool->refill_pending = false;
+	if (pool->holding && TAILQ_EMPTY(&pool->waiting))
+		return;
 	while (pool->manifest && !pool->backing_off && parked + coming < wanted &&
 	       coming < pool->options.clones_at_once && all < pool->options.max_vms) {
 		if (!clone_start(pool))
@@ -405,6 +429,7 @@ struct pool *pool_new(const struct pool_options *options)
 	TAILQ_INIT(&pool->ending);
 	TAILQ_INIT(&pool->waiting);
 	pool->backoff = loop_timer_new(options->loop, on_backoff_over, pool);
+	pool->hold = loop_timer_new(options->loop, hold_end, pool);
 	return pool;
 }
 
@@ -424,6 +449,7 @@ static void pool_end(void *userdata)
 	struct pool *pool = userdata;
 
 	loop_timer_free(pool->backoff);
+	loop_timer_free(pool->hold);
 	free(pool->failure);
 	free(pool);
 }
@@ -635,7 +661,14 @@ void pool_conn_ended(struct pool *pool, struct ttrpc_conn *conn)
 		log_warning(vm_id(member->vm), "taken back: its claimer went before confirming");
 		counters_add(pool->options.counters, COUNTER_CLAIMS_TAKEN_BACK, "");
 		member_end(member, "its claimer went before confirming");
+		hold_end(pool);
 	}
+}
+
+void pool_confirm(struct pool_member *member)
+{
+	vm_confirm(member->vm);
+	hold_end(member->pool);
 }
 
 int pool_release(struct pool_member *member, const char *reason, void (*fn)(void *userdata),

@@ -7,7 +7,9 @@
  *
  * Claims are served in the order they came. One that finds nothing parked waits for the next
  * machine; machines are made for waiting claims and to refill the pool, never more than
- * clones_at_once together. A refill begins at the claim that makes it necessary. When clones
+ * clones_at_once together. A refill begins with the claim that makes it necessary: at once for
+ * claims that wait, else when the claimer confirms (POOL_HOLD_MS at the latest), so that the
+ * new machine does not take the processor from the sandbox that is being started. When clones
  * fail, making them backs off exponentially (1 s to 60 s), and after POOL_FAILURES_MAX in a
  * row the waiting claims are told why instead of waiting on.
  */
@@ -22,6 +24,7 @@
 #include "proto/ttrpc_server.h"
 
 #define POOL_FAILURES_MAX 3
+#define POOL_HOLD_MS      1000
 
 struct pool;
 struct pool_member;
@@ -97,6 +100,8 @@ const char *pool_member_origin(const struct pool_member *member); /* "", "pooled
 /* The connection a claimed machine goes back with until it is confirmed. */
 void pool_member_bind(struct pool_member *member, struct ttrpc_conn *conn);
 void pool_conn_ended(struct pool *pool, struct ttrpc_conn *conn);
+/* The claimer has its sandbox: from here on the machine lives until its release. */
+void pool_confirm(struct pool_member *member);
 
 /* Destroys a machine; fn (may be NULL) is called once it is gone. A second caller replaces no
  * first one: -EBUSY. */

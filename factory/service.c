@@ -160,7 +160,7 @@ static void rpc_on_confirm(struct ttrpc_call *call, const ProtobufCMessage *mess
 
 	if (!member)
 		return;
-	vm_confirm(pool_member_vm(member));
+	pool_confirm(member);
 	ttrpc_call_reply(call, &response.base);
 }
 

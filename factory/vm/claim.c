@@ -28,6 +28,7 @@ struct claim_link {
 	struct ttrpc_client *factory;
 	struct claim *claim; /* the one whose link this is; NULL once that is gone */
 	char *object;        /* sandbox, then machine, for the log */
+	bool confirming;     /* Confirm is sent and not answered */
 	claim_fn fn;         /* NULL once called */
 	void *userdata;
 };
@@ -80,7 +81,7 @@ static int factory_call(struct ttrpc_client *factory, const char *method,
 				 });
 }
 
-/* ---- after the answer: Confirm and the guest's clock */
+/* ---- after the answer: the guest's clock, Confirm */
 
 static void on_confirmed(const struct ttrpc_reply *reply, void *userdata)
 {
@@ -91,13 +92,17 @@ static void on_confirmed(const struct ttrpc_reply *reply, void *userdata)
 	link_end(link);
 }
 
-static int send_confirm(struct claim_link *link, const struct claim *claim, struct error *err)
+void claim_confirm(struct claim *claim)
 {
 	Kiln__Factory__V1__ConfirmRequest request = KILN__FACTORY__V1__CONFIRM_REQUEST__INIT;
+	struct claim_link *link = claim->link;
 	request.vm_id = claim->vm_id;
 	int r = factory_call(link->factory, "Confirm", &request.base, CONFIRM_TIMEOUT_MS,
 			     on_confirmed, link);
-	return r < 0 ? error_set_errno(err, r, "cannot confirm the claim") : 0;
+	if (r < 0)
+		log_warning(claim->vm_id, "cannot confirm the claim: %s", strerror(-r));
+	else
+		link->confirming = true;
 }
 
 /* userdata is a copy of the machine's id: the claim may be gone by then. */
@@ -250,8 +255,6 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 	r = claim_fill(claim, link->loop, reply, err);
 	if (r == 0)
 		r = send_clock(claim, err);
-	if (r == 0)
-		r = send_confirm(link, claim, err);
 	if (r < 0)
 		return r;
 	claim->link = link;
@@ -314,8 +317,10 @@ void claim_free(struct claim *claim)
 {
 	if (!claim)
 		return;
-	if (claim->link)
+	if (claim->link && claim->link->confirming)
 		claim->link->claim = NULL;
+	else if (claim->link)
+		link_end(claim->link);
 	ttrpc_client_free(claim->agent);
 	close_fd(claim->qmp_fd);
 	close_fd(claim->vmm_pidfd);
@@ -404,6 +409,8 @@ void claim_release(struct loop *loop, struct claim *claim, const char *factory_a
 	release->userdata = userdata;
 	release->vm_id = xstrdup(claim->vm_id);
 	release->run_dir = run_dir_of(claim->vm_dir, claim->vm_id);
+	if (claim->link && !claim->link->confirming)
+		claim_confirm(claim); /* the machine goes by its release, not by the link's end */
 	claim_free(claim);
 	if (!release->run_dir) {
 		release->number = error_set(&release->error, EPROTO,

@@ -1,10 +1,11 @@
 /* The claimer's side of a hand-over, for the shim, kiln-ctl and kiln-bench.
  *
- *   claim_start() -> factory's Claim -> descriptors -> Confirm and, on the agent channel,
- *   SetGuestDateTime are sent without waiting -> on_done
+ *   claim_start() -> factory's Claim -> descriptors -> SetGuestDateTime on the agent channel,
+ *   without waiting -> on_done -> the claimer makes its sandbox -> claim_confirm()
  *
  * so the guest's clock is right before the first call the claimer makes is handled (the agent
- * handles calls in order of arrival).
+ * handles calls in order of arrival). Until it is confirmed the factory takes the machine back
+ * when the claimer dies, and leaves the processor to it.
  */
 #pragma once
 
@@ -47,6 +48,9 @@ typedef void (*claim_fn)(int number, struct claim *claim, const struct error *er
  * are returned, and fn is not called then. */
 _must_check_ int claim_start(struct loop *loop, const struct claim_options *options, claim_fn fn,
 			     void *userdata, struct error *err);
+
+/* The sandbox is there; tells the factory, without waiting. Once a claim. */
+void claim_confirm(struct claim *claim);
 
 /* The sandbox is over: closes the channels and tells the factory to destroy the machine; where
  * the factory cannot be reached the machine is reaped here (vm_reap). fn (may be NULL) is

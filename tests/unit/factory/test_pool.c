@@ -271,8 +271,23 @@ static void serves_from_the_pool_and_refills(void **state)
 	assert_int_equal(f->granted, 1);
 	assert_int_equal(f->cloned, 0);
 	assert_int_equal(counts(f).parked, 1);
-	assert_int_equal(counts(f).coming, 1);
+	assert_int_equal(counts(f).coming, 0);
 	assert_int_equal(counts(f).claimed, 1);
+	pool_confirm(f->last);
+	settle(f);
+	assert_int_equal(counts(f).coming, 1);
+}
+
+static void a_slow_claimer_does_not_hold_up_the_refill(void **state)
+{
+	struct fixture *f = *state;
+	const bool never = false;
+
+	pool_open(f->pool, &f->manifest);
+	park_all(f);
+	assert_int_equal(claim(f, "s1", NULL), 0);
+	(void)loop_run_until(f->loop, &never, POOL_HOLD_MS + 200);
+	assert_int_equal(counts(f).coming, 1);
 }
 
 static void waits_in_order_when_empty(void **state)
@@ -487,6 +502,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		POOL_TEST(fills_to_its_target),
 		POOL_TEST(serves_from_the_pool_and_refills),
+		POOL_TEST(a_slow_claimer_does_not_hold_up_the_refill),
 		POOL_TEST(waits_in_order_when_empty),
 		POOL_TEST(one_sandbox_gets_one_machine),
 		POOL_TEST(too_many_waiting_are_refused),

@@ -264,12 +264,13 @@ static void test_claim(void **state)
 	assert_true(claim->qmp_fd >= 0 && claim->vmm_pidfd >= 0);
 	assert_non_null(claim->agent);
 
-	/* Neither was waited for. */
-	assert_int_equal(bench->confirms, 0);
-	assert_int_equal(bench->clocks, 0);
-	wait_for(bench, &bench->confirms, 1);
+	assert_int_equal(bench->clocks, 0); /* not waited for */
 	wait_for(bench, &bench->clocks, 1);
 	assert_true(llabs(bench->guest_sec - (int64_t)time(NULL)) < 10);
+
+	assert_int_equal(bench->confirms, 0);
+	claim_confirm(claim);
+	wait_for(bench, &bench->confirms, 1);
 	wait_for(bench, &bench->conns_ended, 1); /* only after Confirm's answer */
 }
 
@@ -278,6 +279,7 @@ static void test_connection_stays_until_confirmed(void **state)
 	struct bench *bench = *state;
 	bench->script.hold_confirm = true;
 	claim_now(bench);
+	claim_confirm(bench->claim);
 	wait_for(bench, &bench->confirms, 1);
 	claim_free(steal_ptr(bench->claim));
 	loop_run_until(bench->loop, &(bool){ false }, 50);
@@ -293,8 +295,18 @@ static void test_refused_confirmation_is_survived(void **state)
 	bench->script.confirm_code = TTRPC_NOT_FOUND;
 	claim_now(bench);
 	assert_int_equal(bench->number, 0);
+	claim_confirm(bench->claim);
 	wait_for(bench, &bench->conns_ended, 1);
 	assert_non_null(bench->claim);
+}
+
+static void test_unconfirmed_claim_ends_with_its_connection(void **state)
+{
+	struct bench *bench = *state;
+	claim_now(bench);
+	claim_free(steal_ptr(bench->claim));
+	wait_for(bench, &bench->conns_ended, 1);
+	assert_int_equal(bench->confirms, 0);
 }
 
 static void test_fds_in_another_order(void **state)
@@ -433,6 +445,7 @@ static void test_release_without_factory(void **state)
 {
 	struct bench *bench = *state;
 	claim_now(bench);
+	claim_confirm(bench->claim);
 	wait_for(bench, &bench->conns_ended, 1);
 	ttrpc_server_free(steal_ptr(bench->factory));
 	leave_a_machine(bench);
@@ -461,6 +474,7 @@ int main(void)
 		CASE(test_claim),
 		CASE(test_connection_stays_until_confirmed),
 		CASE(test_refused_confirmation_is_survived),
+		CASE(test_unconfirmed_claim_ends_with_its_connection),
 		CASE(test_fds_in_another_order),
 		CASE(test_bad_descriptors),
 		CASE(test_bad_answers),
