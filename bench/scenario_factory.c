@@ -48,8 +48,10 @@ static int claim_wait(struct loop *loop, const char *address, unsigned run,
 	(void)loop_run_until(loop, &pending.done, 2 * CALL_MS);
 	if (!pending.done)
 		return error_set(err, ETIMEDOUT, "the claim was not answered");
+	if (!pending.claim)
+		return pending.number < 0 ? pending.number : -EPROTO;
 	*ret_claim = pending.claim;
-	return pending.number;
+	return 0;
 }
 
 static int release_wait(struct loop *loop, const char *address, struct claim *claim,
@@ -98,7 +100,7 @@ static int boot_once(struct loop *loop, const char *address, struct series *seri
 				 (ProtobufCMessage **)&response, err);
 	if (r < 0)
 		return r;
-	if (response->n_templates > 0)
+	if (response && response->n_templates > 0)
 		series_add(series, response->templates[0]->boot_ms * 1000000);
 	kiln__factory__v1__status_response__free_unpacked(response, NULL);
 	return 0;

@@ -16,6 +16,8 @@
 	"\"hooks\":{\"prestart\":[{\"path\":\"/bin/hook\"}]},"                                     \
 	"\"linux\":{\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}],"            \
 	"\"memory\":{\"limit\":1048576},\"cpu\":{\"shares\":1024}},"                               \
+	"\"devices\":[{\"path\":\"/dev/sda\",\"type\":\"b\",\"major\":8,\"minor\":0},"             \
+	"{\"path\":\"/dev/fuse\",\"type\":\"c\",\"major\":10,\"minor\":229}],"                     \
 	"\"cgroupsPath\":\"system.slice:cri:1\","                                                  \
 	"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\"},{\"type\":"                     \
 	"\"mount\"}" namespaces_ "],"                                                              \

@@ -35,6 +35,7 @@ struct bench {
 	pid_t vmm;
 	int vmm_pidfd;
 	unsigned claims, releases;
+	unsigned conns; /* to the factory and containerd */
 	bool refuse_claim;
 	struct strbuf events; /* "/tasks/create c1;..." */
 	uint32_t last_exit_status;
@@ -146,12 +147,31 @@ static const struct ttrpc_service bench_events_service = {
 
 /* ---- the bench */
 
+static inline int bench_on_accept(const struct peer *peer _unused_, void *userdata)
+{
+	struct bench *bench = userdata;
+
+	bench->conns++;
+	return 0;
+}
+
+static inline void bench_on_conn_end(struct ttrpc_conn *conn _unused_, void *userdata)
+{
+	struct bench *bench = userdata;
+
+	bench->conns--;
+}
+
 static inline struct ttrpc_server *bench_serve(struct bench *bench, const char *name,
 					       const struct ttrpc_service *service)
 {
 	_cleanup_free_ char *path = path_join(bench->dir, name);
-	struct ttrpc_server *server = ttrpc_server_new(
-		bench->loop, &(struct ttrpc_server_options){ .userdata = bench });
+	struct ttrpc_server_options options = {
+		.userdata = bench,
+		.on_accept = bench_on_accept,
+		.on_conn_end = bench_on_conn_end,
+	};
+	struct ttrpc_server *server = ttrpc_server_new(bench->loop, &options);
 	int fd;
 
 	assert_int_equal(socket_listen_unix(path, 0600, &fd, NULL), 0);
@@ -189,6 +209,7 @@ static inline void bench_start_shim(struct bench *bench)
 		.id = "c1",
 		.ns = "default",
 		.events_address = events,
+		.forgotten_ms = 500,
 	};
 	int fd;
 
@@ -228,6 +249,9 @@ static inline int bench_teardown(void **state)
 
 	ttrpc_client_free(bench->client);
 	shim_free(bench->shim);
+	/* The claim's own connection ends by itself, unless the shim has stopped the loop. */
+	for (unsigned i = 0; bench->conns > 0 && i < DEADLINE_MS; i++)
+		turn(bench->loop, 1);
 	ttrpc_server_free(bench->factory);
 	ttrpc_server_free(bench->containerd);
 	fake_agent_done(&bench->agent);

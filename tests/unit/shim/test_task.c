@@ -176,6 +176,36 @@ static void cancelled_creation_is_taken_back(void **state)
 	expect_all_taken_back(bench);
 }
 
+static void delete_takes_back_a_creation_under_way(void **state)
+{
+	struct bench *bench = *state;
+	static struct answer answer;
+
+	bench->agent.hold_method = "CreateContainer";
+	bench_send_create(bench, "c1", 0, &answer);
+	await(bench->loop, bench->agent.held);
+	expect(bench_delete(bench, "c1", ""), TTRPC_NOT_FOUND, "c1");
+	await(bench->loop, answer.done);
+	assert_int_equal(answer.code, TTRPC_CANCELLED);
+	expect_all_taken_back(bench);
+}
+
+static void forgotten_shim_ends_by_itself(void **state)
+{
+	struct bench *bench = *state;
+	uint64_t start = clock_monotonic_ms();
+
+	bench->agent.die_by_signal = true;
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_delete(bench, "c1", ""));
+	assert_int_equal(bench->releases, 0);
+	ttrpc_client_free(steal_ptr(bench->client));
+	turn(bench->loop, DEADLINE_MS); /* until the shim stops the loop */
+	assert_true(clock_monotonic_ms() - start < DEADLINE_MS / 2);
+	assert_int_equal(bench->releases, 1);
+	assert_false(bench_in_bundle(bench, "c1", "kiln.json"));
+}
+
 static void kill_before_start_ends_the_container(void **state)
 {
 	struct bench *bench = *state;
@@ -320,6 +350,8 @@ int main(void)
 		T(bad_bundle_asks_no_factory),
 		T(refused_claim_is_unavailable),
 		T(cancelled_creation_is_taken_back),
+		T(delete_takes_back_a_creation_under_way),
+		T(forgotten_shim_ends_by_itself),
 		T(kill_before_start_ends_the_container),
 		T(delete_of_a_created_container_kills_it),
 		T(lost_machine_ends_all_tasks),

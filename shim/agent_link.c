@@ -1,0 +1,115 @@
+#include "shim/agent_link.h"
+
+#include "base/memory.h"
+#include "proto/agent.pb-c.h"
+
+struct agent_link {
+	struct loop *loop;
+	struct ttrpc_client *client; /* borrowed; NULL: the link is down */
+	void (*on_lost)(void *userdata);
+	void *userdata;
+	size_t calls; /* in flight; each holds the link */
+	bool freed;
+	bool lost;
+};
+
+struct agent_call {
+	struct agent_link *link;
+	ttrpc_reply_fn on_reply;
+	void *userdata;
+	int number; /* of a call that was never sent */
+};
+
+struct agent_link *agent_link_new(struct loop *loop, struct ttrpc_client *client,
+				  void (*on_lost)(void *userdata), void *userdata)
+{
+	struct agent_link *link = xnew(struct agent_link);
+
+	*link = (struct agent_link){
+		.loop = loop,
+		.client = client,
+		.on_lost = on_lost,
+		.userdata = userdata,
+	};
+	return link;
+}
+
+static void link_free_unused(struct agent_link *link)
+{
+	if (link->freed && link->calls == 0)
+		free(link);
+}
+
+void agent_link_free(struct agent_link *link)
+{
+	if (!link)
+		return;
+	link->freed = true;
+	link->client = NULL;
+	link_free_unused(link);
+}
+
+void agent_link_set(struct agent_link *link, struct ttrpc_client *client)
+{
+	link->client = client;
+	link->lost = false;
+}
+
+static void report_lost(void *userdata)
+{
+	struct agent_link *link = userdata;
+
+	if (!link->freed && link->client && link->on_lost)
+		link->on_lost(link->userdata);
+	link->calls--;
+	link_free_unused(link);
+}
+
+static void on_reply(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct agent_call *call = userdata;
+	struct agent_link *link = call->link;
+
+	if (reply->code == TTRPC_UNAVAILABLE && link->client && !link->lost) {
+		link->lost = true;
+		link->calls++;
+		loop_defer(link->loop, report_lost, link);
+	}
+	if (call->on_reply)
+		call->on_reply(reply, call->userdata);
+	free(call);
+	link->calls--;
+	link_free_unused(link);
+}
+
+static void on_unsent(void *userdata)
+{
+	struct agent_call *call = userdata;
+	struct ttrpc_reply reply = {
+		.code = ttrpc_code_from_errno(call->number),
+		.message = call->number == -ENOTCONN ? "the sandbox's agent is gone"
+						     : "the sandbox's agent takes no more calls",
+	};
+
+	on_reply(&reply, call);
+}
+
+void agent_call(struct agent_link *link, const char *method, const ProtobufCMessage *request,
+		uint64_t timeout_ms, ttrpc_reply_fn fn, void *userdata)
+{
+	struct agent_call *call = xnew(struct agent_call);
+	struct ttrpc_call_options options = {
+		.service = &grpc__agent_service__descriptor,
+		.method = method,
+		.request = request,
+		.timeout_ms = timeout_ms,
+		.on_reply = on_reply,
+		.userdata = call,
+	};
+
+	*call = (struct agent_call){ .link = link, .on_reply = fn, .userdata = userdata };
+	link->calls++;
+	call->number = link->client ? ttrpc_client_call(link->client, &options) : -ENOTCONN;
+	if (call->number < 0)
+		loop_defer(link->loop, on_unsent, call);
+}

@@ -1,0 +1,25 @@
+/* Calls to the guest's agent, for as long as there is one.
+ *
+ * A call gets exactly one callback, never from within agent_call(): also when the link is down
+ * already (UNAVAILABLE) or a bound is reached (RESOURCE_EXHAUSTED). So callers have one path for
+ * failures. The first answer UNAVAILABLE means that the guest's end is gone: on_lost is told,
+ * once, from the loop.
+ */
+#pragma once
+
+#include "proto/ttrpc_client.h"
+
+struct agent_link;
+
+/* client is borrowed until agent_link_cut(). */
+struct agent_link *agent_link_new(struct loop *loop, struct ttrpc_client *client,
+				  void (*on_lost)(void *userdata), void *userdata);
+void agent_link_free(struct agent_link *link);
+DEFINE_CLEANUP(struct agent_link *, agent_link_free)
+
+/* Connects a link made without a client, or takes the client away (NULL). */
+void agent_link_set(struct agent_link *link, struct ttrpc_client *client);
+
+/* request is borrowed, as in ttrpc_client_call(). timeout_ms 0: none. on_reply may be NULL. */
+void agent_call(struct agent_link *link, const char *method, const ProtobufCMessage *request,
+		uint64_t timeout_ms, ttrpc_reply_fn on_reply, void *userdata);

@@ -1,0 +1,553 @@
+#include "shim/container.h"
+
+#include <libgen.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/spawn.h"
+#include "proto/agent.pb-c.h"
+#include "proto/events.pb-c.h"
+#include "shim/bundle.h"
+#include "shim/rootfs.h"
+#include "shim/timestamp.h"
+
+#define CREATE_TIMEOUT_MS 60000
+#define REMOVE_TIMEOUT_MS 30000
+#define EXECS_MAX         1024
+
+#define CRI_ANNOTATION "io.kubernetes.cri.container-type"
+
+static const char *const container_state_names[] = {
+	[CONTAINER_CREATING] = "creating",
+	[CONTAINER_CREATED] = "created",
+	[CONTAINER_REMOVING] = "removing",
+	[CONTAINER_GONE] = "gone",
+};
+DEFINE_STRING_TABLE(container_state, enum container_state, container_state_names)
+
+struct exec {
+	TAILQ_ENTRY(exec) link;
+	struct process *process; /* one reference */
+};
+
+struct container {
+	TAILQ_ENTRY(container) link;
+	unsigned refs;
+	struct loop *loop;
+	struct sandbox *sandbox;
+	struct events *events;
+	char *id;
+	char *bundle;
+	enum container_state state;
+	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed; CREATING only */
+	struct settings settings;
+	bool is_cri;           /* made by containerd's CRI plugin, for a pod */
+	struct spec *spec;     /* until the agent has it */
+	struct rootfs *rootfs; /* NULL: not mounted */
+	struct process *init;
+	TAILQ_HEAD(exec_list, exec) execs;
+	size_t nexecs;
+	container_done_fn done; /* of create or delete under way; NULL: none */
+	void *done_userdata;
+	void (*on_gone)(struct container *container, bool failed, void *userdata);
+	void *userdata;
+};
+
+static void container_free(void *userdata)
+{
+	struct container *container = userdata;
+
+	process_unref(container->init);
+	rootfs_unmount(container->rootfs);
+	spec_free(container->spec);
+	settings_done(&container->settings);
+	free(container->id);
+	free(container->bundle);
+	free(container);
+}
+
+struct container *container_ref(struct container *container)
+{
+	container->refs++;
+	return container;
+}
+
+void container_unref(struct container *container)
+{
+	if (container && --container->refs == 0)
+		loop_defer(container->loop, container_free, container);
+}
+
+static void finish(struct container *container, const struct error *err)
+{
+	container_done_fn done = steal_ptr(container->done);
+
+	container->request = NULL;
+	if (done)
+		done(-err->number, err, container->done_userdata);
+}
+
+static void forget_execs(struct container *container)
+{
+	struct exec *exec;
+
+	while ((exec = TAILQ_FIRST(&container->execs))) {
+		TAILQ_REMOVE(&container->execs, exec, link);
+		process_end(exec->process);
+		process_unref(exec->process);
+		free(exec);
+	}
+	container->nexecs = 0;
+}
+
+static void set_state(struct container *container, enum container_state state)
+{
+	bool failed = container->state == CONTAINER_CREATING;
+
+	log_debug(container->id, "container: %s -> %s", container_state_to_string(container->state),
+		  container_state_to_string(state));
+	container->state = state;
+	if (state != CONTAINER_GONE)
+		return;
+	forget_execs(container);
+	if (container->init)
+		process_end(container->init);
+	rootfs_unmount(steal_ptr(container->rootfs));
+	container->on_gone(container, failed, container->userdata);
+}
+
+static struct stdio stdio_copy(const struct container *container, const char *in, const char *out,
+			       const char *err)
+{
+	return (struct stdio){
+		.in = xstrdup(in),
+		.out = xstrdup(out),
+		.err = xstrdup(err),
+		.keep_stdin = container->is_cri,
+	};
+}
+
+static int make_init(struct container *container, struct error *err)
+{
+	const Containerd__Task__V2__CreateTaskRequest *request = container->request;
+	struct process_options options = {
+		.loop = container->loop,
+		.agent = sandbox_agent(container->sandbox),
+		.events = container->events,
+		.container_id = container->id,
+		.exec_id = "",
+		.stdio = stdio_copy(container, request->stdin, request->stdout, request->stderr),
+	};
+
+	options.stdio.terminal = request->terminal;
+	return process_new(&options, &container->init, err);
+}
+
+static int load(struct container *container, struct error *err)
+{
+	const char *template_name;
+	int r;
+
+	if (*container->request->checkpoint)
+		return error_set(err, EOPNOTSUPP, "checkpoints are not supported");
+	r = spec_load(container->bundle, &container->spec, err);
+	if (r < 0)
+		return r == -ENOENT
+			       ? error_set(err, EINVAL, "%s has no " SPEC_FILE, container->bundle)
+			       : r;
+	r = settings_load(container->request->options, &container->settings, err);
+	if (r < 0)
+		return r;
+	template_name = spec_annotation(container->spec, SETTINGS_TEMPLATE_ANNOTATION);
+	if (template_name)
+		replace_string(&container->settings.template_name, template_name);
+	container->is_cri = spec_annotation(container->spec, CRI_ANNOTATION);
+	spec_for_guest(container->spec, container->id);
+	container->spec->oci->process->terminal = container->request->terminal;
+	return make_init(container, err);
+}
+
+int container_new(const struct container_options *options, struct container **ret_container,
+		  struct error *err)
+{
+	struct container *container = xnew(struct container);
+	int r;
+
+	*container = (struct container){
+		.refs = 1,
+		.loop = options->loop,
+		.sandbox = options->sandbox,
+		.events = options->events,
+		.id = xstrdup(options->request->id),
+		.bundle = xstrdup(options->request->bundle),
+		.state = CONTAINER_CREATING,
+		.request = options->request,
+		.execs = TAILQ_HEAD_INITIALIZER(container->execs),
+		.on_gone = options->on_gone,
+		.userdata = options->userdata,
+	};
+	r = load(container, err);
+	if (r < 0) {
+		container_unref(container);
+		return r;
+	}
+	*ret_container = container;
+	return 0;
+}
+
+static void publish_create(const struct container *container)
+{
+	const Containerd__Task__V2__CreateTaskRequest *request = container->request;
+	Containerd__Events__TaskCreate event = CONTAINERD__EVENTS__TASK_CREATE__INIT;
+	Containerd__Events__TaskIO io = CONTAINERD__EVENTS__TASK_IO__INIT;
+
+	io.stdin = request->stdin;
+	io.stdout = request->stdout;
+	io.stderr = request->stderr;
+	io.terminal = request->terminal;
+	event.container_id = container->id;
+	event.bundle = container->bundle;
+	event.rootfs = request->rootfs;
+	event.n_rootfs = request->n_rootfs;
+	event.io = &io;
+	event.pid = process_pid(container->init);
+	events_publish(container->events, &event.base);
+}
+
+static void create_failed(struct container *container, const struct error *err)
+{
+	container_ref(container);
+	set_state(container, CONTAINER_GONE);
+	finish(container, err);
+	container_unref(container);
+}
+
+static void remove_in_guest(struct container *container, ttrpc_reply_fn fn, void *userdata)
+{
+	Grpc__RemoveContainerRequest request = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
+
+	request.container_id = container->id;
+	agent_call(sandbox_agent(container->sandbox), "RemoveContainer", &request.base,
+		   REMOVE_TIMEOUT_MS, fn, userdata);
+}
+
+static void on_created(const struct ttrpc_reply *reply, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	const struct error *sandbox_failure = sandbox_error(container->sandbox);
+	_cleanup_(error_done) struct error err = {};
+
+	if (container->state != CONTAINER_CREATING) {
+		if (reply->code == TTRPC_OK)
+			remove_in_guest(container, NULL, NULL);
+		return;
+	}
+	if (sandbox_failure->number)
+		(void)error_set(&err, sandbox_failure->number, "%s",
+				error_message(sandbox_failure));
+	else if (ttrpc_reply_error(reply, &err) < 0)
+		(void)error_wrap(&err, "OCI runtime create failed");
+	if (err.number) {
+		create_failed(container, &err);
+		return;
+	}
+	set_state(container, CONTAINER_CREATED);
+	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
+	publish_create(container);
+	finish(container, &err);
+}
+
+static void create_in_guest(struct container *container)
+{
+	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;
+
+	request.container_id = container->id;
+	request.oci = container->spec->oci;
+	agent_call(sandbox_agent(container->sandbox), "CreateContainer", &request.base,
+		   CREATE_TIMEOUT_MS, on_created, container_ref(container));
+	spec_free(steal_ptr(container->spec));
+}
+
+/* VM_DIR is RUN_DIR/vms/ID. */
+static int write_machine(const struct container *container, struct error *err)
+{
+	_cleanup_free_ char *dir = xstrdup(sandbox_vm_dir(container->sandbox));
+	struct bundle_machine machine = {
+		.run_dir = dirname(dirname(dir)),
+		.vm_id = (char *)sandbox_vm_id(container->sandbox),
+		.vmm_pid = sandbox_vmm_pid(container->sandbox),
+		.shim_pid = getpid(),
+	};
+	int r;
+
+	r = process_start_time(machine.shim_pid, &machine.shim_start_time);
+	if (r < 0)
+		return error_set_errno(err, r, "own start time");
+	return bundle_write_machine(container->bundle, &machine, err);
+}
+
+static int mount_rootfs(struct container *container, struct error *err)
+{
+	struct rootfs_options options = {
+		.share_dir = sandbox_share_dir(container->sandbox),
+		.container_id = container->id,
+		.spec = container->spec,
+		.mounts = container->request->rootfs,
+		.nmounts = container->request->n_rootfs,
+	};
+
+	return rootfs_mount(&options, &container->rootfs, err);
+}
+
+static void on_sandbox(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	_cleanup_(error_done) struct error err = {};
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (number < 0) {
+		create_failed(container, why);
+		return;
+	}
+	if (write_machine(container, &err) < 0 || mount_rootfs(container, &err) < 0) {
+		create_failed(container, &err);
+		return;
+	}
+	create_in_guest(container);
+}
+
+void container_create(struct container *container, container_done_fn done, void *userdata)
+{
+	container->done = done;
+	container->done_userdata = userdata;
+	sandbox_acquire(container->sandbox, &container->settings, container->spec->oci->hostname,
+			on_sandbox, container_ref(container));
+}
+
+void container_abort(struct container *container)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	(void)error_set(&err, ECANCELED, "creation was cancelled");
+	create_failed(container, &err);
+}
+
+void container_discard(struct container *container)
+{
+	container_abort(container);
+	forget_execs(container);
+	process_end(container->init);
+	container_unref(container);
+}
+
+static void publish_delete(const struct container *container)
+{
+	Containerd__Events__TaskDelete event = CONTAINERD__EVENTS__TASK_DELETE__INIT;
+	Google__Protobuf__Timestamp time = timestamp_from_ns(process_exited_ns(container->init));
+
+	event.container_id = container->id;
+	event.id = container->id;
+	event.pid = process_pid(container->init);
+	event.exit_status = process_exit_status(container->init);
+	event.exited_at = &time;
+	events_publish(container->events, &event.base);
+}
+
+static void on_removed(const struct ttrpc_reply *reply, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	static const struct error none;
+
+	if (reply->code != TTRPC_OK && reply->code != TTRPC_UNAVAILABLE)
+		log_warning(container->id, "the guest did not remove the container: %s",
+			    reply->message);
+	publish_delete(container);
+	set_state(container, CONTAINER_GONE);
+	finish(container, &none);
+}
+
+static void remove_stopped(const struct process *init _unused_, void *userdata)
+{
+	struct container *container = userdata;
+
+	remove_in_guest(container, on_removed, container);
+}
+
+static void on_killed(int number _unused_, const struct error *err _unused_, void *userdata)
+{
+	struct container *container = userdata;
+
+	process_wait(container->init, remove_stopped, container);
+}
+
+int container_delete(struct container *container, container_done_fn done, void *userdata,
+		     struct error *err)
+{
+	enum process_state state = process_state(container->init);
+
+	if (state != PROCESS_CREATED && state != PROCESS_STOPPED)
+		return error_set(err, EBUSY, "container %s is not stopped", container->id);
+	container->done = done;
+	container->done_userdata = userdata;
+	container_ref(container);
+	set_state(container, CONTAINER_REMOVING);
+	if (state == PROCESS_CREATED)
+		process_kill(container->init, SIGKILL, on_killed, container);
+	else
+		remove_stopped(container->init, container);
+	return 0;
+}
+
+void container_lost(struct container *container)
+{
+	struct exec *exec;
+
+	process_lost(container->init);
+	TAILQ_FOREACH (exec, &container->execs, link) {
+		process_lost(exec->process);
+	}
+}
+
+static struct exec *find_exec(const struct container *container, const char *exec_id)
+{
+	struct exec *exec;
+
+	TAILQ_FOREACH (exec, &container->execs, link)
+		if (str_equal(process_exec_id(exec->process), exec_id))
+			return exec;
+	return NULL;
+}
+
+int container_find(struct container *container, const char *exec_id, struct process **ret_process,
+		   struct error *err)
+{
+	struct exec *exec = *exec_id ? find_exec(container, exec_id) : NULL;
+
+	if (*exec_id && !exec)
+		return error_set(err, ENOENT, "process %s: not found", exec_id);
+	*ret_process = exec ? exec->process : container->init;
+	return 0;
+}
+
+static int check_exec(const struct container *container,
+		      const Containerd__Task__V2__ExecProcessRequest *request, struct error *err)
+{
+	if (!id_is_valid(request->exec_id))
+		return error_set(err, EINVAL, "\"%s\" is no valid exec id", request->exec_id);
+	if (find_exec(container, request->exec_id))
+		return error_set(err, EEXIST, "exec id %s already exists", request->exec_id);
+	if (process_state(container->init) != PROCESS_RUNNING)
+		return error_set(err, EBUSY, "cannot exec in a container that is %s",
+				 process_state_to_string(process_state(container->init)));
+	if (container->nexecs >= EXECS_MAX)
+		return error_set(err, EAGAIN, "container %s has %u execs already", container->id,
+				 EXECS_MAX);
+	if (!request->spec)
+		return error_set(err, EINVAL, "the exec has no process");
+	return 0;
+}
+
+static void publish_exec_added(const struct container *container, const char *exec_id)
+{
+	Containerd__Events__TaskExecAdded event = CONTAINERD__EVENTS__TASK_EXEC_ADDED__INIT;
+
+	event.container_id = container->id;
+	event.exec_id = (char *)exec_id;
+	events_publish(container->events, &event.base);
+}
+
+int container_add_exec(struct container *container,
+		       const Containerd__Task__V2__ExecProcessRequest *request, struct error *err)
+{
+	struct process_options options = {
+		.loop = container->loop,
+		.agent = sandbox_agent(container->sandbox),
+		.events = container->events,
+		.container_id = container->id,
+		.exec_id = request->exec_id,
+		.pid = process_pid(container->init),
+	};
+	struct process *process;
+	struct exec *exec;
+	int r;
+
+	r = check_exec(container, request, err);
+	if (r < 0)
+		return r;
+	r = spec_parse_process(request->spec->value.data, request->spec->value.len, &options.spec,
+			       err);
+	if (r < 0)
+		return r;
+	options.stdio = stdio_copy(container, request->stdin, request->stdout, request->stderr);
+	options.stdio.terminal = request->terminal;
+	r = process_new(&options, &process, err);
+	if (r < 0)
+		return r;
+	exec = xnew(struct exec);
+	exec->process = process;
+	TAILQ_INSERT_TAIL(&container->execs, exec, link);
+	container->nexecs++;
+	publish_exec_added(container, request->exec_id);
+	return 0;
+}
+
+int container_delete_exec(struct container *container, struct process *process, struct error *err)
+{
+	enum process_state state = process_state(process);
+	struct exec *exec = find_exec(container, process_exec_id(process));
+
+	if (state != PROCESS_CREATED && state != PROCESS_STOPPED)
+		return error_set(err, EBUSY, "process %s is not stopped", process_exec_id(process));
+	TAILQ_REMOVE(&container->execs, exec, link);
+	container->nexecs--;
+	process_end(process);
+	process_unref(process);
+	free(exec);
+	return 0;
+}
+
+enum container_state container_state(const struct container *container)
+{
+	return container->state;
+}
+
+const char *container_id(const struct container *container)
+{
+	return container->id;
+}
+
+const char *container_bundle(const struct container *container)
+{
+	return container->bundle;
+}
+
+void container_list_add(struct container_list *list, struct container *container)
+{
+	TAILQ_INSERT_TAIL(list, container, link);
+}
+
+void container_list_remove(struct container_list *list, struct container *container)
+{
+	TAILQ_REMOVE(list, container, link);
+}
+
+struct container *container_list_find(const struct container_list *list, const char *id)
+{
+	struct container *container;
+
+	TAILQ_FOREACH (container, list, link)
+		if (str_equal(container->id, id))
+			return container;
+	return NULL;
+}
+
+struct container *container_list_next(struct container *container)
+{
+	return TAILQ_NEXT(container, link);
+}

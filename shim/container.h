@@ -1,0 +1,85 @@
+/* One container: its configuration, its files in the share, its processes.
+ *
+ *   state     what it is                                        leaves by
+ *   CREATING  a machine is claimed or the agent builds it       its answer: CREATED; else GONE
+ *   CREATED   the agent has it; its processes have their own    container_delete()
+ *             states (shim/process.h)
+ *   REMOVING  the agent removes it                              its answer: GONE
+ *   GONE      unmounted, its events published, out of the list
+ *
+ * Reference counted: the shim's list holds one, every call in flight one.
+ */
+#pragma once
+
+#include "base/list.h"
+#include "proto/task.pb-c.h"
+#include "shim/process.h"
+#include "shim/sandbox.h"
+
+enum container_state {
+	CONTAINER_CREATING,
+	CONTAINER_CREATED,
+	CONTAINER_REMOVING,
+	CONTAINER_GONE,
+};
+DECLARE_STRING_TABLE(container_state, enum container_state);
+
+struct container;
+
+struct container_options {
+	struct loop *loop;
+	struct sandbox *sandbox;
+	struct events *events;
+	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed until created */
+	/* GONE; failed: it was never created. Drops the list's reference. */
+	void (*on_gone)(struct container *container, bool failed, void *userdata);
+	void *userdata;
+};
+
+typedef void (*container_done_fn)(int number, const struct error *err, void *userdata);
+
+/* Reads the bundle and opens the FIFOs. */
+_must_check_ int container_new(const struct container_options *options,
+			       struct container **ret_container, struct error *err);
+struct container *container_ref(struct container *container);
+void container_unref(struct container *container);
+DEFINE_CLEANUP(struct container *, container_unref)
+
+/* Exactly one call of done, never from within. After a failure the container is GONE. */
+void container_create(struct container *container, container_done_fn done, void *userdata);
+
+/* Nobody waits for the creation any more: what is made is taken back. done gets -ECANCELED. */
+void container_abort(struct container *container);
+
+/* Forgets it without a word to the guest: the shim ends. Out of the list already; takes the list's
+ * reference. */
+void container_discard(struct container *container);
+
+/* In CREATED. -EBUSY while the first process lives, and done is not called then; one that was
+ * never started is killed. Ends all execs. */
+_must_check_ int container_delete(struct container *container, container_done_fn done,
+				  void *userdata, struct error *err);
+
+/* The machine is gone: every process exits. */
+void container_lost(struct container *container);
+
+/* exec_id "" is the first process. -ENOENT; borrowed. */
+_must_check_ int container_find(struct container *container, const char *exec_id,
+				struct process **ret_process, struct error *err);
+_must_check_ int container_add_exec(struct container *container,
+				    const Containerd__Task__V2__ExecProcessRequest *request,
+				    struct error *err);
+/* -EBUSY while it lives. */
+_must_check_ int container_delete_exec(struct container *container, struct process *process,
+				       struct error *err);
+
+enum container_state container_state(const struct container *container);
+const char *container_id(const struct container *container);
+const char *container_bundle(const struct container *container);
+
+/* The shim's list of its containers. */
+TAILQ_HEAD(container_list, container);
+void container_list_add(struct container_list *list, struct container *container);
+void container_list_remove(struct container_list *list, struct container *container);
+struct container *container_list_find(const struct container_list *list, const char *id);
+struct container *container_list_next(struct container *container);

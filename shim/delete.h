@@ -1,0 +1,18 @@
+/* `delete`: containerd's clean-up after a shim has gone, with success or not.
+ *
+ * BUNDLE/kiln.json says what may be left. Without that file nothing is. With it, the shim is
+ * given DELETE_WAIT_MS to end by itself (containerd calls as soon as it has hung up); where it is
+ * dead and its machine is not, the machine is destroyed here, with all that is mounted for it. A
+ * shim that lives on serves its pod's other containers: the machine stays its own. The socket of a
+ * dead shim is removed.
+ *
+ * Prints a DeleteResponse: the VMM's pid and status 137.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "shim/arguments.h"
+
+#define DELETE_WAIT_MS 10000
+
+_must_check_ int delete_run(const struct arguments *arguments, struct error *err);

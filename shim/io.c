@@ -1,0 +1,127 @@
+#include "shim/io.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+#include "proto/agent.pb-c.h"
+#include "shim/io_input.h"
+#include "shim/io_output.h"
+
+struct io {
+	struct io_input *in; /* NULL: no stdin */
+	struct io_output *out;
+	struct io_output *err; /* NULL for a terminal */
+	struct loop *loop;
+	struct loop_timer *timer; /* runs while settling */
+	uint64_t exit_ms;         /* when settling began */
+	void (*on_settled)(void *userdata);
+	void *userdata;
+};
+
+void stdio_done(struct stdio *stdio)
+{
+	free(stdio->in);
+	free(stdio->out);
+	free(stdio->err);
+	*stdio = (struct stdio){};
+}
+
+static void settled(struct io *io)
+{
+	loop_timer_stop(io->timer);
+	loop_timer_free(steal_ptr(io->timer));
+	io->on_settled(io->userdata);
+}
+
+/* The moment at which this output may be waited for no longer; 0: it has ended. */
+static uint64_t output_deadline(const struct io *io, const struct io_output *output)
+{
+	uint64_t last = io->exit_ms + IO_SETTLE_MS;
+	uint64_t idle;
+
+	if (!output || io_output_ended(output))
+		return 0;
+	if (io_output_blocked(output))
+		return last;
+	idle = io_output_progress_ms(output);
+	idle = (idle > io->exit_ms ? idle : io->exit_ms) + IO_IDLE_MS;
+	return idle < last ? idle : last;
+}
+
+static void settle_check(void *userdata)
+{
+	struct io *io = userdata;
+	uint64_t now = clock_monotonic_ms();
+	uint64_t out = output_deadline(io, io->out);
+	uint64_t err = output_deadline(io, io->err);
+	uint64_t deadline = out > err ? out : err;
+
+	if (!io->timer)
+		return;
+	if (deadline <= now)
+		settled(io);
+	else
+		loop_timer_start(io->timer, deadline - now);
+}
+
+void io_settle(struct io *io)
+{
+	io->exit_ms = clock_monotonic_ms();
+	io->timer = loop_timer_new(io->loop, settle_check, io);
+	loop_timer_start(io->timer, 0);
+}
+
+int io_open(const struct io_options *options, struct io **ret_io, struct error *err)
+{
+	struct io *io = xnew(struct io);
+	int r;
+
+	io->loop = options->loop;
+	io->on_settled = options->on_settled;
+	io->userdata = options->userdata;
+	r = io_output_open(options, "ReadStdout", options->stdio->out, settle_check, io, &io->out,
+			   err);
+	if (r >= 0 && !options->stdio->terminal)
+		r = io_output_open(options, "ReadStderr", options->stdio->err, settle_check, io,
+				   &io->err, err);
+	if (r >= 0 && !str_empty(options->stdio->in))
+		r = io_input_open(options, &io->in, err);
+	if (r < 0) {
+		io_end(io);
+		return r;
+	}
+	*ret_io = io;
+	return 0;
+}
+
+void io_start(struct io *io)
+{
+	io_output_start(io->out);
+	if (io->err)
+		io_output_start(io->err);
+	if (io->in)
+		io_input_start(io->in);
+}
+
+void io_close_stdin(struct io *io)
+{
+	if (io->in)
+		io_input_close(io->in);
+}
+
+void io_end(struct io *io)
+{
+	if (!io)
+		return;
+	loop_timer_free(io->timer);
+	io_output_end(io->out);
+	io_output_end(io->err);
+	io_input_end(io->in);
+	free(io);
+}

@@ -1,0 +1,66 @@
+/* The standard streams of one process: containerd's FIFOs on one side, the agent's calls on the
+ * other.
+ *
+ * Output: one ReadStdout (ReadStderr) at a time waits in the guest; the next one is sent when the
+ * FIFO has taken all of the last, so a slow reader slows the container and costs at most
+ * IO_CHUNK bytes a stream here. Empty data is the end of a stream: the FIFO is closed then, which
+ * its reader sees. A path without FIFO ("") is read and dropped, for a container must not block
+ * on it. A stream is opened for reading too, as containerd's own shims do: a reader that comes
+ * late or leaves and comes back finds the FIFO, and nothing blocks and nothing gets SIGPIPE.
+ * "file:///PATH" is a log file that is appended to; "binary://" is refused.
+ *
+ * Input: one WriteStdin at a time. The process sees the end when the last writer has closed the
+ * FIFO. With keep_stdin only after CloseIO too: there the writer is containerd itself, whose
+ * restart must not end the process's input, so a writing end is kept open here until CloseIO.
+ *
+ * After the process's exit io_settle() tells when its output counts as delivered: all streams
+ * ended; or those that did not are kept open by somebody else (nothing came for IO_IDLE_MS); or
+ * IO_SETTLE_MS have passed. Copying goes on after that until io_end().
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "shim/agent_link.h"
+
+#define IO_CHUNK     (256u << 10)
+#define IO_IDLE_MS   1000
+#define IO_SETTLE_MS 10000
+
+/* Strings owned; "" or NULL: no such stream. */
+struct stdio {
+	char *in;
+	char *out;
+	char *err;
+	bool terminal;
+	bool keep_stdin; /* see above: containers of CRI */
+};
+
+void stdio_done(struct stdio *stdio);
+
+struct io;
+
+struct io_options {
+	struct loop *loop;
+	struct agent_link *agent; /* borrowed; must outlive the io's calls */
+	const char *container_id; /* copied */
+	const char *exec_id;      /* copied */
+	const struct stdio *stdio;
+	void (*on_settled)(void *userdata); /* once, after io_settle(), from the loop */
+	void *userdata;
+};
+
+/* Opens the FIFOs; nothing is copied yet. Errors name the stream and its path. */
+_must_check_ int io_open(const struct io_options *options, struct io **ret_io, struct error *err);
+
+/* The process runs: copy. */
+void io_start(struct io *io);
+
+/* CloseIO. */
+void io_close_stdin(struct io *io);
+
+void io_settle(struct io *io);
+
+/* Stops copying, closes the FIFOs; no callback follows. Frees the io as soon as no call of it
+ * is in flight. */
+void io_end(struct io *io);

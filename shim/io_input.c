@@ -1,0 +1,186 @@
+#include "shim/io_input.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "proto/agent.pb-c.h"
+
+#define INPUT_CHUNK (64u << 10) /* a FIFO's usual capacity */
+
+enum input_state {
+	INPUT_IDLE,    /* not started */
+	INPUT_READING, /* waits for the FIFO */
+	INPUT_WRITING, /* data is on its way to the process */
+	INPUT_ENDED,
+};
+
+struct io_input {
+	struct loop *loop;
+	struct agent_link *agent;
+	char *container_id;
+	char *exec_id;
+	enum input_state state;
+	int fd;     /* reading end */
+	int keeper; /* a writing end, see keep_stdin; -EBADF: none, or after CloseIO */
+	struct loop_watch *watch; /* on fd, paused unless READING */
+	uint8_t *data;            /* owned; WRITING only */
+	size_t len;
+	size_t done; /* of len, taken by the process */
+	bool in_flight;
+	bool dead;
+};
+
+static void input_free(struct io_input *input)
+{
+	loop_watch_free(input->watch);
+	close_fd(input->fd);
+	close_fd(input->keeper);
+	free(input->data);
+	free(input->container_id);
+	free(input->exec_id);
+	free(input);
+}
+
+static void set_state(struct io_input *input, enum input_state state)
+{
+	input->state = state;
+	if (input->watch)
+		loop_watch_set(input->watch, state == INPUT_READING ? LOOP_READ : 0);
+	if (state == INPUT_ENDED)
+		loop_watch_free(steal_ptr(input->watch));
+}
+
+static void on_closed(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct io_input *input = userdata;
+
+	input->in_flight = false;
+	if (reply->code != TTRPC_OK)
+		log_debug(input->container_id, "CloseStdin: %s", reply->message);
+	if (input->dead)
+		input_free(input);
+}
+
+static void close_stdin(struct io_input *input)
+{
+	Grpc__CloseStdinRequest request = GRPC__CLOSE_STDIN_REQUEST__INIT;
+
+	request.container_id = input->container_id;
+	request.exec_id = input->exec_id;
+	set_state(input, INPUT_ENDED);
+	input->in_flight = true;
+	agent_call(input->agent, "CloseStdin", &request.base, 0, on_closed, input);
+}
+
+static void on_written(const struct ttrpc_reply *reply, void *userdata);
+
+static void write_rest(struct io_input *input)
+{
+	Grpc__WriteStreamRequest request = GRPC__WRITE_STREAM_REQUEST__INIT;
+
+	request.container_id = input->container_id;
+	request.exec_id = input->exec_id;
+	request.data.data = input->data + input->done;
+	request.data.len = input->len - input->done;
+	set_state(input, INPUT_WRITING);
+	input->in_flight = true;
+	agent_call(input->agent, "WriteStdin", &request.base, 0, on_written, input);
+}
+
+/* The process may have closed its stdin or be gone: nobody is left to write to. The reading end
+ * stays open, so that the client does not get SIGPIPE for it. */
+static void on_written(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct io_input *input = userdata;
+	const Grpc__WriteStreamResponse *response =
+		(const Grpc__WriteStreamResponse *)reply->response;
+
+	input->in_flight = false;
+	if (input->dead) {
+		input_free(input);
+		return;
+	}
+	if (!response || response->len == 0 || response->len > input->len - input->done) {
+		log_debug(input->container_id, "stdin ended: %s", reply->message);
+		free(steal_ptr(input->data));
+		set_state(input, INPUT_ENDED);
+		return;
+	}
+	input->done += response->len;
+	if (input->done < input->len) {
+		write_rest(input);
+		return;
+	}
+	free(steal_ptr(input->data));
+	set_state(input, INPUT_READING);
+}
+
+static void on_readable(int fd, unsigned events _unused_, void *userdata)
+{
+	struct io_input *input = userdata;
+	_cleanup_free_ uint8_t *data = xnew_array(uint8_t, INPUT_CHUNK);
+	ssize_t n = read(fd, data, INPUT_CHUNK);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		close_stdin(input);
+		return;
+	}
+	input->data = steal_ptr(data);
+	input->len = (size_t)n;
+	input->done = 0;
+	write_rest(input);
+}
+
+int io_input_open(const struct io_options *options, struct io_input **ret_input, struct error *err)
+{
+	const char *path = options->stdio->in;
+	_cleanup_close_ int keeper = -EBADF;
+	_cleanup_close_ int fd = -EBADF;
+	struct io_input *input;
+
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open stdin %s", path);
+	if (options->stdio->keep_stdin)
+		keeper = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (options->stdio->keep_stdin && keeper < 0)
+		return error_set_errno(err, errno, "cannot open stdin %s for writing", path);
+
+	input = xnew(struct io_input);
+	*input = (struct io_input){
+		.loop = options->loop,
+		.agent = options->agent,
+		.container_id = xstrdup(options->container_id),
+		.exec_id = xstrdup(options->exec_id),
+		.fd = steal_fd(&fd),
+		.keeper = steal_fd(&keeper),
+	};
+	input->watch = loop_watch_new(input->loop, input->fd, 0, on_readable, input);
+	*ret_input = input;
+	return 0;
+}
+
+void io_input_start(struct io_input *input)
+{
+	set_state(input, INPUT_READING);
+}
+
+void io_input_close(struct io_input *input)
+{
+	input->keeper = close_fd(input->keeper);
+}
+
+void io_input_end(struct io_input *input)
+{
+	if (!input)
+		return;
+	set_state(input, INPUT_ENDED);
+	input->dead = true;
+	if (!input->in_flight)
+		input_free(input);
+}

@@ -1,0 +1,14 @@
+/* The input of a process: FIFO -> agent. See shim/io.h. */
+#pragma once
+
+#include "shim/io.h"
+
+struct io_input;
+
+_must_check_ int io_input_open(const struct io_options *options, struct io_input **ret_input,
+			       struct error *err);
+void io_input_start(struct io_input *input);
+/* CloseIO: what the FIFO holds and its present writers send is delivered, then the process sees
+ * the end. */
+void io_input_close(struct io_input *input);
+void io_input_end(struct io_input *input); /* NULL is fine; see io_end() */

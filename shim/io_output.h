@@ -1,0 +1,18 @@
+/* One output stream of a process: agent -> FIFO or log file. See shim/io.h. */
+#pragma once
+
+#include "shim/io.h"
+
+struct io_output;
+
+/* method: "ReadStdout" or "ReadStderr". on_change is called from the loop when the stream has
+ * ended or the FIFO has taken what was blocked. */
+_must_check_ int io_output_open(const struct io_options *options, const char *method,
+				const char *path, void (*on_change)(void *userdata), void *userdata,
+				struct io_output **ret_output, struct error *err);
+void io_output_start(struct io_output *output);
+void io_output_end(struct io_output *output); /* NULL is fine; see io_end() */
+
+bool io_output_ended(const struct io_output *output);           /* or never started */
+bool io_output_blocked(const struct io_output *output);         /* the FIFO's reader is slow */
+uint64_t io_output_progress_ms(const struct io_output *output); /* last data, monotonic */

@@ -1,0 +1,499 @@
+#include "shim/process.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "proto/agent.pb-c.h"
+#include "shim/process_events.h"
+
+#define START_TIMEOUT_MS 60000
+#define CALL_TIMEOUT_MS  10000
+
+static const char *const process_state_names[] = {
+	[PROCESS_CREATED] = "created", [PROCESS_STARTING] = "starting",
+	[PROCESS_RUNNING] = "running", [PROCESS_EXITED] = "exited",
+	[PROCESS_STOPPED] = "stopped",
+};
+DEFINE_STRING_TABLE(process_state, enum process_state, process_state_names)
+
+struct waiter {
+	TAILQ_ENTRY(waiter) link;
+	process_wait_fn fn;
+	void *userdata;
+};
+
+struct process {
+	unsigned refs;
+	struct loop *loop;
+	struct agent_link *agent;
+	struct events *events;
+	char *container_id;
+	char *exec_id;
+	struct stdio stdio;
+	Grpc__Process *spec; /* exec, until it is started */
+	uint32_t pid;
+	enum process_state state;
+	struct io *io; /* NULL after process_end() */
+	bool exit_known;
+	uint32_t exit_status;
+	uint64_t exited_ns;
+	bool exit_due; /* to be published; not for an exec that never ran */
+	TAILQ_HEAD(waiter_list, waiter) waiters;
+};
+
+/* An operation in flight: holds the process and whom to tell. */
+struct operation {
+	struct process *process;
+	process_done_fn done;
+	void *userdata;
+	struct error err; /* of one that was never sent */
+};
+
+Containerd__V1__Types__Status process_state_status(enum process_state state)
+{
+	static const Containerd__V1__Types__Status statuses[] = {
+		[PROCESS_CREATED] = CONTAINERD__V1__TYPES__STATUS__CREATED,
+		[PROCESS_STARTING] = CONTAINERD__V1__TYPES__STATUS__CREATED,
+		[PROCESS_RUNNING] = CONTAINERD__V1__TYPES__STATUS__RUNNING,
+		[PROCESS_EXITED] = CONTAINERD__V1__TYPES__STATUS__RUNNING,
+		[PROCESS_STOPPED] = CONTAINERD__V1__TYPES__STATUS__STOPPED,
+	};
+
+	return statuses[state];
+}
+
+static bool edge_allowed(enum process_state from, enum process_state to)
+{
+	static const unsigned edges[] = {
+		[PROCESS_CREATED] = 1u << PROCESS_STARTING | 1u << PROCESS_EXITED,
+		[PROCESS_STARTING] = 1u << PROCESS_RUNNING | 1u << PROCESS_STOPPED,
+		[PROCESS_RUNNING] = 1u << PROCESS_EXITED,
+		[PROCESS_EXITED] = 1u << PROCESS_STOPPED,
+		[PROCESS_STOPPED] = 0,
+	};
+
+	return edges[from] & 1u << to;
+}
+
+static void answer_waiters(struct process *process)
+{
+	struct waiter *waiter;
+
+	while ((waiter = TAILQ_FIRST(&process->waiters))) {
+		TAILQ_REMOVE(&process->waiters, waiter, link);
+		waiter->fn(process, waiter->userdata);
+		free(waiter);
+	}
+}
+
+static void set_state(struct process *process, enum process_state state)
+{
+	if (!edge_allowed(process->state, state))
+		abort();
+	log_debug(process->container_id, "process \"%s\": %s -> %s", process->exec_id,
+		  process_state_to_string(process->state), process_state_to_string(state));
+	process->state = state;
+	if (state == PROCESS_RUNNING)
+		process_publish_start(process->events, process, process->container_id);
+	if (state == PROCESS_EXITED && process->io)
+		io_settle(process->io);
+	if (state == PROCESS_STOPPED) {
+		if (process->exit_due)
+			process_publish_exit(process->events, process, process->container_id);
+		answer_waiters(process);
+	}
+}
+
+static void on_settled(void *userdata)
+{
+	set_state(userdata, PROCESS_STOPPED);
+}
+
+static void set_exit(struct process *process, uint32_t status)
+{
+	if (process->exit_known)
+		return;
+	process->exit_known = true;
+	process->exit_status = status;
+	process->exited_ns = clock_realtime_ns();
+}
+
+/* STARTING waits for the answer to its start first: TaskStart comes before TaskExit. */
+static void exit_check(struct process *process)
+{
+	if (process->exit_known &&
+	    (process->state == PROCESS_CREATED || process->state == PROCESS_RUNNING))
+		set_state(process, PROCESS_EXITED);
+}
+
+static void on_exit_known(const struct ttrpc_reply *reply, void *userdata)
+{
+	_cleanup_(process_unref_cleanup) struct process *process = userdata;
+	const Grpc__WaitProcessResponse *response =
+		(const Grpc__WaitProcessResponse *)reply->response;
+
+	if (!process->io)
+		return;
+	if (!response && reply->code != TTRPC_UNAVAILABLE && reply->code != TTRPC_CANCELLED)
+		log_warning(process->container_id, "process \"%s\" is lost: %s", process->exec_id,
+			    reply->message);
+	set_exit(process, response ? (uint32_t)response->status & 0xff : PROCESS_LOST_STATUS);
+	exit_check(process);
+}
+
+static void watch_exit(struct process *process)
+{
+	Grpc__WaitProcessRequest request = GRPC__WAIT_PROCESS_REQUEST__INIT;
+
+	request.container_id = process->container_id;
+	request.exec_id = process->exec_id;
+	agent_call(process->agent, "WaitProcess", &request.base, 0, on_exit_known,
+		   process_ref(process));
+}
+
+int process_new(const struct process_options *options, struct process **ret_process,
+		struct error *err)
+{
+	struct process *process = xnew(struct process);
+	struct io_options io_options;
+	int r;
+
+	*process = (struct process){
+		.refs = 1,
+		.loop = options->loop,
+		.agent = options->agent,
+		.events = options->events,
+		.container_id = xstrdup(options->container_id),
+		.exec_id = xstrdup(options->exec_id),
+		.stdio = options->stdio,
+		.spec = options->spec,
+		.pid = options->pid,
+		.state = PROCESS_CREATED,
+		.waiters = TAILQ_HEAD_INITIALIZER(process->waiters),
+	};
+	io_options = (struct io_options){
+		.loop = options->loop,
+		.agent = options->agent,
+		.container_id = process->container_id,
+		.exec_id = process->exec_id,
+		.stdio = &process->stdio,
+		.on_settled = on_settled,
+		.userdata = process,
+	};
+	r = io_open(&io_options, &process->io, err);
+	if (r < 0) {
+		process_unref(process);
+		return r;
+	}
+	*ret_process = process;
+	return 0;
+}
+
+struct process *process_ref(struct process *process)
+{
+	process->refs++;
+	return process;
+}
+
+static void process_free(void *userdata)
+{
+	struct process *process = userdata;
+
+	io_end(process->io);
+	if (process->spec)
+		grpc__process__free_unpacked(process->spec, NULL);
+	stdio_done(&process->stdio);
+	free(process->container_id);
+	free(process->exec_id);
+	free(process);
+}
+
+void process_unref(struct process *process)
+{
+	if (process && --process->refs == 0)
+		loop_defer(process->loop, process_free, process);
+}
+
+void process_created(struct process *process, uint32_t pid)
+{
+	process->pid = pid;
+	process->exit_due = true;
+	watch_exit(process);
+}
+
+static struct operation *operation_new(struct process *process, process_done_fn done,
+				       void *userdata)
+{
+	struct operation *operation = xnew(struct operation);
+
+	operation->process = process_ref(process);
+	operation->done = done;
+	operation->userdata = userdata;
+	return operation;
+}
+
+static void operation_end(struct operation *operation, const struct error *err)
+{
+	operation->done(err->number ? -err->number : 0, err, operation->userdata);
+	process_unref(operation->process);
+	error_done(&operation->err);
+	free(operation);
+}
+
+static void on_decided(void *userdata)
+{
+	struct operation *operation = userdata;
+
+	operation_end(operation, &operation->err);
+}
+
+/* The answer is known without the agent. */
+static void decide(struct process *process, struct error *err, process_done_fn done, void *userdata)
+{
+	struct operation *operation = operation_new(process, done, userdata);
+
+	error_move(&operation->err, err);
+	loop_defer(process->loop, on_decided, operation);
+}
+
+static void started(struct process *process)
+{
+	process->exit_due = true;
+	if (process->spec)
+		watch_exit(process);
+	set_state(process, PROCESS_RUNNING);
+	if (process->io)
+		io_start(process->io);
+	exit_check(process);
+}
+
+/* Its streams end here too, for clients wait for that before they delete the process. */
+static void start_failed(struct process *process)
+{
+	process->exit_due = false;
+	set_exit(process, PROCESS_LOST_STATUS);
+	io_end(steal_ptr(process->io));
+	set_state(process, PROCESS_STOPPED);
+}
+
+static void on_started(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct operation *operation = userdata;
+	struct process *process = operation->process;
+	_cleanup_(error_done) struct error err = {};
+
+	if (ttrpc_reply_error(reply, &err) < 0)
+		(void)error_wrap(&err, "OCI runtime %s failed", process->spec ? "exec" : "start");
+	if (process->state == PROCESS_STARTING && reply->code == TTRPC_OK)
+		started(process);
+	else if (process->state == PROCESS_STARTING)
+		start_failed(process);
+	operation_end(operation, &err);
+}
+
+static void start_init(struct process *process, struct operation *operation)
+{
+	Grpc__StartContainerRequest request = GRPC__START_CONTAINER_REQUEST__INIT;
+
+	request.container_id = process->container_id;
+	agent_call(process->agent, "StartContainer", &request.base, START_TIMEOUT_MS, on_started,
+		   operation);
+}
+
+static void start_exec(struct process *process, struct operation *operation)
+{
+	Grpc__ExecProcessRequest request = GRPC__EXEC_PROCESS_REQUEST__INIT;
+
+	process->spec->terminal = process->stdio.terminal;
+	request.container_id = process->container_id;
+	request.exec_id = process->exec_id;
+	request.process = process->spec;
+	agent_call(process->agent, "ExecProcess", &request.base, START_TIMEOUT_MS, on_started,
+		   operation);
+}
+
+void process_start(struct process *process, process_done_fn done, void *userdata)
+{
+	struct operation *operation;
+	struct error err = {};
+
+	if (process->state != PROCESS_CREATED) {
+		(void)error_set(&err, EBUSY, "cannot start a process that is %s",
+				process_state_to_string(process->state));
+		decide(process, &err, done, userdata);
+		return;
+	}
+	operation = operation_new(process, done, userdata);
+	set_state(process, PROCESS_STARTING);
+	if (process->spec)
+		start_exec(process, operation);
+	else
+		start_init(process, operation);
+}
+
+static void on_answered(const struct ttrpc_reply *reply, void *userdata)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	(void)ttrpc_reply_error(reply, &err);
+	operation_end(userdata, &err);
+}
+
+/* runc's words, by which clients know that there is nothing left to do. */
+static void on_signalled(const struct ttrpc_reply *reply, void *userdata)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	(void)ttrpc_reply_error(reply, &err);
+	if (reply->code == TTRPC_NOT_FOUND)
+		(void)error_set(&err, ESRCH, "process already finished");
+	operation_end(userdata, &err);
+}
+
+static int kill_check(const struct process *process, uint32_t signo, struct error *err)
+{
+	if (signo > (uint32_t)SIGRTMAX)
+		return error_set(err, EINVAL, "there is no signal %u", signo);
+	if (process->state == PROCESS_EXITED || process->state == PROCESS_STOPPED)
+		return error_set(err, ESRCH, "process already finished");
+	if (process->state == PROCESS_CREATED && process->spec)
+		return error_set(err, EBUSY, "process not created");
+	return 0;
+}
+
+void process_kill(struct process *process, uint32_t signo, process_done_fn done, void *userdata)
+{
+	Grpc__SignalProcessRequest request = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
+	struct error err = {};
+
+	if (kill_check(process, signo, &err) < 0) {
+		decide(process, &err, done, userdata);
+		return;
+	}
+	request.container_id = process->container_id;
+	request.exec_id = process->exec_id;
+	request.signal = signo;
+	agent_call(process->agent, "SignalProcess", &request.base, CALL_TIMEOUT_MS, on_signalled,
+		   operation_new(process, done, userdata));
+}
+
+/* An exec that is not started yet gets its size with its start. */
+static void remember_size(Grpc__Process *spec, uint32_t width, uint32_t height)
+{
+	if (!spec->consolesize) {
+		spec->consolesize = xnew(Grpc__Box);
+		grpc__box__init(spec->consolesize);
+	}
+	spec->consolesize->width = width;
+	spec->consolesize->height = height;
+}
+
+void process_resize(struct process *process, uint32_t width, uint32_t height, process_done_fn done,
+		    void *userdata)
+{
+	Grpc__TtyWinResizeRequest request = GRPC__TTY_WIN_RESIZE_REQUEST__INIT;
+	struct error err = {};
+
+	if (!process->stdio.terminal || process->state >= PROCESS_EXITED) {
+		(void)error_set(&err, EBUSY, "the process has no terminal");
+		decide(process, &err, done, userdata);
+		return;
+	}
+	if (process->spec && process->state == PROCESS_CREATED) {
+		remember_size(process->spec, width, height);
+		decide(process, &err, done, userdata);
+		return;
+	}
+	request.container_id = process->container_id;
+	request.exec_id = process->exec_id;
+	request.row = height;
+	request.column = width;
+	agent_call(process->agent, "TtyWinResize", &request.base, CALL_TIMEOUT_MS, on_answered,
+		   operation_new(process, done, userdata));
+}
+
+void process_close_stdin(struct process *process)
+{
+	if (process->io)
+		io_close_stdin(process->io);
+}
+
+void process_wait(struct process *process, process_wait_fn fn, void *userdata)
+{
+	struct waiter *waiter;
+
+	if (process->state == PROCESS_STOPPED) {
+		fn(process, userdata);
+		return;
+	}
+	waiter = xnew(struct waiter);
+	waiter->fn = fn;
+	waiter->userdata = userdata;
+	TAILQ_INSERT_TAIL(&process->waiters, waiter, link);
+}
+
+void process_wait_cancel(struct process *process, void *userdata)
+{
+	struct waiter *waiter, *next;
+
+	TAILQ_FOREACH_SAFE (waiter, &process->waiters, link, next) {
+		if (waiter->userdata != userdata)
+			continue;
+		TAILQ_REMOVE(&process->waiters, waiter, link);
+		free(waiter);
+	}
+}
+
+void process_lost(struct process *process)
+{
+	if (process->state == PROCESS_STOPPED)
+		return;
+	set_exit(process, PROCESS_LOST_STATUS);
+	exit_check(process);
+}
+
+void process_end(struct process *process)
+{
+	io_end(steal_ptr(process->io));
+	if (process->state == PROCESS_RUNNING) {
+		set_exit(process, PROCESS_LOST_STATUS);
+		exit_check(process);
+	}
+	if (process->state == PROCESS_EXITED)
+		set_state(process, PROCESS_STOPPED);
+	answer_waiters(process);
+}
+
+enum process_state process_state(const struct process *process)
+{
+	return process->state;
+}
+
+const char *process_exec_id(const struct process *process)
+{
+	return process->exec_id;
+}
+
+const struct stdio *process_stdio(const struct process *process)
+{
+	return &process->stdio;
+}
+
+uint32_t process_pid(const struct process *process)
+{
+	return process->pid;
+}
+
+uint32_t process_exit_status(const struct process *process)
+{
+	return process->exit_status;
+}
+
+uint64_t process_exited_ns(const struct process *process)
+{
+	return process->exited_ns;
+}

@@ -1,0 +1,89 @@
+/* One process of a container: its first one, or an exec.
+ *
+ *   state     what it is                                            leaves by
+ *   CREATED   init: waits in the guest; exec: known only here       process_start(), kill, loss
+ *   STARTING  the agent was told                                    its answer
+ *   RUNNING   TaskStart (TaskExecStarted) is published              the agent's WaitProcess, loss
+ *   EXITED    its status is known, output is still being delivered  shim/io.h says: settled
+ *   STOPPED   TaskExit is published, those who wait are answered    process_end()
+ *
+ * A start that fails goes to STOPPED with status 255 and without TaskExit: nothing ever ran.
+ * The loss of the sandbox is an exit with status 255.
+ *
+ * Reference counted: the container holds one, every call in flight one. Callbacks of operations
+ * come exactly once, never from within the function they were given to.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/strings.h"
+#include "proto/oci.pb-c.h"
+#include "proto/task_process.pb-c.h"
+#include "shim/events.h"
+#include "shim/io.h"
+
+#define PROCESS_LOST_STATUS 255
+
+enum process_state {
+	PROCESS_CREATED,
+	PROCESS_STARTING,
+	PROCESS_RUNNING,
+	PROCESS_EXITED,
+	PROCESS_STOPPED,
+};
+DECLARE_STRING_TABLE(process_state, enum process_state);
+
+/* What containerd calls it. */
+Containerd__V1__Types__Status process_state_status(enum process_state state);
+
+struct process;
+
+struct process_options {
+	struct loop *loop;
+	struct agent_link *agent; /* borrowed */
+	struct events *events;    /* borrowed */
+	const char *container_id; /* copied */
+	const char *exec_id;      /* copied; "": the first process */
+	struct stdio stdio;       /* taken, also on failure */
+	Grpc__Process *spec;      /* of an exec; taken, also on failure */
+	uint32_t pid;             /* to be reported: the VMM's */
+};
+
+/* number 0 or an error of the operation, borrowed. */
+typedef void (*process_done_fn)(int number, const struct error *err, void *userdata);
+
+_must_check_ int process_new(const struct process_options *options, struct process **ret_process,
+			     struct error *err);
+struct process *process_ref(struct process *process);
+void process_unref(struct process *process);
+DEFINE_CLEANUP(struct process *, process_unref)
+
+/* init only: the agent has it, its end is waited for from now on. */
+void process_created(struct process *process, uint32_t pid);
+
+void process_start(struct process *process, process_done_fn done, void *userdata);
+void process_kill(struct process *process, uint32_t signo, process_done_fn done, void *userdata);
+void process_resize(struct process *process, uint32_t width, uint32_t height, process_done_fn done,
+		    void *userdata);
+void process_close_stdin(struct process *process);
+
+/* fn is called once in STOPPED, unless taken back; it may come before this returns. */
+typedef void (*process_wait_fn)(const struct process *process, void *userdata);
+void process_wait(struct process *process, process_wait_fn fn, void *userdata);
+void process_wait_cancel(struct process *process, void *userdata);
+
+/* The sandbox is gone. */
+void process_lost(struct process *process);
+
+/* Ends its streams and, where it has not ended itself, the process as we know it: status 255,
+ * TaskExit, answers. Then unref. */
+void process_end(struct process *process);
+
+enum process_state process_state(const struct process *process);
+const char *process_exec_id(const struct process *process);
+const struct stdio *process_stdio(const struct process *process);
+uint32_t process_pid(const struct process *process);
+uint32_t process_exit_status(const struct process *process);
+uint64_t process_exited_ns(const struct process *process); /* since the epoch; 0: not yet */

@@ -1,0 +1,317 @@
+#include "shim/sandbox.h"
+
+#include <stdlib.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "factory/vm/claim.h"
+#include "factory/vm/vm.h"
+#include "proto/agent.pb-c.h"
+#include "shim/spec.h"
+
+#define CREATE_TIMEOUT_MS 30000
+
+static const char *const sandbox_state_names[] = {
+	[SANDBOX_NONE] = "none",
+	[SANDBOX_CLAIMING] = "claiming",
+	[SANDBOX_RUNNING] = "running",
+	[SANDBOX_RELEASING] = "releasing",
+};
+DEFINE_STRING_TABLE(sandbox_state, enum sandbox_state, sandbox_state_names)
+
+struct acquirer {
+	TAILQ_ENTRY(acquirer) link;
+	sandbox_fn fn;
+	void *userdata;
+};
+
+struct sandbox {
+	struct loop *loop;
+	char *id;
+	void (*on_lost)(const char *why, void *userdata);
+	void *userdata;
+	enum sandbox_state state;
+	struct settings settings; /* of the machine; empty in NONE */
+	char *hostname;
+	struct claim *claim; /* RUNNING */
+	struct agent_link *agent;
+	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
+	pid_t vmm_pid;
+	struct error error; /* why CreateSandbox failed */
+	TAILQ_HEAD(acquirer_list, acquirer) acquirers;
+	struct error acquire_error; /* what they are told */
+	bool release_wanted;        /* while CLAIMING */
+	void (*on_released)(void *userdata);
+	void *released_userdata;
+};
+
+static void set_state(struct sandbox *sandbox, enum sandbox_state state)
+{
+	log_debug(sandbox->id, "sandbox: %s -> %s", sandbox_state_to_string(sandbox->state),
+		  sandbox_state_to_string(state));
+	sandbox->state = state;
+}
+
+static void tell_acquirers(void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+	_cleanup_(error_done) struct error err = {};
+	struct acquirer *acquirer;
+
+	if (sandbox->state == SANDBOX_CLAIMING)
+		return; /* asked again since; they are told then */
+	error_move(&err, &sandbox->acquire_error);
+	if (sandbox->state != SANDBOX_RUNNING && !err.number)
+		(void)error_set(&err, ECANCELED, "the sandbox is being released");
+	while ((acquirer = TAILQ_FIRST(&sandbox->acquirers))) {
+		TAILQ_REMOVE(&sandbox->acquirers, acquirer, link);
+		acquirer->fn(-err.number, &err, acquirer->userdata);
+		free(acquirer);
+	}
+}
+
+static void report_lost(struct sandbox *sandbox, const char *why)
+{
+	if (sandbox->state != SANDBOX_RUNNING)
+		return;
+	log_error(sandbox->id, "the sandbox is lost: %s", why);
+	sandbox->on_lost(why, sandbox->userdata);
+}
+
+static void on_vmm_death(int fd _unused_, unsigned events _unused_, void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	loop_watch_set(sandbox->death, 0);
+	report_lost(sandbox, "its VMM has ended");
+}
+
+static void on_agent_lost(void *userdata)
+{
+	report_lost(userdata, "its agent does not answer any more");
+}
+
+static void on_created(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	if (sandbox->state != SANDBOX_RUNNING)
+		return;
+	if (reply->code == TTRPC_OK) {
+		claim_confirm(sandbox->claim);
+		return;
+	}
+	(void)ttrpc_reply_error(reply, &sandbox->error);
+	(void)error_wrap(&sandbox->error, "cannot create the sandbox in its guest");
+}
+
+static void create_in_guest(struct sandbox *sandbox)
+{
+	static char *mount_options[] = { (char *)"trans=virtio", (char *)"version=9p2000.L",
+					 (char *)"msize=262144", (char *)"cache=mmap" };
+	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+	Grpc__Storage share = GRPC__STORAGE__INIT;
+	Grpc__Storage *storages[] = { &share };
+
+	share.driver = (char *)"9p";
+	share.fstype = (char *)"9p";
+	share.source = sandbox->claim->share_tag;
+	share.mount_point = (char *)SPEC_SHARE;
+	share.options = mount_options;
+	share.n_options = ARRAY_SIZE(mount_options);
+	request.sandbox_id = sandbox->id;
+	request.hostname = sandbox->hostname;
+	request.storages = storages;
+	request.n_storages = ARRAY_SIZE(storages);
+	agent_call(sandbox->agent, "CreateSandbox", &request.base, CREATE_TIMEOUT_MS, on_created,
+		   sandbox);
+}
+
+static void on_released(int number, const struct error *err, void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+	void (*fn)(void *userdata) = steal_ptr(sandbox->on_released);
+
+	if (number < 0)
+		log_warning(sandbox->id, "the machine was not released cleanly: %s",
+			    error_message(err));
+	settings_done(&sandbox->settings);
+	set_state(sandbox, SANDBOX_NONE);
+	if (fn)
+		fn(sandbox->released_userdata);
+}
+
+static void release(struct sandbox *sandbox)
+{
+	set_state(sandbox, SANDBOX_RELEASING);
+	loop_watch_free(steal_ptr(sandbox->death));
+	agent_link_set(sandbox->agent, NULL);
+	claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
+		      on_released, sandbox);
+}
+
+/* To containerd "not found" is a task, so a missing factory or template is "unavailable". */
+static void set_claim_error(struct sandbox *sandbox, const struct error *err)
+{
+	(void)error_set(&sandbox->acquire_error, err->number == ENOENT ? ECONNREFUSED : err->number,
+			"%s", error_message(err));
+}
+
+static void claim_failed(struct sandbox *sandbox, const struct error *err)
+{
+	set_claim_error(sandbox, err);
+	set_state(sandbox, SANDBOX_RELEASING);
+	tell_acquirers(sandbox);
+	on_released(0, NULL, sandbox);
+}
+
+static void on_claimed(int number, struct claim *claim, const struct error *err, void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+	bool wanted = !sandbox->release_wanted;
+
+	sandbox->release_wanted = false;
+	if (number < 0) {
+		claim_failed(sandbox, err);
+		return;
+	}
+	log_info(sandbox->id, "machine %s (%s%s%s) claimed in %lu us", claim->vm_id, claim->origin,
+		 *claim->reason ? ": " : "", claim->reason, (unsigned long)claim->claim_us);
+	sandbox->claim = claim;
+	sandbox->vmm_pid = claim->vmm_pid;
+	if (!wanted) {
+		release(sandbox);
+		return;
+	}
+	set_state(sandbox, SANDBOX_RUNNING);
+	agent_link_set(sandbox->agent, claim->agent);
+	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
+					sandbox);
+	create_in_guest(sandbox);
+	tell_acquirers(sandbox);
+}
+
+static void start_claim(struct sandbox *sandbox, const struct settings *settings,
+			const char *hostname)
+{
+	struct claim_options options = {
+		.factory_address = settings->factory,
+		.sandbox_id = sandbox->id,
+		.template_name = settings->template_name,
+	};
+	_cleanup_(error_done) struct error err = {};
+
+	error_done(&sandbox->error);
+	replace_string(&sandbox->settings.factory, settings->factory);
+	replace_string(&sandbox->settings.template_name, settings->template_name);
+	replace_string(&sandbox->hostname, hostname);
+	set_state(sandbox, SANDBOX_CLAIMING);
+	if (claim_start(sandbox->loop, &options, on_claimed, sandbox, &err) < 0) {
+		set_claim_error(sandbox, &err);
+		set_state(sandbox, SANDBOX_NONE);
+		settings_done(&sandbox->settings);
+		loop_defer(sandbox->loop, tell_acquirers, sandbox);
+	}
+}
+
+struct sandbox *sandbox_new(const struct sandbox_options *options)
+{
+	struct sandbox *sandbox = xnew(struct sandbox);
+
+	*sandbox = (struct sandbox){
+		.loop = options->loop,
+		.id = xstrdup(options->id),
+		.on_lost = options->on_lost,
+		.userdata = options->userdata,
+		.acquirers = TAILQ_HEAD_INITIALIZER(sandbox->acquirers),
+	};
+	sandbox->agent = agent_link_new(options->loop, NULL, on_agent_lost, sandbox);
+	return sandbox;
+}
+
+void sandbox_free(struct sandbox *sandbox)
+{
+	if (!sandbox)
+		return;
+	set_state(sandbox, SANDBOX_NONE);
+	tell_acquirers(sandbox);
+	loop_watch_free(sandbox->death);
+	agent_link_set(sandbox->agent, NULL);
+	claim_free(sandbox->claim);
+	agent_link_free(sandbox->agent);
+	settings_done(&sandbox->settings);
+	error_done(&sandbox->error);
+	error_done(&sandbox->acquire_error);
+	free(sandbox->hostname);
+	free(sandbox->id);
+	free(sandbox);
+}
+
+void sandbox_acquire(struct sandbox *sandbox, const struct settings *settings, const char *hostname,
+		     sandbox_fn fn, void *userdata)
+{
+	struct acquirer *acquirer = xnew(struct acquirer);
+
+	acquirer->fn = fn;
+	acquirer->userdata = userdata;
+	TAILQ_INSERT_TAIL(&sandbox->acquirers, acquirer, link);
+	if (sandbox->state == SANDBOX_NONE)
+		start_claim(sandbox, settings, hostname);
+	else if (sandbox->state != SANDBOX_CLAIMING)
+		loop_defer(sandbox->loop, tell_acquirers, sandbox);
+}
+
+static void on_nothing_to_release(void *userdata)
+{
+	on_released(0, NULL, userdata);
+}
+
+void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *userdata)
+{
+	if (fn) {
+		sandbox->on_released = fn;
+		sandbox->released_userdata = userdata;
+	}
+	if (sandbox->state == SANDBOX_RUNNING)
+		release(sandbox);
+	else if (sandbox->state == SANDBOX_CLAIMING)
+		sandbox->release_wanted = true;
+	else if (sandbox->state == SANDBOX_NONE && fn)
+		loop_defer(sandbox->loop, on_nothing_to_release, sandbox);
+}
+
+enum sandbox_state sandbox_state(const struct sandbox *sandbox)
+{
+	return sandbox->state;
+}
+
+struct agent_link *sandbox_agent(const struct sandbox *sandbox)
+{
+	return sandbox->agent;
+}
+
+const struct error *sandbox_error(const struct sandbox *sandbox)
+{
+	return &sandbox->error;
+}
+
+const char *sandbox_vm_id(const struct sandbox *sandbox)
+{
+	return sandbox->claim->vm_id;
+}
+
+const char *sandbox_vm_dir(const struct sandbox *sandbox)
+{
+	return sandbox->claim->vm_dir;
+}
+
+const char *sandbox_share_dir(const struct sandbox *sandbox)
+{
+	return sandbox->claim->share_dir;
+}
+
+pid_t sandbox_vmm_pid(const struct sandbox *sandbox)
+{
+	return sandbox->vmm_pid;
+}

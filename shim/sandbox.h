@@ -1,0 +1,61 @@
+/* The machine behind a pod: claimed with the first container, released with the last.
+ *
+ *   state      what it is                                       leaves by
+ *   NONE       no machine                                       sandbox_acquire()
+ *   CLAIMING   the factory was asked                            its answer
+ *   RUNNING    the agent takes calls; CreateSandbox was sent    sandbox_release(), loss
+ *   RELEASING  the factory destroys the machine                 its answer: NONE
+ *
+ * CreateSandbox is not waited for: the agent handles calls in order, so the first container's
+ * CreateContainer follows at once. Where CreateSandbox failed, sandbox_error() says why.
+ *
+ * Loss (the VMM died, the agent's channel ended): on_lost is called once, from the loop; the owner
+ * ends its tasks and calls sandbox_release(), which also cleans up after a dead VMM.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/strings.h"
+#include "shim/agent_link.h"
+#include "shim/settings.h"
+
+enum sandbox_state { SANDBOX_NONE, SANDBOX_CLAIMING, SANDBOX_RUNNING, SANDBOX_RELEASING };
+DECLARE_STRING_TABLE(sandbox_state, enum sandbox_state);
+
+struct sandbox;
+
+struct sandbox_options {
+	struct loop *loop;
+	const char *id; /* copied */
+	void (*on_lost)(const char *why, void *userdata);
+	void *userdata;
+};
+
+struct sandbox *sandbox_new(const struct sandbox_options *options);
+/* Calls in flight are answered CANCELLED; the machine is not touched (that is sandbox_release()).
+ * Not in CLAIMING. */
+void sandbox_free(struct sandbox *sandbox);
+DEFINE_CLEANUP(struct sandbox *, sandbox_free)
+
+/* Calls fn once, from the loop: 0 when the agent takes calls. The first caller's settings and
+ * hostname make the sandbox; strings are copied. */
+typedef void (*sandbox_fn)(int number, const struct error *err, void *userdata);
+void sandbox_acquire(struct sandbox *sandbox, const struct settings *settings, const char *hostname,
+		     sandbox_fn fn, void *userdata);
+
+/* fn (may be NULL) is called once, from the loop, in NONE. Those who wait in acquire get
+ * -ECANCELED. */
+void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *userdata);
+
+enum sandbox_state sandbox_state(const struct sandbox *sandbox);
+struct agent_link *sandbox_agent(const struct sandbox *sandbox); /* always; may be down */
+const struct error *sandbox_error(const struct sandbox *sandbox);
+
+/* In RUNNING: */
+const char *sandbox_vm_id(const struct sandbox *sandbox);
+const char *sandbox_vm_dir(const struct sandbox *sandbox);
+const char *sandbox_share_dir(const struct sandbox *sandbox);
+
+pid_t sandbox_vmm_pid(const struct sandbox *sandbox); /* the last one's; 0: there was none */

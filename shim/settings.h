@@ -1,0 +1,26 @@
+/* What the shim is told from outside.
+ *
+ *   what       from, the first that says it                                       default
+ *   factory    the runtime options' config file, env KILN_FACTORY unix:///run/kiln/factory.sock
+ *   template   annotation io.kiln.template, the config file, env KILN_TEMPLATE    default
+ *
+ * Runtime options are containerd's runtimeoptions.v1.Options (ctr: --runtime-config-path FILE;
+ * CRI: [plugins...runtimes.kiln.options] ConfigPath). The file is a JSON object with the keys
+ * `factory` and `template`. The environment is containerd's, which the shim inherits.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "google/protobuf/any.pb-c.h"
+
+#define SETTINGS_TEMPLATE_ANNOTATION "io.kiln.template"
+
+struct settings {
+	char *factory;       /* owned */
+	char *template_name; /* owned */
+};
+
+/* options: of the Create request, may be NULL or of a type that is not ours (ignored). */
+_must_check_ int settings_load(const Google__Protobuf__Any *options, struct settings *ret_settings,
+			       struct error *err);
+void settings_done(struct settings *settings);

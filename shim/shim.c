@@ -1,0 +1,294 @@
+#include "shim/shim.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "proto/ttrpc_server.h"
+#include "shim/bundle.h"
+#include "shim/task_service.h"
+
+#define DRAIN_TIMEOUT_MS  5000
+#define HANGUP_TIMEOUT_MS 1000
+#define FORGOTTEN_MS      60000
+
+struct shim {
+	struct loop *loop;
+	char *id;
+	char *socket_path;
+	struct ttrpc_server *server;
+	struct sandbox *sandbox;
+	struct events *events;
+	struct container_list containers;
+	char *last_bundle; /* its machine file is removed with the machine */
+	size_t conns;
+	bool stopping;
+	bool drained; /* nothing is left to do but to let containerd hang up */
+	struct loop_signal *sigterm;
+	struct loop_timer *hangup;
+	struct loop_timer *forgotten; /* runs while there is neither container nor connection */
+	uint64_t forgotten_ms;
+};
+
+static void watch_for_oblivion(struct shim *shim)
+{
+	if (shim->conns == 0 && TAILQ_EMPTY(&shim->containers))
+		loop_timer_start(shim->forgotten, shim->forgotten_ms);
+	else
+		loop_timer_stop(shim->forgotten);
+}
+
+static void on_machine_gone(void *userdata)
+{
+	struct shim *shim = userdata;
+
+	if (shim->last_bundle)
+		bundle_remove_machine(shim->last_bundle);
+	free(steal_ptr(shim->last_bundle));
+}
+
+/* A container's machine file outlives it while it is the only one to name the machine. After a
+ * failed first container nobody needs the machine; after a deleted one Shutdown follows, or the
+ * pod's next container. */
+static void on_container_gone(struct container *container, bool failed, void *userdata)
+{
+	struct shim *shim = userdata;
+
+	container_list_remove(&shim->containers, container);
+	if (TAILQ_EMPTY(&shim->containers))
+		replace_string(&shim->last_bundle, container_bundle(container));
+	else
+		bundle_remove_machine(container_bundle(container));
+	if (failed && TAILQ_EMPTY(&shim->containers) && !shim->stopping)
+		sandbox_release(shim->sandbox, on_machine_gone, shim);
+	container_unref(container);
+	watch_for_oblivion(shim);
+}
+
+static void lose_containers(struct shim *shim)
+{
+	struct container *container;
+
+	for (container = TAILQ_FIRST(&shim->containers); container;
+	     container = container_list_next(container))
+		container_lost(container);
+}
+
+static void on_sandbox_lost(const char *why _unused_, void *userdata)
+{
+	struct shim *shim = userdata;
+
+	lose_containers(shim);
+	sandbox_release(shim->sandbox, NULL, NULL);
+}
+
+static int on_accept(const struct peer *peer, void *userdata)
+{
+	struct shim *shim = userdata;
+
+	if (peer->uid != 0 && peer->uid != geteuid())
+		return -EACCES;
+	shim->conns++;
+	watch_for_oblivion(shim);
+	return 0;
+}
+
+static void end(void *userdata)
+{
+	struct shim *shim = userdata;
+
+	loop_stop(shim->loop);
+}
+
+static void on_conn_end(struct ttrpc_conn *conn _unused_, void *userdata)
+{
+	struct shim *shim = userdata;
+
+	shim->conns--;
+	watch_for_oblivion(shim);
+	if (shim->drained && shim->conns == 0)
+		end(shim);
+}
+
+static void on_drained(void *userdata)
+{
+	struct shim *shim = userdata;
+
+	shim->drained = true;
+	if (shim->conns == 0)
+		end(shim);
+	else
+		loop_timer_start(shim->hangup, HANGUP_TIMEOUT_MS);
+}
+
+static void on_released(void *userdata)
+{
+	struct shim *shim = userdata;
+
+	on_machine_gone(shim);
+	events_drain(shim->events, DRAIN_TIMEOUT_MS, on_drained, shim);
+}
+
+static void stop(struct shim *shim)
+{
+	if (shim->stopping)
+		return;
+	shim->stopping = true;
+	log_debug(shim->id, "shutting down");
+	ttrpc_server_stop_listening(shim->server);
+	shim_socket_remove(shim->socket_path);
+	sandbox_release(shim->sandbox, on_released, shim);
+}
+
+static void on_sigterm(int signo _unused_, void *userdata)
+{
+	struct shim *shim = userdata;
+
+	log_info(shim->id, "SIGTERM: the sandbox is ended");
+	lose_containers(shim);
+	stop(shim);
+}
+
+static void on_forgotten(void *userdata)
+{
+	struct shim *shim = userdata;
+
+	log_warning(shim->id, "forgotten by containerd: neither container nor connection is left");
+	stop(shim);
+}
+
+static void make_parts(struct shim *shim, const struct shim_options *options)
+{
+	struct sandbox_options sandbox = {
+		.loop = shim->loop,
+		.id = options->id,
+		.on_lost = on_sandbox_lost,
+		.userdata = shim,
+	};
+	struct ttrpc_server_options server = {
+		.userdata = shim,
+		.on_accept = on_accept,
+		.on_conn_end = on_conn_end,
+	};
+
+	shim->sandbox = sandbox_new(&sandbox);
+	shim->events = events_new(shim->loop, options->events_address, options->ns, options->id);
+	shim->sigterm = loop_signal_new(shim->loop, SIGTERM, on_sigterm, shim);
+	shim->hangup = loop_timer_new(shim->loop, end, shim);
+	shim->forgotten = loop_timer_new(shim->loop, on_forgotten, shim);
+	shim->server = ttrpc_server_new(shim->loop, &server);
+	task_service_add(shim->server);
+	ttrpc_server_listen(shim->server, options->listen_fd);
+}
+
+struct shim *shim_new(const struct shim_options *options)
+{
+	struct shim *shim = xnew(struct shim);
+
+	shim->loop = options->loop;
+	shim->id = xstrdup(options->id);
+	shim->socket_path = xstrdup(options->socket_path);
+	shim->forgotten_ms = options->forgotten_ms ? options->forgotten_ms : FORGOTTEN_MS;
+	TAILQ_INIT(&shim->containers);
+	make_parts(shim, options);
+	watch_for_oblivion(shim);
+	return shim;
+}
+
+void shim_free(struct shim *shim)
+{
+	struct container *container;
+
+	if (!shim)
+		return;
+	shim->stopping = true;
+	ttrpc_server_free(shim->server);
+	sandbox_free(shim->sandbox);
+	while ((container = TAILQ_FIRST(&shim->containers))) {
+		container_list_remove(&shim->containers, container);
+		container_discard(container);
+	}
+	events_free(shim->events);
+	loop_signal_free(shim->sigterm);
+	loop_timer_free(shim->hangup);
+	loop_timer_free(shim->forgotten);
+	free(shim->last_bundle);
+	free(shim->socket_path);
+	free(shim->id);
+	free(shim);
+}
+
+static int check_create(const struct shim *shim,
+			const Containerd__Task__V2__CreateTaskRequest *request, struct error *err)
+{
+	if (!id_is_valid(request->id))
+		return error_set(err, EINVAL, "\"%s\" is no valid container id", request->id);
+	if (container_list_find(&shim->containers, request->id))
+		return error_set(err, EEXIST, "container %s already exists", request->id);
+	if (request->bundle[0] != '/')
+		return error_set(err, EINVAL, "bundle \"%s\" is not an absolute path",
+				 request->bundle);
+	if (shim->stopping)
+		return error_set(err, EBUSY, "the shim is shutting down");
+	return 0;
+}
+
+int shim_create(struct shim *shim, const Containerd__Task__V2__CreateTaskRequest *request,
+		container_done_fn done, void *userdata, struct container **ret_container,
+		struct error *err)
+{
+	struct container_options options = {
+		.loop = shim->loop,
+		.sandbox = shim->sandbox,
+		.events = shim->events,
+		.request = request,
+		.on_gone = on_container_gone,
+		.userdata = shim,
+	};
+	struct container *container;
+	int r;
+
+	r = check_create(shim, request, err);
+	if (r < 0)
+		return r;
+	r = container_new(&options, &container, err);
+	if (r < 0)
+		return r;
+	container_list_add(&shim->containers, container);
+	watch_for_oblivion(shim);
+	container_create(container, done, userdata);
+	*ret_container = container;
+	return 0;
+}
+
+int shim_find(struct shim *shim, const char *id, struct container **ret_container,
+	      struct error *err)
+{
+	struct container *container = container_list_find(&shim->containers, id);
+
+	if (!container || container_state(container) == CONTAINER_CREATING)
+		return error_set(err, ENOENT, "container %s: not found", id);
+	*ret_container = container;
+	return 0;
+}
+
+void shim_abort(struct shim *shim, const char *id)
+{
+	struct container *container = container_list_find(&shim->containers, id);
+
+	if (container)
+		container_abort(container);
+}
+
+void shim_shutdown(struct shim *shim)
+{
+	if (TAILQ_EMPTY(&shim->containers))
+		stop(shim);
+}
+
+uint32_t shim_task_pid(const struct shim *shim)
+{
+	return (uint32_t)sandbox_vmm_pid(shim->sandbox);
+}

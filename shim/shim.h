@@ -1,0 +1,50 @@
+/* The shim's server process: one pod, its containers, its machine.
+ *
+ *   SERVING   answers containerd on its socket
+ *   STOPPING  Shutdown with no container left, or SIGTERM: the machine is released, events are
+ *             delivered (for a bounded time), containerd hangs up; then the loop ends
+ *
+ * A shim without container and without connection for a while is forgotten by a containerd that
+ * died or gave up between two calls: it stops by itself.
+ *
+ * Owns everything: server, sandbox, containers, event publisher. No threads.
+ */
+#pragma once
+
+#include "base/loop.h"
+#include "shim/container.h"
+
+struct shim;
+
+struct shim_options {
+	struct loop *loop;
+	int listen_fd;              /* taken */
+	const char *socket_path;    /* of listen_fd: removed at the end */
+	const char *id;             /* of the group: the sandbox */
+	const char *ns;             /* containerd's namespace */
+	const char *events_address; /* containerd's ttRPC socket; may be NULL */
+	uint64_t forgotten_ms;      /* 0: a minute */
+};
+
+struct shim *shim_new(const struct shim_options *options);
+void shim_free(struct shim *shim);
+DEFINE_CLEANUP(struct shim *, shim_free)
+
+/* What its service does; see shim/task_service.c. */
+
+_must_check_ int shim_create(struct shim *shim,
+			     const Containerd__Task__V2__CreateTaskRequest *request,
+			     container_done_fn done, void *userdata,
+			     struct container **ret_container, struct error *err);
+
+/* A container that exists for containerd: -ENOENT else. Borrowed. */
+_must_check_ int shim_find(struct shim *shim, const char *id, struct container **ret_container,
+			   struct error *err);
+
+/* containerd has given up on a creation under way: takes it back. Else nothing. */
+void shim_abort(struct shim *shim, const char *id);
+
+/* Ignored while there are containers. */
+void shim_shutdown(struct shim *shim);
+
+uint32_t shim_task_pid(const struct shim *shim);

@@ -1,0 +1,260 @@
+#include "shim/spec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+#include "proto/pbjson.h"
+
+/* Messages come from protobuf-c's unpacker or pbjson, which both use malloc(3). */
+static void set_string(char **field, const char *text)
+{
+	if (*field != protobuf_c_empty_string)
+		free(*field);
+	*field = xstrdup(text);
+}
+
+static void take_string(char **field, char *text)
+{
+	if (*field != protobuf_c_empty_string)
+		free(*field);
+	*field = text;
+}
+
+static void free_message(void *message)
+{
+	if (message)
+		protobuf_c_message_free_unpacked(message, NULL);
+}
+
+static int check(const struct spec *spec, struct error *err)
+{
+	const Grpc__Spec *oci = spec->oci;
+
+	if (!oci->process)
+		return error_set(err, EINVAL, "%s has no process", SPEC_FILE);
+	if (oci->process->n_args == 0)
+		return error_set(err, EINVAL, "%s: process.args is empty", SPEC_FILE);
+	if (str_empty(oci->process->cwd) || oci->process->cwd[0] != '/')
+		return error_set(err, EINVAL, "%s: process.cwd is not an absolute path", SPEC_FILE);
+	if (!oci->root || str_empty(oci->root->path))
+		return error_set(err, EINVAL, "%s has no root.path", SPEC_FILE);
+	for (size_t i = 0; i < oci->n_mounts; i++)
+		if (str_empty(oci->mounts[i]->destination))
+			return error_set(err, EINVAL, "%s: mounts[%zu] has no destination",
+					 SPEC_FILE, i);
+	return 0;
+}
+
+int spec_parse(const char *text, size_t len, const char *bundle, struct spec **ret_spec,
+	       struct error *err)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = xnew(struct spec);
+	ProtobufCMessage *message = NULL;
+	json_t *json = NULL;
+	const char *version;
+	int r;
+
+	r = pbjson_parse(text, len, &json, err);
+	if (r < 0)
+		return error_wrap(err, "%s is not JSON", SPEC_FILE);
+	version = json_string_value(json_object_get(json, "ociVersion"));
+	r = pbjson_to_message(&grpc__spec__descriptor, json, 0, &message, err);
+	if (r >= 0) {
+		spec->oci = (Grpc__Spec *)message;
+		set_string(&spec->oci->version, version ? version : "");
+	}
+	json_decref(json);
+	if (r < 0)
+		return error_wrap(err, "%s", SPEC_FILE);
+
+	r = check(spec, err);
+	if (r < 0)
+		return r;
+	spec->rootfs = path_join(bundle, spec->oci->root->path);
+	*ret_spec = steal_ptr(spec);
+	return 0;
+}
+
+int spec_load(const char *bundle, struct spec **ret_spec, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(bundle, SPEC_FILE);
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r;
+
+	r = file_read(path, SPEC_MAX, &text, &len, err);
+	if (r < 0)
+		return r;
+	r = spec_parse(text, len, bundle, ret_spec, err);
+	if (r < 0)
+		return error_wrap(err, "bundle %s", bundle);
+	return 0;
+}
+
+void spec_free(struct spec *spec)
+{
+	if (!spec)
+		return;
+	free_message(spec->oci);
+	for (size_t i = 0; i < spec->nvolumes; i++)
+		free(spec->volumes[i].source);
+	free(spec->volumes);
+	free(spec->rootfs);
+	free(spec);
+}
+
+const char *spec_annotation(const struct spec *spec, const char *key)
+{
+	for (size_t i = 0; i < spec->oci->n_annotations; i++)
+		if (str_equal(spec->oci->annotations[i]->key, key))
+			return spec->oci->annotations[i]->value;
+	return NULL;
+}
+
+static bool has_option(const Grpc__Mount *mount, const char *name)
+{
+	for (size_t i = 0; i < mount->n_options; i++)
+		if (str_equal(mount->options[i], name))
+			return true;
+	return false;
+}
+
+/* These trees are the kernel's: the guest has its own. */
+static bool is_kernel_path(const char *path)
+{
+	static const char *const trees[] = { "/dev", "/proc", "/sys" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(trees); i++) {
+		const char *rest = str_after(path, trees[i]);
+		if (rest && (*rest == '\0' || *rest == '/'))
+			return true;
+	}
+	return false;
+}
+
+static bool is_volume(const Grpc__Mount *mount)
+{
+	bool bind = str_equal(mount->type, "bind") || has_option(mount, "bind") ||
+		    has_option(mount, "rbind");
+	return bind && mount->source[0] == '/' && !is_kernel_path(mount->source);
+}
+
+static void volumes_take(struct spec *spec, const char *container_id)
+{
+	Grpc__Spec *oci = spec->oci;
+
+	spec->volumes = xnew_array(struct spec_volume, oci->n_mounts + 1);
+	for (size_t i = 0; i < oci->n_mounts; i++) {
+		Grpc__Mount *mount = oci->mounts[i];
+		if (!is_volume(mount))
+			continue;
+		spec->volumes[spec->nvolumes] = (struct spec_volume){
+			.source = xstrdup(mount->source),
+			.readonly = has_option(mount, "ro"),
+			.recursive = has_option(mount, "rbind"),
+		};
+		take_string(&mount->source,
+			    xasprintf(SPEC_SHARE "/%s/mounts/%zu", container_id, spec->nvolumes));
+		spec->nvolumes++;
+	}
+}
+
+static bool namespace_stays(Grpc__LinuxNamespace *ns)
+{
+	if (str_equal(ns->type, "network"))
+		return false;
+	if (str_empty(ns->path))
+		return true;
+	if (str_equal(ns->type, "ipc") || str_equal(ns->type, "uts"))
+		return false;
+	set_string(&ns->path, "");
+	return true;
+}
+
+static void namespaces_adjust(Grpc__Linux *linux)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < linux->n_namespaces; i++) {
+		Grpc__LinuxNamespace *ns = linux->namespaces[i];
+		if (namespace_stays(ns))
+			linux->namespaces[kept++] = ns;
+		else
+			free_message(ns);
+	}
+	linux->n_namespaces = kept;
+}
+
+/* Majors that name the same device on every kernel: mem, tty, misc (fuse, tun). */
+static bool device_is_everywhere(const Grpc__LinuxDevice *device)
+{
+	return (str_equal(device->type, "c") || str_equal(device->type, "u")) &&
+	       (device->major == 1 || device->major == 5 || device->major == 10);
+}
+
+static void devices_adjust(Grpc__Linux *linux, const char *container_id)
+{
+	size_t kept = 0, count = linux->n_devices;
+
+	for (size_t i = 0; i < count; i++) {
+		Grpc__LinuxDevice *device = linux->devices[i];
+		if (device_is_everywhere(device) || str_equal(device->type, "p"))
+			linux->devices[kept++] = device;
+		else
+			free_message(device);
+	}
+	linux->n_devices = kept;
+	if (kept < count)
+		log_warning(container_id, "%zu devices of the host are not in the guest",
+			    count - kept);
+}
+
+void spec_for_guest(struct spec *spec, const char *container_id)
+{
+	Grpc__Spec *oci = spec->oci;
+
+	take_string(&oci->root->path, xasprintf(SPEC_SHARE "/%s/rootfs", container_id));
+	volumes_take(spec, container_id);
+	if (oci->hooks) {
+		log_warning(container_id, "hooks in %s are not run: they are programs of the host",
+			    SPEC_FILE);
+		free_message(steal_ptr(oci->hooks));
+	}
+	if (oci->linux) {
+		namespaces_adjust(oci->linux);
+		devices_adjust(oci->linux, container_id);
+		take_string(&oci->linux->cgroupspath, xasprintf("/kiln/%s", container_id));
+	}
+}
+
+int spec_parse_process(const void *json, size_t len, Grpc__Process **ret_process, struct error *err)
+{
+	ProtobufCMessage *message = NULL;
+	Grpc__Process *process;
+	json_t *object = NULL;
+	int r;
+
+	if (len > SPEC_MAX)
+		return error_set(err, E2BIG, "the exec's process is longer than %u bytes",
+				 SPEC_MAX);
+	r = pbjson_parse(json, len, &object, err);
+	if (r >= 0) {
+		r = pbjson_to_message(&grpc__process__descriptor, object, 0, &message, err);
+		json_decref(object);
+	}
+	if (r < 0)
+		return error_wrap(err, "the exec's process");
+
+	process = (Grpc__Process *)message;
+	if (process->n_args == 0 || str_empty(process->cwd)) {
+		const char *missing = process->n_args == 0 ? "args" : "cwd";
+		free_message(process);
+		return error_set(err, EINVAL, "the exec's process has no %s", missing);
+	}
+	*ret_process = process;
+	return 0;
+}

@@ -1,0 +1,59 @@
+/* A container's configuration: config.json of its bundle, made fit for the guest.
+ *
+ * Source: the OCI runtime specification 1.0.2 (config.md, config-linux.md). What changes on the
+ * way into the guest:
+ *
+ *   root.path         the guest's path of the rootfs in the share
+ *   bind mounts       become volumes: the host binds them into the share, the guest binds them
+ *                     from there. Sources in /dev, /proc and /sys stay: they mean the guest's own
+ *   namespaces        network is dropped (the machine is the container's network namespace);
+ *                     paths of the host mean nothing in the guest: ipc and uts with a path are
+ *                     shared by the pod, hence the guest's own, and dropped; others lose the path
+ *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
+ *                     something else in the guest. Memory, terminal and misc devices stay
+ *   hooks             dropped, with a warning: they are programs of the host
+ *   linux.cgroupsPath /kiln/ID
+ *
+ * The file is hostile input: bounded, and checked by type for every key (proto/pbjson.h).
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "proto/oci.pb-c.h"
+
+#define SPEC_FILE  "config.json"
+#define SPEC_MAX   (2u << 20)                               /* bytes of config.json */
+#define SPEC_SHARE "/run/kata-containers/shared/containers" /* the share, in the guest */
+
+/* A host path to be bound into the share at ID/mounts/INDEX. */
+struct spec_volume {
+	char *source; /* owned */
+	bool readonly;
+	bool recursive;
+};
+
+struct spec {
+	Grpc__Spec *oci; /* owned */
+	char *rootfs;    /* root.path, made absolute by the bundle; owned */
+	struct spec_volume *volumes;
+	size_t nvolumes;
+};
+
+/* Reads BUNDLE/config.json. -ENOENT, or -EINVAL with what is wrong where. */
+_must_check_ int spec_load(const char *bundle, struct spec **ret_spec, struct error *err);
+_must_check_ int spec_parse(const char *text, size_t len, const char *bundle,
+			    struct spec **ret_spec, struct error *err);
+void spec_free(struct spec *spec);
+DEFINE_CLEANUP(struct spec *, spec_free)
+
+/* The changes above; once. */
+void spec_for_guest(struct spec *spec, const char *container_id);
+
+/* Value of an annotation, or NULL. */
+const char *spec_annotation(const struct spec *spec, const char *key);
+
+/* The process of an exec, as containerd sends it: JSON of the specification's `process`. */
+_must_check_ int spec_parse_process(const void *json, size_t len, Grpc__Process **ret_process,
+				    struct error *err);

@@ -1,0 +1,371 @@
+#include "shim/task_service.h"
+
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "google/protobuf/empty.pb-c.h"
+#include "proto/task.pb-c.h"
+#include "proto/ttrpc_server.h"
+#include "shim/shim.h"
+#include "shim/timestamp.h"
+
+/* A call that is answered later, with what its answer or its cancellation needs. */
+struct pending {
+	struct ttrpc_call *call;
+	struct container *container; /* one reference, or NULL */
+	struct process *process;     /* one reference, or NULL */
+};
+
+static struct pending *pending_new(struct ttrpc_call *call, struct container *container,
+				   struct process *process)
+{
+	struct pending *pending = xnew(struct pending);
+
+	pending->call = call;
+	pending->container = container ? container_ref(container) : NULL;
+	pending->process = process ? process_ref(process) : NULL;
+	return pending;
+}
+
+static void pending_free(struct pending *pending)
+{
+	container_unref(pending->container);
+	process_unref(pending->process);
+	free(pending);
+}
+
+static void reply_empty(int number, const struct error *err, void *userdata)
+{
+	Google__Protobuf__Empty response = GOOGLE__PROTOBUF__EMPTY__INIT;
+
+	if (number < 0)
+		ttrpc_call_fail(userdata, err);
+	else
+		ttrpc_call_reply(userdata, &response.base);
+}
+
+/* What a request names; both borrowed. */
+struct target {
+	struct container *container;
+	struct process *process; /* NULL: there is none, and the call is answered */
+};
+
+static struct target find(struct ttrpc_call *call, struct shim *shim, const char *id,
+			  const char *exec_id)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct target target = {};
+
+	if (shim_find(shim, id, &target.container, &err) == 0)
+		(void)container_find(target.container, exec_id, &target.process, &err);
+	if (!target.process)
+		ttrpc_call_fail(call, &err);
+	return target;
+}
+
+/* ---- Create, Start, Delete */
+
+static void on_created(int number, const struct error *err, void *userdata)
+{
+	Containerd__Task__V2__CreateTaskResponse response =
+		CONTAINERD__TASK__V2__CREATE_TASK_RESPONSE__INIT;
+	struct pending *pending = userdata;
+	struct process *init;
+
+	if (number < 0) {
+		ttrpc_call_fail(pending->call, err);
+	} else if (container_find(pending->container, "", &init, NULL) == 0) {
+		response.pid = process_pid(init);
+		ttrpc_call_reply(pending->call, &response.base);
+	}
+	pending_free(pending);
+}
+
+static void on_create_cancelled(struct ttrpc_call *call _unused_, void *userdata)
+{
+	struct pending *pending = userdata;
+
+	container_abort(pending->container);
+}
+
+static void on_create(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	struct pending *pending = pending_new(call, NULL, NULL);
+	_cleanup_(error_done) struct error err = {};
+	struct container *container;
+
+	if (shim_create(userdata, (const Containerd__Task__V2__CreateTaskRequest *)message,
+			on_created, pending, &container, &err) < 0) {
+		ttrpc_call_fail(call, &err);
+		pending_free(pending);
+		return;
+	}
+	pending->container = container_ref(container);
+	ttrpc_call_on_cancel(call, on_create_cancelled, pending);
+}
+
+static void on_started(int number, const struct error *err, void *userdata)
+{
+	Containerd__Task__V2__StartResponse response = CONTAINERD__TASK__V2__START_RESPONSE__INIT;
+	struct pending *pending = userdata;
+
+	if (number < 0) {
+		ttrpc_call_fail(pending->call, err);
+	} else {
+		response.pid = process_pid(pending->process);
+		ttrpc_call_reply(pending->call, &response.base);
+	}
+	pending_free(pending);
+}
+
+static void on_start(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__StartRequest *request =
+		(const Containerd__Task__V2__StartRequest *)message;
+	struct target target;
+
+	target = find(call, userdata, request->id, request->exec_id);
+	if (target.process)
+		process_start(target.process, on_started, pending_new(call, NULL, target.process));
+}
+
+static void reply_deleted(struct ttrpc_call *call, const struct process *process)
+{
+	Containerd__Task__V2__DeleteResponse response = CONTAINERD__TASK__V2__DELETE_RESPONSE__INIT;
+	Google__Protobuf__Timestamp time = timestamp_from_ns(process_exited_ns(process));
+
+	response.pid = process_pid(process);
+	response.exit_status = process_exit_status(process);
+	response.exited_at = &time;
+	ttrpc_call_reply(call, &response.base);
+}
+
+static void on_deleted(int number, const struct error *err, void *userdata)
+{
+	struct pending *pending = userdata;
+
+	if (number < 0)
+		ttrpc_call_fail(pending->call, err);
+	else
+		reply_deleted(pending->call, pending->process);
+	pending_free(pending);
+}
+
+static void delete_container(struct ttrpc_call *call, struct container *container,
+			     struct process *init)
+{
+	struct pending *pending = pending_new(call, NULL, init);
+	_cleanup_(error_done) struct error err = {};
+
+	if (container_delete(container, on_deleted, pending, &err) < 0)
+		on_deleted(-err.number, &err, pending);
+}
+
+static void delete_exec(struct ttrpc_call *call, struct container *container,
+			struct process *process)
+{
+	struct pending *pending = pending_new(call, NULL, process);
+	_cleanup_(error_done) struct error err = {};
+
+	(void)container_delete_exec(container, process, &err);
+	on_deleted(-err.number, &err, pending);
+}
+
+static void on_delete(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__DeleteRequest *request =
+		(const Containerd__Task__V2__DeleteRequest *)message;
+	struct target target;
+
+	/* A caller that gave up on its Create says so by this, not by cancelling the call. */
+	if (!*request->exec_id)
+		shim_abort(userdata, request->id);
+	target = find(call, userdata, request->id, request->exec_id);
+	if (!target.process)
+		return;
+	if (*request->exec_id)
+		delete_exec(call, target.container, target.process);
+	else if (container_state(target.container) != CONTAINER_CREATED)
+		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
+				     "container %s is being deleted", request->id);
+	else
+		delete_container(call, target.container, target.process);
+}
+
+/* ---- what happens to a running process */
+
+static void on_exec(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__ExecProcessRequest *request =
+		(const Containerd__Task__V2__ExecProcessRequest *)message;
+	_cleanup_(error_done) struct error err = {};
+	struct container *container;
+
+	if (shim_find(userdata, request->id, &container, &err) == 0)
+		(void)container_add_exec(container, request, &err);
+	reply_empty(-err.number, &err, call);
+}
+
+static void on_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__KillRequest *request =
+		(const Containerd__Task__V2__KillRequest *)message;
+	struct target target;
+
+	target = find(call, userdata, request->id, request->exec_id);
+	if (target.process)
+		process_kill(target.process, request->signal, reply_empty, call);
+}
+
+static void on_resize(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__ResizePtyRequest *request =
+		(const Containerd__Task__V2__ResizePtyRequest *)message;
+	struct target target;
+
+	target = find(call, userdata, request->id, request->exec_id);
+	if (target.process)
+		process_resize(target.process, request->width, request->height, reply_empty, call);
+}
+
+static void on_close_io(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__CloseIORequest *request =
+		(const Containerd__Task__V2__CloseIORequest *)message;
+	struct target target;
+
+	target = find(call, userdata, request->id, request->exec_id);
+	if (!target.process)
+		return;
+	if (request->stdin)
+		process_close_stdin(target.process);
+	reply_empty(0, NULL, call);
+}
+
+static void on_waited(const struct process *process, void *userdata)
+{
+	Containerd__Task__V2__WaitResponse response = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
+	Google__Protobuf__Timestamp time = timestamp_from_ns(process_exited_ns(process));
+	struct pending *pending = userdata;
+
+	response.exit_status = process_exit_status(process);
+	response.exited_at = &time;
+	ttrpc_call_reply(pending->call, &response.base);
+	pending_free(pending);
+}
+
+static void on_wait_cancelled(struct ttrpc_call *call, void *userdata)
+{
+	struct pending *pending = userdata;
+
+	process_wait_cancel(pending->process, pending);
+	ttrpc_call_drop(call);
+	pending_free(pending);
+}
+
+static void on_wait(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__WaitRequest *request =
+		(const Containerd__Task__V2__WaitRequest *)message;
+	struct pending *pending;
+	struct target target;
+
+	target = find(call, userdata, request->id, request->exec_id);
+	if (!target.process)
+		return;
+	pending = pending_new(call, NULL, target.process);
+	if (process_state(target.process) == PROCESS_STOPPED) {
+		on_waited(target.process, pending);
+		return;
+	}
+	ttrpc_call_on_cancel(call, on_wait_cancelled, pending);
+	process_wait(target.process, on_waited, pending);
+}
+
+/* ---- questions */
+
+static void on_state(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__StateRequest *request =
+		(const Containerd__Task__V2__StateRequest *)message;
+	Containerd__Task__V2__StateResponse response = CONTAINERD__TASK__V2__STATE_RESPONSE__INIT;
+	Google__Protobuf__Timestamp time;
+	const struct stdio *stdio;
+	struct target target;
+
+	target = find(call, userdata, request->id, request->exec_id);
+	if (!target.process)
+		return;
+	stdio = process_stdio(target.process);
+	time = timestamp_from_ns(process_exited_ns(target.process));
+	response.id = request->id;
+	response.bundle = (char *)container_bundle(target.container);
+	response.pid = process_pid(target.process);
+	response.status = process_state_status(process_state(target.process));
+	response.stdin = stdio->in;
+	response.stdout = stdio->out;
+	response.stderr = stdio->err;
+	response.terminal = stdio->terminal;
+	response.exec_id = request->exec_id;
+	if (process_state(target.process) == PROCESS_STOPPED) {
+		response.exit_status = process_exit_status(target.process);
+		response.exited_at = &time;
+	}
+	ttrpc_call_reply(call, &response.base);
+}
+
+/* The guest's processes have no pid on the host: the VMM stands for all of them. */
+static void on_pids(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Containerd__Task__V2__PidsRequest *request =
+		(const Containerd__Task__V2__PidsRequest *)message;
+	Containerd__Task__V2__PidsResponse response = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
+	Containerd__V1__Types__ProcessInfo info = CONTAINERD__V1__TYPES__PROCESS_INFO__INIT;
+	Containerd__V1__Types__ProcessInfo *infos[] = { &info };
+	struct target target;
+
+	target = find(call, userdata, request->id, "");
+	if (!target.process)
+		return;
+	info.pid = process_pid(target.process);
+	response.processes = infos;
+	response.n_processes = process_state(target.process) == PROCESS_STOPPED ? 0 : 1;
+	ttrpc_call_reply(call, &response.base);
+}
+
+static void on_connect(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+		       void *userdata)
+{
+	Containerd__Task__V2__ConnectResponse response =
+		CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
+
+	response.shim_pid = (uint32_t)getpid();
+	response.task_pid = shim_task_pid(userdata);
+	response.version = (char *)KILN_VERSION;
+	ttrpc_call_reply(call, &response.base);
+}
+
+static void on_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+			void *userdata)
+{
+	reply_empty(0, NULL, call);
+	shim_shutdown(userdata);
+}
+
+static const struct ttrpc_method methods[] = {
+	{ "Create", on_create },    { "Start", on_start },     { "Delete", on_delete },
+	{ "Exec", on_exec },        { "Kill", on_kill },       { "ResizePty", on_resize },
+	{ "CloseIO", on_close_io }, { "Wait", on_wait },       { "State", on_state },
+	{ "Pids", on_pids },        { "Connect", on_connect }, { "Shutdown", on_shutdown },
+};
+
+static const struct ttrpc_service service = {
+	.descriptor = &containerd__task__v2__task__descriptor,
+	.methods = methods,
+	.nmethods = ARRAY_SIZE(methods),
+};
+
+void task_service_add(struct ttrpc_server *server)
+{
+	ttrpc_server_add(server, &service);
+}

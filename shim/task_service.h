@@ -1,0 +1,16 @@
+/* containerd.task.v2.Task, as containerd 1.3 and later call it.
+ *
+ * Served: Create, Start, Wait, Kill, Delete, State, Pids, Connect, Shutdown, Exec, CloseIO,
+ * ResizePty. The rest is UNIMPLEMENTED. Codes: NOT_FOUND for an unknown task or exec and for
+ * signals to a finished one, ALREADY_EXISTS, FAILED_PRECONDITION for the wrong state,
+ * INVALID_ARGUMENT for a bundle that is wrong, UNAVAILABLE without machine or agent.
+ *
+ * The pid of every process is the VMM's: the host has no other. Kill with `all` reaches the first
+ * process only; its end, as with every pid namespace, is the end of all others.
+ */
+#pragma once
+
+struct ttrpc_server;
+
+/* The server's userdata is the struct shim. */
+void task_service_add(struct ttrpc_server *server);
