@@ -164,11 +164,14 @@ static _Noreturn void child_fail(int report, enum spawn_step step)
 /* Handlers of the parent must not run here: signals are blocked until all are default. */
 static void child_reset_signals(void)
 {
-	struct sigaction action = { .sa_handler = SIG_DFL };
+	/* The kernel's struct sigaction, all SIG_DFL. glibc's call would leave out the two signals
+	 * it keeps to itself, which a parent further up may have ignored. */
+	static const unsigned long by_default[4];
 	sigset_t none;
 
 	for (int signo = 1; signo < NSIG; signo++)
-		sigaction(signo, &action, NULL); /* fails for SIGKILL, SIGSTOP and glibc's own */
+		syscall(SYS_rt_sigaction, signo, by_default, NULL,
+			NSIG / 8); /* not SIGKILL, SIGSTOP */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
