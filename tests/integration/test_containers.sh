@@ -84,6 +84,11 @@ test_tty() {
 	expect_match '/dev/(pts/0|console)' "$out"
 }
 
+test_privileged() {
+	expect CapEff:0 "$(kiln_run c19 --privileged -- sh -c \
+		'test -c /dev/full && grep CapEff /proc/self/status | tr -d "\t" | cut -c1-8')"
+}
+
 test_rootfs_is_writable_and_thrown_away() {
 	expect new "$(kiln_run c13 sh -c 'echo new >/file && cat /file')"
 	! kiln_run c14 cat /file 2>/dev/null || fail 'a file outlived its container'
