@@ -26,8 +26,8 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 		*known[i].path = path;
 		if (!path)
 			plan->clone_flags |= known[i].flag;
-		if (!path && known[i].flag == 0)
-			plan->new_cgroup = true;
+		else if (known[i].flag == 0)
+			plan->new_cgroup = false;
 		return 0;
 	}
 	if (str_equal(ns->type, "network") || (str_equal(ns->type, "mount") && !path))
@@ -39,7 +39,9 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 
 int namespace_plan_init(const Grpc__Spec *spec, struct namespace_plan *ret, struct error *err)
 {
-	struct namespace_plan plan = { .clone_flags = CLONE_NEWNS };
+	/* An engine on a host with cgroup v1 does not ask for a cgroup namespace, because v1 had
+	 * none worth having; the guest's is always v2. */
+	struct namespace_plan plan = { .clone_flags = CLONE_NEWNS, .new_cgroup = true };
 
 	for (size_t i = 0; spec->linux && i < spec->linux->n_namespaces; i++) {
 		int r = add_namespace(spec->linux->namespaces[i], &plan, err);

@@ -29,6 +29,7 @@ test_container_is_confined() {
 	expect 1 "$(sed -n 1p <<<"$out")" 'pid of init'
 	expect 0 "$(sed -n 3p <<<"$out")" uid
 	expect sh "$(sed -n 4p <<<"$out")"
+	expect 0::/ "$(kiln_run c5b cat /proc/self/cgroup)" 'cgroup namespace'
 	! kiln_run c6 sh -c 'echo x >/proc/sys/kernel/hostname' 2>/dev/null ||
 		fail '/proc/sys is writable'
 }
