@@ -1,5 +1,6 @@
 # Kiln. `make help` lists what there is.
 
+SHELL  := /bin/bash
 BUILD  ?= build
 PREFIX ?= /usr/local
 # make presets CC to cc; a CC from the environment or the command line wins.
@@ -236,8 +237,8 @@ C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] 
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-image tests/integration/*.sh bench/demo bench/run .ci/run)
 
-.PHONY: lint lint-format lint-tidy lint-cppcheck lint-headers format
-lint: lint-format lint-headers lint-cppcheck lint-tidy ## clang-format check, headers alone, cppcheck, clang-tidy
+.PHONY: lint lint-format lint-docs lint-tidy lint-cppcheck lint-headers format
+lint: lint-format lint-docs lint-headers lint-cppcheck lint-tidy ## clang-format, README's keys, headers alone, cppcheck, clang-tidy
 
 lint-format:
 	$(call say,FORMAT,check)
@@ -245,6 +246,12 @@ lint-format:
 
 format: ## Reformat all C files
 	$(Q)clang-format -i $(C_FILES)
+
+# The README's table of keys is what the program prints.
+lint-docs: $(BIN_factory)
+	$(call say,DOCS,README.md)
+	$(Q)sed -n '/<!-- factory keys -->/,/<!-- end -->/p' README.md | sed '1d;$$d' | \
+		diff -u - <($(BIN_factory) --help-config)
 
 lint-headers: $(GEN_H)
 	$(call say,HEADERS,alone)
