@@ -171,10 +171,11 @@ static int serve(struct factory_config *config, int ready_fd, struct error *err)
 		r = daemon_ready(ready_fd, err);
 	if (r < 0)
 		return r;
-	_cleanup_(loop_signal_free_cleanup) struct loop_signal *term = loop_signal_new(
+	_cleanup_(loop_signal_free_cleanup) _unused_ struct loop_signal *term = loop_signal_new(
 		loop, SIGTERM, on_end_signal, factory);
-	_cleanup_(loop_signal_free_cleanup) struct loop_signal *interrupt = loop_signal_new(
-		loop, SIGINT, on_end_signal, factory);
+	_cleanup_(loop_signal_free_cleanup)
+		_unused_ struct loop_signal *interrupt = loop_signal_new(loop, SIGINT,
+									 on_end_signal, factory);
 	loop_run(loop);
 	log_info(NULL, "stopped");
 	return 0;
