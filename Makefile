@@ -58,7 +58,7 @@ BIN_bench   := $(BUILD)/kiln-bench
 BIN_init    := $(BUILD)/kiln-init
 BINS := $(BIN_factory) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init)
 
-LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread
+LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
 LIBS_vm      := -lcrypto
 LIBS_factory := -lvirt -lvirt-qemu $(LIBS_vm)
 LIBS_shim    := $(LIBS_vm)
