@@ -6,14 +6,18 @@
 #include "base/memory.h"
 
 static const struct series series_table[SERIES_COUNT] = {
-	[SERIES_BOOT] = { "boot", "cold boot to agent ready" },
-	[SERIES_CLONE] = { "clone", "claim with the pool empty: clone, warm, hand over" },
-	[SERIES_CLAIM] = { "claim", "claim from the pool" },
-	[SERIES_CREATE_SANDBOX] = { "create_sandbox", "CreateSandbox" },
-	[SERIES_CLAIM_CREATE] = { "claim_create_sandbox", "claim from the pool + CreateSandbox" },
-	[SERIES_CONTAINER_START] = { "container_start", "container create + start in the guest" },
-	[SERIES_CTR_KILN] = { "ctr_run_kiln", "ctr run --rm, kiln" },
-	[SERIES_CTR_RUNC] = { "ctr_run_runc", "ctr run --rm, runc, same containerd" },
+	[SERIES_BOOT] = { .name = "boot", .what = "cold boot to agent ready" },
+	[SERIES_CLONE] = { .name = "clone",
+			   .what = "claim with the pool empty: clone, warm, hand over" },
+	[SERIES_CLAIM] = { .name = "claim", .what = "claim from the pool" },
+	[SERIES_CREATE_SANDBOX] = { .name = "create_sandbox", .what = "CreateSandbox" },
+	[SERIES_CLAIM_CREATE] = { .name = "claim_create_sandbox",
+				  .what = "claim from the pool + CreateSandbox" },
+	[SERIES_CONTAINER_START] = { .name = "container_start",
+				     .what = "container create + start in the guest" },
+	[SERIES_CTR_KILN] = { .name = "ctr_run_kiln", .what = "ctr run --rm, kiln" },
+	[SERIES_CTR_RUNC] = { .name = "ctr_run_runc",
+			      .what = "ctr run --rm, runc, same containerd" },
 };
 
 void results_init(struct results *results)
