@@ -48,10 +48,8 @@ static int claim_wait(struct loop *loop, const char *address, unsigned run,
 	(void)loop_run_until(loop, &pending.done, 2 * CALL_MS);
 	if (!pending.done)
 		return error_set(err, ETIMEDOUT, "the claim was not answered");
-	if (!pending.claim)
-		return pending.number < 0 ? pending.number : -EPROTO;
 	*ret_claim = pending.claim;
-	return 0;
+	return pending.number;
 }
 
 static int release_wait(struct loop *loop, const char *address, struct claim *claim,
@@ -185,7 +183,7 @@ static int claim_once(struct loop *loop, const char *address, unsigned run, stru
 		return r;
 	uint64_t begun = clock_monotonic_ns();
 	r = claim_wait(loop, address, run, &claim, err);
-	if (r < 0)
+	if (!claim)
 		return r;
 	uint64_t claimed = clock_monotonic_ns();
 	r = use_claim(loop, claim, begun, claimed, results, err);
