@@ -2,6 +2,12 @@
 # Containers by real containerd through the pool: life cycle, exec, stdio, exit codes, signals.
 . "$(dirname "$0")/lib.sh"
 
+# remove ID: kills, waits and deletes, as a person would.
+remove() {
+	ctr tasks delete --force "$1" >/dev/null 2>&1 || true
+	ctr containers delete "$1"
+}
+
 test_run_prints_and_exits_0() {
 	expect 'hello from the guest' "$(kiln_run c1 echo 'hello from the guest')"
 }
@@ -55,9 +61,7 @@ test_exec_into_a_running_container() {
 	expect 'piped' "$(echo piped | ctr tasks exec --exec-id e3 c10 cat)"
 	expect 65534 "$(ctr tasks exec --exec-id e4 --user 65534 c10 id -u)" 'uid of exec'
 	expect_match RUNNING "$(ctr tasks ls)"
-	ctr tasks kill -s KILL c10
-	ctr tasks delete c10 >/dev/null 2>&1 || true
-	ctr containers delete c10
+	remove c10
 }
 
 # exit_code_after SIGNAL ID COMMAND...: of a container that got the signal once it was ready.
@@ -112,9 +116,7 @@ test_sandbox_survives_its_factory() {
 	start_factory
 	expect alive "$(ctr tasks exec --exec-id e2 c15 echo alive)" 'with a new factory'
 	expect 1 "$(factory_ctl list --json | jq '[.vms[] | select(.state == "claimed")] | length')" leases
-	ctr tasks kill -s KILL c15
-	ctr tasks delete c15 >/dev/null 2>&1 || true
-	ctr containers delete c15
+	remove c15
 	wait_full
 	expect 'back to work' "$(kiln_run c16 echo 'back to work')"
 }
@@ -124,9 +126,7 @@ test_sandbox_survives_a_clean_stop() {
 	stop_factory
 	expect 1 "$(vmm_pids | wc -l)" 'machines after the stop'
 	expect alive "$(ctr tasks exec --exec-id e1 c17 echo alive)"
-	ctr tasks kill -s KILL c17
-	ctr tasks delete c17 >/dev/null 2>&1 || true
-	ctr containers delete c17
+	remove c17
 	expect '' "$(vmm_pids)" 'machines after the sandbox'
 	start_factory
 	wait_full
