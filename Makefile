@@ -26,7 +26,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wstrict-prototypes -Wmissing-p
             $(if $(filter 1,$(WERROR)),-Werror)
 # gnu17 predefines `linux`, which is a field of grpc.Spec.
 CPPFLAGS_ALL := -Ulinux -D_GNU_SOURCE -DKILN_VERSION='"$(VERSION)"' -DKILN_DATA_DIR='"$(PREFIX)/share/kiln"' \
-                -I. -I$(BUILD)/gen $(CPPFLAGS)
+                -I. -I$(BUILD)/gen $(if $(filter 1,$(FAULTS)),-DKILN_FAULTS) $(CPPFLAGS)
 CFLAGS  ?= -O2 -g
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(CFLAGS)
@@ -60,7 +60,7 @@ BINS := $(BIN_factory) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_in
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
 LIBS_vm      := -lcrypto
-LIBS_factory := -lvirt -lvirt-qemu $(LIBS_vm)
+LIBS_factory := -lvirt -lvirt-qemu -levent_extra $(LIBS_vm)
 LIBS_shim    := $(LIBS_vm)
 LIBS_agent   := -lcap
 LIBS_ctl     := $(LIBS_vm)
@@ -159,6 +159,12 @@ $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
+# A factory and a claimer that a test can kill at points of its choice (base/fault.h).
+.PHONY: faults
+faults: | $(AUTO_DEPS)
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/faults FAULTS=1 WERROR=$(WERROR) \
+		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-ctl
+
 # ---------------------------------------------------------------- guest image
 
 IMAGE := $(BUILD)/image
@@ -202,7 +208,7 @@ $(BUILD)/unit/$(1)/%: $(BUILD)/asan/tests/unit/$(1)/%.o $(ALIB_$(1)) $(ALIB_core
 endef
 $(foreach room,base proto vm factory shim agent ctl bench,$(eval $(call unit_rule,$(room))))
 
-FUZZ_SECONDS ?= 10
+FUZZ_SECONDS ?= 5
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(GEN_H) $(AUTO_DEPS)
 	$(call say,FUZZER,$@)
 	@mkdir -p $(@D)
@@ -212,13 +218,13 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(
 
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
-check: $(UNIT_BIN) $(FUZZ_BIN) all image ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
+check: $(UNIT_BIN) $(FUZZ_BIN) all image faults ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit fuzz integration
 
 check-unit: $(UNIT_BIN) ## The unit tests only
 	$(Q)BUILD=$(BUILD) tests/run unit
 
-check-integration: all image ## The integration tests only (ONLY=name for one)
+check-integration: all image faults ## The integration tests only (ONLY=name for one)
 	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/run integration
 
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
@@ -274,16 +280,28 @@ SBIN  := $(DESTDIR)$(PREFIX)/sbin
 BIN   := $(DESTDIR)$(PREFIX)/bin
 SHARE := $(DESTDIR)$(PREFIX)/share/kiln
 
+# Where systemd looks for units, and which systemd it is: 253 is the first with notify-reload.
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | awk 'NR == 1 { print $$2 + 0 }')
+UNITS := kiln-factory.service kiln-factory.socket
+UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
+              $(shell [ 0$(SYSTEMD_VERSION) -lt 253 ] || echo "-e 's/^Type=notify$$/Type=notify-reload/' -e '/^ExecReload=/d'")
+
 .PHONY: install uninstall clean help deps
 install: all image ## Install under PREFIX (DESTDIR is honoured)
 	install -d $(SBIN) $(BIN) $(SHARE)
 	install -m 755 $(BIN_factory) $(SBIN)/
 	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
 	install -m 644 $(IMAGE)/* $(SHARE)/
+	install -d $(DESTDIR)$(UNITDIR)
+	for unit in $(UNITS); do \
+		sed $(UNIT_EDITS) templates/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit; done
 
 uninstall: ## Remove what install put there
 	rm -f $(SBIN)/kiln-factory $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
 	rm -rf $(SHARE)
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 
 clean: ## Remove the build folder
 	rm -rf $(BUILD)
@@ -291,7 +309,7 @@ clean: ## Remove the build folder
 help: ## This list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 22
-	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, KERNEL, V=1, WERROR=1, FUZZ_SECONDS, ONLY'
+	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, UNITDIR, SYSTEMD_VERSION, KERNEL, V=1, WERROR=1, FUZZ_SECONDS, ONLY'
 
 # ---------------------------------------------------------------- dependencies
 
@@ -300,7 +318,7 @@ DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev lib
                 libevent-dev libjansson-dev libvirt-dev libssl-dev libcap-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system
 DEBIAN_IMAGE := erofs-utils cpio xz-utils zstd lz4
-DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client
 DEBIAN_LINT  := clang-format clang-tidy cppcheck
 DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_LINT)
 

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "agent/devices.h"
+#include "agent/machine_id.h"
 #include "agent/mounts.h"
 #include "agent/rootpath.h"
 #include "base/memory.h"
@@ -161,6 +162,8 @@ int rootfs_prepare(const struct rootfs_plan *plan, int *ret_root, struct error *
 
 	if (r == 0)
 		r = mount_all(plan, root, err);
+	if (r == 0)
+		r = machine_id_show(root, err);
 	if (r == 0 && !plan->bind_dev)
 		r = devices_make(root, plan->spec->linux, err);
 	if (r < 0)

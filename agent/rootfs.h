@@ -1,8 +1,9 @@
 /* The file system a container sees: made by its first process in its own mount namespace,
  * from outside the root until the last step.
  *
- * Order: the root bound onto itself; the spec's mounts in their order; devices and links in
- * /dev; [the caller's turn: terminal]; masked and read-only paths; read-only root; pivot.
+ * Order: the root bound onto itself; the spec's mounts in their order; the machine id; devices
+ * and links in /dev; [the caller's turn: terminal]; masked and read-only paths; read-only root;
+ * pivot.
  */
 #pragma once
 

@@ -2,13 +2,14 @@
 
 #include <string.h>
 
+#include "agent/machine_id.h"
 #include "agent/pending.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 
-enum { CONTAINERS_MAX = 256, DESTROYERS_MAX = 16, DESTROY_TIMEOUT_MS = 30000 };
+enum { CONTAINERS_MAX = 256, DESTROYERS_MAX = 16, DESTROY_TIMEOUT_MS = 30000, HOSTNAME_MAX = 63 };
 
 #define DNS_FOLDER "/run/kata-containers/sandbox"
 #define DNS_FILE   DNS_FOLDER "/resolv.conf"
@@ -109,11 +110,18 @@ static int write_dns(const Grpc__CreateSandboxRequest *request, struct error *er
 
 static int set_hostname(const char *hostname, struct error *err)
 {
-	if (str_empty(hostname))
-		return 0;
 	if (sethostname(hostname, strlen(hostname)) < 0)
 		return error_set_errno(err, errno, "cannot set the hostname");
 	return 0;
+}
+
+/* Without a name of its own it has its id's, as much of it as a host name holds: two sandboxes
+ * are not to answer to the same. */
+static int name_guest(const Grpc__CreateSandboxRequest *request, const char *id, struct error *err)
+{
+	_cleanup_free_ char *short_id = xstrndup(id, HOSTNAME_MAX);
+
+	return set_hostname(str_empty(request->hostname) ? short_id : request->hostname, err);
 }
 
 static void return_to_none(struct sandbox *sandbox)
@@ -121,6 +129,7 @@ static void return_to_none(struct sandbox *sandbox)
 	_cleanup_(error_done) struct error err = {};
 
 	storage_drop_all(&sandbox->storages);
+	machine_id_remove();
 	if (path_remove(DNS_FILE, &err) < 0 || set_hostname(SANDBOX_DEFAULT_HOSTNAME, &err) < 0)
 		log_warning(sandbox->id, "%s", error_message(&err));
 	set_state(sandbox, SANDBOX_NONE);
@@ -137,7 +146,9 @@ int sandbox_create(struct sandbox *sandbox, const Grpc__CreateSandboxRequest *re
 	replace_string(&sandbox->id,
 		       str_empty(request->sandbox_id) ? "sandbox" : request->sandbox_id);
 	set_state(sandbox, SANDBOX_READY);
-	r = set_hostname(request->hostname, err);
+	r = name_guest(request, sandbox->id, err);
+	if (r == 0)
+		r = machine_id_make(err);
 	if (r == 0)
 		r = write_dns(request, err);
 	for (size_t i = 0; r == 0 && i < request->n_storages; i++)

@@ -169,6 +169,41 @@ int config_load_file(const char *path, json_t **ret_object, struct error *err)
 	return 0;
 }
 
+static size_t field_size(enum config_type type)
+{
+	switch (type) {
+	case CONFIG_TYPE_STRING:
+		return sizeof(char *);
+	case CONFIG_TYPE_UINT:
+		return sizeof(uint64_t);
+	case CONFIG_TYPE_BOOL:
+		return sizeof(bool);
+	case CONFIG_TYPE_ENUM:
+		return sizeof(int);
+	}
+	return 0;
+}
+
+bool config_equal(const struct config_key *key, const void *a, const void *b)
+{
+	const void *left = (const char *)a + key->offset;
+	const void *right = (const char *)b + key->offset;
+
+	if (key->type == CONFIG_TYPE_STRING)
+		return str_equal(*(char *const *)left, *(char *const *)right);
+	return memcmp(left, right, field_size(key->type)) == 0;
+}
+
+void config_swap(const struct config_key *key, void *a, void *b)
+{
+	size_t size = field_size(key->type);
+	char kept[sizeof(uint64_t)];
+
+	memcpy(kept, field_of(key, a), size);
+	memcpy(field_of(key, a), field_of(key, b), size);
+	memcpy(field_of(key, b), kept, size);
+}
+
 void config_done(const struct config_key *keys, size_t count, void *target)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -204,6 +239,7 @@ void config_print(const struct config_key *keys, size_t count, FILE *out)
 			fprintf(out, ", %" PRIu64 " to %" PRIu64, key->min, key->max);
 		fputs(" | ", out);
 		print_default(key, out);
-		fprintf(out, " | %s |\n", key->help);
+		fprintf(out, " | %s%s |\n", key->help,
+			key->reloadable ? "; SIGHUP changes it" : "");
 	}
 }

@@ -5,6 +5,7 @@
  *   static const struct config_key keys[] = {
  *     CONFIG_STRING(struct factory_config, socket, "socket", "/run/kiln/factory.sock", "…"),
  *     CONFIG_UINT(struct factory_config, vcpus, "vcpus", 1, 1, 64, "…"),
+ *     CONFIG_UINT(struct factory_config, max, "max", 1, 1, 64, "…", .reloadable = true),
  *   };
  */
 #pragma once
@@ -28,33 +29,36 @@ struct config_key {
 	uint64_t min, max;
 	int (*from_string)(const char *); /* enum only */
 	bool required;
+	bool reloadable;  /* a running program takes a new value */
 	const char *help; /* one line */
 };
 
-#define CONFIG_STRING(type_, field, name_, default_, help_)                                        \
+#define CONFIG_STRING(type_, field, name_, default_, help_, ...)                                   \
 	{                                                                                          \
 		.name = (name_), .type = CONFIG_TYPE_STRING, .offset = offsetof(type_, field),     \
-		.default_string = (default_), .help = (help_)                                      \
+		.default_string = (default_), .help = (help_), __VA_ARGS__                         \
 	}
-#define CONFIG_STRING_REQUIRED(type_, field, name_, help_)                                         \
+#define CONFIG_STRING_REQUIRED(type_, field, name_, help_, ...)                                    \
 	{                                                                                          \
 		.name = (name_), .type = CONFIG_TYPE_STRING, .offset = offsetof(type_, field),     \
-		.required = true, .help = (help_)                                                  \
+		.required = true, .help = (help_), __VA_ARGS__                                     \
 	}
-#define CONFIG_UINT(type_, field, name_, default_, min_, max_, help_)                              \
+#define CONFIG_UINT(type_, field, name_, default_, min_, max_, help_, ...)                         \
 	{                                                                                          \
 		.name = (name_), .type = CONFIG_TYPE_UINT, .offset = offsetof(type_, field),       \
-		.default_uint = (default_), .min = (min_), .max = (max_), .help = (help_)          \
+		.default_uint = (default_), .min = (min_), .max = (max_), .help = (help_),         \
+		__VA_ARGS__                                                                        \
 	}
-#define CONFIG_BOOL(type_, field, name_, default_, help_)                                          \
+#define CONFIG_BOOL(type_, field, name_, default_, help_, ...)                                     \
 	{                                                                                          \
 		.name = (name_), .type = CONFIG_TYPE_BOOL, .offset = offsetof(type_, field),       \
-		.default_uint = (default_), .help = (help_)                                        \
+		.default_uint = (default_), .help = (help_), __VA_ARGS__                           \
 	}
-#define CONFIG_ENUM(type_, field, name_, default_, from_string_, help_)                            \
+#define CONFIG_ENUM(type_, field, name_, default_, from_string_, help_, ...)                       \
 	{                                                                                          \
 		.name = (name_), .type = CONFIG_TYPE_ENUM, .offset = offsetof(type_, field),       \
-		.default_string = (default_), .from_string = (from_string_), .help = (help_)       \
+		.default_string = (default_), .from_string = (from_string_), .help = (help_),      \
+		__VA_ARGS__                                                                        \
 	}
 
 /* Sets every field to its default (strings are owned copies). */
@@ -68,6 +72,10 @@ _must_check_ int config_read(const struct config_key *keys, size_t count, const 
 /* Parses a file of at most 1 MiB as one JSON object; the caller drops it with json_decref().
  * Duplicate keys are refused. */
 _must_check_ int config_load_file(const char *path, json_t **ret_object, struct error *err);
+
+/* Whether two targets have the same value there. */
+bool config_equal(const struct config_key *key, const void *a, const void *b);
+void config_swap(const struct config_key *key, void *a, void *b);
 
 /* Frees the strings. */
 void config_done(const struct config_key *keys, size_t count, void *target);

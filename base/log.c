@@ -16,10 +16,8 @@
 #define LOG_TIME_SIZE   64
 
 static const char *const log_level_names[] = {
-	[LOG_LEVEL_DEBUG] = "debug",
-	[LOG_LEVEL_INFO] = "info",
-	[LOG_LEVEL_WARNING] = "warning",
-	[LOG_LEVEL_ERROR] = "error",
+	[LOG_LEVEL_DEBUG] = "debug", [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_WARNING] = "warning",
+	[LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_AUDIT] = "audit",
 };
 DEFINE_STRING_TABLE(log_level, enum log_level, log_level_names)
 
@@ -29,10 +27,10 @@ static const char *const log_format_names[] = {
 };
 DEFINE_STRING_TABLE(log_format, enum log_format, log_format_names)
 
-/* Set before threads start, except the level, which may change while workers log. */
+/* Set before threads start, except the atomic ones, which may change while workers log. */
 static char log_program[64] = "kiln";
 static int log_fd = STDERR_FILENO;
-static enum log_format log_form = LOG_FORMAT_TEXT;
+static _Atomic(int) log_form = LOG_FORMAT_TEXT;
 static _Atomic(int) log_threshold = LOG_LEVEL_INFO;
 
 void log_init(const char *program, int fd, enum log_level level, enum log_format format)
@@ -42,13 +40,18 @@ void log_init(const char *program, int fd, enum log_level level, enum log_format
 	memmove(log_program, program, len);
 	log_program[len] = '\0';
 	log_fd = fd;
-	log_form = format;
+	log_set_format(format);
 	log_set_level(level);
 }
 
 void log_set_level(enum log_level level)
 {
 	atomic_store(&log_threshold, (int)level);
+}
+
+void log_set_format(enum log_format format)
+{
+	atomic_store(&log_form, (int)format);
 }
 
 bool log_enabled(enum log_level level)
@@ -155,7 +158,7 @@ void log_write(enum log_level level, const char *object, const char *fmt, ...)
 	if (strlen(message) > LOG_MESSAGE_MAX)
 		memcpy(message + LOG_MESSAGE_MAX - 3, "...", 4);
 
-	if (log_form == LOG_FORMAT_JSON)
+	if (atomic_load(&log_form) == LOG_FORMAT_JSON)
 		add_json_line(&line, level, object, message);
 	else
 		add_text_line(&line, level, object, message);

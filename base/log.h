@@ -15,8 +15,15 @@
 #include "base/cleanup.h"
 #include "base/strings.h"
 
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
-DECLARE_STRING_TABLE(log_level, enum log_level); /* "debug", "info", "warning", "error" */
+/* AUDIT is for the record rather than for attention: above all others, so never left out. */
+enum log_level {
+	LOG_LEVEL_DEBUG,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_WARNING,
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_AUDIT
+};
+DECLARE_STRING_TABLE(log_level, enum log_level); /* "debug" ... "error", "audit" */
 
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 DECLARE_STRING_TABLE(log_format, enum log_format); /* "text", "json" */
@@ -25,6 +32,7 @@ DECLARE_STRING_TABLE(log_format, enum log_format); /* "text", "json" */
  * fd is borrowed and must stay open. */
 void log_init(const char *program, int fd, enum log_level level, enum log_format format);
 void log_set_level(enum log_level level);
+void log_set_format(enum log_format format);
 bool log_enabled(enum log_level level);
 
 void log_write(enum log_level level, const char *object, const char *fmt, ...) _printf_(3, 4);
@@ -33,3 +41,4 @@ void log_write(enum log_level level, const char *object, const char *fmt, ...) _
 #define log_info(object, ...)    log_write(LOG_LEVEL_INFO, (object), __VA_ARGS__)
 #define log_warning(object, ...) log_write(LOG_LEVEL_WARNING, (object), __VA_ARGS__)
 #define log_error(object, ...)   log_write(LOG_LEVEL_ERROR, (object), __VA_ARGS__)
+#define log_audit(object, ...)   log_write(LOG_LEVEL_AUDIT, (object), __VA_ARGS__)

@@ -170,6 +170,16 @@ static int add_request(struct agent_args *args, const char *name, const char *js
 	return CTL_OK;
 }
 
+static int parse_priority(const char *text, enum claim_priority *ret_priority)
+{
+	int priority = claim_priority_from_string(text);
+
+	if (priority < 0)
+		return ctl_usage(&ctl_agent, "--priority wants normal, high or system");
+	*ret_priority = (enum claim_priority)priority;
+	return CTL_OK;
+}
+
 static int parse_option(int c, char **argv, struct agent_args *args)
 {
 	if (c == 'h')
@@ -182,6 +192,8 @@ static int parse_option(int c, char **argv, struct agent_args *args)
 		args->channel.factory_socket = optarg;
 	else if (c == 't')
 		args->channel.template_name = optarg;
+	else if (c == 'p')
+		return parse_priority(optarg, &args->channel.priority);
 	else if (c == 'c')
 		return add_request(args, optarg, NULL);
 	else if (c != 'T')
@@ -217,6 +229,7 @@ static int parse_args(int argc, char **argv, struct agent_args *args)
 		{ "help", no_argument, NULL, 'h' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "call", required_argument, NULL, 'c' },
+		{ "priority", required_argument, NULL, 'p' },
 		{ "server-address", required_argument, NULL, 'a' },
 		{ "socket", required_argument, NULL, 's' },
 		{ "template", required_argument, NULL, 't' },
@@ -264,8 +277,7 @@ const struct ctl_command ctl_agent = {
 		"made in the order given, those of -c first; each answer is a JSON object on\n"
 		"stdout, and the first failure ends it.\n"
 		"\n"
-		"Without --server-address a machine is taken from the factory, named on stderr, "
-		"and\n"
+		"Without --server-address a machine is taken from the factory, named on stderr, and\n"
 		"destroyed after the last request.\n"
 		"\n"
 		"Options:\n"
@@ -273,7 +285,10 @@ const struct ctl_command ctl_agent = {
 		"      --server-address ADDR unix:///PATH, unix://@ABSTRACT or vsock://CID:PORT\n"
 		"      --socket PATH         of the factory, default $KILN_FACTORY or\n"
 		"                            " FACTORY_SOCKET "\n"
-		"      --template NAME       whose machine to take, default 'default'\n"
+		"      --priority WORD       place in the line for a machine: normal, high or\n"
+		"                            system\n"
+		"      --template NAME       whose machine to take, default: the factory\n"
+		"                            chooses, 'default' where it is there\n"
 		"      --timeout SECONDS     of each request, default 60\n"
 		"  -l, --list                every request with its fields; the same as 'list'\n"
 		"  -h, --help                this text\n"

@@ -58,6 +58,7 @@ static int open_claim(const struct channel_options *options, struct agent_channe
 		.sandbox_id = sandbox_id,
 		.template_name = options->template_name,
 		.timeout_ms = options->timeout_s * 1000ull,
+		.priority = options->priority,
 	};
 
 	int r = claim_start(channel->loop, &claim, on_claimed, &waiting, err);

@@ -9,8 +9,9 @@
 struct channel_options {
 	const char *server_address; /* NULL: a machine of the factory's */
 	const char *factory_socket;
-	const char *template_name; /* NULL: "default" */
+	const char *template_name; /* NULL: the one that fits best */
 	unsigned timeout_s;
+	enum claim_priority priority;
 };
 
 struct agent_channel {

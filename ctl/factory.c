@@ -7,7 +7,10 @@
 #include "ctl/ctl.h"
 #include "ctl/factory_init.h"
 #include "ctl/factory_link.h"
+#include "ctl/factory_pool.h"
 #include "ctl/factory_show.h"
+#include "ctl/factory_status.h"
+#include "ctl/factory_template.h"
 
 #define INIT_TIMEOUT_S    600
 #define DESTROY_TIMEOUT_S 120
@@ -16,13 +19,19 @@
 struct factory_args {
 	const char *socket;
 	const char *template_name; /* NULL: all */
-	unsigned timeout_s;        /* 0: the verb's own */
+	char *const *names;        /* of init and destroy, borrowed */
+	int nnames;
+	unsigned timeout_s; /* 0: the verb's own */
 	bool json;
+	unsigned watch_s; /* 0: do not watch */
+	unsigned count;   /* of warm */
 };
 
 struct verb {
 	const char *name;
 	int (*run)(struct factory_link *link, const struct factory_args *args);
+	bool named;   /* the word after it is a template's name */
+	bool several; /* the words after it are names of templates */
 };
 
 /* After init and destroy, --json shows the status that has come of it. */
@@ -49,53 +58,56 @@ static int run_init(struct factory_link *link, const struct factory_args *args)
 	_cleanup_(error_done) struct error err = {};
 	unsigned timeout_s = args->timeout_s > 0 ? args->timeout_s : INIT_TIMEOUT_S;
 
-	if (factory_init(link, args->template_name, timeout_s, &err) < 0)
-		return ctl_fail(&err);
+	for (int i = 0; i < (args->nnames > 0 ? args->nnames : 1); i++)
+		if (factory_init(link, args->nnames > 0 ? args->names[i] : args->template_name,
+				 timeout_s, &err) < 0)
+			return ctl_fail(&err);
 	return print_result(link, args, "vm factory initialized");
 }
 
-static int run_destroy(struct factory_link *link, const struct factory_args *args)
+static int destroy_one(struct factory_link *link, const struct factory_args *args, const char *name)
 {
 	_cleanup_(error_done) struct error err = {};
 	Kiln__Factory__V1__DestroyRequest request = KILN__FACTORY__V1__DESTROY_REQUEST__INIT;
 	unsigned timeout_s = args->timeout_s > 0 ? args->timeout_s : DESTROY_TIMEOUT_S;
 	ProtobufCMessage *response = NULL;
 
-	if (args->template_name)
-		request.template_ = (char *)(uintptr_t)args->template_name;
+	if (name)
+		request.template_ = (char *)(uintptr_t)name;
 	if (factory_link_call(link, "Destroy", &request.base, timeout_s, &response, &err) < 0)
 		return ctl_fail(&err);
 	protobuf_c_message_free_unpacked(response, NULL);
+	return CTL_OK;
+}
+
+static int run_destroy(struct factory_link *link, const struct factory_args *args)
+{
+	int code = CTL_OK;
+
+	for (int i = 0; i < args->nnames && code == CTL_OK; i++)
+		code = destroy_one(link, args, args->names[i]);
+	if (args->nnames == 0)
+		code = destroy_one(link, args, args->template_name);
+	if (code != CTL_OK)
+		return code;
 	return print_result(link, args, "vm factory destroyed");
 }
 
-static int print_status(Kiln__Factory__V1__StatusResponse *status, const struct factory_args *args)
+static struct status_options status_options(const struct factory_args *args)
 {
-	status_select(status, args->template_name);
-	if (args->template_name && status->n_templates == 0) {
-		ctl_say("the factory has no template '%s'", args->template_name);
-		return CTL_FAILED;
-	}
-	bool on = status_is_on(status);
-	if (args->json) {
-		status_print_json(status, stdout);
-	} else {
-		puts(on ? "vm factory is on" : "vm factory is off");
-		status_print(status, stdout);
-	}
-	return on ? CTL_OK : CTL_OFF;
+	return (struct status_options){
+		.socket = args->socket,
+		.template_name = args->template_name,
+		.json = args->json,
+		.watch_s = args->watch_s,
+	};
 }
 
 static int run_status(struct factory_link *link, const struct factory_args *args)
 {
-	_cleanup_(error_done) struct error err = {};
-	Kiln__Factory__V1__StatusResponse *status = NULL;
+	const struct status_options options = status_options(args);
 
-	if (factory_link_status(link, &status, &err) < 0)
-		return ctl_fail(&err);
-	int code = print_status(status, args);
-	protobuf_c_message_free_unpacked(&status->base, NULL);
-	return code;
+	return factory_status_show(link, &options);
 }
 
 static int run_list(struct factory_link *link, const struct factory_args *args)
@@ -116,12 +128,77 @@ static int run_list(struct factory_link *link, const struct factory_args *args)
 	return CTL_OK;
 }
 
+static int run_warm(struct factory_link *link, const struct factory_args *args)
+{
+	return factory_pool_warm(link, args->template_name, args->count, args->timeout_s);
+}
+
+static int run_drain(struct factory_link *link, const struct factory_args *args)
+{
+	return factory_pool_ask(link, "Drain", args->template_name, "drained", args->timeout_s);
+}
+
+static int run_pause(struct factory_link *link, const struct factory_args *args)
+{
+	return factory_pool_ask(link, "Pause", args->template_name, "paused", args->timeout_s);
+}
+
+static int run_resume(struct factory_link *link, const struct factory_args *args)
+{
+	return factory_pool_ask(link, "Resume", args->template_name, "resumed", args->timeout_s);
+}
+
+static struct template_args template_args(const struct factory_args *args)
+{
+	return (struct template_args){ .name = args->template_name,
+				       .timeout_s = args->timeout_s,
+				       .json = args->json };
+}
+
+static int run_inspect(struct factory_link *link, const struct factory_args *args)
+{
+	const struct template_args template = template_args(args);
+
+	return factory_template_inspect(link, &template);
+}
+
+static int run_rebuild(struct factory_link *link, const struct factory_args *args)
+{
+	const struct template_args template = template_args(args);
+
+	return factory_template_rebuild(link, &template);
+}
+
+static int run_verify(struct factory_link *link, const struct factory_args *args)
+{
+	const struct template_args template = template_args(args);
+
+	return factory_template_verify(link, &template);
+}
+
+static int run_console(struct factory_link *link, const struct factory_args *args)
+{
+	const struct template_args template = template_args(args);
+
+	return factory_template_console(link, &template);
+}
+
+/* clang-format off */
 static const struct verb verbs[] = {
-	{ "init", run_init },
-	{ "status", run_status },
-	{ "destroy", run_destroy },
-	{ "list", run_list },
+	{ "init", run_init, .several = true },
+	{ "status", run_status, .named = false },
+	{ "destroy", run_destroy, .several = true },
+	{ "list", run_list, .named = false },
+	{ "inspect", run_inspect, .named = true },
+	{ "rebuild", run_rebuild, .named = true },
+	{ "verify", run_verify, .named = true },
+	{ "console", run_console, .named = true },
+	{ "warm", run_warm, .named = true },
+	{ "drain", run_drain, .named = true },
+	{ "pause", run_pause, .named = true },
+	{ "resume", run_resume, .named = true },
 };
+/* clang-format on */
 
 static const struct verb *find_verb(const char *name)
 {
@@ -137,10 +214,9 @@ static int not_running(const struct verb *verb, const struct factory_args *args,
 {
 	if (err->number != ENOENT && err->number != ECONNREFUSED)
 		return ctl_fail(err);
-	if (verb->run == run_status && args->json)
-		status_print_json(NULL, stdout);
-	else if (verb->run == run_status)
-		puts("vm factory is off");
+	const struct status_options options = status_options(args);
+	if (verb->run == run_status)
+		factory_status_show_off(&options, stdout);
 	(void)ctl_fail(err);
 	return CTL_OFF;
 }
@@ -149,21 +225,36 @@ static int run_verb(const struct verb *verb, const struct factory_args *args)
 {
 	_cleanup_(factory_link_done) struct factory_link link = {};
 	_cleanup_(error_done) struct error err = {};
+	const struct status_options options = status_options(args);
 
+	if (verb->run == run_status && args->watch_s > 0)
+		return factory_status_watch(&options);
 	if (factory_link_open(args->socket, &link, &err) < 0)
 		return not_running(verb, args, &err);
 	return verb->run(&link, args);
+}
+
+static bool parse_count(const char *text, unsigned *ret_count)
+{
+	uint64_t count;
+
+	if (str_to_u64(text, 1, 1000, &count) < 0)
+		return false;
+	*ret_count = (unsigned)count;
+	return true;
 }
 
 /* CTL_OK: args are filled and optind is at the first word. */
 static int parse_options(int argc, char **argv, struct factory_args *args, bool *ret_help)
 {
 	static const struct option options[] = {
+		{ "count", required_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "socket", required_argument, NULL, 's' },
 		{ "template", required_argument, NULL, 't' },
 		{ "timeout", required_argument, NULL, 'T' },
+		{ "watch", optional_argument, NULL, 'w' },
 		{},
 	};
 	int c;
@@ -172,12 +263,22 @@ static int parse_options(int argc, char **argv, struct factory_args *args, bool 
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (c == 'h')
 			*ret_help = true;
+		else if (c == 'c' && !parse_count(optarg, &args->count))
+			return ctl_usage(&ctl_factory, "--count wants a number, 1 to 1000");
+		else if (c == 'c')
+			continue;
 		else if (c == 'j')
 			args->json = true;
 		else if (c == 's')
 			args->socket = optarg;
 		else if (c == 't')
 			args->template_name = optarg;
+		else if (c == 'w' && !optarg)
+			args->watch_s = WATCH_DEFAULT_S;
+		else if (c == 'w' && !ctl_parse_seconds(optarg, &args->watch_s))
+			return ctl_usage(&ctl_factory, "--watch wants seconds, 1 to 86400");
+		else if (c == 'w')
+			continue;
 		else if (c != 'T')
 			return ctl_usage_option(&ctl_factory, c, argv);
 		else if (!ctl_parse_seconds(optarg, &args->timeout_s))
@@ -185,6 +286,23 @@ static int parse_options(int argc, char **argv, struct factory_args *args, bool 
 	}
 	if (args->template_name && !id_is_valid(args->template_name))
 		return ctl_usage(&ctl_factory, "'%s' cannot name a template", args->template_name);
+	return CTL_OK;
+}
+
+/* The words after the verb; one alone is the same as --template. */
+static int take_names(int argc, char **argv, struct factory_args *args)
+{
+	if (args->template_name)
+		return ctl_usage(&ctl_factory, "--template or names, not both");
+	args->names = &argv[optind + 1];
+	args->nnames = argc - optind - 1;
+	for (int i = 0; i < args->nnames; i++)
+		if (!id_is_valid(args->names[i]))
+			return ctl_usage(&ctl_factory, "'%s' cannot name a template",
+					 args->names[i]);
+	if (args->nnames == 1)
+		args->template_name = args->names[0];
+	optind = argc - 1;
 	return CTL_OK;
 }
 
@@ -199,11 +317,31 @@ static int factory_run(int argc, char **argv)
 	if (help)
 		return ctl_help(&ctl_factory);
 	if (optind == argc)
-		return ctl_usage(&ctl_factory, "init, status, destroy or list?");
+		return ctl_usage(&ctl_factory, "init, status, destroy, list, ...?");
 	const struct verb *verb = find_verb(argv[optind]);
 	if (!verb)
-		return ctl_usage(&ctl_factory, "'%s' is none of init, status, destroy, list",
-				 argv[optind]);
+		return ctl_usage(&ctl_factory, "'%s' is no verb of factory", argv[optind]);
+	if (args.watch_s > 0 && verb->run != run_status)
+		return ctl_usage(&ctl_factory, "--watch is for status");
+	if (args.watch_s > 0 && optind + 1 < argc &&
+	    ctl_parse_seconds(argv[optind + 1], &args.watch_s))
+		optind++;
+	if (verb->several && optind + 1 < argc) {
+		int code_names = take_names(argc, argv, &args);
+		if (code_names != CTL_OK)
+			return code_names;
+	}
+	if (verb->named && optind + 1 < argc) {
+		args.template_name = argv[++optind];
+		if (!id_is_valid(args.template_name))
+			return ctl_usage(&ctl_factory, "'%s' cannot name a template",
+					 args.template_name);
+	}
+	if (verb->named && !args.template_name)
+		return ctl_usage(&ctl_factory, "%s wants a template's name", verb->name);
+	if ((verb->run == run_warm) != (args.count > 0))
+		return ctl_usage(&ctl_factory, verb->run == run_warm ? "warm wants --count"
+								     : "--count is for warm");
 	if (optind + 1 < argc)
 		return ctl_usage(&ctl_factory, "'%s' is one word too many", argv[optind + 1]);
 	return run_verb(verb, &args);
@@ -211,29 +349,62 @@ static int factory_run(int argc, char **argv)
 
 const struct ctl_command ctl_factory = {
 	.name = "factory",
-	.usage = "kiln-ctl factory init|status|destroy|list [OPTIONS]",
+	.usage = "kiln-ctl factory init|destroy [NAME...] [OPTIONS]\n"
+		 "kiln-ctl factory status|list [OPTIONS]\n"
+		 "kiln-ctl factory inspect|rebuild|verify|console NAME [OPTIONS]\n"
+		 "       kiln-ctl factory warm|drain|pause|resume NAME [OPTIONS]",
 	.summary = "bake templates, see the pool of warm machines, destroy them",
 	.help = "  init      bake what is configured unless it is there already, and fill the "
 		"pool;\n"
 		"            shows its progress on stderr, prints 'vm factory initialized'\n"
 		"  status    print 'vm factory is on' or 'vm factory is off', then the templates,\n"
-		"            their pools and what was counted\n"
+		"            their pools, claims and memory, and what was counted\n"
 		"  destroy   destroy the pool and the template; machines in use go on;\n"
 		"            prints 'vm factory destroyed'\n"
 		"  list      every machine: parked, on its way, or claimed by a sandbox\n"
+		"  inspect NAME   a template's definition, its inputs with their digests, its sizes,\n"
+		"            times and the command line of its clones\n"
+		"  rebuild NAME   bake the template anew while it goes on serving, then replace its\n"
+		"            parked machines one by one; machines in use go on\n"
+		"  verify NAME   read the template's files and compare them with what was baked;\n"
+		"            exits 1 where one is damaged\n"
+		"  console NAME   the end of what the guest wrote on its console in the bake under\n"
+		"            way, else in the last one\n"
+		"  warm NAME --count N   park at least N machines of a template, beyond its "
+		"pool's\n"
+		"            target if need be, until they are claimed or drained\n"
+		"  drain NAME   destroy the parked machines; none are made until resume\n"
+		"  pause NAME   stop refilling the pool; what is parked is served\n"
+		"  resume NAME  the end of drain and pause\n"
 		"\n"
 		"Options:\n"
+		"      --count N         of warm, 1 to 1000\n"
 		"      --json            JSON instead of text: of status its answer with the key\n"
-		"                        \"on\" before, the same for init and destroy once they "
-		"are\n"
+		"                        \"on\" before, the same for init and destroy once they are\n"
 		"                        done, and of list an object with the array \"vms\"\n"
 		"      --socket PATH     of the factory, default $KILN_FACTORY or\n"
 		"                        " FACTORY_SOCKET "\n"
 		"      --template NAME   this template only\n"
-		"      --timeout SECONDS for init (default 600) and destroy (default 120)\n"
+		"      --timeout SECONDS for init and rebuild (default 600), destroy (default 120)\n"
+		"      --watch [SECONDS] status again and again (default every 2 s), in place on "
+		"a\n"
+		"                        terminal, until Ctrl-C; exits 0 then\n"
 		"  -h, --help            this text\n"
 		"\n"
 		"The factory is on when kiln-factory answers and a template is ready.\n"
+		"\n"
+		"Keys of status --json, which stay as they are; others may come beside them:\n"
+		"  on, version, pid, uptime_s, accelerator\n"
+		"  templates[]  name, id, state, phase, error, baked_at, memory_bytes,\n"
+		"               memory_allocated_bytes, bake_ms, boot_ms, stale, rebuilding,\n"
+		"               rebuild_error, claims, memory, and pool: target, parked, coming,\n"
+		"               claimed, waiting, mode, obstacle, automatic, claims_per_s\n"
+		"  claims       of all, since the factory's start: hits (pooled), clones, failed;\n"
+		"               p50_us, p99_us (of hits and clones), hit_p50_us, hit_p99_us\n"
+		"  memory       of all: shared_bytes (the templates'), private_bytes and "
+		"pss_bytes\n"
+		"               (the machines'), machines (measured)\n"
+		"  counters[]   name, reason, value\n"
 		"\n"
 		"Exit codes: 0 done, or the factory is on; 1 the operation failed; 2 the command\n"
 		"line is wrong; 3 the factory is off or not running.\n",

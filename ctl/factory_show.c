@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "ctl/table.h"
@@ -71,6 +72,17 @@ static void add_text(struct table *table, const char *text)
 	table_add(table, "%s", str_empty(text) ? "-" : text);
 }
 
+/* since: seconds since the epoch; 0: never. */
+static void add_age(struct table *table, uint64_t since)
+{
+	uint64_t now = clock_realtime_ns() / 1000000000;
+
+	if (since == 0 || since > now)
+		add_text(table, NULL);
+	else
+		add_duration(table, (now - since) * 1000 + 1);
+}
+
 static void add_template(struct table *table, const Kiln__Factory__V1__TemplateStatus *template)
 {
 	static const Kiln__Factory__V1__PoolStatus no_pool = KILN__FACTORY__V1__POOL_STATUS__INIT;
@@ -82,6 +94,7 @@ static void add_template(struct table *table, const Kiln__Factory__V1__TemplateS
 	else
 		add_text(table, template->state);
 	table_add(table, "%.12s", str_empty(template->id) ? "-" : template->id);
+	add_age(table, template->baked_at);
 	if (template->memory_bytes > 0)
 		table_add(table, "%" PRIu64 " of %" PRIu64 " MiB",
 			  template->memory_allocated_bytes / MIB, template->memory_bytes / MIB);
@@ -96,8 +109,9 @@ static void add_template(struct table *table, const Kiln__Factory__V1__TemplateS
 
 static void print_templates(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 {
-	static const char *const heads[] = { "TEMPLATE", "STATE",  "ID",     "MEMORY",  "BOOT",
-					     "BAKE",     "PARKED", "COMING", "CLAIMED", NULL };
+	static const char *const heads[] = { "TEMPLATE", "STATE",   "ID",   "AGE",
+					     "MEMORY",   "BOOT",    "BAKE", "PARKED",
+					     "COMING",   "CLAIMED", NULL };
 	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
 
 	for (size_t i = 0; i < status->n_templates; i++)
@@ -108,6 +122,72 @@ static void print_templates(const Kiln__Factory__V1__StatusResponse *status, FIL
 		if (!str_empty(status->templates[i]->error))
 			fprintf(out, "%s: %s\n", status->templates[i]->name,
 				status->templates[i]->error);
+	for (size_t i = 0; i < status->n_templates; i++)
+		if (!str_empty(status->templates[i]->stale))
+			fprintf(out, "%s: stale: %s\n", status->templates[i]->name,
+				status->templates[i]->stale);
+}
+
+static void add_us(struct table *table, uint64_t us)
+{
+	if (us == 0)
+		add_text(table, NULL);
+	else if (us < 1000)
+		table_add(table, "%" PRIu64 " us", us);
+	else if (us < 1000000)
+		table_add(table, "%" PRIu64 ".%" PRIu64 " ms", us / 1000, us % 1000 / 100);
+	else
+		add_duration(table, us / 1000);
+}
+
+static void add_measures(struct table *table, const char *name,
+			 const Kiln__Factory__V1__ClaimStatus *claims,
+			 const Kiln__Factory__V1__MemoryStatus *memory)
+{
+	static const Kiln__Factory__V1__ClaimStatus no_claims =
+		KILN__FACTORY__V1__CLAIM_STATUS__INIT;
+	static const Kiln__Factory__V1__MemoryStatus no_memory =
+		KILN__FACTORY__V1__MEMORY_STATUS__INIT;
+
+	claims = claims ? claims : &no_claims;
+	memory = memory ? memory : &no_memory;
+	add_text(table, name);
+	table_add(table, "%" PRIu64, claims->hits);
+	table_add(table, "%" PRIu64, claims->clones);
+	table_add(table, "%" PRIu64, claims->failed);
+	add_us(table, claims->p50_us);
+	add_us(table, claims->p99_us);
+	table_add(table, "%" PRIu64 " MiB", memory->shared_bytes / MIB);
+	table_add(table, "%" PRIu64 " MiB", memory->private_bytes / MIB);
+	table_add(table, "%u", memory->machines);
+}
+
+/* What was measured of each template, and of all where there are several. */
+static void print_measures(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
+{
+	static const char *const heads[] = { "CLAIMS", "HITS",   "CLONES",  "FAILED",   "P50",
+					     "P99",    "SHARED", "PRIVATE", "MACHINES", NULL };
+	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
+
+	for (size_t i = 0; i < status->n_templates; i++)
+		add_measures(table, status->templates[i]->name, status->templates[i]->claims,
+			     status->templates[i]->memory);
+	if (status->n_templates > 1)
+		add_measures(table, "(all)", status->claims, status->memory);
+	fputc('\n', out);
+	table_print(table, out);
+}
+
+/* What keeps a pool from being filled. */
+static void print_obstacles(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
+{
+	for (size_t i = 0; i < status->n_templates; i++) {
+		const Kiln__Factory__V1__TemplateStatus *template = status->templates[i];
+		if (template->pool && str_equal(template->state, "ready") &&
+		    str_empty(template->error) && !str_empty(template->pool->obstacle))
+			fprintf(out, "%s: the pool is not refilled: %s\n", template->name,
+				template->pool->obstacle);
+	}
 }
 
 static void print_counters(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
@@ -133,6 +213,8 @@ void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 	fprintf(out, "kiln-factory %s, pid %u, up %s, accelerator %s\n", status->version,
 		status->pid, uptime, status->accelerator);
 	print_templates(status, out);
+	print_obstacles(status, out);
+	print_measures(status, out);
 	print_counters(status, out);
 }
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
@@ -321,4 +322,21 @@ void bake_free(struct bake *bake)
 	}
 	bake->freed = true;
 	bake_cancel(bake);
+}
+
+/* While a job runs the worker has `work`; its paths are made in the first phase and stay. */
+char *bake_console(const struct bake *bake)
+{
+	if (bake->finished && bake_work_console_log(bake->work))
+		return xstrdup(bake_work_console_log(bake->work));
+	if (bake->phase == BAKE_HASHING || bake->finished)
+		return xstrdup("");
+	return bake_work_read_console(bake_work_console_path(bake->work));
+}
+
+char *bake_console_of(const struct template_manifest *manifest)
+{
+	_cleanup_free_ char *path = path_join(manifest->dir, TEMPLATE_CONSOLE);
+
+	return bake_work_read_console(path);
 }

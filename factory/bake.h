@@ -36,6 +36,7 @@ struct bake_options {
 	const char *store;
 	const char *run_dir;
 	const char *libvirt_uri; /* NULL: the embedded driver below run_dir */
+	bool anew;               /* bake although there is a valid template, beside it */
 	void (*on_phase)(struct bake *bake, enum bake_phase phase, void *userdata);
 	/* Once. number 0: the manifest is the callee's (an existing valid one is not baked anew).
 	 * Else err says what failed, with the console's last lines where the guest did not
@@ -49,6 +50,15 @@ struct bake *bake_start(const struct bake_options *options);
 /* Stops a running bake and removes what it made; on_done follows with -ECANCELED. */
 void bake_cancel(struct bake *bake);
 void bake_free(struct bake *bake);
+
+/* File in a template's folder: the end of the console's log while it was baked. */
+#define TEMPLATE_CONSOLE "console"
+
+/* The end of the guest's console log, while the bake runs and after it failed; "" while there
+ * is none. The caller frees. */
+char *bake_console(const struct bake *bake);
+/* The same of a finished template. */
+char *bake_console_of(const struct template_manifest *manifest);
 
 /* Removes what an earlier, killed bake left: domains of ours and folders without manifest.
  * Blocks. */

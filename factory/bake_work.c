@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -22,6 +23,7 @@
 enum {
 	TAIL_BYTES = 8192,
 	TAIL_LINES = 10,
+	CONSOLE_MAX = 64 << 10,
 	COPY_CHUNK = 64 << 20,
 };
 
@@ -33,7 +35,11 @@ struct bake_work {
 	const struct template_host *host;
 	struct bake_domain_options where;
 
+	bool anew; /* even if there is a valid template */
+
 	uint64_t started_ms; /* monotonic */
+	struct template_inputs inputs;
+	unsigned generation;
 	char id[DIGEST_HEX_SIZE];
 	bool owns;   /* the folders below are this bake's, and undo removes them */
 	char *dir;   /* STORE/templates/ID */
@@ -52,7 +58,9 @@ struct bake_work {
 	struct strv argv;  /* of a clone */
 	char *memory_path; /* libvirt's, until freeze */
 
-	char *console_tail; /* of a failed bake */
+	/* of a failed bake */
+	char *console_log;
+	char *console_tail;
 };
 
 struct bake_work *bake_work_new(const struct bake_options *options)
@@ -60,6 +68,7 @@ struct bake_work *bake_work_new(const struct bake_options *options)
 	struct bake_work *work = xnew(struct bake_work);
 
 	work->definition = options->definition;
+	work->anew = options->anew;
 	work->host = options->host;
 	work->where = (struct bake_domain_options){
 		.run_dir = options->run_dir,
@@ -85,7 +94,9 @@ void bake_work_free(struct bake_work *work)
 	free(work->agent_version);
 	strv_done(&work->argv);
 	free(work->memory_path);
+	free(work->console_log);
 	free(work->console_tail);
+	template_inputs_done(&work->inputs);
 	free(work);
 }
 
@@ -121,26 +132,54 @@ static void name_paths(struct bake_work *work)
 	work->console = path_join(work->run, "console.log");
 }
 
-/* A valid template of this id stays; anything else in its place goes. */
-static int look_for_existing(struct bake_work *work, struct error *err)
+/* The template of one generation, where it is there and valid; what is damaged goes. */
+static int load_existing(const struct bake_work *work, unsigned generation,
+			 struct template_manifest **ret_manifest, struct error *err)
 {
 	_cleanup_(error_done) struct error why = {};
+	char id[DIGEST_HEX_SIZE];
 
-	int r = template_manifest_load(work->where.store, work->id, &work->manifest, &why);
+	template_inputs_id(work->definition->name, &work->inputs, generation, id);
+	int r = template_manifest_load(work->where.store, id, ret_manifest, &why);
 	if (r == 0 || r == -ENOENT)
 		return 0;
 	if (r != -EBADMSG) {
 		error_move(err, &why);
 		return r;
 	}
-	log_warning(work->id, "the template is damaged and is baked anew: %s", error_message(&why));
-	return template_remove(work->where.store, work->id, err);
+	log_warning(id, "the template is damaged and is baked anew: %s", error_message(&why));
+	return template_remove(work->where.store, id, err);
+}
+
+/* Takes the newest valid template, or chooses the generation to bake, which must not be that of
+ * a template that is being replaced. */
+static int look_for_existing(struct bake_work *work, struct error *err)
+{
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *found = NULL;
+
+	for (unsigned generation = 0; generation < 2; generation++) {
+		struct template_manifest *manifest = NULL;
+		int r = load_existing(work, generation, &manifest, err);
+		if (r < 0)
+			return r;
+		if (manifest && (!found || manifest->baked_at >= found->baked_at)) {
+			template_manifest_free(found);
+			found = steal_ptr(manifest);
+		}
+		template_manifest_free(manifest);
+	}
+	if (found)
+		work->generation = work->anew ? !found->generation : found->generation;
+	template_inputs_id(work->definition->name, &work->inputs, work->generation, work->id);
+	if (!work->anew)
+		work->manifest = steal_ptr(found);
+	return 0;
 }
 
 static int make_folders(struct bake_work *work, struct error *err)
 {
 	work->owns = true;
-	int r = path_remove(work->dir, err);
+	int r = template_remove(work->where.store, work->id, err);
 	if (r == 0)
 		r = path_remove(work->run, err);
 	if (r == 0)
@@ -187,18 +226,18 @@ static int copy_image(const struct bake_work *work, struct error *err)
 
 int bake_work_prepare(struct bake_work *work, struct error *err)
 {
-	int r = template_id(work->definition, work->host, work->id, err);
-	if (r < 0)
-		return r;
-	name_paths(work);
-	r = look_for_existing(work, err);
+	int r = template_inputs_read(work->definition, work->host, NULL, &work->inputs, err);
+	if (r == 0)
+		r = look_for_existing(work, err);
 	if (r < 0 || work->manifest)
 		return r;
+	name_paths(work);
 	r = make_folders(work, err);
 	if (r == 0)
 		r = check_space(work, err);
 	if (r == 0)
 		r = copy_image(work, err);
+	FAULT_POINT("bake.hashing");
 	return r;
 }
 
@@ -220,6 +259,7 @@ int bake_work_boot(struct bake_work *work, struct error *err)
 	int r = machine_xml(&options, &xml, err);
 	if (r == 0)
 		r = bake_domain_boot(&work->where, xml, &work->domain, err);
+	FAULT_POINT("bake.booting");
 	if (r == 0)
 		r = argv_memory_path(bake_domain_argv(work->domain), &work->memory_path, err);
 	if (r == 0)
@@ -244,13 +284,16 @@ void bake_work_answered(struct bake_work *work, const char *agent_version)
 {
 	replace_string(&work->agent_version, agent_version);
 	work->boot_ms = process_age_ms(bake_domain_pid(work->domain));
+	FAULT_POINT("bake.answering");
 }
 
 /* ---------------------------------------------------------------- trim and freeze */
 
 int bake_work_trim(struct bake_work *work, struct error *err)
 {
+	FAULT_POINT("bake.rehearsing");
 	int r = bake_domain_stop(work->domain, err);
+	FAULT_POINT("bake.trimming");
 	if (r == 0)
 		r = bake_memory_punch(work->memory_path, &work->memory_before, &work->memory_after,
 				      err);
@@ -287,6 +330,7 @@ static int take_memory(struct bake_work *work, struct error *err)
 int bake_work_freeze(struct bake_work *work, struct error *err)
 {
 	int r = save_state(work, err);
+	FAULT_POINT("bake.freezing");
 	return r < 0 ? r : take_memory(work, err);
 }
 
@@ -319,25 +363,88 @@ static int measure_files(struct bake_work *work, struct template_manifest *manif
 	if (r == 0)
 		r = file_sync(state, &manifest->state_bytes, err);
 	if (r == 0)
+		r = file_sync(work->image, &manifest->image_bytes, err);
+	if (r == 0)
+		r = digest_file(memory, manifest->memory_digest, err);
+	if (r == 0)
 		r = digest_file(state, manifest->state_digest, err);
+	if (r == 0)
+		r = digest_file(work->image, manifest->image_digest, err);
 	return r;
+}
+
+/* The inputs were read one after another, and then used: all that time they must have been the
+ * same, or the template is of something that never was. */
+static int check_inputs(const struct bake_work *work, const struct template_manifest *manifest,
+			struct error *err)
+{
+	_cleanup_(template_inputs_done) struct template_inputs now = {};
+
+	int r = template_inputs_read(work->definition, work->host, &work->inputs, &now, err);
+	if (r < 0)
+		return r;
+	_cleanup_free_ char *difference = template_inputs_difference(&work->inputs, &now);
+	if (difference)
+		return error_set(err, ESTALE, "an input was written to during the bake: %s",
+				 difference);
+	if (!str_equal(manifest->image_digest, work->inputs.values[INPUT_IMAGE]))
+		return error_set(err, ESTALE, "the root image %s was written to during the bake",
+				 work->definition->image);
+	return 0;
 }
 
 static int describe(struct bake_work *work, struct template_manifest *manifest, struct error *err)
 {
 	memcpy(manifest->id, work->id, sizeof(manifest->id));
+	manifest->generation = work->generation;
+	template_inputs_copy(&work->inputs, &manifest->inputs);
 	manifest->name = xstrdup(work->definition->name);
 	manifest->dir = xstrdup(work->dir);
 	manifest->agent_version = xstrdup(work->agent_version);
 	manifest->qemu_binary = xstrdup(work->host->qemu_binary);
 	manifest->accelerator = work->host->accelerator;
 	manifest->vcpus = work->definition->vcpus;
+	manifest->memory_before_trim_bytes = work->memory_before;
 	manifest->memory_allocated_bytes = work->memory_after;
 	manifest->baked_at = clock_realtime_ns() / 1000000000;
 	manifest->boot_ms = work->boot_ms;
 	manifest->argv = work->argv;
 	work->argv = (struct strv){};
-	return measure_files(work, manifest, err);
+	int r = measure_files(work, manifest, err);
+	return r < 0 ? r : check_inputs(work, manifest, err);
+}
+
+/* The guest's bytes: what is not text must not reach a terminal. */
+static void make_printable(char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!isprint((unsigned char)text[i]) && text[i] != '\n' && text[i] != '\t')
+			text[i] = text[i] == '\r' ? ' ' : '?';
+}
+
+char *bake_work_read_console(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return xstrdup("");
+	char *text = xcalloc(1, CONSOLE_MAX + 1);
+	ssize_t len = pread(fd, text, CONSOLE_MAX,
+			    st.st_size > CONSOLE_MAX ? st.st_size - CONSOLE_MAX : 0);
+	make_printable(text, len > 0 ? (size_t)len : 0);
+	return text;
+}
+
+/* A template is as good without it. */
+static void keep_console(const struct bake_work *work)
+{
+	_cleanup_free_ char *text = bake_work_read_console(work->console);
+	_cleanup_free_ char *path = path_join(work->dir, TEMPLATE_CONSOLE);
+	_cleanup_(error_done) struct error err = {};
+
+	if (file_write_atomic(path, text, strlen(text), 0600, &err) < 0)
+		log_warning(work->id, "the console's log is not kept: %s", error_message(&err));
 }
 
 int bake_work_store(struct bake_work *work, struct error *err)
@@ -350,10 +457,13 @@ int bake_work_store(struct bake_work *work, struct error *err)
 	bake_domain_free(steal_ptr(work->domain));
 	if (r < 0)
 		return r;
+	keep_console(work);
 	if (path_remove(work->run, &left) < 0)
 		log_warning(work->id, "something is left behind: %s", error_message(&left));
 	manifest->bake_ms = clock_monotonic_ms() - work->started_ms;
+	FAULT_POINT("bake.storing");
 	r = template_manifest_store(manifest, err);
+	FAULT_POINT("bake.stored");
 	if (r == 0)
 		work->manifest = steal_ptr(manifest);
 	return r;
@@ -391,17 +501,14 @@ static char *printable_tail(const char *text, size_t len)
 	return strbuf_steal(&out);
 }
 
-static char *read_console_tail(const struct bake_work *work)
+const char *bake_work_console_path(const struct bake_work *work)
 {
-	_cleanup_close_ int fd = open(work->console, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	char text[TAIL_BYTES];
-	struct stat st;
+	return work->console;
+}
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return xstrdup("");
-	off_t from = st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
-	ssize_t len = pread(fd, text, sizeof(text), from);
-	return printable_tail(text, len > 0 ? (size_t)len : 0);
+const char *bake_work_console_log(const struct bake_work *work)
+{
+	return work->console_log;
 }
 
 const char *bake_work_console_tail(const struct bake_work *work)
@@ -414,7 +521,10 @@ int bake_work_undo(struct bake_work *work, struct error *err)
 	bake_domain_free(steal_ptr(work->domain));
 	if (!work->owns)
 		return 0;
-	work->console_tail = read_console_tail(work);
+	work->console_log = bake_work_read_console(work->console);
+	size_t len = strlen(work->console_log);
+	const char *tail = work->console_log + (len > TAIL_BYTES ? len - TAIL_BYTES : 0);
+	work->console_tail = printable_tail(tail, strlen(tail));
 	int r = template_remove(work->where.store, work->id, err);
 	return r < 0 ? r : path_remove(work->run, err);
 }

@@ -19,8 +19,8 @@ struct bake_work;
 struct bake_work *bake_work_new(const struct bake_options *options);
 void bake_work_free(struct bake_work *work); /* memory only: undo goes before it */
 
-/* Computes the id. A valid template of that id is taken as it is (bake_work_has_manifest()
- * says so); a broken one is logged and removed, and the folders are made. */
+/* Reads the inputs. A valid template of them is taken as it is (bake_work_has_manifest() says
+ * so) unless a new one is wanted; a broken one is logged and removed, and the folders are made. */
 _must_check_ int bake_work_prepare(struct bake_work *work, struct error *err);
 _must_check_ int bake_work_boot(struct bake_work *work, struct error *err);
 /* The guest has answered (on the loop): notes the time and the agent's version. */
@@ -29,7 +29,8 @@ void bake_work_answered(struct bake_work *work, const char *agent_version);
 _must_check_ int bake_work_trim(struct bake_work *work, struct error *err);
 /* Saves the device state; the RAM file becomes the store's. */
 _must_check_ int bake_work_freeze(struct bake_work *work, struct error *err);
-/* Ends the domain, makes all durable, writes the manifest. */
+/* Ends the domain, makes all durable, reads the inputs again (they must be the same), writes
+ * the manifest. */
 _must_check_ int bake_work_store(struct bake_work *work, struct error *err);
 
 /* Removes all that this bake made, and remembers the end of the guest's console. An existing
@@ -41,6 +42,12 @@ void bake_work_kill(struct bake_work *work);
 
 const char *bake_work_id(const struct bake_work *work); /* "" before prepare */
 const char *bake_work_agent_socket(const struct bake_work *work);
+/* Where the console is logged to; NULL before prepare. */
+const char *bake_work_console_path(const struct bake_work *work);
+/* The end of a console's log, made printable; "" where there is none. The caller frees. */
+char *bake_work_read_console(const char *path);
+/* That of a failed bake; NULL before undo. */
+const char *bake_work_console_log(const struct bake_work *work);
 /* The last lines the guest wrote on its console, on one line; "" before undo. */
 const char *bake_work_console_tail(const struct bake_work *work);
 /* The finished template: the caller owns it; NULL where there is none (yet). */

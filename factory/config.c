@@ -15,10 +15,15 @@ static const struct config_key factory_keys[] = {
 		      "Folder of sockets, journal and share folders; best on tmpfs"),
 	CONFIG_STRING(C, socket, "socket", NULL,
 		      "Unix socket served; default RUN_DIR/factory.sock"),
+	CONFIG_STRING(
+		C, http_socket, "http_socket", NULL,
+		"Unix socket for /metrics, /healthz, /readyz, /status; default RUN_DIR/http.sock"),
+	CONFIG_UINT(C, http_port, "http_port", 0, 0, 65535,
+		    "Port on 127.0.0.1 for the same, for anybody on the host; 0: none"),
 	CONFIG_STRING(C, store, "store", NULL,
 		      "Folder of the baked templates, best on tmpfs; default RUN_DIR/store"),
-	CONFIG_STRING(C, template_path, "template", KILN_DATA_DIR "/default.json",
-		      "Definition of the template"),
+	CONFIG_STRING(C, templates, "templates", KILN_DATA_DIR "/default.json",
+		      "Template definition, or a folder of them (*.json)"),
 	CONFIG_STRING(C, qemu, "qemu", "/usr/bin/qemu-system-x86_64", "The QEMU to run"),
 	CONFIG_STRING(C, accelerator, "accelerator", "auto",
 		      "tcg, kvm, or auto: KVM where the CPU has vmx or svm, else TCG"),
@@ -27,17 +32,31 @@ static const struct config_key factory_keys[] = {
 	CONFIG_STRING(C, log_file, "log_file", NULL,
 		      "File to log to; default stderr, as a daemon RUN_DIR/factory.log"),
 	CONFIG_ENUM(C, log_level, "log_level", "info", log_level_from_string,
-		    "debug, info, warning or error"),
+		    "debug, info, warning or error", .reloadable = true),
 	CONFIG_ENUM(C, log_format, "log_format", "text", log_format_from_string,
-		    "text, or json for one JSON object a line"),
+		    "text, or json for one JSON object a line", .reloadable = true),
 	CONFIG_UINT(C, clones_at_once, "clones_at_once", 2, 1, 64,
-		    "Clones being made at the same time"),
+		    "Clones being made at the same time", .reloadable = true),
 	CONFIG_UINT(C, max_vms, "max_vms", 256, 1, 4096,
-		    "Machines of all states together; beyond it claims are refused"),
+		    "Machines of all states together; beyond it claims are refused",
+		    .reloadable = true),
 	CONFIG_UINT(C, max_waiting, "max_waiting", 256, 1, 4096,
-		    "Claims that may wait for a machine; beyond it they are refused"),
+		    "Claims that may wait for a machine; beyond it they are refused",
+		    .reloadable = true),
+	CONFIG_UINT(C, min_free_mib, "min_free_mib", 0, 0, 16 * 1024 * 1024,
+		    "MiB of the host's memory to leave available: below it no clones are made and "
+		    "claims that need one are refused; 0: not looked at",
+		    .reloadable = true),
+	CONFIG_UINT(C, lease_grace_s, "lease_grace_s", 30, 1, 86400,
+		    "From a claimer's death to the end of its machine, unless another renews"),
 	CONFIG_BOOL(C, init_on_start, "init_on_start", true,
 		    "Bake the template and fill the pool at the start, without `factory init`"),
+	CONFIG_STRING(
+		C, allow_uids, "allow_uids", NULL,
+		"Users (numbers or names, comma-separated) that may use the socket beside root",
+		.reloadable = true),
+	CONFIG_STRING(C, allow_groups, "allow_groups", NULL,
+		      "Groups (the same) whose members may use the socket", .reloadable = true),
 };
 
 #undef C
@@ -63,6 +82,8 @@ static int config_complete(struct factory_config *config, struct error *err)
 {
 	if (!config->socket)
 		config->socket = path_join(config->run_dir, "factory.sock");
+	if (!config->http_socket)
+		config->http_socket = path_join(config->run_dir, "http.sock");
 	if (!config->store)
 		config->store = path_join(config->run_dir, "store");
 
@@ -72,9 +93,11 @@ static int config_complete(struct factory_config *config, struct error *err)
 	if (r == 0)
 		r = check_absolute("socket", config->socket, err);
 	if (r == 0)
+		r = check_absolute("http_socket", config->http_socket, err);
+	if (r == 0)
 		r = check_absolute("store", config->store, err);
 	if (r == 0)
-		r = check_absolute("template", config->template_path, err);
+		r = check_absolute("templates", config->templates, err);
 	return r;
 }
 
@@ -113,6 +136,12 @@ int factory_config_load(const char *path, struct factory_config *ret_config, str
 void factory_config_done(struct factory_config *config)
 {
 	config_done(factory_keys, ARRAY_SIZE(factory_keys), config);
+}
+
+const struct config_key *factory_config_keys(size_t *ret_count)
+{
+	*ret_count = ARRAY_SIZE(factory_keys);
+	return factory_keys;
 }
 
 void factory_config_print(FILE *out)

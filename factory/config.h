@@ -8,16 +8,19 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/config.h"
 #include "base/error.h"
 
 #define FACTORY_CONFIG_PATH "/etc/kiln/factory.json"
 
 /* All strings are owned. */
 struct factory_config {
-	char *run_dir;       /* sockets, journal and share folders of the machines */
-	char *socket;        /* never NULL once loaded: RUN_DIR/factory.sock by default */
-	char *store;         /* never NULL once loaded: RUN_DIR/store by default */
-	char *template_path; /* definition of the template */
+	char *run_dir;      /* sockets, journal and share folders of the machines */
+	char *socket;       /* never NULL once loaded: RUN_DIR/factory.sock by default */
+	char *http_socket;  /* never NULL once loaded: RUN_DIR/http.sock by default */
+	uint64_t http_port; /* on 127.0.0.1; 0: none */
+	char *store;        /* never NULL once loaded: RUN_DIR/store by default */
+	char *templates;    /* a template definition, or a folder of them */
 	char *qemu;
 	char *accelerator; /* "auto", "tcg", "kvm" */
 	char *libvirt_uri; /* NULL: the embedded driver */
@@ -27,7 +30,11 @@ struct factory_config {
 	uint64_t clones_at_once;
 	uint64_t max_vms;
 	uint64_t max_waiting;
+	uint64_t lease_grace_s;
+	uint64_t min_free_mib;
 	bool init_on_start;
+	char *allow_uids;   /* NULL: none but root; factory/access.h */
+	char *allow_groups; /* the same */
 };
 
 /* path NULL: FACTORY_CONFIG_PATH, whose absence means all defaults; a path that was asked for
@@ -35,6 +42,9 @@ struct factory_config {
 _must_check_ int factory_config_load(const char *path, struct factory_config *ret_config,
 				     struct error *err);
 void factory_config_done(struct factory_config *config);
+
+/* The table itself, for comparing two configurations. */
+const struct config_key *factory_config_keys(size_t *ret_count);
 
 /* The keys as a Markdown table. */
 void factory_config_print(FILE *out);

@@ -1,8 +1,6 @@
 #include "factory/factory.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -10,8 +8,14 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
+#include "factory/definitions.h"
+#include "factory/footprint.h"
+#include "factory/instance.h"
+#include "factory/pages.h"
 #include "factory/service.h"
+#include "factory/vm/choice.h"
 #include "factory/vm/journal.h"
+#include "factory/vm/store_note.h"
 
 #define WORKERS       2
 #define WORKERS_QUEUE 64
@@ -21,37 +25,33 @@ struct factory {
 	struct loop *loop;
 	struct factory_config config;
 	struct template_host host;
-	struct counters counters;
+	struct metrics metrics; /* what concerns no template */
 	struct worker_pool *workers;
-	struct slot *slot;
+	struct host_room room;
+	struct slot **slots; /* owned, by the path of their definition */
+	size_t nslots;
+	struct bake_queue *bakes;
+	size_t slots_ending; /* while stopping */
 	struct ttrpc_server *server;
+	struct footprint *footprint;
+	struct pages *pages;
 	struct loop_timer *stop_timer;
-	int lock_fd; /* flock on RUN_DIR/factory.lock for as long as we live */
+	struct access *access;
+	int passed_fd;              /* the socket the service manager made, until it is served */
+	bool activated;             /* the socket file is the service manager's */
+	int lock_fd, store_lock_fd; /* RUN_DIR/factory.lock, STORE/lock: for as long as we live */
 	bool stopping;
 	uint64_t started_ns;
 };
 
-/* Two factories on one run folder would reap each other's machines. */
 static int factory_lock(struct factory *factory, struct error *err)
 {
-	_cleanup_free_ char *path = path_join(factory->config.run_dir, "factory.lock");
-	char pid[32];
+	int r = instance_lock(factory->config.run_dir, "factory.lock", "run_dir", &factory->lock_fd,
+			      err);
 
-	factory->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (factory->lock_fd < 0)
-		return error_set_errno(err, errno, "cannot open %s", path);
-	if (flock(factory->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		ssize_t n = read(factory->lock_fd, pid, sizeof(pid) - 1);
-		pid[n > 0 ? n : 0] = '\0';
-		return error_set(err, EADDRINUSE,
-				 "another kiln-factory (pid %d) runs on %s: stop it first, or set "
-				 "another run_dir",
-				 atoi(pid), factory->config.run_dir);
-	}
-	int len = snprintf(pid, sizeof(pid), "%d\n", getpid());
-	if (ftruncate(factory->lock_fd, 0) < 0 || pwrite(factory->lock_fd, pid, (size_t)len, 0) < 0)
-		return error_set_errno(err, errno, "cannot write %s", path);
-	return 0;
+	return r < 0 ? r
+		     : instance_lock(factory->config.store, "lock", "store",
+				     &factory->store_lock_fd, err);
 }
 
 static int factory_make_dirs(const struct factory_config *config, struct error *err)
@@ -67,16 +67,22 @@ static int factory_make_dirs(const struct factory_config *config, struct error *
 
 /* ---------------------------------------------------------------- after a crash */
 
+/* A machine of a template that is configured no more is looked after in the first pool: without
+ * a manifest a parked one is not taken up. */
 static void adopt_entry(const struct journal_entry *entry, void *userdata)
 {
 	_cleanup_(template_manifest_free_cleanup) struct template_manifest *manifest = NULL;
 	_cleanup_(error_done) struct error err = {};
 	struct factory *factory = userdata;
+	struct slot *slot = factory_find_slot(factory, entry->template_name);
 
-	if (entry->state == VM_PARKED &&
-	    template_manifest_load(factory->config.store, entry->template_id, &manifest, &err) < 0)
+	if (entry->state == VM_PARKED && !slot)
+		log_info(entry->id, "its template %s is configured no more", entry->template_name);
+	else if (entry->state == VM_PARKED &&
+		 template_manifest_load(factory->config.store, entry->template_id, &manifest,
+					&err) < 0)
 		log_info(entry->id, "its template is no more: %s", error_message(&err));
-	pool_adopt(slot_pool(factory->slot), entry, manifest);
+	pool_adopt(slot_pool(slot ? slot : factory->slots[0]), entry, manifest);
 }
 
 static int factory_recover(struct factory *factory, struct error *err)
@@ -91,33 +97,56 @@ static int factory_recover(struct factory *factory, struct error *err)
 
 /* ---------------------------------------------------------------- start */
 
-static int factory_make_slot(struct factory *factory, struct error *err)
+static int factory_make_slots(struct factory *factory, struct error *err)
 {
+	_cleanup_(definitions_done) struct definitions definitions = {};
 	struct slot_options options = {
 		.loop = factory->loop,
 		.workers = factory->workers,
 		.config = &factory->config,
 		.host = &factory->host,
-		.counters = &factory->counters,
+		.room = &factory->room,
 	};
 
-	int r = template_definition_load(factory->config.template_path, &options.definition, err);
+	int r = definitions_load(factory->config.templates, &definitions, err);
 	if (r < 0)
 		return r;
-	factory->slot = slot_new(&options);
+	options.bakes = factory->bakes = bake_queue_new(factory->loop);
+	factory->slots = xnew_array(struct slot *, definitions.count);
+	for (size_t i = 0; i < definitions.count; i++) {
+		options.definition = steal_ptr(definitions.items[i]);
+		factory->slots[factory->nslots++] = slot_new(&options);
+	}
 	return 0;
+}
+
+static int factory_open_socket(struct factory *factory, int *ret_fd, struct error *err)
+{
+	if (factory->activated) {
+		*ret_fd = steal_fd(&factory->passed_fd);
+		return 0;
+	}
+	int r = socket_listen_unix(factory->config.socket, 0600, ret_fd, err);
+	return r < 0 ? r : access_apply(factory->access, factory->config.socket, err);
 }
 
 static int factory_serve(struct factory *factory, struct error *err)
 {
-	int fd = -EBADF;
+	_cleanup_close_ int fd = -EBADF;
 
-	int r = socket_listen_unix(factory->config.socket, 0600, &fd, err);
+	int r = access_new(factory->config.allow_uids, factory->config.allow_groups,
+			   &factory->access, err);
+	if (r == 0)
+		r = factory_open_socket(factory, &fd, err);
+	if (r == 0)
+		r = store_note_write(factory->config.socket, factory->config.run_dir,
+				     factory->config.store, err);
 	if (r < 0)
 		return r;
 	factory->server = service_new(factory->loop, factory);
-	ttrpc_server_listen(factory->server, fd);
-	log_info(NULL, "serving %s, accelerator %s, %s", factory->config.socket,
+	ttrpc_server_listen(factory->server, steal_fd(&fd));
+	log_info(NULL, "serving %s, accelerator %s, %s",
+		 factory->activated ? "the service manager's socket" : factory->config.socket,
 		 accelerator_to_string(factory->host.accelerator), factory->host.qemu_version);
 	return 0;
 }
@@ -135,27 +164,34 @@ static int factory_start(struct factory *factory, struct error *err)
 	if (r == 0)
 		r = template_host_probe(config->qemu, config->accelerator, &factory->host, err);
 	if (r == 0)
-		r = factory_make_slot(factory, err);
+		r = factory_make_slots(factory, err);
 	if (r == 0)
 		r = factory_recover(factory, err);
 	if (r == 0)
+		r = pages_new(factory->loop, factory, factory->footprint, &factory->pages, err);
+	if (r == 0)
 		r = factory_serve(factory, err);
 	if (r == 0 && config->init_on_start)
-		slot_init(factory->slot, NULL, NULL);
+		factory_init_all(factory, NULL, NULL);
 	return r;
 }
 
-int factory_new(struct loop *loop, struct factory_config *config, struct factory **ret_factory,
-		struct error *err)
+int factory_new(struct loop *loop, struct factory_config *config, int socket_fd,
+		struct factory **ret_factory, struct error *err)
 {
 	struct factory *factory = xnew(struct factory);
 
 	factory->loop = loop;
 	factory->config = *config;
+	factory->room.max_vms = config->max_vms;
+	factory->room.min_free_mib = config->min_free_mib;
 	*config = (struct factory_config){};
-	factory->lock_fd = -EBADF;
+	factory->lock_fd = factory->store_lock_fd = -EBADF;
+	factory->passed_fd = socket_fd;
+	factory->activated = socket_fd >= 0;
 	factory->started_ns = clock_monotonic_ns();
 	factory->workers = worker_pool_new(loop, WORKERS, WORKERS_QUEUE);
+	factory->footprint = footprint_new(loop, factory);
 
 	int r = factory_start(factory, err);
 	if (r < 0) {
@@ -166,13 +202,40 @@ int factory_new(struct loop *loop, struct factory_config *config, struct factory
 	return 0;
 }
 
+/* ---------------------------------------------------------------- a new configuration */
+
+int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
+			struct reload_report *ret_report, struct error *err)
+{
+	_cleanup_(access_free_cleanup) struct access *access = NULL;
+	struct slot *slot = NULL;
+
+	int r = access_new(fresh->allow_uids, fresh->allow_groups, &access, err);
+	if (r == 0 && !factory->activated)
+		r = access_apply(access, factory->config.socket, err);
+	if (r < 0)
+		return r;
+	access_free(factory->access);
+	factory->access = steal_ptr(access);
+	reload_merge(&factory->config, fresh, ret_report);
+	factory->room.min_free_mib = factory->config.min_free_mib;
+	log_set_level((enum log_level)factory->config.log_level);
+	log_set_format((enum log_format)factory->config.log_format);
+	while ((slot = factory_next_slot(factory, slot)))
+		pool_set_limits(slot_pool(slot), (unsigned)factory->config.clones_at_once,
+				(unsigned)factory->config.max_vms,
+				(unsigned)factory->config.max_waiting);
+	return 0;
+}
+
 /* ---------------------------------------------------------------- end */
 
 static void on_stopped(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	struct factory *factory = userdata;
 
-	loop_stop(factory->loop);
+	if (--factory->slots_ending == 0)
+		loop_stop(factory->loop);
 }
 
 static void on_stop_deadline(void *userdata)
@@ -193,7 +256,17 @@ void factory_stop(struct factory *factory)
 	ttrpc_server_stop_listening(factory->server);
 	factory->stop_timer = loop_timer_new(factory->loop, on_stop_deadline, factory);
 	loop_timer_start(factory->stop_timer, STOP_MS);
-	slot_stop(factory->slot, on_stopped, factory);
+	factory->slots_ending = factory->nslots;
+	for (size_t i = 0; i < factory->nslots; i++) {
+		/* Who waits is told at once, not when a bake has been cancelled. */
+		pool_drain(slot_pool(factory->slots[i]), "the factory is stopping", NULL, NULL);
+		slot_stop(factory->slots[i], on_stopped, factory);
+	}
+}
+
+bool factory_stopping(const struct factory *factory)
+{
+	return factory->stopping;
 }
 
 void factory_free(struct factory *factory)
@@ -201,16 +274,25 @@ void factory_free(struct factory *factory)
 	if (!factory)
 		return;
 	worker_pool_free(factory->workers);
+	footprint_free(factory->footprint);
+	pages_free(factory->pages);
 	loop_timer_free(factory->stop_timer);
-	slot_free(factory->slot);
+	for (size_t i = 0; i < factory->nslots; i++)
+		slot_free(factory->slots[i]);
+	free(factory->slots);
+	bake_queue_free(factory->bakes);
 	if (factory->server) {
 		ttrpc_server_free(factory->server);
-		unlink(factory->config.socket);
+		if (!factory->activated)
+			unlink(factory->config.socket);
 	}
+	access_free(factory->access);
 	template_host_done(&factory->host);
-	counters_done(&factory->counters);
+	metrics_done(&factory->metrics);
 	factory_config_done(&factory->config);
+	close_fd(factory->passed_fd);
 	close_fd(factory->lock_fd);
+	close_fd(factory->store_lock_fd);
 	free(factory);
 }
 
@@ -221,14 +303,29 @@ const struct factory_config *factory_config(const struct factory *factory)
 	return &factory->config;
 }
 
+struct access *factory_access(struct factory *factory)
+{
+	return factory->access;
+}
+
 const struct template_host *factory_host(const struct factory *factory)
 {
 	return &factory->host;
 }
 
-struct counters *factory_counters(struct factory *factory)
+struct worker_pool *factory_workers(struct factory *factory)
 {
-	return &factory->counters;
+	return factory->workers;
+}
+
+struct metrics *factory_metrics(struct factory *factory)
+{
+	return &factory->metrics;
+}
+
+struct footprint *factory_footprint(struct factory *factory)
+{
+	return factory->footprint;
 }
 
 uint64_t factory_uptime_s(const struct factory *factory)
@@ -238,12 +335,98 @@ uint64_t factory_uptime_s(const struct factory *factory)
 
 struct slot *factory_next_slot(struct factory *factory, const struct slot *after)
 {
-	return after ? NULL : factory->slot;
+	size_t i = 0;
+
+	while (after && i < factory->nslots && factory->slots[i++] != after)
+		;
+	return i < factory->nslots ? factory->slots[i] : NULL;
 }
 
 struct slot *factory_find_slot(struct factory *factory, const char *name)
 {
-	if (str_empty(name) || str_equal(name, slot_name(factory->slot)))
-		return factory->slot;
+	for (size_t i = 0; i < factory->nslots; i++)
+		if (str_equal(name, slot_name(factory->slots[i])))
+			return factory->slots[i];
 	return NULL;
+}
+
+static int choose_slot(struct factory *factory, uint32_t vcpus, uint32_t memory_mib,
+		       struct slot **ret_slot, struct error *err)
+{
+	_cleanup_free_ struct template_offer *offers = xnew_array(struct template_offer,
+								  factory->nslots);
+
+	for (size_t i = 0; i < factory->nslots; i++)
+		slot_offer(factory->slots[i], &offers[i]);
+	int best = template_choose(offers, factory->nslots, vcpus, memory_mib, err);
+	if (best < 0)
+		return best;
+	*ret_slot = factory->slots[best];
+	return 0;
+}
+
+int factory_choose_slot(struct factory *factory, const char *name, uint32_t vcpus,
+			uint32_t memory_mib, struct slot **ret_slot, struct error *err)
+{
+	/* Of one template its own state is the better answer. */
+	struct slot *slot = factory->nslots == 1 && str_empty(name)
+				    ? factory->slots[0]
+				    : factory_find_slot(factory, name);
+
+	if (!slot && str_empty(name))
+		return choose_slot(factory, vcpus, memory_mib, ret_slot, err);
+	if (!slot)
+		return error_set(err, ENOENT, "no template is named \"%.128s\"", name);
+	int r = slot_accepts(slot, vcpus, memory_mib, err);
+	if (r == 0)
+		*ret_slot = slot;
+	return r;
+}
+
+/* ---------------------------------------------------------------- all templates at once */
+
+/* Counts what is under way for one request; the first failure is the answer. */
+struct together {
+	size_t left;
+	slot_fn fn;
+	void *userdata;
+	struct error err;
+};
+
+static void together_one_done(int number, const struct error *err, void *userdata)
+{
+	struct together *together = userdata;
+
+	if (number < 0 && together->err.number == 0)
+		(void)error_set(&together->err, number, "%s", error_message(err));
+	if (--together->left > 0)
+		return;
+	if (together->fn)
+		together->fn(-together->err.number, &together->err, together->userdata);
+	error_done(&together->err);
+	free(together);
+}
+
+static void for_all_slots(struct factory *factory,
+			  void (*begin)(struct slot *slot, slot_fn fn, void *userdata), slot_fn fn,
+			  void *userdata)
+{
+	struct together *together = xnew(struct together);
+
+	together->left = factory->nslots + 1; /* one of them may be done at once */
+	together->fn = fn;
+	together->userdata = userdata;
+	for (size_t i = 0; i < factory->nslots; i++)
+		begin(factory->slots[i], together_one_done, together);
+	together_one_done(0, NULL, together);
+}
+
+void factory_init_all(struct factory *factory, slot_fn fn, void *userdata)
+{
+	for_all_slots(factory, slot_init, fn, userdata);
+}
+
+void factory_destroy_all(struct factory *factory, slot_fn fn, void *userdata)
+{
+	for_all_slots(factory, slot_destroy, fn, userdata);
 }

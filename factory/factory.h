@@ -1,34 +1,56 @@
 /* kiln-factory as a whole: what it owns, its start and its end.
  *
- * Start: take the run folder (one factory a folder, by flock), clean up what a killed bake
- * left, adopt the machines in the journal, serve the socket, bake. End: stop listening, end
+ * Start: take the run folder and the store (one factory each, by flock), clean up what a killed
+ * bake left, adopt the machines in the journal, serve the socket, bake. End: stop listening, end
  * bakes, destroy what is not claimed, leave claimed sandboxes running.
  */
 #pragma once
 
 #include "base/loop.h"
+#include "factory/access.h"
 #include "factory/config.h"
-#include "factory/counters.h"
+#include "factory/metrics.h"
+#include "factory/reload.h"
 #include "factory/slot.h"
 
 struct factory;
 
-/* Blocks: probes QEMU, cleans up, binds the socket. config is taken, also on failure. */
-_must_check_ int factory_new(struct loop *loop, struct factory_config *config,
+/* Blocks: probes QEMU, cleans up, binds the socket, or serves socket_fd where that is one
+ * (factory/activation.h). config and socket_fd are taken, also on failure. */
+_must_check_ int factory_new(struct loop *loop, struct factory_config *config, int socket_fd,
 			     struct factory **ret_factory, struct error *err);
 
-/* Begins the end; the loop is stopped when nothing is left to end, or after 20 s. */
+/* Takes over from fresh what may change live; the report's strings are its own. On failure
+ * nothing has changed. */
+_must_check_ int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
+				     struct reload_report *ret_report, struct error *err);
+
+/* Begins the end: waiting claims and new ones are UNAVAILABLE; the loop is stopped when nothing
+ * is left to end, or after 20 s. */
 void factory_stop(struct factory *factory);
+bool factory_stopping(const struct factory *factory);
 
 void factory_free(struct factory *factory);
 DEFINE_CLEANUP(struct factory *, factory_free)
 
 /* For the handlers (service.c). */
 const struct factory_config *factory_config(const struct factory *factory);
+struct access *factory_access(struct factory *factory);
 const struct template_host *factory_host(const struct factory *factory);
-struct counters *factory_counters(struct factory *factory);
+struct worker_pool *factory_workers(struct factory *factory);
+struct metrics *factory_metrics(struct factory *factory);
+struct footprint *factory_footprint(struct factory *factory);
 uint64_t factory_uptime_s(const struct factory *factory);
 /* All templates; NULL ends it. */
 struct slot *factory_next_slot(struct factory *factory, const struct slot *after);
-/* By name, "" or NULL for the default; NULL where there is none. */
+/* NULL where there is none of this name. */
 struct slot *factory_find_slot(struct factory *factory, const char *name);
+/* For a claim: the template of that name, or ("" or NULL) the one that fits best, see
+ * template_choose(). -ENOENT, or slot_accepts()' and template_choose()'s errors. */
+_must_check_ int factory_choose_slot(struct factory *factory, const char *name, uint32_t vcpus,
+				     uint32_t memory_mib, struct slot **ret_slot,
+				     struct error *err);
+/* slot_init() and slot_destroy() for all; fn (may be NULL) is called once, with the first
+ * failure. */
+void factory_init_all(struct factory *factory, slot_fn fn, void *userdata);
+void factory_destroy_all(struct factory *factory, slot_fn fn, void *userdata);

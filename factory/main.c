@@ -11,7 +11,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "factory/activation.h"
 #include "factory/factory.h"
+#include "factory/notify.h"
 
 #define PROGRAM "kiln-factory"
 
@@ -30,7 +32,8 @@ static const char usage[] =
 	"  -V, --version      version\n"
 	"  -h, --help         this\n"
 	"\n"
-	"SIGTERM and SIGINT end it: pooled machines are destroyed, claimed sandboxes go on.\n"
+	"SIGTERM and SIGINT end it: pooled machines are destroyed, claimed sandboxes go on; a\n"
+	"second one ends it at once. SIGHUP reads the configuration again.\n"
 	"\n"
 	"Exit status: 0 ended as asked, 1 failed (the reason is on stderr or in the log), 2 "
 	"usage.\n";
@@ -155,46 +158,107 @@ static int daemon_ready(int ready_fd, struct error *err)
 	return 0;
 }
 
+/* What the signals act on. */
+struct program {
+	struct factory *factory;
+	struct notify *notify;
+	const char *config_path; /* borrowed; NULL: the default */
+};
+
 static void on_end_signal(int signo, void *userdata)
 {
+	struct program *program = userdata;
+
 	log_info(NULL, "got SIG%s", sigabbrev_np(signo));
-	factory_stop(userdata);
+	if (factory_stopping(program->factory)) {
+		log_warning(NULL, "asked twice: ends at once; the next start cleans up");
+		_exit(EXIT_FAILURE);
+	}
+	notify_stopping(program->notify);
+	notify_status(program->notify, "stopping; claimed sandboxes go on");
+	factory_stop(program->factory);
 }
 
-static int serve(struct factory_config *config, int ready_fd, struct error *err)
+static void notify_serving(const struct program *program)
+{
+	notify_status(program->notify, "serving %s", factory_config(program->factory)->socket);
+	notify_ready(program->notify);
+}
+
+static void on_reload_signal(int signo _unused_, void *userdata)
+{
+	const struct program *program = userdata;
+
+	if (factory_stopping(program->factory))
+		return;
+	notify_reloading(program->notify);
+	reload_run(program->factory, program->config_path);
+	notify_serving(program);
+}
+
+static int serve(struct factory_config *config, const char *config_path, int socket_fd,
+		 int ready_fd, struct error *err)
 {
 	_cleanup_(loop_free_cleanup) struct loop *loop = loop_new();
 	_cleanup_(factory_free_cleanup) struct factory *factory = NULL;
+	_cleanup_(notify_free_cleanup) struct notify *notify = notify_new(loop);
+	struct program program = { .notify = notify, .config_path = config_path };
 
-	int r = factory_new(loop, config, &factory, err);
+	int r = factory_new(loop, config, socket_fd, &factory, err);
 	if (r == 0 && ready_fd >= 0)
 		r = daemon_ready(ready_fd, err);
 	if (r < 0)
 		return r;
+	program.factory = factory;
 	_cleanup_(loop_signal_free_cleanup) _unused_ struct loop_signal *term = loop_signal_new(
-		loop, SIGTERM, on_end_signal, factory);
+		loop, SIGTERM, on_end_signal, &program);
 	_cleanup_(loop_signal_free_cleanup)
 		_unused_ struct loop_signal *interrupt = loop_signal_new(loop, SIGINT,
-									 on_end_signal, factory);
+									 on_end_signal, &program);
+	_cleanup_(loop_signal_free_cleanup) _unused_ struct loop_signal *hang_up = loop_signal_new(
+		loop, SIGHUP, on_reload_signal, &program);
+	notify_serving(&program);
 	loop_run(loop);
 	log_info(NULL, "stopped");
+	return 0;
+}
+
+/* As a daemon we leave the folder a relative path starts from; links in it are followed with
+ * each reload, not once. */
+static char *absolute_path(const char *path)
+{
+	_cleanup_free_ char *cwd = path && path[0] != '/' ? getcwd(NULL, 0) : NULL;
+
+	return cwd ? path_join(cwd, path) : xstrdup(path);
+}
+
+static int check(const struct arguments *arguments, const struct factory_config *config,
+		 struct error *err)
+{
+	_cleanup_(access_free_cleanup) struct access *access = NULL;
+
+	int r = access_new(config->allow_uids, config->allow_groups, &access, err);
+	if (r < 0)
+		return r;
+	printf("%s: configuration is valid\n", arguments->config ? arguments->config : PROGRAM);
 	return 0;
 }
 
 static int run(const struct arguments *arguments, struct error *err)
 {
 	_cleanup_(factory_config_done) struct factory_config config = {};
+	_cleanup_free_ char *config_path = absolute_path(arguments->config);
+	_cleanup_close_ int socket_fd = -EBADF;
 	_cleanup_close_ int ready_fd = -EBADF;
 	int log_fd;
 
-	int r = factory_config_load(arguments->config, &config, err);
+	int r = activation_take(&socket_fd, err);
+	if (r == 0)
+		r = factory_config_load(config_path, &config, err);
 	if (r < 0)
 		return r;
-	if (arguments->check) {
-		printf("%s: configuration is valid\n",
-		       arguments->config ? arguments->config : PROGRAM);
-		return 0;
-	}
+	if (arguments->check)
+		return check(arguments, &config, err);
 	r = open_log(&config, arguments->daemon, &log_fd, err);
 	if (r == 0 && arguments->daemon)
 		r = become_daemon(&ready_fd, err);
@@ -202,7 +266,7 @@ static int run(const struct arguments *arguments, struct error *err)
 		return r;
 	log_init(PROGRAM, log_fd, (enum log_level)config.log_level,
 		 (enum log_format)config.log_format);
-	return serve(&config, ready_fd, err);
+	return serve(&config, config_path, steal_fd(&socket_fd), ready_fd, err);
 }
 
 int main(int argc, char **argv)

@@ -1,11 +1,15 @@
 #include "factory/service.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "factory/footprint.h"
+#include "factory/report.h"
+#include "factory/service_pool.h"
+#include "factory/service_template.h"
 #include "proto/factory.pb-c.h"
 
 /* ---------------------------------------------------------------- Claim */
@@ -18,7 +22,14 @@ struct claiming {
 	struct pool_ticket *ticket;
 	char *sandbox_id;
 	uint64_t begun_ns;
+	bool at_pool; /* which counts what fails there */
 };
+
+/* Of the template, where there is one of that name. */
+static struct metrics *claiming_metrics(const struct claiming *claiming)
+{
+	return claiming->slot ? slot_metrics(claiming->slot) : factory_metrics(claiming->factory);
+}
 
 static void claiming_free(struct claiming *claiming)
 {
@@ -29,14 +40,20 @@ static void claiming_free(struct claiming *claiming)
 static void claim_log(const struct claiming *claiming, const struct pool_grant *grant,
 		      uint64_t took_us)
 {
-	const struct vm *vm = pool_member_vm(grant->member);
-	struct peer peer = { .pid = -1, .uid = (uid_t)-1 };
+	struct audit_lease *lease = pool_member_lease(grant->member);
 
-	(void)ttrpc_call_peer(claiming->call, &peer);
-	log_info(claiming->sandbox_id, "claimed %s (%s%s%s) in %lu us by uid %d pid %d", vm_id(vm),
-		 grant->cloned ? "cloned: " : "pooled", grant->reason,
-		 grant->cloned ? "" : ", warm", (unsigned long)took_us, (int)peer.uid,
-		 (int)peer.pid);
+	(void)ttrpc_call_peer(claiming->call, &lease->claimer);
+	lease->since_ns = clock_monotonic_ns();
+	audit_claim(claiming->sandbox_id, vm_id(pool_member_vm(grant->member)), lease,
+		    pool_member_origin(grant->member), grant->reason, took_us);
+}
+
+static void lease_to_caller(struct vm *vm, const struct ttrpc_call *call)
+{
+	struct peer peer;
+
+	if (ttrpc_call_peer(call, &peer) == 0)
+		vm_lease(vm, peer.pid);
 }
 
 static void claim_reply(struct claiming *claiming, const struct pool_grant *grant)
@@ -66,9 +83,15 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.parked_ms = grant->parked_ms;
 	response.claim_us = took_us;
 
+	metrics_observe(slot_metrics(claiming->slot),
+			grant->cloned ? HISTOGRAM_CLAIM_CLONED : HISTOGRAM_CLAIM_POOLED,
+			took_us * 1000);
 	claim_log(claiming, grant, took_us);
 	pool_member_bind(grant->member, ttrpc_call_conn(claiming->call));
+	lease_to_caller(vm, claiming->call);
+	FAULT_POINT("claim.leased");
 	ttrpc_call_reply_fds(claiming->call, &response.base, fds, ARRAY_SIZE(fds));
+	FAULT_POINT("claim.replied");
 }
 
 static void on_claimed(int number, const struct pool_grant *grant, const struct error *err,
@@ -78,8 +101,7 @@ static void on_claimed(int number, const struct pool_grant *grant, const struct 
 
 	if (number < 0) {
 		log_warning(claiming->sandbox_id, "claim failed: %s", error_message(err));
-		counters_add(factory_counters(claiming->factory), COUNTER_CLAIMS_FAILED, "");
-		ttrpc_call_fail(claiming->call, err);
+		ttrpc_call_fail(claiming->call, err); /* the pool has counted it */
 	} else {
 		claim_reply(claiming, grant);
 	}
@@ -92,8 +114,7 @@ static void on_claim_cancelled(struct ttrpc_call *call, void *userdata)
 	struct claiming *claiming = userdata;
 
 	log_warning(claiming->sandbox_id, "claim given up by its caller");
-	counters_add(factory_counters(claiming->factory), COUNTER_CLAIMS_FAILED,
-		     "given up by the caller");
+	metrics_count(claiming_metrics(claiming), COUNTER_CLAIMS_FAILED, "given up by the caller");
 	pool_cancel(claiming->ticket);
 	ttrpc_call_drop(call);
 	claiming_free(claiming);
@@ -102,19 +123,25 @@ static void on_claim_cancelled(struct ttrpc_call *call, void *userdata)
 static int claim_begin(struct claiming *claiming, const Kiln__Factory__V1__ClaimRequest *request,
 		       struct error *err)
 {
+	if (factory_stopping(claiming->factory))
+		return error_set(err, ENOTCONN, "the factory is stopping");
 	if (!id_is_valid(request->sandbox_id))
 		return error_set(err, EINVAL, "\"%.128s\" is not a sandbox id",
 				 request->sandbox_id);
-	claiming->slot = factory_find_slot(claiming->factory, request->template_);
-	if (!claiming->slot)
-		return error_set(err, ENOENT, "no template is named \"%.128s\"",
-				 request->template_);
 	claiming->sandbox_id = xstrdup(request->sandbox_id);
 
-	int r = slot_accepts(claiming->slot, request->vcpus, request->memory_mib, err);
+	int r = factory_choose_slot(claiming->factory, request->template_, request->vcpus,
+				    request->memory_mib, &claiming->slot, err);
 	if (r < 0)
 		return r;
-	return pool_claim(slot_pool(claiming->slot), claiming->sandbox_id, on_claimed, claiming,
+	if (request->priority > KILN__FACTORY__V1__PRIORITY__PRIORITY_SYSTEM)
+		return error_set(err, EINVAL, "%d is not a priority", (int)request->priority);
+	struct pool_request wanted = {
+		.sandbox_id = claiming->sandbox_id,
+		.priority = (enum claim_priority)request->priority,
+	};
+	claiming->at_pool = true;
+	return pool_claim(slot_pool(claiming->slot), &wanted, on_claimed, claiming,
 			  &claiming->ticket, err);
 }
 
@@ -128,7 +155,8 @@ static void rpc_on_claim(struct ttrpc_call *call, const ProtobufCMessage *messag
 	claiming->begun_ns = clock_monotonic_ns();
 	if (claim_begin(claiming, (const void *)message, &err) < 0) {
 		log_warning(claiming->sandbox_id, "claim refused: %s", error_message(&err));
-		counters_add(factory_counters(claiming->factory), COUNTER_CLAIMS_FAILED, "refused");
+		if (!claiming->at_pool)
+			metrics_count(claiming_metrics(claiming), COUNTER_CLAIMS_FAILED, "refused");
 		ttrpc_call_fail(call, &err);
 		claiming_free(claiming);
 		return;
@@ -139,14 +167,16 @@ static void rpc_on_claim(struct ttrpc_call *call, const ProtobufCMessage *messag
 /* ---------------------------------------------------------------- Confirm, Release */
 
 static struct pool_member *find_claimed_or_fail(struct ttrpc_call *call, struct factory *factory,
-						const char *id)
+						const char *id, struct slot **ret_slot)
 {
 	struct slot *slot = NULL;
 
 	while ((slot = factory_next_slot(factory, slot))) {
 		struct pool_member *member = pool_find(slot_pool(slot), id);
-		if (member && vm_state(pool_member_vm(member)) == VM_CLAIMED)
+		if (member && vm_state(pool_member_vm(member)) == VM_CLAIMED) {
+			*ret_slot = slot;
 			return member;
+		}
 	}
 	ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no claimed machine is named \"%.64s\"", id);
 	return NULL;
@@ -156,11 +186,29 @@ static void rpc_on_confirm(struct ttrpc_call *call, const ProtobufCMessage *mess
 {
 	const Kiln__Factory__V1__ConfirmRequest *request = (const void *)message;
 	Kiln__Factory__V1__ConfirmResponse response = KILN__FACTORY__V1__CONFIRM_RESPONSE__INIT;
-	struct pool_member *member = find_claimed_or_fail(call, userdata, request->vm_id);
+	struct slot *slot = NULL;
+	struct pool_member *member = find_claimed_or_fail(call, userdata, request->vm_id, &slot);
 
 	if (!member)
 		return;
+	FAULT_POINT("confirm.received");
+	lease_to_caller(pool_member_vm(member), call);
 	pool_confirm(member);
+	ttrpc_call_reply(call, &response.base);
+}
+
+/* Whoever takes a machine over says so: the lease is the caller's from now on. */
+static void rpc_on_renew(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const Kiln__Factory__V1__RenewRequest *request = (const void *)message;
+	Kiln__Factory__V1__RenewResponse response = KILN__FACTORY__V1__RENEW_RESPONSE__INIT;
+	struct slot *slot = NULL;
+	struct pool_member *member = find_claimed_or_fail(call, userdata, request->vm_id, &slot);
+
+	if (!member)
+		return;
+	(void)ttrpc_call_peer(call, &pool_member_lease(member)->claimer);
+	lease_to_caller(pool_member_vm(member), call);
 	ttrpc_call_reply(call, &response.base);
 }
 
@@ -174,18 +222,19 @@ static void on_released(void *userdata)
 static void rpc_on_release(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__ReleaseRequest *request = (const void *)message;
-	struct factory *factory = userdata;
-	struct pool_member *member = find_claimed_or_fail(call, factory, request->vm_id);
+	struct slot *slot = NULL;
+	struct pool_member *member = find_claimed_or_fail(call, userdata, request->vm_id, &slot);
 
 	if (!member)
 		return;
-	log_info(vm_sandbox_id(pool_member_vm(member)), "released %s", request->vm_id);
+	FAULT_POINT("release.received");
+	(void)ttrpc_call_peer(call, &pool_member_lease(member)->releaser);
 	if (pool_release(member, "released", on_released, call) < 0) {
 		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
 				     "machine %s is being released already", request->vm_id);
 		return;
 	}
-	counters_add(factory_counters(factory), COUNTER_RELEASES, "");
+	metrics_count(slot_metrics(slot), COUNTER_RELEASES, "");
 }
 
 /* ---------------------------------------------------------------- Init, Destroy */
@@ -210,8 +259,7 @@ static void reply_to_destroy(int number, const struct error *err, void *userdata
 		ttrpc_call_reply(userdata, &response.base);
 }
 
-static struct slot *find_slot_or_fail(struct ttrpc_call *call, struct factory *factory,
-				      const char *name)
+struct slot *service_find_slot(struct ttrpc_call *call, struct factory *factory, const char *name)
 {
 	struct slot *slot = factory_find_slot(factory, name);
 
@@ -224,8 +272,11 @@ static struct slot *find_slot_or_fail(struct ttrpc_call *call, struct factory *f
 static void rpc_on_init(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__InitRequest *request = (const void *)message;
-	struct slot *slot = find_slot_or_fail(call, userdata, request->template_);
-
+	if (str_empty(request->template_)) {
+		factory_init_all(userdata, reply_to_init, call);
+		return;
+	}
+	struct slot *slot = service_find_slot(call, userdata, request->template_);
 	if (slot)
 		slot_init(slot, reply_to_init, call);
 }
@@ -233,81 +284,40 @@ static void rpc_on_init(struct ttrpc_call *call, const ProtobufCMessage *message
 static void rpc_on_destroy(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__DestroyRequest *request = (const void *)message;
-	struct slot *slot = find_slot_or_fail(call, userdata, request->template_);
-
+	if (str_empty(request->template_)) {
+		factory_destroy_all(userdata, reply_to_destroy, call);
+		return;
+	}
+	struct slot *slot = service_find_slot(call, userdata, request->template_);
 	if (slot)
 		slot_destroy(slot, reply_to_destroy, call);
 }
 
 /* ---------------------------------------------------------------- Status */
 
-struct template_report {
-	Kiln__Factory__V1__TemplateStatus status;
-	Kiln__Factory__V1__PoolStatus pool;
+struct asking {
+	struct factory *factory;
+	struct ttrpc_call *call;
 };
 
-static void report_template(struct slot *slot, struct template_report *ret_report)
+static void status_answer(void *userdata)
 {
-	const struct template_manifest *manifest = slot_manifest(slot);
-	struct pool_counts counts;
+	_cleanup_free_ struct asking *asking = userdata;
+	Kiln__Factory__V1__StatusResponse *report = report_status(
+		asking->factory, factory_footprint(asking->factory));
 
-	kiln__factory__v1__template_status__init(&ret_report->status);
-	kiln__factory__v1__pool_status__init(&ret_report->pool);
-	pool_counts(slot_pool(slot), &counts);
-	ret_report->pool.target = counts.target;
-	ret_report->pool.parked = counts.parked;
-	ret_report->pool.coming = counts.coming;
-	ret_report->pool.claimed = counts.claimed;
-	ret_report->status.name = (char *)slot_name(slot);
-	ret_report->status.state = (char *)slot_state_to_string(slot_state(slot));
-	ret_report->status.phase = (char *)slot_phase(slot);
-	ret_report->status.error = (char *)slot_error(slot);
-	ret_report->status.pool = &ret_report->pool;
-	if (manifest) {
-		ret_report->status.id = (char *)manifest->id;
-		ret_report->status.baked_at = manifest->baked_at;
-		ret_report->status.memory_bytes = manifest->memory_bytes;
-		ret_report->status.memory_allocated_bytes = manifest->memory_allocated_bytes;
-		ret_report->status.bake_ms = manifest->bake_ms;
-		ret_report->status.boot_ms = manifest->boot_ms;
-	}
-}
-
-static void report_counters(const struct counters *counters, Kiln__Factory__V1__Counter *reports,
-			    Kiln__Factory__V1__Counter **pointers)
-{
-	for (size_t i = 0; i < counters->used; i++) {
-		const struct count *count = &counters->counts[i];
-		kiln__factory__v1__counter__init(&reports[i]);
-		reports[i].name = (char *)counter_to_string(count->counter);
-		reports[i].reason = count->reason;
-		reports[i].value = count->value;
-		pointers[i] = &reports[i];
-	}
+	ttrpc_call_reply(asking->call, &report->base);
+	protobuf_c_message_free_unpacked(&report->base, NULL);
 }
 
 static void rpc_on_status(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
 			  void *userdata)
 {
-	Kiln__Factory__V1__StatusResponse response = KILN__FACTORY__V1__STATUS_RESPONSE__INIT;
 	struct factory *factory = userdata;
-	const struct counters *counters = factory_counters(factory);
-	Kiln__Factory__V1__Counter counts[COUNTERS_MAX];
-	Kiln__Factory__V1__Counter *count_pointers[COUNTERS_MAX];
-	struct template_report report;
-	Kiln__Factory__V1__TemplateStatus *templates[] = { &report.status };
+	struct asking *asking = xnew(struct asking);
 
-	report_template(factory_next_slot(factory, NULL), &report);
-	report_counters(counters, counts, count_pointers);
-	response.version = (char *)KILN_VERSION;
-	response.pid = (uint32_t)getpid();
-	response.uptime_s = factory_uptime_s(factory);
-	response.accelerator = (char *)accelerator_to_string(factory_host(factory)->accelerator);
-	response.templates = templates;
-	response.n_templates = ARRAY_SIZE(templates);
-	response.counters = count_pointers;
-	response.n_counters = counters->used;
-	ttrpc_call_reply(call, &response.base);
+	*asking = (struct asking){ .factory = factory, .call = call };
+	footprint_measure(factory_footprint(factory), status_answer, asking);
 }
 
 /* ---------------------------------------------------------------- List */
@@ -355,8 +365,16 @@ static void rpc_on_list(struct ttrpc_call *call, const ProtobufCMessage *message
 static const struct ttrpc_method factory_methods[] = {
 	{ "Claim", rpc_on_claim },     { "Confirm", rpc_on_confirm }, { "Release", rpc_on_release },
 	{ "Status", rpc_on_status },   { "List", rpc_on_list },       { "Init", rpc_on_init },
-	{ "Destroy", rpc_on_destroy },
+	{ "Destroy", rpc_on_destroy }, { "Warm", rpc_on_warm },       { "Drain", rpc_on_drain },
+	{ "Pause", rpc_on_pause },     { "Resume", rpc_on_resume },   { "Inspect", rpc_on_inspect },
+	{ "Rebuild", rpc_on_rebuild }, { "Verify", rpc_on_verify },   { "Console", rpc_on_console },
+	{ "Renew", rpc_on_renew },
 };
+
+static int on_accept(int fd, const struct peer *peer, void *userdata)
+{
+	return access_check(factory_access(userdata), fd, peer);
+}
 
 static void on_conn_end(struct ttrpc_conn *conn, void *userdata)
 {
@@ -368,7 +386,9 @@ static void on_conn_end(struct ttrpc_conn *conn, void *userdata)
 
 struct ttrpc_server *service_new(struct loop *loop, struct factory *factory)
 {
-	struct ttrpc_server_options options = { .userdata = factory, .on_conn_end = on_conn_end };
+	struct ttrpc_server_options options = { .userdata = factory,
+						.on_accept = on_accept,
+						.on_conn_end = on_conn_end };
 	struct ttrpc_service service = {
 		.descriptor = &kiln__factory__v1__factory__descriptor,
 		.methods = factory_methods,

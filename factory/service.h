@@ -5,4 +5,7 @@
 #include "factory/factory.h"
 #include "proto/ttrpc_server.h"
 
+/* The template of that name; NULL where there is none, and the call is answered. */
+struct slot *service_find_slot(struct ttrpc_call *call, struct factory *factory, const char *name);
+
 struct ttrpc_server *service_new(struct loop *loop, struct factory *factory);

@@ -1,20 +1,28 @@
 /* A configured template and its pool, through the template's life:
  *
  *   state     on disk                   leaves by
- *   ABSENT    nothing                   slot_init(): BAKING
+ *   ABSENT    nothing of ours yet       slot_init(): BAKING; slot_destroy(): REMOVING
  *   BAKING    a folder, no manifest     the bake's end: READY, BROKEN, or ABSENT when cancelled
  *   READY     a template; pool open     slot_destroy(): REMOVING
- *   BROKEN    nothing                   slot_init(): BAKING; slot_destroy(): ABSENT
+ *   BROKEN    nothing                   slot_init(): BAKING; slot_destroy(): REMOVING
  *   REMOVING  being removed             done: ABSENT
+ *
+ * A READY template can be rebuilt: another is baked beside it while it goes on serving, then
+ * the pool takes new machines from the new one and replaces the parked ones of the old as
+ * those come (pool_roll), and when no parked one is left the old one's files are removed, which
+ * claimed machines do not notice. It is done when asked for (slot_rebuild), and by itself when
+ * an input has changed and the definition says on_stale "rebuild".
  */
 #pragma once
 
 #include "base/loop.h"
 #include "base/worker.h"
 #include "factory/bake.h"
+#include "factory/bake_queue.h"
 #include "factory/config.h"
-#include "factory/counters.h"
+#include "factory/metrics.h"
 #include "factory/pool.h"
+#include "factory/vm/choice.h"
 
 enum slot_state { SLOT_ABSENT, SLOT_BAKING, SLOT_READY, SLOT_BROKEN, SLOT_REMOVING };
 DECLARE_STRING_TABLE(slot_state, enum slot_state); /* "absent", "baking", ... */
@@ -26,8 +34,9 @@ struct slot_options {
 	struct worker_pool *workers;
 	const struct factory_config *config;    /* borrowed */
 	const struct template_host *host;       /* borrowed */
+	struct bake_queue *bakes;               /* borrowed; shared by all slots */
+	struct host_room *room;                 /* borrowed */
 	struct template_definition *definition; /* taken */
-	struct counters *counters;
 };
 
 struct slot *slot_new(const struct slot_options *options);
@@ -40,19 +49,40 @@ typedef void (*slot_fn)(int number, const struct error *err, void *userdata);
  * or with what went wrong. */
 void slot_init(struct slot *slot, slot_fn fn, void *userdata);
 
+/* Bakes the template anew, also where no input changed; fn (may be NULL) is called when the new
+ * one serves and the old one is removed, or with what went wrong. Where it is not READY this is
+ * slot_init(). */
+void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata);
+
 /* Ends a bake, the pool and the template; claimed machines go on. */
 void slot_destroy(struct slot *slot, slot_fn fn, void *userdata);
 
 /* The same without removing the template: for the factory's end. */
 void slot_stop(struct slot *slot, slot_fn fn, void *userdata);
 
+/* What it has for a claim that names no template. */
+void slot_offer(const struct slot *slot, struct template_offer *ret_offer);
+
 /* Whether a claim may be made, which also waits for a template that is being baked. */
 _must_check_ int slot_accepts(const struct slot *slot, uint32_t vcpus, uint32_t memory_mib,
 			      struct error *err);
 
+/* What was counted and timed for this template. */
+struct metrics *slot_metrics(struct slot *slot);
+
 const char *slot_name(const struct slot *slot);
 enum slot_state slot_state(const struct slot *slot);
-const char *slot_phase(const struct slot *slot); /* of a bake, else "" */
+/* Of a bake, of the first as of a rebuild: "queued", "hashing", "booting", ...; else "". */
+const char *slot_phase(const struct slot *slot);
 const char *slot_error(const struct slot *slot); /* why it is BROKEN or its clones fail, or "" */
+/* Why the template is stale: "kernel changed (sha256 … -> …)", as found by the last look; "" */
+const char *slot_stale(const struct slot *slot);
+const char *slot_rebuild_error(const struct slot *slot); /* of the last rebuild, or "" */
+bool slot_rebuilding(const struct slot *slot);           /* until the old template is removed */
+/* The inputs as they are now; NULL where they are not known. */
+const struct template_inputs *slot_inputs(const struct slot *slot);
+const struct template_definition *slot_definition(const struct slot *slot);
+/* The guest's console during the bake under way, else the last one; "". The caller frees. */
+char *slot_console(const struct slot *slot);
 const struct template_manifest *slot_manifest(const struct slot *slot); /* NULL unless READY */
 struct pool *slot_pool(struct slot *slot);

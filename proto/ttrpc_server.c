@@ -291,7 +291,7 @@ static void server_take(struct ttrpc_server *server, int taken_fd)
 	}
 	(void)peer_of(fd, &peer);
 	if (server->options.on_accept &&
-	    server->options.on_accept(&peer, server->options.userdata) < 0)
+	    server->options.on_accept(fd, &peer, server->options.userdata) < 0)
 		return;
 	(void)conn_new(server, steal_fd(&fd), false);
 }

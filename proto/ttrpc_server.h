@@ -54,8 +54,9 @@ struct ttrpc_server_options {
 	unsigned max_calls; /* in flight a connection; 0: 1024; beyond: RESOURCE_EXHAUSTED */
 	size_t max_pending; /* bytes queued to a slow peer; 0: 16 MiB */
 	/* May refuse a caller (negative errno: the connection is closed); NULL: all. Asked for
-	 * accepted connections; one without credentials has pid 0 and uid and gid (uid_t)-1. */
-	int (*on_accept)(const struct peer *peer, void *userdata);
+	 * accepted connections (fd is borrowed); one without credentials has pid 0 and uid and
+	 * gid (uid_t)-1. */
+	int (*on_accept)(int fd, const struct peer *peer, void *userdata);
 	/* A connection ended, after all its calls were cancelled; NULL: not interested. */
 	void (*on_conn_end)(struct ttrpc_conn *conn, void *userdata);
 };

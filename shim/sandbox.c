@@ -199,6 +199,7 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 		.factory_address = settings->factory,
 		.sandbox_id = sandbox->id,
 		.template_name = settings->template_name,
+		.priority = (enum claim_priority)settings->priority,
 	};
 	_cleanup_(error_done) struct error err = {};
 

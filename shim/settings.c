@@ -5,13 +5,16 @@
 #include "base/config.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/claim_priority.h"
 #include "proto/runtimeoptions.pb-c.h"
 
 static const struct config_key keys[] = {
 	CONFIG_STRING(struct settings, factory, "factory", "unix:///run/kiln/factory.sock",
 		      "address of kiln-factory"),
-	CONFIG_STRING(struct settings, template_name, "template", "default",
-		      "template a sandbox is cloned from"),
+	CONFIG_STRING(struct settings, template_name, "template", "",
+		      "template a sandbox is cloned from; empty: the factory chooses"),
+	CONFIG_ENUM(struct settings, priority, "priority", "normal", claim_priority_from_string,
+		    "place in the line for a machine: normal, high or system"),
 };
 
 static void read_environment(struct settings *settings)

@@ -3,10 +3,11 @@
  *   what       from, the first that says it                                       default
  *   factory    the runtime options' config file, env KILN_FACTORY unix:///run/kiln/factory.sock
  *   template   annotation io.kiln.template, the config file, env KILN_TEMPLATE    default
+ *   priority   the config file: normal, high, system                              normal
  *
  * Runtime options are containerd's runtimeoptions.v1.Options (ctr: --runtime-config-path FILE;
  * CRI: [plugins...runtimes.kiln.options] ConfigPath). The file is a JSON object with the keys
- * `factory` and `template`. The environment is containerd's, which the shim inherits.
+ * `factory`, `template` and `priority`. The environment is containerd's, which the shim inherits.
  */
 #pragma once
 
@@ -18,6 +19,7 @@
 struct settings {
 	char *factory;       /* owned */
 	char *template_name; /* owned */
+	int priority;        /* enum claim_priority */
 };
 
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */

@@ -84,7 +84,7 @@ static void on_sandbox_lost(const char *why _unused_, void *userdata)
 	sandbox_release(shim->sandbox, NULL, NULL);
 }
 
-static int on_accept(const struct peer *peer, void *userdata)
+static int on_accept(int fd _unused_, const struct peer *peer, void *userdata)
 {
 	struct shim *shim = userdata;
 

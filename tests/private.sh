@@ -28,7 +28,7 @@ write_config() {
 		 | .pool_size = $pool' "$BUILD/image/default.json" >"$work/template.json"
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
 		--arg log "$work/factory.log" \
-		'{run_dir: $run, store: $store, template: $template, log_file: $log,
+		'{run_dir: $run, store: $store, templates: $template, log_file: $log,
 		  log_level: "debug", init_on_start: false}' >"$work/factory.json"
 }
 
@@ -41,7 +41,7 @@ is_factory() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = kiln-factory ]; }
 start_factory() { timeout 60 kiln-factory --daemon --config "$work/factory.json"; }
 
 # wait_gone PID: until the process has ended.
-wait_gone() { timeout 30 tail --pid="$1" -f /dev/null; }
+wait_gone() { timeout 30 tail -s 0.05 --pid="$1" -f /dev/null; }
 
 stop_factory() {
 	local pid

@@ -7,9 +7,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
+#include "base/spawn.h"
 #include "base/strings.h"
+#include "factory/vm/claim_clone.h"
+#include "factory/vm/guest_clock.h"
 #include "factory/vm/vm.h"
-#include "proto/agent.pb-c.h"
 #include "proto/factory.pb-c.h"
 
 #define FACTORY_ADDRESS "unix:///run/kiln/factory.sock"
@@ -17,7 +19,6 @@
 enum {
 	CLAIM_TIMEOUT_MS = 60 * 1000,
 	CONFIRM_TIMEOUT_MS = 30 * 1000,
-	CLOCK_TIMEOUT_MS = 30 * 1000,
 	RELEASE_TIMEOUT_MS = 30 * 1000,
 };
 
@@ -54,8 +55,6 @@ static int factory_connect(struct loop *loop, const char *address,
 			   struct ttrpc_client **ret_factory, struct error *err)
 {
 	int fd;
-	if (!address)
-		address = FACTORY_ADDRESS;
 	int r = socket_connect(address, &fd, err);
 	if (r == -ENOENT || r == -ECONNREFUSED)
 		return error_set(err, -r, "no factory answers at %s: start it with kiln-factory",
@@ -81,7 +80,7 @@ static int factory_call(struct ttrpc_client *factory, const char *method,
 				 });
 }
 
-/* ---- after the answer: the guest's clock, Confirm */
+/* ---- after the answer: Confirm */
 
 static void on_confirmed(const struct ttrpc_reply *reply, void *userdata)
 {
@@ -96,6 +95,8 @@ void claim_confirm(struct claim *claim)
 {
 	Kiln__Factory__V1__ConfirmRequest request = KILN__FACTORY__V1__CONFIRM_REQUEST__INIT;
 	struct claim_link *link = claim->link;
+	if (!link)
+		return; /* made without a factory: confirmed from the first */
 	request.vm_id = claim->vm_id;
 	int r = factory_call(link->factory, "Confirm", &request.base, CONFIRM_TIMEOUT_MS,
 			     on_confirmed, link);
@@ -103,36 +104,6 @@ void claim_confirm(struct claim *claim)
 		log_warning(claim->vm_id, "cannot confirm the claim: %s", strerror(-r));
 	else
 		link->confirming = true;
-}
-
-/* userdata is a copy of the machine's id: the claim may be gone by then. */
-static void on_clock_set(const struct ttrpc_reply *reply, void *userdata)
-{
-	_cleanup_free_ char *id = userdata;
-	if (reply->code != TTRPC_OK && reply->code != TTRPC_CANCELLED)
-		log_warning(id, "the guest's clock is not set: %s: %s",
-			    ttrpc_code_to_string(reply->code), reply->message);
-}
-
-static int send_clock(const struct claim *claim, struct error *err)
-{
-	_cleanup_free_ char *id = xstrdup(claim->vm_id);
-	uint64_t now = clock_realtime_ns();
-	Grpc__SetGuestDateTimeRequest request = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
-	request.sec = (int64_t)(now / 1000000000);
-	request.usec = (int64_t)(now / 1000 % 1000000);
-	int r = ttrpc_client_call(claim->agent, &(struct ttrpc_call_options){
-							.service = &grpc__agent_service__descriptor,
-							.method = "SetGuestDateTime",
-							.request = &request.base,
-							.timeout_ms = CLOCK_TIMEOUT_MS,
-							.on_reply = on_clock_set,
-							.userdata = id,
-						});
-	if (r < 0)
-		return error_set_errno(err, r, "cannot set the guest's clock");
-	steal_ptr(id);
-	return 0;
 }
 
 /* ---- the answer */
@@ -254,7 +225,7 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 	claim->qmp_fd = claim->vmm_pidfd = -EBADF;
 	r = claim_fill(claim, link->loop, reply, err);
 	if (r == 0)
-		r = send_clock(claim, err);
+		r = guest_clock_set(claim->agent, claim->vm_id, err);
 	if (r < 0)
 		return r;
 	claim->link = link;
@@ -279,16 +250,92 @@ static void on_claimed(const struct ttrpc_reply *reply, void *userdata)
 	fn(r, claim, r < 0 ? &err : NULL, fn_data);
 }
 
-int claim_start(struct loop *loop, const struct claim_options *options, claim_fn fn, void *userdata,
-		struct error *err)
-{
-	if (!id_is_valid(options->sandbox_id))
-		return error_set(err, EINVAL, "\"%s\" cannot name a sandbox", options->sandbox_id);
-	struct ttrpc_client *factory = NULL;
-	int r = factory_connect(loop, options->factory_address, &factory, err);
-	if (r < 0)
-		return r;
+/* ---- without a factory */
 
+struct fallback {
+	struct loop *loop;
+	char *reason;
+	uint64_t begun_ns;
+	claim_fn fn;
+	void *userdata;
+};
+
+static void fallback_free(struct fallback *fallback)
+{
+	free(fallback->reason);
+	free(fallback);
+}
+
+static int fallback_take(const struct fallback *fallback, const struct vm *vm,
+			 const struct vm_handover *handover, struct claim **ret_claim,
+			 struct error *err)
+{
+	_cleanup_(claim_free_cleanup) struct claim *claim = xnew(struct claim);
+	claim->vm_id = xstrdup(vm_id(vm));
+	claim->vm_dir = xstrdup(vm_dir(vm));
+	claim->share_dir = xstrdup(vm_share_dir(vm));
+	claim->share_tag = xstrdup(VM_SHARE_TAG);
+	claim->template_id = xstrdup(vm_template_id(vm));
+	claim->reason = xstrdup(fallback->reason);
+	claim->origin = origin_name(KILN__FACTORY__V1__ORIGIN__CLONED);
+	claim->vmm_pid = vm_pid(vm);
+	claim->vmm_pidfd = handover->pidfd;
+	claim->qmp_fd = handover->qmp_fd;
+	claim->claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
+	claim->agent = ttrpc_client_new(fallback->loop, handover->agent_fd,
+					&(struct ttrpc_client_options){
+						.first_stream = handover->next_stream,
+					});
+	int r = guest_clock_set(claim->agent, claim->vm_id, err);
+	if (r == 0)
+		*ret_claim = steal_ptr(claim);
+	return r;
+}
+
+static void on_cloned(int number, const struct vm *vm, const struct vm_handover *handover,
+		      const struct error *why, void *userdata)
+{
+	struct fallback *fallback = userdata;
+	_cleanup_(error_done) struct error err = {};
+	struct claim *claim = NULL;
+	if (number < 0)
+		error_set(&err, number, "%s; %s", fallback->reason, error_message(why));
+	else
+		number = fallback_take(fallback, vm, handover, &claim, &err);
+	fallback->fn(number, claim, number < 0 ? &err : NULL, fallback->userdata);
+	fallback_free(fallback);
+}
+
+/* err says why there is no factory. */
+static int fallback_start(struct loop *loop, const struct claim_options *options, claim_fn fn,
+			  void *userdata, struct error *err)
+{
+	_cleanup_(error_done) struct error why = {};
+	struct fallback *fallback = xnew(struct fallback);
+	*fallback = (struct fallback){
+		.loop = loop,
+		.reason = xasprintf("the factory could not be reached: %s", error_message(err)),
+		.begun_ns = clock_monotonic_ns(),
+		.fn = fn,
+		.userdata = userdata,
+	};
+	int r = claim_clone_start(loop, options, on_cloned, fallback, &why);
+	if (r == 0) {
+		log_warning(options->sandbox_id, "cloning from the store: %s", fallback->reason);
+		error_done(err);
+		return 0;
+	}
+	fallback_free(fallback);
+	return error_set(err, err->number, "%s (nor is there a template to clone without it: %s)",
+			 error_message(err), error_message(&why));
+}
+
+/* ---- the beginning */
+
+static int claim_send(struct loop *loop, struct ttrpc_client *factory,
+		      const struct claim_options *options, claim_fn fn, void *userdata,
+		      struct error *err)
+{
 	struct claim_link *link = xnew(struct claim_link);
 	link->loop = loop;
 	link->factory = factory;
@@ -298,17 +345,35 @@ int claim_start(struct loop *loop, const struct claim_options *options, claim_fn
 
 	Kiln__Factory__V1__ClaimRequest request = KILN__FACTORY__V1__CLAIM_REQUEST__INIT;
 	request.sandbox_id = (char *)options->sandbox_id;
-	request.template_ = (char *)(options->template_name ? options->template_name : "default");
+	request.template_ = (char *)(options->template_name ? options->template_name : "");
 	request.vcpus = options->vcpus;
 	request.memory_mib = options->memory_mib;
-	r = factory_call(factory, "Claim", &request.base,
-			 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS, on_claimed,
-			 link);
+	request.priority = (Kiln__Factory__V1__Priority)options->priority;
+	int r = factory_call(factory, "Claim", &request.base,
+			     options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS,
+			     on_claimed, link);
 	if (r < 0) {
 		link_free(link);
 		return error_set_errno(err, r, "cannot send the claim");
 	}
 	return 0;
+}
+
+int claim_start(struct loop *loop, const struct claim_options *given, claim_fn fn, void *userdata,
+		struct error *err)
+{
+	struct claim_options options = *given;
+	struct ttrpc_client *factory = NULL;
+	if (!id_is_valid(options.sandbox_id))
+		return error_set(err, EINVAL, "\"%s\" cannot name a sandbox", options.sandbox_id);
+	if (!options.factory_address)
+		options.factory_address = FACTORY_ADDRESS;
+	int r = factory_connect(loop, options.factory_address, &factory, err);
+	if (r == 0)
+		return claim_send(loop, factory, &options, fn, userdata, err);
+	if ((r == -ENOENT || r == -ECONNREFUSED) && !options.no_fallback)
+		return fallback_start(loop, &options, fn, userdata, err);
+	return r;
 }
 
 /* ---- the end */
@@ -338,6 +403,7 @@ struct release {
 	struct ttrpc_client *factory; /* NULL: could not be reached */
 	char *vm_id;
 	char *run_dir;
+	int vmm_pidfd;
 	int number; /* how it ended */
 	struct error error;
 	void (*fn)(int number, const struct error *err, void *userdata);
@@ -347,6 +413,9 @@ struct release {
 static void release_finish(void *userdata)
 {
 	struct release *release = userdata;
+	int status;
+	(void)!spawn_reap(release->vmm_pidfd, &status); /* our child where we have cloned it */
+	close_fd(release->vmm_pidfd);
 	ttrpc_client_free(release->factory);
 	if (release->fn)
 		release->fn(release->number, release->number < 0 ? &release->error : NULL,
@@ -392,7 +461,8 @@ static int release_send(struct release *release, const char *factory_address)
 {
 	Kiln__Factory__V1__ReleaseRequest request = KILN__FACTORY__V1__RELEASE_REQUEST__INIT;
 	request.vm_id = release->vm_id;
-	int r = factory_connect(release->loop, factory_address, &release->factory, &release->error);
+	int r = factory_connect(release->loop, factory_address ? factory_address : FACTORY_ADDRESS,
+				&release->factory, &release->error);
 	if (r < 0)
 		return r;
 	r = factory_call(release->factory, "Release", &request.base, RELEASE_TIMEOUT_MS,
@@ -409,6 +479,7 @@ void claim_release(struct loop *loop, struct claim *claim, const char *factory_a
 	release->userdata = userdata;
 	release->vm_id = xstrdup(claim->vm_id);
 	release->run_dir = run_dir_of(claim->vm_dir, claim->vm_id);
+	release->vmm_pidfd = steal_fd(&claim->vmm_pidfd);
 	if (claim->link && !claim->link->confirming)
 		claim_confirm(claim); /* the machine goes by its release, not by the link's end */
 	claim_free(claim);

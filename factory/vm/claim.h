@@ -5,23 +5,33 @@
  *
  * so the guest's clock is right before the first call the claimer makes is handled (the agent
  * handles calls in order of arrival). Until it is confirmed the factory takes the machine back
- * when the claimer dies, and leaves the processor to it.
+ * when the claimer dies, and leaves the processor to it. From then on the machine is leased to
+ * the claiming process: it lives as long as that does, and a grace time longer (vm_lease() in
+ * factory/vm/vm.h says how and why).
+ *
+ * Where no factory answers, the claimer clones the machine by itself from the store the last
+ * factory left (factory/vm/claim_clone.h): with a warning, origin "cloned", and the reason. The
+ * next factory takes it up from the journal; all else is as if it had come from a factory.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "factory/vm/claim_priority.h"
 #include "proto/ttrpc_client.h"
 
 struct claim_options {
 	const char *factory_address; /* NULL: unix:///run/kiln/factory.sock */
 	const char *sandbox_id;
-	const char *template_name; /* NULL: "default" */
+	const char *template_name; /* NULL or "": the one that fits best */
 	uint32_t vcpus;            /* 0: the template's */
 	uint32_t memory_mib;       /* 0: the template's */
 	uint64_t timeout_ms;       /* 0: 60 s */
+	enum claim_priority priority;
+	bool no_fallback; /* never without a factory */
 };
 
 /* All owned by the claim and freed with it, but for what is stolen. */
@@ -44,8 +54,8 @@ struct claim {
 /* Once; number 0: *claim is the callee's, to be ended with claim_free(). */
 typedef void (*claim_fn)(int number, struct claim *claim, const struct error *err, void *userdata);
 
-/* Errors before the first byte is sent (no factory: -ECONNREFUSED or -ENOENT, with what to do)
- * are returned, and fn is not called then. */
+/* Errors before the first byte is sent (no factory, and no template to do without one:
+ * -ECONNREFUSED or -ENOENT, with what to do) are returned, and fn is not called then. */
 _must_check_ int claim_start(struct loop *loop, const struct claim_options *options, claim_fn fn,
 			     void *userdata, struct error *err);
 

@@ -31,13 +31,15 @@ static char *entry_path(const char *run_dir, const char *id, const char *suffix)
 
 static json_t *entry_to_json(const struct journal_entry *entry)
 {
-	return json_pack("{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:I, s:I, s:I, s:I}", "version",
-			 JOURNAL_VERSION, "id", entry->id, "template_id", entry->template_id,
-			 "template_name", entry->template_name, "sandbox_id", entry->sandbox_id,
-			 "state", vm_state_to_string(entry->state), "confirmed",
+	return json_pack("{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "version", JOURNAL_VERSION, "id", entry->id, "template_id",
+			 entry->template_id, "template_name", entry->template_name, "sandbox_id",
+			 entry->sandbox_id, "state", vm_state_to_string(entry->state), "confirmed",
 			 (int)entry->confirmed, "pid", (json_int_t)entry->pid, "start_time",
 			 (json_int_t)entry->start_time, "spawned_at", (json_int_t)entry->spawned_at,
-			 "next_stream", (json_int_t)entry->next_stream);
+			 "next_stream", (json_int_t)entry->next_stream, "claimer_pid",
+			 (json_int_t)entry->claimer_pid, "claimer_start",
+			 (json_int_t)entry->claimer_start);
 }
 
 /* No fsync, unlike file_write_atomic(): the journal tells of processes, which do not outlive
@@ -90,7 +92,7 @@ static int check_range(const char *key, json_int_t value, json_int_t min, json_i
 struct raw_entry {
 	const char *id, *template_id, *template_name, *sandbox_id, *state;
 	int version, confirmed;
-	json_int_t pid, start_time, spawned_at, next_stream;
+	json_int_t pid, start_time, spawned_at, next_stream, claimer_pid, claimer_start;
 };
 
 static int raw_entry_check(const struct raw_entry *raw, struct error *err)
@@ -112,6 +114,10 @@ static int raw_entry_check(const struct raw_entry *raw, struct error *err)
 		r = check_range("spawned_at", raw->spawned_at, 0, INT64_MAX, err);
 	if (r == 0)
 		r = check_range("next_stream", raw->next_stream, 0, UINT32_MAX, err);
+	if (r == 0 && raw->claimer_pid != 0)
+		r = check_range("claimer_pid", raw->claimer_pid, PID_FIRST, INT_MAX, err);
+	if (r == 0)
+		r = check_range("claimer_start", raw->claimer_start, 0, INT64_MAX, err);
 	return r;
 }
 
@@ -125,12 +131,13 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 
 	struct raw_entry raw = {};
 	if (json_unpack_ex(json, &jerr, 0,
-			   "{s:i, s:s, s:s, s:s, s?s, s:s, s:b, s:I, s:I, s:I, s:I !}", "version",
-			   &raw.version, "id", &raw.id, "template_id", &raw.template_id,
+			   "{s:i, s:s, s:s, s:s, s?s, s:s, s:b, s:I, s:I, s:I, s:I, s?I, s?I !}",
+			   "version", &raw.version, "id", &raw.id, "template_id", &raw.template_id,
 			   "template_name", &raw.template_name, "sandbox_id", &raw.sandbox_id,
 			   "state", &raw.state, "confirmed", &raw.confirmed, "pid", &raw.pid,
 			   "start_time", &raw.start_time, "spawned_at", &raw.spawned_at,
-			   "next_stream", &raw.next_stream) < 0)
+			   "next_stream", &raw.next_stream, "claimer_pid", &raw.claimer_pid,
+			   "claimer_start", &raw.claimer_start) < 0)
 		return error_set(err, EBADMSG, "%s", jerr.text);
 	int r = raw_entry_check(&raw, err);
 	if (r < 0)
@@ -147,6 +154,8 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 		.start_time = (uint64_t)raw.start_time,
 		.spawned_at = (uint64_t)raw.spawned_at,
 		.next_stream = (uint32_t)raw.next_stream,
+		.claimer_pid = (pid_t)raw.claimer_pid,
+		.claimer_start = (uint64_t)raw.claimer_start,
 	};
 	return 0;
 }

@@ -23,6 +23,10 @@ struct journal_entry {
 	uint64_t start_time;  /* of pid, clock ticks since boot */
 	uint64_t spawned_at;  /* seconds since the epoch */
 	uint32_t next_stream; /* of a claimed one */
+	/* Whose it is: the process a claimed one was handed to, or the one that makes it for
+	 * itself without a factory. 0: nobody's (yet). */
+	pid_t claimer_pid;
+	uint64_t claimer_start;
 };
 
 _must_check_ int journal_write(const char *run_dir, const struct journal_entry *entry,

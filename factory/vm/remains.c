@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/spawn.h"
@@ -118,8 +119,10 @@ int remains_remove(const char *run_dir, const char *id, struct error *err)
 	/* mountinfo has no symlinks in its paths, run_dir may (/var/run). */
 	_cleanup_free_ char *real = realpath(dir, NULL);
 	int r = real ? detach_mounts(real, err) : 0;
+	FAULT_POINT("end.unmounted");
 	if (r == 0)
 		r = path_remove(dir, err);
+	FAULT_POINT("end.removed");
 	if (r == 0)
 		r = journal_remove(run_dir, id, err);
 	return r;

@@ -14,10 +14,14 @@
 #define MIB                ((uint64_t)1024 * 1024)
 #define PMEM_ALIGN         (2 * MIB)
 #define DEFINITION_PARAMS  2000 /* bytes; the kernel takes 2048 of command line */
-#define ID_FORMAT          "kiln-template-1"
-#define AGENT_PROTOCOL     "grpc.AgentService 0.0.1"
 #define MAKE_IMAGE         "`make image` makes it"
 #define DEFINITION(f, ...) CONFIG_##f(struct template_definition, __VA_ARGS__)
+
+static const char *const on_stale_names[] = {
+	[ON_STALE_KEEP] = "keep",
+	[ON_STALE_REBUILD] = "rebuild",
+};
+DEFINE_STRING_TABLE(on_stale, enum on_stale, on_stale_names)
 
 static const struct config_key definition_keys[] = {
 	DEFINITION(STRING_REQUIRED, name, "name", "what claims call the template"),
@@ -31,6 +35,8 @@ static const struct config_key definition_keys[] = {
 	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,
 		   "from VMM start to the agent's first answer, seconds"),
 	DEFINITION(UINT, pool_size, "pool_size", 3, 0, 1000, "clones to keep parked"),
+	DEFINITION(ENUM, on_stale, "on_stale", "keep", on_stale_from_string,
+		   "when an input changed: keep serving the template, or rebuild it"),
 };
 
 /* The files of a definition, with the largest size that makes sense. */
@@ -113,6 +119,14 @@ static int definition_resolve_paths(struct template_definition *d, const char *p
 	return 0;
 }
 
+static int definition_read_pool(struct template_definition *d, const json_t *pool, const char *path,
+				struct error *err)
+{
+	_cleanup_free_ char *where = xasprintf("pool in %s", path);
+
+	return pool_policy_read(pool, d->pool_size, where, &d->pool, err);
+}
+
 int template_definition_load(const char *path, struct template_definition **ret, struct error *err)
 {
 	_cleanup_(template_definition_free_cleanup) struct template_definition *d = NULL;
@@ -126,9 +140,15 @@ int template_definition_load(const char *path, struct template_definition **ret,
 		return r;
 
 	d = xnew(struct template_definition);
+	d->path = realpath(path, NULL);
 	config_set_defaults(definition_keys, ARRAY_SIZE(definition_keys), d);
+	json_t *pool = json_incref(json_object_get(object, "pool"));
+	(void)json_object_del(object, "pool");
 	r = config_read(definition_keys, ARRAY_SIZE(definition_keys), object, path, d, err);
 	json_decref(object);
+	if (r == 0)
+		r = definition_read_pool(d, pool, path, err);
+	json_decref(pool);
 	if (r < 0)
 		return r;
 	r = definition_resolve_paths(d, path, err);
@@ -145,44 +165,6 @@ void template_definition_free(struct template_definition *definition)
 	if (!definition)
 		return;
 	config_done(definition_keys, ARRAY_SIZE(definition_keys), definition);
+	free(definition->path);
 	free(definition);
-}
-
-static void digest_add_number(struct digest *d, uint64_t number)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%" PRIu64, number);
-	digest_add_string(d, text);
-}
-
-/* The name, the pool's size and the timeout are not in it: they change nothing of what a clone
- * is. The agent is, as part of the image. */
-int template_id(const struct template_definition *definition, const struct template_host *host,
-		char ret_id[static DIGEST_HEX_SIZE], struct error *err)
-{
-	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
-	char file[DIGEST_HEX_SIZE];
-
-	digest_add_string(d, ID_FORMAT);
-	digest_add_string(d, AGENT_PROTOCOL);
-	for (size_t i = 0; i < ARRAY_SIZE(definition_files); i++) {
-		const char *path = *definition_path((struct template_definition *)definition, i);
-
-		int r = digest_file(path, file, err);
-		if (r < 0) {
-			error_wrap(err, "template %s: %s", definition->name,
-				   definition_files[i].what);
-			return r;
-		}
-		digest_add_string(d, file);
-	}
-	digest_add_string(d, definition->kernel_params);
-	digest_add_number(d, definition->vcpus);
-	digest_add_number(d, definition->memory_mib);
-	digest_add_string(d, accelerator_to_string(host->accelerator));
-	digest_add_string(d, host->qemu_version);
-	digest_add_string(d, host->cpu_model);
-	digest_finish(d, ret_id);
-	return 0;
 }

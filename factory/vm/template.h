@@ -1,14 +1,15 @@
 /* What a template is made of, and what baking made of it.
  *
  * A definition is a JSON file written by a person (templates/default.json): kernel, initramfs,
- * root image, machine, size. Its id is the SHA-256 over the content of all of that, QEMU's
- * version, the accelerator, the host CPU's model and the agent protocol's version: another
- * input is another template, so nothing stale is ever cloned.
+ * root image, machine, size. Its inputs (factory/vm/template_inputs.h) are the content of all
+ * of that, QEMU's version, the accelerator, the host's kernel and CPU model and the agent
+ * protocol's version; the template's id is the SHA-256 over its name and them.
  *
  * A manifest is what the bake leaves in STORE/templates/ID/: template.json, written last, next
  * to `memory` and `state`. A folder without a valid manifest is no template. Everything in it
  * is checked when it is loaded (sizes and digest of `state`, size of `memory`, the digests of
- * the manifest itself), since a file can be truncated or edited behind our back.
+ * the manifest itself), since a file can be truncated or edited behind our back. The digests of
+ * `memory` and `image` take a while and are compared by template_verify().
  */
 #pragma once
 
@@ -18,12 +19,19 @@
 #include "base/error.h"
 #include "base/strings.h"
 #include "base/strv.h"
+#include "factory/vm/pool_policy.h"
+#include "factory/vm/template_inputs.h"
 
 enum accelerator { ACCELERATOR_TCG, ACCELERATOR_KVM };
 DECLARE_STRING_TABLE(accelerator, enum accelerator); /* "tcg", "kvm" */
 
+/* What becomes of a template whose inputs are not what it was baked from any more. */
+enum on_stale { ON_STALE_KEEP, ON_STALE_REBUILD };
+DECLARE_STRING_TABLE(on_stale, enum on_stale); /* "keep", "rebuild" */
+
 /* All strings owned. Paths are absolute; in the file they may be relative to its folder. */
 struct template_definition {
+	char *path; /* of the file itself */
 	char *name;
 	char *kernel;
 	char *initrd;
@@ -34,6 +42,8 @@ struct template_definition {
 	uint64_t memory_mib;
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
+	struct pool_policy pool;
+	int on_stale; /* enum on_stale */
 };
 
 /* Reads and checks a definition, including that its files exist: a missing one is named with
@@ -46,9 +56,10 @@ DEFINE_CLEANUP(struct template_definition *, template_definition_free)
 /* Facts of this host that are part of a template's id. */
 struct template_host {
 	enum accelerator accelerator;
-	char *qemu_binary;  /* owned */
-	char *qemu_version; /* owned; first line of --version */
-	char *cpu_model;    /* owned; /proc/cpuinfo */
+	char *qemu_binary;    /* owned */
+	char *qemu_version;   /* owned; first line of --version */
+	char *cpu_model;      /* owned; /proc/cpuinfo */
+	char *kernel_release; /* owned; uname -r */
 };
 
 /* accel: "auto", "tcg" or "kvm". auto takes KVM only where /proc/cpuinfo has vmx or svm and
@@ -56,14 +67,12 @@ struct template_host {
 _must_check_ int template_host_probe(const char *qemu_binary, const char *accel,
 				     struct template_host *ret_host, struct error *err);
 void template_host_done(struct template_host *host);
-
-/* Blocks: reads all inputs. */
-_must_check_ int template_id(const struct template_definition *definition,
-			     const struct template_host *host, char ret_id[static DIGEST_HEX_SIZE],
-			     struct error *err);
+void template_host_copy(const struct template_host *host, struct template_host *ret_copy);
 
 struct template_manifest {
 	char id[DIGEST_HEX_SIZE];
+	unsigned generation; /* 0 or 1, see template_inputs_id() */
+	struct template_inputs inputs;
 	char *name;
 	char *dir; /* STORE/templates/ID */
 	char *agent_version;
@@ -71,13 +80,17 @@ struct template_manifest {
 	enum accelerator accelerator;
 	struct strv argv; /* of a clone's QEMU, with {{placeholders}}; see factory/vm/argv.h */
 	uint64_t vcpus;
-	uint64_t memory_bytes;           /* guest RAM */
-	uint64_t memory_allocated_bytes; /* of it after punching zero pages */
+	uint64_t memory_bytes;             /* guest RAM */
+	uint64_t memory_before_trim_bytes; /* what it took up before zero pages were punched */
+	uint64_t memory_allocated_bytes;   /* and after */
 	uint64_t state_bytes;
+	uint64_t image_bytes;
+	char memory_digest[DIGEST_HEX_SIZE];
 	char state_digest[DIGEST_HEX_SIZE];
-	uint64_t baked_at; /* seconds since the epoch */
-	uint64_t boot_ms;  /* VMM start to the agent's first answer */
-	uint64_t bake_ms;  /* all of it */
+	char image_digest[DIGEST_HEX_SIZE]; /* of the copy in the store */
+	uint64_t baked_at;                  /* seconds since the epoch */
+	uint64_t boot_ms;                   /* VMM start to the agent's first answer */
+	uint64_t bake_ms;                   /* all of it */
 };
 
 /* Loads STORE/templates/ID. -ENOENT: there is none; -EBADMSG: there is one that cannot be
@@ -92,3 +105,22 @@ DEFINE_CLEANUP(struct template_manifest *, template_manifest_free)
 
 /* Removes STORE/templates/ID, the manifest first. Running clones keep what they have mapped. */
 _must_check_ int template_remove(const char *store, const char *id, struct error *err);
+
+/* Removes all templates of this name but the one with the id `keep` (NULL: but none). Blocks. */
+_must_check_ int template_remove_others(const char *store, const char *name, const char *keep,
+					struct error *err);
+
+/* One file of a template, compared with the digest in the manifest. */
+struct template_check {
+	const char *file; /* static: "memory", "state", "image" */
+	uint64_t bytes;
+	char expected[DIGEST_HEX_SIZE];
+	char found[DIGEST_HEX_SIZE]; /* "" where it cannot be read */
+	char *problem;               /* owned; NULL: it is what was baked */
+};
+#define TEMPLATE_CHECKS 3
+
+/* Blocks: reads all files of the template. */
+void template_verify(const struct template_manifest *manifest,
+		     struct template_check ret_checks[static TEMPLATE_CHECKS]);
+void template_checks_done(struct template_check checks[static TEMPLATE_CHECKS]);

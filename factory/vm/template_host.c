@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -157,6 +158,10 @@ static int host_fill(struct template_host *host, const char *qemu_binary, const 
 	r = file_read(CPUINFO, CPUINFO_MAX, &cpuinfo, NULL, err);
 	if (r < 0)
 		return r;
+	struct utsname name;
+	if (uname(&name) < 0)
+		return error_set_errno(err, errno, "cannot read the kernel's release");
+	host->kernel_release = xstrdup(name.release);
 	cpu_facts_parse(cpuinfo, &cpu);
 	host->cpu_model = cpu.model;
 	r = accelerator_choose(accel, cpu.virtualization, &host->accelerator, err);
@@ -189,4 +194,16 @@ void template_host_done(struct template_host *host)
 	free(steal_ptr(host->qemu_binary));
 	free(steal_ptr(host->qemu_version));
 	free(steal_ptr(host->cpu_model));
+	free(steal_ptr(host->kernel_release));
+}
+
+void template_host_copy(const struct template_host *host, struct template_host *ret_copy)
+{
+	*ret_copy = (struct template_host){
+		.accelerator = host->accelerator,
+		.qemu_binary = xstrdup(host->qemu_binary),
+		.qemu_version = xstrdup(host->qemu_version),
+		.cpu_model = xstrdup(host->cpu_model),
+		.kernel_release = xstrdup(host->kernel_release),
+	};
 }

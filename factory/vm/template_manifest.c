@@ -5,12 +5,13 @@
 #include <sys/stat.h>
 
 #include "base/config.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "factory/vm/template.h"
 #include "factory/vm/template_priv.h"
 
-#define MANIFEST_FORMAT 1
+#define MANIFEST_FORMAT 2
 #define MANIFEST_FILE   "template.json"
 #define MIB             ((uint64_t)1024 * 1024)
 #define STATE_MAX       (1024 * MIB)
@@ -18,9 +19,11 @@
 #define ARGV_MAX        1024
 #define ARGUMENT_MAX    (64 * 1024) /* bytes of one argument */
 
-/* The scalars of template.json as they stand there; argv and digest are taken out before. */
+/* The scalars of template.json as they stand there; argv, inputs and digest are taken out
+ * before. */
 struct manifest_file {
 	uint64_t format;
+	uint64_t generation;
 	char *id;
 	char *name;
 	char *agent_version;
@@ -28,9 +31,13 @@ struct manifest_file {
 	int accelerator;
 	uint64_t vcpus;
 	uint64_t memory_bytes;
+	uint64_t memory_before_trim_bytes;
 	uint64_t memory_allocated_bytes;
 	uint64_t state_bytes;
+	uint64_t image_bytes;
+	char *memory_digest;
 	char *state_digest;
+	char *image_digest;
 	uint64_t baked_at;
 	uint64_t boot_ms;
 	uint64_t bake_ms;
@@ -46,7 +53,8 @@ struct manifest_file {
 
 static const struct config_key manifest_keys[] = {
 	UINT(format, MANIFEST_FORMAT, MANIFEST_FORMAT, "of this file"),
-	STRING(id, "digest over all inputs"),
+	STRING(id, "digest over the name, all inputs and the generation"),
+	UINT(generation, 0, 1, "0 or 1"),
 	STRING(name, "of the definition it was baked from"),
 	STRING(agent_version, "as the agent told it"),
 	STRING(qemu_binary, "absolute path"),
@@ -54,9 +62,13 @@ static const struct config_key manifest_keys[] = {
 		    accelerator_from_string, "tcg or kvm"),
 	UINT(vcpus, 1, 1024, "virtual CPUs"),
 	UINT(memory_bytes, MIB, MEMORY_MAX, "guest RAM: size of `memory`"),
+	UINT(memory_before_trim_bytes, 0, MEMORY_MAX, "what `memory` took before it was trimmed"),
 	UINT(memory_allocated_bytes, 0, MEMORY_MAX, "of it, what is not a hole"),
 	UINT(state_bytes, 1, STATE_MAX, "size of `state`"),
+	UINT(image_bytes, 1, MEMORY_MAX, "size of `image`"),
+	STRING(memory_digest, "SHA-256 of `memory`"),
 	STRING(state_digest, "SHA-256 of `state`"),
+	STRING(image_digest, "SHA-256 of `image`"),
 	UINT(baked_at, 0, INT64_MAX, "seconds since the epoch"),
 	UINT(boot_ms, 0, INT64_MAX, "VMM start to the agent's first answer"),
 	UINT(bake_ms, 0, INT64_MAX, "all of the bake"),
@@ -105,7 +117,7 @@ static int manifest_unseal(json_t *object, struct error *err)
 		return error_set(err, EBADMSG, MANIFEST_FILE " has no digest");
 	(void)json_object_del(object, "digest");
 	manifest_digest(object, hex);
-	if (!str_equal(claimed, hex))
+	if (strcmp(claimed, hex) != 0)
 		return error_set(err, EBADMSG,
 				 MANIFEST_FILE " was edited: its digest is %s, not the %.64s it "
 					       "names",
@@ -136,12 +148,39 @@ static int manifest_take_argv(json_t *object, struct strv *argv, struct error *e
 	return 0;
 }
 
+/* Takes the key "inputs" out: an object with a string for each. */
+static int manifest_take_inputs(json_t *object, struct template_inputs *inputs, struct error *err)
+{
+	const json_t *values = json_object_get(object, "inputs");
+
+	if (!json_is_object(values) || json_object_size(values) != TEMPLATE_INPUTS)
+		return error_set(err, EBADMSG, MANIFEST_FILE ": inputs is not an object of %d keys",
+				 TEMPLATE_INPUTS);
+	for (int i = 0; i < TEMPLATE_INPUTS; i++) {
+		const char *name = template_input_to_string((enum template_input)i);
+		const json_t *value = json_object_get(values, name);
+		if (!json_is_string(value) || json_string_length(value) > ARGUMENT_MAX)
+			return error_set(err, EBADMSG, MANIFEST_FILE ": inputs has no text %s",
+					 name);
+		inputs->values[i] = xstrdup(json_string_value(value));
+		if (template_input_is_file((enum template_input)i) && !is_digest(inputs->values[i]))
+			return error_set(err, EBADMSG, MANIFEST_FILE ": inputs: %s is no SHA-256",
+					 name);
+	}
+	(void)json_object_del(object, "inputs");
+	return 0;
+}
+
 static int manifest_check(const struct manifest_file *file, const char *id, struct error *err)
 {
 	if (!str_equal(file->id, id))
 		return error_set(err, EBADMSG, MANIFEST_FILE " is of template %.64s", file->id);
+	if (!is_digest(file->memory_digest))
+		return error_set(err, EBADMSG, MANIFEST_FILE ": memory_digest is not a SHA-256");
 	if (!is_digest(file->state_digest))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": state_digest is not a SHA-256");
+	if (!is_digest(file->image_digest))
+		return error_set(err, EBADMSG, MANIFEST_FILE ": image_digest is not a SHA-256");
 	if (!id_is_valid(file->name))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": name is not a valid one");
 	if (file->qemu_binary[0] != '/')
@@ -153,12 +192,17 @@ static int manifest_check(const struct manifest_file *file, const char *id, stru
 }
 
 static struct template_manifest *manifest_new(struct manifest_file *file, struct strv *argv,
-					      char *dir)
+					      struct template_inputs *inputs, char *dir)
 {
 	struct template_manifest *m = xnew(struct template_manifest);
 
 	memcpy(m->id, file->id, sizeof(m->id));
+	memcpy(m->memory_digest, file->memory_digest, sizeof(m->memory_digest));
 	memcpy(m->state_digest, file->state_digest, sizeof(m->state_digest));
+	memcpy(m->image_digest, file->image_digest, sizeof(m->image_digest));
+	m->generation = (unsigned)file->generation;
+	m->inputs = *inputs;
+	*inputs = (struct template_inputs){};
 	m->name = steal_ptr(file->name);
 	m->dir = dir;
 	m->agent_version = steal_ptr(file->agent_version);
@@ -168,8 +212,10 @@ static struct template_manifest *manifest_new(struct manifest_file *file, struct
 	*argv = (struct strv){};
 	m->vcpus = file->vcpus;
 	m->memory_bytes = file->memory_bytes;
+	m->memory_before_trim_bytes = file->memory_before_trim_bytes;
 	m->memory_allocated_bytes = file->memory_allocated_bytes;
 	m->state_bytes = file->state_bytes;
+	m->image_bytes = file->image_bytes;
 	m->baked_at = file->baked_at;
 	m->boot_ms = file->boot_ms;
 	m->bake_ms = file->bake_ms;
@@ -182,6 +228,7 @@ static int manifest_read(const char *dir, const char *id, struct template_manife
 	_cleanup_(manifest_file_done) struct manifest_file file = {};
 	_cleanup_(json_decref_cleanup) json_t *object = NULL;
 	_cleanup_(strv_done) struct strv argv = {};
+	_cleanup_(template_inputs_done) struct template_inputs inputs = {};
 	_cleanup_free_ char *path = path_join(dir, MANIFEST_FILE);
 	int r;
 
@@ -195,6 +242,9 @@ static int manifest_read(const char *dir, const char *id, struct template_manife
 	r = manifest_take_argv(object, &argv, err);
 	if (r < 0)
 		return r;
+	r = manifest_take_inputs(object, &inputs, err);
+	if (r < 0)
+		return r;
 	r = config_read(manifest_keys, ARRAY_SIZE(manifest_keys), object, MANIFEST_FILE, &file,
 			err);
 	if (r < 0)
@@ -202,7 +252,7 @@ static int manifest_read(const char *dir, const char *id, struct template_manife
 	r = manifest_check(&file, id, err);
 	if (r < 0)
 		return r;
-	*ret = manifest_new(&file, &argv, xstrdup(dir));
+	*ret = manifest_new(&file, &argv, &inputs, xstrdup(dir));
 	return 0;
 }
 
@@ -233,6 +283,9 @@ static int manifest_check_files(const struct template_manifest *m, struct error 
 	if (r < 0)
 		return r;
 	r = manifest_check_size(m, "state", m->state_bytes, err);
+	if (r < 0)
+		return r;
+	r = manifest_check_size(m, "image", m->image_bytes, err);
 	if (r < 0)
 		return r;
 	r = digest_file(state, hex, err);
@@ -286,22 +339,38 @@ static json_t *argv_to_json(const struct strv *argv)
 	return steal_ptr(array);
 }
 
+static json_t *inputs_to_json(const struct template_inputs *inputs)
+{
+	_cleanup_(json_decref_cleanup) json_t *object = json_object();
+
+	for (int i = 0; i < TEMPLATE_INPUTS; i++) {
+		const char *name = template_input_to_string((enum template_input)i);
+		if (json_object_set_new(object, name, json_string(inputs->values[i])) < 0)
+			return NULL;
+	}
+	return steal_ptr(object);
+}
+
 /* NULL where a string is not UTF-8. */
 static json_t *manifest_to_json(const struct template_manifest *m)
 {
-	json_t *argv = argv_to_json(&m->argv);
+	_cleanup_(json_decref_cleanup) json_t *argv = argv_to_json(&m->argv);
+	_cleanup_(json_decref_cleanup) json_t *inputs = inputs_to_json(&m->inputs);
 
-	if (!argv)
+	if (!argv || !inputs)
 		return NULL;
-	return json_pack("{sI ss ss ss ss ss so sI sI sI sI ss sI sI sI}", "format",
-			 (json_int_t)MANIFEST_FORMAT, "id", m->id, "name", m->name, "agent_version",
-			 m->agent_version, "qemu_binary", m->qemu_binary, "accelerator",
-			 accelerator_to_string(m->accelerator), "argv", argv, "vcpus",
-			 (json_int_t)m->vcpus, "memory_bytes", (json_int_t)m->memory_bytes,
-			 "memory_allocated_bytes", (json_int_t)m->memory_allocated_bytes,
-			 "state_bytes", (json_int_t)m->state_bytes, "state_digest", m->state_digest,
-			 "baked_at", (json_int_t)m->baked_at, "boot_ms", (json_int_t)m->boot_ms,
-			 "bake_ms", (json_int_t)m->bake_ms);
+	return json_pack(
+		"{sI sI sO ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}", "format",
+		(json_int_t)MANIFEST_FORMAT, "generation", (json_int_t)m->generation, "inputs",
+		inputs, "memory_digest", m->memory_digest, "image_digest", m->image_digest,
+		"image_bytes", (json_int_t)m->image_bytes, "id", m->id, "memory_before_trim_bytes",
+		(json_int_t)m->memory_before_trim_bytes, "name", m->name, "agent_version",
+		m->agent_version, "qemu_binary", m->qemu_binary, "accelerator",
+		accelerator_to_string(m->accelerator), "argv", argv, "vcpus", (json_int_t)m->vcpus,
+		"memory_bytes", (json_int_t)m->memory_bytes, "memory_allocated_bytes",
+		(json_int_t)m->memory_allocated_bytes, "state_bytes", (json_int_t)m->state_bytes,
+		"state_digest", m->state_digest, "baked_at", (json_int_t)m->baked_at, "boot_ms",
+		(json_int_t)m->boot_ms, "bake_ms", (json_int_t)m->bake_ms);
 }
 
 int template_manifest_store(const struct template_manifest *manifest, struct error *err)
@@ -326,6 +395,7 @@ void template_manifest_free(struct template_manifest *manifest)
 	free(manifest->agent_version);
 	free(manifest->qemu_binary);
 	strv_done(&manifest->argv);
+	template_inputs_done(&manifest->inputs);
 	free(manifest);
 }
 
@@ -339,5 +409,6 @@ int template_remove(const char *store, const char *id, struct error *err)
 		return r;
 	_cleanup_free_ char *path = path_join(dir, MANIFEST_FILE);
 	r = path_remove(path, err);
+	FAULT_POINT("destroy.manifest");
 	return r < 0 ? r : path_remove(dir, err);
 }

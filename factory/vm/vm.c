@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
@@ -76,6 +77,7 @@ static void vm_release(struct vm *vm)
 	qmp_free(steal_ptr(vm->qmp));
 	loop_watch_free(steal_ptr(vm->death));
 	vm->pidfd = close_fd(vm->pidfd);
+	vm_lease_end(vm);
 }
 
 static void vm_delete(struct vm *vm)
@@ -142,6 +144,7 @@ static void vm_end_claim(struct vm *vm)
 static void vm_bury(struct vm *vm)
 {
 	_cleanup_(error_done) struct error err = {};
+	FAULT_POINT("end.killed");
 	vm_release(vm);
 	vm_end_claim(vm);
 	if (remains_remove(vm->run_dir, vm->entry.id, &err) < 0)
@@ -358,6 +361,7 @@ static void vm_on_resumed(int number, _unused_ json_t *result, const struct erro
 	if (vm->freed || !vm_answer_is_good(vm, number, err, "resuming for the claim")) {
 		vm_handover_done(&claim->handover);
 	} else {
+		FAULT_POINT("claim.resumed");
 		vm_claim_fn fn = steal_ptr(vm->claim_fn);
 		fn(vm, 0, &claim->handover, NULL, vm->claim_data);
 	}
@@ -383,6 +387,7 @@ void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userd
 		vm->entry.next_stream = claim->handover.next_stream;
 		replace_string(&vm->entry.sandbox_id, sandbox_id);
 		vm_set_state(vm, VM_CLAIMED);
+		FAULT_POINT("claim.journaled");
 	}
 	if (r < 0 || vm->dying || vm->lost) {
 		vm_handover_done(&claim->handover);
@@ -400,6 +405,7 @@ void vm_confirm(struct vm *vm)
 	if (!vm->dying && journal_write(vm->run_dir, &vm->entry, &err) < 0)
 		log_error(vm->entry.id, "the confirmation is not in the journal: %s",
 			  error_message(&err));
+	FAULT_POINT("confirm.journaled");
 }
 
 bool vm_confirmed(const struct vm *vm)
@@ -416,6 +422,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	vm->options = *options;
 	vm->options.run_dir = vm->run_dir;
 	vm->options.manifest = NULL;
+	vm->options.sandbox_id = NULL; /* in the entry where there is one */
 	vm->entry = *entry;
 	vm->entry.id = xstrdup(entry->id);
 	vm->entry.template_id = xstrdup(entry->template_id);
@@ -424,7 +431,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	vm->dir = remains_dir(vm->run_dir, entry->id);
 	vm->share_dir = xasprintf("%s/share", vm->dir);
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
-	vm->pidfd = -EBADF;
+	vm->pidfd = vm->claimer_pidfd = -EBADF;
 	vm->deadline = loop_timer_new(options->loop, vm_on_deadline, vm);
 	return vm;
 }

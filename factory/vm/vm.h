@@ -36,6 +36,10 @@ struct vm_options {
 	struct loop *loop;
 	const struct template_manifest *manifest; /* copied as far as needed */
 	const char *run_dir;
+	uint64_t lease_grace_ms; /* see vm_lease(); 0: 30 s */
+	/* NULL in a factory. Else the sandbox this very process makes the machine for: the journal
+	 * says whose it is from the first, and a factory that starts meanwhile leaves it alone. */
+	const char *sandbox_id;
 	/* Every change of state. In GONE, `why` says why (never NULL, "destroyed" for the wanted
 	 * end) and everything of the machine is removed from the host; the owner then calls
 	 * vm_free() from loop_defer(), not from here. */
@@ -50,8 +54,10 @@ _must_check_ int vm_clone(const struct vm_options *options, struct vm **ret_vm, 
 
 /* Takes up a machine from its journal entry after a restart of the factory: a parked one is
  * checked (process, monitor, agent) and reported PARKED or GONE; a claimed one is CLAIMED at
- * once and only its end is watched. Anything else is reaped: GONE. manifest is NULL where the
- * template is no more. Two-step: journal_scan() finds the entries (factory/vm/journal.h). */
+ * once and only its end and its lease are watched, and so is one that a claimer still makes for
+ * itself (-EBUSY, no machine here, where it has no process yet). Anything else is reaped: GONE.
+ * manifest is NULL where the template is no more. Two-step: journal_scan() finds the entries
+ * (factory/vm/journal.h). */
 struct journal_entry;
 _must_check_ int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
 			  struct vm **ret_vm, struct error *err);
@@ -74,6 +80,14 @@ void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userd
 /* The claimer has confirmed (journal); before that the machine goes with its connection. */
 void vm_confirm(struct vm *vm);
 bool vm_confirmed(const struct vm *vm);
+
+/* Leases a claimed machine to a process, or renews the lease for another one. A lease has no
+ * date: it lasts as long as the process (known by pid and start time, in the journal), which is
+ * watched by a pidfd. So a claimer has nothing to send and no timer to run, a busy one does not
+ * lose its machine, and a restarted factory goes on watching. When the process dies, whoever
+ * takes the machine over has lease_grace_ms to call this (rpc Renew); then it is destroyed.
+ * A process in a pid namespace that is not ours (pid 0) cannot be watched: no lease then. */
+void vm_lease(struct vm *vm, pid_t claimer);
 
 /* Kills the process, unmounts what is below share/, removes folder and journal, reports GONE
  * with `reason`. Any state; twice is once. */

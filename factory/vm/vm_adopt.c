@@ -3,9 +3,11 @@
  *   parked     monitor and agent connected, must be paused, woken once to see the agent answer,
  *              stopped again: PARKED. In memory it is WARMING meanwhile; the journal goes on
  *              saying parked, and a factory that dies here leaves a machine that is not paused.
- *   claimed    CLAIMED; its end is watched. One that was never confirmed is kept only if
- *              somebody holds the agent's channel: then the claimer got it, and the
- *              confirmation was lost with the factory.
+ *   claimed    CLAIMED; its end and its lease are watched. One that was never confirmed is
+ *              kept only if somebody holds the agent's channel: then the claimer got it, and
+ *              the confirmation was lost with the factory.
+ *   half-made  by a claimer for itself (no factory was there), which lives: CLAIMED, and the
+ *              journal is that claimer's to write
  *   the rest   ended */
 #include <string.h>
 
@@ -140,8 +142,13 @@ static int open_process(const struct journal_entry *entry, const char *run_dir, 
 static int adopt_by_state(struct vm *vm, const struct template_manifest *manifest,
 			  struct error *err)
 {
-	if (vm->entry.state == VM_CLAIMED)
+	if (vm->entry.state == VM_CLAIMED) {
+		vm_lease_watch(vm);
 		return vm->entry.confirmed ? 0 : adopt_unconfirmed(vm, err);
+	}
+	if (vm->entry.claimer_pid > 0)
+		return error_set(err, ECANCELED, "its claimer (pid %d) died while making it",
+				 (int)vm->entry.claimer_pid);
 	if (vm->entry.state != VM_PARKED)
 		return error_set(err, ECANCELED, "it was %s when the factory died",
 				 vm_state_to_string(vm->entry.state));
@@ -150,13 +157,29 @@ static int adopt_by_state(struct vm *vm, const struct template_manifest *manifes
 	return adopt_parked(vm, err);
 }
 
+/* Between its journal entry and its process a machine of a claimer's own cannot be watched. */
+static bool is_being_made(const struct journal_entry *entry)
+{
+	_cleanup_close_ int pidfd = -EBADF;
+	return entry->state < VM_CLAIMED && entry->claimer_pid > 0 &&
+	       process_open(entry->claimer_pid, entry->claimer_start, &pidfd) == 0;
+}
+
 int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
 	     struct vm **ret_vm, struct error *err)
 {
 	if (!id_is_valid(entry->id) || entry->state == VM_GONE)
 		return error_set(err, EINVAL, "a journal entry that describes no machine");
+	bool being_made = is_being_made(entry);
+	if (being_made && entry->pid == 0)
+		return error_set(err, EBUSY, "its claimer (pid %d) is just making it",
+				 (int)entry->claimer_pid);
 	_cleanup_(error_done) struct error why = {};
 	struct vm *vm = vm_new(options, entry);
+	if (being_made) {
+		vm->entry.state = VM_CLAIMED;
+		vm->entry.confirmed = true;
+	}
 	int pidfd;
 	int r = open_process(entry, vm->run_dir, &pidfd);
 	if (r == 0) {

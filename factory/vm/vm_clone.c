@@ -10,8 +10,10 @@
  * so that connecting to them never waits and never races with its start. */
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/id.h"
 #include "base/log.h"
@@ -67,7 +69,9 @@ static void on_stopped(int number, _unused_ json_t *result, const struct error *
 	vm_wait_done(vm);
 	log_debug(vm->entry.id, "parked %llu ms after its start",
 		  (unsigned long long)(clock_monotonic_ns() - vm->spawned_ns) / 1000000);
+	FAULT_POINT("clone.stopped");
 	vm_set_state(vm, VM_PARKED);
+	FAULT_POINT("clone.parked");
 }
 
 static void on_warm(struct warm *warm, int number, const struct error *err, void *userdata)
@@ -77,6 +81,7 @@ static void on_warm(struct warm *warm, int number, const struct error *err, void
 	vm->warm = NULL;
 	if (!vm_answer_is_good(vm, number, err, NULL))
 		return;
+	FAULT_POINT("clone.warm");
 	vm_wait(vm, STOP_DEADLINE_MS, "stop of the vCPUs");
 	qmp_command(vm->qmp, "stop", NULL, 0, on_stopped, vm);
 }
@@ -95,6 +100,7 @@ static void on_running(int number, _unused_ json_t *result, const struct error *
 		.userdata = vm,
 	});
 	vm_set_state(vm, VM_WARMING);
+	FAULT_POINT("clone.warming");
 }
 
 static void on_restored(struct vm *vm)
@@ -102,6 +108,7 @@ static void on_restored(struct vm *vm)
 	vm_wait(vm, WARM_DEADLINE_MS, "start of the vCPUs");
 	qmp_command(vm->qmp, "cont", NULL, 0, on_running, vm);
 	vm_set_state(vm, VM_RESTORED);
+	FAULT_POINT("clone.restored");
 }
 
 void vm_clone_on_event(struct vm *vm, const char *event, json_t *data)
@@ -178,6 +185,7 @@ static int launch_prepare(struct vm *vm, const struct template_manifest *manifes
 	_cleanup_free_ char *state = path_join(manifest->dir, "state");
 	_cleanup_free_ char *memory = path_join(manifest->dir, "memory");
 	int r = make_folders(vm, err);
+	FAULT_POINT("clone.folder");
 	if (r == 0)
 		r = open_files(vm, state, launch, err);
 	if (r == 0)
@@ -214,11 +222,14 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 		      &vm->entry.pid, &pidfd, err);
 	if (r < 0)
 		return r;
+	FAULT_POINT("clone.spawned");
 	vm_watch_process(vm, pidfd);
 	r = process_start_time(vm->entry.pid, &vm->entry.start_time);
 	if (r < 0)
 		return error_set_errno(err, r, "QEMU ended at once");
-	return journal_write(vm->run_dir, &vm->entry, err);
+	r = journal_write(vm->run_dir, &vm->entry, err);
+	FAULT_POINT("clone.started");
+	return r;
 }
 
 static int clone_start(struct vm *vm, const struct template_manifest *manifest, struct error *err)
@@ -227,8 +238,10 @@ static int clone_start(struct vm *vm, const struct template_manifest *manifest, 
 							.log = -EBADF,
 							.sockets = { -EBADF, -EBADF, -EBADF } };
 	int r = journal_write(vm->run_dir, &vm->entry, err);
+	FAULT_POINT("clone.journaled");
 	if (r == 0)
 		r = launch_prepare(vm, manifest, &launch, err);
+	FAULT_POINT("clone.prepared");
 	if (r == 0)
 		r = launch_spawn(vm, &launch, err);
 	if (r == 0)
@@ -257,6 +270,14 @@ static void clone_undo(struct vm *vm)
 	vm_free(vm);
 }
 
+static int entry_is_ours(struct journal_entry *entry, const char *sandbox_id, struct error *err)
+{
+	entry->sandbox_id = (char *)sandbox_id;
+	entry->claimer_pid = getpid();
+	int r = process_start_time(entry->claimer_pid, &entry->claimer_start);
+	return r < 0 ? error_set_errno(err, r, "cannot read our own start time") : 0;
+}
+
 int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error *err)
 {
 	char id[ID_HEX_SIZE];
@@ -268,8 +289,11 @@ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error 
 		.state = VM_SPAWNED,
 		.spawned_at = clock_realtime_ns() / 1000000000,
 	};
+	int r = options->sandbox_id ? entry_is_ours(&entry, options->sandbox_id, err) : 0;
+	if (r < 0)
+		return r;
 	struct vm *vm = vm_new(options, &entry);
-	int r = clone_start(vm, options->manifest, err);
+	r = clone_start(vm, options->manifest, err);
 	if (r < 0) {
 		clone_undo(vm);
 		return error_wrap(err, "cannot clone template %s", options->manifest->name);

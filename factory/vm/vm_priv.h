@@ -1,6 +1,6 @@
 /* Inside of a machine, shared by vm.c (object, states, claim, end), vm_clone.c (from spawning
- * to PARKED) and vm_adopt.c (after a restart of the factory). Nobody else includes it, but for
- * the unit tests. */
+ * to PARKED), vm_adopt.c (after a restart of the factory) and vm_lease.c. Nobody else includes
+ * it, but for the unit tests. */
 #pragma once
 
 #include "factory/vm/journal.h"
@@ -35,6 +35,10 @@ struct vm {
 	vm_claim_fn claim_fn; /* NULL: no claim under way */
 	void *claim_data;
 
+	int claimer_pidfd; /* -EBADF: nobody is watched */
+	struct loop_watch *claimer_death;
+	struct loop_timer *grace; /* not NULL: the claimer is dead */
+
 	unsigned deferred; /* calls of ours waiting in the loop */
 	bool freed;        /* by the owner, while such a call waits */
 };
@@ -56,6 +60,10 @@ void vm_watch_process(struct vm *vm, int pidfd);
 /* The sockets listen before QEMU starts, so these do not wait for it. */
 _must_check_ int vm_connect_monitor(struct vm *vm, struct error *err);
 _must_check_ int vm_connect_agent(struct vm *vm, struct error *err);
+
+/* Watches the claimer the entry names, if any; a dead one's grace begins now. */
+void vm_lease_watch(struct vm *vm);
+void vm_lease_end(struct vm *vm);
 
 /* Unless vm_wait_done() comes within ms, the machine fails with "no ... within N s". */
 void vm_wait(struct vm *vm, unsigned ms, const char *waiting_for);

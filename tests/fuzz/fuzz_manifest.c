@@ -38,12 +38,14 @@ static void store_make(void)
 	_cleanup_free_ char *dir = xasprintf("%s/templates/" ID, store);
 	_cleanup_free_ char *memory = path_join(dir, "memory");
 	_cleanup_free_ char *state = path_join(dir, "state");
+	_cleanup_free_ char *image = path_join(dir, "image");
 	if (dir_make(dir, 0700, NULL) < 0)
 		abort();
 	write_file(memory, "", 0);
 	if (truncate(memory, 1024 * 1024) < 0)
 		abort();
 	write_file(state, "s", 1);
+	write_file(image, "s", 1);
 	if (digest_file(state, state_digest, NULL) < 0)
 		abort();
 	json_path = path_join(dir, "template.json");

@@ -26,13 +26,13 @@ test_missing_qemu_names_the_package() {
 test_missing_image_names_the_command() {
 	jq '.image = "/nowhere/rootfs.erofs"' "$work/template.json" >"$work/template-bad.json"
 	expect_match '/nowhere/rootfs.erofs.*make image' \
-		"$(start_fails '.template = "'"$work"'/template-bad.json"')"
+		"$(start_fails '.templates = "'"$work"'/template-bad.json"')"
 }
 
 test_kvm_where_there_is_none() {
 	grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo && return 0
 	jq '.boot_timeout_s = 10' "$work/template.json" >"$work/template-kvm.json"
-	jq --arg t "$work/template-kvm.json" '.accelerator = "kvm" | .template = $t' \
+	jq --arg t "$work/template-kvm.json" '.accelerator = "kvm" | .templates = $t' \
 		"$work/factory.json" >"$work/kvm.json"
 	timeout 60 kiln-factory --daemon --config "$work/kvm.json" || return 0
 	! factory_ctl init >"$work/out" 2>&1 || fail 'a template was baked'
@@ -53,13 +53,25 @@ test_socket_of_a_dead_factory_is_taken_over() {
 }
 
 test_no_factory_is_said() {
+	expect 0 "$(find "$store/templates" -mindepth 1 | wc -l)" 'templates that were baked so far'
 	stop_factory
 	local code=0
 	factory_ctl init >"$work/out" 2>&1 || code=$?
 	[ "$code" != 0 ] || fail 'init without a factory'
 	expect_match "$run/factory.sock" "$(cat "$work/out")"
-	! kiln_run e0 true >"$work/out" 2>&1 || fail 'a container without a factory'
-	expect_match 'factory' "$(cat "$work/out")"
+	! kiln_run e0 true >"$work/out" 2>&1 || fail 'a container without a factory or a template'
+	expect_match 'start it with kiln-factory' "$(cat "$work/out")"
+	expect_match 'no template is in' "$(cat "$work/out")"
+	start_factory
+	wait_full
+}
+
+test_no_factory_but_its_store() {
+	stop_factory
+	expect hello "$(kiln_run e0 echo hello)"
+	ctl agent -c Check >"$work/out" 2>"$work/err" || fail "no claim: $(cat "$work/err")"
+	expect_match 'WARNING.*cloning from the store' "$(cat "$work/err")"
+	expect '' "$(vmm_pids)" 'machines left'
 	start_factory
 	wait_full
 }

@@ -101,6 +101,14 @@ test_destroy_leaves_nothing() {
 	expect 'vm factory is off' "$(head -n1 "$work/out")"
 }
 
+test_destroy_finds_what_an_earlier_factory_baked() {
+	wait_full
+	stop_factory
+	start_factory
+	factory_ctl destroy >/dev/null
+	expect 0 "$(find "$store/templates" -mindepth 1 | wc -l)" 'template files left'
+}
+
 write_config 2
 start_factory
 run_tests

@@ -14,7 +14,7 @@
 
 static void test_tables_walk(void **state _unused_)
 {
-	static const char *const levels[] = { "debug", "info", "warning", "error" };
+	static const char *const levels[] = { "debug", "info", "warning", "error", "audit" };
 	static const char *const formats[] = { "text", "json" };
 
 	for (int i = 0; i < (int)ARRAY_SIZE(levels); i++) {

@@ -26,11 +26,20 @@ static void on_status(struct ttrpc_call *call, const ProtobufCMessage *request _
 	Kiln__Factory__V1__TemplateStatus template = KILN__FACTORY__V1__TEMPLATE_STATUS__INIT;
 	Kiln__Factory__V1__TemplateStatus *templates[] = { &template };
 	Kiln__Factory__V1__PoolStatus pool = KILN__FACTORY__V1__POOL_STATUS__INIT;
+	Kiln__Factory__V1__ClaimStatus claims = KILN__FACTORY__V1__CLAIM_STATUS__INIT;
+	Kiln__Factory__V1__MemoryStatus memory = KILN__FACTORY__V1__MEMORY_STATUS__INIT;
 	Kiln__Factory__V1__InitResponse done = KILN__FACTORY__V1__INIT_RESPONSE__INIT;
 
 	template.name = text("default");
 	template.state = text(template_state);
 	template.pool = &pool;
+	template.claims = &claims;
+	claims.hits = 7;
+	claims.p50_us = 840;
+	claims.p99_us = 12345;
+	template.memory = &memory;
+	memory.shared_bytes = 93 << 20;
+	memory.machines = 3;
 	pool.target = 3;
 	if (init_call) {
 		template.state = text("baking");
@@ -138,6 +147,10 @@ static void test_cycle(void **state)
 	assert_ptr_equal(strstr(on.out, "vm factory is on\n"), on.out);
 	assert_contains(on.out, "kiln-factory 1.2.3");
 	assert_contains(on.out, "0 of 3");
+	assert_contains(on.out, "CLAIMS   HITS  CLONES  FAILED  P50     P99      SHARED  PRIVATE  "
+				"MACHINES\n"
+				"default  7     0       0       840 us  12.3 ms  93 MiB  0 MiB    "
+				"3\n");
 
 	_cleanup_(outcome_done) struct outcome destroy = RUN(&ctl_factory, "destroy", "--socket",
 							     factory.address);
@@ -227,16 +240,68 @@ static void assert_usage(const char *first, const char *second, const char *sent
 	assert_contains(o.err, sentence);
 }
 
+/* Reads until text has come `times` times. */
+static void await_text(int fd, const char *text, unsigned times)
+{
+	char buffer[65536];
+	size_t len = 0;
+	unsigned seen = 0;
+
+	while (seen < times) {
+		assert_true(len < sizeof(buffer) - 1);
+		ssize_t n = read(fd, buffer + len, sizeof(buffer) - 1 - len);
+		assert_true(n > 0);
+		len += (size_t)n;
+		buffer[len] = '\0';
+		seen = 0;
+		for (const char *at = buffer; (at = strstr(at, text)); at++)
+			seen++;
+	}
+}
+
+static void test_watch(void **state)
+{
+	char *argv[] = { text("factory"),
+			 text("status"),
+			 text("--watch"),
+			 text("1"),
+			 text("--socket"),
+			 factory.address,
+			 NULL };
+	int fds[2], status = 0;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		alarm(DEADLINE_S);
+		dup2(fds[1], STDOUT_FILENO);
+		close(fds[0]);
+		_exit(100 + ctl_factory.run(6, argv));
+	}
+	close(fds[1]);
+	await_text(fds[0], "vm factory is", 2);
+	kill(child, SIGINT);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), CTL_OK);
+	close(fds[0]);
+}
+
 static void test_usage(void **state)
 {
 	(void)state;
-	assert_usage(NULL, NULL, "init, status, destroy or list?");
-	assert_usage("bake", NULL, "'bake' is none of");
-	assert_usage("init", "now", "'now' is one word too many");
+	assert_usage(NULL, NULL, "init, status, destroy, list, ...?");
+	assert_usage("bake", NULL, "'bake' is no verb of factory");
+	assert_usage("status", "now", "'now' is one word too many");
 	assert_usage("status", "--socket", "--socket wants a value");
 	assert_usage("status", "--json=1", "--json=1");
 	assert_usage("status", "--template=../x", "cannot name a template");
 	assert_usage("init", "--timeout=soon", "--timeout wants seconds");
+	assert_usage("status", "--watch=0", "--watch wants seconds");
+	assert_usage("list", "--watch", "--watch is for status");
 }
 
 static void test_durations(void **state)
@@ -266,9 +331,10 @@ static void test_durations(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cycle), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_list),  cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_usage), cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_cycle),     cmocka_unit_test(test_json),
+		cmocka_unit_test(test_list),      cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_usage),     cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_durations),
 	};
 
 	alarm(DEADLINE_S);

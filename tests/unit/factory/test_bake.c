@@ -113,6 +113,21 @@ const char *bake_work_agent_socket(const struct bake_work *work _unused_)
 	return play.socket;
 }
 
+const char *bake_work_console_path(const struct bake_work *work _unused_)
+{
+	return "/nowhere";
+}
+
+const char *bake_work_console_log(const struct bake_work *work _unused_)
+{
+	return "the log";
+}
+
+char *bake_work_read_console(const char *path)
+{
+	return xstrdup(path);
+}
+
 const char *bake_work_console_tail(const struct bake_work *work _unused_)
 {
 	return "Kernel panic";

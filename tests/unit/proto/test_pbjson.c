@@ -9,7 +9,6 @@
 #include "base/strings.h"
 #include "proto/agent.pb-c.h"
 #include "proto/base64.h"
-#include "proto/factory.pb-c.h"
 #include "proto/health.pb-c.h"
 #include "proto/pbjson.h"
 
@@ -353,20 +352,19 @@ static void test_hostile_string(void **state)
 	assert_json(&metrics.base, 0, "{'metrics':'ok\xef\xbf\xbd!'}");
 }
 
-static void test_status_with_defaults(void **state)
+static void test_defaults(void **state)
 {
 	(void)state;
-	Kiln__Factory__V1__TemplateStatus status = KILN__FACTORY__V1__TEMPLATE_STATUS__INIT;
-	Kiln__Factory__V1__PoolStatus pool = KILN__FACTORY__V1__POOL_STATUS__INIT;
+	Grpc__GuestDetailsResponse details = GRPC__GUEST_DETAILS_RESPONSE__INIT;
+	Grpc__AgentDetails agent = GRPC__AGENT_DETAILS__INIT;
 
-	status.name = (char *)(uintptr_t) "default";
-	status.pool = &pool;
-	pool.target = 3;
-	assert_json(&status.base, 0, "{'name':'default','pool':{'target':3}}");
-	assert_json(&status.base, PBJSON_EMIT_DEFAULTS,
-		    "{'name':'default','id':'','state':'','phase':'','error':'','baked_at':0,"
-		    "'memory_bytes':0,'memory_allocated_bytes':0,'bake_ms':0,'boot_ms':0,"
-		    "'pool':{'target':3,'parked':0,'coming':0,'claimed':0}}");
+	details.agent_details = &agent;
+	agent.version = (char *)(uintptr_t) "1";
+	assert_json(&details.base, 0, "{'agent_details':{'version':'1'}}");
+	assert_json(&details.base, PBJSON_EMIT_DEFAULTS,
+		    "{'mem_block_size_bytes':0,'agent_details':{'version':'1','init_daemon':false,"
+		    "'device_handlers':[],'storage_handlers':[],'supports_seccomp':false,"
+		    "'extra_features':[]},'support_mem_hotplug_probe':false}");
 }
 
 int main(void)
@@ -378,7 +376,7 @@ int main(void)
 		cmocka_unit_test(test_presence),       cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_bytes),          cmocka_unit_test(test_base64),
 		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_bad_text),
-		cmocka_unit_test(test_hostile_string), cmocka_unit_test(test_status_with_defaults),
+		cmocka_unit_test(test_hostile_string), cmocka_unit_test(test_defaults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -171,7 +171,7 @@ static inline void on_conn_end(struct ttrpc_conn *conn, void *userdata)
 	f->conn_ended = true;
 }
 
-static inline int on_accept(const struct peer *peer, void *userdata)
+static inline int on_accept(int fd _unused_, const struct peer *peer, void *userdata)
 {
 	struct fixture *f = userdata;
 

@@ -147,7 +147,7 @@ static const struct ttrpc_service bench_events_service = {
 
 /* ---- the bench */
 
-static inline int bench_on_accept(const struct peer *peer _unused_, void *userdata)
+static inline int bench_on_accept(int fd _unused_, const struct peer *peer _unused_, void *userdata)
 {
 	struct bench *bench = userdata;
 

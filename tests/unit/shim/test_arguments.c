@@ -80,7 +80,7 @@ static void first_that_says_it_wins(void **state _unused_)
 	unsetenv("KILN_FACTORY");
 	assert_int_equal(settings_load(NULL, &settings, &err), 0);
 	assert_string_equal(settings.factory, "unix:///run/kiln/factory.sock");
-	assert_string_equal(settings.template_name, "default");
+	assert_string_equal(settings.template_name, "");
 	settings_done(&settings);
 
 	setenv("KILN_FACTORY", "unix:///env.sock", 1);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/file.h"
@@ -15,6 +16,7 @@
 #include "base/strings.h"
 #include "factory/vm/claim.h"
 #include "factory/vm/journal.h"
+#include "factory/vm/store_note.h"
 #include "google/protobuf/empty.pb-c.h"
 #include "proto/agent.pb-c.h"
 #include "proto/factory.pb-c.h"
@@ -63,7 +65,7 @@ static void factory_claim(struct ttrpc_call *call, const ProtobufCMessage *messa
 	struct bench *bench = userdata;
 	const Kiln__Factory__V1__ClaimRequest *request = (const void *)message;
 	replace_string(&bench->claimed_for, request->sandbox_id);
-	assert_string_equal(request->template_, "default");
+	assert_string_equal(request->template_, "");
 	if (bench->script.code != TTRPC_OK) {
 		ttrpc_call_fail_code(call, bench->script.code, "scripted refusal");
 		return;
@@ -379,6 +381,38 @@ static void test_refused_by_the_factory(void **state)
 	assert_int_equal(bench->number, -EAGAIN);
 }
 
+static void test_store_note(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(store_note_done) struct store_note note = {};
+	_cleanup_(error_done) struct error err = {};
+	_cleanup_free_ char *socket = path_join(bench->run_dir, "s");
+	_cleanup_free_ char *file = path_join(bench->run_dir, "s.json");
+	_cleanup_free_ char *address = xasprintf("unix://%s", socket);
+	static const char *const bad[] = { "",
+					   "[]",
+					   "{}",
+					   "{\"run_dir\":\"/r\"}",
+					   "{\"run_dir\":\"r\",\"store\":\"/s\"}",
+					   "{\"run_dir\":\"/r\",\"store\":\"/s\",\"more\":1}" };
+
+	assert_int_equal(store_note_read(address, &note, &err), -ENOENT);
+	assert_int_equal(store_note_read("vsock://3:4", &note, &err), -ENOENT);
+	assert_int_equal(store_note_read("unix://@abstract", &note, &err), -ENOENT);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(file_write_atomic(file, bad[i], strlen(bad[i]), 0600, NULL), 0);
+		assert_true(store_note_read(address, &note, &err) < 0);
+		assert_null(note.run_dir);
+	}
+	assert_int_equal(store_note_write(socket, "/r", "/s", &err), 0);
+	assert_int_equal(chmod(file, 0666), 0);
+	assert_int_equal(store_note_read(address, &note, &err), -EPERM);
+	assert_int_equal(chmod(file, 0600), 0);
+	assert_int_equal(store_note_read(address, &note, &err), 0);
+	assert_string_equal(note.run_dir, "/r");
+	assert_string_equal(note.store, "/s");
+}
+
 static void test_no_factory(void **state)
 {
 	struct bench *bench = *state;
@@ -387,6 +421,15 @@ static void test_no_factory(void **state)
 	struct claim_options options = { .factory_address = nowhere, .sandbox_id = "pod-1" };
 	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), -ENOENT);
 	assert_non_null(strstr(error_message(&err), "start it with kiln-factory"));
+	assert_non_null(strstr(error_message(&err), "no factory was ever there"));
+	assert_int_equal(store_note_write(nowhere, bench->run_dir, bench->run_dir, NULL), 0);
+	_cleanup_free_ char *templates = path_join(bench->run_dir, "templates");
+	assert_int_equal(dir_make(templates, 0700, NULL), 0);
+	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), -ENOENT);
+	assert_non_null(strstr(error_message(&err), "no template is in "));
+	options.no_fallback = true;
+	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), -ENOENT);
+	assert_null(strstr(error_message(&err), "template"));
 	options.sandbox_id = "a/b";
 	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), -EINVAL);
 	assert_false(bench->done);
@@ -479,6 +522,7 @@ int main(void)
 		CASE(test_bad_descriptors),
 		CASE(test_bad_answers),
 		CASE(test_refused_by_the_factory),
+		CASE(test_store_note),
 		CASE(test_no_factory),
 		CASE(test_factory_dies_before_it_answers),
 		CASE(test_release),

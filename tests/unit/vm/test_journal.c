@@ -75,6 +75,8 @@ static void test_round_trip(void **state)
 	entry.sandbox_id = (char *)"pod-1";
 	entry.confirmed = true;
 	entry.next_stream = 4294967295u;
+	entry.claimer_pid = 815;
+	entry.claimer_start = 99;
 
 	assert_int_equal(journal_write(run_dir, &entry, &err), 0);
 	assert_int_equal(journal_read(run_dir, "5f3c", &got, &err), 0);
@@ -88,6 +90,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(got.start_time, 123456789);
 	assert_int_equal(got.spawned_at, 1700000000);
 	assert_int_equal(got.next_stream, 4294967295u);
+	assert_int_equal(got.claimer_pid, 815);
+	assert_int_equal(got.claimer_start, 99);
 	assert_false(has(run_dir, "5f3c.json.tmp"));
 }
 
@@ -143,12 +147,16 @@ static void test_hostile_entries(_unused_ void **state)
 		GOOD ",\"surprise\":1}",   /* unknown key */
 		GOOD ",\"id\":\"b\"}",     /* twice */
 		GOOD ",\"sandbox_id\":1}", /* type */
+		GOOD ",\"claimer_pid\":1,\"claimer_start\":2}",
+		GOOD ",\"claimer_pid\":-5,\"claimer_start\":2}",
+		GOOD ",\"claimer_pid\":5,\"claimer_start\":-2}",
 		GOOD ",\"sandbox_id\":\"../../etc\"}",
 		"{\"version\":2,\"id\":\"a\",\"template_id\":\"t\",\"template_name\":\"d\","
 		"\"state\":\"parked\",\"confirmed\":false,\"pid\":77,\"start_time\":5,"
 		"\"spawned_at\":6,\"next_stream\":0}",
 	};
 	assert_int_equal(parse(GOOD "}"), 0);
+	assert_int_equal(parse(GOOD ",\"claimer_pid\":5,\"claimer_start\":2}"), 0);
 	assert_int_equal(parse(GOOD ",\"sandbox_id\":\"pod\"}"), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (parse(bad[i]) == 0)

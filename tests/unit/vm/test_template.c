@@ -162,6 +162,7 @@ static void test_refused(void **state)
 		{ "vcpus", "1.5", -EINVAL, "vcpus" },
 		{ "memory_mib", "-1", -EINVAL, "memory_mib" },
 		{ "pool_size", "100000", -EINVAL, "pool_size" },
+		{ "on_stale", "\"ignore\"", -EINVAL, "on_stale" },
 		{ "kernle", "\"x\"", -EINVAL, "kernle" },
 	};
 	struct fixture *f = *state;
@@ -205,14 +206,17 @@ static struct template_host a_host(void)
 	return (struct template_host){ .accelerator = ACCELERATOR_TCG,
 				       .qemu_binary = (char *)"/usr/bin/qemu",
 				       .qemu_version = (char *)"QEMU 1",
-				       .cpu_model = (char *)"A" };
+				       .cpu_model = (char *)"A",
+				       .kernel_release = (char *)"6.1" };
 }
 
 static void id_of(const struct fixture *f, const struct template_host *host, char *ret_id)
 {
 	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
+	_cleanup_(template_inputs_done) struct template_inputs inputs = {};
 
-	assert_int_equal(template_id(d, host, ret_id, NULL), 0);
+	assert_int_equal(template_inputs_read(d, host, NULL, &inputs, NULL), 0);
+	template_inputs_id(d->name, &inputs, 0, ret_id);
 	assert_int_equal(strlen(ret_id), 64);
 }
 
@@ -222,10 +226,15 @@ static void test_id_changes_with_every_input(void **state)
 		const char *key, *value;
 		bool same;
 	} cases[] = {
-		{ "name", "\"other\"", true },       { "pool_size", "9", true },
-		{ "boot_timeout_s", "9", true },     { "vcpus", "2", false },
-		{ "memory_mib", "257", false },      { "kernel_params", "\"quiet\"", false },
-		{ "kernel", "\"initrd\"", false },   { "initrd", "\"vmlinux\"", false },
+		{ "name", "\"other\"", false },
+		{ "pool_size", "9", true },
+		{ "on_stale", "\"rebuild\"", true },
+		{ "boot_timeout_s", "9", true },
+		{ "vcpus", "2", false },
+		{ "memory_mib", "257", false },
+		{ "kernel_params", "\"quiet\"", false },
+		{ "kernel", "\"initrd\"", false },
+		{ "initrd", "\"vmlinux\"", false },
 		{ "machine", "\"vmlinux\"", false },
 	};
 	struct fixture *f = *state;
@@ -260,6 +269,29 @@ static void test_id_changes_with_the_host(void **state)
 	host.cpu_model = (char *)"B";
 	id_of(f, &host, id);
 	assert_string_not_equal(id, first);
+	host = a_host();
+	host.kernel_release = (char *)"6.2";
+	id_of(f, &host, id);
+	assert_string_not_equal(id, first);
+}
+
+/* A file that looks the same is not read again; one of another size is. */
+static void test_known_files_are_not_read_again(void **state)
+{
+	struct fixture *f = *state;
+	struct template_host host = a_host();
+	_cleanup_(template_inputs_done) struct template_inputs known = {}, now = {};
+
+	write_definition(f, NULL, NULL);
+	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
+	assert_int_equal(template_inputs_read(d, &host, NULL, &known, NULL), 0);
+	replace_string(&known.values[INPUT_KERNEL], "told");
+	assert_int_equal(template_inputs_read(d, &host, &known, &now, NULL), 0);
+	assert_string_equal(now.values[INPUT_KERNEL], "told");
+	resize(f, "vmlinux", 100);
+	template_inputs_done(&now);
+	assert_int_equal(template_inputs_read(d, &host, &known, &now, NULL), 0);
+	assert_string_not_equal(now.values[INPUT_KERNEL], "told");
 }
 
 static void test_id_names_a_vanished_input(void **state)
@@ -267,12 +299,12 @@ static void test_id_names_a_vanished_input(void **state)
 	struct fixture *f = *state;
 	struct template_host host = a_host();
 	_cleanup_(error_done) struct error err = {};
-	char id[DIGEST_HEX_SIZE];
+	struct template_inputs inputs = {};
 
 	write_definition(f, NULL, NULL);
 	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
 	assert_int_equal(unlink(d->initrd), 0);
-	assert_int_equal(template_id(d, &host, id, &err), -ENOENT);
+	assert_int_equal(template_inputs_read(d, &host, NULL, &inputs, &err), -ENOENT);
 	assert_non_null(strstr(error_message(&err), "initrd"));
 }
 
@@ -289,6 +321,7 @@ int main(void)
 		TEST(test_kernel_params_are_bounded),
 		TEST(test_id_changes_with_every_input),
 		TEST(test_id_changes_with_the_host),
+		TEST(test_known_files_are_not_read_again),
 		TEST(test_id_names_a_vanished_input),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,10 +19,11 @@
 #define ID           "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define MEMORY_BYTES (4 * 1024 * 1024)
 #define STATE        "device state"
+#define IMAGE        "root image"
 
 struct fixture {
 	char store[32];
-	char *dir, *json, *state, *memory;
+	char *dir, *json, *state, *memory, *image;
 };
 
 static struct template_manifest *manifest_make(const struct fixture *f)
@@ -40,7 +41,15 @@ static struct template_manifest *manifest_make(const struct fixture *f)
 	strv_add(&m->argv, "{{id}} \"quoted\"");
 	m->vcpus = 2;
 	m->memory_bytes = MEMORY_BYTES;
+	for (int i = 0; i < TEMPLATE_INPUTS; i++)
+		m->inputs.values[i] = xstrdup(template_input_is_file((enum template_input)i) ? ID
+											     : "v");
+	m->generation = 1;
+	m->memory_before_trim_bytes = 8192;
 	m->memory_allocated_bytes = 4096;
+	m->image_bytes = strlen(IMAGE);
+	assert_int_equal(digest_file(f->memory, m->memory_digest, NULL), 0);
+	assert_int_equal(digest_file(f->image, m->image_digest, NULL), 0);
 	m->state_bytes = strlen(STATE);
 	assert_int_equal(digest_file(f->state, m->state_digest, NULL), 0);
 	m->baked_at = 1700000000;
@@ -59,10 +68,12 @@ static int setup(void **state)
 	f->json = path_join(f->dir, "template.json");
 	f->state = path_join(f->dir, "state");
 	f->memory = path_join(f->dir, "memory");
+	f->image = path_join(f->dir, "image");
 	assert_int_equal(dir_make(f->dir, 0700, NULL), 0);
 	assert_int_equal(file_write_atomic(f->state, STATE, strlen(STATE), 0600, NULL), 0);
 	assert_int_equal(file_write_atomic(f->memory, "", 0, 0600, NULL), 0);
 	assert_int_equal(truncate(f->memory, MEMORY_BYTES), 0);
+	assert_int_equal(file_write_atomic(f->image, IMAGE, strlen(IMAGE), 0600, NULL), 0);
 
 	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = manifest_make(f);
 	assert_int_equal(template_manifest_store(m, NULL), 0);
@@ -79,6 +90,7 @@ static int teardown(void **state)
 	free(f->json);
 	free(f->state);
 	free(f->memory);
+	free(f->image);
 	free(f);
 	return 0;
 }
@@ -114,6 +126,12 @@ static void test_round_trip(void **state)
 	assert_int_equal(m->vcpus, want->vcpus);
 	assert_int_equal(m->memory_bytes, want->memory_bytes);
 	assert_int_equal(m->memory_allocated_bytes, want->memory_allocated_bytes);
+	assert_int_equal(m->memory_before_trim_bytes, want->memory_before_trim_bytes);
+	assert_int_equal(m->generation, want->generation);
+	assert_true(template_inputs_equal(&m->inputs, &want->inputs));
+	assert_string_equal(m->memory_digest, want->memory_digest);
+	assert_string_equal(m->image_digest, want->image_digest);
+	assert_int_equal(m->image_bytes, want->image_bytes);
 	assert_int_equal(m->state_bytes, want->state_bytes);
 	assert_string_equal(m->state_digest, want->state_digest);
 	assert_int_equal(m->baked_at, want->baked_at);
@@ -156,6 +174,10 @@ static void test_files_that_changed(void **state)
 	assert_int_equal(truncate(f->memory, MEMORY_BYTES - 4096), 0);
 	expect_refused(f, "memory");
 	assert_int_equal(truncate(f->memory, MEMORY_BYTES), 0);
+
+	assert_int_equal(truncate(f->image, 3), 0);
+	expect_refused(f, "image");
+	assert_int_equal(file_write_atomic(f->image, IMAGE, strlen(IMAGE), 0600, NULL), 0);
 
 	assert_int_equal(truncate(f->state, 3), 0);
 	expect_refused(f, "state");
@@ -236,7 +258,7 @@ static void test_sealed_nonsense(void **state)
 	static const struct {
 		const char *key, *value;
 	} cases[] = {
-		{ "format", "2" },
+		{ "format", "3" },
 		{ "id", "\"ff\"" },
 		{ "name", "\"a/b\"" },
 		{ "qemu_binary", "\"qemu\"" },
@@ -250,6 +272,12 @@ static void test_sealed_nonsense(void **state)
 		{ "memory_allocated_bytes", "4194305" },
 		{ "state_bytes", "0" },
 		{ "state_digest", "\"00\"" },
+		{ "memory_digest", "\"xy\"" },
+		{ "image_digest", "3" },
+		{ "image_bytes", "0" },
+		{ "generation", "2" },
+		{ "inputs", "[]" },
+		{ "inputs", "{\"kernel\": \"x\"}" },
 		{ "extra", "1" },
 		{ "boot_ms", NULL },
 	};
@@ -292,6 +320,61 @@ static void test_store_refuses_what_is_no_text(void **state)
 	assert_int_equal(template_manifest_store(m, NULL), -EINVAL);
 }
 
+static void expect_intact(const struct template_manifest *m)
+{
+	struct template_check checks[TEMPLATE_CHECKS];
+
+	template_verify(m, checks);
+	for (size_t i = 0; i < TEMPLATE_CHECKS; i++)
+		assert_null(checks[i].problem);
+}
+
+static void flip_byte(const char *path, off_t offset)
+{
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
+	char byte;
+
+	assert_int_equal(pread(fd, &byte, 1, offset), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
+}
+
+static void test_verify(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = manifest_make(f);
+	struct template_check checks[TEMPLATE_CHECKS];
+
+	expect_intact(m);
+	flip_byte(f->memory, 70000);
+	flip_byte(f->image, 3);
+	template_verify(m, checks);
+	assert_non_null(strstr(checks[0].problem, "has changed"));
+	assert_string_not_equal(checks[0].expected, checks[0].found);
+	assert_null(checks[1].problem);
+	assert_non_null(strstr(checks[2].problem, "image has changed"));
+	template_checks_done(checks);
+
+	flip_byte(f->memory, 70000);
+	flip_byte(f->image, 3);
+	expect_intact(m);
+	assert_int_equal(truncate(f->memory, MEMORY_BYTES - 1), 0);
+	template_verify(m, checks);
+	assert_non_null(strstr(checks[0].problem, "bytes, not"));
+	template_checks_done(checks);
+}
+
+static void test_remove_others(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(template_remove_others(f->store, "other", NULL, NULL), 0);
+	assert_int_equal(template_remove_others(f->store, "default", ID, NULL), 0);
+	assert_true(path_exists(f->json));
+	assert_int_equal(template_remove_others(f->store, "default", NULL, NULL), 0);
+	assert_false(path_exists(f->dir));
+}
+
 static void test_remove(void **state)
 {
 	struct fixture *f = *state;
@@ -316,6 +399,8 @@ int main(void)
 		TEST(test_sealed_nonsense),
 		TEST(test_argv_is_bounded),
 		TEST(test_store_refuses_what_is_no_text),
+		TEST(test_verify),
+		TEST(test_remove_others),
 		TEST(test_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@
 #include "factory/vm/vm_priv.h"
 #include "tests/unit/vm/fake_qemu.h"
 
-enum { DEADLINE_MS = 20 * 1000 };
+enum { DEADLINE_MS = 20 * 1000, GRACE_MS = 300 };
 
 #define TEMPLATE_ID "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
@@ -95,6 +95,7 @@ static struct vm_options options_of(struct bench *bench)
 	return (struct vm_options){ .loop = bench->loop,
 				    .manifest = &bench->manifest,
 				    .run_dir = bench->run_dir,
+				    .lease_grace_ms = GRACE_MS,
 				    .on_state = on_state,
 				    .userdata = bench };
 }
@@ -526,6 +527,169 @@ static void test_adopt_unconfirmed_and_unheld(void **state)
 	expect_gone(bench, "the claimer never got it");
 }
 
+static void test_adopt_spares_a_reused_pid(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	start(bench, "ok");
+	run_until(bench, VM_PARKED);
+	pid_t pid = vm_pid(bench->vm);
+	lose(bench, &entry);
+	entry.start_time--;
+	adopt(bench, &entry, true);
+	run_until(bench, VM_GONE);
+	assert_non_null(strstr(bench->why, "is gone"));
+	assert_int_equal(kill(pid, 0), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* ---- leases */
+
+/* Another process that might have claimed a machine. */
+static pid_t claimer_new(void)
+{
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+static void claimer_end(pid_t pid)
+{
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void claim_for(struct bench *bench, pid_t claimer)
+{
+	start(bench, "ok");
+	run_until(bench, VM_PARKED);
+	claim(bench);
+	vm_lease(bench->vm, claimer);
+	vm_confirm(bench->vm);
+}
+
+static void expect_claimed_for(struct bench *bench, unsigned ms)
+{
+	loop_run_until(bench->loop, &(bool){ false }, ms);
+	assert_int_equal(vm_state(bench->vm), VM_CLAIMED);
+}
+
+static void test_lease_ends_with_the_claimer(void **state)
+{
+	struct bench *bench = *state;
+	pid_t claimer = claimer_new();
+	claim_for(bench, claimer);
+	expect_claimed_for(bench, 2 * GRACE_MS);
+	claimer_end(claimer);
+	expect_claimed_for(bench, GRACE_MS / 3);
+	expect_gone(bench, "died, and nobody took it over");
+}
+
+static void test_lease_is_renewed(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	pid_t first = claimer_new(), second = claimer_new();
+	claim_for(bench, first);
+	claimer_end(first);
+	expect_claimed_for(bench, GRACE_MS / 3);
+	vm_lease(bench->vm, second);
+	vm_lease(bench->vm, second);
+	vm_lease(bench->vm, 0); /* of another pid namespace: changes nothing */
+	expect_claimed_for(bench, 2 * GRACE_MS);
+	assert_int_equal(journal_read(bench->run_dir, vm_id(bench->vm), &entry, NULL), 0);
+	assert_int_equal(entry.claimer_pid, second);
+	claimer_end(second);
+	expect_gone(bench, "died, and nobody took it over");
+}
+
+static void test_lease_of_a_dead_one(void **state)
+{
+	struct bench *bench = *state;
+	pid_t claimer = claimer_new();
+	claimer_end(claimer);
+	claim_for(bench, claimer);
+	expect_gone(bench, "died, and nobody took it over");
+}
+
+static void test_lease_outlives_the_factory(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	pid_t claimer = claimer_new();
+	claim_for(bench, claimer);
+	lose(bench, &entry);
+	adopt(bench, &entry, false);
+	expect_claimed_for(bench, 2 * GRACE_MS);
+	claimer_end(claimer);
+	expect_gone(bench, "died, and nobody took it over");
+}
+
+static void test_lease_whose_claimer_died_with_the_factory(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	pid_t claimer = claimer_new();
+	claim_for(bench, claimer);
+	lose(bench, &entry);
+	claimer_end(claimer);
+	adopt(bench, &entry, false);
+	expect_claimed_for(bench, GRACE_MS / 3);
+	expect_gone(bench, "died, and nobody took it over");
+}
+
+/* ---- machines that a claimer makes for itself */
+
+static void start_own(struct bench *bench)
+{
+	struct vm_options options = options_of(bench);
+	options.sandbox_id = "pod-2";
+	strv_done(&bench->manifest.argv);
+	strv_add(&bench->manifest.argv, self);
+	strv_add(&bench->manifest.argv, "fake-qemu");
+	strv_add(&bench->manifest.argv, "ok");
+	assert_int_equal(vm_clone(&options, &bench->vm, NULL), 0);
+}
+
+static void test_adopt_what_its_claimer_makes(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	_cleanup_(error_done) struct error err = {};
+	start_own(bench);
+	assert_int_equal(journaled_state(bench), VM_SPAWNED);
+	lose(bench, &entry);
+	assert_int_equal(entry.claimer_pid, getpid());
+	assert_string_equal(entry.sandbox_id, "pod-2");
+	adopt(bench, &entry, false);
+	assert_true(vm_confirmed(bench->vm));
+	expect_claimed_for(bench, 2 * GRACE_MS);
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
+	vm_free(steal_ptr(bench->vm));
+
+	struct vm_options options = options_of(bench);
+	entry.pid = 0;
+	assert_int_equal(vm_adopt(&options, &entry, &bench->vm, &err), -EBUSY);
+}
+
+static void test_adopt_what_its_dead_claimer_made(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	start_own(bench);
+	run_until(bench, VM_PARKED);
+	lose(bench, &entry);
+	entry.claimer_start--;
+	adopt(bench, &entry, true);
+	expect_gone(bench, "died while making it");
+}
+
 /* The factory died between starting QEMU and writing its pid down. */
 static void test_reap_without_pid(void **state)
 {
@@ -650,6 +814,14 @@ int main(int argc, char **argv)
 		LIFE(test_adopt_claimed),
 		LIFE(test_adopt_unconfirmed_but_held),
 		LIFE(test_adopt_unconfirmed_and_unheld),
+		LIFE(test_adopt_spares_a_reused_pid),
+		LIFE(test_lease_ends_with_the_claimer),
+		LIFE(test_lease_is_renewed),
+		LIFE(test_lease_of_a_dead_one),
+		LIFE(test_lease_outlives_the_factory),
+		LIFE(test_lease_whose_claimer_died_with_the_factory),
+		LIFE(test_adopt_what_its_claimer_makes),
+		LIFE(test_adopt_what_its_dead_claimer_made),
 		LIFE(test_reap_without_pid),
 		LIFE(test_reap_of_nothing),
 		LIFE(test_reap_spares_a_reused_pid),

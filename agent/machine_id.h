@@ -1,0 +1,16 @@
+/* The machine id (machine-id(5)) of a sandbox, its own in every clone.
+ *
+ * Containers see what their image has, as with other runtimes, with one exception: an empty
+ * /etc/machine-id (or "uninitialized") is how an image asks for the id of the machine it runs
+ * on. The sandbox's is mounted over that, read-only, the same in all its containers.
+ */
+#pragma once
+
+#include "base/error.h"
+
+/* Makes a fresh one; to be called when the random generator is the clone's own. */
+_must_check_ int machine_id_make(struct error *err);
+void machine_id_remove(void);
+
+/* For a container's first process, in its mount namespace: root is its root file system. */
+_must_check_ int machine_id_show(int root, struct error *err);

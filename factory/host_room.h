@@ -1,0 +1,21 @@
+/* What the machines of all pools together may take of the host: their number (max_vms) and its
+ * memory (min_free_mib, compared with MemAvailable of /proc/meminfo). One object a factory.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct host_room {
+	uint64_t max_vms;
+	uint64_t min_free_mib; /* 0: memory is not looked at */
+	uint64_t vms;          /* of all pools, but for those that are ending */
+	/* MiB that are available, or a negative errno; NULL: asks /proc/meminfo. */
+	int64_t (*available_mib)(void);
+};
+
+/* Whether `count` more machines may be begun. -EAGAIN with the sentence for the claimer;
+ * ret_reason (static) is the short one for counters: "max_vms" or "min_free_mib". */
+_must_check_ int host_room_check(const struct host_room *room, unsigned count,
+				 const char **ret_reason, struct error *err);

@@ -1,0 +1,34 @@
+/* An HTTP server for a handful of pages to read, on one listening socket.
+ *
+ * GET only: another method gets 405, another path 404. Headers, bodies, connections and waiting
+ * are bounded (the numbers are in http.c); past the bound connections wait in the backlog. A
+ * request is answered exactly once by http_reply(), at once or later; also one whose client has
+ * gone. http_free() comes after the last answer.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+
+#define HTTP_TEXT "text/plain; charset=utf-8"
+#define HTTP_JSON "application/json"
+
+struct http;
+struct http_request;
+
+struct http_page {
+	const char *path;
+	void (*fn)(struct http_request *request, void *userdata);
+};
+
+/* fd is taken; pages are borrowed. */
+struct http *http_new(struct loop *loop, int fd, const struct http_page *pages, size_t npages,
+		      void *userdata);
+void http_free(struct http *http); /* NULL is nothing */
+
+void http_reply(struct http_request *request, int status, const char *type, const char *body);
+
+/* A listening socket on 127.0.0.1. */
+_must_check_ int http_listen_loopback(uint16_t port, int *ret_fd, struct error *err);

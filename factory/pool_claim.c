@@ -1,0 +1,278 @@
+/* Claims: the line they wait in, and the handing over of a machine. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/socket.h"
+#include "factory/pool_priv.h"
+
+/* A claim may meet machines that die under its hands; it tries so many before it gives up. */
+#define CLAIM_TRIES_MAX 3
+
+/* ---------------------------------------------------------------- the line */
+
+unsigned tickets_count(const struct pool *pool)
+{
+	const struct pool_ticket *ticket;
+	unsigned count = 0;
+
+	TAILQ_FOREACH (ticket, &pool->waiting, link)
+		count++;
+	return count;
+}
+
+/* Behind those of its priority; one that comes back from a bad machine goes before them. */
+static void ticket_queue(struct pool_ticket *ticket, bool again)
+{
+	struct pool *pool = ticket->pool;
+	struct pool_ticket *other;
+
+	TAILQ_FOREACH (other, &pool->waiting, link) {
+		if (other->priority < ticket->priority ||
+		    (again && other->priority == ticket->priority)) {
+			TAILQ_INSERT_BEFORE(other, ticket, link);
+			return;
+		}
+	}
+	TAILQ_INSERT_TAIL(&pool->waiting, ticket, link);
+}
+
+static void ticket_free(struct pool_ticket *ticket)
+{
+	free(ticket->sandbox_id);
+	free(ticket);
+}
+
+static void ticket_fail(struct pool_ticket *ticket, const char *counted, const struct error *err)
+{
+	if (!ticket->member)
+		TAILQ_REMOVE(&ticket->pool->waiting, ticket, link);
+	if (ticket->fn) {
+		metrics_count(ticket->pool->options.metrics, COUNTER_CLAIMS_FAILED, counted);
+		ticket->fn(-err->number, NULL, err, ticket->userdata);
+	}
+	ticket_free(ticket);
+}
+
+void tickets_fail(struct pool *pool, int number, const char *counted, const char *why)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	(void)error_set(&err, number, "no machine for the sandbox: %s", why);
+	tickets_fail_beyond(pool, 0, counted, &err);
+}
+
+void tickets_fail_beyond(struct pool *pool, unsigned keep, const char *counted,
+			 const struct error *err)
+{
+	struct pool_ticket *ticket, *next;
+	unsigned place = 0;
+
+	TAILQ_FOREACH_SAFE (ticket, &pool->waiting, link, next) {
+		if (place++ >= keep)
+			ticket_fail(ticket, counted, err);
+	}
+}
+
+void handovers_fail(struct pool *pool, int number, const char *counted, const char *why)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct pool_member *member;
+
+	(void)error_set(&err, number, "no machine for the sandbox: %s", why);
+	TAILQ_FOREACH (member, &pool->claimed, link) {
+		struct pool_ticket *ticket = steal_ptr(member->ticket);
+		if (ticket)
+			ticket_fail(ticket, counted, &err);
+	}
+}
+
+/* ---------------------------------------------------------------- handing over */
+
+static void handover_close(const struct vm_handover *handover)
+{
+	close_fd(handover->agent_fd);
+	close_fd(handover->qmp_fd);
+	close_fd(handover->pidfd);
+}
+
+/* The machine turned out bad: the claim takes its place in the line again. */
+static void ticket_retry(struct pool_ticket *ticket, const struct error *err)
+{
+	struct pool *pool = ticket->pool;
+
+	log_warning(ticket->sandbox_id, "claim meets a bad machine: %s", error_message(err));
+	if (!ticket->fn || ++ticket->tries >= CLAIM_TRIES_MAX || !pool->manifest) {
+		ticket_fail(ticket, "bad machines", err);
+		return;
+	}
+	ticket->member = NULL;
+	if (!ticket->cloned && TAILQ_EMPTY(&pool->parked)) {
+		ticket->cloned = true;
+		ticket->reason = "the parked machine was bad";
+	}
+	ticket_queue(ticket, true);
+	pool_serve(pool);
+}
+
+static void on_vm_claimed(struct vm *vm _unused_, int number, const struct vm_handover *handover,
+			  const struct error *err, void *userdata)
+{
+	struct pool_ticket *ticket = userdata;
+	struct pool_member *member = ticket->member;
+
+	member->ticket = NULL;
+	if (number < 0) {
+		member_end(member, "cannot be resumed");
+		ticket_retry(ticket, err);
+		return;
+	}
+	if (!ticket->fn) {
+		handover_close(handover);
+		member_end(member, "its claimer went away");
+		ticket_free(ticket);
+		return;
+	}
+	metrics_count(member->pool->options.metrics,
+		      ticket->cloned ? COUNTER_CLAIMS_CLONED : COUNTER_CLAIMS_POOLED,
+		      ticket->reason);
+	struct pool_grant grant = {
+		.member = member,
+		.handover = handover,
+		.cloned = ticket->cloned,
+		.reason = ticket->reason,
+		.parked_ms = ticket->parked_ms,
+	};
+	pool_set_due(member->pool, POOL_DUE_HOLD, POOL_HOLD_MS);
+	ticket->fn(0, &grant, NULL, ticket->userdata);
+	ticket_free(ticket);
+}
+
+static void ticket_take(struct pool_ticket *ticket, struct pool_member *member)
+{
+	struct pool *pool = ticket->pool;
+
+	TAILQ_REMOVE(&pool->waiting, ticket, link);
+	ticket->member = member;
+	ticket->parked_ms = (pool_now_ns(pool) - member->parked_ns) / 1000000;
+	member->ticket = ticket;
+	member->origin = ticket->cloned ? "cloned" : "pooled";
+	if (pool->warm > 0)
+		pool->warm--;
+	member_move(member, &pool->claimed);
+	vm_claim(member->vm, ticket->sandbox_id, on_vm_claimed, ticket);
+}
+
+void tickets_serve(struct pool *pool)
+{
+	struct pool_ticket *ticket;
+	struct pool_member *member;
+
+	while ((ticket = TAILQ_FIRST(&pool->waiting)) && (member = TAILQ_FIRST(&pool->parked)))
+		ticket_take(ticket, member);
+}
+
+/* ---------------------------------------------------------------- claims */
+
+static bool sandbox_is_served(const struct pool *pool, const char *sandbox_id)
+{
+	const struct pool_member *member;
+	const struct pool_ticket *ticket;
+
+	TAILQ_FOREACH (member, &pool->claimed, link) {
+		const char *held = member->ticket ? member->ticket->sandbox_id
+						  : vm_sandbox_id(member->vm);
+		if (str_equal(held, sandbox_id))
+			return true;
+	}
+	TAILQ_FOREACH (ticket, &pool->waiting, link) {
+		if (str_equal(ticket->sandbox_id, sandbox_id))
+			return true;
+	}
+	return false;
+}
+
+/* Whether the host has room for the machines that this claim and those before it need beyond
+ * what is parked or coming. */
+static int claim_check_room(const struct pool *pool, const char **ret_counted, struct error *err)
+{
+	unsigned ready = members_count(&pool->parked) + members_count(&pool->coming);
+	unsigned wanted = tickets_count(pool) + 1;
+
+	if (wanted <= ready)
+		return 0;
+	return host_room_check(pool->options.room, wanted - ready, ret_counted, err);
+}
+
+static int claim_check(const struct pool *pool, const struct pool_request *request,
+		       const char **ret_counted, struct error *err)
+{
+	if (sandbox_is_served(pool, request->sandbox_id)) {
+		*ret_counted = "twice";
+		return error_set(err, EEXIST, "sandbox %s has a machine already",
+				 request->sandbox_id);
+	}
+	if (tickets_count(pool) >= pool->options.max_waiting) {
+		*ret_counted = "max_waiting";
+		return error_set(err, EAGAIN, "%u claims are waiting already (max_waiting)",
+				 pool->options.max_waiting);
+	}
+	if (pool_is_broken(pool) && TAILQ_EMPTY(&pool->parked)) {
+		*ret_counted = "broken";
+		return error_set(err, ENOTCONN, "clones of template %s fail: %s",
+				 pool->options.name, pool->failure);
+	}
+	return claim_check_room(pool, ret_counted, err);
+}
+
+/* Why nothing is parked. */
+static const char *empty_reason(const struct pool *pool)
+{
+	if (!pool->manifest)
+		return "the template was not ready";
+	switch (pool->mode) {
+	case POOL_PAUSED:
+		return "the pool is paused";
+	case POOL_DRAINED:
+		return TAILQ_EMPTY(&pool->ending) ? "the pool is drained"
+						  : "the pool was being drained";
+	case POOL_RUNNING:
+		break;
+	}
+	return pool_goal(pool) == 0 ? "the pool keeps no machines" : "the pool was empty";
+}
+
+int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim_fn fn,
+	       void *userdata, struct pool_ticket **ret_ticket, struct error *err)
+{
+	const char *counted = NULL;
+
+	pool_rate_claimed(&pool->rate, pool_now_ns(pool));
+	int r = claim_check(pool, request, &counted, err);
+	if (r < 0) {
+		metrics_count(pool->options.metrics, COUNTER_CLAIMS_FAILED, counted);
+		return r;
+	}
+
+	struct pool_ticket *ticket = xnew(struct pool_ticket);
+	ticket->pool = pool;
+	ticket->sandbox_id = xstrdup(request->sandbox_id);
+	ticket->priority = request->priority;
+	ticket->fn = fn;
+	ticket->userdata = userdata;
+	ticket->cloned = TAILQ_EMPTY(&pool->parked);
+	ticket->reason = ticket->cloned ? empty_reason(pool) : "";
+	ticket_queue(ticket, false);
+	*ret_ticket = ticket;
+	pool_serve(pool);
+	return 0;
+}
+
+void pool_cancel(struct pool_ticket *ticket)
+{
+	ticket->fn = NULL;
+	if (!ticket->member) {
+		TAILQ_REMOVE(&ticket->pool->waiting, ticket, link);
+		ticket_free(ticket);
+	}
+}

@@ -1,0 +1,205 @@
+#include "factory/vm/claim_clone.h"
+
+#include <dirent.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+#include "factory/vm/choice.h"
+#include "factory/vm/store_note.h"
+
+#define MIB ((uint64_t)1024 * 1024)
+
+enum { DEADLINE_DEFAULT_MS = 60 * 1000 };
+
+/* From vm_clone() to the hand-over, or to the machine's end. */
+struct making {
+	struct loop *loop;
+	struct vm *vm;
+	struct loop_timer *deadline;
+	char *sandbox_id;
+	claim_clone_fn fn; /* NULL once called */
+	void *userdata;
+};
+
+static void making_free(void *userdata)
+{
+	struct making *making = userdata;
+
+	vm_free(making->vm);
+	loop_timer_free(making->deadline);
+	free(making->sandbox_id);
+	free(making);
+}
+
+static void making_end(struct making *making, int number, const struct vm_handover *handover,
+		       const struct error *err)
+{
+	claim_clone_fn fn = steal_ptr(making->fn);
+
+	fn(number, making->vm, handover, err, making->userdata);
+	loop_defer(making->loop, making_free, making);
+}
+
+/* Where it failed, the machine's end follows and says why. */
+static void on_claimed(struct vm *vm, int number, const struct vm_handover *handover,
+		       _unused_ const struct error *err, void *userdata)
+{
+	if (number < 0)
+		return;
+	vm_confirm(vm);
+	making_end(userdata, 0, handover, NULL);
+}
+
+static void on_state(struct vm *vm, _unused_ enum vm_state old, enum vm_state now,
+		     const struct error *why, void *userdata)
+{
+	struct making *making = userdata;
+
+	if (now == VM_PARKED)
+		vm_claim(vm, making->sandbox_id, on_claimed, making);
+	else if (now == VM_GONE && making->fn)
+		making_end(making, -why->number, NULL, why);
+}
+
+static void on_deadline(void *userdata)
+{
+	struct making *making = userdata;
+
+	if (making->fn)
+		vm_destroy(making->vm, "the claim's time is over");
+}
+
+/* ---- the template */
+
+/* The newest of each name. */
+struct found {
+	struct template_manifest **manifests; /* owned */
+	size_t count;
+};
+
+static void found_done(struct found *found)
+{
+	for (size_t i = 0; i < found->count; i++)
+		template_manifest_free(found->manifests[i]);
+	free(found->manifests);
+}
+
+static void found_add(struct found *found, struct template_manifest *manifest)
+{
+	for (size_t i = 0; i < found->count; i++) {
+		struct template_manifest *other = found->manifests[i];
+		if (!str_equal(other->name, manifest->name))
+			continue;
+		bool newer = manifest->baked_at > other->baked_at;
+		template_manifest_free(newer ? other : manifest);
+		found->manifests[i] = newer ? manifest : other;
+		return;
+	}
+	found->manifests = xrealloc_array(found->manifests, found->count + 1,
+					  sizeof(*found->manifests));
+	found->manifests[found->count++] = manifest;
+}
+
+/* Those that can be trusted; name "": of any name. */
+static int find_templates(const char *store, const char *name, struct found *found,
+			  struct error *err)
+{
+	_cleanup_free_ char *path = path_join(store, "templates");
+	DIR *dir = opendir(path);
+
+	if (!dir)
+		return error_set_errno(err, errno, "cannot read %s", path);
+	for (const struct dirent *entry; (entry = readdir(dir));) {
+		_cleanup_(template_manifest_free_cleanup) struct template_manifest *manifest = NULL;
+		if (entry->d_name[0] != '.' &&
+		    template_manifest_load(store, entry->d_name, &manifest, NULL) == 0 &&
+		    (*name == '\0' || str_equal(manifest->name, name)))
+			found_add(found, steal_ptr(manifest));
+	}
+	closedir(dir);
+	return 0;
+}
+
+/* As the factory would choose where all are equally ready. */
+static int choose(const struct found *found, const struct claim_options *options, struct error *err)
+{
+	_cleanup_free_ struct template_offer *offers = xnew_array(struct template_offer,
+								  found->count);
+
+	for (size_t i = 0; i < found->count; i++)
+		offers[i] = (struct template_offer){
+			.name = found->manifests[i]->name,
+			.state = "in the store",
+			.vcpus = found->manifests[i]->vcpus,
+			.memory_mib = found->manifests[i]->memory_bytes / MIB,
+			.readiness = 1,
+		};
+	return template_choose(offers, found->count, options->vcpus, options->memory_mib, err);
+}
+
+static int choose_template(const struct store_note *note, const struct claim_options *options,
+			   struct template_manifest **ret, struct error *err)
+{
+	const char *name = options->template_name ? options->template_name : "";
+	_cleanup_(found_done) struct found found = {};
+	int r = find_templates(note->store, name, &found, err);
+
+	if (r < 0)
+		return r;
+	if (!found.manifests)
+		return error_set(err, ENOENT, "no template%s%s is in %s", *name ? " " : "", name,
+				 note->store);
+	r = choose(&found, options, err);
+	if (r < 0)
+		return r;
+	*ret = steal_ptr(found.manifests[r]);
+	return 0;
+}
+
+/* ---- start */
+
+static int making_start(struct making *making, const char *run_dir,
+			const struct template_manifest *manifest, uint64_t timeout_ms,
+			struct error *err)
+{
+	const struct vm_options options = {
+		.loop = making->loop,
+		.manifest = manifest,
+		.run_dir = run_dir,
+		.sandbox_id = making->sandbox_id,
+		.on_state = on_state,
+		.userdata = making,
+	};
+	int r = vm_clone(&options, &making->vm, err);
+
+	if (r < 0)
+		return r;
+	making->deadline = loop_timer_new(making->loop, on_deadline, making);
+	loop_timer_start(making->deadline, timeout_ms ? timeout_ms : DEADLINE_DEFAULT_MS);
+	return 0;
+}
+
+int claim_clone_start(struct loop *loop, const struct claim_options *options, claim_clone_fn fn,
+		      void *userdata, struct error *err)
+{
+	_cleanup_(store_note_done) struct store_note note = {};
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *manifest = NULL;
+	int r = store_note_read(options->factory_address, &note, err);
+
+	if (r == 0)
+		r = choose_template(&note, options, &manifest, err);
+	if (r < 0)
+		return r;
+	struct making *making = xnew(struct making);
+	*making = (struct making){ .loop = loop,
+				   .sandbox_id = xstrdup(options->sandbox_id),
+				   .fn = fn,
+				   .userdata = userdata };
+	r = making_start(making, note.run_dir, manifest, options->timeout_ms, err);
+	if (r < 0)
+		making_free(making);
+	return r;
+}

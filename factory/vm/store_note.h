@@ -1,0 +1,19 @@
+/* What a factory leaves beside its socket for claimers that come when it is not there: where its
+ * store and its run folder are. SOCKET.json, readable by its owner only; it stays after the
+ * factory's end, and a claimer believes only one of its own user's. */
+#pragma once
+
+#include "base/error.h"
+
+struct store_note {
+	char *run_dir; /* owned */
+	char *store;   /* owned */
+};
+
+_must_check_ int store_note_write(const char *socket, const char *run_dir, const char *store,
+				  struct error *err);
+
+/* address: a Unix socket's, as socket_connect() takes it. -ENOENT: there is no note. */
+_must_check_ int store_note_read(const char *address, struct store_note *ret_note,
+				 struct error *err);
+void store_note_done(struct store_note *note);

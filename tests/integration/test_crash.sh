@@ -1,0 +1,277 @@
+#!/bin/bash
+# kill -9 of the factory in each phase of its work, by fault points (base/fault.h): the next
+# start leaves nothing that belongs to nobody, fills the pool again, and the sandboxes that were
+# claimed before go on.
+. "$(dirname "$0")/lib.sh"
+
+faulty=$BUILD/faults/kiln-factory
+bystander=bystander # a container that lives through all crashes
+pool_size=1
+
+# start_armed POINT[:N]: a factory that kills itself there; its pid is left in $armed.
+start_armed() {
+	KILN_FAULT=$1 timeout 60 "$faulty" --daemon --config "$work/factory.json"
+	armed=$(factory_pid)
+}
+
+expect_dead() {
+	timeout 60 tail -s 0.05 --pid="$armed" -f /dev/null || fail "the factory did not pass $1"
+	grep -q "killed at fault point ${1%:*}\$" "$work/factory.log" ||
+		fail "the factory died, but not at $1"
+	: >"$work/factory.log"
+}
+
+claimed_ids() { factory_ctl list --json | jq -r '.vms[]? | select(.state == "claimed") | .vm_id'; }
+
+known_ids() { factory_ctl list --json | jq -r '.vms[]?.vm_id' | sort; }
+known_pids() { factory_ctl list --json | jq -r '.vms[]?.pid' | sort; }
+
+# Journal entries, folders and processes are those of the machines the factory lists, and mounts
+# are in their share folders only.
+expect_nothing_astray() {
+	local ids
+	ids=$(known_ids)
+	expect "$ids" "$(find "$run/vms" -mindepth 1 -maxdepth 1 -name '*.json' -printf '%f\n' |
+		sed 's/\.json$//' | sort)" "journal entries after $1"
+	expect "$ids" "$(find "$run/vms" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)" \
+		"folders after $1"
+	expect '' "$(find "$run/vms" -mindepth 1 -maxdepth 1 ! -type d ! -name '*.json')" \
+		"files after $1"
+	expect "$(known_pids)" "$(vmm_pids | sort)" "processes after $1"
+	expect '' "$(find "$run/bake" -mindepth 1 2>/dev/null)" "bake folders after $1"
+	expect "$(awk -v v="$run/vms/" 'index($5, v) == 1 { split(substr($5, length(v) + 1), p, "/")
+		print p[1] }' /proc/self/mountinfo | sort -u)" "$(bystander_vm)" "mounts after $1"
+}
+
+bystander_vm() {
+	factory_ctl list --json | jq -r --arg s "$bystander" \
+		'.vms[]? | select(.sandbox_id | contains($s)) | .vm_id'
+}
+
+expect_bystander_lives() {
+	expect lives "$(ctr task exec --exec-id "x$RANDOM" "$bystander" echo lives)" \
+		"the bystander after $1"
+}
+
+# recovers POINT: the next factory puts everything right.
+recovers() {
+	start_factory
+	wait_full || fail "the pool is not full again after $1"
+	expect "$pool_size" "$(parked)" "parked after $1"
+	expect_nothing_astray "$1"
+	expect 1 "$(find "$store/templates" -mindepth 1 -maxdepth 1 | wc -l)" "templates after $1"
+	expect_bystander_lives "$1"
+}
+
+# at POINT[:N] COMMAND...: the crash while COMMAND runs (which may fail), and what follows it.
+at() {
+	local point=$1 begun=$SECONDS
+	shift
+	stop_factory KILL
+	start_armed "$point"
+	"$@" >"$work/command.out" 2>&1 &
+	expect_dead "$point"
+	wait $! || true
+	recovers "$point"
+	echo "$point: $((SECONDS - begun)) s"
+}
+
+# Nothing of a bake survives it, but for a template that is whole.
+test_bake() {
+	local point whole
+	for point in hashing booting answering rehearsing trimming freezing storing stored; do
+		start_armed "bake.$point"
+		(factory_ctl init || true) >/dev/null 2>&1 &
+		expect_dead "bake.$point"
+		wait
+		start_factory
+		whole=0
+		[ "$point" != stored ] || whole=1
+		expect "$whole" "$(find "$store/templates" -mindepth 1 -maxdepth 1 | wc -l)" \
+			"templates after bake.$point"
+		expect "$whole" "$(find "$store" -name memory | wc -l)" "memory files after bake.$point"
+		expect_nothing_astray "bake.$point"
+		stop_factory
+	done
+	whole=$(stat -c %i "$store"/templates/*/template.json)
+	start_factory
+	wait_full || fail 'the template that was whole is of no use'
+	expect "$pool_size" "$(parked)" parked
+	expect "$whole" "$(stat -c %i "$store"/templates/*/template.json)" 'the whole template'
+}
+
+test_a_sandbox_is_claimed_and_confirmed() {
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" "$bystander" sleep 1000
+	wait_full
+	expect_bystander_lives 'its start'
+}
+
+# Parked machines end with a factory that is asked to end: the next one clones.
+at_clone() {
+	stop_factory
+	at "$1" factory_ctl init
+}
+
+test_clone() {
+	local point
+	for point in journaled folder prepared spawned started restored; do
+		at_clone "clone.$point"
+	done
+}
+
+test_warm_and_park() {
+	local point
+	for point in warming warm stopped parked; do at_clone "clone.$point"; done
+}
+
+test_claim() {
+	local point
+	for point in claim.journaled claim.resumed claim.leased claim.replied; do
+		at "$point" claim_once
+	done
+}
+
+# The pool of a restarted factory is full again before the claim: what is armed is the claim.
+claim_once() {
+	factory_ctl init
+	ctl agent -c Check
+}
+
+test_confirm() {
+	at confirm.received claim_once
+	at confirm.journaled claim_once
+}
+
+test_release() {
+	local point
+	for point in release.received end.killed end.unmounted end.removed; do
+		at "$point" claim_once
+	done
+}
+
+destroy() { factory_ctl init && factory_ctl destroy; }
+
+test_destroy() {
+	at destroy.draining destroy
+	at destroy.manifest destroy
+}
+
+# The second while what the first has left is being put right.
+test_two_crashes_in_a_row() {
+	local point
+	stop_factory
+	for point in clone.spawned clone.warming; do
+		start_armed "$point"
+		(factory_ctl init || true) >/dev/null 2>&1 &
+		expect_dead "$point"
+		wait
+	done
+	recovers 'two crashes'
+}
+
+# hold_machine: a claimer that keeps its machine, since nobody reads its answers from the FIFO
+# on descriptor 9; sets holder, its pid, and held, the machine.
+hold_machine() {
+	local requests=() i
+	for ((i = 0; i < 250; i++)); do requests+=(-c GetGuestDetails); done
+	rm -f "$work/hold" "$work/hold.err"
+	mkfifo "$work/hold"
+	: >"$work/hold.err"
+	exec 9<>"$work/hold"
+	kiln-ctl agent "${requests[@]}" >"$work/hold" 2>>"$work/hold.err" 9<&- &
+	holder=$!
+	held=$(timeout 30 grep -m1 -oE 'machine [^,]+' <(tail -n +1 -f "$work/hold.err"))
+	held=${held#machine }
+	timeout 10 bash -c 'until grep -qs "\"confirmed\": true" "$0"; do sleep 0.05; done' \
+		"$run/vms/$held.json" || fail 'the claim was not confirmed'
+}
+
+short_grace() {
+	stop_factory
+	jq '.lease_grace_s = 2' "$work/factory.json" >"$work/factory.json.new"
+	mv "$work/factory.json.new" "$work/factory.json"
+	start_factory
+	wait_full
+}
+
+expect_lease_ends() {
+	timeout 30 grep -q -m1 "$held.*its claimer (pid $holder) died" \
+		<(tail -n +1 -f "$work/factory.log") || fail "the lease of $held does not end"
+	wait_full
+	expect_nothing_astray "the end of a lease"
+	expect_bystander_lives "the end of another lease"
+}
+
+test_claimer_dies() {
+	short_grace
+	hold_machine
+	kill -9 "$holder"
+	expect_match "$held" "$(claimed_ids)"
+	expect_lease_ends
+}
+
+test_claimer_dies_with_the_factory() {
+	wait_full
+	hold_machine
+	stop_factory KILL
+	kill -9 "$holder"
+	start_factory
+	expect_match "$held" "$(claimed_ids)"
+	expect_lease_ends
+}
+
+test_claimer_outlives_the_factory() {
+	wait_full
+	hold_machine
+	stop_factory KILL
+	start_factory
+	sleep 3 # longer than the grace
+	expect_match "$held" "$(claimed_ids)"
+	cat <&9 >/dev/null & # it goes on, and gives its machine back
+	wait "$holder" || fail "it cannot go on: $(cat "$work/hold.err")"
+	kill $!
+	expect "$(bystander_vm)" "$(claimed_ids)" 'claimed machines'
+}
+
+test_without_a_factory_machines_come_from_the_store() {
+	stop_factory
+	ctl agent -c Version >"$work/out" 2>"$work/err" || fail "no claim: $(cat "$work/err")"
+	expect_match agent_version "$(cat "$work/out")"
+	expect_match 'cloned in .*the factory could not be reached' "$(cat "$work/err")"
+	expect hello "$(kiln_run alone echo hello)"
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" orphan sleep 1000 ||
+		fail 'no container without a factory'
+	expect 2 "$(vmm_pids | wc -l)" 'machines'
+	start_factory
+	wait_full
+	expect 2 "$(claimed_ids | wc -l)" 'claimed machines the factory knows'
+	expect here "$(ctr task exec --exec-id x1 orphan echo here)"
+	ctr task kill -s KILL orphan
+	ctr task rm orphan >/dev/null 2>&1
+	ctr container rm orphan
+	expect "$(bystander_vm)" "$(claimed_ids)" 'claimed machines'
+	expect_nothing_astray 'a claim without a factory'
+}
+
+test_a_factory_that_comes_in_between_leaves_it_alone() {
+	stop_factory
+	ctl agent -c Version >"$work/out" 2>"$work/err" &
+	start_factory
+	wait $! || fail "the claim failed: $(cat "$work/err")"
+	wait_full
+	expect_nothing_astray 'a start during a claim'
+}
+
+test_claimer_dies_while_cloning_without_a_factory() {
+	local point
+	for point in clone.folder clone.spawned clone.warming clone.parked claim.journaled; do
+		stop_factory
+		KILN_FAULT=$point "$BUILD/faults/kiln-ctl" agent -c Version >"$work/out" 2>&1
+		expect 137 $? "exit status at $point"
+		recovers "the claimer at $point"
+	done
+}
+
+write_config "$pool_size"
+start_containerd
+run_tests

@@ -1,0 +1,94 @@
+/* A file or a folder of definitions; names that clash. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "factory/definitions.h"
+
+static char dir[32];
+
+static void write_file(const char *name, const char *text)
+{
+	_cleanup_free_ char *path = path_join(dir, name);
+
+	assert_int_equal(file_write_atomic(path, text, strlen(text), 0600, NULL), 0);
+}
+
+static void define(const char *file, const char *name)
+{
+	_cleanup_free_ char *text = xasprintf("{\"name\":\"%s\",\"kernel\":\"k\",\"initrd\":\"k\","
+					      "\"image\":\"i\",\"machine\":\"k\"}",
+					      name);
+
+	write_file(file, text);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/kiln-test-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	write_file("k", "kernel");
+	write_file("i", "image");
+	_cleanup_free_ char *image = path_join(dir, "i");
+	return truncate(image, 2 << 20);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	return path_remove(dir, NULL);
+}
+
+static void test_folder_and_file(void **state)
+{
+	_cleanup_(definitions_done) struct definitions all = {}, one = {};
+	_cleanup_free_ char *path = path_join(dir, "b.json");
+
+	(void)state;
+	define("b.json", "beta");
+	define("a.json", "alpha");
+	define(".hidden.json", "alpha");
+	write_file("c.json.bak", "no JSON");
+	assert_int_equal(definitions_load(dir, &all, NULL), 0);
+	assert_int_equal(all.count, 2);
+	assert_string_equal(all.items[0]->name, "alpha");
+	assert_string_equal(all.items[1]->name, "beta");
+	assert_int_equal(definitions_load(path, &one, NULL), 0);
+	assert_int_equal(one.count, 1);
+	assert_string_equal(one.items[0]->path, path);
+}
+
+static void test_clash_and_emptiness(void **state)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct definitions definitions = {};
+
+	(void)state;
+	assert_int_equal(definitions_load(dir, &definitions, &err), -ENOENT);
+	assert_non_null(strstr(error_message(&err), dir));
+	define("a.json", "same");
+	define("b.json", "same");
+	assert_int_equal(definitions_load(dir, &definitions, &err), -EEXIST);
+	assert_non_null(strstr(error_message(&err), "/a.json and "));
+	assert_non_null(strstr(error_message(&err), "/b.json both define a template \"same\""));
+	assert_int_equal(definitions.count, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_folder_and_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_clash_and_emptiness, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

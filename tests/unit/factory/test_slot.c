@@ -1,0 +1,501 @@
+/* A slot's life with bakes, a pool and a watch that do what the test says: their functions are
+ * defined below, so the linker does not take the real ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "factory/input_watch.h"
+#include "factory/slot.h"
+
+#define DEADLINE_MS 10000
+
+struct bake {
+	struct bake_options options;
+};
+
+struct pool {
+	struct pool_options options;
+	void (*on_drained)(void *userdata);
+	void *drained_data;
+};
+
+struct input_watch {
+	struct input_watch_options options;
+};
+
+struct answer {
+	bool done;
+	int number;
+};
+
+static struct {
+	struct loop *loop;
+	struct worker_pool *workers;
+	struct bake_queue *bakes;
+	struct factory_config config;
+	struct template_host host;
+	struct slot *slot;
+	struct bake *bake; /* under way */
+	unsigned baked;
+	struct pool *pool;
+	struct input_watch *watch;
+	char opened[4], rolled[4]; /* ids */
+	bool old_machine;          /* something of the template before is parked */
+	char *kept;                /* the last template_remove_others() */
+	bool removed;
+	/* what the watch says */
+	const char *stale;
+	bool settled;
+	enum on_stale on_stale;
+	struct template_inputs inputs;
+} play;
+
+/* ---------------------------------------------------------------- the played parts */
+
+int template_definition_load(const char *path _unused_, struct template_definition **ret,
+			     struct error *err _unused_)
+{
+	*ret = xnew(struct template_definition);
+	(*ret)->name = xstrdup("default");
+	return 0;
+}
+
+void template_definition_free(struct template_definition *definition)
+{
+	if (definition)
+		free(definition->name);
+	free(definition);
+}
+
+int template_remove_others(const char *store _unused_, const char *name, const char *keep,
+			   struct error *err _unused_)
+{
+	assert_string_equal(name, "default");
+	play.removed = true;
+	replace_string(&play.kept, keep);
+	return 0;
+}
+
+struct bake *bake_start(const struct bake_options *options)
+{
+	assert_null(play.bake);
+	play.bake = xnew(struct bake);
+	play.bake->options = *options;
+	play.baked++;
+	return play.bake;
+}
+
+static void bake_finish(int number, const char *id)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct bake *bake = steal_ptr(play.bake);
+	struct template_manifest *manifest = NULL;
+
+	if (number < 0) {
+		(void)error_set(&err, number, "played");
+	} else {
+		manifest = xnew(struct template_manifest);
+		strcpy(manifest->id, id);
+	}
+	bake->options.on_done(bake, number, manifest, &err, bake->options.userdata);
+}
+
+void bake_cancel(struct bake *bake)
+{
+	assert_ptr_equal(bake, play.bake);
+	bake_finish(-ECANCELED, NULL);
+}
+
+void bake_free(struct bake *bake)
+{
+	free(bake);
+}
+
+char *bake_console(const struct bake *bake _unused_)
+{
+	return xstrdup("the console of a bake");
+}
+
+char *bake_console_of(const struct template_manifest *manifest)
+{
+	return xstrdup(manifest->id);
+}
+
+static const char *const bake_phase_names[] = { [BAKE_HASHING] = "hashing" };
+DEFINE_STRING_TABLE(bake_phase, enum bake_phase, bake_phase_names)
+
+struct pool *pool_new(const struct pool_options *options)
+{
+	play.pool = xnew(struct pool);
+	play.pool->options = *options;
+	return play.pool;
+}
+
+void pool_free(struct pool *pool)
+{
+	free(pool);
+}
+
+void pool_open(struct pool *pool _unused_, const struct template_manifest *manifest)
+{
+	strcpy(play.opened, manifest->id);
+}
+
+void pool_roll(struct pool *pool _unused_, const struct template_manifest *manifest)
+{
+	strcpy(play.rolled, manifest->id);
+}
+
+void pool_drain(struct pool *pool, const char *reason _unused_, void (*fn)(void *), void *userdata)
+{
+	pool->on_drained = fn;
+	pool->drained_data = userdata;
+}
+
+static void pool_news(void)
+{
+	play.pool->options.on_change(play.pool, play.pool->options.userdata);
+}
+
+void pool_counts(const struct pool *pool _unused_, struct pool_counts *ret_counts)
+{
+	*ret_counts = (struct pool_counts){ .target = 1, .parked = 1 };
+}
+
+void pool_set_policy(struct pool *pool _unused_, const struct pool_policy *policy _unused_)
+{
+}
+
+const char *pool_failure(const struct pool *pool _unused_)
+{
+	return NULL;
+}
+
+const char *pool_obstacle(const struct pool *pool _unused_)
+{
+	return NULL;
+}
+
+bool pool_is_broken(const struct pool *pool _unused_)
+{
+	return false;
+}
+
+struct pool_member *pool_next(struct pool *pool _unused_, struct pool_member *after)
+{
+	return play.old_machine && !after ? (struct pool_member *)&play : NULL;
+}
+
+struct vm *pool_member_vm(const struct pool_member *member)
+{
+	return (struct vm *)(uintptr_t)member;
+}
+
+enum vm_state vm_state(const struct vm *vm _unused_)
+{
+	return VM_PARKED;
+}
+
+const char *vm_template_id(const struct vm *vm _unused_)
+{
+	return "old";
+}
+
+struct input_watch *input_watch_new(const struct input_watch_options *options)
+{
+	play.watch = xnew(struct input_watch);
+	play.watch->options = *options;
+	return play.watch;
+}
+
+void input_watch_free(struct input_watch *watch)
+{
+	free(watch);
+}
+
+void input_watch_start(struct input_watch *watch _unused_,
+		       const struct template_manifest *manifest _unused_)
+{
+	play.stale = "";
+}
+
+void input_watch_stop(struct input_watch *watch _unused_)
+{
+}
+
+const char *input_watch_stale(const struct input_watch *watch _unused_)
+{
+	return play.stale;
+}
+
+const struct template_inputs *input_watch_inputs(const struct input_watch *watch _unused_)
+{
+	return &play.inputs;
+}
+
+bool input_watch_settled(const struct input_watch *watch _unused_)
+{
+	return play.settled;
+}
+
+const struct template_definition *input_watch_definition(const struct input_watch *watch _unused_)
+{
+	static struct template_definition definition;
+
+	definition.on_stale = (int)play.on_stale;
+	return &definition;
+}
+
+const struct template_host *input_watch_host(const struct input_watch *watch _unused_)
+{
+	return &play.host;
+}
+
+/* ---------------------------------------------------------------- the fixture */
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&play, 0, sizeof(play));
+	play.stale = "";
+	play.config.store = (char *)"/nowhere";
+	play.loop = loop_new();
+	play.workers = worker_pool_new(play.loop, 1, 4);
+	play.bakes = bake_queue_new(play.loop);
+	struct slot_options options = {
+		.loop = play.loop,
+		.workers = play.workers,
+		.config = &play.config,
+		.host = &play.host,
+		.bakes = play.bakes,
+	};
+	assert_int_equal(template_definition_load("", &options.definition, NULL), 0);
+	options.definition->path = NULL;
+	play.slot = slot_new(&options);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	worker_pool_free(play.workers);
+	slot_free(play.slot);
+	bake_queue_free(play.bakes);
+	loop_free(play.loop);
+	template_inputs_done(&play.inputs);
+	free(play.kept);
+	return 0;
+}
+
+static void turn(void)
+{
+	bool never = false;
+
+	(void)loop_run_until(play.loop, &never, 1);
+}
+
+static void on_answer(int number, const struct error *err _unused_, void *userdata)
+{
+	*(struct answer *)userdata = (struct answer){ .done = true, .number = number };
+}
+
+static void await(const struct answer *answer)
+{
+	assert_true(loop_run_until(play.loop, &answer->done, DEADLINE_MS));
+}
+
+/* Bakes "old" and waits until what was there before is cleaned away. */
+static void make_ready(void)
+{
+	slot_init(play.slot, NULL, NULL);
+	turn();
+	assert_non_null(play.bake);
+	assert_false(play.bake->options.anew);
+	bake_finish(0, "old");
+	assert_string_equal(play.opened, "old");
+	pool_news();
+	while (slot_rebuilding(play.slot))
+		turn();
+	assert_string_equal(play.kept, "old");
+	play.removed = false;
+}
+
+/* ---------------------------------------------------------------- the tests */
+
+static void test_rebuild_removes_the_old_after_its_machines(void **state)
+{
+	struct answer answer = {};
+
+	(void)state;
+	make_ready();
+	slot_rebuild(play.slot, on_answer, &answer);
+	assert_string_equal(slot_phase(play.slot), "queued");
+	turn();
+	assert_true(play.bake->options.anew);
+	assert_int_equal(slot_state(play.slot), SLOT_READY);
+	play.old_machine = true;
+	bake_finish(0, "new");
+	assert_string_equal(play.rolled, "new");
+	assert_string_equal(slot_manifest(play.slot)->id, "new");
+	pool_news();
+	turn();
+	assert_false(play.removed);
+	assert_true(slot_rebuilding(play.slot));
+	play.old_machine = false;
+	pool_news();
+	await(&answer);
+	assert_int_equal(answer.number, 0);
+	assert_string_equal(play.kept, "new");
+	assert_false(slot_rebuilding(play.slot));
+}
+
+static void test_failed_rebuild_changes_nothing(void **state)
+{
+	struct answer answer = {};
+
+	(void)state;
+	make_ready();
+	slot_rebuild(play.slot, on_answer, &answer);
+	turn();
+	bake_finish(-EIO, NULL);
+	assert_int_equal(answer.number, -EIO);
+	assert_int_equal(slot_state(play.slot), SLOT_READY);
+	assert_string_equal(slot_manifest(play.slot)->id, "old");
+	assert_string_equal(slot_rebuild_error(play.slot), "played");
+	assert_string_equal(play.rolled, "");
+	_cleanup_free_ char *console = slot_console(play.slot);
+	assert_string_equal(console, "the console of a bake");
+}
+
+/* Asked for while the pool still goes over: it is another one, after that. */
+static void test_rebuild_during_the_rolling(void **state)
+{
+	struct answer answer = {};
+
+	(void)state;
+	make_ready();
+	slot_rebuild(play.slot, NULL, NULL);
+	turn();
+	play.old_machine = true;
+	bake_finish(0, "new");
+	slot_rebuild(play.slot, on_answer, &answer);
+	turn();
+	assert_int_equal(play.baked, 2);
+	play.old_machine = false;
+	pool_news();
+	while (!play.bake)
+		turn();
+	assert_false(answer.done);
+	bake_finish(0, "neo");
+	pool_news();
+	await(&answer);
+	assert_string_equal(play.kept, "neo");
+}
+
+static void look(void)
+{
+	play.watch->options.on_look(play.watch, play.watch->options.userdata);
+	turn();
+}
+
+static void test_stale_is_rebuilt_by_policy_and_once(void **state)
+{
+	(void)state;
+	make_ready();
+	play.stale = "kernel changed";
+	play.settled = true;
+	for (int i = 0; i < TEMPLATE_INPUTS; i++)
+		replace_string(&play.inputs.values[i], "now");
+	look();
+	assert_null(play.bake); /* keep */
+	play.on_stale = ON_STALE_REBUILD;
+	play.settled = false;
+	look();
+	assert_null(play.bake); /* in the middle of being written */
+	play.settled = true;
+	look();
+	assert_non_null(play.bake);
+	assert_false(play.bake->options.anew);
+	look(); /* one is enough */
+	bake_finish(-EIO, NULL);
+	look();
+	assert_null(play.bake); /* the same inputs would fail again */
+	replace_string(&play.inputs.values[INPUT_KERNEL], "mended");
+	look();
+	assert_non_null(play.bake);
+	bake_finish(0, "new");
+	assert_string_equal(slot_rebuild_error(play.slot), "");
+	assert_string_equal(play.rolled, "new");
+}
+
+static void drained(void)
+{
+	void (*fn)(void *) = steal_ptr(play.pool->on_drained);
+
+	assert_non_null(fn);
+	fn(play.pool->drained_data);
+}
+
+static void test_destroy_during_a_rebuild(void **state)
+{
+	struct answer rebuild = {}, destroy = {};
+
+	(void)state;
+	make_ready();
+	slot_rebuild(play.slot, on_answer, &rebuild);
+	turn();
+	slot_destroy(play.slot, on_answer, &destroy);
+	assert_int_equal(rebuild.number, -ECANCELED);
+	assert_null(play.bake);
+	drained();
+	await(&destroy);
+	assert_int_equal(slot_state(play.slot), SLOT_ABSENT);
+	assert_true(play.removed);
+	assert_null(play.kept);
+}
+
+static void on_other_turn(void *userdata)
+{
+	(void)userdata;
+}
+
+static void test_destroy_while_queued(void **state)
+{
+	struct answer init = {}, destroy = {};
+	struct bake_turn other = { .fn = on_other_turn };
+
+	(void)state;
+	bake_queue_enter(play.bakes, &other);
+	turn();
+	slot_init(play.slot, on_answer, &init);
+	turn();
+	assert_null(play.bake); /* somebody else bakes */
+	slot_destroy(play.slot, on_answer, &destroy);
+	assert_int_equal(init.number, -ECANCELED);
+	drained();
+	await(&destroy);
+	bake_queue_leave(play.bakes, &other);
+	turn();
+	assert_null(play.bake);
+	assert_int_equal(slot_state(play.slot), SLOT_ABSENT);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_rebuild_removes_the_old_after_its_machines),
+		TEST(test_failed_rebuild_changes_nothing),
+		TEST(test_rebuild_during_the_rolling),
+		TEST(test_stale_is_rebuilt_by_policy_and_once),
+		TEST(test_destroy_during_a_rebuild),
+		TEST(test_destroy_while_queued),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
