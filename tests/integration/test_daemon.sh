@@ -240,7 +240,7 @@ test_sigterm_answers_who_waits_and_ends() {
 	[ "$code" != 0 ] || fail 'the claim was served by a factory that ends'
 	expect_match 'UNAVAILABLE|stopping' "$(cat "$work/claim.out")"
 	wait_gone "$pid"
-	expect '' "$(vmm_pids)" 'machines left'
+	for pid in $(vmm_pids); do wait_gone "$pid" || fail "machine $pid is left: $(ps -fp "$pid")"; done
 	start_factory
 }
 
