@@ -33,6 +33,7 @@ struct bake {
 	bool busy;
 	bool cancelled;
 	bool freed;    /* by its owner, before the end: nobody is told any more */
+	bool leaving;  /* agent_leave() is deferred */
 	bool finished; /* on_done was called */
 
 	/* The job under way. While busy, the worker has `work`, job_result and job_error. */
@@ -175,6 +176,11 @@ static void agent_leave(void *userdata)
 	_cleanup_(error_done) struct error err = {};
 	struct bake *bake = userdata;
 
+	bake->leaving = false;
+	if (bake->finished) { /* abandoned meanwhile */
+		bake_destroy(bake);
+		return;
+	}
 	warm_free(steal_ptr(bake->warm));
 	ttrpc_client_free(steal_ptr(bake->agent));
 	error_move(&err, &bake->job_error);
@@ -186,7 +192,7 @@ static void agent_leave_soon(struct bake *bake)
 {
 	if (bake->busy)
 		return;
-	bake->busy = true;
+	bake->busy = bake->leaving = true;
 	loop_defer(bake->options.loop, agent_leave, bake);
 }
 
@@ -322,6 +328,24 @@ void bake_free(struct bake *bake)
 	}
 	bake->freed = true;
 	bake_cancel(bake);
+}
+
+void bake_abandon(struct bake *bake)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (!bake)
+		return;
+	bake->finished = true;
+	loop_timer_stop(bake->retry);
+	loop_timer_stop(bake->stuck);
+	warm_free(steal_ptr(bake->warm));
+	ttrpc_client_free(steal_ptr(bake->agent));
+	if (bake_work_undo(bake->work, &err) < 0)
+		log_error(bake_work_id(bake->work), "something is left behind: %s",
+			  error_message(&err));
+	if (!bake->leaving)
+		bake_destroy(bake);
 }
 
 /* While a job runs the worker has `work`; its paths are made in the first phase and stay. */

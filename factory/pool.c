@@ -8,13 +8,30 @@
 
 /* ---------------------------------------------------------------- changes */
 
+/* A machine is on its way to a claimer that is still there. */
+static bool pool_hands_over(const struct pool *pool)
+{
+	const struct pool_member *member;
+
+	TAILQ_FOREACH (member, &pool->claimed, link) {
+		if (member->ticket || (member->conn && !vm_confirmed(member->vm)))
+			return true;
+	}
+	return false;
+}
+
+static bool pool_is_drained(const struct pool *pool)
+{
+	return TAILQ_EMPTY(&pool->coming) && TAILQ_EMPTY(&pool->parked) &&
+	       TAILQ_EMPTY(&pool->ending) && !(pool->stopping && pool_hands_over(pool));
+}
+
 static void change_report(void *userdata)
 {
 	struct pool *pool = userdata;
 
 	pool->change_pending = false;
-	if (pool->on_drained && TAILQ_EMPTY(&pool->coming) && TAILQ_EMPTY(&pool->parked) &&
-	    TAILQ_EMPTY(&pool->ending)) {
+	if (pool->on_drained && pool_is_drained(pool)) {
 		void (*fn)(void *) = steal_ptr(pool->on_drained);
 		fn(pool->drained_data);
 	}
@@ -169,6 +186,12 @@ void pool_drain(struct pool *pool, const char *reason, void (*fn)(void *userdata
 	pool_changed(pool);
 }
 
+void pool_stop(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata)
+{
+	pool->stopping = true;
+	pool_drain(pool, reason, fn, userdata);
+}
+
 void pool_adopt(struct pool *pool, const struct journal_entry *entry,
 		const struct template_manifest *manifest)
 {
@@ -278,6 +301,7 @@ void pool_confirm(struct pool_member *member)
 {
 	vm_confirm(member->vm);
 	hold_end(member->pool);
+	pool_changed(member->pool);
 }
 
 int pool_release(struct pool_member *member, const char *reason, void (*fn)(void *userdata),

@@ -87,6 +87,10 @@ void pool_set_policy(struct pool *pool, const struct pool_policy *policy);
  * and calls fn (may be NULL) once when the last of it is gone. */
 void pool_drain(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata);
 
+/* The same for the factory's end: claims whose machine is being handed over are let come to their
+ * confirmation first, so that none is left to nobody. */
+void pool_stop(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata);
+
 /* Takes up a machine that an earlier factory left. */
 void pool_adopt(struct pool *pool, const struct journal_entry *entry,
 		const struct template_manifest *manifest);

@@ -67,6 +67,7 @@ struct pool {
 	uint64_t due_ns[POOL_DUE_MAX_]; /* 0: not waited for */
 	bool change_pending;
 	bool refill_pending;
+	bool stopping; /* on_drained waits for the hand-overs too */
 	void (*on_drained)(void *userdata);
 	void *drained_data;
 };

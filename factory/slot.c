@@ -482,7 +482,8 @@ static void slot_continue_end(struct slot *slot)
 	slot->rolling = slot->rebuild_when_clean = false;
 	replace_string(&slot->rebuild_error, NULL);
 	input_watch_stop(slot->watch);
-	pool_drain(slot->pool, error_message(&err), on_pool_drained, slot);
+	(slot->stopping ? pool_stop : pool_drain)(slot->pool, error_message(&err), on_pool_drained,
+						  slot);
 }
 
 static void slot_end(struct slot *slot)
@@ -566,6 +567,7 @@ void slot_free(struct slot *slot)
 {
 	if (!slot)
 		return;
+	bake_abandon(slot->bake);
 	pool_free(slot->pool);
 	template_manifest_free(slot->manifest);
 	template_definition_free(slot->definition);

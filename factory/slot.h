@@ -40,7 +40,8 @@ struct slot_options {
 };
 
 struct slot *slot_new(const struct slot_options *options);
-void slot_free(struct slot *slot); /* after slot_stop() has called back */
+/* After slot_stop() has called back, or the end of the workers. */
+void slot_free(struct slot *slot);
 
 /* Called once, from the loop. */
 typedef void (*slot_fn)(int number, const struct error *err, void *userdata);

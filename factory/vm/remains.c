@@ -130,22 +130,21 @@ int remains_remove(const char *run_dir, const char *id, struct error *err)
 
 /* ---- the process */
 
-static bool process_serves(const char *pid, const char *share_dir)
+static bool process_names(const char *pid, const char *path)
 {
-	_cleanup_free_ char *path = xasprintf("/proc/%s/cmdline", pid);
+	_cleanup_free_ char *file = xasprintf("/proc/%s/cmdline", pid);
 	_cleanup_free_ char *args = NULL;
 	size_t len = 0;
-	if (file_read(path, CMDLINE_MAX, &args, &len, NULL) < 0 || len == 0)
+	if (file_read(file, CMDLINE_MAX, &args, &len, NULL) < 0 || len == 0)
 		return false;
 	const char *program = strrchr(args, '/');
 	if (!str_after(program ? program + 1 : args, "qemu"))
 		return false;
-	return memmem(args, len, share_dir, strlen(share_dir)) != NULL;
+	return memmem(args, len, path, strlen(path)) != NULL;
 }
 
-int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd)
+int remains_find_qemu(const char *path, int *ret_pidfd)
 {
-	_cleanup_free_ char *share = xasprintf("%s/vms/%s/share", run_dir, id);
 	int r = -ESRCH;
 	DIR *proc = opendir("/proc");
 	if (!proc)
@@ -154,12 +153,18 @@ int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd)
 		uint64_t pid, start;
 		if (str_to_u64(entry->d_name, 2, INT32_MAX, &pid) < 0 ||
 		    process_start_time((pid_t)pid, &start) < 0 ||
-		    !process_serves(entry->d_name, share))
+		    !process_names(entry->d_name, path))
 			continue;
 		r = process_open((pid_t)pid, start, ret_pidfd);
 	}
 	closedir(proc);
 	return r;
+}
+
+int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd)
+{
+	_cleanup_free_ char *share = xasprintf("%s/vms/%s/share", run_dir, id);
+	return remains_find_qemu(share, ret_pidfd);
 }
 
 int remains_kill(int pidfd, struct error *err)

@@ -22,6 +22,9 @@ _must_check_ int remains_remove(const char *run_dir, const char *id, struct erro
  * the process was started and never after; -ESRCH: there is none. */
 _must_check_ int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd);
 
+/* The same of any QEMU that has `path` somewhere in its arguments. */
+_must_check_ int remains_find_qemu(const char *path, int *ret_pidfd);
+
 /* Kills and waits, at most 10 s. */
 _must_check_ int remains_kill(int pidfd, struct error *err);
 

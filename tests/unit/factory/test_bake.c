@@ -31,13 +31,14 @@ static struct {
 	int fail_at;   /* phase */
 	int cancel_at; /* phase: as soon as it is told of */
 	int free_at;   /* ditto */
+	int stop_at;   /* ditto: the workers end, and the bake is abandoned */
 	char *socket;
 	unsigned undone, works, manifests;
 	enum bake_phase phases[BAKE_DONE + 1];
 	size_t nphases;
 	int number;
 	char *message;
-	bool done, has_manifest;
+	bool done, has_manifest, stopped;
 	struct loop *loop;
 	struct bake *bake;
 } play;
@@ -214,6 +215,8 @@ static void on_phase(struct bake *bake, enum bake_phase phase, void *userdata _u
 		bake_cancel(bake);
 	if (play.free_at == (int)phase)
 		loop_defer(play.loop, free_bake, bake);
+	if (play.stop_at == (int)phase)
+		play.stopped = true;
 }
 
 static void on_done(struct bake *bake, int number, struct template_manifest *manifest,
@@ -237,7 +240,7 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(dir));
 	*state = xstrdup(dir);
 	play.socket = path_join(dir, "agent.sock");
-	play.fail_at = play.cancel_at = play.free_at = NEVER;
+	play.fail_at = play.cancel_at = play.free_at = play.stop_at = NEVER;
 	return 0;
 }
 
@@ -277,9 +280,14 @@ static void run(void)
 		.on_phase = on_phase,
 		.on_done = on_done,
 	});
-	for (unsigned waited = 0; !nothing_left() && waited < DEADLINE_MS; waited += 10)
-		(void)loop_run_until(loop, &never, 10);
+	for (unsigned waited = 0; !nothing_left() && !play.stopped && waited < DEADLINE_MS;
+	     waited += 10)
+		(void)loop_run_until(loop, &play.stopped, 10);
 	worker_pool_free(workers);
+	if (play.stopped)
+		bake_abandon(play.bake);
+	for (unsigned round = 0; round < 3 && !nothing_left(); round++)
+		(void)loop_run_until(loop, &never, 10);
 	assert_true(nothing_left());
 	assert_int_equal(play.manifests, 0);
 }
@@ -353,6 +361,19 @@ static void is_freed_in_each_phase(void **state)
 	}
 }
 
+static void is_abandoned_in_each_phase(void **state)
+{
+	/* With the workers gone, what follows the last job is done. */
+	for (int phase = BAKE_BOOTING; phase < BAKE_STORING; phase++) {
+		assert_int_equal(teardown(state), 0);
+		assert_int_equal(setup(state), 0);
+		play.stop_at = phase;
+		run();
+		assert_false(play.done);
+		assert_int_equal(play.undone, 1);
+	}
+}
+
 static void names_every_phase(void **state _unused_)
 {
 	for (int phase = BAKE_HASHING; phase <= BAKE_DONE; phase++) {
@@ -370,6 +391,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(fails_in_each_phase, setup, teardown),
 		cmocka_unit_test_setup_teardown(is_cancelled_in_each_phase, setup, teardown),
 		cmocka_unit_test_setup_teardown(is_freed_in_each_phase, setup, teardown),
+		cmocka_unit_test_setup_teardown(is_abandoned_in_each_phase, setup, teardown),
 		cmocka_unit_test(names_every_phase),
 	};
 

@@ -200,6 +200,28 @@ static void drain_destroys_all_but_the_claimed(void **state)
 	assert_int_equal(c.claimed, 1);
 }
 
+static void the_end_waits_for_a_hand_over(void **state)
+{
+	struct fixture *f = *state;
+	struct ttrpc_conn *conn = (void *)f;
+	unsigned stopped = 0;
+
+	pool_open(f->pool, &f->manifest);
+	park_all(f);
+	assert_int_equal(claim(f, "s1", NULL), 0);
+	pool_stop(f->pool, "the end", count_call, &stopped);
+	settle(f);
+	assert_int_equal(f->granted, 1);
+	assert_int_equal(vms_freed, 1);
+	pool_member_bind(f->last, conn);
+	pool_stop(f->pool, "the end", count_call, &stopped);
+	settle(f);
+	assert_int_equal(stopped, 1); /* before it was bound: nobody was there to confirm */
+	pool_confirm(f->last);
+	settle(f);
+	assert_int_equal(stopped, 2);
+}
+
 static void drain_tells_the_waiting(void **state)
 {
 	struct fixture *f = *state;
@@ -259,6 +281,7 @@ int main(void)
 		POOL_TEST(a_cancelled_claim_gets_nothing),
 		POOL_TEST(failing_clones_back_off_and_are_told),
 		POOL_TEST(drain_destroys_all_but_the_claimed),
+		POOL_TEST(the_end_waits_for_a_hand_over),
 		POOL_TEST(drain_tells_the_waiting),
 		POOL_TEST(another_template_replaces_the_parked),
 		POOL_TEST(release_tells_when_it_is_over),

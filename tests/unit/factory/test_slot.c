@@ -116,6 +116,11 @@ void bake_free(struct bake *bake)
 	free(bake);
 }
 
+void bake_abandon(struct bake *bake)
+{
+	assert_null(bake);
+}
+
 char *bake_console(const struct bake *bake _unused_)
 {
 	return xstrdup("the console of a bake");
@@ -155,6 +160,11 @@ void pool_drain(struct pool *pool, const char *reason _unused_, void (*fn)(void 
 {
 	pool->on_drained = fn;
 	pool->drained_data = userdata;
+}
+
+void pool_stop(struct pool *pool, const char *reason, void (*fn)(void *), void *userdata)
+{
+	pool_drain(pool, reason, fn, userdata);
 }
 
 static void pool_news(void)
