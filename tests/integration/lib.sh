@@ -15,10 +15,46 @@ expect() { [ "$1" = "$2" ] || fail "${3:-value}: expected \"$1\", got \"$2\""; }
 # expect_match REGEX TEXT
 expect_match() { [[ $2 =~ $1 ]] || fail "expected /$1/ in: $2"; }
 
-# run_tests: each test_* function in the order of the file, in a shell of its own.
+http() { curl -sS --max-time 20 --unix-socket "$run/http.sock" "http://factory$1" "${@:2}"; }
+
+# metrics NAME [LABEL=VALUE]...: the sum of the samples that have these labels. The whole page
+# goes through the parser that belongs to Prometheus' own client.
+metrics() {
+	http /metrics | /usr/bin/python3 -c '
+import sys
+from prometheus_client.parser import text_string_to_metric_families as parse
+wanted = dict(pair.split("=", 1) for pair in sys.argv[2:])
+found = [s.value for f in parse(sys.stdin.read()) for s in f.samples
+         if s.name == sys.argv[1] and wanted.items() <= s.labels.items()]
+if not found:
+    sys.exit("no sample " + " ".join(sys.argv[1:]))
+print("%g" % sum(found))
+' "$@"
+}
+
+# remove_container ID: ends it, waits for its end, and removes it.
+remove_container() {
+	ctr tasks delete --force "$1" >/dev/null 2>&1
+	ctr containers delete "$1" || fail "container $1 cannot be removed"
+}
+
+# expect_no_machines WHEN
+expect_no_machines() {
+	local pid=
+	for pid in $(vmm_pids); do
+		echo "machine left $1: $(tr '\0' ' ' <"/proc/$pid/cmdline" | cut -c1-200)"
+		grep -E '^(State|PPid):' "/proc/$pid/status"
+		grep -lr "\"pid\": $pid," "$run/vms" --include='*.json' | xargs -r cat
+	done
+	expect '' "$pid" "machines $1"
+}
+
+# run_tests [NAME...]: each test_* function in the order of the file, or these, in a shell of its
+# own.
 run_tests() {
 	local name status=0 begun
-	for name in $(grep -o '^test_[a-z0-9_]*' "$0"); do
+	(($# > 0)) || set -- $(grep -o '^test_[a-z0-9_]*' "$0")
+	for name in "$@"; do
 		begun=$SECONDS
 		if (set -e; "$name") >"$work/$name.out" 2>&1; then
 			echo "ok $name ($((SECONDS - begun)) s)"

@@ -136,4 +136,4 @@ test_unknown_words_of_kiln_ctl() {
 
 write_config 1
 start_containerd
-run_tests
+run_tests "$@"

@@ -144,4 +144,4 @@ write_config 3
 start_factory
 start_containerd
 wait_full
-run_tests
+run_tests "$@"

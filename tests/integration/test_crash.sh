@@ -100,6 +100,23 @@ test_bake() {
 	expect "$whole" "$(stat -c %i "$store"/templates/*/template.json)" 'the whole template'
 }
 
+# libvirt asks a QEMU of its own what it can do, in the first bake of a run folder.
+test_libvirt_asks_qemu() {
+	local pid
+	factory_ctl destroy >/dev/null
+	stop_factory
+	rm -rf "$run/libvirt"
+	start_factory
+	(factory_ctl init || true) >/dev/null 2>&1 &
+	pid=$(timeout 30 bash -c 'until pgrep -f "$0"; do sleep 0.01; done' \
+		"[q]emu-system-x86_64 .*-machine none.*$run/") || fail 'libvirt asks no QEMU'
+	kill -STOP $pid # it does not end by itself
+	stop_factory KILL
+	start_factory
+	expect '' "$(vmm_pids)" 'processes'
+	wait_full || fail 'no bake after it'
+}
+
 test_a_sandbox_is_claimed_and_confirmed() {
 	ctr run -d --runtime io.containerd.kiln.v2 "$image" "$bystander" sleep 1000
 	wait_full
@@ -246,9 +263,7 @@ test_without_a_factory_machines_come_from_the_store() {
 	wait_full
 	expect 2 "$(claimed_ids | wc -l)" 'claimed machines the factory knows'
 	expect here "$(ctr task exec --exec-id x1 orphan echo here)"
-	ctr task kill -s KILL orphan
-	ctr task rm orphan >/dev/null 2>&1
-	ctr container rm orphan
+	remove_container orphan
 	expect "$(bystander_vm)" "$(claimed_ids)" 'claimed machines'
 	expect_nothing_astray 'a claim without a factory'
 }
@@ -274,4 +289,4 @@ test_claimer_dies_while_cloning_without_a_factory() {
 
 write_config "$pool_size"
 start_containerd
-run_tests
+run_tests "$@"

@@ -125,11 +125,7 @@ test_a_limit_that_hangup_brought_is_kept() {
 	reload
 	wait_for_log 'max_vms changed'
 	ctl agent -c Check >"$work/out" 2>&1 || fail "$(cat "$work/out")"
-	for id in m1 m2; do
-		ctr tasks kill -s KILL $id
-		ctr tasks delete $id >/dev/null 2>&1 || true
-		ctr containers delete $id
-	done
+	for id in m1 m2; do remove_container $id; done
 }
 
 test_hangup_with_a_bad_file_changes_nothing() {
@@ -218,8 +214,7 @@ test_a_dead_machine_is_audited_once() {
 	kill -9 "$pid"
 	wait_for_log 'audit release sandbox=dies '
 	kill -CONT "$shim"
-	ctr tasks delete --force dies >/dev/null 2>&1 || true
-	ctr containers delete dies
+	remove_container dies
 	expect_match "sandbox=dies vm=[0-9a-f]{32} uid=0 pid=[0-9]+ by_uid=-1 by_pid=-1 reason=\".+\" held_ms=[0-9]+$" \
 		"$(audit_lines release dies)"
 	expect 1 "$(audit_lines release dies | wc -l)" releases
@@ -229,6 +224,7 @@ test_sigterm_answers_who_waits_and_ends() {
 	local pid claim code=0
 	pid=$(factory_pid)
 	factory_ctl destroy >/dev/null
+	expect_no_machines 'before it'
 	log_mark
 	factory_ctl init >/dev/null 2>&1 &
 	wait_for_log 'bake: booting'
@@ -240,7 +236,7 @@ test_sigterm_answers_who_waits_and_ends() {
 	[ "$code" != 0 ] || fail 'the claim was served by a factory that ends'
 	expect_match 'UNAVAILABLE|stopping' "$(cat "$work/claim.out")"
 	wait_gone "$pid"
-	for pid in $(vmm_pids); do wait_gone "$pid" || fail "machine $pid is left: $(ps -fp "$pid")"; done
+	expect_no_machines 'after it'
 	start_factory
 }
 
@@ -263,4 +259,4 @@ write_config 2
 start_factory
 start_containerd
 wait_full
-run_tests
+run_tests "$@"

@@ -119,4 +119,4 @@ start_factory
 wait_full || exit 1
 SECONDS=0
 day
-run_tests
+run_tests "$@"

@@ -111,4 +111,4 @@ test_destroy_finds_what_an_earlier_factory_baked() {
 
 write_config 2
 start_factory
-run_tests
+run_tests "$@"

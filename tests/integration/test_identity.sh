@@ -140,4 +140,4 @@ write_config 2
 start_factory
 start_containerd
 wait_full
-run_tests
+run_tests "$@"

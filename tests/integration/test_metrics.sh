@@ -5,23 +5,7 @@
 
 port=$((20000 + RANDOM % 10000))
 
-http() { curl -sS --max-time 20 --unix-socket "$run/http.sock" "http://factory$1" "${@:2}"; }
 http_code() { http "$1" -o /dev/null -w '%{http_code}' "${@:2}"; }
-
-# metrics NAME [LABEL=VALUE]...: the sum of the samples that have these labels. The whole page
-# goes through the parser that belongs to Prometheus' own client.
-metrics() {
-	http /metrics | /usr/bin/python3 -c '
-import sys
-from prometheus_client.parser import text_string_to_metric_families as parse
-wanted = dict(pair.split("=", 1) for pair in sys.argv[2:])
-found = [s.value for f in parse(sys.stdin.read()) for s in f.samples
-         if s.name == sys.argv[1] and wanted.items() <= s.labels.items()]
-if not found:
-    sys.exit("no sample " + " ".join(sys.argv[1:]))
-print("%g" % sum(found))
-' "$@"
-}
 
 # eventually WANTED COMMAND...: a measurement of memory may be a second old.
 eventually() {
@@ -198,4 +182,4 @@ write_config 2
 jq --argjson port "$port" '.http_port = $port' "$work/factory.json" >"$work/factory.json.new"
 mv "$work/factory.json.new" "$work/factory.json"
 start_factory
-run_tests
+run_tests "$@"

@@ -162,4 +162,4 @@ test_short_of_memory_claims_are_told_at_once() {
 
 write_config $POOL
 start_factory
-run_tests
+run_tests "$@"

@@ -208,4 +208,4 @@ jq --arg t "$definitions" '.templates = $t' "$work/factory.json" >"$work/factory
 export KILN_TEMPLATE=large # of the shim's sandboxes
 start_containerd
 start_factory
-run_tests
+run_tests "$@"
