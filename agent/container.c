@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strv.h"
+#include "base/trace.h"
 
 enum { PROCESSES_MAX = 512, REMOVERS_MAX = 16, REMOVE_TIMEOUT_S = 10 };
 
@@ -50,6 +51,7 @@ struct container {
 	struct storage_list *storages;   /* the sandbox's; borrowed */
 	struct strv mount_points;        /* owned; what it uses of storages */
 	struct error failure;            /* owned; why it was never created */
+	uint64_t begun_ns;               /* trace_begin() of the call under way */
 	struct ttrpc_call *failed_call;  /* gets failure when the container is gone */
 	struct pending_list removers;    /* owned; RemoveContainer */
 	struct loop_timer *remove_timer; /* owned; NULL until it is removed */
@@ -236,6 +238,7 @@ void container_step(struct container *container)
 	    !remove_cgroup(container))
 		return;
 	container->gone = true;
+	trace_end(TRACE_REMOVE_CONTAINER, NULL, container->begun_ns);
 	drop_storages(container);
 	if (container->failed_call)
 		ttrpc_call_fail(steal_ptr(container->failed_call), &container->failure);
@@ -270,6 +273,7 @@ void container_remove(struct container *container, struct ttrpc_call *call, unsi
 				     "container %s is being removed already", container->id);
 		return;
 	}
+	container->begun_ns = trace_begin();
 	if (!container->remove_timer)
 		container->remove_timer = loop_timer_new(container->agent->loop, on_remove_timeout,
 							 container);
@@ -305,11 +309,13 @@ static void on_init_event(struct process *process _unused_, enum process_event e
 	case PROCESS_EVENT_READY:
 		if (container->state == CONTAINER_CREATING)
 			set_state(container, CONTAINER_CREATED);
+		trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
 		reply_empty(steal_ptr(init->call));
 		return;
 	case PROCESS_EVENT_STARTED:
 		if (container->state == CONTAINER_CREATED)
 			set_state(container, CONTAINER_RUNNING);
+		trace_end(TRACE_START_CONTAINER, NULL, container->begun_ns);
 		reply_empty(steal_ptr(init->call));
 		return;
 	case PROCESS_EVENT_FAILED:
@@ -418,11 +424,16 @@ static int build(struct container *container, const Grpc__CreateContainerRequest
 	r = plans_init(request, &plans, err);
 	if (r == 0)
 		r = add_storages(container, request, err);
+	uint64_t begin = trace_begin();
+
 	if (r == 0)
 		r = cgroup_new(container->id, spec->linux ? spec->linux->resources : NULL,
 			       &container->cgroup, err);
+	trace_end(TRACE_CGROUP, NULL, begin);
+	begin = trace_begin();
 	if (r == 0)
 		r = start_init(container, spec, &plans, err);
+	trace_end(TRACE_CLONE, NULL, begin);
 	return r;
 }
 
@@ -432,6 +443,7 @@ int container_new(const struct container_options *options, struct ttrpc_call *ca
 	const Grpc__CreateContainerRequest *request = options->request;
 	struct container *container = xnew(struct container);
 
+	container->begun_ns = trace_begin();
 	container->agent = options->agent;
 	container->id = xstrdup(request->container_id);
 	container->init_exec_id = xstrdup(request->exec_id);
@@ -486,6 +498,7 @@ void container_start(struct container *container, struct ttrpc_call *call)
 {
 	_cleanup_(error_done) struct error err = {};
 
+	container->begun_ns = trace_begin();
 	if (container->state != CONTAINER_CREATED || container->init->call) {
 		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
 				     "cannot start container %s in the %s state", container->id,

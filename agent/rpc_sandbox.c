@@ -4,6 +4,7 @@
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
 #include "agent/storage.h"
+#include "base/trace.h"
 
 RPC_HANDLER(get_guest_details)
 {
@@ -62,8 +63,10 @@ RPC_HANDLER(create_sandbox)
 {
 	struct agent *agent = userdata;
 	_cleanup_(error_done) struct error err = {};
+	uint64_t begin = trace_begin();
 	int r = sandbox_create(agent->sandbox, (const Grpc__CreateSandboxRequest *)message, &err);
 
+	trace_end(TRACE_CREATE_SANDBOX, NULL, begin);
 	rpc_finish(call, r, &err);
 }
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "base/trace.h"
 
 enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
 
@@ -158,7 +159,10 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 		return r;
 	if (!driver)
 		return refuse_driver(request->driver, err);
+	uint64_t begin = trace_begin();
+
 	r = driver->add(request, err);
+	trace_end(TRACE_STORAGE, NULL, begin);
 	if (r < 0)
 		return error_wrap(err, "storage %s on %s", request->driver, request->mount_point);
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "bench/scenarios.h"
 
 #define PROGRAM "kiln-bench"
@@ -197,6 +198,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
+	trace_init("bench", NULL, NULL);
 	results_init(&results);
 	if (run_scenarios(&arguments, &results, &err) < 0) {
 		fprintf(stderr, PROGRAM ": %s\n", error_message(&err));

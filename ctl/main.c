@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "base/trace.h"
 #include "ctl/ctl.h"
 
 static const struct ctl_command *const commands[] = { &ctl_factory, &ctl_agent, &ctl_version };
@@ -63,6 +64,7 @@ int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
 	log_init("kiln-ctl", STDERR_FILENO, LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
+	trace_init("ctl", NULL, NULL);
 	int code = run(argc, argv);
 	if (fflush(stdout) != 0 && code == CTL_OK) {
 		ctl_say("cannot write the result: %s", strerror(errno));

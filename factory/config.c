@@ -35,6 +35,9 @@ static const struct config_key factory_keys[] = {
 		    "debug, info, warning or error", .reloadable = true),
 	CONFIG_ENUM(C, log_format, "log_format", "text", log_format_from_string,
 		    "text, or json for one JSON object a line", .reloadable = true),
+	CONFIG_STRING(C, trace, "trace", NULL,
+		      "Folder to write the steps of claims to; default env KILN_TRACE, else none",
+		      .reloadable = true),
 	CONFIG_UINT(C, clones_at_once, "clones_at_once", 2, 1, 64,
 		    "Clones being made at the same time", .reloadable = true),
 	CONFIG_UINT(C, max_vms, "max_vms", 256, 1, 4096,
@@ -98,6 +101,8 @@ static int config_complete(struct factory_config *config, struct error *err)
 		r = check_absolute("store", config->store, err);
 	if (r == 0)
 		r = check_absolute("templates", config->templates, err);
+	if (r == 0 && config->trace)
+		r = check_absolute("trace", config->trace, err);
 	return r;
 }
 

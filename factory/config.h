@@ -27,6 +27,7 @@ struct factory_config {
 	char *log_file;    /* NULL: stderr */
 	int log_level;     /* enum log_level */
 	int log_format;    /* enum log_format */
+	char *trace;       /* NULL: as the environment says; base/trace.h */
 	uint64_t clones_at_once;
 	uint64_t max_vms;
 	uint64_t max_waiting;

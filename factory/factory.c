@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
+#include "base/trace.h"
 #include "factory/definitions.h"
 #include "factory/footprint.h"
 #include "factory/instance.h"
@@ -219,6 +220,7 @@ int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
 	factory->access = steal_ptr(access);
 	reload_merge(&factory->config, fresh, ret_report);
 	factory->room.min_free_mib = factory->config.min_free_mib;
+	trace_init("factory", factory->config.trace, NULL);
 	log_set_level((enum log_level)factory->config.log_level);
 	log_set_format((enum log_format)factory->config.log_format);
 	while ((slot = factory_next_slot(factory, slot)))

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "factory/activation.h"
 #include "factory/factory.h"
 #include "factory/notify.h"
@@ -266,6 +267,7 @@ static int run(const struct arguments *arguments, struct error *err)
 		return r;
 	log_init(PROGRAM, log_fd, (enum log_level)config.log_level,
 		 (enum log_format)config.log_format);
+	trace_init("factory", config.trace, NULL);
 	return serve(&config, config_path, steal_fd(&socket_fd), ready_fd, err);
 }
 

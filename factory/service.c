@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "factory/footprint.h"
 #include "factory/report.h"
 #include "factory/service_pool.h"
@@ -91,6 +92,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	lease_to_caller(vm, claiming->call);
 	FAULT_POINT("claim.leased");
 	ttrpc_call_reply_fds(claiming->call, &response.base, fds, ARRAY_SIZE(fds));
+	trace_end(TRACE_CLAIM, claiming->sandbox_id, trace_on ? claiming->begun_ns : 0);
 	FAULT_POINT("claim.replied");
 }
 

@@ -94,12 +94,13 @@ static void on_unsent(void *userdata)
 	on_reply(&reply, call);
 }
 
-void agent_call(struct agent_link *link, const char *method, const ProtobufCMessage *request,
-		uint64_t timeout_ms, ttrpc_reply_fn fn, void *userdata)
+void agent_call_service(struct agent_link *link, const ProtobufCServiceDescriptor *service,
+			const char *method, const ProtobufCMessage *request, uint64_t timeout_ms,
+			ttrpc_reply_fn fn, void *userdata)
 {
 	struct agent_call *call = xnew(struct agent_call);
 	struct ttrpc_call_options options = {
-		.service = &grpc__agent_service__descriptor,
+		.service = service,
 		.method = method,
 		.request = request,
 		.timeout_ms = timeout_ms,
@@ -112,4 +113,11 @@ void agent_call(struct agent_link *link, const char *method, const ProtobufCMess
 	call->number = link->client ? ttrpc_client_call(link->client, &options) : -ENOTCONN;
 	if (call->number < 0)
 		loop_defer(link->loop, on_unsent, call);
+}
+
+void agent_call(struct agent_link *link, const char *method, const ProtobufCMessage *request,
+		uint64_t timeout_ms, ttrpc_reply_fn fn, void *userdata)
+{
+	agent_call_service(link, &grpc__agent_service__descriptor, method, request, timeout_ms, fn,
+			   userdata);
 }

@@ -23,3 +23,8 @@ void agent_link_set(struct agent_link *link, struct ttrpc_client *client);
 /* request is borrowed, as in ttrpc_client_call(). timeout_ms 0: none. on_reply may be NULL. */
 void agent_call(struct agent_link *link, const char *method, const ProtobufCMessage *request,
 		uint64_t timeout_ms, ttrpc_reply_fn on_reply, void *userdata);
+
+/* The same, of another service than the agent protocol's own. */
+void agent_call_service(struct agent_link *link, const ProtobufCServiceDescriptor *service,
+			const char *method, const ProtobufCMessage *request, uint64_t timeout_ms,
+			ttrpc_reply_fn on_reply, void *userdata);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/spawn.h"
+#include "base/trace.h"
 #include "proto/agent.pb-c.h"
 #include "proto/events.pb-c.h"
 #include "shim/bundle.h"
@@ -52,6 +53,7 @@ struct container {
 	size_t nexecs;
 	container_done_fn done; /* of create or delete under way; NULL: none */
 	void *done_userdata;
+	uint64_t begun_ns; /* trace_begin() of what the agent was asked */
 	void (*on_gone)(struct container *container, bool failed, void *userdata);
 	void *userdata;
 };
@@ -254,6 +256,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 		create_failed(container, &err);
 		return;
 	}
+	trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
 	set_state(container, CONTAINER_CREATED);
 	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
 	publish_create(container);
@@ -266,6 +269,7 @@ static void create_in_guest(struct container *container)
 
 	request.container_id = container->id;
 	request.oci = container->spec->oci;
+	container->begun_ns = trace_begin();
 	agent_call(sandbox_agent(container->sandbox), "CreateContainer", &request.base,
 		   CREATE_TIMEOUT_MS, on_created, container_ref(container));
 	spec_free(steal_ptr(container->spec));
@@ -298,8 +302,11 @@ static int mount_rootfs(struct container *container, struct error *err)
 		.mounts = container->request->rootfs,
 		.nmounts = container->request->n_rootfs,
 	};
+	uint64_t begin = trace_begin();
+	int r = rootfs_mount(&options, &container->rootfs, err);
 
-	return rootfs_mount(&options, &container->rootfs, err);
+	trace_end(TRACE_ROOTFS, NULL, begin);
+	return r;
 }
 
 static void on_sandbox(int number, const struct error *why, void *userdata)
@@ -369,6 +376,7 @@ static void on_removed(const struct ttrpc_reply *reply, void *userdata)
 			    reply->message);
 	publish_delete(container);
 	set_state(container, CONTAINER_GONE);
+	trace_end(TRACE_DELETE, NULL, container->begun_ns);
 	finish(container, &none);
 }
 
@@ -395,6 +403,7 @@ int container_delete(struct container *container, container_done_fn done, void *
 		return error_set(err, EBUSY, "container %s is not stopped", container->id);
 	container->done = done;
 	container->done_userdata = userdata;
+	container->begun_ns = trace_begin();
 	container_ref(container);
 	set_state(container, CONTAINER_REMOVING);
 	if (state == PROCESS_CREATED)

@@ -100,11 +100,11 @@ int io_open(const struct io_options *options, struct io **ret_io, struct error *
 	return 0;
 }
 
-void io_start(struct io *io)
+void io_start(struct io *io, uint64_t traced_ns)
 {
-	io_output_start(io->out);
+	io_output_start(io->out, traced_ns);
 	if (io->err)
-		io_output_start(io->err);
+		io_output_start(io->err, 0);
 	if (io->in)
 		io_input_start(io->in);
 }

@@ -53,8 +53,8 @@ struct io_options {
 /* Opens the FIFOs; nothing is copied yet. Errors name the stream and its path. */
 _must_check_ int io_open(const struct io_options *options, struct io **ret_io, struct error *err);
 
-/* The process runs: copy. */
-void io_start(struct io *io);
+/* The process runs: copy. traced_ns: see io_output_start(). */
+void io_start(struct io *io, uint64_t traced_ns);
 
 /* CloseIO. */
 void io_close_stdin(struct io *io);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "base/trace.h"
 #include "proto/agent.pb-c.h"
 
 enum output_state {
@@ -33,7 +34,8 @@ struct io_output {
 	uint64_t progress_ms;
 	void (*on_change)(void *userdata);
 	void *userdata;
-	bool in_flight; /* a read holds this object */
+	uint64_t traced_ns; /* its first bytes are a step since then; 0: not */
+	bool in_flight;     /* a read holds this object */
 	bool dead;
 };
 
@@ -151,6 +153,9 @@ static void on_read(const struct ttrpc_reply *reply, void *userdata)
 		output->on_change(output->userdata);
 		return;
 	}
+	if (output->traced_ns)
+		trace_end(TRACE_FIRST_OUTPUT, NULL, output->traced_ns);
+	output->traced_ns = 0;
 	output->data = xmemdup(response->data.data, response->data.len);
 	output->len = response->data.len;
 	output->done = 0;
@@ -191,8 +196,9 @@ int io_output_open(const struct io_options *options, const char *method, const c
 	return 0;
 }
 
-void io_output_start(struct io_output *output)
+void io_output_start(struct io_output *output, uint64_t traced_ns)
 {
+	output->traced_ns = traced_ns;
 	read_next(output);
 }
 

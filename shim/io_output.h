@@ -10,7 +10,8 @@ struct io_output;
 _must_check_ int io_output_open(const struct io_options *options, const char *method,
 				const char *path, void (*on_change)(void *userdata), void *userdata,
 				struct io_output **ret_output, struct error *err);
-void io_output_start(struct io_output *output);
+/* traced_ns: trace_begin() where its first bytes are a step of a trace (base/trace.h), else 0. */
+void io_output_start(struct io_output *output, uint64_t traced_ns);
 void io_output_end(struct io_output *output); /* NULL is fine; see io_end() */
 
 bool io_output_ended(const struct io_output *output);           /* or never started */

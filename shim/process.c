@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "proto/agent.pb-c.h"
 #include "shim/process_events.h"
 
@@ -41,7 +42,8 @@ struct process {
 	bool exit_known;
 	uint32_t exit_status;
 	uint64_t exited_ns;
-	bool exit_due; /* to be published; not for an exec that never ran */
+	uint64_t start_ns; /* trace_begin() of the first process' start, then of its running */
+	bool exit_due;     /* to be published; not for an exec that never ran */
 	TAILQ_HEAD(waiter_list, waiter) waiters;
 };
 
@@ -142,6 +144,8 @@ static void on_exit_known(const struct ttrpc_reply *reply, void *userdata)
 		log_warning(process->container_id, "process \"%s\" is lost: %s", process->exec_id,
 			    reply->message);
 	set_exit(process, response ? (uint32_t)response->status & 0xff : PROCESS_LOST_STATUS);
+	if (process->start_ns)
+		trace_end(TRACE_EXIT, NULL, process->start_ns);
 	exit_check(process);
 }
 
@@ -265,9 +269,12 @@ static void started(struct process *process)
 	process->exit_due = true;
 	if (process->spec)
 		watch_exit(process);
+	else
+		trace_end(TRACE_START_CONTAINER, NULL, process->start_ns);
+	process->start_ns = process->spec ? 0 : trace_begin();
 	set_state(process, PROCESS_RUNNING);
 	if (process->io)
-		io_start(process->io);
+		io_start(process->io, process->start_ns);
 	exit_check(process);
 }
 
@@ -300,6 +307,7 @@ static void start_init(struct process *process, struct operation *operation)
 	Grpc__StartContainerRequest request = GRPC__START_CONTAINER_REQUEST__INIT;
 
 	request.container_id = process->container_id;
+	process->start_ns = trace_begin();
 	agent_call(process->agent, "StartContainer", &request.base, START_TIMEOUT_MS, on_started,
 		   operation);
 }

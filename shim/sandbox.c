@@ -5,9 +5,11 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "factory/vm/claim.h"
 #include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
+#include "shim/guest_trace.h"
 #include "shim/spec.h"
 
 #define CREATE_TIMEOUT_MS 30000
@@ -38,7 +40,9 @@ struct sandbox {
 	struct agent_link *agent;
 	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
-	struct error error; /* why CreateSandbox failed */
+	struct error error;  /* why CreateSandbox failed */
+	uint64_t created_ns; /* trace_begin() of CreateSandbox */
+	uint64_t release_ns; /* of the release */
 	TAILQ_HEAD(acquirer_list, acquirer) acquirers;
 	struct error acquire_error; /* what they are told */
 	bool release_wanted;        /* while CLAIMING */
@@ -98,6 +102,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 
 	if (sandbox->state != SANDBOX_RUNNING)
 		return;
+	trace_end(TRACE_CREATE_SANDBOX, NULL, sandbox->created_ns);
 	if (reply->code == TTRPC_OK) {
 		claim_confirm(sandbox->claim);
 		return;
@@ -124,6 +129,8 @@ static void create_in_guest(struct sandbox *sandbox)
 	request.hostname = sandbox->hostname;
 	request.storages = storages;
 	request.n_storages = ARRAY_SIZE(storages);
+	guest_trace_begin(sandbox->agent);
+	sandbox->created_ns = trace_begin();
 	agent_call(sandbox->agent, "CreateSandbox", &request.base, CREATE_TIMEOUT_MS, on_created,
 		   sandbox);
 }
@@ -133,6 +140,8 @@ static void on_released(int number, const struct error *err, void *userdata)
 	struct sandbox *sandbox = userdata;
 	void (*fn)(void *userdata) = steal_ptr(sandbox->on_released);
 
+	if (sandbox->release_ns)
+		trace_end(TRACE_RELEASE, NULL, sandbox->release_ns);
 	if (number < 0)
 		log_warning(sandbox->id, "the machine was not released cleanly: %s",
 			    error_message(err));
@@ -142,13 +151,24 @@ static void on_released(int number, const struct error *err, void *userdata)
 		fn(sandbox->released_userdata);
 }
 
+static void release_machine(void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	sandbox->release_ns = trace_begin();
+	agent_link_set(sandbox->agent, NULL);
+	claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
+		      on_released, sandbox);
+}
+
 static void release(struct sandbox *sandbox)
 {
 	set_state(sandbox, SANDBOX_RELEASING);
 	loop_watch_free(steal_ptr(sandbox->death));
-	agent_link_set(sandbox->agent, NULL);
-	claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
-		      on_released, sandbox);
+	if (trace_on)
+		guest_trace_end(sandbox->agent, release_machine, sandbox);
+	else
+		release_machine(sandbox);
 }
 
 /* To containerd "not found" is a task, so a missing factory or template is "unavailable". */

@@ -5,14 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/strings.h"
+#include "base/trace.h"
 #include "shim/bundle.h"
 #include "shim/shim.h"
 #include "shim/spec.h"
@@ -67,6 +70,23 @@ static char *events_address(const struct arguments *arguments)
 	return *arguments->address ? xasprintf("%s.ttrpc", arguments->address) : NULL;
 }
 
+/* When this process was exec'ed, but for what it has waited since. */
+static uint64_t exec_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return clock_monotonic_ns() - (uint64_t)used.tv_sec * 1000000000 - (uint64_t)used.tv_nsec;
+}
+
+/* Last of all: what goes wrong is a line on stderr, where containerd would not want it before. */
+static void trace_start(const char *group, uint64_t begun_ns)
+{
+	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	trace_init("shim", NULL, group);
+	trace_end(TRACE_SHIM_START, NULL, begun_ns);
+}
+
 /* The bundle's FIFO, which containerd reads; nobody else does, so writing must not block. */
 static int open_log(const char *bundle)
 {
@@ -111,6 +131,7 @@ static int serve(const struct arguments *arguments, const char *bundle, const ch
 		return r;
 	log_init(PROGRAM, log_fd, arguments->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
 		 LOG_FORMAT_TEXT);
+	trace_init("shim", NULL, group);
 	loop = loop_new();
 	options.loop = loop;
 	options.listen_fd = steal_fd(listen_fd);
@@ -154,6 +175,7 @@ int start_run(const struct arguments *arguments, struct error *err)
 	_cleanup_free_ char *group = NULL;
 	_cleanup_free_ char *path = NULL;
 	_cleanup_free_ char *address = NULL;
+	uint64_t begun_ns = exec_ns();
 	int fd = -EBADF;
 	int r;
 
@@ -177,6 +199,8 @@ int start_run(const struct arguments *arguments, struct error *err)
 	if (r == 0) {
 		error_done(err);
 		printf("%s\n", address);
+		fflush(stdout);
+		trace_start(group, begun_ns);
 	}
 	return r;
 }

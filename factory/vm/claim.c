@@ -9,6 +9,7 @@
 #include "base/socket.h"
 #include "base/spawn.h"
 #include "base/strings.h"
+#include "base/trace.h"
 #include "factory/vm/claim_clone.h"
 #include "factory/vm/guest_clock.h"
 #include "factory/vm/vm.h"
@@ -32,6 +33,7 @@ struct claim_link {
 	bool confirming;     /* Confirm is sent and not answered */
 	claim_fn fn;         /* NULL once called */
 	void *userdata;
+	uint64_t begun_ns; /* trace_begin() */
 };
 
 static void link_free(void *userdata)
@@ -242,6 +244,7 @@ static void on_claimed(const struct ttrpc_reply *reply, void *userdata)
 	struct claim *claim = NULL;
 	claim_fn fn = steal_ptr(link->fn);
 	void *fn_data = link->userdata;
+	trace_end(TRACE_CLAIM, link->object, link->begun_ns);
 	int r = claim_take(link, reply, &claim, &err);
 	if (r < 0) {
 		error_wrap(&err, "cannot claim a machine for sandbox %s", link->object);
@@ -342,6 +345,7 @@ static int claim_send(struct loop *loop, struct ttrpc_client *factory,
 	link->object = xstrdup(options->sandbox_id);
 	link->fn = fn;
 	link->userdata = userdata;
+	link->begun_ns = trace_begin();
 
 	Kiln__Factory__V1__ClaimRequest request = KILN__FACTORY__V1__CLAIM_REQUEST__INIT;
 	request.sandbox_id = (char *)options->sandbox_id;

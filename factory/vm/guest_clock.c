@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "proto/agent.pb-c.h"
 
 enum {
@@ -20,6 +21,7 @@ struct setting {
 	char *object;
 	uint64_t sent_ms; /* CLOCK_MONOTONIC */
 	unsigned tries;
+	uint64_t begun_ns; /* trace_begin() */
 };
 
 static void setting_free(struct setting *setting)
@@ -38,6 +40,7 @@ static void on_set(const struct ttrpc_reply *reply, void *userdata)
 	if (reply->code == TTRPC_OK && took_ms > GOOD_MS && setting->tries < TRIES_MAX &&
 	    setting_send(setting) == 0)
 		return;
+	trace_end(TRACE_CLOCK, NULL, setting->begun_ns);
 	if (reply->code == TTRPC_OK && took_ms > BAD_MS)
 		log_warning(setting->object, "the guest's clock may be %lu ms behind",
 			    (unsigned long)took_ms);
@@ -73,6 +76,7 @@ int guest_clock_set(struct ttrpc_client *agent, const char *object, struct error
 
 	setting->agent = agent;
 	setting->object = xstrdup(object);
+	setting->begun_ns = trace_begin();
 	int r = setting_send(setting);
 	if (r < 0) {
 		setting_free(setting);

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/spawn.h"
+#include "base/trace.h"
 #include "factory/vm/remains.h"
 #include "factory/vm/vm_priv.h"
 
@@ -350,6 +351,7 @@ static int vm_fill_handover(struct vm *vm, struct vm_handover *handover, struct 
 
 struct vm_claim {
 	struct vm *vm;
+	uint64_t resume_ns; /* trace_begin() of the resume */
 	struct vm_handover handover;
 };
 
@@ -361,6 +363,7 @@ static void vm_on_resumed(int number, _unused_ json_t *result, const struct erro
 	if (vm->freed || !vm_answer_is_good(vm, number, err, "resuming for the claim")) {
 		vm_handover_done(&claim->handover);
 	} else {
+		trace_end(TRACE_RESUME, vm_sandbox_id(vm), claim->resume_ns);
 		FAULT_POINT("claim.resumed");
 		vm_claim_fn fn = steal_ptr(vm->claim_fn);
 		fn(vm, 0, &claim->handover, NULL, vm->claim_data);
@@ -380,6 +383,7 @@ void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userd
 		return; /* its end answers the claim */
 
 	struct vm_claim *claim = xnew(struct vm_claim);
+	uint64_t begin = trace_begin();
 	claim->vm = vm;
 	claim->handover = (struct vm_handover){ .agent_fd = -EBADF, -EBADF, -EBADF, 0 };
 	int r = vm_fill_handover(vm, &claim->handover, &err);
@@ -388,6 +392,7 @@ void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userd
 		replace_string(&vm->entry.sandbox_id, sandbox_id);
 		vm_set_state(vm, VM_CLAIMED);
 		FAULT_POINT("claim.journaled");
+		trace_end(TRACE_HANDOVER, sandbox_id, begin);
 	}
 	if (r < 0 || vm->dying || vm->lost) {
 		vm_handover_done(&claim->handover);
@@ -395,6 +400,7 @@ void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userd
 		vm_fail(vm, &err);
 		return;
 	}
+	claim->resume_ns = trace_begin();
 	qmp_command(vm->qmp, "cont", NULL, CONT_TIMEOUT_MS, vm_on_resumed, claim);
 }
 

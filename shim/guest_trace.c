@@ -1,0 +1,64 @@
+#include "shim/guest_trace.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/trace.h"
+#include "proto/kiln_agent.pb-c.h"
+
+#define TIMEOUT_MS 1000
+
+struct fetch {
+	void (*fn)(void *userdata);
+	void *userdata;
+};
+
+static void call(struct agent_link *agent, ttrpc_reply_fn fn, void *userdata)
+{
+	Kiln__Agent__V1__TakeRequest request = KILN__AGENT__V1__TAKE_REQUEST__INIT;
+
+	agent_call_service(agent, &kiln__agent__v1__trace__descriptor, "Take", &request.base,
+			   TIMEOUT_MS, fn, userdata);
+}
+
+void guest_trace_begin(struct agent_link *agent)
+{
+	if (trace_on)
+		call(agent, NULL, NULL);
+}
+
+static void write_steps(const Kiln__Agent__V1__TakeResponse *response)
+{
+	for (size_t i = 0; i < response->n_steps && i < TRACE_RECORDS_MAX; i++) {
+		const Kiln__Agent__V1__Step *step = response->steps[i];
+		int known = trace_step_from_string(step->name);
+		struct trace_record record = { .end_ns = step->end_ns, .dur_ns = step->dur_ns };
+
+		if (known < 0 || step->end_ns > response->now_ns)
+			continue; /* a guest may say anything */
+		record.step = (enum trace_step)known;
+		trace_write_foreign("agent", &record, response->now_ns);
+	}
+}
+
+static void on_taken(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct fetch *fetch = userdata;
+
+	if (reply->code == TTRPC_OK)
+		write_steps((const Kiln__Agent__V1__TakeResponse *)reply->response);
+	else
+		log_debug(NULL, "the agent's steps are not there: %s", reply->message);
+	fetch->fn(fetch->userdata);
+	free(fetch);
+}
+
+void guest_trace_end(struct agent_link *agent, void (*fn)(void *userdata), void *userdata)
+{
+	struct fetch *fetch = xnew(struct fetch);
+
+	fetch->fn = fn;
+	fetch->userdata = userdata;
+	call(agent, on_taken, fetch);
+}
