@@ -3,8 +3,8 @@
 #include "agent/sandbox.h"
 #include "base/strings.h"
 #include "proto/agent.pb-c.h"
+#include "proto/guest.pb-c.h"
 #include "proto/health.pb-c.h"
-#include "proto/kiln_agent.pb-c.h"
 
 static const struct ttrpc_method health_methods[] = {
 	{ "Check", rpc_health_check },
@@ -31,14 +31,15 @@ static const struct ttrpc_method agent_methods[] = {
 	{ "TtyWinResize", rpc_tty_win_resize },
 };
 
-static const struct ttrpc_method trace_methods[] = {
-	{ "Take", rpc_trace_take },
+static const struct ttrpc_method guest_methods[] = {
+	{ "Trim", rpc_trim },
+	{ "TakeTrace", rpc_take_trace },
 };
 
 static const struct ttrpc_service services[] = {
 	{ &grpc__health__descriptor, health_methods, ARRAY_SIZE(health_methods) },
 	{ &grpc__agent_service__descriptor, agent_methods, ARRAY_SIZE(agent_methods) },
-	{ &kiln__agent__v1__trace__descriptor, trace_methods, ARRAY_SIZE(trace_methods) },
+	{ &kiln__guest__v1__guest__descriptor, guest_methods, ARRAY_SIZE(guest_methods) },
 };
 
 void rpc_register(struct agent *agent)

@@ -9,7 +9,7 @@
 #include "agent/agent.h"
 #include "proto/ttrpc_server.h"
 
-/* Adds grpc.Health, grpc.AgentService and kiln.agent.v1.Trace to the agent's server. */
+/* Adds grpc.Health, grpc.AgentService and kiln.guest.v1.Guest to the agent's server. */
 void rpc_register(struct agent *agent);
 
 /* For the handlers: the container or process a request names. On failure the call has been
@@ -22,9 +22,8 @@ struct process *rpc_process(struct agent *agent, struct ttrpc_call *call, const 
 /* Answers OK, or err where r is negative. */
 void rpc_finish(struct ttrpc_call *call, int r, const struct error *err);
 
-/* The handlers: rpc_health.c, rpc_sandbox.c, rpc_container.c, rpc_process.c,
- * rpc_trace.c. userdata is the
- * struct agent. */
+/* The handlers: rpc_health.c, rpc_sandbox.c, rpc_container.c, rpc_process.c, rpc_guest.c.
+ * userdata is the struct agent. */
 #define RPC_HANDLER(name)                                                                          \
 	void rpc_##name(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 
@@ -47,4 +46,5 @@ RPC_HANDLER(read_stderr);
 RPC_HANDLER(write_stdin);
 RPC_HANDLER(close_stdin);
 RPC_HANDLER(tty_win_resize);
-RPC_HANDLER(trace_take);
+RPC_HANDLER(trim);
+RPC_HANDLER(take_trace);

@@ -205,6 +205,13 @@ static void on_answer(struct warm *warm _unused_, const char *agent_version, voi
 		bake_set_phase(bake, BAKE_REHEARSING);
 }
 
+static void on_trim(struct warm *warm _unused_, void *userdata)
+{
+	struct bake *bake = userdata;
+
+	bake_work_trims(bake->work);
+}
+
 static void on_warm(struct warm *warm _unused_, int number, const struct error *err, void *userdata)
 {
 	struct bake *bake = userdata;
@@ -230,8 +237,10 @@ static void bake_answering(struct bake *bake)
 		.loop = bake->options.loop,
 		.agent = bake->agent,
 		.object = bake_work_id(bake->work),
+		.template_ = true,
 		.first_timeout_ms = bake->options.definition->boot_timeout_s * 1000,
 		.on_answer = on_answer,
+		.on_trim = on_trim,
 		.on_done = on_warm,
 		.userdata = bake,
 	});

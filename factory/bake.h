@@ -1,6 +1,6 @@
 /* Baking a template: libvirt boots the machine, the agent answers, a container is rehearsed, the
- * machine is stopped, zero pages are punched out of its memory file, its state is saved, and
- * the manifest is written last.
+ * guest trims itself and rehearses once more, the machine is stopped, zero pages are punched out
+ * of its memory file, its state is saved, and the manifest is written last.
  *
  *   hashing -> booting -> answering -> rehearsing -> trimming -> freezing -> storing -> done
  *

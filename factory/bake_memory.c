@@ -24,16 +24,6 @@ static void memory_file_done(struct memory_file *file)
 	file->fd = close_fd(file->fd);
 }
 
-static int file_allocated(const struct memory_file *file, uint64_t *ret_bytes, struct error *err)
-{
-	struct stat st;
-
-	if (fstat(file->fd, &st) < 0)
-		return error_set_errno(err, errno, "cannot read the size of %s", file->path);
-	*ret_bytes = (uint64_t)st.st_blocks * BLOCK_SIZE;
-	return 0;
-}
-
 static int file_map(struct memory_file *file, struct error *err)
 {
 	struct stat st;
@@ -104,23 +94,21 @@ static int punch_all(const struct memory_file *file, struct error *err)
 	return 0;
 }
 
-int bake_memory_punch(const char *path, uint64_t *ret_before, uint64_t *ret_after,
-		      struct error *err)
+int bake_memory_allocated(const char *path, uint64_t *ret_bytes, struct error *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return error_set_errno(err, errno, "cannot read the size of the guest's memory %s",
+				       path);
+	*ret_bytes = (uint64_t)st.st_blocks * BLOCK_SIZE;
+	return 0;
+}
+
+int bake_memory_punch(const char *path, struct error *err)
 {
 	_cleanup_(memory_file_done) struct memory_file file = { .path = path, .fd = -EBADF };
-	uint64_t before = 0, after = 0;
 
 	int r = file_map(&file, err);
-	if (!file.data)
-		return r;
-	r = file_allocated(&file, &before, err);
-	if (r == 0)
-		r = punch_all(&file, err);
-	if (r == 0)
-		r = file_allocated(&file, &after, err);
-	if (r < 0)
-		return r;
-	*ret_before = before;
-	*ret_after = after;
-	return 0;
+	return file.data ? punch_all(&file, err) : r;
 }

@@ -289,16 +289,25 @@ void bake_work_answered(struct bake_work *work, const char *agent_version)
 
 /* ---------------------------------------------------------------- trim and freeze */
 
+void bake_work_trims(struct bake_work *work)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (bake_memory_allocated(work->memory_path, &work->memory_before, &err) < 0)
+		log_warning(work->id, "%s", error_message(&err));
+}
+
 int bake_work_trim(struct bake_work *work, struct error *err)
 {
 	FAULT_POINT("bake.rehearsing");
 	int r = bake_domain_stop(work->domain, err);
 	FAULT_POINT("bake.trimming");
 	if (r == 0)
-		r = bake_memory_punch(work->memory_path, &work->memory_before, &work->memory_after,
-				      err);
+		r = bake_memory_punch(work->memory_path, err);
 	if (r == 0)
-		log_info(work->id, "guest memory takes %llu MiB, %llu MiB before zero pages went",
+		r = bake_memory_allocated(work->memory_path, &work->memory_after, err);
+	if (r == 0)
+		log_info(work->id, "guest memory takes %llu MiB, %llu MiB before it was trimmed",
 			 (unsigned long long)work->memory_after >> 20,
 			 (unsigned long long)work->memory_before >> 20);
 	return r;

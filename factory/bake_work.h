@@ -25,6 +25,8 @@ _must_check_ int bake_work_prepare(struct bake_work *work, struct error *err);
 _must_check_ int bake_work_boot(struct bake_work *work, struct error *err);
 /* The guest has answered (on the loop): notes the time and the agent's version. */
 void bake_work_answered(struct bake_work *work, const char *agent_version);
+/* The guest is about to trim itself (on the loop): notes what its RAM file takes up. */
+void bake_work_trims(struct bake_work *work);
 /* Stops the vCPUs and punches the zero pages out of the RAM file. */
 _must_check_ int bake_work_trim(struct bake_work *work, struct error *err);
 /* Saves the device state; the RAM file becomes the store's. */

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
-#include "proto/kiln_agent.pb-c.h"
+#include "proto/guest.pb-c.h"
 
 #define TIMEOUT_MS 1000
 
@@ -16,9 +16,9 @@ struct fetch {
 
 static void call(struct agent_link *agent, ttrpc_reply_fn fn, void *userdata)
 {
-	Kiln__Agent__V1__TakeRequest request = KILN__AGENT__V1__TAKE_REQUEST__INIT;
+	Kiln__Guest__V1__TakeTraceRequest request = KILN__GUEST__V1__TAKE_TRACE_REQUEST__INIT;
 
-	agent_call_service(agent, &kiln__agent__v1__trace__descriptor, "Take", &request.base,
+	agent_call_service(agent, &kiln__guest__v1__guest__descriptor, "TakeTrace", &request.base,
 			   TIMEOUT_MS, fn, userdata);
 }
 
@@ -28,10 +28,10 @@ void guest_trace_begin(struct agent_link *agent)
 		call(agent, NULL, NULL);
 }
 
-static void write_steps(const Kiln__Agent__V1__TakeResponse *response)
+static void write_steps(const Kiln__Guest__V1__TakeTraceResponse *response)
 {
 	for (size_t i = 0; i < response->n_steps && i < TRACE_RECORDS_MAX; i++) {
-		const Kiln__Agent__V1__Step *step = response->steps[i];
+		const Kiln__Guest__V1__TraceStep *step = response->steps[i];
 		int known = trace_step_from_string(step->name);
 		struct trace_record record = { .end_ns = step->end_ns, .dur_ns = step->dur_ns };
 
@@ -47,7 +47,7 @@ static void on_taken(const struct ttrpc_reply *reply, void *userdata)
 	struct fetch *fetch = userdata;
 
 	if (reply->code == TTRPC_OK)
-		write_steps((const Kiln__Agent__V1__TakeResponse *)reply->response);
+		write_steps((const Kiln__Guest__V1__TakeTraceResponse *)reply->response);
 	else
 		log_debug(NULL, "the agent's steps are not there: %s", reply->message);
 	fetch->fn(fetch->userdata);

@@ -81,7 +81,7 @@ struct template_manifest {
 	struct strv argv; /* of a clone's QEMU, with {{placeholders}}; see factory/vm/argv.h */
 	uint64_t vcpus;
 	uint64_t memory_bytes;             /* guest RAM */
-	uint64_t memory_before_trim_bytes; /* what it took up before zero pages were punched */
+	uint64_t memory_before_trim_bytes; /* what it took up before the guest trimmed itself */
 	uint64_t memory_allocated_bytes;   /* and after */
 	uint64_t state_bytes;
 	uint64_t image_bytes;

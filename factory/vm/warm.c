@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "factory/vm/rehearsal.h"
 #include "proto/agent.pb-c.h"
+#include "proto/guest.pb-c.h"
 #include "proto/health.pb-c.h"
 
 enum {
@@ -26,7 +27,8 @@ enum warm_verdict { WARM_NEXT, WARM_AGAIN };
 
 struct warm {
 	struct warm_options options; /* object is owned here */
-	size_t nsteps, step;
+	const struct warm_plan *plan;
+	size_t at;               /* index into the plan */
 	uint64_t first_until_ms; /* CLOCK_MONOTONIC; end of all tries of the first step */
 	unsigned first_tries;
 	bool in_flight;
@@ -49,7 +51,11 @@ struct warm_step {
 	int (*failed)(struct warm *warm, const struct ttrpc_reply *reply, struct error *err);
 };
 
-enum { STEPS_OF_A_PROBE = 2 }; /* check, version */
+/* The steps to go, in order. */
+struct warm_plan {
+	const struct warm_step *const *steps;
+	size_t count;
+};
 
 static void warm_on_reply(const struct ttrpc_reply *reply, void *userdata);
 
@@ -67,7 +73,7 @@ static uint64_t first_timeout(struct warm *warm)
 static int warm_call(struct warm *warm, const struct warm_step *step,
 		     const ProtobufCMessage *request, struct error *err)
 {
-	uint64_t timeout = warm->step == 0 ? first_timeout(warm) : STEP_TIMEOUT_MS;
+	uint64_t timeout = warm->at == 0 ? first_timeout(warm) : STEP_TIMEOUT_MS;
 	int r = ttrpc_client_call(warm->options.agent, &(struct ttrpc_call_options){
 							       .service = step->service,
 							       .method = step->method,
@@ -215,8 +221,10 @@ static int send_read_stdout(struct warm *warm, const struct warm_step *step, str
 
 static int check_output(struct warm *warm, const ProtobufCMessage *response, struct error *err)
 {
-	if (((const Grpc__ReadStreamResponse *)response)->data.len == 0)
+	if (((const Grpc__ReadStreamResponse *)response)->data.len == 0) {
+		warm->reads = 0;
 		return WARM_NEXT;
+	}
 	if (++warm->reads > OUTPUT_READS_MAX)
 		return error_set(err, EPROTO, "the throwaway container's output does not end");
 	return WARM_AGAIN;
@@ -235,24 +243,74 @@ static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step,
 	return warm_call(warm, step, &request.base, err);
 }
 
+static int send_trim(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Kiln__Guest__V1__TrimRequest request = KILN__GUEST__V1__TRIM_REQUEST__INIT;
+	if (warm->options.on_trim)
+		warm->options.on_trim(warm, warm->options.userdata);
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int check_trim(struct warm *warm, const ProtobufCMessage *response,
+		      _unused_ struct error *err)
+{
+	const Kiln__Guest__V1__TrimResponse *trim = (const Kiln__Guest__V1__TrimResponse *)response;
+	log_debug(warm->options.object, "the guest has %llu MiB free, %llu MiB before trimming",
+		  (unsigned long long)trim->free_after_bytes >> 20,
+		  (unsigned long long)trim->free_before_bytes >> 20);
+	return WARM_NEXT;
+}
+
+/* Another agent than ours knows Kata's services only; its guest is frozen as it is. */
+static int trim_failed(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
+{
+	if (reply->code != TTRPC_UNIMPLEMENTED)
+		return ttrpc_reply_error(reply, err);
+	log_info(warm->options.object, "the guest's agent cannot trim its memory");
+	return WARM_NEXT;
+}
+
 #define HEALTH &grpc__health__descriptor
 #define AGENT  &grpc__agent_service__descriptor
+#define GUEST  &kiln__guest__v1__guest__descriptor
+/* clang-format off */
+#define STEP(...) (&(const struct warm_step){ __VA_ARGS__ })
+#define FIRST_STEPS                                                                                \
+	STEP("check", HEALTH, "Check", send_check, check_serving, check_failed),                   \
+	STEP("version", HEALTH, "Version", send_check, check_version, NULL)
+#define IDENTITY_STEPS                                                                             \
+	STEP("reseed", AGENT, "ReseedRandomDev", send_reseed, NULL, reseed_failed),                \
+	STEP("clock", AGENT, "SetGuestDateTime", send_clock, NULL, NULL)
+#define REHEARSAL_STEPS                                                                            \
+	STEP("rehearse sandbox", AGENT, "CreateSandbox", send_create_sandbox, NULL, NULL),         \
+	STEP("rehearse create", AGENT, "CreateContainer", send_create_container, NULL, NULL),      \
+	STEP("rehearse start", AGENT, "StartContainer", send_start_container, NULL, NULL),         \
+	STEP("rehearse wait", AGENT, "WaitProcess", send_wait_process, check_exit_status, NULL),   \
+	STEP("rehearse output", AGENT, "ReadStdout", send_read_stdout, check_output, NULL),        \
+	STEP("rehearse remove", AGENT, "RemoveContainer", send_remove_container, NULL, NULL),      \
+	STEP("rehearse end", AGENT, "DestroySandbox", send_destroy_sandbox, NULL, NULL)
 
-static const struct warm_step steps[] = {
-	{ "check", HEALTH, "Check", send_check, check_serving, check_failed },
-	{ "version", HEALTH, "Version", send_check, check_version, NULL },
-	{ "reseed", AGENT, "ReseedRandomDev", send_reseed, NULL, reseed_failed },
-	{ "clock", AGENT, "SetGuestDateTime", send_clock, NULL, NULL },
-	{ "rehearse sandbox", AGENT, "CreateSandbox", send_create_sandbox, NULL, NULL },
-	{ "rehearse create", AGENT, "CreateContainer", send_create_container, NULL, NULL },
-	{ "rehearse start", AGENT, "StartContainer", send_start_container, NULL, NULL },
-	{ "rehearse wait", AGENT, "WaitProcess", send_wait_process, check_exit_status, NULL },
-	{ "rehearse output", AGENT, "ReadStdout", send_read_stdout, check_output, NULL },
-	{ "rehearse remove", AGENT, "RemoveContainer", send_remove_container, NULL, NULL },
-	{ "rehearse end", AGENT, "DestroySandbox", send_destroy_sandbox, NULL, NULL },
+static const struct warm_step *const probe_steps[] = { FIRST_STEPS };
+static const struct warm_step *const clone_steps[] = {
+	FIRST_STEPS, IDENTITY_STEPS, REHEARSAL_STEPS,
 };
+static const struct warm_step *const template_steps[] = {
+	FIRST_STEPS, IDENTITY_STEPS, REHEARSAL_STEPS,
+	STEP("trim", GUEST, "Trim", send_trim, check_trim, trim_failed),
+	REHEARSAL_STEPS,
+};
+/* clang-format on */
+
+static const struct warm_plan probe_plan = { probe_steps, ARRAY_SIZE(probe_steps) };
+static const struct warm_plan clone_plan = { clone_steps, ARRAY_SIZE(clone_steps) };
+static const struct warm_plan template_plan = { template_steps, ARRAY_SIZE(template_steps) };
 
 /* ---- the sequence */
+
+static const struct warm_step *warm_step(const struct warm *warm)
+{
+	return warm->plan->steps[warm->at];
+}
 
 static void warm_destroy(struct warm *warm)
 {
@@ -264,20 +322,20 @@ static void warm_destroy(struct warm *warm)
 static void warm_finish(struct warm *warm, int number, struct error *err)
 {
 	if (number < 0)
-		number = error_wrap(err, "warming step \"%s\"", steps[warm->step].name);
+		number = error_wrap(err, "warming step \"%s\"", warm_step(warm)->name);
 	warm->options.on_done(warm, number, number < 0 ? err : NULL, warm->options.userdata);
 }
 
 static int warm_send(struct warm *warm, struct error *err)
 {
-	const struct warm_step *step = &steps[warm->step];
+	const struct warm_step *step = warm_step(warm);
 	log_debug(warm->options.object, "warming: %s", step->name);
 	return step->send(warm, step, err);
 }
 
 static int warm_judge(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
 {
-	const struct warm_step *step = &steps[warm->step];
+	const struct warm_step *step = warm_step(warm);
 	if (reply->code != TTRPC_OK)
 		return step->failed ? step->failed(warm, reply, err)
 				    : ttrpc_reply_error(reply, err);
@@ -291,8 +349,8 @@ static void warm_advance(struct warm *warm, const struct ttrpc_reply *reply)
 	if (warm->freed)
 		return;
 	if (r == WARM_NEXT)
-		warm->step++;
-	bool done = warm->step == warm->nsteps;
+		warm->at++;
+	bool done = warm->at == warm->plan->count;
 	if (r >= 0 && !done)
 		r = warm_send(warm, &err);
 	if (r < 0 || done)
@@ -330,7 +388,9 @@ struct warm *warm_start(const struct warm_options *options)
 	struct warm *warm = xnew(struct warm);
 	warm->options = *options;
 	warm->options.object = xstrdup(options->object);
-	warm->nsteps = options->probe ? STEPS_OF_A_PROBE : ARRAY_SIZE(steps);
+	warm->plan = options->probe       ? &probe_plan
+		     : options->template_ ? &template_plan
+					  : &clone_plan;
 	warm->first_until_ms = clock_monotonic_ms() + (options->first_timeout_ms
 							       ? options->first_timeout_ms
 							       : STEP_TIMEOUT_MS);

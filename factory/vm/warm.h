@@ -1,12 +1,16 @@
 /* Warming: what a fresh guest goes through before it may be frozen (baking) or parked (clones).
  *
  *   check -> reseed -> clock -> rehearsal (a whole sandbox with one throwaway container)
+ *   and, before it is frozen: -> trim -> rehearsal once more
  *
  * Each step is one call to the agent with a deadline of its own; the first failure ends the
  * sequence, and its error names the step. A guest that cannot be reseeded shares its random
  * pool with every other clone: that failure is -ENOTRECOVERABLE, and such a guest must never
  * be served. The rehearsal runs /usr/share/kiln/rehearsal of the guest image as a container
  * and leaves the agent as it was, ready for the one real CreateSandbox.
+ *
+ * A template is rehearsed after it was trimmed, too: the caches that a container's start fills
+ * are then in the memory that all clones share, instead of being filled in each of them.
  */
 #pragma once
 
@@ -20,10 +24,13 @@ struct warm_options {
 	struct ttrpc_client *agent; /* borrowed; the one to free before it is the warm */
 	const char *object;         /* id of the machine or template, for the log; copied */
 	bool probe;                 /* only ask whether the agent answers, change nothing */
+	bool template_;             /* the guest will be frozen: trim it (where its agent can) */
 	uint64_t first_timeout_ms;  /* for the agent's first answer; 0: as the other steps. A
 				     * guest that still boots answers as soon as it is up. */
 	/* The agent has answered for the first time: its version. May be NULL. */
 	void (*on_answer)(struct warm *warm, const char *agent_version, void *userdata);
+	/* The guest is about to be trimmed. May be NULL. */
+	void (*on_trim)(struct warm *warm, void *userdata);
 	/* Once, never inside warm_start(). number 0 or a negative errno, then with err. */
 	void (*on_done)(struct warm *warm, int number, const struct error *err, void *userdata);
 	void *userdata;

@@ -77,8 +77,9 @@ test_inspect() {
 	out=$(factory_ctl inspect large --json)
 	expect "$(sha256sum <"$definitions/image/rootfs.erofs" | cut -d' ' -f1)" \
 		"$(jq -r '.inputs[] | select(.name == "image") | .baked' <<<"$out")" 'digest of the image'
-	[ "$(jq '.memory_before_trim_bytes > .status.memory_allocated_bytes' <<<"$out")" = true ] ||
-		fail "nothing was trimmed: $out"
+	# Punching the pages that happen to be zero saves a sixth; what the guest gives up, more.
+	[ "$(jq '.memory_before_trim_bytes * 3 / 4 > .status.memory_allocated_bytes' <<<"$out")" = true ] ||
+		fail "the guest was not trimmed: $out"
 }
 
 test_console_after_the_bake() {

@@ -1,0 +1,46 @@
+/* Kiln's own calls. */
+#include <stdlib.h>
+
+#include "agent/rpc.h"
+#include "agent/trim.h"
+#include "base/memory.h"
+#include "base/trace.h"
+#include "proto/guest.pb-c.h"
+
+RPC_HANDLER(trim)
+{
+	struct agent *agent = userdata;
+
+	(void)message;
+	if (agent->is_init)
+		trim_start(agent, call);
+	else
+		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
+				     "only a guest is trimmed, and this is none");
+}
+
+RPC_HANDLER(take_trace)
+{
+	Kiln__Guest__V1__TakeTraceResponse response = KILN__GUEST__V1__TAKE_TRACE_RESPONSE__INIT;
+	const struct trace_record *records;
+	size_t n = trace_take(&records);
+	_cleanup_free_ Kiln__Guest__V1__TraceStep *steps = xnew_array(Kiln__Guest__V1__TraceStep,
+								      n + 1);
+	_cleanup_free_ Kiln__Guest__V1__TraceStep **list = xnew_array(Kiln__Guest__V1__TraceStep *,
+								      n + 1);
+
+	(void)message;
+	(void)userdata;
+	trace_keep();
+	for (size_t i = 0; i < n; i++) {
+		kiln__guest__v1__trace_step__init(&steps[i]);
+		steps[i].name = (char *)trace_step_to_string(records[i].step);
+		steps[i].end_ns = records[i].end_ns;
+		steps[i].dur_ns = records[i].dur_ns;
+		list[i] = &steps[i];
+	}
+	response.steps = list;
+	response.n_steps = n;
+	response.now_ns = clock_monotonic_ns();
+	ttrpc_call_reply(call, &response.base);
+}
