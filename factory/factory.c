@@ -58,9 +58,12 @@ static int factory_lock(struct factory *factory, struct error *err)
 static int factory_make_dirs(const struct factory_config *config, struct error *err)
 {
 	_cleanup_free_ char *vms = path_join(config->run_dir, "vms");
+	_cleanup_free_ char *pools = path_join(config->run_dir, "pools");
 	_cleanup_free_ char *templates = path_join(config->store, "templates");
 
 	int r = dir_make(vms, 0700, err);
+	if (r == 0)
+		r = dir_make(pools, 0700, err);
 	if (r == 0)
 		r = dir_make(templates, 0700, err);
 	return r;
@@ -227,6 +230,9 @@ int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
 		pool_set_limits(slot_pool(slot), (unsigned)factory->config.clones_at_once,
 				(unsigned)factory->config.max_vms,
 				(unsigned)factory->config.max_waiting);
+	while ((slot = factory_next_slot(factory, slot)))
+		if (slot_reload_policy(slot))
+			strv_take(&ret_report->changed, xasprintf("pool of %s", slot_name(slot)));
 	return 0;
 }
 
@@ -261,7 +267,7 @@ void factory_stop(struct factory *factory)
 	factory->slots_ending = factory->nslots;
 	for (size_t i = 0; i < factory->nslots; i++) {
 		/* Who waits is told at once, not when a bake has been cancelled. */
-		pool_drain(slot_pool(factory->slots[i]), "the factory is stopping", NULL, NULL);
+		pool_stop(slot_pool(factory->slots[i]), "the factory is stopping", NULL, NULL);
 		slot_stop(factory->slots[i], on_stopped, factory);
 	}
 }

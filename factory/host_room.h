@@ -1,16 +1,24 @@
 /* What the machines of all pools together may take of the host: their number (max_vms) and its
- * memory (min_free_mib, compared with MemAvailable of /proc/meminfo). One object a factory.
+ * memory (min_free_mib, compared with MemAvailable of /proc/meminfo); and whose turn it is to
+ * make one: claims come before refills, whichever pool they are of. One object a factory.
  */
 #pragma once
 
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/list.h"
+
+struct pool;
+LIST_HEAD(room_pool_list, pool);
 
 struct host_room {
 	uint64_t max_vms;
 	uint64_t min_free_mib; /* 0: memory is not looked at */
 	uint64_t vms;          /* of all pools, but for those that are ending */
+	struct room_pool_list pools;
+	unsigned coming;  /* machines that are being made */
+	unsigned lacking; /* pools whose claims wait for one to be begun */
 	/* MiB that are available, or a negative errno; NULL: asks /proc/meminfo. */
 	int64_t (*available_mib)(void);
 };

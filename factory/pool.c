@@ -31,6 +31,7 @@ static void change_report(void *userdata)
 	struct pool *pool = userdata;
 
 	pool->change_pending = false;
+	pool_keep_word(pool);
 	if (pool->on_drained && pool_is_drained(pool)) {
 		void (*fn)(void *) = steal_ptr(pool->on_drained);
 		fn(pool->drained_data);
@@ -48,13 +49,18 @@ void pool_changed(struct pool *pool)
 	loop_defer(pool->options.loop, change_report, pool);
 }
 
+void pool_make_soon(struct pool *pool)
+{
+	if (pool->refill_pending)
+		return;
+	pool->refill_pending = true;
+	loop_defer(pool->options.loop, pool_make, pool);
+}
+
 void pool_serve(struct pool *pool)
 {
 	tickets_serve(pool);
-	if (!pool->refill_pending) {
-		pool->refill_pending = true;
-		loop_defer(pool->options.loop, pool_make, pool);
-	}
+	pool_make_soon(pool);
 }
 
 static void hold_end(struct pool *pool)
@@ -77,6 +83,13 @@ struct pool *pool_new(const struct pool_options *options)
 	TAILQ_INIT(&pool->waiting);
 	TAILQ_INIT(&pool->waiters);
 	pool->filling = true;
+	pool_word_load(options->word, options->name, &pool->kept);
+	pool->mode = (enum pool_mode)pool->kept.mode;
+	pool->warm = (unsigned)pool->kept.warm;
+	if (pool->mode != POOL_RUNNING)
+		log_info(options->name, "the pool is %s, as before",
+			 pool_mode_to_string(pool->mode));
+	LIST_INSERT_HEAD(&options->room->pools, pool, neighbour);
 	pool->alarm = loop_timer_new(options->loop, pool_tick, pool);
 	return pool;
 }
@@ -95,6 +108,11 @@ void pool_free(struct pool *pool)
 {
 	if (!pool)
 		return;
+	pool->stopping = true;
+	LIST_REMOVE(pool, neighbour);
+	if (pool->lacking)
+		pool->options.room->lacking--;
+	pool->lacking = false;
 	tickets_fail(pool, ECANCELED, "stopping", "the factory is stopping");
 	handovers_fail(pool, ECANCELED, "stopping", "the factory is stopping");
 	waiters_fail(pool, ECANCELED, "the factory is stopping");
@@ -163,11 +181,24 @@ void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_vm
 	pool_serve(pool);
 }
 
+static void members_end_beyond(struct pool *pool, unsigned keep)
+{
+	struct pool_member *member, *next;
+	unsigned parked = members_count(&pool->parked);
+
+	TAILQ_FOREACH_SAFE (member, &pool->parked, link, next) {
+		if (parked-- > keep)
+			member_end_parked(member, "more than the target");
+	}
+}
+
 void pool_set_policy(struct pool *pool, const struct pool_policy *policy)
 {
 	pool->options.policy = *policy;
 	pool->filling = true;
 	pool_clear_due(pool, POOL_DUE_PROBE);
+	if (!policy->automatic && pool->mode != POOL_PAUSED)
+		members_end_beyond(pool, pool_goal(pool));
 	pool_changed(pool);
 	pool_serve(pool);
 }

@@ -7,10 +7,10 @@
  *
  * Claims are served by priority, then in the order they came. One that finds nothing parked
  * waits for the next machine. Machines are made for waiting claims first (clones_at_once
- * together); only when nobody waits is the pool refilled (policy.burst together), up to its
- * target and never beyond. A refill begins with the claim that makes it necessary, when the
- * claimer confirms (POOL_HOLD_MS at the latest), so that the new machine does not take the
- * processor from the sandbox that is being started.
+ * together); only when nobody waits, here or at another pool, is the pool refilled (policy.burst
+ * together, with those of other pools), up to its target and never beyond. A refill begins with the
+ * claim that makes it necessary, when the claimer confirms (POOL_HOLD_MS at the latest), so that
+ * the new machine does not take the processor from the sandbox that is being started.
  *
  * The policy (factory/vm/pool_policy.h) says how many are kept; "auto" follows the claims
  * (factory/pool_rate.h). Where the host has no room (factory/host_room.h) nothing is made, and
@@ -49,6 +49,7 @@ struct pool_options {
 	struct loop *loop;
 	const char *name;    /* template's, borrowed */
 	const char *run_dir; /* borrowed */
+	const char *word;    /* file of factory/pool_word.h, borrowed; NULL: nothing is kept */
 	struct metrics *metrics;
 	struct host_room *room; /* borrowed; shared with the other pools */
 	struct pool_policy policy;
@@ -81,6 +82,7 @@ unsigned pool_count_others(struct pool *pool);
 /* Changes the limits of pool_options, and max_vms of its room, while running. */
 void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_vms,
 		     unsigned max_waiting);
+/* What is parked beyond a fixed target goes at once. */
 void pool_set_policy(struct pool *pool, const struct pool_policy *policy);
 
 /* Stops making machines, fails the waiting claims with `reason`, destroys what is not claimed
@@ -136,7 +138,7 @@ bool pool_is_broken(const struct pool *pool);
 /* Why nothing is made for the pool now; NULL: nothing stands in the way. */
 const char *pool_obstacle(const struct pool *pool);
 
-/* ---- what an operator asks for (until the factory's end)
+/* ---- what an operator asks for; kept for the next factory (factory/pool_word.h)
  *
  *   RUNNING   refilled
  *   PAUSED    not refilled; what is parked is served

@@ -148,6 +148,18 @@ static void on_vm_claimed(struct vm *vm _unused_, int number, const struct vm_ha
 	ticket_free(ticket);
 }
 
+/* One of those an operator asked for is taken. What a fixed target keeps anyway is not asked for.
+ */
+static void warm_take(struct pool *pool)
+{
+	const struct pool_policy *policy = &pool->options.policy;
+
+	if (pool->warm > 0)
+		pool->warm--;
+	if (!policy->automatic && pool->warm <= policy->target)
+		pool->warm = 0;
+}
+
 static void ticket_take(struct pool_ticket *ticket, struct pool_member *member)
 {
 	struct pool *pool = ticket->pool;
@@ -157,8 +169,7 @@ static void ticket_take(struct pool_ticket *ticket, struct pool_member *member)
 	ticket->parked_ms = (pool_now_ns(pool) - member->parked_ns) / 1000000;
 	member->ticket = ticket;
 	member->origin = ticket->cloned ? "cloned" : "pooled";
-	if (pool->warm > 0)
-		pool->warm--;
+	warm_take(pool);
 	member_move(member, &pool->claimed);
 	vm_claim(member->vm, ticket->sandbox_id, on_vm_claimed, ticket);
 }

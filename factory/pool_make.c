@@ -122,10 +122,18 @@ static bool room_is_there(struct pool *pool, unsigned ready)
 	return false;
 }
 
-static void make_missing(struct pool *pool)
+/* Clones that count against the bound. Those of other pools too for a refill, but for the one by
+ * which a pool whose clones fail tries again. */
+static unsigned under_way(const struct pool *pool, bool for_claims)
 {
-	unsigned coming = members_count(&pool->coming);
-	unsigned ready = members_count(&pool->parked) + coming;
+	return for_claims || pool->failures > 0 ? members_count(&pool->coming)
+						: pool->options.room->coming;
+}
+
+/* Whether claims still wait for a machine to be begun, which others' refills give way to. */
+static bool make_missing(struct pool *pool)
+{
+	unsigned ready = members_count(&pool->parked) + members_count(&pool->coming);
 	unsigned waiting = tickets_count(pool);
 	bool for_claims = waiting > ready;
 	unsigned wanted = for_claims ? waiting - ready : refill_wanted(pool, ready - waiting);
@@ -133,15 +141,38 @@ static void make_missing(struct pool *pool)
 	if (waiting == 0 && ready >= pool_goal(pool))
 		pool->held = NULL;
 	/* Claims first: the pool is refilled when nobody waits. */
-	if (!for_claims && waiting > 0)
-		return;
-	while (wanted > 0 && coming < at_once(pool, for_claims)) {
+	if (!for_claims && (waiting > 0 || pool->options.room->lacking > 0))
+		return false;
+	while (wanted > 0 && under_way(pool, for_claims) < at_once(pool, for_claims)) {
 		if (!room_is_there(pool, ready) || !clone_start(pool))
-			return;
+			return false;
 		wanted--;
-		coming++;
 		ready++;
 	}
+	return for_claims && wanted > 0;
+}
+
+void pool_wake_neighbours(const struct pool *pool)
+{
+	struct pool *other;
+
+	LIST_FOREACH (other, &pool->options.room->pools, neighbour) {
+		if (other != pool && other->manifest)
+			pool_make_soon(other);
+	}
+}
+
+static void set_lacking(struct pool *pool, bool lacking)
+{
+	struct host_room *room = pool->options.room;
+
+	if (pool->lacking == lacking)
+		return;
+	pool->lacking = lacking;
+	if (lacking)
+		room->lacking++;
+	else if (--room->lacking == 0)
+		pool_wake_neighbours(pool);
 }
 
 void pool_make(void *userdata)
@@ -149,8 +180,8 @@ void pool_make(void *userdata)
 	struct pool *pool = userdata;
 
 	pool->refill_pending = false;
-	if (pool->manifest && !pool_awaits(pool, POOL_DUE_BACKOFF))
-		make_missing(pool);
+	set_lacking(pool,
+		    pool->manifest && !pool_awaits(pool, POOL_DUE_BACKOFF) && make_missing(pool));
 	pool_plan_review(pool);
 	if (pool->options.policy.probe_s > 0 && !TAILQ_EMPTY(&pool->parked) &&
 	    !pool_awaits(pool, POOL_DUE_PROBE))

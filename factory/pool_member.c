@@ -15,11 +15,18 @@ static bool takes_room(const struct pool_member *member)
 
 static void member_leave(struct pool_member *member)
 {
+	struct host_room *room = member->pool->options.room;
+	bool coming = member->home == &member->pool->coming;
+
 	if (takes_room(member))
-		member->pool->options.room->vms--;
+		room->vms--;
 	if (member->home)
 		TAILQ_REMOVE(member->home, member, link);
 	member->home = NULL;
+	if (coming) {
+		room->coming--;
+		pool_wake_neighbours(member->pool);
+	}
 	pool_changed(member->pool);
 }
 
@@ -32,6 +39,8 @@ void member_move(struct pool_member *member, struct member_list *to)
 	TAILQ_INSERT_TAIL(to, member, link);
 	if (takes_room(member))
 		member->pool->options.room->vms++;
+	if (to == &member->pool->coming)
+		member->pool->options.room->coming++;
 }
 
 struct pool_member *member_new(struct pool *pool)

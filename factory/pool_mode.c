@@ -19,6 +19,20 @@ struct pool_waiter {
 	TAILQ_ENTRY(pool_waiter) link;
 };
 
+void pool_keep_word(struct pool *pool)
+{
+	_cleanup_(error_done) struct error err = {};
+	const struct pool_word word = { .mode = (int)pool->mode, .warm = pool->warm };
+
+	if (!pool->options.word || pool->stopping ||
+	    (word.mode == pool->kept.mode && word.warm == pool->kept.warm))
+		return;
+	pool->kept = word; /* also where it fails: said once */
+	if (pool_word_save(pool->options.word, &word, &err) < 0)
+		log_error(pool->options.name, "what was asked of the pool is not kept: %s",
+			  error_message(&err));
+}
+
 /* ---------------------------------------------------------------- who waits */
 
 static void waiter_add(struct pool *pool, unsigned parked, pool_done_fn fn, void *userdata)

@@ -5,6 +5,7 @@
 
 #include "factory/pool.h"
 #include "factory/pool_rate.h"
+#include "factory/pool_word.h"
 
 TAILQ_HEAD(member_list, pool_member);
 TAILQ_HEAD(ticket_list, pool_ticket);
@@ -57,11 +58,14 @@ struct pool {
 	struct ticket_list waiting; /* by priority, then arrival */
 	struct pool_rate rate;
 	enum pool_mode mode;
+	struct pool_word kept; /* mode and warm, as they are on disk */
 	unsigned warm; /* parked machines asked for beyond the target, less those claimed since */
 	bool filling;  /* a refill has begun and goes on to the target */
-	const char *held;  /* static; why there is no room for a refill; NULL: there is */
-	unsigned failures; /* in a row */
-	char *failure;     /* why the last one failed */
+	bool lacking;  /* claims wait for more machines than may be made at once */
+	LIST_ENTRY(pool) neighbour; /* of the same room */
+	const char *held;           /* static; why there is no room for a refill; NULL: there is */
+	unsigned failures;          /* in a row */
+	char *failure;              /* why the last one failed */
 	struct pool_waiter_list waiters;
 	struct loop_timer *alarm;       /* for the first of due_ns */
 	uint64_t due_ns[POOL_DUE_MAX_]; /* 0: not waited for */
@@ -76,6 +80,7 @@ struct pool {
 
 /* Gives parked machines to waiting claims, then has pool_make() run from the loop. */
 void pool_serve(struct pool *pool);
+void pool_make_soon(struct pool *pool);
 void pool_changed(struct pool *pool);
 
 /* ---- pool_member.c */
@@ -112,6 +117,8 @@ void tickets_fail_beyond(struct pool *pool, unsigned keep, const char *counted,
 unsigned pool_goal(const struct pool *pool);
 /* Begins what is missing. Deferred, so that a claim is on its way before a clone is begun. */
 void pool_make(void *pool);
+/* Pools of the same room may have been waiting for what this one no longer needs. */
+void pool_wake_neighbours(const struct pool *pool);
 void clone_failed(struct pool *pool, const struct error *why);
 void clone_parked(struct pool_member *member);
 /* Clones may fail no longer: nothing is known against the template. */
@@ -130,6 +137,9 @@ void pool_plan_review(struct pool *pool);
 
 /* ---- pool_mode.c */
 
+/* Writes what was asked since the last time. Not while the pool is ending for the factory's end,
+ * which takes nothing back. */
+void pool_keep_word(struct pool *pool);
 /* Answers those who wait for the pool to be warm or drained. */
 void waiters_check(struct pool *pool);
 void waiters_fail(struct pool *pool, int number, const char *reason);

@@ -24,7 +24,7 @@ TAILQ_HEAD(waiter_list, waiter);
 
 struct slot {
 	struct slot_options options;
-	char *name, *definition_path;
+	char *name, *definition_path, *word_path;
 	struct template_definition *definition; /* of the template, or of the next bake */
 	enum slot_state state;
 	struct template_manifest *manifest; /* while READY */
@@ -310,15 +310,35 @@ static void on_bake_phase(struct bake *bake _unused_, enum bake_phase phase, voi
 }
 
 /* The definition is read again: what was written since is what is meant. */
-static int load_definition(struct slot *slot, struct error *err)
+static int load_definition(struct slot *slot, struct template_definition **ret, struct error *err)
 {
+	_cleanup_(template_definition_free_cleanup) struct template_definition *definition = NULL;
 	const char *path = slot->definition_path;
 
-	int r = template_definition_load(path, &slot->bake_definition, err);
-	if (r == 0 && !str_equal(slot->bake_definition->name, slot->name))
+	int r = template_definition_load(path, &definition, err);
+	if (r == 0 && !str_equal(definition->name, slot->name))
 		r = error_set(err, ESTALE, "%s defines the template \"%s\" now, not \"%s\"", path,
-			      slot->bake_definition->name, slot->name);
+			      definition->name, slot->name);
+	if (r == 0)
+		*ret = steal_ptr(definition);
 	return r;
+}
+
+bool slot_reload_policy(struct slot *slot)
+{
+	_cleanup_(template_definition_free_cleanup) struct template_definition *definition = NULL;
+	_cleanup_(error_done) struct error err = {};
+	struct pool_policy *policy = &slot->definition->pool;
+
+	if (load_definition(slot, &definition, &err) < 0) {
+		log_warning(slot->name, "its pool stays as it was: %s", error_message(&err));
+		return false;
+	}
+	if (pool_policy_equal(policy, &definition->pool))
+		return false;
+	*policy = definition->pool;
+	pool_set_policy(slot->pool, policy);
+	return true;
 }
 
 static void on_turn(void *userdata)
@@ -326,7 +346,7 @@ static void on_turn(void *userdata)
 	_cleanup_(error_done) struct error err = {};
 	struct slot *slot = userdata;
 
-	if (load_definition(slot, &err) < 0) {
+	if (load_definition(slot, &slot->bake_definition, &err) < 0) {
 		bake_over(slot, NULL, &err);
 		return;
 	}
@@ -541,6 +561,7 @@ struct slot *slot_new(const struct slot_options *options)
 	slot->definition = options->definition;
 	slot->name = xstrdup(options->definition->name);
 	slot->definition_path = xstrdup(options->definition->path);
+	slot->word_path = xasprintf("%s/pools/%s.json", options->config->run_dir, slot->name);
 	slot->turn = (struct bake_turn){ .fn = on_turn, .userdata = slot };
 	TAILQ_INIT(&slot->init_waiters);
 	TAILQ_INIT(&slot->rebuild_waiters);
@@ -549,6 +570,7 @@ struct slot *slot_new(const struct slot_options *options)
 		.loop = options->loop,
 		.name = slot->name,
 		.run_dir = options->config->run_dir,
+		.word = slot->word_path,
 		.metrics = &slot->metrics,
 		.room = options->room,
 		.policy = slot->definition->pool,
@@ -579,6 +601,7 @@ void slot_free(struct slot *slot)
 	free(slot->rebuild_error);
 	free(slot->console);
 	free(slot->definition_path);
+	free(slot->word_path);
 	free(slot->name);
 	metrics_done(&slot->metrics);
 	free(slot);

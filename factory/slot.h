@@ -55,6 +55,10 @@ void slot_init(struct slot *slot, slot_fn fn, void *userdata);
  * slot_init(). */
 void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata);
 
+/* Reads the definition again and takes its pool policy over, without a bake; whether it differs.
+ * A definition that cannot be used is logged and changes nothing. */
+bool slot_reload_policy(struct slot *slot);
+
 /* Ends a bake, the pool and the template; claimed machines go on. */
 void slot_destroy(struct slot *slot, slot_fn fn, void *userdata);
 

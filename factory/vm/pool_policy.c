@@ -74,3 +74,10 @@ int pool_policy_read(const json_t *object, uint64_t pool_size, const char *where
 		*ret = policy;
 	return r;
 }
+
+bool pool_policy_equal(const struct pool_policy *a, const struct pool_policy *b)
+{
+	return a->automatic == b->automatic && a->target == b->target && a->min == b->min &&
+	       a->max == b->max && a->low_water == b->low_water && a->burst == b->burst &&
+	       a->max_age_s == b->max_age_s && a->probe_s == b->probe_s;
+}

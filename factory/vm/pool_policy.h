@@ -28,6 +28,8 @@ struct pool_policy {
 	uint64_t probe_s;
 };
 
+bool pool_policy_equal(const struct pool_policy *a, const struct pool_policy *b);
+
 /* object NULL: all defaults. `where` names it in errors. -EINVAL, and *ret is untouched. */
 _must_check_ int pool_policy_read(const json_t *object, uint64_t pool_size, const char *where,
 				  struct pool_policy *ret, struct error *err);

@@ -94,6 +94,44 @@ test_drain_empties_the_pool_until_resume() {
 	until_true 60 has_parked $POOL
 }
 
+test_what_was_asked_survives_a_restart() {
+	factory_ctl drain default >/dev/null
+	restart_with .
+	wait_full
+	expect '0 drained' "$(pool '| "\(.parked) \(.mode)"')" 'pool after SIGTERM'
+	factory_ctl resume default >/dev/null
+	factory_ctl warm default --count $((POOL + 1)) >/dev/null
+	factory_ctl pause default >/dev/null
+	stop_factory KILL
+	start_factory
+	factory_ctl init 2>/dev/null
+	expect "$((POOL + 1)) paused" "$(pool '| "\(.target) \(.mode)"')" 'pool after SIGKILL'
+	factory_ctl resume default >/dev/null
+	wait_full
+	expect $((POOL + 1)) "$(parked)" parked
+	ctl agent -c Check >/dev/null 2>&1
+	restart_with .
+	wait_full
+	expect "$POOL running" "$(pool '| "\(.target) \(.mode)"')" 'pool after the claim'
+	expect '' "$(find "$run/pools" -type f)" 'words of pools'
+}
+
+test_a_new_policy_is_taken_at_hangup() {
+	local id
+	id=$(status_json | jq -r '.templates[0].id')
+	redefine() {
+		jq "$1" "$work/template.json" >"$work/new.json" && mv "$work/new.json" "$work/template.json"
+		kill -HUP "$(factory_pid)"
+	}
+	redefine '.pool_size = 1'
+	until_true 30 has_parked 1
+	redefine ".pool_size = $POOL"
+	until_true 60 has_parked $POOL
+	grep -q 'configuration reloaded: pool of default changed' "$work/factory.log" || fail 'it is not said'
+	expect "$id " "$(status_json | jq -r '.templates[0] | "\(.id) \(.stale)"')" 'template'
+	expect 0 "$(metrics kiln_bakes_total)" bakes
+}
+
 test_a_claim_of_a_higher_priority_is_served_first() {
 	local i left
 	factory_ctl drain default >/dev/null

@@ -1,6 +1,10 @@
 /* How many machines a pool keeps, when it makes and gives them up, and what an operator says. */
 #include "tests/unit/factory/pool_fixture.h"
 
+#include <unistd.h>
+
+#include "base/file.h"
+
 static struct pool_policy *policy(struct fixture *f)
 {
 	return &f->pool->options.policy;
@@ -376,6 +380,56 @@ static void those_who_wait_are_told_when_the_memory_goes(void **state)
 	assert_int_equal(f->failed, 2);
 }
 
+static void claims_come_before_the_refills_of_other_pools(void **state)
+{
+	struct fixture *f = *state;
+	struct pool_options options = default_options(f);
+	struct pool *other = pool_new(&options);
+	struct pool_counts others;
+
+	pool_set_limits(f->pool, 1, 8, 3);
+	pool_open(f->pool, &f->manifest);
+	assert_int_equal(claim(f, "s1", NULL), 0);
+	assert_int_equal(claim(f, "s2", NULL), 0);
+	settle(f);
+	assert_int_equal(counts(f).coming, 1);
+	pool_open(other, &f->manifest);
+	settle(f);
+	pool_counts(other, &others);
+	assert_int_equal(others.coming, 0);
+	vm_becomes(vms[0], VM_PARKED, "");
+	settle(f);
+	pool_counts(other, &others);
+	assert_int_equal(f->granted, 1);
+	assert_int_equal(counts(f).coming, 1);
+	/* Nobody waits for more than is coming; the refills together keep to the bound. */
+	assert_int_equal(others.coming, 1);
+	pool_free(other);
+	settle(f);
+	assert_int_equal(f->room.coming, 1);
+	assert_int_equal(f->room.lacking, 0);
+}
+
+/* A pool whose clones fail waits for its turn; claims of another do not wait for it. */
+static void a_failing_pool_holds_up_no_other(void **state)
+{
+	struct fixture *f = *state;
+	struct pool_options options = default_options(f);
+	struct pool *other = pool_new(&options);
+	struct pool_counts others;
+
+	clones_refused = 1;
+	pool_open(f->pool, &f->manifest);
+	assert_int_equal(claim(f, "s1", NULL), 0);
+	settle(f);
+	assert_int_equal(counts(f).coming, 0);
+	pool_open(other, &f->manifest);
+	settle(f);
+	pool_counts(other, &others);
+	assert_int_equal(others.coming, 2);
+	pool_free(other);
+}
+
 static void all_pools_share_the_room(void **state)
 {
 	struct fixture *f = *state;
@@ -392,9 +446,10 @@ static void all_pools_share_the_room(void **state)
 	claim_and_confirm(f, "s2");
 	assert_int_equal(claim(f, "s3", NULL), -EAGAIN);
 	assert_int_equal(counted(f, COUNTER_CLAIMS_FAILED, "max_vms"), 1);
-	pool_free(other);
+	pool_free(other); /* what it had is free for the other's refill */
 	settle(f);
-	assert_int_equal(f->room.vms, 2);
+	assert_int_equal(f->room.vms, 3);
+	assert_int_equal(counts(f).coming, 1);
 	assert_int_equal(claim(f, "s3", NULL), 0);
 }
 
@@ -492,6 +547,59 @@ static void a_drained_pool_is_empty_until_it_is_resumed(void **state)
 	assert_int_equal(counts(f).coming, 2);
 }
 
+static void a_lower_target_takes_effect_at_once(void **state)
+{
+	struct fixture *f = *state;
+	const struct pool_policy lower = { .target = 1 };
+
+	open_and_fill(f);
+	assert_int_equal(counts(f).parked, 2);
+	pool_set_policy(f->pool, &lower);
+	settle(f);
+	assert_int_equal(counts(f).parked, 1);
+	assert_int_equal(counted(f, COUNTER_PARKED_ENDED, "more than the target"), 1);
+}
+
+/* The next factory's pool begins where this one's ended. */
+static void what_was_asked_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct pool_options options = default_options(f);
+	char path[] = "/tmp/kiln-test-word-XXXXXX";
+	struct pool *pool;
+	int done = 1;
+
+	close(mkstemp(path));
+	assert_int_equal(path_remove(path, NULL), 0);
+	options.word = path;
+	pool = pool_new(&options);
+	pool_open(pool, &f->manifest);
+	pool_pause(pool);
+	settle(f);
+	pool_stop(pool, "the end", NULL, NULL);
+	settle(f);
+	pool_free(pool);
+	pool = pool_new(&options);
+	assert_int_equal(pool_mode(pool), POOL_PAUSED);
+	pool_resume(pool);
+	settle(f);
+	assert_false(path_exists(path));
+	pool_open(pool, &f->manifest);
+	assert_int_equal(pool_warm(pool, 3, on_done, &done, NULL), 0);
+	settle(f);
+	pool_stop(pool, "the end", NULL, NULL);
+	settle(f);
+	pool_free(pool);
+	pool = pool_new(&options);
+	assert_int_equal(pool->warm, 3);
+	pool_free(pool);
+	assert_int_equal(file_write_atomic(path, "{\"mode\": 7}", 11, 0600, NULL), 0);
+	pool = pool_new(&options);
+	assert_int_equal(pool_mode(pool), POOL_RUNNING);
+	pool_free(pool);
+	assert_int_equal(path_remove(path, NULL), 0);
+}
+
 static void a_drain_leaves_what_claims_wait_for(void **state)
 {
 	struct fixture *f = *state;
@@ -575,6 +683,10 @@ int main(void)
 		POOL_TEST(short_of_memory_nothing_is_made_and_claims_are_told),
 		POOL_TEST(those_who_wait_are_told_when_the_memory_goes),
 		POOL_TEST(all_pools_share_the_room),
+		POOL_TEST(claims_come_before_the_refills_of_other_pools),
+		POOL_TEST(a_failing_pool_holds_up_no_other),
+		POOL_TEST(a_lower_target_takes_effect_at_once),
+		POOL_TEST(what_was_asked_is_kept),
 		POOL_TEST(claims_are_served_by_priority_then_arrival),
 		POOL_TEST(one_that_met_a_bad_machine_stays_first),
 		POOL_TEST(a_paused_pool_serves_and_is_not_refilled),
