@@ -1,7 +1,5 @@
 #include "ctl/factory_link.h"
 
-#include "base/socket.h"
-
 #define STATUS_TIMEOUT_S 10
 
 const char *factory_default_address(void)
@@ -13,23 +11,14 @@ const char *factory_default_address(void)
 
 int factory_link_open(const char *address, struct factory_link *ret_link, struct error *err)
 {
-	int fd = -EBADF;
+	struct factory_link link = { .loop = loop_new() };
 
-	int r = socket_connect(address, &fd, err);
-	if (r == -ENOENT || r == -ECONNREFUSED)
-		return error_set(err, r,
-				 "no factory answers at %s: start one with 'kiln-factory', or "
-				 "name the socket of a running one with --socket",
-				 address);
-	if (r == -EACCES || r == -EPERM)
-		return error_set(err, r,
-				 "no permission to talk to the factory at %s: its socket is for "
-				 "the user that runs it (try as root)",
-				 address);
-	if (r < 0)
-		return error_wrap(err, "cannot reach the factory");
-	ret_link->loop = loop_new();
-	ret_link->client = ttrpc_client_new(ret_link->loop, fd, &(struct ttrpc_client_options){});
+	int r = factory_rpc_connect(link.loop, address, &link.client, err);
+	if (r < 0) {
+		loop_free(link.loop);
+		return r;
+	}
+	*ret_link = link;
 	return 0;
 }
 
@@ -46,18 +35,8 @@ int factory_link_call(struct factory_link *link, const char *method,
 		      const ProtobufCMessage *request, unsigned timeout_s,
 		      ProtobufCMessage **ret_response, struct error *err)
 {
-	const struct ttrpc_call_options options = {
-		.service = &kiln__factory__v1__factory__descriptor,
-		.method = method,
-		.request = request,
-		.timeout_ms = timeout_s * 1000ull,
-	};
-
-	int r = ttrpc_client_call_wait(link->client, link->loop, &options, ret_response, NULL, NULL,
-				       err);
-	if (r < 0)
-		return error_wrap(err, "factory's %s", method);
-	return 0;
+	return factory_rpc_call_wait(link->client, link->loop, method, request, timeout_s * 1000ull,
+				     ret_response, err);
 }
 
 int factory_link_status(struct factory_link *link, Kiln__Factory__V1__StatusResponse **ret_status,

@@ -2,10 +2,7 @@
 #pragma once
 
 #include "base/loop.h"
-#include "proto/factory.pb-c.h"
-#include "proto/ttrpc_client.h"
-
-#define FACTORY_SOCKET "/run/kiln/factory.sock"
+#include "factory/vm/factory_rpc.h"
 
 /* Where a command looks without --socket: $KILN_FACTORY, else FACTORY_SOCKET. */
 const char *factory_default_address(void);

@@ -239,6 +239,15 @@ static void rpc_on_release(struct ttrpc_call *call, const ProtobufCMessage *mess
 	metrics_count(slot_metrics(slot), COUNTER_RELEASES, "");
 }
 
+static void rpc_on_hello(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+			 void *userdata _unused_)
+{
+	Kiln__Factory__V1__HelloResponse response = KILN__FACTORY__V1__HELLO_RESPONSE__INIT;
+
+	response.version = (char *)KILN_VERSION;
+	ttrpc_call_reply(call, &response.base);
+}
+
 /* ---------------------------------------------------------------- Init, Destroy */
 
 static void reply_to_init(int number, const struct error *err, void *userdata)
@@ -370,7 +379,7 @@ static const struct ttrpc_method factory_methods[] = {
 	{ "Destroy", rpc_on_destroy }, { "Warm", rpc_on_warm },       { "Drain", rpc_on_drain },
 	{ "Pause", rpc_on_pause },     { "Resume", rpc_on_resume },   { "Inspect", rpc_on_inspect },
 	{ "Rebuild", rpc_on_rebuild }, { "Verify", rpc_on_verify },   { "Console", rpc_on_console },
-	{ "Renew", rpc_on_renew },
+	{ "Renew", rpc_on_renew },     { "Hello", rpc_on_hello },
 };
 
 static int on_accept(int fd, const struct peer *peer, void *userdata)

@@ -11,16 +11,16 @@
 #include "base/strings.h"
 #include "base/trace.h"
 #include "factory/vm/claim_clone.h"
+#include "factory/vm/factory_rpc.h"
 #include "factory/vm/guest_clock.h"
 #include "factory/vm/vm.h"
-#include "proto/factory.pb-c.h"
-
-#define FACTORY_ADDRESS "unix:///run/kiln/factory.sock"
 
 enum {
 	CLAIM_TIMEOUT_MS = 60 * 1000,
 	CONFIRM_TIMEOUT_MS = 30 * 1000,
-	RELEASE_TIMEOUT_MS = 30 * 1000,
+	/* A claim may wait for a machine; a factory that lives says hello meanwhile. */
+	PATIENCE_MS = 2 * 1000,
+	HELLO_TIMEOUT_MS = 5 * 1000,
 };
 
 /* The connection to the factory. It must stay open until Confirm is answered: its end before
@@ -34,12 +34,19 @@ struct claim_link {
 	claim_fn fn;         /* NULL once called */
 	void *userdata;
 	uint64_t begun_ns; /* trace_begin() */
+
+	struct claim_options options; /* its strings are owned */
+	struct loop_timer *patience;  /* until the factory is asked whether it lives */
 };
 
 static void link_free(void *userdata)
 {
 	struct claim_link *link = userdata;
 	ttrpc_client_free(link->factory);
+	loop_timer_free(link->patience);
+	free((char *)link->options.factory_address);
+	free((char *)link->options.sandbox_id);
+	free((char *)link->options.template_name);
 	free(link->object);
 	free(link);
 }
@@ -50,36 +57,6 @@ static void link_end(struct claim_link *link)
 	if (link->claim)
 		link->claim->link = NULL;
 	loop_defer(link->loop, link_free, link);
-}
-
-/* An address without a factory behind it gets the sentence that helps. */
-static int factory_connect(struct loop *loop, const char *address,
-			   struct ttrpc_client **ret_factory, struct error *err)
-{
-	int fd;
-	int r = socket_connect(address, &fd, err);
-	if (r == -ENOENT || r == -ECONNREFUSED)
-		return error_set(err, -r, "no factory answers at %s: start it with kiln-factory",
-				 address);
-	if (r < 0)
-		return error_wrap(err, "cannot reach the factory");
-	*ret_factory = ttrpc_client_new(loop, fd, &(struct ttrpc_client_options){});
-	return 0;
-}
-
-static int factory_call(struct ttrpc_client *factory, const char *method,
-			const ProtobufCMessage *request, uint64_t timeout_ms, ttrpc_reply_fn fn,
-			void *userdata)
-{
-	return ttrpc_client_call(factory,
-				 &(struct ttrpc_call_options){
-					 .service = &kiln__factory__v1__factory__descriptor,
-					 .method = method,
-					 .request = request,
-					 .timeout_ms = timeout_ms,
-					 .on_reply = fn,
-					 .userdata = userdata,
-				 });
 }
 
 /* ---- after the answer: Confirm */
@@ -97,11 +74,11 @@ void claim_confirm(struct claim *claim)
 {
 	Kiln__Factory__V1__ConfirmRequest request = KILN__FACTORY__V1__CONFIRM_REQUEST__INIT;
 	struct claim_link *link = claim->link;
-	if (!link)
+	if (!link || link->confirming)
 		return; /* made without a factory: confirmed from the first */
 	request.vm_id = claim->vm_id;
-	int r = factory_call(link->factory, "Confirm", &request.base, CONFIRM_TIMEOUT_MS,
-			     on_confirmed, link);
+	int r = factory_rpc_call(link->factory, "Confirm", &request.base, CONFIRM_TIMEOUT_MS,
+				 on_confirmed, link);
 	if (r < 0)
 		log_warning(claim->vm_id, "cannot confirm the claim: %s", strerror(-r));
 	else
@@ -237,22 +214,6 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 	return 0;
 }
 
-static void on_claimed(const struct ttrpc_reply *reply, void *userdata)
-{
-	struct claim_link *link = userdata;
-	_cleanup_(error_done) struct error err = {};
-	struct claim *claim = NULL;
-	claim_fn fn = steal_ptr(link->fn);
-	void *fn_data = link->userdata;
-	trace_end(TRACE_CLAIM, link->object, link->begun_ns);
-	int r = claim_take(link, reply, &claim, &err);
-	if (r < 0) {
-		error_wrap(&err, "cannot claim a machine for sandbox %s", link->object);
-		link_end(link); /* unconfirmed: the factory takes the machine back */
-	}
-	fn(r, claim, r < 0 ? &err : NULL, fn_data);
-}
-
 /* ---- without a factory */
 
 struct fallback {
@@ -335,9 +296,83 @@ static int fallback_start(struct loop *loop, const struct claim_options *options
 
 /* ---- the beginning */
 
-static int claim_send(struct loop *loop, struct ttrpc_client *factory,
-		      const struct claim_options *options, claim_fn fn, void *userdata,
-		      struct error *err)
+/* The claim is not the factory's any more: when its connection ends, which is before anything was
+ * confirmed, it takes back what it may have for it. */
+static void link_fall_back(struct claim_link *link, struct error *err)
+{
+	claim_fn fn = steal_ptr(link->fn);
+	int r = -err->number;
+
+	if (!link->options.no_fallback)
+		r = fallback_start(link->loop, &link->options, fn, link->userdata, err);
+	if (r < 0) {
+		error_wrap(err, "cannot claim a machine for sandbox %s", link->object);
+		fn(r, NULL, err, link->userdata);
+	}
+	link_end(link);
+}
+
+/* An UNAVAILABLE of the factory's own is an answer. */
+static bool connection_is_lost(const struct claim_link *link, const struct ttrpc_reply *reply)
+{
+	Kiln__Factory__V1__HelloRequest request = KILN__FACTORY__V1__HELLO_REQUEST__INIT;
+
+	return reply->code == TTRPC_UNAVAILABLE &&
+	       factory_rpc_call(link->factory, "Hello", &request.base, 0, NULL, NULL) == -ENOTCONN;
+}
+
+static void on_claimed(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct claim_link *link = userdata;
+	_cleanup_(error_done) struct error err = {};
+	struct claim *claim = NULL;
+	if (!link->fn)
+		return; /* fallen back */
+	loop_timer_stop(link->patience);
+	trace_end(TRACE_CLAIM, link->object, link->begun_ns);
+	if (connection_is_lost(link, reply)) {
+		error_set(&err, ENOTCONN, "the factory went before it answered: %s",
+			  reply->message);
+		link_fall_back(link, &err);
+		return;
+	}
+	claim_fn fn = steal_ptr(link->fn);
+	void *fn_data = link->userdata;
+	int r = claim_take(link, reply, &claim, &err);
+	if (r < 0) {
+		error_wrap(&err, "cannot claim a machine for sandbox %s", link->object);
+		link_end(link); /* unconfirmed: the factory takes the machine back */
+	}
+	fn(r, claim, r < 0 ? &err : NULL, fn_data);
+}
+
+static void on_hello(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct claim_link *link = userdata;
+	_cleanup_(error_done) struct error err = {};
+	if (!link->fn || reply->code == TTRPC_UNAVAILABLE || reply->code == TTRPC_CANCELLED)
+		return; /* answered, or the claim's own answer says so */
+	if (reply->code != TTRPC_DEADLINE_EXCEEDED) {
+		loop_timer_start(link->patience, PATIENCE_MS);
+		return;
+	}
+	error_set(&err, ETIMEDOUT, "the factory at %s does not answer within %u s",
+		  link->options.factory_address, HELLO_TIMEOUT_MS / 1000);
+	link_fall_back(link, &err);
+}
+
+static void on_patience_over(void *userdata)
+{
+	Kiln__Factory__V1__HelloRequest request = KILN__FACTORY__V1__HELLO_REQUEST__INIT;
+	struct claim_link *link = userdata;
+
+	/* Where it fails, the connection's end is on its way. */
+	(void)!factory_rpc_call(link->factory, "Hello", &request.base, HELLO_TIMEOUT_MS, on_hello,
+				link);
+}
+
+static struct claim_link *link_new(struct loop *loop, struct ttrpc_client *factory,
+				   const struct claim_options *options, claim_fn fn, void *userdata)
 {
 	struct claim_link *link = xnew(struct claim_link);
 	link->loop = loop;
@@ -346,21 +381,37 @@ static int claim_send(struct loop *loop, struct ttrpc_client *factory,
 	link->fn = fn;
 	link->userdata = userdata;
 	link->begun_ns = trace_begin();
+	link->options = *options;
+	link->options.factory_address = xstrdup(options->factory_address);
+	link->options.sandbox_id = xstrdup(options->sandbox_id);
+	link->options.template_name = xstrdup(options->template_name);
+	link->patience = loop_timer_new(loop, on_patience_over, link);
+	return link;
+}
 
+static int claim_send(struct claim_link *link, struct error *err)
+{
+	const struct claim_options *options = &link->options;
 	Kiln__Factory__V1__ClaimRequest request = KILN__FACTORY__V1__CLAIM_REQUEST__INIT;
 	request.sandbox_id = (char *)options->sandbox_id;
 	request.template_ = (char *)(options->template_name ? options->template_name : "");
 	request.vcpus = options->vcpus;
 	request.memory_mib = options->memory_mib;
 	request.priority = (Kiln__Factory__V1__Priority)options->priority;
-	int r = factory_call(factory, "Claim", &request.base,
-			     options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS,
-			     on_claimed, link);
+	int r = factory_rpc_call(link->factory, "Claim", &request.base,
+				 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS,
+				 on_claimed, link);
 	if (r < 0) {
 		link_free(link);
 		return error_set_errno(err, r, "cannot send the claim");
 	}
+	loop_timer_start(link->patience, PATIENCE_MS);
 	return 0;
+}
+
+static bool means_no_factory(int number)
+{
+	return number == -ENOENT || number == -ECONNREFUSED || number == -EAGAIN;
 }
 
 int claim_start(struct loop *loop, const struct claim_options *given, claim_fn fn, void *userdata,
@@ -371,11 +422,11 @@ int claim_start(struct loop *loop, const struct claim_options *given, claim_fn f
 	if (!id_is_valid(options.sandbox_id))
 		return error_set(err, EINVAL, "\"%s\" cannot name a sandbox", options.sandbox_id);
 	if (!options.factory_address)
-		options.factory_address = FACTORY_ADDRESS;
-	int r = factory_connect(loop, options.factory_address, &factory, err);
+		options.factory_address = FACTORY_SOCKET;
+	int r = factory_rpc_connect(loop, options.factory_address, &factory, err);
 	if (r == 0)
-		return claim_send(loop, factory, &options, fn, userdata, err);
-	if ((r == -ENOENT || r == -ECONNREFUSED) && !options.no_fallback)
+		return claim_send(link_new(loop, factory, &options, fn, userdata), err);
+	if (means_no_factory(r) && !options.no_fallback)
 		return fallback_start(loop, &options, fn, userdata, err);
 	return r;
 }
@@ -400,98 +451,4 @@ void claim_free(struct claim *claim)
 	free(claim->template_id);
 	free(claim->reason);
 	free(claim);
-}
-
-struct release {
-	struct loop *loop;
-	struct ttrpc_client *factory; /* NULL: could not be reached */
-	char *vm_id;
-	char *run_dir;
-	int vmm_pidfd;
-	int number; /* how it ended */
-	struct error error;
-	void (*fn)(int number, const struct error *err, void *userdata);
-	void *userdata;
-};
-
-static void release_finish(void *userdata)
-{
-	struct release *release = userdata;
-	int status;
-	(void)!spawn_reap(release->vmm_pidfd, &status); /* our child where we have cloned it */
-	close_fd(release->vmm_pidfd);
-	ttrpc_client_free(release->factory);
-	if (release->fn)
-		release->fn(release->number, release->number < 0 ? &release->error : NULL,
-			    release->userdata);
-	else if (release->number < 0)
-		log_error(release->vm_id, "cannot be released: %s", error_message(&release->error));
-	error_done(&release->error);
-	free(release->vm_id);
-	free(release->run_dir);
-	free(release);
-}
-
-/* Where the factory does not do it (gone, hung, or it has lost the machine), we do. */
-static void release_reap(void *userdata)
-{
-	struct release *release = userdata;
-	_cleanup_(error_done) struct error why = {};
-	error_move(&why, &release->error);
-	release->number = vm_reap(release->run_dir, release->vm_id, &release->error);
-	if (release->number == 0)
-		log_info(release->vm_id, "ended without the factory: %s", error_message(&why));
-	release_finish(release);
-}
-
-static void on_released(const struct ttrpc_reply *reply, void *userdata)
-{
-	struct release *release = userdata;
-	release->number = ttrpc_reply_error(reply, &release->error);
-	loop_defer(release->loop, release->number < 0 ? release_reap : release_finish, release);
-}
-
-/* "RUN_DIR/vms/ID" without its last two parts; NULL where it is not of that form. */
-static char *run_dir_of(const char *vm_dir, const char *vm_id)
-{
-	_cleanup_free_ char *tail = xasprintf("/vms/%s", vm_id);
-	size_t len = strlen(vm_dir), tail_len = strlen(tail);
-	if (len <= tail_len || !str_equal(vm_dir + len - tail_len, tail))
-		return NULL;
-	return xstrndup(vm_dir, len - tail_len);
-}
-
-static int release_send(struct release *release, const char *factory_address)
-{
-	Kiln__Factory__V1__ReleaseRequest request = KILN__FACTORY__V1__RELEASE_REQUEST__INIT;
-	request.vm_id = release->vm_id;
-	int r = factory_connect(release->loop, factory_address ? factory_address : FACTORY_ADDRESS,
-				&release->factory, &release->error);
-	if (r < 0)
-		return r;
-	r = factory_call(release->factory, "Release", &request.base, RELEASE_TIMEOUT_MS,
-			 on_released, release);
-	return r < 0 ? error_set_errno(&release->error, r, "cannot send the release") : 0;
-}
-
-void claim_release(struct loop *loop, struct claim *claim, const char *factory_address,
-		   void (*fn)(int number, const struct error *err, void *userdata), void *userdata)
-{
-	struct release *release = xnew(struct release);
-	release->loop = loop;
-	release->fn = fn;
-	release->userdata = userdata;
-	release->vm_id = xstrdup(claim->vm_id);
-	release->run_dir = run_dir_of(claim->vm_dir, claim->vm_id);
-	release->vmm_pidfd = steal_fd(&claim->vmm_pidfd);
-	if (claim->link && !claim->link->confirming)
-		claim_confirm(claim); /* the machine goes by its release, not by the link's end */
-	claim_free(claim);
-	if (!release->run_dir) {
-		release->number = error_set(&release->error, EPROTO,
-					    "the machine's folder is not named after it");
-		loop_defer(loop, release_finish, release);
-	} else if (release_send(release, factory_address) < 0) {
-		loop_defer(loop, release_reap, release);
-	}
 }

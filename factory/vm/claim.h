@@ -9,9 +9,12 @@
  * the claiming process: it lives as long as that does, and a grace time longer (vm_lease() in
  * factory/vm/vm.h says how and why).
  *
- * Where no factory answers, the claimer clones the machine by itself from the store the last
+ * Where no factory answers (nobody listens, the connection is lost, or the factory does not even
+ * say hello within some seconds), the claimer clones the machine by itself from the store the last
  * factory left (factory/vm/claim_clone.h): with a warning, origin "cloned", and the reason. The
- * next factory takes it up from the journal; all else is as if it had come from a factory.
+ * next factory takes it up from the journal; all else is as if it had come from a factory. The
+ * claim's connection is closed then, so that a factory that lives after all takes back what it
+ * has for it: a sandbox never gets two machines.
  */
 #pragma once
 
@@ -59,7 +62,7 @@ typedef void (*claim_fn)(int number, struct claim *claim, const struct error *er
 _must_check_ int claim_start(struct loop *loop, const struct claim_options *options, claim_fn fn,
 			     void *userdata, struct error *err);
 
-/* The sandbox is there; tells the factory, without waiting. Once a claim. */
+/* The sandbox is there; tells the factory, without waiting. */
 void claim_confirm(struct claim *claim);
 
 /* The sandbox is over: closes the channels and tells the factory to destroy the machine; where

@@ -268,6 +268,36 @@ test_without_a_factory_machines_come_from_the_store() {
 	expect_nothing_astray 'a claim without a factory'
 }
 
+# A claimer that gives up on a factory closes its connection: what the factory, which lives after
+# all, has for that claim is taken back.
+test_a_factory_that_hangs_is_done_without() {
+	local claimer factory
+	wait_full
+	factory=$(factory_pid)
+	kill -STOP "$factory"
+	: >"$work/err"
+	ctl agent -c Version >"$work/out" 2>"$work/err" &
+	claimer=$!
+	timeout 60 grep -qm1 'cloned in .*does not answer within' <(tail -n +1 -f "$work/err") ||
+		fail "no claim: $(cat "$work/err")"
+	kill -CONT "$factory"
+	wait "$claimer" || fail "the claim failed: $(cat "$work/err")"
+	wait_full
+	expect "$(bystander_vm)" "$(claimed_ids)" 'claimed machines'
+	expect_nothing_astray 'a factory that hung'
+}
+
+# Killed between a claim and its answer: the claimer goes on by itself.
+test_a_factory_that_dies_at_a_claim_is_done_without() {
+	stop_factory
+	start_armed claim.journaled
+	wait_full
+	ctl agent -c Version >"$work/out" 2>"$work/err" || fail "no claim: $(cat "$work/err")"
+	expect_match 'cloned in .*the factory went before it answered' "$(cat "$work/err")"
+	expect_dead claim.journaled
+	recovers 'a claim that was not answered'
+}
+
 test_a_factory_that_comes_in_between_leaves_it_alone() {
 	stop_factory
 	ctl agent -c Version >"$work/out" 2>"$work/err" &
