@@ -76,9 +76,9 @@ at() {
 	echo "$point: $((SECONDS - begun)) s"
 }
 
-# Nothing of a bake survives it, but for a template that is whole.
+# Nothing of a bake survives it, but for a template that is whole; and the next one succeeds.
 test_bake() {
-	local point whole
+	local point whole inode
 	for point in hashing booting answering rehearsing trimming freezing storing stored; do
 		start_armed "bake.$point"
 		(factory_ctl init || true) >/dev/null 2>&1 &
@@ -91,19 +91,20 @@ test_bake() {
 			"templates after bake.$point"
 		expect "$whole" "$(find "$store" -name memory | wc -l)" "memory files after bake.$point"
 		expect_nothing_astray "bake.$point"
+		inode=$(stat -c %i "$store"/templates/*/template.json 2>/dev/null)
+		wait_full || fail "the pool is not full after bake.$point"
+		expect "$pool_size" "$(parked)" "parked after bake.$point"
+		expect_nothing_astray "the bake after bake.$point"
+		[ "$whole" = 0 ] || expect "$inode" \
+			"$(stat -c %i "$store"/templates/*/template.json)" 'the whole template'
+		factory_ctl destroy >/dev/null
 		stop_factory
 	done
-	whole=$(stat -c %i "$store"/templates/*/template.json)
-	start_factory
-	wait_full || fail 'the template that was whole is of no use'
-	expect "$pool_size" "$(parked)" parked
-	expect "$whole" "$(stat -c %i "$store"/templates/*/template.json)" 'the whole template'
 }
 
 # libvirt asks a QEMU of its own what it can do, in the first bake of a run folder.
 test_libvirt_asks_qemu() {
 	local pid
-	factory_ctl destroy >/dev/null
 	stop_factory
 	rm -rf "$run/libvirt"
 	start_factory
@@ -242,12 +243,67 @@ test_claimer_outlives_the_factory() {
 	hold_machine
 	stop_factory KILL
 	start_factory
-	sleep 3 # longer than the grace
+	wait_full
 	expect_match "$held" "$(claimed_ids)"
+	# A claimer that is not found is said at the start, when its grace begins.
+	! grep -q "$held.*the claimer of sandbox" "$work/factory.log" || fail 'its grace began'
 	cat <&9 >/dev/null & # it goes on, and gives its machine back
 	wait "$holder" || fail "it cannot go on: $(cat "$work/hold.err")"
 	kill $!
 	expect "$(bystander_vm)" "$(claimed_ids)" 'claimed machines'
+}
+
+test_who_renews_has_the_lease() {
+	local renewer
+	wait_full
+	hold_machine
+	mkfifo "$work/renew"
+	exec 8<>"$work/renew"
+	: >"$work/renew.out"
+	/usr/bin/python3 "$tests/integration/renew.py" "$run/factory.sock" "$held" \
+		<"$work/renew" >"$work/renew.out" 2>&1 8<&- 9<&- &
+	renewer=$!
+	timeout 30 grep -qm1 '^renewed' <(tail -n +1 -f "$work/renew.out") ||
+		fail "not renewed: $(cat "$work/renew.out")"
+	kill -9 "$holder"
+	wait_gone "$holder"
+	wait_full
+	expect_match "$held" "$(claimed_ids)"
+	! grep -q "$held.*the claimer of sandbox" "$work/factory.log" || fail 'it is still the claimer'\''s'
+	kill -9 "$renewer"
+	holder=$renewer
+	expect_lease_ends
+}
+
+# shim_of SANDBOX: the process that claimed its machine.
+shim_of() { grep -oE "audit claim sandbox=$1 .*" "$work/factory.log" | sed 's/.* pid=\([0-9]*\) .*/\1/'; }
+
+# containerd has a shim's remains cleaned up; where it does not come to that, the lease ends.
+test_shim_dies() {
+	local containerd
+	for containerd in lives hangs; do
+		: >"$work/factory.log"
+		ctr run -d --runtime io.containerd.kiln.v2 "$image" "shim-$containerd" sleep 1000 ||
+			fail 'no container'
+		wait_full
+		held=$(factory_ctl list --json |
+			jq -r --arg s "shim-$containerd" '.vms[] | select(.sandbox_id == $s).vm_id')
+		holder=$(shim_of "shim-$containerd")
+		[ $containerd = lives ] || kill -STOP "$containerd_pid"
+		kill -9 "$holder"
+		if [ $containerd = hangs ]; then
+			expect_match "$held" "$(claimed_ids)"
+			timeout 30 grep -q -m1 "$held.*its claimer (pid $holder) died" \
+				<(tail -n +1 -f "$work/factory.log") || fail "the lease of $held does not end"
+			kill -CONT "$containerd_pid"
+		fi
+		timeout 30 grep -q -m1 "audit release sandbox=shim-$containerd " \
+			<(tail -n +1 -f "$work/factory.log") || fail "$held is not released"
+		remove_container "shim-$containerd"
+		wait_full
+		expect_nothing_astray "a shim's death while containerd $containerd"
+		expect_bystander_lives "another shim's death"
+	done
 }
 
 test_without_a_factory_machines_come_from_the_store() {
