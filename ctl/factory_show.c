@@ -36,6 +36,15 @@ void list_select(Kiln__Factory__V1__ListResponse *list, const char *template_nam
 			protobuf_c_message_free_unpacked(&vm->base, NULL);
 	}
 	list->n_vms = kept;
+	kept = 0;
+	for (size_t i = 0; i < list->n_unconfigured; i++) {
+		Kiln__Factory__V1__StoredTemplate *stored = list->unconfigured[i];
+		if (!template_name || str_equal(stored->name, template_name))
+			list->unconfigured[kept++] = stored;
+		else
+			protobuf_c_message_free_unpacked(&stored->base, NULL);
+	}
+	list->n_unconfigured = kept;
 }
 
 bool status_is_on(const Kiln__Factory__V1__StatusResponse *status)
@@ -255,6 +264,14 @@ void list_print(const Kiln__Factory__V1__ListResponse *list, FILE *out)
 		add_text(table, vm->origin);
 	}
 	table_print(table, out);
+	for (size_t i = 0; i < list->n_unconfigured; i++) {
+		const Kiln__Factory__V1__StoredTemplate *stored = list->unconfigured[i];
+		fprintf(out,
+			"template %s (%.12s, %" PRIu64 " MiB) is in the store and configured no "
+			"more: `kiln-ctl factory destroy %s` removes it\n",
+			stored->name, stored->id, stored->memory_allocated_bytes / MIB,
+			stored->name);
+	}
 }
 
 void list_print_json(const Kiln__Factory__V1__ListResponse *list, FILE *out)

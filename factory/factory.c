@@ -32,6 +32,7 @@ struct factory {
 	struct slot **slots; /* owned, by the path of their definition */
 	size_t nslots;
 	struct bake_queue *bakes;
+	struct orphans *orphans;
 	size_t slots_ending; /* while stopping */
 	struct ttrpc_server *server;
 	struct footprint *footprint;
@@ -89,6 +90,11 @@ static void adopt_entry(const struct journal_entry *entry, void *userdata)
 	pool_adopt(slot_pool(slot ? slot : factory->slots[0]), entry, manifest);
 }
 
+static bool is_configured(const char *name, void *userdata)
+{
+	return factory_find_slot(userdata, name) != NULL;
+}
+
 static int factory_recover(struct factory *factory, struct error *err)
 {
 	const struct factory_config *config = &factory->config;
@@ -96,7 +102,9 @@ static int factory_recover(struct factory *factory, struct error *err)
 	int r = bake_clean(config->store, config->run_dir, config->libvirt_uri, err);
 	if (r < 0)
 		return error_wrap(err, "cannot clean up after an earlier bake");
-	return journal_scan(config->run_dir, adopt_entry, factory, err);
+	r = orphans_new(factory->workers, config->store, is_configured, factory, &factory->orphans,
+			err);
+	return r < 0 ? r : journal_scan(config->run_dir, adopt_entry, factory, err);
 }
 
 /* ---------------------------------------------------------------- start */
@@ -289,6 +297,7 @@ void factory_free(struct factory *factory)
 		slot_free(factory->slots[i]);
 	free(factory->slots);
 	bake_queue_free(factory->bakes);
+	orphans_free(factory->orphans);
 	if (factory->server) {
 		ttrpc_server_free(factory->server);
 		if (!factory->activated)
@@ -329,6 +338,11 @@ struct worker_pool *factory_workers(struct factory *factory)
 struct metrics *factory_metrics(struct factory *factory)
 {
 	return &factory->metrics;
+}
+
+struct orphans *factory_orphans(struct factory *factory)
+{
+	return factory->orphans;
 }
 
 struct footprint *factory_footprint(struct factory *factory)

@@ -10,6 +10,7 @@
 #include "factory/access.h"
 #include "factory/config.h"
 #include "factory/metrics.h"
+#include "factory/orphans.h"
 #include "factory/reload.h"
 #include "factory/slot.h"
 
@@ -39,6 +40,7 @@ struct access *factory_access(struct factory *factory);
 const struct template_host *factory_host(const struct factory *factory);
 struct worker_pool *factory_workers(struct factory *factory);
 struct metrics *factory_metrics(struct factory *factory);
+struct orphans *factory_orphans(struct factory *factory);
 struct footprint *factory_footprint(struct factory *factory);
 uint64_t factory_uptime_s(const struct factory *factory);
 /* All templates; NULL ends it. */

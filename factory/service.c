@@ -299,6 +299,8 @@ static void rpc_on_destroy(struct ttrpc_call *call, const ProtobufCMessage *mess
 		factory_destroy_all(userdata, reply_to_destroy, call);
 		return;
 	}
+	if (orphans_remove(factory_orphans(userdata), request->template_, reply_to_destroy, call))
+		return;
 	struct slot *slot = service_find_slot(call, userdata, request->template_);
 	if (slot)
 		slot_destroy(slot, reply_to_destroy, call);
@@ -351,6 +353,24 @@ static Kiln__Factory__V1__VmStatus *vm_report(const struct slot *slot,
 	return report;
 }
 
+static void orphans_report(const struct orphans *orphans, Kiln__Factory__V1__ListResponse *response)
+{
+	const struct template_manifest *manifest = NULL;
+
+	while ((manifest = orphans_next(orphans, manifest))) {
+		Kiln__Factory__V1__StoredTemplate *report = xnew(Kiln__Factory__V1__StoredTemplate);
+		kiln__factory__v1__stored_template__init(report);
+		report->name = manifest->name;
+		report->id = (char *)manifest->id;
+		report->baked_at = manifest->baked_at;
+		report->memory_allocated_bytes = manifest->memory_allocated_bytes;
+		response->unconfigured = xrealloc_array(response->unconfigured,
+							response->n_unconfigured + 1,
+							sizeof(*response->unconfigured));
+		response->unconfigured[response->n_unconfigured++] = report;
+	}
+}
+
 static void rpc_on_list(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
 			void *userdata)
 {
@@ -365,10 +385,14 @@ static void rpc_on_list(struct ttrpc_call *call, const ProtobufCMessage *message
 			response.vms[response.n_vms++] = vm_report(slot, m);
 		}
 	}
+	orphans_report(factory_orphans(userdata), &response);
 	ttrpc_call_reply(call, &response.base);
 	for (size_t i = 0; i < response.n_vms; i++)
 		free(response.vms[i]);
+	for (size_t i = 0; i < response.n_unconfigured; i++)
+		free(response.unconfigured[i]);
 	free(response.vms);
+	free(response.unconfigured);
 }
 
 /* ---------------------------------------------------------------- the service */

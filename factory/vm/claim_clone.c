@@ -1,14 +1,13 @@
 #include "factory/vm/claim_clone.h"
 
-#include <dirent.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/vm/choice.h"
 #include "factory/vm/store_note.h"
+#include "factory/vm/template_list.h"
 
 #define MIB ((uint64_t)1024 * 1024)
 
@@ -103,24 +102,16 @@ static void found_add(struct found *found, struct template_manifest *manifest)
 	found->manifests[found->count++] = manifest;
 }
 
-/* Those that can be trusted; name "": of any name. */
+/* name "": of any name. */
 static int find_templates(const char *store, const char *name, struct found *found,
 			  struct error *err)
 {
-	_cleanup_free_ char *path = path_join(store, "templates");
-	DIR *dir = opendir(path);
+	_cleanup_(template_list_done) struct template_list list = {};
+	int r = template_list_load(store, name, &list, err);
 
-	if (!dir)
-		return error_set_errno(err, errno, "cannot read %s", path);
-	for (const struct dirent *entry; (entry = readdir(dir));) {
-		_cleanup_(template_manifest_free_cleanup) struct template_manifest *manifest = NULL;
-		if (entry->d_name[0] != '.' &&
-		    template_manifest_load(store, entry->d_name, &manifest, NULL) == 0 &&
-		    (*name == '\0' || str_equal(manifest->name, name)))
-			found_add(found, steal_ptr(manifest));
-	}
-	closedir(dir);
-	return 0;
+	for (size_t i = 0; i < list.count; i++)
+		found_add(found, steal_ptr(list.items[i]));
+	return r;
 }
 
 /* As the factory would choose where all are equally ready. */

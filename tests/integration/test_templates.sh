@@ -187,6 +187,22 @@ test_failed_rebuild_leaves_the_template_serving() {
 	define default .
 }
 
+# A template whose definition was taken away stays in the store until somebody says so.
+expect_unconfigured_is_destroyed() {
+	stop_factory
+	mv "$definitions/default.json" "$work/default.away"
+	start_factory
+	expect_match 'template default .* is in the store and configured no more' "$(factory_ctl list)"
+	expect default "$(factory_ctl list --json | jq -r '.unconfigured[].name')" 'configured no more'
+	factory_ctl destroy nowhere 2>"$work/err" && fail 'what is not there was destroyed'
+	factory_ctl destroy default >/dev/null || fail 'it cannot be destroyed'
+	expect '' "$(factory_ctl list --json | jq -r '.unconfigured[].name')" 'after its end'
+	expect large "$(jq -r .name "$store"/templates/*/template.json)" 'templates in the store'
+	stop_factory
+	mv "$work/default.away" "$definitions/default.json"
+	start_factory
+}
+
 test_destroy_by_name_leaves_the_other() {
 	expect 'vm factory destroyed' "$(factory_ctl destroy default)"
 	expect absent "$(template_json default | jq -r .state)"
@@ -194,6 +210,7 @@ test_destroy_by_name_leaves_the_other() {
 	ctl agent -c Check >/dev/null 2>"$work/err" || fail "no other template was chosen: $(cat "$work/err")"
 	expect 'vm factory initialized' "$(factory_ctl init default large 2>/dev/null)"
 	expect 'ready ready' "$(status_json | jq -r '[.templates[].state] | join(" ")')"
+	expect_unconfigured_is_destroyed
 	expect 'vm factory destroyed' "$(factory_ctl destroy default large)"
 	expect 0 "$(find "$store/templates" -mindepth 1 | wc -l)" 'template files left'
 	expect '' "$(vmm_pids)" 'machines left'
