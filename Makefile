@@ -45,22 +45,25 @@ SRC_base    := $(wildcard base/*.c)
 SRC_proto   := $(wildcard proto/*.c)
 SRC_vm      := $(wildcard factory/vm/*.c)
 SRC_factory := $(wildcard factory/*.c)
+SRC_libvirt := $(wildcard factory/libvirt/*.c)
 SRC_shim    := $(wildcard shim/*.c)
 SRC_agent   := $(wildcard agent/*.c)
 SRC_ctl     := $(wildcard ctl/*.c)
 SRC_bench   := $(wildcard bench/*.c)
 
 BIN_factory := $(BUILD)/kiln-factory
+BIN_libvirt := $(BUILD)/kiln-libvirt
 BIN_shim    := $(BUILD)/containerd-shim-kiln-v2
 BIN_agent   := $(BUILD)/kiln-agent
 BIN_ctl     := $(BUILD)/kiln-ctl
 BIN_bench   := $(BUILD)/kiln-bench
 BIN_init    := $(BUILD)/kiln-init
-BINS := $(BIN_factory) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init)
+BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init)
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
 LIBS_vm      := -lcrypto
-LIBS_factory := -lvirt -lvirt-qemu -levent_extra $(LIBS_vm)
+LIBS_factory := -levent_extra $(LIBS_vm)
+LIBS_libvirt := -lvirt -lvirt-qemu
 LIBS_shim    := $(LIBS_vm)
 LIBS_agent   := -lcap
 LIBS_ctl     := $(LIBS_vm)
@@ -143,6 +146,8 @@ endef
 
 $(BIN_factory): $(call obj,$(SRC_factory)) $(LIB_vm)
 	$(call link,$(LIBS_factory))
+$(BIN_libvirt): $(call obj,$(SRC_libvirt)) $(LIB_core)
+	$(call link,$(LIBS_libvirt))
 $(BIN_shim): $(call obj,$(SRC_shim)) $(LIB_vm)
 	$(call link,$(LIBS_shim))
 $(BIN_ctl): $(call obj,$(SRC_ctl)) $(LIB_vm)
@@ -163,7 +168,7 @@ $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 .PHONY: faults
 faults: | $(AUTO_DEPS)
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/faults FAULTS=1 WERROR=$(WERROR) \
-		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-ctl
+		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl
 
 # ---------------------------------------------------------------- guest image
 
@@ -290,7 +295,7 @@ UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
 .PHONY: install uninstall clean help deps
 install: all image ## Install under PREFIX (DESTDIR is honoured)
 	install -d $(SBIN) $(BIN) $(SHARE)
-	install -m 755 $(BIN_factory) $(SBIN)/
+	install -m 755 $(BIN_factory) $(BIN_libvirt) $(SBIN)/
 	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
 	install -m 644 $(IMAGE)/* $(SHARE)/
 	install -d $(DESTDIR)$(UNITDIR)
@@ -299,7 +304,7 @@ install: all image ## Install under PREFIX (DESTDIR is honoured)
 		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit; done
 
 uninstall: ## Remove what install put there
-	rm -f $(SBIN)/kiln-factory $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
+	rm -f $(SBIN)/kiln-factory $(SBIN)/kiln-libvirt $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
 	rm -rf $(SHARE)
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 

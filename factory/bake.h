@@ -67,3 +67,5 @@ char *bake_console_of(const struct template_manifest *manifest);
  * Blocks. */
 _must_check_ int bake_clean(const char *store, const char *run_dir, const char *libvirt_uri,
 			    struct error *err);
+/* Of it, the machines of the embedded driver, which must not be in use. Blocks. */
+_must_check_ int bake_clean_embedded(const char *run_dir, const char *store, struct error *err);

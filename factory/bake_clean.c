@@ -26,8 +26,9 @@ static int kill_below(const char *root, struct error *err)
 /* libvirt is not asked: a domain whose factory was killed in the middle of its start blocks
  * libvirt 9 for ever, and of the QEMU it asks for its capabilities it keeps no note. All that
  * name its root are ours and are killed; libvirt forgets them with its state. */
-static int clean_embedded(const char *run_dir, struct error *err)
+int bake_clean_embedded(const char *run_dir, const char *store, struct error *err)
 {
+	_cleanup_free_ char *memory = path_join(store, "libvirt");
 	_cleanup_free_ char *root = path_join(run_dir, "libvirt");
 	_cleanup_free_ char *run = path_join(root, "run");
 	_cleanup_free_ char *lib = path_join(root, "lib");
@@ -35,7 +36,10 @@ static int clean_embedded(const char *run_dir, struct error *err)
 	int r = kill_below(root, err);
 	if (r == 0)
 		r = path_remove(run, err);
-	return r < 0 ? r : path_remove(lib, err);
+	if (r == 0)
+		r = path_remove(lib, err);
+	/* RAM of machines libvirt has lost sight of */
+	return r < 0 ? r : path_remove(memory, err);
 }
 
 static int remove_unfinished(const char *templates, const char *id, struct error *err)
@@ -75,12 +79,10 @@ int bake_clean(const char *store, const char *run_dir, const char *libvirt_uri, 
 	};
 	_cleanup_free_ char *templates = path_join(store, "templates");
 	_cleanup_free_ char *bakes = path_join(run_dir, "bake");
-	_cleanup_free_ char *memory = path_join(store, "libvirt");
 
-	int r = libvirt_uri ? bake_domain_clean(&where, err) : clean_embedded(run_dir, err);
+	int r = libvirt_uri ? bake_domain_clean(&where, err)
+			    : bake_clean_embedded(run_dir, store, err);
 	if (r == 0)
 		r = path_remove(bakes, err);
-	if (r == 0)
-		r = path_remove(memory, err); /* RAM of machines libvirt has lost sight of */
 	return r < 0 ? r : remove_all_unfinished(templates, err);
 }

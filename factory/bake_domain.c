@@ -1,9 +1,6 @@
 #include "factory/bake_domain.h"
 
 #include <jansson.h>
-#include <libvirt/libvirt-qemu.h>
-#include <libvirt/libvirt.h>
-#include <libvirt/virterror.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -12,9 +9,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/bake_libvirt.h"
 #include "factory/bake_process.h"
-#include "factory/machine.h"
+#include "factory/libvirt_link.h"
 #include "factory/vm/remains.h"
 
 enum {
@@ -24,8 +20,8 @@ enum {
 };
 
 struct bake_domain {
-	virConnectPtr connection;
-	virDomainPtr domain;
+	struct libvirt_link *link;
+	char *name; /* libvirt's; NULL before it is booted */
 	struct bake_process process;
 };
 
@@ -43,16 +39,15 @@ static inline void json_decref_cleanup(json_t **json)
 
 /* ---------------------------------------------------------------- monitor commands */
 
-static int parse_reply(const char *command, const char *text, json_t **ret_result,
-		       struct error *err)
+static int judge_reply(const char *command, json_t *reply, json_t **ret_result, struct error *err)
 {
-	_cleanup_(json_decref_cleanup) json_t *reply = json_loads(text, 0, NULL);
 	json_t *result = json_object_get(reply, "return");
 
 	if (!result) {
 		const char *why = json_string_value(
 			json_object_get(json_object_get(reply, "error"), "desc"));
-		return error_set(err, EIO, "QEMU refuses %s: %s", command, why ? why : text);
+		return error_set(err, EIO, "QEMU refuses %s: %s", command,
+				 why ? why : "it does not say why");
 	}
 	if (ret_result)
 		*ret_result = json_incref(result);
@@ -63,15 +58,12 @@ static int parse_reply(const char *command, const char *text, json_t **ret_resul
 static int monitor(struct bake_domain *domain, const char *command, json_t *arguments, int fd,
 		   json_t **ret_result, struct error *err)
 {
-	_cleanup_(json_decref_cleanup) json_t *request = json_pack("{s:s, s:o*}", "execute",
-								   command, "arguments", arguments);
-	_cleanup_free_ char *text = json_dumps(request, JSON_COMPACT);
-	_cleanup_free_ char *reply = NULL;
+	_cleanup_(json_decref_cleanup) json_t *reply = NULL;
+	json_t *request = json_pack("{s:s, s:o*}", "execute", command, "arguments", arguments);
 
-	if (virDomainQemuMonitorCommandWithFiles(domain->domain, text, fd >= 0 ? 1 : 0, &fd, NULL,
-						 NULL, &reply, 0) < 0)
-		return bake_libvirt_error(err, "cannot send %s to QEMU", command);
-	return parse_reply(command, reply, ret_result, err);
+	int r = libvirt_link_call(domain->link, "monitor", request, fd, &reply, err);
+	return r < 0 ? error_wrap(err, "%s", command)
+		     : judge_reply(command, reply, ret_result, err);
 }
 
 /* ---------------------------------------------------------------- boot */
@@ -79,13 +71,38 @@ static int monitor(struct bake_domain *domain, const char *command, json_t *argu
 static int find_process(const struct bake_domain_options *options, struct bake_domain *domain,
 			struct error *err)
 {
-	const char *name = virDomainGetName(domain->domain);
 	_cleanup_free_ char *path = options->libvirt_uri
-					    ? xasprintf("/run/libvirt/qemu/%s.pid", name)
+					    ? xasprintf("/run/libvirt/qemu/%s.pid", domain->name)
 					    : xasprintf("%s/libvirt/run/qemu/%s.pid",
-							options->run_dir, name);
+							options->run_dir, domain->name);
 
-	return bake_process_find(path, name, &domain->process, err);
+	return bake_process_find(path, domain->name, &domain->process, err);
+}
+
+static int open_link(const struct bake_domain_options *options, struct libvirt_link **ret,
+		     struct error *err)
+{
+	struct libvirt_link_options link = {
+		.run_dir = options->run_dir,
+		.store = options->store,
+		.uri = options->libvirt_uri,
+	};
+
+	return libvirt_link_open(&link, ret, err);
+}
+
+static int boot(struct bake_domain *domain, const char *xml, struct error *err)
+{
+	_cleanup_(json_decref_cleanup) json_t *result = NULL;
+
+	int r = libvirt_link_call(domain->link, "boot", json_pack("{s:s}", "xml", xml), -EBADF,
+				  &result, err);
+	const char *name = json_string_value(json_object_get(result, "name"));
+	if (r == 0 && !name)
+		r = error_set(err, EPROTO, "libvirt does not name the machine");
+	if (r == 0)
+		domain->name = xstrdup(name);
+	return r;
 }
 
 int bake_domain_boot(const struct bake_domain_options *options, const char *xml,
@@ -94,12 +111,11 @@ int bake_domain_boot(const struct bake_domain_options *options, const char *xml,
 	struct bake_domain *domain = xnew(struct bake_domain);
 
 	domain->process = (struct bake_process)BAKE_PROCESS_NONE;
-	int r = bake_libvirt_open(options, &domain->connection, err);
-	if (r == 0) {
-		domain->domain = virDomainCreateXML(domain->connection, xml, 0);
-		r = domain->domain ? find_process(options, domain, err)
-				   : bake_libvirt_error(err, "cannot boot the machine");
-	}
+	int r = open_link(options, &domain->link, err);
+	if (r == 0)
+		r = boot(domain, xml, err);
+	if (r == 0)
+		r = find_process(options, domain, err);
 	if (r < 0) {
 		bake_domain_free(domain);
 		return r;
@@ -208,70 +224,39 @@ void bake_domain_kill(struct bake_domain *domain)
 		(void)syscall(SYS_pidfd_send_signal, domain->process.pidfd, SIGKILL, NULL, 0);
 }
 
-/* libvirt may see QEMU's end by itself before it has answered: that domain is gone as well. */
-static int domain_destroy(virDomainPtr domain, struct error *err)
-{
-	if (virDomainDestroy(domain) == 0)
-		return 0;
-	int code = virGetLastErrorCode();
-	if (code == VIR_ERR_NO_DOMAIN || code == VIR_ERR_OPERATION_INVALID)
-		return 0;
-	return bake_libvirt_error(err, "cannot destroy %s", virDomainGetName(domain));
-}
-
 /* libvirt would ask QEMU to end and look every 200 ms whether it has; there is nothing in it
  * that wants to be asked. */
 static void domain_end(struct bake_domain *domain)
 {
 	_cleanup_(error_done) struct error err = {};
-	const char *name = virDomainGetName(domain->domain);
 
 	if (domain->process.pidfd >= 0 && remains_kill(domain->process.pidfd, &err) < 0)
-		log_error(name, "%s", error_message(&err));
-	if (domain_destroy(domain->domain, &err) < 0)
-		log_error(name, "%s", error_message(&err));
-	virDomainFree(domain->domain);
+		log_error(domain->name, "%s", error_message(&err));
+	if (libvirt_link_call(domain->link, "destroy", NULL, -EBADF, NULL, &err) < 0)
+		log_error(domain->name, "%s", error_message(&err));
 }
 
 void bake_domain_free(struct bake_domain *domain)
 {
 	if (!domain)
 		return;
-	if (domain->domain)
+	if (domain->name)
 		domain_end(domain);
-	if (domain->connection)
-		virConnectClose(domain->connection);
+	libvirt_link_free(domain->link);
 	bake_process_done(&domain->process);
+	free(domain->name);
 	free(domain);
 }
 
 /* ---------------------------------------------------------------- after a crash */
 
-static int destroy_ours(virDomainPtr *domains, size_t count, struct error *err)
-{
-	int result = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		const char *name = virDomainGetName(domains[i]);
-		if (result == 0 && str_after(name, MACHINE_NAME_PREFIX))
-			result = domain_destroy(domains[i], err);
-		virDomainFree(domains[i]);
-	}
-	return result;
-}
-
 int bake_domain_clean(const struct bake_domain_options *options, struct error *err)
 {
-	virConnectPtr connection = NULL;
-	virDomainPtr *domains = NULL;
+	struct libvirt_link *link = NULL;
 
-	int r = bake_libvirt_open(options, &connection, err);
-	if (r < 0)
-		return r;
-	int count = virConnectListAllDomains(connection, &domains, 0);
-	r = count < 0 ? bake_libvirt_error(err, "cannot list the domains")
-		      : destroy_ours(domains, (size_t)count, err);
-	free(domains);
-	virConnectClose(connection);
+	int r = open_link(options, &link, err);
+	if (r == 0)
+		r = libvirt_link_call(link, "clean", NULL, -EBADF, NULL, err);
+	libvirt_link_free(link);
 	return r;
 }

@@ -1,12 +1,12 @@
 /* The template's virtual machine while it is baked: a transient libvirt domain.
  *
- * Every call blocks: worker threads only, one call at a time for one domain. No libvirt type or
- * error leaves this file; libvirt's words come back in struct error.
+ * Every call blocks: worker threads only, one call at a time for one domain. libvirt is spoken to
+ * by a process of its own, kiln-libvirt, one for each bake (factory/libvirt_link.h).
  *
- * By default libvirt's embedded driver is used: it runs inside this process, and all it keeps
+ * By default libvirt's embedded driver is used: it runs inside that process, and all it keeps
  * is below RUN_DIR/libvirt: its configuration, written here; run/qemu/NAME.pid of each running
  * domain, by which bake_clean() finds what a killed factory left; its cache of what QEMU can
- * do, which takes seconds to make. A process can use one RUN_DIR and one store only.
+ * do, which takes seconds to make. It has a lock: one bake at a time below one RUN_DIR.
  */
 #pragma once
 

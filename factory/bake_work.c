@@ -534,6 +534,11 @@ int bake_work_undo(struct bake_work *work, struct error *err)
 	size_t len = strlen(work->console_log);
 	const char *tail = work->console_log + (len > TAIL_BYTES ? len - TAIL_BYTES : 0);
 	work->console_tail = printable_tail(tail, strlen(tail));
-	int r = template_remove(work->where.store, work->id, err);
+	/* A helper that was killed leaves its machine. */
+	int r = work->where.libvirt_uri
+			? 0
+			: bake_clean_embedded(work->where.run_dir, work->where.store, err);
+	if (r == 0)
+		r = template_remove(work->where.store, work->id, err);
 	return r < 0 ? r : path_remove(work->run, err);
 }

@@ -203,6 +203,28 @@ expect_unconfigured_is_destroyed() {
 	start_factory
 }
 
+# The machine being baked, and the helper that booted it.
+baked_machine() { pgrep -f "qemu-system-x86_64 .*$run/bake/" >/dev/null; }
+helper_pid() { pgrep -P "$(factory_pid)" -x kiln-libvirt; }
+
+test_dead_libvirt_fails_its_bake_alone() {
+	local id rebuild code=0
+	id=$(template_json default | jq -r .id)
+	factory_ctl rebuild default >/dev/null 2>"$work/err" &
+	rebuild=$! # a substitution has a process of its own
+	wait_for 60 baked_machine || fail 'nothing is baked'
+	kill -9 "$(helper_pid)"
+	wait "$rebuild" || code=$?
+	expect 1 "$code" 'exit code'
+	expect_match 'kiln-libvirt is gone' "$(cat "$work/err")"
+	! baked_machine || fail 'the machine of the bake is left'
+	expect '' "$(helper_pid)" 'helper'
+	expect "$id" "$(template_json default | jq -r .id)" template
+	ctl agent --template default -c Check >/dev/null 2>&1 || fail 'it does not serve'
+	factory_ctl rebuild default >/dev/null || fail 'the next bake fails too'
+	expect '' "$(helper_pid)" 'helper after a good bake'
+}
+
 test_destroy_by_name_leaves_the_other() {
 	expect 'vm factory destroyed' "$(factory_ctl destroy default)"
 	expect absent "$(template_json default | jq -r .state)"

@@ -1,8 +1,9 @@
-#include "factory/bake_libvirt.h"
+#include "factory/libvirt/connection.h"
 
 #include <libvirt/virterror.h>
-#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -23,9 +24,6 @@ static const char qemu_conf[] = "# Written by kiln-factory.\n"
 				"seccomp_sandbox = 1\n"
 				"memory_backing_dir = \"%s\"\n";
 
-static int init_result;
-static char *init_log; /* where libvirt logs to; for ever */
-
 static void error_ignore(void *userdata _unused_, virErrorPtr error _unused_)
 {
 }
@@ -33,29 +31,16 @@ static void error_ignore(void *userdata _unused_, virErrorPtr error _unused_)
 /* libvirt calls for an event loop to be registered. For what is used here (no callbacks, no
  * remote connection) nothing ever waits in it, so none is run: each domain's monitor has a
  * thread of its own. */
-static void init_once(void)
+static int library_init(const char *root, struct error *err)
 {
-	_cleanup_free_ char *outputs = xasprintf("3:file:%s", init_log);
+	_cleanup_free_ char *outputs = xasprintf("3:file:%s/libvirt.log", root);
 
 	/* The only way to its log, which else goes to our stderr. */
 	setenv("LIBVIRT_LOG_OUTPUTS", outputs, 0);
-	init_result = virInitialize();
-	if (init_result == 0)
-		init_result = virEventRegisterDefaultImpl();
 	virSetErrorFunc(NULL, error_ignore);
-}
-
-static int library_init(const char *root, struct error *err)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-
-	pthread_mutex_lock(&mutex);
-	if (!init_log)
-		init_log = path_join(root, "libvirt.log");
-	pthread_mutex_unlock(&mutex);
-	pthread_once(&once, init_once);
-	return init_result < 0 ? bake_libvirt_error(err, "cannot initialise libvirt") : 0;
+	if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
+		return connection_error(err, "cannot initialise libvirt");
+	return 0;
 }
 
 /* libvirt's number in ours, with what to do about it where we know. */
@@ -83,7 +68,7 @@ static int error_number(const virError *error, const char **ret_hint)
 	return EIO;
 }
 
-int bake_libvirt_error(struct error *err, const char *fmt, ...)
+int connection_error(struct error *err, const char *fmt, ...)
 {
 	static const virError unknown = { .message = (char *)"it does not say why" };
 	const virError *error = virGetLastError();
@@ -100,11 +85,6 @@ int bake_libvirt_error(struct error *err, const char *fmt, ...)
 	for (char *c = message; (c = strchr(c, '\n'));)
 		*c = ' ';
 	return error_set(err, number, "%s: libvirt: %s%s", what, message, hint);
-}
-
-static char *embedded_root(const struct bake_domain_options *options)
-{
-	return path_join(options->run_dir, "libvirt");
 }
 
 /* The URI of the embedded driver; characters with a meaning in a query are escaped. */
@@ -137,17 +117,16 @@ static int write_configuration(const char *root, const char *store, struct error
 	return file_write_atomic(path, text, strlen(text), 0600, err);
 }
 
-int bake_libvirt_open(const struct bake_domain_options *options, virConnectPtr *ret_connection,
-		      struct error *err)
+int connection_open(const struct connection_options *options, virConnectPtr *ret_connection,
+		    struct error *err)
 {
-	_cleanup_free_ char *root = embedded_root(options);
-	_cleanup_free_ char *uri = options->libvirt_uri ? xstrdup(options->libvirt_uri)
-							: embedded_uri(root);
+	_cleanup_free_ char *root = path_join(options->run_dir, "libvirt");
+	_cleanup_free_ char *uri = options->uri ? xstrdup(options->uri) : embedded_uri(root);
 
-	if (geteuid() != 0 && !options->libvirt_uri)
+	if (geteuid() != 0 && !options->uri)
 		return error_set(err, EPERM, "booting a template needs root");
 	int r = dir_make(root, 0700, err);
-	if (r == 0 && !options->libvirt_uri)
+	if (r == 0 && !options->uri)
 		r = write_configuration(root, options->store, err);
 	if (r == 0)
 		r = library_init(root, err);
@@ -155,7 +134,7 @@ int bake_libvirt_open(const struct bake_domain_options *options, virConnectPtr *
 		return r;
 	virConnectPtr connection = virConnectOpen(uri);
 	if (!connection)
-		return bake_libvirt_error(err, "cannot open %s", uri);
+		return connection_error(err, "cannot open %s", uri);
 	*ret_connection = connection;
 	return 0;
 }

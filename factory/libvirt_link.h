@@ -1,0 +1,45 @@
+/* The link to kiln-libvirt, the helper that speaks libvirt for one bake.
+ *
+ * Requests and replies are packets of JSON on a SOCK_SEQPACKET socket, one at a time:
+ *
+ *   {"do": "boot", "arguments": {"xml": …}}             -> {"result": {"name": …}}
+ *   {"do": "monitor", "arguments": {"execute": …, …}}   -> {"result": QEMU's reply}; with a
+ *                                                         descriptor for getfd
+ *   {"do": "destroy"}, {"do": "clean"}                  -> {}
+ *   any                                                 -> {"error": {"number": …, "message": …}}
+ *
+ * Every call blocks: worker threads only, one call at a time. The helper is looked for beside
+ * the running program.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+enum {
+	LIBVIRT_LINK_FD = 3,              /* in the helper */
+	LIBVIRT_MESSAGE_MAX = 192 * 1024, /* what a packet can hold by default */
+};
+
+struct libvirt_link;
+
+struct libvirt_link_options {
+	const char *run_dir, *store;
+	const char *uri; /* NULL: embedded */
+};
+
+/* Starts the helper. -ENOENT: it is not installed. */
+_must_check_ int libvirt_link_open(const struct libvirt_link_options *options,
+				   struct libvirt_link **ret, struct error *err);
+
+/* Takes arguments (may be NULL); fd is borrowed, -EBADF: none. ret_result may be NULL; it is NULL
+ * where the reply has none. Its reference is the caller's. */
+_must_check_ int libvirt_link_call(struct libvirt_link *link, const char *verb, json_t *arguments,
+				   int fd, json_t **ret_result, struct error *err);
+
+/* From any thread: a call under way fails. */
+void libvirt_link_kill(struct libvirt_link *link);
+
+/* Ends the helper, and waits for that. NULL is nothing. */
+void libvirt_link_free(struct libvirt_link *link);
