@@ -22,6 +22,8 @@
 #define SPAWN_OUTPUT_MAX  (64 * 1024)
 #define SPAWN_MESSAGE_MAX 1024 /* of the output, in an error */
 
+#define PR_SET_MEMORY_MERGE_ 67 /* newer than Debian's headers */
+
 /* What failed in the child, for the parent's sentence. */
 enum spawn_step {
 	SPAWN_STEP_SESSION,
@@ -216,6 +218,8 @@ static _Noreturn void child_run(struct spawn_plan *plan)
 		child_fail(plan->report_out, SPAWN_STEP_SESSION);
 	if (options->no_huge_pages && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) < 0)
 		child_fail(plan->report_out, SPAWN_STEP_HUGE_PAGES);
+	if (options->merge_pages)
+		(void)prctl(PR_SET_MEMORY_MERGE_, 1, 0, 0, 0);
 
 	int report = child_map_fds(plan);
 

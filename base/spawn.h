@@ -25,6 +25,7 @@ struct spawn_options {
 	size_t nfds;                /* 0, 1, 2 not named here are /dev/null */
 	bool new_session;           /* setsid(2) in the child */
 	bool no_huge_pages;         /* PR_SET_THP_DISABLE in the child */
+	bool merge_pages;           /* KSM may merge its pages, where the kernel can (6.7) */
 };
 
 /* Starts the child; a failure up to and including execve is returned here. The caller owns

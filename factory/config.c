@@ -52,6 +52,10 @@ static const struct config_key factory_keys[] = {
 		    .reloadable = true),
 	CONFIG_UINT(C, lease_grace_s, "lease_grace_s", 30, 1, 86400,
 		    "From a claimer's death to the end of its machine, unless another renews"),
+	CONFIG_BOOL(
+		C, merge_pages, "merge_pages", false,
+		"Let the kernel (KSM, if it runs) merge equal pages of all machines: less memory "
+		"for some CPU time, and one more side channel"),
 	CONFIG_BOOL(C, init_on_start, "init_on_start", true,
 		    "Bake the template and fill the pool at the start, without `factory init`"),
 	CONFIG_STRING(

@@ -33,6 +33,7 @@ struct factory_config {
 	uint64_t max_waiting;
 	uint64_t lease_grace_s;
 	uint64_t min_free_mib;
+	bool merge_pages;
 	bool init_on_start;
 	char *allow_uids;   /* NULL: none but root; factory/access.h */
 	char *allow_groups; /* the same */

@@ -176,6 +176,7 @@ struct vm_options member_vm_options(struct pool_member *member,
 		.manifest = manifest,
 		.run_dir = member->pool->options.run_dir,
 		.lease_grace_ms = member->pool->options.lease_grace_ms,
+		.merge_pages = member->pool->options.merge_pages,
 		.on_state = on_vm_state,
 		.userdata = member,
 	};

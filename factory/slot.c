@@ -577,6 +577,7 @@ struct slot *slot_new(const struct slot_options *options)
 		.clones_at_once = (unsigned)options->config->clones_at_once,
 		.max_waiting = (unsigned)options->config->max_waiting,
 		.lease_grace_ms = options->config->lease_grace_s * 1000,
+		.merge_pages = options->config->merge_pages,
 		.on_change = on_pool_change,
 		.userdata = slot,
 	};

@@ -37,6 +37,7 @@ struct vm_options {
 	const struct template_manifest *manifest; /* copied as far as needed */
 	const char *run_dir;
 	uint64_t lease_grace_ms; /* see vm_lease(); 0: 30 s */
+	bool merge_pages;        /* KSM may merge its pages with others' */
 	/* NULL in a factory. Else the sandbox this very process makes the machine for: the journal
 	 * says whose it is from the first, and a factory that starts meanwhile leaves it alone. */
 	const char *sandbox_id;

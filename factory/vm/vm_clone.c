@@ -218,7 +218,8 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 					       .fds = fds,
 					       .nfds = ARRAY_SIZE(fds),
 					       .new_session = true,
-					       .no_huge_pages = true },
+					       .no_huge_pages = true,
+					       .merge_pages = vm->options.merge_pages },
 		      &vm->entry.pid, &pidfd, err);
 	if (r < 0)
 		return r;

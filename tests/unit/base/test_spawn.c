@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/spawn.h"
+#include "base/strings.h"
 
 #define DEADLINE_MS 10000
 
@@ -220,10 +221,12 @@ static void test_env_cwd_session(void **state _unused_)
 		.cwd = "/usr",
 		.new_session = true,
 		.no_huge_pages = true,
+		.merge_pages = true,
 	};
 	int status;
 	_cleanup_free_ char *text = shell("echo $A; pwd; cut -d' ' -f6 /proc/$$/stat; echo $$;"
-					  "grep THP_enabled /proc/$$/status",
+					  "grep THP_enabled /proc/$$/status || echo -;"
+					  "grep merge_any /proc/$$/ksm_stat",
 					  options, &status);
 	char *rest = NULL;
 
@@ -236,8 +239,13 @@ static void test_env_cwd_session(void **state _unused_)
 
 	char *huge = strtok_r(NULL, "\n", &rest);
 
-	if (huge)
+	if (!str_equal(huge, "-"))
 		assert_string_equal(huge, "THP_enabled:\t0");
+
+	char *merge = strtok_r(NULL, "\n", &rest); /* from Linux 6.15 on */
+
+	if (merge)
+		assert_string_equal(merge, "ksm_merge_any: yes");
 }
 
 static void test_process_open(void **state _unused_)
