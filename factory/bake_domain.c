@@ -222,6 +222,7 @@ void bake_domain_kill(struct bake_domain *domain)
 {
 	if (domain->process.pidfd >= 0)
 		(void)syscall(SYS_pidfd_send_signal, domain->process.pidfd, SIGKILL, NULL, 0);
+	libvirt_link_kill(domain->link); /* libvirt does not always see QEMU's end */
 }
 
 /* libvirt would ask QEMU to end and look every 200 ms whether it has; there is nothing in it
@@ -232,7 +233,8 @@ static void domain_end(struct bake_domain *domain)
 
 	if (domain->process.pidfd >= 0 && remains_kill(domain->process.pidfd, &err) < 0)
 		log_error(domain->name, "%s", error_message(&err));
-	if (libvirt_link_call(domain->link, "destroy", NULL, -EBADF, NULL, &err) < 0)
+	int r = libvirt_link_call(domain->link, "destroy", NULL, -EBADF, NULL, &err);
+	if (r < 0 && r != -ECONNRESET && r != -EPIPE) /* those are why the bake failed */
 		log_error(domain->name, "%s", error_message(&err));
 }
 

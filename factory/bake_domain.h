@@ -40,7 +40,7 @@ _must_check_ int bake_domain_stop(struct bake_domain *domain, struct error *err)
 /* Writes the state of all devices to fd (borrowed), RAM left out. Only after stop. */
 _must_check_ int bake_domain_save(struct bake_domain *domain, int fd, struct error *err);
 
-/* Kills QEMU from any thread, so that a call that waits for it returns with an error. */
+/* Kills QEMU and the helper from any thread, so that a call that waits for them fails. */
 void bake_domain_kill(struct bake_domain *domain);
 
 /* Destroys the machine and waits for its end. NULL is nothing. */

@@ -77,13 +77,14 @@ int libvirt_link_open(const struct libvirt_link_options *options, struct libvirt
 static int reply_judge(json_t *reply, json_t **ret_result, struct error *err)
 {
 	json_t *error = json_object_get(reply, "error");
+	int number = (int)json_integer_value(json_object_get(error, "number"));
+	const char *message = json_string_value(json_object_get(error, "message"));
 	int r = 0;
 
-	if (!json_is_object(reply))
-		r = error_set(err, EPROTO, HELPER " does not answer in JSON");
+	if (!json_is_object(reply) || (error && (number <= 0 || !message)))
+		r = error_set(err, EPROTO, "odd reply of " HELPER);
 	else if (error)
-		r = error_set(err, (int)json_integer_value(json_object_get(error, "number")), "%s",
-			      json_string_value(json_object_get(error, "message")));
+		r = error_set(err, number, "%s", message);
 	else if (ret_result)
 		*ret_result = json_incref(json_object_get(reply, "result"));
 	json_decref(reply);
