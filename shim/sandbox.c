@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "factory/vm/claim.h"
+#include "factory/vm/guest_share.h"
 #include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
 #include "shim/guest_trace.h"
@@ -113,18 +114,11 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 
 static void create_in_guest(struct sandbox *sandbox)
 {
-	static char *mount_options[] = { (char *)"trans=virtio", (char *)"version=9p2000.L",
-					 (char *)"msize=262144", (char *)"cache=mmap" };
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
-	Grpc__Storage share = GRPC__STORAGE__INIT;
+	Grpc__Storage share;
 	Grpc__Storage *storages[] = { &share };
 
-	share.driver = (char *)"9p";
-	share.fstype = (char *)"9p";
-	share.source = sandbox->claim->share_tag;
-	share.mount_point = (char *)SPEC_SHARE;
-	share.options = mount_options;
-	share.n_options = ARRAY_SIZE(mount_options);
+	guest_share_storage(&share, sandbox->claim->share_tag);
 	request.sandbox_id = sandbox->id;
 	request.hostname = sandbox->hostname;
 	request.storages = storages;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/guest_share.h"
 #include "proto/pbjson.h"
 
 /* Messages come from protobuf-c's unpacker or pbjson, which both use malloc(3). */
@@ -158,7 +159,7 @@ static void volumes_take(struct spec *spec, const char *container_id)
 			.recursive = has_option(mount, "rbind"),
 		};
 		take_string(&mount->source,
-			    xasprintf(SPEC_SHARE "/%s/mounts/%zu", container_id, spec->nvolumes));
+			    xasprintf(GUEST_SHARE "/%s/mounts/%zu", container_id, spec->nvolumes));
 		spec->nvolumes++;
 	}
 }
@@ -217,7 +218,7 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 {
 	Grpc__Spec *oci = spec->oci;
 
-	take_string(&oci->root->path, xasprintf(SPEC_SHARE "/%s/rootfs", container_id));
+	take_string(&oci->root->path, xasprintf(GUEST_SHARE "/%s/rootfs", container_id));
 	volumes_take(spec, container_id);
 	if (oci->hooks) {
 		log_warning(container_id, "hooks in %s are not run: they are programs of the host",

@@ -23,9 +23,8 @@
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
 
-#define SPEC_FILE  "config.json"
-#define SPEC_MAX   (2u << 20)                               /* bytes of config.json */
-#define SPEC_SHARE "/run/kata-containers/shared/containers" /* the share, in the guest */
+#define SPEC_FILE "config.json"
+#define SPEC_MAX  (2u << 20) /* bytes of config.json */
 
 /* A host path to be bound into the share at ID/mounts/INDEX. */
 struct spec_volume {

@@ -1,19 +1,32 @@
 #include "factory/vm/rehearsal.h"
 
+#include <elf.h>
+#include <fcntl.h>
 #include <jansson.h>
+#include <unistd.h>
 
+#include "base/file.h"
+#include "base/memory.h"
+#include "factory/vm/guest_share.h"
 #include "proto/pbjson.h"
 
 #define TEXT(...) #__VA_ARGS__
 
+#define SHARED_ROOT   REHEARSAL_ID "/rootfs"
+#define PROGRAM       "program"
+#define PROGRAM_SIZE  (512 * 1024) /* of a small static busybox: more than one read-ahead */
+#define PROGRAM_BASE  0x400000
+#define GUEST_ROOT    "/usr/share/kiln/rehearsal"
+#define GUEST_PROGRAM "/kiln-agent"
+
 /* An OCI runtime configuration like the one `ctr run` writes, less what a read-only root has
- * no place for (/run). */
+ * no place for (/run). Root and program are filled in. */
 /* clang-format off */
 static const char spec_json[] = TEXT({
 	"ociVersion": "1.0.2",
 	"process": {
-		"user": { "uid": 0, "gid": 0 },
-		"args": [ "/kiln-agent", "--version" ],
+		"user": { "uid": 0, "gid": 0, "additionalGids": [ 0 ] },
+		"args": [ "", "--version" ],
 		"env": [ "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" ],
 		"cwd": "/",
 		"capabilities": {
@@ -24,7 +37,7 @@ static const char spec_json[] = TEXT({
 		"rlimits": [ { "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 } ],
 		"noNewPrivileges": true
 	},
-	"root": { "path": "/usr/share/kiln/rehearsal", "readonly": true },
+	"root": { "path": "", "readonly": true },
 	"hostname": "kiln-rehearsal",
 	"mounts": [
 		{ "destination": "/proc", "type": "proc", "source": "proc",
@@ -41,7 +54,8 @@ static const char spec_json[] = TEXT({
 	],
 	"linux": {
 		"cgroupsPath": "/kiln/kiln-rehearsal",
-		"resources": { "devices": [ { "allow": false, "access": "rwm" } ] },
+		"resources": { "devices": [ { "allow": false, "access": "rwm" } ],
+			       "cpu": { "shares": 1024 } },
 		"namespaces": [
 			{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" },
 			{ "type": "mount" }, { "type": "cgroup" }
@@ -52,7 +66,8 @@ static const char spec_json[] = TEXT({
 });
 /* clang-format on */
 
-int rehearsal_spec(Grpc__Spec **ret_spec, struct error *err)
+static int read_spec(const char *root, const char *program_path, Grpc__Spec **ret_spec,
+		     struct error *err)
 {
 	json_error_t jerr;
 	json_t *json = json_loads(spec_json, JSON_REJECT_DUPLICATES, &jerr);
@@ -64,5 +79,91 @@ int rehearsal_spec(Grpc__Spec **ret_spec, struct error *err)
 	if (r < 0)
 		return error_wrap(err, "rehearsal specification");
 	*ret_spec = (Grpc__Spec *)message;
+	replace_string(&(*ret_spec)->root->path, root);
+	replace_string(&(*ret_spec)->process->args[0], program_path);
 	return 0;
+}
+
+int rehearsal_spec(Grpc__Spec **ret_spec, struct error *err)
+{
+	return read_spec(GUEST_ROOT, GUEST_PROGRAM, ret_spec, err);
+}
+
+int rehearsal_share_spec(Grpc__Spec **ret_spec, struct error *err)
+{
+	return read_spec(GUEST_SHARE "/" SHARED_ROOT, "/" PROGRAM, ret_spec, err);
+}
+
+/* ---- the root in the share */
+
+/* A static program that writes a line and ends. The rest of its size is a hole. */
+struct program {
+	Elf64_Ehdr header;
+	Elf64_Phdr text, stack;
+	uint8_t code[38];
+};
+
+static const struct program program = {
+	.header = {
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+		.e_type = ET_EXEC,
+		.e_machine = EM_X86_64,
+		.e_version = EV_CURRENT,
+		.e_entry = PROGRAM_BASE + offsetof(struct program, code),
+		.e_phoff = offsetof(struct program, text),
+		.e_ehsize = sizeof(Elf64_Ehdr),
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = 2,
+	},
+	.text = {
+		.p_type = PT_LOAD,
+		.p_flags = PF_R | PF_X,
+		.p_vaddr = PROGRAM_BASE,
+		.p_filesz = PROGRAM_SIZE,
+		.p_memsz = PROGRAM_SIZE,
+		.p_align = 0x1000,
+	},
+	.stack = { .p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W },
+	.code = {
+		0xb8, 1, 0, 0, 0,                /* mov eax, SYS_write */
+		0xbf, 1, 0, 0, 0,                /* mov edi, stdout */
+		0x48, 0x8d, 0x35, 0x10, 0, 0, 0, /* lea rsi, [the text] */
+		0xba, 5, 0, 0, 0,                /* mov edx, its length */
+		0x0f, 0x05,                      /* syscall */
+		0xb8, 60, 0, 0, 0,               /* mov eax, SYS_exit */
+		0x31, 0xff,                      /* xor edi, edi */
+		0x0f, 0x05,                      /* syscall */
+		'd', 'o', 'n', 'e', '\n',
+	},
+};
+
+static int write_program(const char *path, struct error *err)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	int r = fd < 0 ? -errno : write_full(fd, &program, sizeof(program));
+
+	if (r == 0 && ftruncate(fd, PROGRAM_SIZE) < 0)
+		r = -errno;
+	return r < 0 ? error_set_errno(err, r, "cannot write %s", path) : 0;
+}
+
+int rehearsal_share_make(const char *share_dir, struct error *err)
+{
+	static const char *const folders[] = { "proc", "dev", "sys", "tmp" };
+	_cleanup_free_ char *root = path_join(share_dir, SHARED_ROOT);
+	_cleanup_free_ char *path = path_join(root, PROGRAM);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(folders); i++) {
+		_cleanup_free_ char *folder = path_join(root, folders[i]);
+		r = dir_make(folder, 0755, err);
+	}
+	return r < 0 ? r : write_program(path, err);
+}
+
+int rehearsal_share_remove(const char *share_dir, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(share_dir, REHEARSAL_ID);
+
+	return path_remove(path, err);
 }

@@ -96,6 +96,7 @@ static void on_running(int number, _unused_ json_t *result, const struct error *
 		.loop = vm->options.loop,
 		.agent = vm->agent,
 		.object = vm->entry.id,
+		.share_dir = vm->share_dir,
 		.on_done = on_warm,
 		.userdata = vm,
 	});

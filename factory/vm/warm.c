@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/guest_share.h"
 #include "factory/vm/rehearsal.h"
+#include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
 #include "proto/guest.pb-c.h"
 #include "proto/health.pb-c.h"
@@ -165,6 +167,16 @@ static int send_clock(struct warm *warm, const struct warm_step *step, struct er
 static int send_create_sandbox(struct warm *warm, const struct warm_step *step, struct error *err)
 {
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+	Grpc__Storage share;
+	Grpc__Storage *storages[] = { &share };
+	if (warm->options.share_dir) {
+		int r = rehearsal_share_make(warm->options.share_dir, err);
+		if (r < 0)
+			return r;
+		guest_share_storage(&share, VM_SHARE_TAG);
+		request.storages = storages;
+		request.n_storages = ARRAY_SIZE(storages);
+	}
 	request.sandbox_id = (char *)REHEARSAL_ID;
 	request.hostname = (char *)REHEARSAL_ID;
 	return warm_call(warm, step, &request.base, err);
@@ -173,7 +185,8 @@ static int send_create_sandbox(struct warm *warm, const struct warm_step *step, 
 static int send_create_container(struct warm *warm, const struct warm_step *step, struct error *err)
 {
 	Grpc__Spec *spec = NULL;
-	int r = rehearsal_spec(&spec, err);
+	int r = warm->options.share_dir ? rehearsal_share_spec(&spec, err)
+					: rehearsal_spec(&spec, err);
 	if (r < 0)
 		return r;
 	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;
@@ -243,6 +256,13 @@ static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step,
 	return warm_call(warm, step, &request.base, err);
 }
 
+static int check_destroyed(struct warm *warm, _unused_ const ProtobufCMessage *response,
+			   struct error *err)
+{
+	int r = warm->options.share_dir ? rehearsal_share_remove(warm->options.share_dir, err) : 0;
+	return r < 0 ? r : WARM_NEXT;
+}
+
 static int send_trim(struct warm *warm, const struct warm_step *step, struct error *err)
 {
 	Kiln__Guest__V1__TrimRequest request = KILN__GUEST__V1__TRIM_REQUEST__INIT;
@@ -288,7 +308,7 @@ static int trim_failed(struct warm *warm, const struct ttrpc_reply *reply, struc
 	STEP("rehearse wait", AGENT, "WaitProcess", send_wait_process, check_exit_status, NULL),   \
 	STEP("rehearse output", AGENT, "ReadStdout", send_read_stdout, check_output, NULL),        \
 	STEP("rehearse remove", AGENT, "RemoveContainer", send_remove_container, NULL, NULL),      \
-	STEP("rehearse end", AGENT, "DestroySandbox", send_destroy_sandbox, NULL, NULL)
+	STEP("rehearse end", AGENT, "DestroySandbox", send_destroy_sandbox, check_destroyed, NULL)
 
 static const struct warm_step *const probe_steps[] = { FIRST_STEPS };
 static const struct warm_step *const clone_steps[] = {
@@ -316,6 +336,7 @@ static void warm_destroy(struct warm *warm)
 {
 	error_done(&warm->error);
 	free((char *)warm->options.object);
+	free((char *)warm->options.share_dir);
 	free(warm);
 }
 
@@ -388,6 +409,7 @@ struct warm *warm_start(const struct warm_options *options)
 	struct warm *warm = xnew(struct warm);
 	warm->options = *options;
 	warm->options.object = xstrdup(options->object);
+	warm->options.share_dir = xstrdup(options->share_dir);
 	warm->plan = options->probe       ? &probe_plan
 		     : options->template_ ? &template_plan
 					  : &clone_plan;

@@ -23,6 +23,8 @@ struct warm_options {
 	struct loop *loop;
 	struct ttrpc_client *agent; /* borrowed; the one to free before it is the warm */
 	const char *object;         /* id of the machine or template, for the log; copied */
+	const char *share_dir;      /* to rehearse with the share, as claimers do; copied. NULL:
+				     * with a root of the guest image, as in a bake */
 	bool probe;                 /* only ask whether the agent answers, change nothing */
 	bool template_;             /* the guest will be frozen: trim it (where its agent can) */
 	uint64_t first_timeout_ms;  /* for the agent's first answer; 0: as the other steps. A

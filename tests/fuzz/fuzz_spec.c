@@ -15,9 +15,9 @@ static void check_accepted(const struct spec *spec)
 	size_t volumes = 0;
 
 	for (size_t i = 0; i < spec->oci->n_mounts; i++)
-		volumes += str_after(spec->oci->mounts[i]->source, SPEC_SHARE "/c1/mounts/") !=
+		volumes += str_after(spec->oci->mounts[i]->source, GUEST_SHARE "/c1/mounts/") !=
 			   NULL;
-	if (volumes < spec->nvolumes || !str_equal(spec->oci->root->path, SPEC_SHARE "/c1/rootfs"))
+	if (volumes < spec->nvolumes || !str_equal(spec->oci->root->path, GUEST_SHARE "/c1/rootfs"))
 		abort();
 	for (size_t i = 0; linux && i < linux->n_namespaces; i++)
 		if (!str_empty(linux->namespaces[i]->path) ||
