@@ -1,8 +1,9 @@
 #include "base/digest.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
+#include <nettle/sha2.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,30 +14,20 @@
 #define DIGEST_READ_STEP (256 * 1024)
 
 struct digest {
-	EVP_MD_CTX *context; /* owned */
+	struct sha256_ctx context;
 };
-
-/* SHA-256 of memory fails only where libcrypto is broken; going on would name templates
- * wrongly. */
-static void must(int ok)
-{
-	if (ok != 1)
-		abort();
-}
 
 struct digest *digest_new(void)
 {
 	struct digest *d = xnew(struct digest);
 
-	d->context = EVP_MD_CTX_new();
-	must(d->context != NULL);
-	must(EVP_DigestInit_ex(d->context, EVP_sha256(), NULL));
+	sha256_init(&d->context);
 	return d;
 }
 
 void digest_add(struct digest *d, const void *data, size_t len)
 {
-	must(EVP_DigestUpdate(d->context, data, len));
+	sha256_update(&d->context, len, data);
 }
 
 void digest_add_string(struct digest *d, const char *text)
@@ -53,23 +44,19 @@ void digest_add_string(struct digest *d, const char *text)
 void digest_finish(struct digest *d, char ret_hex[static DIGEST_HEX_SIZE])
 {
 	static const char digits[] = "0123456789abcdef";
-	unsigned char bytes[EVP_MAX_MD_SIZE];
-	unsigned len = 0;
+	uint8_t bytes[SHA256_DIGEST_SIZE];
 
-	must(EVP_DigestFinal_ex(d->context, bytes, &len));
-	must(len * 2 + 1 == DIGEST_HEX_SIZE);
-	for (unsigned i = 0; i < len; i++) {
+	static_assert(DIGEST_HEX_SIZE == 2 * sizeof(bytes) + 1, "two digits a byte");
+	sha256_digest(&d->context, sizeof(bytes), bytes);
+	for (size_t i = 0; i < sizeof(bytes); i++) {
 		ret_hex[2 * i] = digits[bytes[i] >> 4];
 		ret_hex[2 * i + 1] = digits[bytes[i] & 0xf];
 	}
-	ret_hex[2 * len] = '\0';
+	ret_hex[DIGEST_HEX_SIZE - 1] = '\0';
 }
 
 void digest_free(struct digest *d)
 {
-	if (!d)
-		return;
-	EVP_MD_CTX_free(d->context);
 	free(d);
 }
 
