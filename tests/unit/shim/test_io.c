@@ -99,7 +99,7 @@ static void open_and_start(struct bench *bench)
 	struct error err = {};
 
 	assert_int_equal(open_io(bench, &err), 0);
-	io_start(bench->io);
+	io_start(bench->io, 0);
 }
 
 static int open_reader(const struct bench *bench)
@@ -179,7 +179,7 @@ static void writer_that_came_and_went_before_the_start_is_heard(void **state)
 
 	assert_int_equal(open_io(bench, &err), 0);
 	write_and_close(bench, "early");
-	io_start(bench->io);
+	io_start(bench->io, 0);
 	await(bench->loop, bench->agent.in_closed);
 	assert_string_equal(strbuf_text(&bench->agent.in), "early");
 }
