@@ -78,7 +78,7 @@ all: $(BINS)
 .DEFAULT_GOAL := all
 
 # On a fresh machine these goals install what they need before anything is compiled.
-ifneq ($(filter check check-unit check-integration demo bench,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-unit check-integration demo bench bench-quick,$(MAKECMDGOALS)),)
 AUTO_DEPS := deps
 endif
 
@@ -218,11 +218,13 @@ endef
 $(foreach room,base proto vm factory shim agent ctl bench,$(eval $(call unit_rule,$(room))))
 
 FUZZ_SECONDS ?= 5
+# What a program reads of foreign bytes, and what that needs, beside the libraries.
+$(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: FUZZ_MORE := $(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(GEN_H) $(AUTO_DEPS)
 	$(call say,FUZZER,$@)
 	@mkdir -p $(@D)
 	$(Q)clang $(CPPFLAGS_ALL) -std=gnu17 -w -O1 -g -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -o $@ $< $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) \
+		-fno-sanitize-recover=all -o $@ $< $(FUZZ_MORE) $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) \
 		$(LIBS_vm) $(LIBS_common)
 
 .PHONY: check check-unit check-integration fuzz
@@ -239,18 +241,21 @@ check-integration: all image faults ## The integration tests only (ONLY=name for
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
 
-.PHONY: demo bench
+.PHONY: demo bench bench-quick
 demo: all image ## From nothing to a container in a pooled VM, with a table of times
 	$(Q)BUILD=$(BUILD) bench/demo
 
-bench: all image ## Measure boot, clone, claim and container start; writes bench/out/
-	$(Q)BUILD=$(BUILD) bench/run
+bench: all image ## Measure everything, about ten minutes; writes bench/out/, checks the baseline
+	$(Q)BUILD=$(BUILD) bench/run full
+
+bench-quick: all image ## The same in about a minute, with less of it
+	$(Q)BUILD=$(BUILD) bench/run quick
 
 # ---------------------------------------------------------------- lint
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-image tests/integration/*.sh bench/demo bench/run .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-image tests/integration/*.sh bench/demo bench/run bench/daemons.sh .ci/run)
 
 .PHONY: lint lint-format lint-docs lint-tidy lint-cppcheck lint-headers format
 lint: lint-format lint-docs lint-headers lint-cppcheck lint-tidy ## clang-format, README's keys, headers alone, cppcheck, clang-tidy
@@ -328,8 +333,9 @@ DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev lib
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system
 DEBIAN_IMAGE := erofs-utils cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client
+DEBIAN_BENCH := gnuplot-nox
 DEBIAN_LINT  := clang-format clang-tidy cppcheck
-DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_LINT)
+DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_BENCH) $(DEBIAN_LINT)
 
 deps: ## Install what is missing (Debian); elsewhere print the list
 	@if ! command -v apt-get >/dev/null; then \

@@ -1,7 +1,7 @@
 #include "bench/factory_client.h"
 
+#include "base/memory.h"
 #include "base/socket.h"
-#include "proto/factory.pb-c.h"
 #include "proto/ttrpc_client.h"
 
 #define FACTORY_TIMEOUT_MS 300000
@@ -40,4 +40,78 @@ int factory_init(struct loop *loop, const char *address, struct error *err)
 	Kiln__Factory__V1__InitRequest request = KILN__FACTORY__V1__INIT_REQUEST__INIT;
 
 	return factory_call(loop, address, "Init", &request.base, NULL, err);
+}
+
+/* Words about a pool name its template. A benchmark's factory has one. */
+static int first_template(struct loop *loop, const char *address, char **ret_name,
+			  struct error *err)
+{
+	_cleanup_(status_response_free_cleanup) Kiln__Factory__V1__StatusResponse *status = NULL;
+
+	int r = factory_status(loop, address, &status, err);
+	if (r < 0)
+		return r;
+	if (status->n_templates == 0)
+		return error_set(err, ENOENT, "the factory at %s has no template", address);
+	*ret_name = xstrdup(status->templates[0]->name);
+	return 0;
+}
+
+int factory_warm(struct loop *loop, const char *address, unsigned count, struct error *err)
+{
+	Kiln__Factory__V1__WarmRequest request = KILN__FACTORY__V1__WARM_REQUEST__INIT;
+	_cleanup_free_ char *name = NULL;
+
+	int r = first_template(loop, address, &name, err);
+	if (r < 0)
+		return r;
+	request.template_ = name;
+	request.count = count;
+	return factory_call(loop, address, "Warm", &request.base, NULL, err);
+}
+
+int factory_empty(struct loop *loop, const char *address, struct error *err)
+{
+	Kiln__Factory__V1__DrainRequest drain = KILN__FACTORY__V1__DRAIN_REQUEST__INIT;
+	Kiln__Factory__V1__ResumeRequest resume = KILN__FACTORY__V1__RESUME_REQUEST__INIT;
+	_cleanup_free_ char *name = NULL;
+
+	int r = first_template(loop, address, &name, err);
+	if (r < 0)
+		return r;
+	drain.template_ = resume.template_ = name;
+	r = factory_call(loop, address, "Drain", &drain.base, NULL, err);
+	return r < 0 ? r : factory_call(loop, address, "Resume", &resume.base, NULL, err);
+}
+
+int factory_status(struct loop *loop, const char *address,
+		   Kiln__Factory__V1__StatusResponse **ret_status, struct error *err)
+{
+	Kiln__Factory__V1__StatusRequest request = KILN__FACTORY__V1__STATUS_REQUEST__INIT;
+
+	return factory_call(loop, address, "Status", &request.base, (ProtobufCMessage **)ret_status,
+			    err);
+}
+
+int factory_inspect(struct loop *loop, const char *address,
+		    Kiln__Factory__V1__InspectResponse **ret_response, struct error *err)
+{
+	Kiln__Factory__V1__InspectRequest request = KILN__FACTORY__V1__INSPECT_REQUEST__INIT;
+	_cleanup_free_ char *name = NULL;
+
+	int r = first_template(loop, address, &name, err);
+	if (r < 0)
+		return r;
+	request.template_ = name;
+	return factory_call(loop, address, "Inspect", &request.base,
+			    (ProtobufCMessage **)ret_response, err);
+}
+
+int factory_list(struct loop *loop, const char *address, Kiln__Factory__V1__ListResponse **ret_list,
+		 struct error *err)
+{
+	Kiln__Factory__V1__ListRequest request = KILN__FACTORY__V1__LIST_REQUEST__INIT;
+
+	return factory_call(loop, address, "List", &request.base, (ProtobufCMessage **)ret_list,
+			    err);
 }

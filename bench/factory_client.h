@@ -1,10 +1,11 @@
-/* One blocking call to a factory. */
+/* Blocking calls to a factory. */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
 
 #include "base/error.h"
 #include "base/loop.h"
+#include "proto/factory.pb-c.h"
 
 /* Connects, calls kiln.factory.v1.Factory's method and closes. The caller frees *ret_response
  * with protobuf_c_message_free_unpacked(); ret_response may be NULL. */
@@ -14,3 +15,31 @@ _must_check_ int factory_call(struct loop *loop, const char *address, const char
 
 /* Bakes what is missing and returns when the pool is full. */
 _must_check_ int factory_init(struct loop *loop, const char *address, struct error *err);
+
+/* Returns when at least so many machines are parked. */
+_must_check_ int factory_warm(struct loop *loop, const char *address, unsigned count,
+			      struct error *err);
+
+/* Destroys what is parked, and goes on as before. */
+_must_check_ int factory_empty(struct loop *loop, const char *address, struct error *err);
+
+_must_check_ int factory_status(struct loop *loop, const char *address,
+				Kiln__Factory__V1__StatusResponse **ret_status, struct error *err);
+
+/* All that is known of the factory's first template. */
+_must_check_ int factory_inspect(struct loop *loop, const char *address,
+				 Kiln__Factory__V1__InspectResponse **ret_response,
+				 struct error *err);
+
+_must_check_ int factory_list(struct loop *loop, const char *address,
+			      Kiln__Factory__V1__ListResponse **ret_list, struct error *err);
+
+#define DEFINE_MESSAGE_CLEANUP(name, type)                                                         \
+	static inline void name##_free_cleanup(type **message)                                     \
+	{                                                                                          \
+		if (*message)                                                                      \
+			protobuf_c_message_free_unpacked(&(*message)->base, NULL);                 \
+	}
+DEFINE_MESSAGE_CLEANUP(status_response, Kiln__Factory__V1__StatusResponse)
+DEFINE_MESSAGE_CLEANUP(inspect_response, Kiln__Factory__V1__InspectResponse)
+DEFINE_MESSAGE_CLEANUP(list_response, Kiln__Factory__V1__ListResponse)

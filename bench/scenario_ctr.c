@@ -1,52 +1,239 @@
-/* Whole `ctr run --rm` commands, by Kiln and by runc in turn on one containerd. */
+/* ctr.kiln, ctr.runc, ctr.empty: `ctr run --rm … true` is started -> it has ended. The three take
+ * turns on one containerd; the order of the turn changes, so that none is always behind the same
+ * other one. `empty` is the shim that does nothing (bench/empty_shim.h): what containerd and ctr
+ * take, whoever the runtime is. A machine is parked before Kiln's turn, and none is made while
+ * any of them runs.
+ *
+ * memory.*_shim_private_mib: private pages of the shim's process while its container runs. */
+
+#include <dirent.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/spawn.h"
+#include "base/strings.h"
 #include "base/strv.h"
+#include "bench/empty_shim.h"
 #include "bench/factory_client.h"
 #include "bench/scenarios.h"
+#include "bench/smaps.h"
 
-static int ctr_run(const struct bench_options *options, const char *runtime, unsigned run,
-		   struct series *series, struct error *err)
+#define WARMUPS 1
+#define FOLDER  "/tmp/kiln-bench-XXXXXX"
+
+struct contestant {
+	const char *runtime;
+	const char *config; /* file for the shim; NULL: none */
+	struct series *series;
+};
+
+/* ---------------------------------------------------------------- ctr */
+
+static void ctr_begin(const struct bench *bench, const char *word, struct strv *argv)
+{
+	strv_add(argv, "ctr");
+	strv_addf(argv, "--address=%s", bench->options.containerd);
+	strv_addf(argv, "--namespace=%s", bench->options.namespace_);
+	strv_add(argv, word);
+}
+
+/* ctr run HOW --runtime … IMAGE ID; the command is the caller's to add. */
+static void ctr_run_begin(const struct bench *bench, const struct contestant *contestant,
+			  const char *how, const char *id, struct strv *argv)
+{
+	ctr_begin(bench, "run", argv);
+	strv_add(argv, how);
+	strv_addf(argv, "--runtime=%s", contestant->runtime);
+	if (contestant->config)
+		strv_addf(argv, "--runtime-config-path=%s", contestant->config);
+	strv_add(argv, bench->options.image);
+	strv_add(argv, id);
+}
+
+static int ctr_run(struct bench *bench, const struct contestant *contestant, bool counted,
+		   struct error *err)
 {
 	_cleanup_(strv_done) struct strv argv = {};
 	_cleanup_free_ char *output = NULL;
+	_cleanup_free_ char *id = bench_id(bench);
 
-	strv_add(&argv, "ctr");
-	strv_addf(&argv, "--address=%s", options->containerd);
-	strv_addf(&argv, "--namespace=%s", options->namespace_);
-	strv_add(&argv, "run");
-	strv_add(&argv, "--rm");
-	strv_addf(&argv, "--runtime=%s", runtime);
-	strv_add(&argv, options->image);
-	strv_addf(&argv, "bench-%d-%u", getpid(), run);
+	ctr_run_begin(bench, contestant, "--rm", id, &argv);
 	strv_add(&argv, "true");
 
 	uint64_t begun = clock_monotonic_ns();
 	int r = spawn_and_wait(argv.items, &output, err);
 	if (r < 0)
-		return error_wrap(err, "ctr run with %s", runtime);
-	series_add(series, clock_monotonic_ns() - begun);
+		return error_wrap(err, "ctr run with %s", contestant->runtime);
+	if (counted)
+		series_add(contestant->series, clock_monotonic_ns() - begun);
 	return 0;
 }
 
-int bench_ctr(struct loop *loop, const struct bench_options *options, struct results *results,
-	      struct error *err)
+static int take_turns(struct bench *bench, const struct contestant *contestants, size_t count,
+		      struct error *err)
 {
+	unsigned runs = bench_share(bench, COUNT_CTRS);
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < options->runs; i++) {
-		r = factory_init(loop, options->pool, err);
-		if (r == 0)
-			r = ctr_run(options, "io.containerd.kiln.v2", 2 * i,
-				    &results->series[SERIES_CTR_KILN], err);
-		/* The pool refills now; runc's turn is not to pay for it. */
-		if (r == 0)
-			r = factory_init(loop, options->pool, err);
-		if (r == 0)
-			r = ctr_run(options, "io.containerd.runc.v2", 2 * i + 1,
-				    &results->series[SERIES_CTR_RUNC], err);
+	for (unsigned i = 0; r == 0 && i < WARMUPS + runs; i++) {
+		progress_step(&bench->progress, i, WARMUPS + runs);
+		for (size_t j = 0; r == 0 && j < count; j++) {
+			r = factory_warm(bench->loop, bench->options.factory, 1, err);
+			if (r == 0)
+				r = ctr_run(bench, &contestants[(i + j) % count], i >= WARMUPS,
+					    err);
+		}
 	}
+	return r;
+}
+
+/* ---------------------------------------------------------------- memory of a shim */
+
+static bool is_shim_of(const char *pid, const char *program, const char *id)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%s/cmdline", pid);
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	bool named = false;
+
+	if (file_read(path, 1 << 16, &text, &len, NULL) < 0 || len == 0)
+		return false;
+	const char *slash = strrchr(text, '/');
+	if (!str_equal(slash ? slash + 1 : text, program))
+		return false;
+	for (const char *at = text; at < text + len; at += strlen(at) + 1)
+		named = named || str_equal(at, id);
+	return named;
+}
+
+static pid_t shim_find(const char *program, const char *id)
+{
+	DIR *dir = opendir("/proc");
+	const struct dirent *entry;
+	uint64_t pid = 0;
+
+	while (dir && pid == 0 && (entry = readdir(dir))) {
+		if (str_to_u64(entry->d_name, 1, INT32_MAX, &pid) == 0 &&
+		    !is_shim_of(entry->d_name, program, id))
+			pid = 0;
+	}
+	if (dir)
+		closedir(dir);
+	return (pid_t)pid;
+}
+
+static int ctr_detached(struct bench *bench, const struct contestant *contestant, const char *id,
+			struct error *err)
+{
+	_cleanup_(strv_done) struct strv argv = {};
+	_cleanup_free_ char *output = NULL;
+
+	ctr_run_begin(bench, contestant, "-d", id, &argv);
+	strv_add(&argv, "sleep");
+	strv_add(&argv, "600");
+	return spawn_and_wait(argv.items, &output, err);
+}
+
+static int ctr_delete(struct bench *bench, const char *id, struct error *err)
+{
+	_cleanup_(strv_done) struct strv task = {};
+	_cleanup_(strv_done) struct strv container = {};
+	_cleanup_free_ char *task_output = NULL;
+	_cleanup_free_ char *container_output = NULL;
+
+	ctr_begin(bench, "tasks", &task);
+	strv_add(&task, "delete");
+	strv_add(&task, "--force");
+	strv_add(&task, id);
+	/* It says so with a status of its own when the killed process had one. */
+	(void)spawn_and_wait(task.items, &task_output, NULL);
+	ctr_begin(bench, "containers", &container);
+	strv_add(&container, "delete");
+	strv_add(&container, id);
+	return spawn_and_wait(container.items, &container_output, err);
+}
+
+static int shim_memory(struct bench *bench, const struct contestant *contestant,
+		       const char *program, const char *value, struct error *err)
+{
+	_cleanup_(error_done) struct error ignored = {};
+	_cleanup_free_ char *id = bench_id(bench);
+	struct smaps smaps;
+
+	int r = factory_warm(bench->loop, bench->options.factory, 1, err);
+	if (r == 0)
+		r = ctr_detached(bench, contestant, id, err);
+	if (r < 0)
+		return r;
+	pid_t pid = shim_find(program, id);
+	r = pid > 0 ? smaps_read(pid, NULL, NULL, &smaps, err)
+		    : error_set(err, ESRCH, "there is no process %s of container %s", program, id);
+	if (r == 0)
+		result_set(bench->result, value, smaps.private_);
+	int deleted = ctr_delete(bench, id, r < 0 ? &ignored : err);
+	return r < 0 ? r : deleted;
+}
+
+/* ---------------------------------------------------------------- the scenario */
+
+/* containerd takes the path of a shim for a runtime. */
+static int link_self(const char *path, struct error *err)
+{
+	_cleanup_free_ char *self = realpath("/proc/self/exe", NULL);
+
+	if (!self || symlink(self, path) < 0)
+		return error_set_errno(err, errno, "cannot link %s", path);
+	return 0;
+}
+
+/* Shims are to claim from our factory, wherever containerd's environment sends them. */
+static int write_config(const struct bench *bench, const char *path, struct error *err)
+{
+	json_t *config = json_pack("{s:s}", "factory", bench->options.factory);
+	_cleanup_free_ char *text = json_dumps(config, 0);
+
+	json_decref(config);
+	return file_write_atomic(path, text, strlen(text), 0644, err);
+}
+
+static int contest(struct bench *bench, const char *empty, const char *config, struct error *err)
+{
+	const struct contestant contestants[] = {
+		{ "io.containerd.kiln.v2", config,
+		  result_series(bench->result, "ctr.kiln", "ctr run --rm, kiln") },
+		{ "io.containerd.runc.v2", NULL,
+		  result_series(bench->result, "ctr.runc", "ctr run --rm, runc, same containerd") },
+		{ empty, NULL,
+		  result_series(bench->result, "ctr.empty",
+				"ctr run --rm, a shim that does nothing") },
+	};
+
+	int r = take_turns(bench, contestants, ARRAY_SIZE(contestants), err);
+	if (r < 0 || bench->round > 0)
+		return r;
+	r = shim_memory(bench, &contestants[0], "containerd-shim-kiln-v2",
+			"memory.shim_private_mib", err);
+	return r < 0 ? r
+		     : shim_memory(bench, &contestants[1], "containerd-shim-runc-v2",
+				   "memory.runc_shim_private_mib", err);
+}
+
+int scenario_ctr(struct bench *bench, struct error *err)
+{
+	char folder[] = FOLDER;
+
+	if (bench->options.counts[COUNT_CTRS] == 0)
+		return 0;
+	if (!mkdtemp(folder))
+		return error_set_errno(err, errno, "cannot make %s", folder);
+	_cleanup_free_ char *empty = path_join(folder, EMPTY_SHIM);
+	_cleanup_free_ char *config = path_join(folder, "kiln.json");
+	int r = link_self(empty, err);
+	if (r == 0)
+		r = write_config(bench, config, err);
+	if (r == 0)
+		r = contest(bench, empty, config, err);
+	(void)!path_remove(folder, NULL);
 	return r;
 }

@@ -1,35 +1,35 @@
-/* The scenarios: each measures real parts and adds to its series.
+/* The scenarios: each measures real parts, adds to the series and tables of its name, and gets
+ * its share of the counts in each round.
  *
- * A new scenario (pods, storage, network) is a function here and a row in main.c's table. */
+ * A new one (pods, storage, network) is a file of its own with one function, a row in the table
+ * of scenarios.c, its counts in enum count and plans.c, and its definition in bench/README.md.
+ */
 #pragma once
 
-#include "base/error.h"
-#include "base/loop.h"
-#include "bench/series.h"
+#include "bench/bench.h"
 
-struct bench_options {
-	const char *pool;       /* address of a factory whose pool has at least one machine */
-	const char *empty;      /* address of a factory with pool_size 0; its template is rebaked */
-	const char *containerd; /* socket; NULL: no ctr scenario */
-	const char *image;
-	const char *namespace_;
-	unsigned runs;
-	unsigned boots;
+struct scenario {
+	const char *name;
+	const char *summary;
+	int (*run)(struct bench *bench, struct error *err);
+	bool once; /* in the first round only */
+	bool needs_pool;
+	bool needs_containerd;
 };
 
-/* BOOT: destroys and bakes the template of options->empty; the factory's own measure from VMM
- * start to the agent's first answer. */
-_must_check_ int bench_boot(struct loop *loop, const struct bench_options *options,
-			    struct results *results, struct error *err);
+/* NULL past the last one. */
+const struct scenario *scenario_at(size_t index);
+const struct scenario *scenario_find(const char *name);
 
-/* CLONE: claims from options->empty. */
-_must_check_ int bench_clone(struct loop *loop, const struct bench_options *options,
-			     struct results *results, struct error *err);
+/* Why it cannot be run with these options; NULL: it can. */
+const char *scenario_obstacle(const struct scenario *scenario, const struct bench_options *options);
 
-/* CLAIM, CREATE_SANDBOX, CONTAINER_START: claims from options->pool, full before each. */
-_must_check_ int bench_claim(struct loop *loop, const struct bench_options *options,
-			     struct results *results, struct error *err);
-
-/* CTR_KILN and CTR_RUNC, one of each in turn. */
-_must_check_ int bench_ctr(struct loop *loop, const struct bench_options *options,
-			   struct results *results, struct error *err);
+_must_check_ int scenario_boot(struct bench *bench, struct error *err);
+_must_check_ int scenario_clone(struct bench *bench, struct error *err);
+_must_check_ int scenario_claim(struct bench *bench, struct error *err);
+_must_check_ int scenario_many(struct bench *bench, struct error *err);
+_must_check_ int scenario_first_exec(struct bench *bench, struct error *err);
+_must_check_ int scenario_ctr(struct bench *bench, struct error *err);
+_must_check_ int scenario_burst(struct bench *bench, struct error *err);
+_must_check_ int scenario_sustain(struct bench *bench, struct error *err);
+_must_check_ int scenario_density(struct bench *bench, struct error *err);

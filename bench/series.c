@@ -1,103 +1,121 @@
 #include "bench/series.h"
 
+#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/memory.h"
 
-static const struct series series_table[SERIES_COUNT] = {
-	[SERIES_BOOT] = { .name = "boot", .what = "cold boot to agent ready" },
-	[SERIES_CLONE] = { .name = "clone",
-			   .what = "claim with the pool empty: clone, warm, hand over" },
-	[SERIES_CLAIM] = { .name = "claim", .what = "claim from the pool" },
-	[SERIES_CREATE_SANDBOX] = { .name = "create_sandbox", .what = "CreateSandbox" },
-	[SERIES_CLAIM_CREATE] = { .name = "claim_create_sandbox",
-				  .what = "claim from the pool + CreateSandbox" },
-	[SERIES_CONTAINER_START] = { .name = "container_start",
-				     .what = "container create + start in the guest" },
-	[SERIES_CTR_KILN] = { .name = "ctr_run_kiln", .what = "ctr run --rm, kiln" },
-	[SERIES_CTR_RUNC] = { .name = "ctr_run_runc",
-			      .what = "ctr run --rm, runc, same containerd" },
-};
+#define SAMPLES_MAX 1000000 /* of a file */
+#define MS_MAX      1e9
 
-void results_init(struct results *results)
+struct series *series_new(const char *name, const char *what)
 {
-	memcpy(results->series, series_table, sizeof(series_table));
+	struct series *series = xnew(struct series);
+
+	series->name = xstrdup(name);
+	series->what = xstrdup(what);
+	series->histogram = histogram_new();
+	return series;
 }
 
-void results_done(struct results *results)
+void series_free(struct series *series)
 {
-	for (size_t i = 0; i < SERIES_COUNT; i++)
-		free(results->series[i].ms);
+	if (!series)
+		return;
+	free(series->name);
+	free(series->what);
+	free(series->ms);
+	histogram_free(series->histogram);
+	free(series);
+}
+
+static void add_ms(struct series *series, double ms)
+{
+	series->ms = xrealloc_array(series->ms, series->count + 1, sizeof(*series->ms));
+	series->ms[series->count++] = ms;
+	histogram_record(series->histogram, (uint64_t)llround(ms * 1000));
 }
 
 void series_add(struct series *series, uint64_t ns)
 {
-	series->ms = xrealloc_array(series->ms, series->count + 1, sizeof(*series->ms));
-	series->ms[series->count++] = (double)ns / 1e6;
+	add_ms(series, (double)ns / 1e6);
 }
 
-static int compare_ms(const void *a, const void *b)
+void series_append(struct series *series, const struct series *from)
 {
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
+	series->ms = xrealloc_array(series->ms, series->count + from->count, sizeof(*series->ms));
+	for (size_t i = 0; i < from->count; i++)
+		series->ms[series->count++] = from->ms[i];
+	histogram_add(series->histogram, from->histogram);
 }
 
 double series_quantile(const struct series *series, double q)
 {
-	if (series->count == 0)
-		return 0;
-	_cleanup_free_ double *sorted = xmemdup(series->ms, series->count * sizeof(*series->ms));
-	qsort(sorted, series->count, sizeof(*sorted), compare_ms);
-
-	double exact = q * (double)series->count;
-	size_t rank = (size_t)exact;
-	if ((double)rank < exact)
-		rank++;
-	return sorted[rank > 0 ? rank - 1 : 0];
+	return stats_quantile(series->ms, series->count, q);
 }
 
-void results_print(const struct results *results, FILE *out)
+struct interval series_interval(const struct series *series, double q)
 {
-	double boot = series_quantile(&results->series[SERIES_BOOT], 0.5);
-
-	fprintf(out, "%-52s %4s %10s %10s %10s  %s\n", "", "n", "min ms", "median ms", "max ms",
-		"cold boot / median");
-	for (size_t i = 0; i < SERIES_COUNT; i++) {
-		const struct series *s = &results->series[i];
-		double median = series_quantile(s, 0.5);
-
-		if (s->count == 0)
-			continue;
-		fprintf(out, "%-52s %4zu %10.2f %10.2f %10.2f", s->what, s->count,
-			series_quantile(s, 1e-9), median, series_quantile(s, 1));
-		if (boot > 0)
-			fprintf(out, "  %.*f", boot / median < 10 ? 1 : 0, boot / median);
-		fputc('\n', out);
-	}
+	return stats_quantile_interval(series->ms, series->count, q);
 }
 
-static json_t *series_to_json(const struct series *series)
+/* ---------------------------------------------------------------- JSON */
+
+static json_t *histogram_to_json(const struct histogram *histogram)
 {
+	json_t *parts = json_array();
+	struct histogram_part part = {};
+
+	while (histogram_next(histogram, &part))
+		json_array_append_new(parts, json_pack("[I, I]", (json_int_t)part.highest,
+						       (json_int_t)part.count));
+	return parts;
+}
+
+static void set_quantile(json_t *object, const char *key, const struct series *series, double q)
+{
+	double us = (double)histogram_quantile(series->histogram, q);
+
+	json_object_set_new(object, key, json_real(us / 1000));
+}
+
+json_t *series_to_json(const struct series *series)
+{
+	struct interval median = series_interval(series, 0.5);
 	json_t *samples = json_array();
+	json_t *object = json_pack("{s:s, s:s, s:I, s:f, s:f, s:f}", "what", series->what, "unit",
+				   "ms", "n", (json_int_t)series->count, "p50", median.value,
+				   "p50_low", median.low, "p50_high", median.high);
 
+	set_quantile(object, "p90", series, 0.9);
+	set_quantile(object, "p99", series, 0.99);
+	set_quantile(object, "p999", series, 0.999);
+	json_object_set_new(object, "max", json_real(series_quantile(series, 1)));
+	json_object_set_new(object, "histogram_us", histogram_to_json(series->histogram));
 	for (size_t i = 0; i < series->count; i++)
 		json_array_append_new(samples, json_real(series->ms[i]));
-	return json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:o}", "what", series->what, "n",
-			 (int)series->count, "min_ms", series_quantile(series, 1e-9), "p50_ms",
-			 series_quantile(series, 0.5), "p90_ms", series_quantile(series, 0.9),
-			 "max_ms", series_quantile(series, 1), "samples_ms", samples);
+	json_object_set_new(object, "samples", samples);
+	return object;
 }
 
-json_t *results_to_json(const struct results *results)
+int series_from_json(const char *name, const json_t *json, struct series **ret_series,
+		     struct error *err)
 {
-	json_t *object = json_object();
+	const char *what = json_string_value(json_object_get(json, "what"));
+	const json_t *samples = json_object_get(json, "samples");
+	json_t *sample;
+	size_t i;
 
-	for (size_t i = 0; i < SERIES_COUNT; i++) {
-		if (results->series[i].count > 0)
-			json_object_set_new(object, results->series[i].name,
-					    series_to_json(&results->series[i]));
+	if (!what || !json_is_array(samples) || json_array_size(samples) > SAMPLES_MAX)
+		return error_set(err, EBADMSG, "series %s has no \"what\" or no \"samples\"", name);
+	_cleanup_(series_free_cleanup) struct series *series = series_new(name, what);
+	json_array_foreach (samples, i, sample) {
+		double ms = json_is_number(sample) ? json_number_value(sample) : -1;
+		if (!(ms >= 0 && ms <= MS_MAX))
+			return error_set(err, EBADMSG, "sample %zu of series %s is no time", i,
+					 name);
+		add_ms(series, ms);
 	}
-	return object;
+	*ret_series = steal_ptr(series);
+	return 0;
 }

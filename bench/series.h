@@ -1,42 +1,35 @@
-/* A named series of measured times. */
+/* A named series of measured times, and its JSON. */
 #pragma once
 
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
-enum series_id {
-	SERIES_BOOT,
-	SERIES_CLONE,
-	SERIES_CLAIM,
-	SERIES_CREATE_SANDBOX,
-	SERIES_CLAIM_CREATE,
-	SERIES_CONTAINER_START,
-	SERIES_CTR_KILN,
-	SERIES_CTR_RUNC,
-	SERIES_COUNT,
-};
+#include "base/error.h"
+#include "bench/histogram.h"
+#include "bench/stats.h"
 
 struct series {
-	const char *name; /* in JSON */
-	const char *what; /* for people: from which event to which */
-	double *ms;       /* owned, in the order measured until series_sort() */
+	char *name; /* "SCENARIO.WHAT"; owned */
+	char *what; /* for people: from which event to which; owned */
+	double *ms; /* in the order measured; owned */
 	size_t count;
+	struct histogram *histogram; /* of the same, in microseconds; owned */
 };
 
-struct results {
-	struct series series[SERIES_COUNT];
-};
-
-void results_init(struct results *results);
-void results_done(struct results *results);
+struct series *series_new(const char *name, const char *what);
+void series_free(struct series *series);
+DEFINE_CLEANUP(struct series *, series_free)
 
 void series_add(struct series *series, uint64_t ns);
+/* Adds the samples of another one. */
+void series_append(struct series *series, const struct series *from);
 
-/* Nearest-rank quantile, q in (0, 1]; 0 for an empty series. */
+/* Of the samples themselves. */
 double series_quantile(const struct series *series, double q);
+struct interval series_interval(const struct series *series, double q);
 
-/* Table with the ratio of each median to the cold boot's. */
-void results_print(const struct results *results, FILE *out);
-json_t *results_to_json(const struct results *results);
+/* bench/README.md has the schema. What is read back is checked: finite samples, not negative. */
+json_t *series_to_json(const struct series *series);
+_must_check_ int series_from_json(const char *name, const json_t *json, struct series **ret_series,
+				  struct error *err);

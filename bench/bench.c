@@ -1,0 +1,35 @@
+#include "bench/bench.h"
+
+#include <unistd.h>
+
+#include "base/memory.h"
+
+static const char *const count_names[] = {
+	[COUNT_BOOTS] = "boots",
+	[COUNT_CLONES] = "clones",
+	[COUNT_CLAIMS] = "claims",
+	[COUNT_MANY_CLAIMS] = "many-claims",
+	[COUNT_PARKED] = "parked",
+	[COUNT_FIRST_EXECS] = "first-execs",
+	[COUNT_COLD_EXECS] = "cold-execs",
+	[COUNT_CTRS] = "ctrs",
+	[COUNT_BURST] = "burst",
+	[COUNT_BURST_POOL] = "burst-pool",
+	[COUNT_BURSTS] = "bursts",
+	[COUNT_SUSTAIN_SECONDS] = "sustain-seconds",
+	[COUNT_DENSITY_MOST] = "density-most",
+};
+DEFINE_STRING_TABLE(count, enum count, count_names)
+
+unsigned bench_share(const struct bench *bench, enum count count)
+{
+	unsigned all = bench->options.counts[count];
+	unsigned rounds = bench->options.rounds;
+
+	return all / rounds + (bench->round < all % rounds);
+}
+
+char *bench_id(struct bench *bench)
+{
+	return xasprintf("bench-%d-%u", (int)getpid(), bench->serial++);
+}

@@ -1,0 +1,58 @@
+/* What every scenario gets: the options, the loop, the place for its figures.
+ *
+ * The scenarios measure real parts. Two factories are theirs:
+ *
+ *   factory  keeps no machine by itself (pool_size 0): what is parked is what a scenario asked
+ *            for with Warm, and nothing is made while it measures
+ *   pool     refills itself, as a node's does; for `sustain` and as the one with many parked
+ */
+#pragma once
+
+#include "base/loop.h"
+#include "base/strings.h"
+#include "bench/progress.h"
+#include "bench/result.h"
+
+/* How many counted runs a scenario does in all rounds together. */
+enum count {
+	COUNT_BOOTS,
+	COUNT_CLONES,
+	COUNT_CLAIMS,      /* from a full pool */
+	COUNT_MANY_CLAIMS, /* pairs: with one parked, with many parked; 0: left out */
+	COUNT_PARKED,      /* how many are the many */
+	COUNT_FIRST_EXECS,
+	COUNT_COLD_EXECS, /* after a cold boot */
+	COUNT_CTRS,       /* rounds of kiln, runc, no runtime */
+	COUNT_BURST,      /* claims at once */
+	COUNT_BURST_POOL, /* machines parked for them */
+	COUNT_BURSTS,
+	COUNT_SUSTAIN_SECONDS, /* at each rate */
+	COUNT_DENSITY_MOST,    /* machines, the largest of 1, 10, 50, 100 up to it */
+	COUNT_MAX_
+};
+DECLARE_STRING_TABLE(count, enum count); /* "boots", "clones", ... */
+
+struct bench_options {
+	const char *factory;    /* address */
+	const char *pool;       /* address; NULL: what needs it is left out */
+	const char *containerd; /* socket; NULL: ditto */
+	const char *image;
+	const char *namespace_;
+	unsigned counts[COUNT_MAX_];
+	unsigned rounds; /* scenarios take turns: A B C A B C */
+};
+
+struct bench {
+	struct loop *loop;
+	struct bench_options options;
+	struct result *result; /* borrowed */
+	struct progress progress;
+	unsigned round;  /* from 0 */
+	unsigned serial; /* makes ids of sandboxes */
+};
+
+/* This round's share of a count. Each is at least 1 in the first round where the count is not 0. */
+unsigned bench_share(const struct bench *bench, enum count count);
+
+/* A new id for a sandbox; the caller frees. */
+char *bench_id(struct bench *bench);

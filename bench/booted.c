@@ -1,0 +1,248 @@
+#include "bench/booted.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/socket.h"
+#include "base/spawn.h"
+#include "base/strv.h"
+#include "bench/factory_client.h"
+#include "factory/vm/argv.h"
+#include "factory/vm/qemu_option.h"
+#include "proto/health.pb-c.h"
+
+#define BOOT_MS     300000
+#define SCRATCH     "/dev/shm" /* RAM belongs on tmpfs */
+#define SOCKETS     3
+#define REAP_TRIES  1000
+#define REAP_USLEEP 5000
+
+struct booted {
+	char *dir;    /* owned: sockets, RAM and share; removed at the end */
+	char *memory; /* owned; RAM */
+	pid_t pid;
+	int pidfd;
+	struct ttrpc_client *agent;
+};
+
+static const char *const socket_names[SOCKETS] = { "agent.sock", "qmp.sock", "shim.sock" };
+
+/* ---------------------------------------------------------------- arguments */
+
+static const char *input_of(const Kiln__Factory__V1__InspectResponse *inspected, const char *name)
+{
+	for (size_t i = 0; i < inspected->n_inputs; i++) {
+		const Kiln__Factory__V1__TemplateInput *input = inspected->inputs[i];
+		if (str_equal(input->name, name))
+			return str_empty(input->path) ? input->baked : input->path;
+	}
+	return NULL;
+}
+
+static int add_boot(struct strv *argv, const Kiln__Factory__V1__InspectResponse *inspected,
+		    struct error *err)
+{
+	static const struct {
+		const char *option;
+		const char *input;
+	} wanted[] = {
+		{ "-kernel", "kernel" },
+		{ "-initrd", "initrd" },
+		{ "-append", "kernel_params" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		const char *value = input_of(inspected, wanted[i].input);
+		if (!value)
+			return error_set(err, EINVAL, "the template has no input %s",
+					 wanted[i].input);
+		strv_add(argv, wanted[i].option);
+		strv_add(argv, value);
+	}
+	return 0;
+}
+
+/* A clone maps the template's RAM privately; here the file is the machine's own. */
+static int add_own_ram(struct strv *argv, const char *value, struct error *err)
+{
+	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+
+	int r = qemu_option_parse(value, "qom-type", &option, err);
+	if (r < 0)
+		return r;
+	qemu_option_set_bool(option, "share", true);
+	strv_take(argv, qemu_option_format(option));
+	return 0;
+}
+
+/* A clone's arguments with what only a clone has left out: -incoming, -S, -kernel and -initrd
+ * where it has stand-ins for them. */
+static int boot_argv(const Kiln__Factory__V1__InspectResponse *inspected, struct strv *argv,
+		     struct error *err)
+{
+	static const char *const dropped[] = { "-incoming", "-kernel", "-initrd", "-append" };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < inspected->n_argv; i++) {
+		const char *item = inspected->argv[i];
+		bool drop = str_equal(item, "-S");
+		for (size_t j = 0; j < ARRAY_SIZE(dropped); j++) {
+			if (str_equal(item, dropped[j])) {
+				drop = true;
+				i++;
+			}
+		}
+		if (drop)
+			continue;
+		if (strstr(item, "{{memory}}"))
+			r = add_own_ram(argv, item, err);
+		else
+			strv_add(argv, item);
+	}
+	return r < 0 ? r : add_boot(argv, inspected, err);
+}
+
+/* ---------------------------------------------------------------- the process */
+
+static int booted_spawn(struct booted *booted, const struct strv *template_argv, struct error *err)
+{
+	_cleanup_free_ char *share = path_join(booted->dir, "share");
+	_cleanup_free_ char *log = path_join(booted->dir, "qemu.log");
+	_cleanup_close_ int log_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	_cleanup_(strv_done) struct strv argv = {};
+	struct spawn_fd fds[2 + SOCKETS] = { { log_fd, 1 }, { log_fd, 2 } };
+	int sockets[SOCKETS] = { -EBADF, -EBADF, -EBADF };
+
+	int r = dir_make(share, 0755, err);
+	for (int i = 0; r == 0 && i < SOCKETS; i++) {
+		_cleanup_free_ char *path = path_join(booted->dir, socket_names[i]);
+		r = socket_listen_unix(path, 0600, &sockets[i], err);
+		fds[2 + i] = (struct spawn_fd){ sockets[i], 3 + i };
+	}
+	if (r == 0)
+		r = argv_expand(template_argv,
+				&(struct argv_values){ .memory = booted->memory,
+						       .share_dir = share,
+						       .agent_fd = "3",
+						       .qmp_fd = "4",
+						       .shim_fd = "5" },
+				&argv, err);
+	if (r == 0)
+		r = spawn(&(struct spawn_options){ .argv = argv.items,
+						   .cwd = booted->dir,
+						   .fds = fds,
+						   .nfds = ARRAY_SIZE(fds),
+						   .new_session = true,
+						   .no_huge_pages = true },
+			  &booted->pid, &booted->pidfd, err);
+	for (int i = 0; i < SOCKETS; i++)
+		close_fd(sockets[i]);
+	return r;
+}
+
+static int booted_greet(struct bench *bench, struct booted *booted, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(booted->dir, socket_names[0]);
+	Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
+	struct ttrpc_call_options call = {
+		.service = &grpc__health__descriptor,
+		.method = "Version",
+		.request = &request.base,
+		.timeout_ms = BOOT_MS,
+	};
+	ProtobufCMessage *response = NULL;
+	int fd = -EBADF;
+
+	int r = socket_connect(path, &fd, err);
+	if (r < 0)
+		return r;
+	booted->agent = ttrpc_client_new(bench->loop, fd, &(struct ttrpc_client_options){});
+	r = ttrpc_client_call_wait(booted->agent, bench->loop, &call, &response, NULL, NULL, err);
+	if (r == 0)
+		protobuf_c_message_free_unpacked(response, NULL);
+	return r < 0 ? error_wrap(err, "the booted guest does not answer") : 0;
+}
+
+static int booted_make(struct bench *bench, struct booted *booted, const struct strv *argv,
+		       struct error *err)
+{
+	const char *scratch = getenv("TMPDIR");
+	_cleanup_free_ char *folder = xasprintf("%s/kiln-bench-XXXXXX",
+						scratch ? scratch : SCRATCH);
+
+	if (!mkdtemp(folder))
+		return error_set_errno(err, errno, "cannot make %s", folder);
+	booted->dir = xstrdup(folder);
+	booted->memory = path_join(folder, "memory");
+	int r = booted_spawn(booted, argv, err);
+	return r < 0 ? r : booted_greet(bench, booted, err);
+}
+
+int booted_new(struct bench *bench, const char *factory, struct booted **ret_booted,
+	       uint64_t *ret_ns, struct error *err)
+{
+	_cleanup_(inspect_response_free_cleanup)
+		Kiln__Factory__V1__InspectResponse *inspected = NULL;
+	_cleanup_(booted_free_cleanup) struct booted *booted = xnew(struct booted);
+	_cleanup_(strv_done) struct strv argv = {};
+
+	booted->pidfd = -EBADF;
+	int r = factory_inspect(bench->loop, factory, &inspected, err);
+	if (r == 0)
+		r = boot_argv(inspected, &argv, err);
+	if (r < 0)
+		return r;
+	uint64_t begun = clock_monotonic_ns();
+	r = booted_make(bench, booted, &argv, err);
+	if (r < 0)
+		return error_wrap(err, "cannot boot a machine of template %s",
+				  inspected->status->name);
+	*ret_ns = clock_monotonic_ns() - begun;
+	*ret_booted = steal_ptr(booted);
+	return 0;
+}
+
+static void booted_reap(struct booted *booted)
+{
+	int status;
+
+	(void)syscall(SYS_pidfd_send_signal, booted->pidfd, SIGKILL, NULL, 0);
+	for (int i = 0; i < REAP_TRIES && spawn_reap(booted->pidfd, &status) == -EAGAIN; i++)
+		usleep(REAP_USLEEP);
+	close_fd(booted->pidfd);
+}
+
+void booted_free(struct booted *booted)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	ttrpc_client_free(booted->agent);
+	if (booted->pidfd >= 0)
+		booted_reap(booted);
+	if (booted->dir && path_remove(booted->dir, &err) < 0)
+		fprintf(stderr, "kiln-bench: %s\n", error_message(&err));
+	free(booted->memory);
+	free(booted->dir);
+	free(booted);
+}
+
+struct ttrpc_client *booted_agent(struct booted *booted)
+{
+	return booted->agent;
+}
+
+pid_t booted_pid(const struct booted *booted)
+{
+	return booted->pid;
+}
+
+const char *booted_ram(const struct booted *booted)
+{
+	return booted->memory;
+}

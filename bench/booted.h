@@ -1,0 +1,28 @@
+/* A machine booted cold: the baseline of everything.
+ *
+ * It is the template's own machine, from the arguments of its clones, with kernel, initramfs and
+ * kernel parameters put back and RAM of its own; QEMU is started directly, without libvirt. So
+ * the comparison is with the fastest boot of the same guest we know, and both sides differ in
+ * nothing but the template. The time ends with the agent's first answer.
+ *
+ * Its folder, with RAM, is below $TMPDIR (/dev/shm where that is not set).
+ */
+#pragma once
+
+#include "bench/bench.h"
+#include "proto/ttrpc_client.h"
+
+struct booted;
+
+/* Boots the machine of the factory's template; *ret_ns is from before QEMU is started to the
+ * agent's answer. */
+_must_check_ int booted_new(struct bench *bench, const char *factory, struct booted **ret_booted,
+			    uint64_t *ret_ns, struct error *err);
+/* Kills it and removes its folder. */
+void booted_free(struct booted *booted);
+DEFINE_CLEANUP(struct booted *, booted_free)
+
+struct ttrpc_client *booted_agent(struct booted *booted);
+pid_t booted_pid(const struct booted *booted);
+/* The file its RAM is in. */
+const char *booted_ram(const struct booted *booted);

@@ -1,0 +1,132 @@
+/* The commands that read files: compare, report, check, baseline, plot, trace. */
+
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/strings.h"
+#include "bench/command.h"
+#include "bench/compare.h"
+#include "bench/plot.h"
+#include "bench/report.h"
+#include "bench/targets.h"
+#include "bench/trace.h"
+
+#define BASELINE_MAX (1024 * 1024)
+
+int command_compare(_unused_ int argc, char **argv)
+{
+	_cleanup_(result_free_cleanup) struct result *old = NULL;
+	_cleanup_(result_free_cleanup) struct result *now = NULL;
+	_cleanup_(error_done) struct error err = {};
+
+	int r = result_load(argv[1], &old, &err);
+	if (r == 0)
+		r = result_load(argv[2], &now, &err);
+	if (r < 0)
+		return command_fail(STATUS_USAGE, &err);
+	return compare_results(old, now, stdout).worse > 0 ? STATUS_WORSE : 0;
+}
+
+int command_report(_unused_ int argc, char **argv)
+{
+	_cleanup_(result_free_cleanup) struct result *result = NULL;
+	_cleanup_(error_done) struct error err = {};
+	struct outcome outcomes[TARGETS];
+
+	if (result_load(argv[1], &result, &err) < 0)
+		return command_fail(STATUS_USAGE, &err);
+	report_print(result, stdout);
+	targets_evaluate(result, outcomes);
+	targets_print(outcomes, stdout);
+	return 0;
+}
+
+static int load_baseline(const char *path, json_t **ret_baseline, struct error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	json_error_t jerr;
+	size_t len;
+
+	int r = file_read(path, BASELINE_MAX, &text, &len, err);
+	if (r < 0)
+		return r;
+	*ret_baseline = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
+	return *ret_baseline
+		       ? 0
+		       : error_set(err, EBADMSG, "%s, line %d: %s", path, jerr.line, jerr.text);
+}
+
+int command_check(_unused_ int argc, char **argv)
+{
+	_cleanup_(result_free_cleanup) struct result *result = NULL;
+	_cleanup_(error_done) struct error err = {};
+	struct outcome outcomes[TARGETS];
+	json_t *baseline = NULL;
+	unsigned worse = 0;
+
+	int r = result_load(argv[1], &result, &err);
+	if (r == 0)
+		r = load_baseline(argv[2], &baseline, &err);
+	if (r == 0) {
+		targets_evaluate(result, outcomes);
+		targets_print(outcomes, stdout);
+		putchar('\n');
+		r = baseline_check(outcomes, baseline, stdout, &worse, &err);
+	}
+	json_decref(baseline);
+	if (r < 0)
+		return command_fail(STATUS_USAGE, &err);
+	printf("%u worse than the baseline\n", worse);
+	return worse > 0 ? STATUS_WORSE : 0;
+}
+
+int command_baseline(_unused_ int argc, char **argv)
+{
+	_cleanup_(result_free_cleanup) struct result *result = NULL;
+	_cleanup_(error_done) struct error err = {};
+	struct outcome outcomes[TARGETS];
+
+	if (result_load(argv[1], &result, &err) < 0)
+		return command_fail(STATUS_USAGE, &err);
+	targets_evaluate(result, outcomes);
+	json_t *baseline = baseline_make(outcomes, result->about);
+	json_dumpf(baseline, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(4));
+	putchar('\n');
+	json_decref(baseline);
+	return 0;
+}
+
+int command_plot(_unused_ int argc, char **argv)
+{
+	_cleanup_(result_free_cleanup) struct result *result = NULL;
+	_cleanup_(error_done) struct error err = {};
+	unsigned count = 0;
+
+	if (result_load(argv[1], &result, &err) < 0)
+		return command_fail(STATUS_USAGE, &err);
+	if (plot_result(result, argv[2], &count, &err) < 0)
+		return command_fail(STATUS_WORSE, &err);
+	printf("%u plots in %s\n", count, argv[2]);
+	return 0;
+}
+
+int command_trace(int argc, char **argv)
+{
+	_cleanup_(traces_done) struct traces traces = {};
+	_cleanup_(error_done) struct error err = {};
+	const char *id = argc > 2 && !str_equal(argv[2], "-") ? argv[2] : NULL;
+
+	if (traces_read(argv[1], &traces, &err) < 0)
+		return command_fail(STATUS_USAGE, &err);
+	const struct start *start = id ? traces_find(&traces, id) : traces_typical(&traces);
+	if (!start) {
+		fprintf(stderr, PROGRAM ": no trace of %s in %s\n", id ? id : "a start", argv[1]);
+		return STATUS_WORSE;
+	}
+	printf("%zu starts, %zu lines skipped\n", traces.count, traces.skipped);
+	start_print(start, stdout);
+	if (argc > 3 && plot_start(start, argv[3], &err) < 0)
+		return command_fail(STATUS_WORSE, &err);
+	return 0;
+}

@@ -1,0 +1,138 @@
+#include "bench/sandbox.h"
+
+#include "base/memory.h"
+#include "factory/vm/rehearsal.h"
+#include "proto/agent.pb-c.h"
+
+#define CALL_MS      60000
+#define CONTAINER_ID "bench"
+#define OUTPUT_MAX   4096
+
+/* ---------------------------------------------------------------- claim and release */
+
+struct pending {
+	bool done;
+	int number;
+	struct claim *claim;
+	struct error *err; /* borrowed */
+};
+
+static void on_claimed(int number, struct claim *claim, const struct error *err, void *userdata)
+{
+	struct pending *pending = userdata;
+
+	pending->done = true;
+	pending->claim = claim;
+	pending->number = number < 0 ? error_set(pending->err, number, "%s", error_message(err))
+				     : 0;
+}
+
+static void on_released(int number, const struct error *err, void *userdata)
+{
+	on_claimed(number, NULL, err, userdata);
+}
+
+int sandbox_claim(struct bench *bench, const char *address, struct claim **ret_claim,
+		  struct error *err)
+{
+	_cleanup_free_ char *sandbox = bench_id(bench);
+	struct claim_options options = {
+		.factory_address = address,
+		.sandbox_id = sandbox,
+		.no_fallback = true,
+	};
+	struct pending pending = { .err = err };
+
+	int r = claim_start(bench->loop, &options, on_claimed, &pending, err);
+	if (r < 0)
+		return r;
+	if (!loop_run_until(bench->loop, &pending.done, 2 * CALL_MS))
+		return error_set(err, ETIMEDOUT, "the claim was not answered");
+	*ret_claim = pending.claim;
+	return pending.number;
+}
+
+int sandbox_release(struct bench *bench, const char *address, struct claim *claim,
+		    struct error *err)
+{
+	struct pending pending = { .err = err };
+
+	claim_release(bench->loop, claim, address, on_released, &pending);
+	if (!loop_run_until(bench->loop, &pending.done, CALL_MS))
+		return error_set(err, ETIMEDOUT, "the release was not answered");
+	return pending.number;
+}
+
+/* ---------------------------------------------------------------- the agent */
+
+static int agent_call(struct bench *bench, struct ttrpc_client *agent, const char *method,
+		      const ProtobufCMessage *request, ProtobufCMessage **ret_response,
+		      struct error *err)
+{
+	struct ttrpc_call_options call = {
+		.service = &grpc__agent_service__descriptor,
+		.method = method,
+		.request = request,
+		.timeout_ms = CALL_MS,
+	};
+
+	int r = ttrpc_client_call_wait(agent, bench->loop, &call, ret_response, NULL, NULL, err);
+	return r < 0 ? error_wrap(err, "%s", method) : 0;
+}
+
+static int agent_do(struct bench *bench, struct ttrpc_client *agent, const char *method,
+		    const ProtobufCMessage *request, struct error *err)
+{
+	ProtobufCMessage *response = NULL;
+
+	int r = agent_call(bench, agent, method, request, &response, err);
+	if (r == 0)
+		protobuf_c_message_free_unpacked(response, NULL);
+	return r;
+}
+
+int sandbox_create(struct bench *bench, struct ttrpc_client *agent, struct error *err)
+{
+	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+
+	request.sandbox_id = (char *)"bench";
+	request.hostname = (char *)"bench";
+	return agent_do(bench, agent, "CreateSandbox", &request.base, err);
+}
+
+int sandbox_start_container(struct bench *bench, struct ttrpc_client *agent, struct error *err)
+{
+	Grpc__CreateContainerRequest create = GRPC__CREATE_CONTAINER_REQUEST__INIT;
+	Grpc__StartContainerRequest start = GRPC__START_CONTAINER_REQUEST__INIT;
+	Grpc__Spec *spec = NULL;
+
+	int r = rehearsal_spec(&spec, err);
+	if (r < 0)
+		return r;
+	create.container_id = (char *)CONTAINER_ID;
+	create.oci = spec;
+	start.container_id = (char *)CONTAINER_ID;
+	r = agent_do(bench, agent, "CreateContainer", &create.base, err);
+	if (r == 0)
+		r = agent_do(bench, agent, "StartContainer", &start.base, err);
+	grpc__spec__free_unpacked(spec, NULL);
+	return r;
+}
+
+int sandbox_read_output(struct bench *bench, struct ttrpc_client *agent, struct error *err)
+{
+	Grpc__ReadStreamRequest request = GRPC__READ_STREAM_REQUEST__INIT;
+	Grpc__ReadStreamResponse *response = NULL;
+
+	request.container_id = (char *)CONTAINER_ID;
+	/* The agent knows a container's first process by the container's own id. */
+	request.exec_id = (char *)CONTAINER_ID;
+	request.len = OUTPUT_MAX;
+	int r = agent_call(bench, agent, "ReadStdout", &request.base,
+			   (ProtobufCMessage **)&response, err);
+	if (r < 0)
+		return r;
+	bool empty = response->data.len == 0;
+	grpc__read_stream_response__free_unpacked(response, NULL);
+	return empty ? error_set(err, EIO, "the container wrote nothing") : 0;
+}

@@ -1,0 +1,26 @@
+/* One sandbox, step by step, each call waited for: what the shim does, without containerd. */
+#pragma once
+
+#include "bench/bench.h"
+#include "factory/vm/claim.h"
+
+/* Claims a machine; the caller ends it with sandbox_release(). A factory that is not there is an
+ * error here: nothing is cloned behind its back. */
+_must_check_ int sandbox_claim(struct bench *bench, const char *address, struct claim **ret_claim,
+			       struct error *err);
+
+/* CreateSandbox on the claimed guest. */
+_must_check_ int sandbox_create(struct bench *bench, struct ttrpc_client *agent, struct error *err);
+
+/* Creates and starts a container of the guest image that prints a line; its root filesystem is
+ * in the guest already. */
+_must_check_ int sandbox_start_container(struct bench *bench, struct ttrpc_client *agent,
+					 struct error *err);
+
+/* Returns with the first bytes the container wrote. */
+_must_check_ int sandbox_read_output(struct bench *bench, struct ttrpc_client *agent,
+				     struct error *err);
+
+/* Takes the claim; returns when the factory has destroyed the machine. */
+_must_check_ int sandbox_release(struct bench *bench, const char *address, struct claim *claim,
+				 struct error *err);

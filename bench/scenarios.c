@@ -1,0 +1,56 @@
+#include "bench/scenarios.h"
+
+static const struct scenario scenarios[] = {
+	{ .name = "boot", .summary = "cold boot to agent ready", .run = scenario_boot },
+	{ .name = "clone",
+	  .summary = "clone to parked; claim with nothing parked",
+	  .run = scenario_clone },
+	{ .name = "claim",
+	  .summary = "claim from a full pool, CreateSandbox",
+	  .run = scenario_claim },
+	{ .name = "many",
+	  .summary = "claim with one parked and with many parked, in turn (needs --pool)",
+	  .run = scenario_many,
+	  .once = true,
+	  .needs_pool = true },
+	{ .name = "first-exec",
+	  .summary = "claim to the first byte of output; the same after a cold boot",
+	  .run = scenario_first_exec },
+	{ .name = "ctr",
+	  .summary = "ctr run by kiln, runc and a shim that does nothing (needs --containerd)",
+	  .run = scenario_ctr,
+	  .needs_containerd = true },
+	{ .name = "burst", .summary = "N claims at once, M parked", .run = scenario_burst },
+	{ .name = "sustain",
+	  .summary = "Poisson arrivals at several rates, a pool that refills (needs --pool)",
+	  .run = scenario_sustain,
+	  .once = true,
+	  .needs_pool = true },
+	{ .name = "density",
+	  .summary = "memory of parked, running and booted machines",
+	  .run = scenario_density,
+	  .once = true },
+};
+
+const struct scenario *scenario_at(size_t index)
+{
+	return index < ARRAY_SIZE(scenarios) ? &scenarios[index] : NULL;
+}
+
+const struct scenario *scenario_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++) {
+		if (str_equal(scenarios[i].name, name))
+			return &scenarios[i];
+	}
+	return NULL;
+}
+
+const char *scenario_obstacle(const struct scenario *scenario, const struct bench_options *options)
+{
+	if (scenario->needs_pool && !options->pool)
+		return "it needs --pool";
+	if (scenario->needs_containerd && !options->containerd)
+		return "it needs --containerd";
+	return NULL;
+}

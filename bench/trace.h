@@ -1,0 +1,55 @@
+/* Reads the traces that shim, factory and agent write (README.md, "Tracing a start"): folders of
+ * files of JSON lines
+ *
+ *   {"ts_ns": …, "who": "shim", "id": "SANDBOX", "step": "claim", "dur_ns": …}
+ *
+ * ts_ns is the end of the step, dur_ns how long it took (absent: a moment). Steps and writers may
+ * have any name. Lines of one sandbox are joined by its id, from whichever file. A line that is
+ * none of these (a process may have died while it wrote) is skipped and counted.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+struct span {
+	char *who;       /* owned */
+	char *step;      /* owned */
+	double begin_ms; /* from the first beginning of all spans of its start */
+	double end_ms;
+};
+
+/* The start of one sandbox. */
+struct start {
+	char *id;           /* owned */
+	struct span *spans; /* owned; by beginning, the longer first */
+	size_t count;
+	double first_ms; /* since the epoch */
+};
+
+struct traces {
+	struct start *starts; /* owned; by first_ms */
+	size_t count;
+	size_t skipped; /* lines */
+};
+
+/* All files *.jsonl of dir. */
+_must_check_ int traces_read(const char *dir, struct traces *ret_traces, struct error *err);
+/* Lines of one file; traces_finish() when all are added. */
+void traces_add(struct traces *traces, const char *text, size_t len);
+void traces_finish(struct traces *traces);
+void traces_done(struct traces *traces);
+
+/* NULL: none has this id. */
+const struct start *traces_find(const struct traces *traces, const char *id);
+
+/* The start that stands for the others: of those with the most spans (less one in ten, which may
+ * have been lost) the one of median length. NULL where there is none. */
+const struct start *traces_typical(const struct traces *traces);
+
+double start_length_ms(const struct start *start);
+
+/* A waterfall in text, a line a span. */
+void start_print(const struct start *start, FILE *out);
