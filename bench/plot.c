@@ -18,8 +18,8 @@ static const char *const colours[] = { "#0072B2", "#E69F00", "#009E73", "#D55E00
 static void add_text(struct strbuf *script, const char *text)
 {
 	for (const char *c = text; *c; c++) {
-		bool plain = isalnum((unsigned char)*c) || strchr(" .,:;+-/()=", *c);
-		strbuf_addf(script, "%c", plain ? *c : '_' == *c ? ' ' : '?');
+		bool plain = isalnum((unsigned char)*c) || strchr(" .,:;+-/()=_", *c);
+		strbuf_addf(script, "%c", plain ? *c : '?');
 	}
 }
 
@@ -31,20 +31,21 @@ static int plot_write(const char *out_dir, const char *name, const struct strbuf
 	_cleanup_free_ char *output = NULL;
 	_cleanup_(strbuf_done) struct strbuf script = {};
 
-	strbuf_addf(&script,
-		    "# gnuplot %s.gp, in this folder\n"
-		    "set encoding utf8\n"
-		    "set grid lc rgb '#dddddd'\n"
-		    "set border 3\n"
-		    "set tics nomirror\n"
-		    "%s"
-		    "set terminal svg size 960,%u font 'sans,13' background rgb 'white'\n"
-		    "set output '%s.svg'\n"
-		    "eval plot_command\n"
-		    "set terminal pngcairo size 960,%u font 'sans,10' background rgb 'white'\n"
-		    "set output '%s.png'\n"
-		    "eval plot_command\n",
-		    name, strbuf_text(body), height, name, height, name);
+	strbuf_addf(
+		&script,
+		"# gnuplot %s.gp, in this folder\n"
+		"set encoding utf8\n"
+		"set grid lc rgb '#dddddd'\n"
+		"set border 3\n"
+		"set tics nomirror\n"
+		"%s"
+		"set terminal svg noenhanced size 960,%u font 'sans,13' background rgb 'white'\n"
+		"set output '%s.svg'\n"
+		"eval plot_command\n"
+		"set terminal pngcairo noenhanced size 960,%u font 'sans,10' background rgb 'white'\n"
+		"set output '%s.png'\n"
+		"eval plot_command\n",
+		name, strbuf_text(body), height, name, height, name);
 	int r = dir_make(out_dir, 0755, err);
 	if (r == 0)
 		r = file_write_atomic(path, script.text, script.len, 0644, err);

@@ -135,9 +135,11 @@ void smaps_add(struct smaps *sum, const struct smaps *more)
 double meminfo_read(const char *key)
 {
 	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *lines = NULL;
 	_cleanup_free_ char *line = xasprintf("\n%s:", key);
 
 	if (file_read("/proc/meminfo", TEXT_MAX, &text, NULL, NULL) < 0)
 		return 0;
-	return status_number(text, line) / 1024;
+	lines = xasprintf("\n%s", text);
+	return status_number(lines, line) / 1024;
 }

@@ -1,0 +1,154 @@
+#!/bin/bash
+# kiln-bench: every scenario once on real parts, the files it writes, compare's exit codes, plots,
+# traces. No times are judged.
+. "$(dirname "$0")/lib.sh"
+
+export TMPDIR=$store
+empty_run=$work/empty
+result=$work/result.json
+
+# A factory that keeps nothing parked by itself.
+start_empty_factory() {
+	jq '.pool_size = 0' "$work/template.json" >"$work/empty-template.json"
+	jq --arg run "$empty_run" --arg store "$store/empty" --arg log "$work/empty.log" \
+		'.run_dir = $run | .store = $store | .log_file = $log
+		 | .templates |= sub("template.json$"; "empty-template.json")' \
+		"$work/factory.json" >"$work/empty.json"
+	timeout 60 kiln-factory --daemon --config "$work/empty.json"
+}
+
+measure() {
+	timeout 400 kiln-bench run --factory "unix://$empty_run/factory.sock" --pool "$KILN_FACTORY" \
+		--containerd "$work/containerd.sock" --namespace "$(basename "$work")" \
+		--image "$image" --set smoke "$@"
+}
+
+code_of() {
+	local code=0
+	"$@" >"$work/last.out" 2>&1 || code=$?
+	echo $code
+}
+
+test_every_scenario_runs() {
+	measure --out "$result" >"$work/report.txt" || fail "$(cat "$work/report.txt")"
+	expect_match 'claim \+ CreateSandbox p50 : cold boot' "$(cat "$work/report.txt")"
+	expect_match 'not measured' "$(grep 'N = 50' "$work/report.txt")"
+}
+
+test_nothing_is_left() {
+	expect '' "$(find "$store" -maxdepth 1 -name 'kiln-bench-*')" 'folders'
+	expect '' "$(pgrep -f "qemu-system-x86_64 .*kiln-bench-.*$store" || true)" 'booted machines'
+	expect 0 "$(ctl factory status --json --socket "$empty_run/factory.sock" |
+		jq '.templates[0].pool.claimed')" 'claimed machines'
+	expect '' "$(ctr containers list -q)" 'containers'
+}
+
+# Ctrl-C while a machine boots: nothing of it stays.
+test_an_interrupted_run_leaves_nothing() {
+	local pid
+	timeout --foreground 120 kiln-bench run --factory "unix://$empty_run/factory.sock" boot \
+		>"$work/interrupted.txt" 2>&1 &
+	pid=$!
+	timeout 60 bash -c "until compgen -G '$store/kiln-bench-*/agent.sock' >/dev/null; do sleep 0.05; done"
+	kill -INT "$(pgrep -P $pid)"
+	wait $pid && fail 'status 0'
+	test_nothing_is_left
+}
+
+test_the_result_has_the_documented_form() {
+	jq -e '.schema == 1 and .about.set == "smoke" and (.about.machine.accelerator | length > 0)
+		and (.about.machine.kernel | length > 0) and (.about.counts.boots == 1)' \
+		"$result" >/dev/null || fail about
+	jq -e '[.series[] | (.n == (.samples | length)) and .unit == "ms" and .p50_low <= .p50
+		and .p50 <= .p50_high and .p50 <= .p99 + 0.001 * .p99 + 0.001
+		and ([.histogram_us[][1]] | add) == .n] | all' "$result" >/dev/null || fail series
+	local name
+	for name in boot.ready clone.parked clone.claimed claim.claim claim.create_sandbox claim.total \
+		claim.of_one claim.of_many first-exec.pooled first-exec.booted ctr.kiln ctr.runc \
+		ctr.empty burst.latency; do
+		jq -e --arg name "$name" '.series[$name].n > 0' "$result" >/dev/null || fail "no $name"
+	done
+	jq -e '[.tables["density.parked"][0], .tables["density.running"][0], .tables["density.booted"][0]
+		| .x == 1 and .counted_mib >= .pss_mib and .pss_mib > 0] | all' "$result" >/dev/null ||
+		fail density
+	jq -e '.tables.sustain | length == 5 and ([.[] | .hit_ratio <= 1] | all)' "$result" >/dev/null ||
+		fail sustain
+	jq -e '[.targets[] | .verdict as $v | ["pass", "aim", "miss", "not measured"] | index($v)]
+		| all' "$result" >/dev/null || fail targets
+}
+
+# The parts are the whole: a clone's memory is mostly the template's.
+test_memory_adds_up() {
+	jq -e '[.tables | .["density.parked"][], .["density.booted"][] | (.ram_private_mib
+		+ .ram_shared_mib + .heap_mib + .libraries_mib + .image_mib - .pss_mib) | fabs < 0.1]
+		| all' "$result" >/dev/null || fail parts
+	jq -e '.tables["density.parked"][0].ram_private_mib
+		< .tables["density.booted"][0].ram_private_mib' "$result" >/dev/null || fail 'guest RAM'
+}
+
+test_a_result_compares_to_itself_as_the_same() {
+	expect 0 "$(code_of kiln-bench compare "$result" "$result")" status
+	expect_match ' 0 worse,' "$(tail -n 1 "$work/last.out")"
+}
+
+test_compare_finds_what_became_worse() {
+	jq '.series["claim.claim"].samples = [range(40) | 10 + . / 100]' "$result" >"$work/old.json"
+	jq '.series["claim.claim"].samples = [range(40) | 20 + . / 100]' "$result" >"$work/new.json"
+	expect 1 "$(code_of kiln-bench compare "$work/old.json" "$work/new.json")" 'slower'
+	expect_match 'claim.claim .*WORSE' "$(cat "$work/last.out")"
+	expect 0 "$(code_of kiln-bench compare "$work/new.json" "$work/old.json")" 'faster'
+}
+
+test_wrong_usage_is_status_2() {
+	echo '{}' >"$work/none.json"
+	expect 2 "$(code_of kiln-bench compare "$result")" 'one file'
+	expect 2 "$(code_of kiln-bench compare "$result" "$work/none.json")" 'no result'
+	expect 2 "$(code_of kiln-bench compare "$result" "$work/missing.json")" 'no file'
+	expect 2 "$(code_of kiln-bench run nosuch)" 'no scenario'
+	expect 2 "$(code_of kiln-bench run --count boots=x)" 'no number'
+	expect 2 "$(code_of kiln-bench run ctr)" 'no containerd'
+	expect 0 "$(code_of kiln-bench --help)" help
+}
+
+test_a_baseline_is_kept_or_broken() {
+	kiln-bench baseline "$result" >"$work/baseline.json"
+	expect 0 "$(code_of kiln-bench check "$result" "$work/baseline.json")" kept
+	jq '.targets.shim_memory.value /= 10' "$work/baseline.json" >"$work/stricter.json"
+	expect 1 "$(code_of kiln-bench check "$result" "$work/stricter.json")" broken
+	expect_match 'shim, private memory .*WORSE' "$(cat "$work/last.out")"
+	expect 2 "$(code_of kiln-bench check "$result" "$work/none.json")" 'no baseline'
+	jq -e '.schema == 1 and (.targets | length > 0)' \
+		"$tests/../bench/baseline.json" >/dev/null || fail 'the committed one'
+}
+
+test_plots_are_made() {
+	local name
+	kiln-bench plot "$result" "$work/plots" >/dev/null
+	for name in latency memory hit-ratio; do
+		expect_match '<svg' "$(head -c 500 "$work/plots/$name.svg")"
+		expect 89504e47 "$(od -An -tx1 -N4 "$work/plots/$name.png" | tr -d ' ')" "$name.png"
+	done
+}
+
+test_a_traced_start_is_drawn() {
+	stop_factory
+	kill "$containerd_pid" && wait_gone "$containerd_pid"
+	export KILN_TRACE=$work/traces
+	trap 'kill "$containerd_pid"' EXIT # this one's parent does not know it
+	start_factory && start_containerd && wait_full
+	kiln_run traced true
+	kiln-bench trace "$work/traces" traced "$work/plots" >"$work/waterfall.txt"
+	local step
+	for step in shim.start claim create_sandbox rootfs create_container start_container; do
+		expect_match "shim +$step" "$(cat "$work/waterfall.txt")"
+	done
+	expect_match 'factory +claim' "$(cat "$work/waterfall.txt")"
+	expect_match '<svg' "$(head -c 500 "$work/plots/waterfall.svg")"
+	expect 1 "$(code_of kiln-bench trace "$work/traces" nosuch)" 'no such start'
+}
+
+write_config 2
+start_factory
+start_empty_factory
+start_containerd
+run_tests

@@ -1,0 +1,132 @@
+/* The histogram: three digits, everywhere in its range. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+/* After what it needs. */
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "bench/histogram.h"
+#include "bench/series.h"
+
+static void small_values_are_exact(void **state)
+{
+	_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
+	struct histogram_part part = {};
+
+	(void)state;
+	for (uint64_t value = 0; value < 2048; value++)
+		histogram_record(histogram, value);
+	for (uint64_t value = 0; value < 2048; value++) {
+		assert_true(histogram_next(histogram, &part));
+		assert_int_equal(part.highest, value);
+		assert_int_equal(part.count, 1);
+	}
+	assert_false(histogram_next(histogram, &part));
+}
+
+static void every_value_keeps_three_digits(void **state)
+{
+	(void)state;
+	for (uint64_t value = 1; value < HISTOGRAM_MAX; value += value / 7 + 1) {
+		_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
+		struct histogram_part part = {};
+
+		histogram_record(histogram, value);
+		assert_true(histogram_next(histogram, &part));
+		assert_in_range(part.highest, value, value + value / 1000);
+		assert_int_equal(histogram_quantile(histogram, 0.5), value);
+		assert_int_equal(histogram_max(histogram), value);
+	}
+}
+
+static void parts_grow(void **state)
+{
+	_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
+	struct histogram_part part = {};
+	uint64_t last = 0;
+
+	(void)state;
+	for (uint64_t value = 1; value < HISTOGRAM_MAX; value += value / 500 + 1)
+		histogram_record(histogram, value);
+	assert_true(histogram_next(histogram, &part));
+	for (last = part.highest; histogram_next(histogram, &part); last = part.highest)
+		assert_true(part.highest > last);
+}
+
+static void what_is_too_large_is_counted_as_the_largest(void **state)
+{
+	_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
+
+	(void)state;
+	histogram_record(histogram, UINT64_MAX);
+	histogram_record(histogram, HISTOGRAM_MAX);
+	assert_int_equal(histogram_count(histogram), 2);
+	assert_int_equal(histogram_quantile(histogram, 0), HISTOGRAM_MAX);
+}
+
+static void quantiles_follow_the_counts(void **state)
+{
+	_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
+
+	(void)state;
+	assert_int_equal(histogram_quantile(histogram, 0.5), 0);
+	for (uint64_t value = 1; value <= 1000; value++)
+		histogram_record(histogram, value);
+	assert_int_equal(histogram_quantile(histogram, 0), 1);
+	assert_int_equal(histogram_quantile(histogram, 0.5), 500);
+	assert_int_equal(histogram_quantile(histogram, 0.99), 990);
+	assert_int_equal(histogram_quantile(histogram, 0.999), 999);
+	assert_int_equal(histogram_quantile(histogram, 1), 1000);
+}
+
+static void merged_is_as_if_recorded_together(void **state)
+{
+	_cleanup_(histogram_free_cleanup) struct histogram *one = histogram_new();
+	_cleanup_(histogram_free_cleanup) struct histogram *other = histogram_new();
+	_cleanup_(histogram_free_cleanup) struct histogram *both = histogram_new();
+
+	(void)state;
+	for (uint64_t value = 1; value < 1000000; value = value * 3 + 1) {
+		histogram_record(value % 2 ? one : other, value);
+		histogram_record(both, value);
+	}
+	histogram_add(one, other);
+	assert_int_equal(histogram_count(one), histogram_count(both));
+	assert_int_equal(histogram_max(one), histogram_max(both));
+	for (double q = 0; q <= 1; q += 0.05)
+		assert_int_equal(histogram_quantile(one, q), histogram_quantile(both, q));
+}
+
+static void series_are_merged_with_their_histograms(void **state)
+{
+	_cleanup_(series_free_cleanup) struct series *one = series_new("one", "");
+	_cleanup_(series_free_cleanup) struct series *other = series_new("other", "");
+
+	(void)state;
+	series_add(one, 1000000);
+	series_add(other, 3000000);
+	series_add(other, 2000000);
+	series_append(one, other);
+	assert_int_equal(one->count, 3);
+	assert_int_equal(histogram_count(one->histogram), 3);
+	assert_true(series_quantile(one, 0.5) == 2);
+	assert_int_equal(histogram_quantile(one->histogram, 0.5), 2000);
+	assert_int_equal(other->count, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(small_values_are_exact),
+		cmocka_unit_test(every_value_keeps_three_digits),
+		cmocka_unit_test(parts_grow),
+		cmocka_unit_test(what_is_too_large_is_counted_as_the_largest),
+		cmocka_unit_test(quantiles_follow_the_counts),
+		cmocka_unit_test(merged_is_as_if_recorded_together),
+		cmocka_unit_test(series_are_merged_with_their_histograms),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

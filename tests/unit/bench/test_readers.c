@@ -1,0 +1,219 @@
+/* What is read of the host and of others: smaps, traces. And the tables of names and counts. */
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+/* After what it needs. */
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "bench/bench.h"
+#include "bench/plans.h"
+#include "bench/scenarios.h"
+#include "bench/smaps.h"
+#include "bench/trace.h"
+
+/* ---------------------------------------------------------------- smaps */
+
+static const char smaps_text[] =
+	"7f0000000000-7f0010000000 rw-p 00000000 00:1a 12      /dev/shm/s/templates/ab/memory\n"
+	"Size:             262144 kB\n"
+	"Pss:                5120 kB\n"
+	"Private_Clean:      1024 kB\n"
+	"Private_Dirty:      2048 kB\n"
+	"Anonymous:          2048 kB\n"
+	"VmFlags: rd wr\n"
+	"7f0010000000-7f0011000000 r--s 00000000 00:1a 13      /dev/shm/s/templates/ab/image\n"
+	"Pss:                1024 kB\n"
+	"55d000000000-55d000100000 rw-p 00000000 00:00 0       [heap]\n"
+	"Pss:                3072 kB\n"
+	"Private_Dirty:      3072 kB\n"
+	"Anonymous:          3072 kB\n"
+	"7f0020000000-7f0020100000 rw-p 00000000 00:00 0 \n"
+	"Pss:                1024 kB\n"
+	"7f0030000000-7f0030100000 r-xp 00000000 fe:00 99      /usr/lib/libc.so.6\n"
+	"Pss:                 512 kB\n"
+	"Pss_Dirty:           512 kB\n";
+
+static void mappings_are_told_apart(void **state)
+{
+	struct smaps smaps;
+
+	(void)state;
+	smaps_parse(smaps_text, "/ab/memory", "/ab/image", &smaps);
+	assert_true(smaps.ram_private == 2);
+	assert_true(smaps.ram_shared == 3);
+	assert_true(smaps.image == 1);
+	assert_true(smaps.heap == 4);
+	assert_true(smaps.libraries == 0.5);
+	assert_true(smaps.pss == 10.5);
+	assert_true(smaps.private_ == 6);
+}
+
+static void other_text_is_nothing(void **state)
+{
+	static const char *const texts[] = {
+		"", "\n\n", "Pss:", "Pss: x kB\nnonsense", "-", "ff-"
+	};
+	struct smaps smaps;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		smaps_parse(texts[i], NULL, NULL, &smaps);
+		assert_true(smaps.pss == 0);
+	}
+}
+
+static void this_process_has_memory(void **state)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct smaps smaps;
+
+	(void)state;
+	assert_int_equal(smaps_read(getpid(), NULL, NULL, &smaps, &err), 0);
+	assert_true(smaps.pss > 0 && smaps.kernel > 0 && smaps.libraries > 0);
+	assert_true(smaps_read(INT32_MAX, NULL, NULL, &smaps, &err) < 0);
+	assert_true(meminfo_read("MemTotal") > 0);
+	assert_true(meminfo_read("Nothing") == 0);
+}
+
+/* ---------------------------------------------------------------- traces */
+
+static const char trace_text[] =
+	"{\"ts_ns\":2000000000,\"who\":\"shim\",\"id\":\"a\",\"step\":\"claim\",\"dur_ns\":5000000}\n"
+	"{\"ts_ns\":2030000000,\"mono_ns\":1,\"who\":\"shim\",\"id\":\"a\",\"step\":\"rootfs\","
+	"\"dur_ns\":30000000}\n"
+	"\n"
+	"not a line\n"
+	"{\"ts_ns\":1,\"who\":\"shim\",\"id\":\"b\",\"step\":\"claim\",\"dur_ns\":2}\n"
+	"{\"ts_ns\":5,\"who\":\"shim\",\"id\":\"b\"}\n"
+	"{\"ts_ns\":1998000000,\"who\":\"factory\",\"id\":\"a\",\"step\":\"anything.new\"}\n"
+	"{\"ts_ns\":9000000000,\"who\":\"shim\",\"id\":\"c\",\"step\":\"claim\",\"dur_ns\":1000}\n"
+	"{\"ts_ns\":90000";
+
+static void lines_are_joined_by_id(void **state)
+{
+	_cleanup_(traces_done) struct traces traces = {};
+
+	(void)state;
+	traces_add(&traces, trace_text, strlen(trace_text));
+	traces_finish(&traces);
+	assert_int_equal(traces.count, 2);
+	assert_int_equal(traces.skipped, 4);
+	const struct start *a = traces_find(&traces, "a");
+	assert_int_equal(a->count, 3);
+	assert_string_equal(a->spans[0].step, "claim");
+	assert_string_equal(a->spans[1].step, "anything.new");
+	assert_true(fabs(a->spans[1].begin_ms - 3) < 1e-3);
+	assert_true(a->spans[1].begin_ms == a->spans[1].end_ms);
+	assert_string_equal(a->spans[2].step, "rootfs");
+	assert_true(fabs(start_length_ms(a) - 35) < 1e-3);
+	assert_null(traces_find(&traces, "b"));
+}
+
+static void files_of_several_processes_are_one_trace(void **state)
+{
+	_cleanup_(traces_done) struct traces traces = {};
+	static const char shim[] =
+		"{\"ts_ns\":20000000,\"who\":\"shim\",\"id\":\"a\",\"step\":\"x\",\"dur_ns\":1}\n";
+	static const char factory[] =
+		"{\"ts_ns\":10000000,\"who\":\"factory\",\"id\":\"a\",\"step\":\"y\",\"dur_ns\":1}";
+
+	(void)state;
+	traces_add(&traces, shim, strlen(shim));
+	traces_add(&traces, factory, strlen(factory));
+	traces_finish(&traces);
+	assert_int_equal(traces.count, 1);
+	assert_string_equal(traces.starts[0].spans[0].who, "factory");
+}
+
+/* The one with few spans is the shortest; it is no whole start. */
+static void the_typical_start_is_whole_and_of_median_length(void **state)
+{
+	_cleanup_(traces_done) struct traces traces = {};
+
+	(void)state;
+	assert_null(traces_typical(&traces));
+	for (int id = 1; id <= 4; id++) {
+		for (int span = 0; span < (id == 1 ? 1 : 5); span++) {
+			_cleanup_free_ char *line = xasprintf(
+				"{\"ts_ns\":%d,\"who\":\"s\",\"id\":\"start-%d\","
+				"\"step\":\"t\",\"dur_ns\":1000}",
+				1000000 * (span + 1) * id, id);
+			traces_add(&traces, line, strlen(line));
+		}
+	}
+	traces_finish(&traces);
+	assert_string_equal(traces_typical(&traces)->id, "start-3");
+}
+
+/* ---------------------------------------------------------------- tables */
+
+static void counts_have_names(void **state)
+{
+	(void)state;
+	for (int i = 0; i < COUNT_MAX_; i++)
+		assert_int_equal(count_from_string(count_to_string((enum count)i)), i);
+}
+
+static void rounds_share_a_count(void **state)
+{
+	struct bench bench = { .options = { .rounds = 3 } };
+
+	(void)state;
+	for (unsigned count = 0; count < 20; count++) {
+		unsigned sum = 0;
+		bench.options.counts[COUNT_CTRS] = count;
+		for (bench.round = 0; bench.round < 3; bench.round++)
+			sum += bench_share(&bench, COUNT_CTRS);
+		assert_int_equal(sum, count);
+	}
+}
+
+static void every_scenario_can_be_found(void **state)
+{
+	const struct scenario *scenario;
+	struct bench_options nothing = {};
+	unsigned possible = 0;
+
+	(void)state;
+	for (size_t i = 0; (scenario = scenario_at(i)); i++) {
+		assert_ptr_equal(scenario_find(scenario->name), scenario);
+		possible += !scenario_obstacle(scenario, &nothing);
+	}
+	assert_true(possible > 0);
+	assert_null(scenario_find("nothing"));
+}
+
+static void sets_are_there_by_name(void **state)
+{
+	static const char *const names[] = { "full", "quick", "demo", "smoke" };
+	struct bench_options options;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		assert_int_equal(plan_apply(names[i], &options), 0);
+		assert_true(options.rounds > 0 && options.counts[COUNT_BOOTS] > 0);
+	}
+	assert_int_equal(plan_apply("nothing", &options), -ENOENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(mappings_are_told_apart),
+		cmocka_unit_test(other_text_is_nothing),
+		cmocka_unit_test(this_process_has_memory),
+		cmocka_unit_test(lines_are_joined_by_id),
+		cmocka_unit_test(files_of_several_processes_are_one_trace),
+		cmocka_unit_test(the_typical_start_is_whole_and_of_median_length),
+		cmocka_unit_test(counts_have_names),
+		cmocka_unit_test(rounds_share_a_count),
+		cmocka_unit_test(every_scenario_can_be_found),
+		cmocka_unit_test(sets_are_there_by_name),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
