@@ -39,7 +39,9 @@ static const struct config_key factory_keys[] = {
 		      "Folder to write the steps of claims to; default env KILN_TRACE, else none",
 		      .reloadable = true),
 	CONFIG_UINT(C, clones_at_once, "clones_at_once", 2, 1, 64,
-		    "Clones being made at the same time", .reloadable = true),
+		    "Clones being made at the same time for all refills, or for the claims of one "
+		    "template",
+		    .reloadable = true),
 	CONFIG_UINT(C, max_vms, "max_vms", 256, 1, 4096,
 		    "Machines of all states together; beyond it claims are refused",
 		    .reloadable = true),
