@@ -8,7 +8,8 @@
 #include "base/memory.h"
 #include "base/strings.h"
 
-#define POLL_MS 250
+#define POLL_MS           250
+#define STATUS_TIMEOUT_MS 5000
 
 struct init {
 	struct factory_link *link;
@@ -74,16 +75,10 @@ static void on_timer(void *userdata)
 {
 	struct init *init = userdata;
 	Kiln__Factory__V1__StatusRequest request = KILN__FACTORY__V1__STATUS_REQUEST__INIT;
-	const struct ttrpc_call_options options = {
-		.service = &kiln__factory__v1__factory__descriptor,
-		.method = "Status",
-		.request = &request.base,
-		.timeout_ms = 5000,
-		.on_reply = on_status,
-		.userdata = init,
-	};
 
-	init->asking = !init->answered && ttrpc_client_call(init->link->client, &options) == 0;
+	init->asking = !init->answered &&
+		       factory_rpc_call(init->link->client, "Status", &request.base,
+					STATUS_TIMEOUT_MS, on_status, init) == 0;
 }
 
 static void on_init(const struct ttrpc_reply *reply, void *userdata)
@@ -98,18 +93,11 @@ static void on_init(const struct ttrpc_reply *reply, void *userdata)
 static int init_run(struct init *init, unsigned timeout_s)
 {
 	Kiln__Factory__V1__InitRequest request = KILN__FACTORY__V1__INIT_REQUEST__INIT;
-	const struct ttrpc_call_options options = {
-		.service = &kiln__factory__v1__factory__descriptor,
-		.method = "Init",
-		.request = &request.base,
-		.timeout_ms = timeout_s * 1000ull,
-		.on_reply = on_init,
-		.userdata = init,
-	};
 
 	if (init->template_name)
 		request.template_ = (char *)(uintptr_t)init->template_name;
-	int r = ttrpc_client_call(init->link->client, &options);
+	int r = factory_rpc_call(init->link->client, "Init", &request.base, timeout_s * 1000ull,
+				 on_init, init);
 	if (r < 0)
 		return error_set_errno(init->err, r, "cannot ask the factory");
 	on_timer(init);
