@@ -186,10 +186,11 @@ size_t arrivals_poisson(struct rng *rng, double per_s, double seconds,
 	struct arrival *arrivals = NULL;
 	size_t count = 0;
 
-	for (double at = rng_exponential(rng, 1 / per_s); at < seconds;
-	     at += rng_exponential(rng, 1 / per_s)) {
+	double at = rng_exponential(rng, 1 / per_s);
+	while (at < seconds) {
 		arrivals = xrealloc_array(arrivals, count + 1, sizeof(*arrivals));
 		arrivals[count++] = (struct arrival){ .at_ns = (uint64_t)(at * 1e9) };
+		at += rng_exponential(rng, 1 / per_s);
 	}
 	*ret_arrivals = arrivals;
 	return count;

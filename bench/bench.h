@@ -42,8 +42,11 @@ struct bench_options {
 	unsigned rounds; /* scenarios take turns: A B C A B C */
 };
 
+struct booted;
+
 struct bench {
 	struct loop *loop;
+	struct booted *booted; /* all there are (bench/booted.h) */
 	struct bench_options options;
 	struct result *result; /* borrowed */
 	struct progress progress;

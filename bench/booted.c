@@ -24,8 +24,10 @@
 #define REAP_USLEEP 5000
 
 struct booted {
-	char *dir;    /* owned: sockets, RAM and share; removed at the end */
-	char *memory; /* owned; RAM */
+	struct bench *bench; /* borrowed */
+	struct booted *next; /* in bench->booted */
+	char *dir;           /* owned: sockets, RAM and share; removed at the end */
+	char *memory;        /* owned; RAM */
 	pid_t pid;
 	int pidfd;
 	struct ttrpc_client *agent;
@@ -192,7 +194,8 @@ int booted_new(struct bench *bench, const char *factory, struct booted **ret_boo
 	_cleanup_(booted_free_cleanup) struct booted *booted = xnew(struct booted);
 	_cleanup_(strv_done) struct strv argv = {};
 
-	booted->pidfd = -EBADF;
+	*booted = (struct booted){ .bench = bench, .next = bench->booted, .pidfd = -EBADF };
+	bench->booted = booted;
 	int r = factory_inspect(bench->loop, factory, &inspected, err);
 	if (r == 0)
 		r = boot_argv(inspected, &argv, err);
@@ -221,7 +224,11 @@ static void booted_reap(struct booted *booted)
 void booted_free(struct booted *booted)
 {
 	_cleanup_(error_done) struct error err = {};
+	struct booted **at = &booted->bench->booted;
 
+	while (*at != booted)
+		at = &(*at)->next;
+	*at = booted->next;
 	ttrpc_client_free(booted->agent);
 	if (booted->pidfd >= 0)
 		booted_reap(booted);
@@ -230,6 +237,12 @@ void booted_free(struct booted *booted)
 	free(booted->memory);
 	free(booted->dir);
 	free(booted);
+}
+
+void booted_free_all(struct bench *bench)
+{
+	while (bench->booted)
+		booted_free(bench->booted);
 }
 
 struct ttrpc_client *booted_agent(struct booted *booted)

@@ -12,8 +12,6 @@
 #include "bench/bench.h"
 #include "proto/ttrpc_client.h"
 
-struct booted;
-
 /* Boots the machine of the factory's template; *ret_ns is from before QEMU is started to the
  * agent's answer. */
 _must_check_ int booted_new(struct bench *bench, const char *factory, struct booted **ret_booted,
@@ -21,6 +19,8 @@ _must_check_ int booted_new(struct bench *bench, const char *factory, struct boo
 /* Kills it and removes its folder. */
 void booted_free(struct booted *booted);
 DEFINE_CLEANUP(struct booted *, booted_free)
+/* All there are: for the end by a signal, which nothing else of the run survives. */
+void booted_free_all(struct bench *bench);
 
 struct ttrpc_client *booted_agent(struct booted *booted);
 pid_t booted_pid(const struct booted *booted);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "bench/booted.h"
 #include "bench/command.h"
 #include "bench/factory_client.h"
 #include "bench/host.h"
@@ -230,10 +231,11 @@ static void about_end(struct bench *bench)
 			    json_real(host_load()));
 }
 
-/* Whatever waits on the loop fails then, and what was made is undone on the way out. */
-static void on_signal(_unused_ int signo, void *userdata)
+/* Claimed machines are taken back by their factory when this process is gone. */
+static void on_signal(int signo, void *userdata)
 {
-	loop_stop(userdata);
+	booted_free_all(userdata);
+	_exit(128 + signo);
 }
 
 static int run_all(const struct arguments *arguments, struct result *result, struct error *err)
@@ -246,7 +248,7 @@ static int run_all(const struct arguments *arguments, struct result *result, str
 	};
 
 	_cleanup_(loop_signal_free_cleanup) struct loop_signal *interrupt _unused_ =
-		loop_signal_new(loop, SIGINT, on_signal, loop);
+		loop_signal_new(loop, SIGINT, on_signal, &bench);
 	_cleanup_(loop_signal_free_cleanup) struct loop_signal *end _unused_ = loop_signal_new(
 		loop, SIGTERM, on_signal, loop);
 	progress_init(&bench.progress, arguments->progress);

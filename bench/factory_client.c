@@ -33,7 +33,7 @@ static int first_template(struct loop *loop, const char *address, char **ret_nam
 	int r = factory_status(loop, address, &status, err);
 	if (r < 0)
 		return r;
-	if (status->n_templates == 0)
+	if (!status || status->n_templates == 0)
 		return error_set(err, ENOENT, "the factory at %s has no template", address);
 	*ret_name = xstrdup(status->templates[0]->name);
 	return 0;

@@ -51,7 +51,7 @@ test_an_interrupted_run_leaves_nothing() {
 	pid=$!
 	timeout 60 bash -c "until compgen -G '$store/kiln-bench-*/agent.sock' >/dev/null; do sleep 0.05; done"
 	kill -INT "$(pgrep -P $pid)"
-	wait $pid && fail 'status 0'
+	wait_gone $pid || fail 'it goes on'
 	test_nothing_is_left
 }
 
