@@ -194,6 +194,18 @@ bool config_equal(const struct config_key *key, const void *a, const void *b)
 	return memcmp(left, right, field_size(key->type)) == 0;
 }
 
+void config_copy(const struct config_key *keys, size_t count, const void *from, void *to)
+{
+	for (size_t i = 0; i < count; i++) {
+		const void *source = (const char *)from + keys[i].offset;
+
+		if (keys[i].type == CONFIG_TYPE_STRING)
+			*(char **)field_of(&keys[i], to) = xstrdup(*(char *const *)source);
+		else
+			memcpy(field_of(&keys[i], to), source, field_size(keys[i].type));
+	}
+}
+
 void config_swap(const struct config_key *key, void *a, void *b)
 {
 	size_t size = field_size(key->type);

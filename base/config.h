@@ -75,6 +75,8 @@ _must_check_ int config_load_file(const char *path, json_t **ret_object, struct 
 
 /* Whether two targets have the same value there. */
 bool config_equal(const struct config_key *key, const void *a, const void *b);
+/* Strings are copied; what the fields of to held is forgotten. */
+void config_copy(const struct config_key *keys, size_t count, const void *from, void *to);
 void config_swap(const struct config_key *key, void *a, void *b);
 
 /* Frees the strings. */

@@ -150,7 +150,6 @@ static int make_init(struct container *container, struct error *err)
 
 static int load(struct container *container, struct error *err)
 {
-	const char *template_name;
 	int r;
 
 	if (*container->request->checkpoint)
@@ -161,11 +160,10 @@ static int load(struct container *container, struct error *err)
 			       ? error_set(err, EINVAL, "%s has no " SPEC_FILE, container->bundle)
 			       : r;
 	r = settings_load(container->request->options, &container->settings, err);
+	if (r == 0)
+		r = settings_annotate(&container->settings, container->spec, err);
 	if (r < 0)
 		return r;
-	template_name = spec_annotation(container->spec, SETTINGS_TEMPLATE_ANNOTATION);
-	if (template_name)
-		replace_string(&container->settings.template_name, template_name);
 	container->is_cri = spec_annotation(container->spec, CRI_ANNOTATION);
 	spec_for_guest(container->spec, container->id);
 	container->spec->oci->process->terminal = container->request->terminal;

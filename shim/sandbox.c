@@ -33,6 +33,7 @@ struct sandbox {
 	struct loop *loop;
 	char *id;
 	void (*on_lost)(const char *why, void *userdata);
+	void (*on_given_up)(void *userdata);
 	void *userdata;
 	enum sandbox_state state;
 	struct settings settings; /* of the machine; empty in NONE */
@@ -47,6 +48,10 @@ struct sandbox {
 	TAILQ_HEAD(acquirer_list, acquirer) acquirers;
 	struct error acquire_error; /* what they are told */
 	bool release_wanted;        /* while CLAIMING */
+	bool is_early;              /* prepared, and nobody has acquired it yet */
+	bool claim_again;           /* once released: what was prepared does not fit */
+	struct settings wanted;     /* of claim_again */
+	char *wanted_hostname;
 	void (*on_released)(void *userdata);
 	void *released_userdata;
 };
@@ -129,6 +134,9 @@ static void create_in_guest(struct sandbox *sandbox)
 		   sandbox);
 }
 
+static void start_claim(struct sandbox *sandbox, const struct settings *settings,
+			const char *hostname);
+
 static void on_released(int number, const struct error *err, void *userdata)
 {
 	struct sandbox *sandbox = userdata;
@@ -143,6 +151,8 @@ static void on_released(int number, const struct error *err, void *userdata)
 	set_state(sandbox, SANDBOX_NONE);
 	if (fn)
 		fn(sandbox->released_userdata);
+	else if (sandbox->claim_again && !TAILQ_EMPTY(&sandbox->acquirers))
+		start_claim(sandbox, &sandbox->wanted, sandbox->wanted_hostname);
 }
 
 static void release_machine(void *userdata)
@@ -151,8 +161,9 @@ static void release_machine(void *userdata)
 
 	sandbox->release_ns = trace_begin();
 	agent_link_set(sandbox->agent, NULL);
-	claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
-		      on_released, sandbox);
+	if (claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
+			  on_released, sandbox))
+		sandbox->on_given_up(sandbox->userdata);
 }
 
 static void release(struct sandbox *sandbox)
@@ -217,9 +228,9 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 	};
 	_cleanup_(error_done) struct error err = {};
 
+	sandbox->claim_again = false;
 	error_done(&sandbox->error);
-	replace_string(&sandbox->settings.factory, settings->factory);
-	replace_string(&sandbox->settings.template_name, settings->template_name);
+	settings_copy(&sandbox->settings, settings);
 	replace_string(&sandbox->hostname, hostname);
 	set_state(sandbox, SANDBOX_CLAIMING);
 	if (claim_start(sandbox->loop, &options, on_claimed, sandbox, &err) < 0) {
@@ -238,6 +249,7 @@ struct sandbox *sandbox_new(const struct sandbox_options *options)
 		.loop = options->loop,
 		.id = xstrdup(options->id),
 		.on_lost = options->on_lost,
+		.on_given_up = options->on_given_up,
 		.userdata = options->userdata,
 		.acquirers = TAILQ_HEAD_INITIALIZER(sandbox->acquirers),
 	};
@@ -256,11 +268,39 @@ void sandbox_free(struct sandbox *sandbox)
 	claim_free(sandbox->claim);
 	agent_link_free(sandbox->agent);
 	settings_done(&sandbox->settings);
+	settings_done(&sandbox->wanted);
 	error_done(&sandbox->error);
 	error_done(&sandbox->acquire_error);
+	free(sandbox->wanted_hostname);
 	free(sandbox->hostname);
 	free(sandbox->id);
 	free(sandbox);
+}
+
+void sandbox_prepare(struct sandbox *sandbox, const struct settings *settings, const char *hostname)
+{
+	sandbox->is_early = true;
+	start_claim(sandbox, settings, hostname);
+}
+
+/* False where what was prepared is not what is wanted: then it is on its way back, and another
+ * claim follows. */
+static bool take_early(struct sandbox *sandbox, const struct settings *settings,
+		       const char *hostname)
+{
+	bool was_early = sandbox->is_early;
+
+	sandbox->is_early = false;
+	if (!was_early || sandbox->state == SANDBOX_NONE ||
+	    (sandbox->state != SANDBOX_RELEASING && settings_equal(&sandbox->settings, settings) &&
+	     str_equal(sandbox->hostname, hostname)))
+		return true;
+	log_info(sandbox->id, "the machine claimed at the start is not what is wanted now");
+	settings_copy(&sandbox->wanted, settings);
+	replace_string(&sandbox->wanted_hostname, hostname);
+	sandbox->claim_again = true;
+	sandbox_release(sandbox, NULL, NULL);
+	return false;
 }
 
 void sandbox_acquire(struct sandbox *sandbox, const struct settings *settings, const char *hostname,
@@ -271,6 +311,8 @@ void sandbox_acquire(struct sandbox *sandbox, const struct settings *settings, c
 	acquirer->fn = fn;
 	acquirer->userdata = userdata;
 	TAILQ_INSERT_TAIL(&sandbox->acquirers, acquirer, link);
+	if (!take_early(sandbox, settings, hostname))
+		return;
 	if (sandbox->state == SANDBOX_NONE)
 		start_claim(sandbox, settings, hostname);
 	else if (sandbox->state != SANDBOX_CLAIMING)

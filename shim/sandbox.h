@@ -1,7 +1,7 @@
 /* The machine behind a pod: claimed with the first container, released with the last.
  *
  *   state      what it is                                       leaves by
- *   NONE       no machine                                       sandbox_acquire()
+ *   NONE       no machine                                       sandbox_acquire(), _prepare()
  *   CLAIMING   the factory was asked                            its answer
  *   RUNNING    the agent takes calls; CreateSandbox was sent    sandbox_release(), loss
  *   RELEASING  the factory destroys the machine                 its answer: NONE
@@ -30,6 +30,8 @@ struct sandbox_options {
 	struct loop *loop;
 	const char *id; /* copied */
 	void (*on_lost)(const char *why, void *userdata);
+	/* In a release: the factory has been told, the machine's end is its work from now on. */
+	void (*on_given_up)(void *userdata);
 	void *userdata;
 };
 
@@ -44,6 +46,12 @@ DEFINE_CLEANUP(struct sandbox *, sandbox_free)
 typedef void (*sandbox_fn)(int number, const struct error *err, void *userdata);
 void sandbox_acquire(struct sandbox *sandbox, const struct settings *settings, const char *hostname,
 		     sandbox_fn fn, void *userdata);
+
+/* Claims before anybody asks, for whoever will ask with the same settings and hostname: containerd
+ * needs a while from the shim's start to the first Create. Asked with others, the machine is
+ * given back and another one claimed. A failure is forgotten: the next to acquire hears of it. */
+void sandbox_prepare(struct sandbox *sandbox, const struct settings *settings,
+		     const char *hostname);
 
 /* fn (may be NULL) is called once, from the loop, in NONE. Those who wait in acquire get
  * -ECANCELED. */

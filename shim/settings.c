@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "factory/vm/claim_priority.h"
 #include "proto/runtimeoptions.pb-c.h"
+#include "shim/spec.h"
 
 static const struct config_key keys[] = {
 	CONFIG_STRING(struct settings, factory, "factory", "unix:///run/kiln/factory.sock",
@@ -73,6 +74,30 @@ int settings_load(const Google__Protobuf__Any *options, struct settings *ret_set
 	}
 	*ret_settings = settings;
 	return 0;
+}
+
+int settings_annotate(struct settings *settings, const struct spec *spec,
+		      struct error *err _unused_)
+{
+	const char *template_name = spec_annotation(spec, "io.kiln.template");
+
+	if (template_name)
+		replace_string(&settings->template_name, template_name);
+	return 0;
+}
+
+bool settings_equal(const struct settings *a, const struct settings *b)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (!config_equal(&keys[i], a, b))
+			return false;
+	return true;
+}
+
+void settings_copy(struct settings *to, const struct settings *from)
+{
+	settings_done(to);
+	config_copy(keys, ARRAY_SIZE(keys), from, to);
 }
 
 void settings_done(struct settings *settings)

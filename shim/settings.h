@@ -11,10 +11,10 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "google/protobuf/any.pb-c.h"
-
-#define SETTINGS_TEMPLATE_ANNOTATION "io.kiln.template"
 
 struct settings {
 	char *factory;       /* owned */
@@ -25,4 +25,10 @@ struct settings {
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */
 _must_check_ int settings_load(const Google__Protobuf__Any *options, struct settings *ret_settings,
 			       struct error *err);
+/* Takes over what the annotations of a sandbox say. */
+struct spec;
+_must_check_ int settings_annotate(struct settings *settings, const struct spec *spec,
+				   struct error *err);
+bool settings_equal(const struct settings *a, const struct settings *b);
+void settings_copy(struct settings *to, const struct settings *from); /* frees what to had */
 void settings_done(struct settings *settings);

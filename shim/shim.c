@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "proto/ttrpc_server.h"
 #include "shim/bundle.h"
+#include "shim/spec.h"
 #include "shim/task_service.h"
 
 #define DRAIN_TIMEOUT_MS  5000
@@ -165,6 +166,7 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 		.loop = shim->loop,
 		.id = options->id,
 		.on_lost = on_sandbox_lost,
+		.on_given_up = on_machine_gone,
 		.userdata = shim,
 	};
 	struct ttrpc_server_options server = {
@@ -195,6 +197,18 @@ struct shim *shim_new(const struct shim_options *options)
 	make_parts(shim, options);
 	watch_for_oblivion(shim);
 	return shim;
+}
+
+/* What is wrong is said by Create. */
+void shim_prepare(struct shim *shim, const Google__Protobuf__Any *options, const struct spec *spec)
+{
+	struct settings settings = {};
+
+	if (settings_load(options, &settings, NULL) < 0)
+		return;
+	if (settings_annotate(&settings, spec, NULL) == 0)
+		sandbox_prepare(shim->sandbox, &settings, spec->oci->hostname);
+	settings_done(&settings);
 }
 
 void shim_free(struct shim *shim)

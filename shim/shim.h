@@ -15,6 +15,7 @@
 #include "shim/container.h"
 
 struct shim;
+struct spec;
 
 struct shim_options {
 	struct loop *loop;
@@ -27,6 +28,11 @@ struct shim_options {
 };
 
 struct shim *shim_new(const struct shim_options *options);
+
+/* Claims the machine for the first container before containerd asks for it: options (may be NULL)
+ * and spec are what its Create will bring. */
+void shim_prepare(struct shim *shim, const Google__Protobuf__Any *options, const struct spec *spec);
+
 void shim_free(struct shim *shim);
 DEFINE_CLEANUP(struct shim *, shim_free)
 

@@ -1,6 +1,7 @@
 #include "shim/start.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,24 +28,70 @@ static const char *const group_annotations[] = {
 	"io.containerd.runc.v2.group",
 };
 
-static int read_group(const struct arguments *arguments, const char *bundle, char **ret_group,
-		      struct error *err)
-{
-	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
-	const char *group = NULL;
-	int r;
+enum {
+	OPTIONS_MAX = 64 * 1024,
+	OPTIONS_WAIT_MS = 1000, /* containerd writes them at once; somebody else may never */
+};
 
-	r = spec_load(bundle, &spec, err);
-	if (r < 0)
-		return r;
+/* What a start has found out. */
+struct start {
+	const struct arguments *arguments; /* borrowed */
+	char *bundle;                      /* owned */
+	struct spec *spec;                 /* owned; the bundle's */
+	Google__Protobuf__Any *options;    /* owned; containerd's runtime options, or NULL */
+	const char *group;                 /* in spec or arguments */
+	char *path;                        /* owned; of the socket */
+	int listen_fd;                     /* owned */
+};
+
+/* What is large and not needed any more; group goes, too. */
+static void start_forget(struct start *start)
+{
+	if (start->options)
+		google__protobuf__any__free_unpacked(steal_ptr(start->options), NULL);
+	spec_free(steal_ptr(start->spec));
+	start->group = NULL;
+}
+
+static void start_done(struct start *start)
+{
+	start_forget(start);
+	free(start->bundle);
+	free(start->path);
+	close_fd(start->listen_fd);
+}
+
+static int find_group(struct start *start, struct error *err)
+{
+	const char *group = NULL;
+
 	for (size_t i = 0; !group && i < ARRAY_SIZE(group_annotations); i++)
-		group = spec_annotation(spec, group_annotations[i]);
+		group = spec_annotation(start->spec, group_annotations[i]);
 	if (!group)
-		group = arguments->id;
+		group = start->arguments->id;
 	if (!id_is_valid(group))
 		return error_set(err, EINVAL, "\"%s\" is no valid sandbox id", group);
-	*ret_group = xstrdup(group);
+	start->group = group;
 	return 0;
+}
+
+/* They come on stdin, and again with Create: here they are a hint, and none are as good. */
+static Google__Protobuf__Any *read_options(void)
+{
+	_cleanup_free_ uint8_t *data = NULL;
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	struct stat st;
+	size_t len = 0;
+	ssize_t n = 1;
+
+	if (fstat(STDIN_FILENO, &st) < 0 || !S_ISFIFO(st.st_mode))
+		return NULL;
+	data = xcalloc(1, OPTIONS_MAX);
+	while (n > 0 && len < OPTIONS_MAX && poll(&in, 1, OPTIONS_WAIT_MS) > 0) {
+		n = read(STDIN_FILENO, data + len, OPTIONS_MAX - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	return len > 0 && n == 0 ? google__protobuf__any__unpack(NULL, len, data) : NULL;
 }
 
 static char *socket_path(const struct arguments *arguments, const char *group)
@@ -112,15 +159,15 @@ static int become_daemon(struct error *err)
 	return 0;
 }
 
-static int serve(const struct arguments *arguments, const char *bundle, const char *group,
-		 const char *path, int *listen_fd, struct error *err)
+static int serve(struct start *start, struct error *err)
 {
+	const struct arguments *arguments = start->arguments;
 	_cleanup_free_ char *events = events_address(arguments);
-	_cleanup_close_ int log_fd = open_log(bundle);
+	_cleanup_close_ int log_fd = open_log(start->bundle);
 	_cleanup_(loop_free_cleanup) struct loop *loop = NULL;
 	struct shim_options options = {
-		.socket_path = path,
-		.id = group,
+		.socket_path = start->path,
+		.id = start->group,
 		.ns = arguments->ns,
 		.events_address = events,
 	};
@@ -131,28 +178,25 @@ static int serve(const struct arguments *arguments, const char *bundle, const ch
 		return r;
 	log_init(PROGRAM, log_fd, arguments->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
 		 LOG_FORMAT_TEXT);
-	trace_init("shim", NULL, group);
+	trace_init("shim", NULL, start->group);
 	loop = loop_new();
 	options.loop = loop;
-	options.listen_fd = steal_fd(listen_fd);
-	_cleanup_(shim_free_cleanup) struct shim *shim _unused_ = shim_new(&options);
+	options.listen_fd = steal_fd(&start->listen_fd);
+	_cleanup_(shim_free_cleanup) struct shim *shim = shim_new(&options);
+	shim_prepare(shim, start->options, start->spec);
+	start_forget(start);
 	loop_run(loop);
 	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	return 1;
 }
 
-static int start_server(const struct arguments *arguments, const char *bundle, const char *group,
-			const char *path, int listen_fd, struct error *err)
+static int start_server(struct start *start, struct error *err)
 {
 	pid_t pid = fork();
 
 	if (pid < 0)
 		return error_set_errno(err, errno, "cannot fork the shim");
-	if (pid > 0) {
-		close(listen_fd);
-		return 0;
-	}
-	return serve(arguments, bundle, group, path, &listen_fd, err);
+	return pid > 0 ? 0 : serve(start, err);
 }
 
 /* The folder may go with another shim's socket between the two steps: once more then. */
@@ -168,39 +212,51 @@ static int listen_on(const char *path, int *ret_fd, struct error *err)
 	return r;
 }
 
-int start_run(const struct arguments *arguments, struct error *err)
+static int prepare(struct start *start, struct error *err)
 {
-	_cleanup_free_ char *bundle = *arguments->bundle ? xstrdup(arguments->bundle)
-							 : getcwd(NULL, 0);
-	_cleanup_free_ char *group = NULL;
-	_cleanup_free_ char *path = NULL;
-	_cleanup_free_ char *address = NULL;
-	uint64_t begun_ns = exec_ns();
-	int fd = -EBADF;
+	const char *bundle = start->arguments->bundle;
 	int r;
 
-	if (!bundle)
+	start->bundle = *bundle ? xstrdup(bundle) : getcwd(NULL, 0);
+	if (!start->bundle)
 		return error_set_errno(err, errno, "the bundle is not there");
-	(void)close_range(STDERR_FILENO + 1, ~0U, 0);
-	r = read_group(arguments, bundle, &group, err);
+	r = spec_load(start->bundle, &start->spec, err);
+	if (r == 0)
+		r = find_group(start, err);
 	if (r < 0)
 		return r;
-	path = socket_path(arguments, group);
-	address = xasprintf("unix://%s", path);
-	r = bundle_write_address(bundle, address, err);
+	start->path = socket_path(start->arguments, start->group);
+	return 0;
+}
+
+int start_run(const struct arguments *arguments, struct error *err)
+{
+	_cleanup_(start_done) struct start start = { .arguments = arguments, .listen_fd = -EBADF };
+	_cleanup_free_ char *address = NULL;
+	uint64_t begun_ns = exec_ns();
+	int r;
+
+	(void)close_range(STDERR_FILENO + 1, ~0U, 0);
+	r = prepare(&start, err);
+	if (r < 0)
+		return r;
+	address = xasprintf("unix://%s", start.path);
+	r = bundle_write_address(start.bundle, address, err);
 	if (r < 0)
 		return r;
 
-	r = listen_on(path, &fd, err);
-	if (r == 0)
-		r = start_server(arguments, bundle, group, path, fd, err);
-	else if (r == -EADDRINUSE)
+	r = listen_on(start.path, &start.listen_fd, err);
+	if (r == 0) {
+		start.options = read_options();
+		r = start_server(&start, err);
+	} else if (r == -EADDRINUSE) {
 		r = 0; /* the pod's shim is there */
+	}
 	if (r == 0) {
 		error_done(err);
 		printf("%s\n", address);
 		fflush(stdout);
-		trace_start(group, begun_ns);
+		trace_start(start.group, begun_ns);
 	}
 	return r;
 }

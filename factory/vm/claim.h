@@ -67,8 +67,8 @@ void claim_confirm(struct claim *claim);
 
 /* The sandbox is over: closes the channels and tells the factory to destroy the machine; where
  * the factory cannot be reached the machine is reaped here (vm_reap). fn (may be NULL) is
- * called once when that is done. Frees the claim. */
-void claim_release(struct loop *loop, struct claim *claim, const char *factory_address,
+ * called once when that is done. Frees the claim. True: the factory has been told. */
+bool claim_release(struct loop *loop, struct claim *claim, const char *factory_address,
 		   void (*fn)(int number, const struct error *err, void *userdata), void *userdata);
 
 void claim_free(struct claim *claim); /* channels only; the machine is not touched */

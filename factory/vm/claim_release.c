@@ -83,7 +83,7 @@ static int release_send(struct release *release, const char *factory_address)
 	return r < 0 ? error_set_errno(&release->error, r, "cannot send the release") : 0;
 }
 
-void claim_release(struct loop *loop, struct claim *claim, const char *factory_address,
+bool claim_release(struct loop *loop, struct claim *claim, const char *factory_address,
 		   void (*fn)(int number, const struct error *err, void *userdata), void *userdata)
 {
 	struct release *release = xnew(struct release);
@@ -99,7 +99,10 @@ void claim_release(struct loop *loop, struct claim *claim, const char *factory_a
 		release->number = error_set(&release->error, EPROTO,
 					    "the machine's folder is not named after it");
 		loop_defer(loop, release_finish, release);
-	} else if (release_send(release, factory_address) < 0) {
-		loop_defer(loop, release_reap, release);
+		return false;
 	}
+	bool told = release_send(release, factory_address) == 0;
+	if (!told)
+		loop_defer(loop, release_reap, release);
+	return told;
 }
