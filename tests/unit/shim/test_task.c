@@ -2,6 +2,7 @@
 #include "shim_bench.h"
 
 #include "shim/process.h"
+#include "shim/spec.h"
 
 #define PROCESS_JSON "{\"args\":[\"ls\"],\"cwd\":\"/\"}"
 
@@ -150,6 +151,80 @@ static void bad_bundle_asks_no_factory(void **state)
 	bench_make_bundle(bench, "c9", "{ this is not JSON");
 	expect(bench_create(bench, "c9"), TTRPC_INVALID_ARGUMENT, "config.json is not JSON");
 	assert_int_equal(bench->claims, 0);
+}
+
+/* ---- what `start` claims before containerd asks */
+
+static void prepare(struct bench *bench, const char *id)
+{
+	_cleanup_free_ char *bundle = path_join(bench->dir, id);
+	struct spec *spec;
+
+	assert_int_equal(spec_load(bundle, &spec, NULL), 0);
+	shim_prepare(bench->shim, NULL, spec);
+	spec_free(spec);
+}
+
+static void early_claim_serves_the_first_container(void **state)
+{
+	struct bench *bench = *state;
+
+	prepare(bench, "c1");
+	await(bench->loop, bench->claims == 1);
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	assert_int_equal(bench->claims, 1);
+	assert_int_equal(bench->releases, 0);
+}
+
+static void early_claim_of_another_kind_is_given_back(void **state)
+{
+	struct bench *bench = *state;
+
+	prepare(bench, "c1");
+	await(bench->loop, bench->claims == 1);
+	setenv("KILN_TEMPLATE", "another", 1);
+	expect_ok(bench_create(bench, "c1"));
+	unsetenv("KILN_TEMPLATE");
+	assert_int_equal(bench->claims, 2);
+	assert_int_equal(bench->releases, 1);
+	expect_ok(bench_start(bench, "c1", ""));
+}
+
+static void early_claim_is_not_answered_yet(void **state)
+{
+	struct bench *bench = *state;
+
+	prepare(bench, "c1"); /* the loop has not turned since */
+	setenv("KILN_TEMPLATE", "another", 1);
+	expect_ok(bench_create(bench, "c1"));
+	unsetenv("KILN_TEMPLATE");
+	assert_int_equal(bench->claims, 2);
+	assert_int_equal(bench->releases, 1);
+}
+
+static void failed_early_claim_is_tried_again(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->refuse_claim = true;
+	prepare(bench, "c1");
+	await(bench->loop, bench->claims == 1);
+	turn(bench->loop, 20);
+	bench->refuse_claim = false;
+	expect_ok(bench_create(bench, "c1"));
+	assert_int_equal(bench->claims, 2);
+}
+
+static void early_claim_goes_when_nobody_comes(void **state)
+{
+	struct bench *bench = *state;
+
+	prepare(bench, "c1");
+	await(bench->loop, bench->claims == 1);
+	ttrpc_client_free(steal_ptr(bench->client));
+	turn(bench->loop, DEADLINE_MS); /* until the shim, forgotten, stops the loop */
+	assert_int_equal(bench->releases, 1);
 }
 
 static void refused_claim_is_unavailable(void **state)
@@ -348,6 +423,11 @@ int main(void)
 		T(sandbox_the_agent_refuses_says_why),
 		T(missing_rootfs_leaves_nothing),
 		T(bad_bundle_asks_no_factory),
+		T(early_claim_serves_the_first_container),
+		T(early_claim_of_another_kind_is_given_back),
+		T(early_claim_is_not_answered_yet),
+		T(failed_early_claim_is_tried_again),
+		T(early_claim_goes_when_nobody_comes),
 		T(refused_claim_is_unavailable),
 		T(cancelled_creation_is_taken_back),
 		T(delete_takes_back_a_creation_under_way),
