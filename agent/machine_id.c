@@ -30,7 +30,7 @@ int machine_id_make(struct error *err)
 	id[ID_HEX_SIZE - 1] = '\n';
 
 	int r = dir_make(FOLDER, 0755, err);
-	return r < 0 ? r : file_write_atomic(FILE_PATH, id, ID_HEX_SIZE, 0444, err);
+	return r < 0 ? r : file_write_volatile(FILE_PATH, id, ID_HEX_SIZE, 0444, err);
 }
 
 void machine_id_remove(void)

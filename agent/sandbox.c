@@ -105,7 +105,7 @@ static int write_dns(const Grpc__CreateSandboxRequest *request, struct error *er
 
 	int r = dir_make(DNS_FOLDER, 0755, err);
 
-	return r < 0 ? r : file_write_atomic(DNS_FILE, text.text, text.len, 0644, err);
+	return r < 0 ? r : file_write_volatile(DNS_FILE, text.text, text.len, 0644, err);
 }
 
 static int set_hostname(const char *hostname, struct error *err)

@@ -109,19 +109,19 @@ static int sync_folder(const char *dir)
 
 /* Fills the temporary file behind fd and puts it in the place of path. */
 static int write_and_rename(int fd, const char *temporary, const char *path, const void *data,
-			    size_t len, mode_t mode)
+			    size_t len, bool durable)
 {
 	int r = write_full(fd, data, len);
 
 	if (r < 0)
 		return r;
-	if (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(temporary, path) < 0)
+	if ((durable && fsync(fd) < 0) || rename(temporary, path) < 0)
 		return -errno;
 	return 0;
 }
 
-int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
-		      struct error *err)
+static int replace_file(const char *path, const void *data, size_t len, mode_t mode, bool durable,
+			struct error *err)
 {
 	_cleanup_free_ char *dir_copy = xstrdup(path), *name_copy = xstrdup(path);
 	const char *dir = dirname(dir_copy);
@@ -132,16 +132,29 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot make a temporary file for %s", path);
 
-	int r = write_and_rename(fd, temporary, path, data, len, mode);
+	int r = fchmod(fd, mode) < 0 ? -errno
+				     : write_and_rename(fd, temporary, path, data, len, durable);
 
 	if (r < 0) {
 		unlink(temporary);
 		return error_set_errno(err, r, "cannot write %s", path);
 	}
-	r = sync_folder(dir);
+	r = durable ? sync_folder(dir) : 0;
 	if (r < 0)
 		return error_set_errno(err, r, "cannot sync the folder of %s", path);
 	return 0;
+}
+
+int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
+		      struct error *err)
+{
+	return replace_file(path, data, len, mode, true, err);
+}
+
+int file_write_volatile(const char *path, const void *data, size_t len, mode_t mode,
+			struct error *err)
+{
+	return replace_file(path, data, len, mode, false, err);
 }
 
 int file_write_value(const char *path, const char *text, struct error *err)

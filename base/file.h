@@ -17,6 +17,11 @@ _must_check_ int file_read(const char *path, size_t max, char **ret_text, size_t
 _must_check_ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
 				   struct error *err);
 
+/* The same without the fsyncs, which can take longer than all the rest of a container's start: for
+ * what means nothing any more once the host has gone down. */
+_must_check_ int file_write_volatile(const char *path, const void *data, size_t len, mode_t mode,
+				     struct error *err);
+
 /* Writes into an existing file (sysfs, procfs, cgroupfs) with one write(2). */
 _must_check_ int file_write_value(const char *path, const char *text, struct error *err);
 

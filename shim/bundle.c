@@ -18,7 +18,7 @@ int bundle_write_address(const char *bundle, const char *address, struct error *
 {
 	_cleanup_free_ char *path = path_join(bundle, BUNDLE_ADDRESS);
 
-	return file_write_atomic(path, address, strlen(address), 0600, err);
+	return file_write_volatile(path, address, strlen(address), 0600, err);
 }
 
 /* A start at the same moment makes the folders again. */
@@ -57,7 +57,7 @@ int bundle_write_machine(const char *bundle, const struct bundle_machine *machin
 	if (!text)
 		return error_set(err, EINVAL, "%s cannot be written: a path in it is not UTF-8",
 				 path);
-	return file_write_atomic(path, text, strlen(text), 0600, err);
+	return file_write_volatile(path, text, strlen(text), 0600, err);
 }
 
 static int machine_from_json(json_t *json, struct bundle_machine *ret_machine, struct error *err)

@@ -60,6 +60,18 @@ parked() { status_json | jq '.templates[0].pool.parked'; }
 # wait_full: until the pool is full (Init answers when it is).
 wait_full() { factory_ctl init >/dev/null 2>&1; }
 
+# wait_no_sandboxes: until no machine is claimed any more. A machine's end is the factory's work,
+# and containerd does not wait for it.
+wait_no_sandboxes() {
+	local i
+	for i in {1..200}; do
+		[ "$(factory_ctl list --json | jq '[.vms[]? | select(.state == "claimed")] | length')" = 0 ] && return
+		sleep 0.05
+	done
+	echo 'there are sandboxes left'
+	return 1
+}
+
 # vmm_pids: the QEMU processes of this test.
 vmm_pids() { pgrep -f "qemu-system-x86_64 .*$run/" || true; }
 

@@ -19,8 +19,7 @@
 #define GUEST_ROOT    "/usr/share/kiln/rehearsal"
 #define GUEST_PROGRAM "/kiln-agent"
 
-/* An OCI runtime configuration like the one `ctr run` writes, less what a read-only root has
- * no place for (/run). Root and program are filled in. */
+/* An OCI runtime configuration like the one `ctr run` writes. Root and program are filled in. */
 /* clang-format off */
 static const char spec_json[] = TEXT({
 	"ociVersion": "1.0.2",
@@ -49,8 +48,12 @@ static const char spec_json[] = TEXT({
 			       "gid=5" ] },
 		{ "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
 		  "options": [ "nosuid", "noexec", "nodev", "mode=1777", "size=65536k" ] },
+		{ "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+		  "options": [ "nosuid", "noexec", "nodev" ] },
 		{ "destination": "/sys", "type": "sysfs", "source": "sysfs",
-		  "options": [ "nosuid", "noexec", "nodev", "ro" ] }
+		  "options": [ "nosuid", "noexec", "nodev", "ro" ] },
+		{ "destination": "/run", "type": "tmpfs", "source": "tmpfs",
+		  "options": [ "nosuid", "strictatime", "mode=755", "size=65536k" ] }
 	],
 	"linux": {
 		"cgroupsPath": "/kiln/kiln-rehearsal",
@@ -149,7 +152,7 @@ static int write_program(const char *path, struct error *err)
 
 int rehearsal_share_make(const char *share_dir, struct error *err)
 {
-	static const char *const folders[] = { "proc", "dev", "sys", "tmp" };
+	static const char *const folders[] = { "proc", "dev", "sys", "tmp", "run" };
 	_cleanup_free_ char *root = path_join(share_dir, SHARED_ROOT);
 	_cleanup_free_ char *path = path_join(root, PROGRAM);
 	int r = 0;

@@ -86,7 +86,7 @@ corrupt_is_refused() {
 	: >"$work/factory.log"
 	start_factory
 	wait_full
-	grep -E "$(basename "$dir")" "$work/factory.log" | grep -qiE 'refused|cannot be trusted|corrupt|truncated|wrong|edited|digest|bytes' ||
+	grep -E "$(basename "$dir")" "$work/factory.log" | grep -ciE 'refused|cannot be trusted|corrupt|truncated|wrong|edited|digest|bytes' >/dev/null ||
 		fail "not named in the log: $(cat "$work/factory.log")"
 	ctl agent -c Check >/dev/null 2>&1
 }
@@ -102,8 +102,7 @@ test_edited_manifest_is_refused() { corrupt_is_refused edit_manifest; }
 test_command_that_does_not_exist() {
 	! kiln_run e1 /no/such/command >"$work/out" 2>&1 || fail 'it ran'
 	expect_match 'no such file or directory|not found' "$(cat "$work/out" | tr A-Z a-z)"
-	expect 0 "$(factory_ctl list --json | jq '[.vms[]? | select(.state == "claimed")] | length')" \
-		'sandboxes left'
+	wait_no_sandboxes
 }
 
 test_config_that_is_not_json() {
@@ -120,8 +119,7 @@ test_missing_rootfs() {
 	! ctr run --rm --runtime io.containerd.kiln.v2 --rootfs "$work/no-rootfs" e2 true \
 		>"$work/out" 2>&1 || fail 'it ran'
 	expect_match 'no-rootfs' "$(cat "$work/out")"
-	expect 0 "$(factory_ctl list --json | jq '[.vms[]? | select(.state == "claimed")] | length')" \
-		'sandboxes left'
+	wait_no_sandboxes
 }
 
 test_unknown_words_of_kiln_ctl() {

@@ -133,6 +133,7 @@ test_sandbox_survives_a_clean_stop() {
 }
 
 test_nothing_is_left() {
+	wait_no_sandboxes
 	factory_ctl destroy >/dev/null
 	expect '' "$(vmm_pids)" machines
 	expect 0 "$(find "$run/vms" -mindepth 1 | wc -l)" 'files of machines'

@@ -74,6 +74,23 @@ static void test_atomic_write(void **state)
 	assert_int_equal(entries_of(f->dir), 1);
 }
 
+static void test_volatile_write(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *path = path_join(f->dir, "volatile");
+	_cleanup_free_ char *text = NULL;
+	struct stat st;
+
+	assert_int_equal(file_write_volatile(path, "first, longer", 13, 0600, NULL), 0);
+	assert_int_equal(file_write_volatile(path, "second", 6, 0640, NULL), 0);
+	assert_int_equal(file_read(path, 100, &text, NULL, NULL), 0);
+	assert_string_equal(text, "second");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0640);
+	assert_int_equal(entries_of(f->dir), 1);
+	assert_int_equal(file_write_volatile(f->dir, "x", 1, 0600, NULL), -EISDIR);
+}
+
 static void test_failed_atomic_write_leaves_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -296,6 +313,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FILE_TEST(test_atomic_write),
+		FILE_TEST(test_volatile_write),
 		FILE_TEST(test_failed_atomic_write_leaves_nothing),
 		FILE_TEST(test_read_bounds),
 		FILE_TEST(test_large_file),
