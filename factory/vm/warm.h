@@ -6,7 +6,7 @@
  * Each step is one call to the agent with a deadline of its own; the first failure ends the
  * sequence, and its error names the step. A guest that cannot be reseeded shares its random
  * pool with every other clone: that failure is -ENOTRECOVERABLE, and such a guest must never
- * be served. The rehearsal runs /usr/share/kiln/rehearsal of the guest image as a container
+ * be served. The rehearsal runs a container of factory/vm/rehearsal.h
  * and leaves the agent as it was, ready for the one real CreateSandbox.
  *
  * A template is rehearsed after it was trimmed, too: the caches that a container's start fills
