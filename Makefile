@@ -26,6 +26,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wstrict-prototypes -Wmissing-p
             $(if $(filter 1,$(WERROR)),-Werror)
 # gnu17 predefines `linux`, which is a field of grpc.Spec.
 CPPFLAGS_ALL := -Ulinux -D_GNU_SOURCE -DKILN_VERSION='"$(VERSION)"' -DKILN_DATA_DIR='"$(PREFIX)/share/kiln"' \
+                -DKILN_LIB_DIR='"$(PREFIX)/lib/kiln"' \
                 -I. -I$(BUILD)/gen $(if $(filter 1,$(FAULTS)),-DKILN_FAULTS) $(CPPFLAGS)
 CFLAGS  ?= -O2 -g
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
@@ -58,7 +59,8 @@ BIN_agent   := $(BUILD)/kiln-agent
 BIN_ctl     := $(BUILD)/kiln-ctl
 BIN_bench   := $(BUILD)/kiln-bench
 BIN_init    := $(BUILD)/kiln-init
-BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init)
+PRELOAD     := $(BUILD)/kiln-private-memory.so
+BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD)
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
 LIBS_vm      := -lnettle
@@ -168,11 +170,18 @@ $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
+# What clones' QEMU is started with; it needs nothing but libc.
+$(PRELOAD): factory/preload/private_memory.c | $(AUTO_DEPS)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -shared -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $<
+
 # A factory and a claimer that a test can kill at points of its choice (base/fault.h).
 .PHONY: faults
 faults: | $(AUTO_DEPS)
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/faults FAULTS=1 WERROR=$(WERROR) \
-		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl
+		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl \
+		$(BUILD)/faults/$(notdir $(PRELOAD))
 
 # ---------------------------------------------------------------- guest image
 
@@ -253,7 +262,7 @@ bench-quick: all image ## The same in about a minute, with less of it
 
 # ---------------------------------------------------------------- lint
 
-C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] shim/*.[ch] \
+C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] factory/preload/*.c shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-image tests/integration/*.sh bench/demo bench/run bench/daemons.sh .ci/run)
 
@@ -293,6 +302,7 @@ lint-tidy: $(GEN_H)
 SBIN  := $(DESTDIR)$(PREFIX)/sbin
 BIN   := $(DESTDIR)$(PREFIX)/bin
 SHARE := $(DESTDIR)$(PREFIX)/share/kiln
+LIB   := $(DESTDIR)$(PREFIX)/lib/kiln
 
 # Where systemd looks for units, and which systemd it is: 253 is the first with notify-reload.
 UNITDIR ?= $(PREFIX)/lib/systemd/system
@@ -303,9 +313,10 @@ UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
 
 .PHONY: install uninstall clean help deps
 install: all image ## Install under PREFIX (DESTDIR is honoured)
-	install -d $(SBIN) $(BIN) $(SHARE)
+	install -d $(SBIN) $(BIN) $(SHARE) $(LIB)
 	install -m 755 $(BIN_factory) $(BIN_libvirt) $(SBIN)/
 	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
+	install -m 644 $(PRELOAD) $(LIB)/
 	install -m 644 $(IMAGE)/* $(SHARE)/
 	install -d $(DESTDIR)$(UNITDIR)
 	for unit in $(UNITS); do \
@@ -314,7 +325,7 @@ install: all image ## Install under PREFIX (DESTDIR is honoured)
 
 uninstall: ## Remove what install put there
 	rm -f $(SBIN)/kiln-factory $(SBIN)/kiln-libvirt $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
-	rm -rf $(SHARE)
+	rm -rf $(SHARE) $(LIB)
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 
 clean: ## Remove the build folder

@@ -21,29 +21,15 @@
 
 #define SPAWN_OUTPUT_MAX  (64 * 1024)
 #define SPAWN_MESSAGE_MAX 1024 /* of the output, in an error */
+#define FDS_FAILED        "cannot set up its descriptors"
 
 #define PR_SET_MEMORY_MERGE_ 67 /* newer than Debian's headers */
 
-/* What failed in the child, for the parent's sentence. */
-enum spawn_step {
-	SPAWN_STEP_SESSION,
-	SPAWN_STEP_HUGE_PAGES,
-	SPAWN_STEP_CWD,
-	SPAWN_STEP_FDS,
-	SPAWN_STEP_EXEC,
-};
-
-static const char *const spawn_step_names[] = {
-	[SPAWN_STEP_SESSION] = "cannot start a session",
-	[SPAWN_STEP_HUGE_PAGES] = "cannot turn off huge pages",
-	[SPAWN_STEP_CWD] = "cannot change to its folder",
-	[SPAWN_STEP_FDS] = "cannot set up its descriptors",
-	[SPAWN_STEP_EXEC] = "cannot execute",
-};
-
+/* What failed in the child, for the parent's sentence. The text is a literal, at the same place
+ * in both. */
 struct spawn_failure {
 	int number; /* positive errno */
-	int step;
+	const char *what;
 };
 
 /* What the child needs, all of it made before the clone: afterwards the child may only make
@@ -155,9 +141,9 @@ static int plan_make(struct spawn_plan *plan, struct error *err)
 
 /* ------------------------------------------------------------------ in the child */
 
-static _Noreturn void child_fail(int report, enum spawn_step step)
+static _Noreturn void child_fail(int report, const char *what)
 {
-	struct spawn_failure failure = { .number = errno, .step = step };
+	struct spawn_failure failure = { .number = errno, .what = what };
 
 	(void)!write(report, &failure, sizeof(failure));
 	_exit(127);
@@ -185,11 +171,11 @@ static int child_map_fds(struct spawn_plan *plan)
 	int report = fcntl(plan->report_out, F_DUPFD_CLOEXEC, plan->high);
 
 	if (report < 0)
-		child_fail(plan->report_out, SPAWN_STEP_FDS);
+		child_fail(plan->report_out, FDS_FAILED);
 	for (size_t i = 0; i < plan->nfds; i++) {
 		plan->fds[i].from = fcntl(plan->fds[i].from, F_DUPFD_CLOEXEC, plan->high);
 		if (plan->fds[i].from < 0)
-			child_fail(report, SPAWN_STEP_FDS);
+			child_fail(report, FDS_FAILED);
 	}
 
 	int next = 0;
@@ -198,15 +184,27 @@ static int child_map_fds(struct spawn_plan *plan)
 		int to = plan->fds[i].to;
 
 		if (dup2(plan->fds[i].from, to) < 0)
-			child_fail(report, SPAWN_STEP_FDS);
+			child_fail(report, FDS_FAILED);
 		if (to > next &&
 		    close_range((unsigned)next, (unsigned)to - 1, CLOSE_RANGE_CLOEXEC) < 0)
-			child_fail(report, SPAWN_STEP_FDS);
+			child_fail(report, FDS_FAILED);
 		next = to + 1;
 	}
 	if (close_range((unsigned)next, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-		child_fail(report, SPAWN_STEP_FDS);
+		child_fail(report, FDS_FAILED);
 	return report;
+}
+
+static void child_call_hook(const struct spawn_plan *plan)
+{
+	const struct spawn_options *options = plan->options;
+	const char *what = "cannot be prepared";
+	int r = options->in_child ? options->in_child(options->hook_data, &what) : 0;
+
+	if (r < 0) {
+		errno = -r;
+		child_fail(plan->report_out, what);
+	}
 }
 
 static _Noreturn void child_run(struct spawn_plan *plan)
@@ -215,18 +213,19 @@ static _Noreturn void child_run(struct spawn_plan *plan)
 
 	child_reset_signals();
 	if (options->new_session && setsid() < 0)
-		child_fail(plan->report_out, SPAWN_STEP_SESSION);
+		child_fail(plan->report_out, "cannot start a session");
 	if (options->no_huge_pages && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) < 0)
-		child_fail(plan->report_out, SPAWN_STEP_HUGE_PAGES);
+		child_fail(plan->report_out, "cannot turn off huge pages");
 	if (options->merge_pages)
 		(void)prctl(PR_SET_MEMORY_MERGE_, 1, 0, 0, 0);
+	child_call_hook(plan);
 
 	int report = child_map_fds(plan);
 
 	if (options->cwd && chdir(options->cwd) < 0)
-		child_fail(report, SPAWN_STEP_CWD);
+		child_fail(report, "cannot change to its folder");
 	execve(plan->program, options->argv, plan->env);
-	child_fail(report, SPAWN_STEP_EXEC);
+	child_fail(report, "cannot execute");
 }
 
 /* ------------------------------------------------------------------ in the parent */
@@ -292,12 +291,19 @@ int spawn(const struct spawn_options *options, pid_t *ret_pid, int *ret_pidfd, s
 	if (pid < 0)
 		return error_set_errno(err, errno, "cannot start %s", options->argv[0]);
 	plan.report_out = close_fd(plan.report_out);
+	if (options->in_parent)
+		r = options->in_parent(options->hook_data, pid, err);
+	if (r < 0)
+		kill(pid, SIGKILL);
+	/* The child's own words come before those of a parent that waited for it in vain. */
 	if (read_full(plan.report_in, &failure, sizeof(failure)) == sizeof(failure)) {
 		waitpid(pid, NULL, 0);
 		return error_set_errno(err, failure.number, "cannot start %s: %s", options->argv[0],
-				       string_table_name(spawn_step_names,
-							 ARRAY_SIZE(spawn_step_names),
-							 failure.step));
+				       failure.what);
+	}
+	if (r < 0) {
+		waitpid(pid, NULL, 0);
+		return error_wrap(err, "cannot start %s", options->argv[0]);
 	}
 	*ret_pid = pid;
 	*ret_pidfd = steal_fd(&pidfd);

@@ -29,6 +29,10 @@ enum {
 
 #define PANIC "Kernel panic - "
 
+/* What clones map. They are all other users than root; nobody else gets into the store. */
+#define TEMPLATE_FILE_MODE 0444
+#define TEMPLATE_DIR_MODE  0711
+
 struct bake_work {
 	/* all borrowed */
 	const struct template_definition *definition;
@@ -184,6 +188,8 @@ static int make_folders(struct bake_work *work, struct error *err)
 		r = path_remove(work->run, err);
 	if (r == 0)
 		r = dir_make(work->dir, 0700, err);
+	if (r == 0 && chmod(work->dir, TEMPLATE_DIR_MODE) < 0)
+		r = error_set_errno(err, errno, "cannot open %s to clones", work->dir);
 	if (r == 0)
 		r = dir_make(work->share, 0700, err);
 	return r;
@@ -210,7 +216,8 @@ static int check_space(const struct bake_work *work, struct error *err)
 static int copy_image(const struct bake_work *work, struct error *err)
 {
 	_cleanup_close_ int from = open(work->definition->image, O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int to = open(work->image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	_cleanup_close_ int to = open(work->image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+				      TEMPLATE_FILE_MODE);
 	ssize_t copied;
 
 	if (from < 0 || to < 0)
@@ -331,7 +338,7 @@ static int take_memory(struct bake_work *work, struct error *err)
 	if (rename(work->memory_path, path) < 0)
 		return error_set_errno(err, errno, "cannot move the guest's memory %s to %s",
 				       work->memory_path, path);
-	if (chmod(path, 0600) < 0)
+	if (chmod(path, TEMPLATE_FILE_MODE) < 0)
 		return error_set_errno(err, errno, "cannot protect %s", path);
 	return 0;
 }

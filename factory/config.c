@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/uid_range.h"
 
 #define C struct factory_config
 
@@ -60,6 +61,13 @@ static const struct config_key factory_keys[] = {
 		"for some CPU time, and one more side channel"),
 	CONFIG_BOOL(C, init_on_start, "init_on_start", true,
 		    "Bake the template and fill the pool at the start, without `factory init`"),
+	CONFIG_UINT(
+		C, uid_first, "uid_first", UID_RANGE_FIRST, 0,
+		UINT32_MAX - UID_RANGES * UID_RANGE_SIZE,
+		"First of the user ids machines run as: 4096 times 65536 of them; 0: as root, shut "
+		"in nothing"),
+	CONFIG_STRING(C, cgroup, "cgroup", "kiln",
+		      "Control group the machines' own are in, with their limits; empty: none"),
 	CONFIG_STRING(
 		C, allow_uids, "allow_uids", NULL,
 		"Users (numbers or names, comma-separated) that may use the socket beside root",
@@ -86,6 +94,16 @@ static int check_absolute(const char *key, const char *path, struct error *err)
 	return error_set(err, EINVAL, "%s is \"%s\": must be an absolute path", key, path);
 }
 
+static int check_cgroup(const char *name, struct error *err)
+{
+	if (name[0] != '/' && !strstr(name, "..") && !strstr(name, "//"))
+		return 0;
+	return error_set(
+		err, EINVAL,
+		"cgroup is \"%s\": must be a name below the controllers, without .. and without a slash before it",
+		name);
+}
+
 /* Fills in what depends on another key, and checks what the table cannot. */
 static int config_complete(struct factory_config *config, struct error *err)
 {
@@ -109,6 +127,8 @@ static int config_complete(struct factory_config *config, struct error *err)
 		r = check_absolute("templates", config->templates, err);
 	if (r == 0 && config->trace)
 		r = check_absolute("trace", config->trace, err);
+	if (r == 0)
+		r = check_cgroup(config->cgroup, err);
 	return r;
 }
 

@@ -35,6 +35,8 @@ struct factory_config {
 	uint64_t min_free_mib;
 	bool merge_pages;
 	bool init_on_start;
+	uint64_t uid_first; /* 0: machines run as root */
+	char *cgroup;       /* "": none */
 	char *allow_uids;   /* NULL: none but root; factory/access.h */
 	char *allow_groups; /* the same */
 };

@@ -14,6 +14,7 @@
 #include "factory/instance.h"
 #include "factory/pages.h"
 #include "factory/service.h"
+#include "factory/vm/cgroup.h"
 #include "factory/vm/choice.h"
 #include "factory/vm/journal.h"
 #include "factory/vm/store_note.h"
@@ -29,6 +30,7 @@ struct factory {
 	struct metrics metrics; /* what concerns no template */
 	struct worker_pool *workers;
 	struct host_room room;
+	struct jail_settings jail;
 	struct slot **slots; /* owned, by the path of their definition */
 	size_t nslots;
 	struct bake_queue *bakes;
@@ -68,6 +70,23 @@ static int factory_make_dirs(const struct factory_config *config, struct error *
 	if (r == 0)
 		r = dir_make(templates, 0700, err);
 	return r;
+}
+
+/* A host without control groups is told of once, and goes without. */
+static void factory_choose_jail(struct factory *factory)
+{
+	const struct factory_config *config = &factory->config;
+	_cleanup_(error_done) struct error err = {};
+
+	factory->jail.first_uid = (uint32_t)config->uid_first;
+	if (config->uid_first == 0)
+		log_warning(NULL, "uid_first is 0: machines run as root, in the host's namespaces");
+	else if (config->cgroup[0] == '\0')
+		log_info(NULL, "cgroup is empty: machines have no limits");
+	else if (cgroup_make_parent(config->cgroup, &err) < 0)
+		log_warning(NULL, "machines have no limits: %s", error_message(&err));
+	else
+		factory->jail.cgroup = config->cgroup;
 }
 
 /* ---------------------------------------------------------------- after a crash */
@@ -118,6 +137,7 @@ static int factory_make_slots(struct factory *factory, struct error *err)
 		.config = &factory->config,
 		.host = &factory->host,
 		.room = &factory->room,
+		.jail = factory->jail,
 	};
 
 	int r = definitions_load(factory->config.templates, &definitions, err);
@@ -152,7 +172,7 @@ static int factory_serve(struct factory *factory, struct error *err)
 		r = factory_open_socket(factory, &fd, err);
 	if (r == 0)
 		r = store_note_write(factory->config.socket, factory->config.run_dir,
-				     factory->config.store, err);
+				     factory->config.store, &factory->jail, err);
 	if (r < 0)
 		return r;
 	factory->server = service_new(factory->loop, factory);
@@ -175,6 +195,8 @@ static int factory_start(struct factory *factory, struct error *err)
 		r = factory_lock(factory, err);
 	if (r == 0)
 		r = template_host_probe(config->qemu, config->accelerator, &factory->host, err);
+	if (r == 0)
+		factory_choose_jail(factory);
 	if (r == 0)
 		r = factory_make_slots(factory, err);
 	if (r == 0)

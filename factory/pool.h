@@ -50,6 +50,7 @@ struct pool_options {
 	const char *name;    /* template's, borrowed */
 	const char *run_dir; /* borrowed */
 	const char *word;    /* file of factory/pool_word.h, borrowed; NULL: nothing is kept */
+	struct jail_settings jail;
 	struct metrics *metrics;
 	struct host_room *room; /* borrowed; shared with the other pools */
 	struct pool_policy policy;

@@ -571,6 +571,7 @@ struct slot *slot_new(const struct slot_options *options)
 		.name = slot->name,
 		.run_dir = options->config->run_dir,
 		.word = slot->word_path,
+		.jail = options->jail,
 		.metrics = &slot->metrics,
 		.room = options->room,
 		.policy = slot->definition->pool,

@@ -36,6 +36,7 @@ struct slot_options {
 	const struct template_host *host;       /* borrowed */
 	struct bake_queue *bakes;               /* borrowed; shared by all slots */
 	struct host_room *room;                 /* borrowed */
+	struct jail_settings jail;              /* ditto */
 	struct template_definition *definition; /* taken */
 };
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/spawn.h"
@@ -293,16 +294,23 @@ static int write_machine(const struct container *container, struct error *err)
 
 static int mount_rootfs(struct container *container, struct error *err)
 {
+	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
+	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
 	struct rootfs_options options = {
 		.share_dir = sandbox_share_dir(container->sandbox),
+		.scratch_dir = scratch,
+		.idmap = &idmap,
 		.container_id = container->id,
 		.spec = container->spec,
 		.mounts = container->request->rootfs,
 		.nmounts = container->request->n_rootfs,
 	};
 	uint64_t begin = trace_begin();
-	int r = rootfs_mount(&options, &container->rootfs, err);
+	int r = idmap_open(sandbox_vmm_pid(container->sandbox),
+			   sandbox_vmm_pidfd(container->sandbox), &idmap, err);
 
+	if (r == 0)
+		r = rootfs_mount(&options, &container->rootfs, err);
 	trace_end(TRACE_ROOTFS, NULL, begin);
 	return r;
 }

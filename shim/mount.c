@@ -70,50 +70,63 @@ static int parse_options(const struct mount_spec *spec, unsigned long *ret_flags
 	return 0;
 }
 
-/* Path of the folder or file itself, free of links: it is reached by descriptor. */
-static int open_target(int dir_fd, const char *name, int *ret_fd, char ret_path[static 32],
-		       struct error *err)
+/* The folder or file itself, no link. */
+static int open_target(const struct mount_place *place, int *ret_fd, struct error *err)
 {
-	int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int fd = openat(place->dir_fd, place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
-		return error_set_errno(err, errno, "cannot open mount point %s", name);
-	snprintf(ret_path, 32, "/proc/self/fd/%d", fd);
+		return error_set_errno(err, errno, "cannot open mount point %s", place->name);
 	*ret_fd = fd;
 	return 0;
 }
 
-static int set_attributes(int dir_fd, const char *name, bool recursive, bool readonly,
-			  struct error *err)
+/* A copy of what is mounted at source, attached nowhere yet. */
+static int copy_tree(const struct idmap *idmap, const char *source, bool recursive, bool readonly,
+		     int *ret_fd, struct error *err)
 {
+	bool mapped = idmap->userns >= 0;
 	struct mount_attr attr = {
-		.attr_set = readonly ? MOUNT_ATTR_RDONLY : 0,
+		.attr_set = (readonly ? MOUNT_ATTR_RDONLY : 0) | (mapped ? MOUNT_ATTR_IDMAP : 0),
 		.propagation = MS_PRIVATE,
+		.userns_fd = mapped ? (unsigned)idmap->userns : 0,
 	};
-	unsigned flags = AT_SYMLINK_NOFOLLOW | (recursive ? AT_RECURSIVE : 0u);
+	unsigned deep = recursive ? AT_RECURSIVE : 0u;
+	_cleanup_close_ int fd = open_tree(AT_FDCWD, source,
+					   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep);
 
-	if (mount_setattr(dir_fd, name, flags, &attr, sizeof(attr)) < 0)
-		return error_set_errno(err, errno, "cannot make the mount private%s",
-				       readonly ? " and read-only" : "");
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot bind %s", source);
+	if (mount_setattr(fd, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0) {
+		if (mapped && (errno == EINVAL || errno == EPERM))
+			return error_set(err, EINVAL,
+					 "cannot bind %s: its file system, or one mounted below "
+					 "it, knows no idmapped mounts, which a VMM that is not "
+					 "root needs",
+					 source);
+		return error_set_errno(err, errno, "cannot bind %s", source);
+	}
+	*ret_fd = steal_fd(&fd);
 	return 0;
 }
 
-int mount_bind_at(int dir_fd, const char *name, const char *source, bool recursive, bool readonly,
-		  struct error *err)
+static int attach_tree(int tree, int target, const char *what, struct error *err)
 {
-	_cleanup_close_ int fd = -EBADF;
-	char path[32];
-	int r;
+	if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return error_set_errno(err, errno, "cannot mount %s", what);
+	return 0;
+}
 
-	r = open_target(dir_fd, name, &fd, path, err);
-	if (r < 0)
-		return r;
-	if (mount(source, path, NULL, MS_BIND | (recursive ? MS_REC : 0), NULL) < 0)
-		return error_set_errno(err, errno, "cannot bind %s", source);
-	r = set_attributes(dir_fd, name, recursive, readonly, err);
-	if (r < 0)
-		mount_remove_at(dir_fd, name);
-	return r;
+int mount_bind_at(const struct mount_place *place, const char *source, bool recursive,
+		  bool readonly, struct error *err)
+{
+	_cleanup_close_ int target = -EBADF;
+	_cleanup_close_ int tree = -EBADF;
+
+	int r = open_target(place, &target, err);
+	if (r == 0)
+		r = copy_tree(place->idmap, source, recursive, readonly, &tree, err);
+	return r < 0 ? r : attach_tree(tree, target, source, err);
 }
 
 /* The folder that all paths of lowerdir, upperdir and workdir are in, with its slash. */
@@ -150,60 +163,122 @@ static char *shorten(const char *data, const char *folder)
 	return strbuf_steal(&b);
 }
 
-/* The kernel resolves overlay's paths from the working folder: change there and back. */
-static int mount_long(const struct mount_spec *spec, const char *target, unsigned long flags,
+/* An overlay shows its layers' files as whose they are in the layers, so these are mounted for
+ * the machine, for as long as it takes; the overlay itself cannot be. They are all in one folder
+ * and no mounts below it. */
+static int mount_layers(const struct mount_place *place, const char *folder, struct error *err)
+{
+	_cleanup_close_ int scratch = -EBADF;
+	_cleanup_close_ int tree = -EBADF;
+
+	if (place->idmap->userns < 0)
+		return 0;
+	scratch = open(place->scratch, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (scratch < 0)
+		return error_set_errno(err, errno, "cannot open %s", place->scratch);
+	int r = copy_tree(place->idmap, folder, false, false, &tree, err);
+	return r < 0 ? r : attach_tree(tree, scratch, folder, err);
+}
+
+static void unmount_layers(const struct mount_place *place)
+{
+	if (place->idmap->userns >= 0)
+		umount2(place->scratch, MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+/* In a folder, with its options relative to that: the kernel resolves an overlay's paths from
+ * the working folder. */
+static int mount_from(const struct mount_place *place, const char *folder,
+		      const struct mount_spec *spec, const char *target, unsigned long flags,
 		      const char *data, struct error *err)
 {
-	_cleanup_free_ char *folder = common_folder(data);
-	_cleanup_free_ char *shorter = folder ? shorten(data, folder) : NULL;
-	_cleanup_close_ int cwd = -EBADF;
-	int r = 0;
+	_cleanup_close_ int cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (!shorter || strlen(shorter) > DATA_MAX)
-		return error_set(err, E2BIG, "the options of the %s mount are longer than a page",
-				 spec->type);
-	cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (cwd < 0 || chdir(folder) < 0)
 		return error_set_errno(err, errno, "cannot change to %s", folder);
-	if (mount(spec->source, target, spec->type, flags, shorter) < 0)
-		r = error_set_errno(err, errno, "cannot mount %s", spec->type);
+	/* It makes files of its own, as whoever mounts it. */
+	int r = idmap_enter(place->idmap, err);
+	if (r == 0 && mount(spec->source, target, spec->type, flags, data) < 0)
+		r = error_set_errno(err, errno, "cannot mount %s (%s)", spec->type, data);
+	idmap_leave(place->idmap);
 	if (fchdir(cwd) < 0)
 		return error_set_errno(err, errno, "cannot change back from %s", folder);
 	return r;
 }
 
-static int mount_new(int dir_fd, const char *name, const struct mount_spec *spec,
-		     unsigned long flags, const char *data, struct error *err)
+static int mount_overlay(const struct mount_place *place, const struct mount_spec *spec,
+			 const char *target, unsigned long flags, const char *data,
+			 struct error *err)
 {
-	_cleanup_close_ int fd = -EBADF;
-	char path[32];
-	int r;
+	_cleanup_free_ char *folder = common_folder(data);
+	_cleanup_free_ char *shorter = folder ? shorten(data, folder) : NULL;
 
-	r = open_target(dir_fd, name, &fd, path, err);
+	if (!shorter || strlen(shorter) > DATA_MAX)
+		return error_set(err, E2BIG,
+				 "the layers of the %s mount have no folder in common, or their "
+				 "options are longer than a page",
+				 spec->type);
+	int r = mount_layers(place, folder, err);
 	if (r < 0)
 		return r;
-	if (strlen(data) > DATA_MAX)
-		r = mount_long(spec, path, flags, data, err);
-	else if (mount(spec->source, path, spec->type, flags, data) < 0)
-		r = error_set_errno(err, errno, "cannot mount %s (%s)", spec->type, data);
-	if (r < 0)
-		return r;
-	return set_attributes(dir_fd, name, false, false, err);
+	r = mount_from(place, place->idmap->userns >= 0 ? place->scratch : folder, spec, target,
+		       flags, shorter, err);
+	unmount_layers(place);
+	return r;
 }
 
-int mount_at(int dir_fd, const char *name, const struct mount_spec *spec, struct error *err)
+/* Any other file system is mounted aside, and from there for the machine. */
+static int mount_plain(const struct mount_place *place, const struct mount_spec *spec,
+		       const char *target, unsigned long flags, const char *data, struct error *err)
+{
+	bool mapped = place->idmap->userns >= 0;
+
+	if (strlen(data) > DATA_MAX)
+		return error_set(err, E2BIG, "the options of the %s mount are longer than a page",
+				 spec->type);
+	if (mount(spec->source, mapped ? place->scratch : target, spec->type, flags, data) < 0)
+		return error_set_errno(err, errno, "cannot mount %s (%s)", spec->type, data);
+	if (!mapped)
+		return 0;
+	int r = mount_bind_at(place, place->scratch, false, false, err);
+	umount2(place->scratch, MNT_DETACH | UMOUNT_NOFOLLOW);
+	return r;
+}
+
+static int mount_new(const struct mount_place *place, const struct mount_spec *spec,
+		     unsigned long flags, const char *data, struct error *err)
+{
+	const struct mount_attr private = { .propagation = MS_PRIVATE };
+	_cleanup_close_ int fd = -EBADF;
+	char path[32];
+
+	int r = open_target(place, &fd, err);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = str_equal(spec->type, "overlay") ? mount_overlay(place, spec, path, flags, data, err)
+					     : mount_plain(place, spec, path, flags, data, err);
+	if (r < 0)
+		return r;
+	if (mount_setattr(place->dir_fd, place->name, AT_SYMLINK_NOFOLLOW,
+			  (struct mount_attr *)&private, sizeof(private)) < 0) {
+		r = error_set_errno(err, errno, "cannot make the mount private");
+		mount_remove_at(place->dir_fd, place->name);
+	}
+	return r;
+}
+
+int mount_at(const struct mount_place *place, const struct mount_spec *spec, struct error *err)
 {
 	_cleanup_(strbuf_done) struct strbuf data = {};
 	unsigned long flags = 0;
-	int r;
 
-	r = parse_options(spec, &flags, &data, err);
+	int r = parse_options(spec, &flags, &data, err);
 	if (r < 0)
 		return r;
 	if (flags & MS_BIND || str_equal(spec->type, "bind"))
-		return mount_bind_at(dir_fd, name, spec->source, flags & MS_REC, flags & MS_RDONLY,
-				     err);
-	return mount_new(dir_fd, name, spec, flags, strbuf_text(&data), err);
+		return mount_bind_at(place, spec->source, flags & MS_REC, flags & MS_RDONLY, err);
+	return mount_new(place, spec, flags, strbuf_text(&data), err);
 }
 
 void mount_remove_at(int dir_fd, const char *name)

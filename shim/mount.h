@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "shim/idmap.h"
 
 struct mount_spec {
 	const char *type;
@@ -14,14 +15,23 @@ struct mount_spec {
 	size_t noptions;
 };
 
-/* Mounts on name in the folder dir_fd (not a link: checked), private to this mount namespace.
- * Options longer than a page (an overlay of many layers) are made shorter by their common
- * folder. -EINVAL with the option that is not understood; else mount(2)'s. */
-_must_check_ int mount_at(int dir_fd, const char *name, const struct mount_spec *spec,
+/* Where to mount, and for whom. All borrowed. */
+struct mount_place {
+	int dir_fd; /* the folder with the mount point */
+	const char *name;
+	const struct idmap *idmap; /* whose the files are there: uid N on disk is his uid N */
+	const char *scratch;       /* folder of ours alone, mounted on in passing */
+};
+
+/* Mounts on the place (not a link: checked), private to this mount namespace but for what a
+ * shared mount around it passes on. Options longer than a page (an overlay of many layers) are
+ * made shorter by their common folder. -EINVAL with the option that is not understood, or where
+ * a file system knows no idmapped mounts; else mount(2)'s. */
+_must_check_ int mount_at(const struct mount_place *place, const struct mount_spec *spec,
 			  struct error *err);
 
-/* Binds source on name in dir_fd. */
-_must_check_ int mount_bind_at(int dir_fd, const char *name, const char *source, bool recursive,
+/* Binds source on the place. */
+_must_check_ int mount_bind_at(const struct mount_place *place, const char *source, bool recursive,
 			       bool readonly, struct error *err);
 
 /* Takes away all that is mounted there, at once for new users (MNT_DETACH). */

@@ -49,21 +49,27 @@ static int make_folders(struct rootfs *rootfs, const struct rootfs_options *opti
 	return r;
 }
 
+static struct mount_place place_of(const struct rootfs_options *options, int dir_fd,
+				   const char *name)
+{
+	return (struct mount_place){ dir_fd, name, options->idmap, options->scratch_dir };
+}
+
 static int mount_root(struct rootfs *rootfs, const struct rootfs_options *options,
 		      struct error *err)
 {
+	struct mount_place place = place_of(options, rootfs->dir_fd, "rootfs");
 	int r;
 
 	if (options->nmounts == 0) {
-		r = mount_bind_at(rootfs->dir_fd, "rootfs", options->spec->rootfs, true, false,
-				  err);
+		r = mount_bind_at(&place, options->spec->rootfs, true, false, err);
 		return r < 0 ? error_wrap(err, "rootfs %s", options->spec->rootfs) : 0;
 	}
 	for (size_t i = 0; i < options->nmounts; i++) {
 		const Containerd__Types__Mount *mount = options->mounts[i];
 		struct mount_spec spec = { mount->type, mount->source, mount->options,
 					   mount->n_options };
-		r = mount_at(rootfs->dir_fd, "rootfs", &spec, err);
+		r = mount_at(&place, &spec, err);
 		if (r < 0)
 			return error_wrap(err, "rootfs");
 	}
@@ -89,17 +95,18 @@ static int make_mount_point(int dir_fd, const char *name, const char *source, st
 	return 0;
 }
 
-static int mount_volume(struct rootfs *rootfs, const struct spec_volume *volume, struct error *err)
+static int mount_volume(struct rootfs *rootfs, const struct rootfs_options *options,
+			const struct spec_volume *volume, struct error *err)
 {
 	_cleanup_free_ char *name = xasprintf("%zu", rootfs->nvolumes);
+	struct mount_place place = place_of(options, rootfs->mounts_fd, name);
 	int r;
 
 	r = make_mount_point(rootfs->mounts_fd, name, volume->source, err);
 	if (r < 0)
 		return r;
 	rootfs->nvolumes++;
-	r = mount_bind_at(rootfs->mounts_fd, name, volume->source, volume->recursive,
-			  volume->readonly, err);
+	r = mount_bind_at(&place, volume->source, volume->recursive, volume->readonly, err);
 	return r < 0 ? error_wrap(err, "volume %s", volume->source) : 0;
 }
 
@@ -109,9 +116,11 @@ static int mount_all(struct rootfs *rootfs, const struct rootfs_options *options
 
 	r = make_folders(rootfs, options, err);
 	if (r >= 0)
+		r = dir_make(options->scratch_dir, 0700, err);
+	if (r >= 0)
 		r = mount_root(rootfs, options, err);
 	for (size_t i = 0; r >= 0 && i < options->spec->nvolumes; i++)
-		r = mount_volume(rootfs, &options->spec->volumes[i], err);
+		r = mount_volume(rootfs, options, &options->spec->volumes[i], err);
 	if (r < 0 && err && err->number == ENOENT)
 		err->number = EINVAL;
 	return r == -ENOENT ? -EINVAL : r;

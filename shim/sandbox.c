@@ -368,6 +368,11 @@ const char *sandbox_share_dir(const struct sandbox *sandbox)
 	return sandbox->claim->share_dir;
 }
 
+int sandbox_vmm_pidfd(const struct sandbox *sandbox)
+{
+	return sandbox->claim->vmm_pidfd;
+}
+
 pid_t sandbox_vmm_pid(const struct sandbox *sandbox)
 {
 	return sandbox->vmm_pid;

@@ -66,4 +66,5 @@ const char *sandbox_vm_id(const struct sandbox *sandbox);
 const char *sandbox_vm_dir(const struct sandbox *sandbox);
 const char *sandbox_share_dir(const struct sandbox *sandbox);
 
+int sandbox_vmm_pidfd(const struct sandbox *sandbox); /* borrowed */
 pid_t sandbox_vmm_pid(const struct sandbox *sandbox); /* the last one's; 0: there was none */

@@ -27,8 +27,8 @@ write_config() {
 		 | .image = $dir + "/" + .image | .machine = $dir + "/" + .machine
 		 | .pool_size = $pool' "$BUILD/image/default.json" >"$work/template.json"
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
-		--arg log "$work/factory.log" \
-		'{run_dir: $run, store: $store, templates: $template, log_file: $log,
+		--arg log "$work/factory.log" --arg cgroup "$(basename "$work")" \
+		'{run_dir: $run, store: $store, templates: $template, log_file: $log, cgroup: $cgroup,
 		  log_level: "debug", init_on_start: false}' >"$work/factory.json"
 }
 
@@ -129,6 +129,7 @@ cleanup() {
 	done
 	awk -v w="$work/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
 		while read -r mount; do umount -l "$mount"; done
+	find /sys/fs/cgroup -depth -type d -path "*/$(basename "$work")*" -exec rmdir {} + 2>/dev/null
 	rm -rf --one-file-system "$work" "$store"
 }
 trap cleanup EXIT

@@ -152,14 +152,15 @@ static int choose_template(const struct store_note *note, const struct claim_opt
 
 /* ---- start */
 
-static int making_start(struct making *making, const char *run_dir,
+static int making_start(struct making *making, const struct store_note *note,
 			const struct template_manifest *manifest, uint64_t timeout_ms,
 			struct error *err)
 {
 	const struct vm_options options = {
 		.loop = making->loop,
 		.manifest = manifest,
-		.run_dir = run_dir,
+		.run_dir = note->run_dir,
+		.jail = { .first_uid = (uint32_t)note->uid_first, .cgroup = note->cgroup },
 		.sandbox_id = making->sandbox_id,
 		.on_state = on_state,
 		.userdata = making,
@@ -189,7 +190,7 @@ int claim_clone_start(struct loop *loop, const struct claim_options *options, cl
 				   .sandbox_id = xstrdup(options->sandbox_id),
 				   .fn = fn,
 				   .userdata = userdata };
-	r = making_start(making, note.run_dir, manifest, options->timeout_ms, err);
+	r = making_start(making, &note, manifest, options->timeout_ms, err);
 	if (r < 0)
 		making_free(making);
 	return r;

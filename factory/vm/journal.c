@@ -31,7 +31,8 @@ static char *entry_path(const char *run_dir, const char *id, const char *suffix)
 
 static json_t *entry_to_json(const struct journal_entry *entry)
 {
-	return json_pack("{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+			 "s:s*}",
 			 "version", JOURNAL_VERSION, "id", entry->id, "template_id",
 			 entry->template_id, "template_name", entry->template_name, "sandbox_id",
 			 entry->sandbox_id, "state", vm_state_to_string(entry->state), "confirmed",
@@ -39,7 +40,8 @@ static json_t *entry_to_json(const struct journal_entry *entry)
 			 (json_int_t)entry->start_time, "spawned_at", (json_int_t)entry->spawned_at,
 			 "next_stream", (json_int_t)entry->next_stream, "claimer_pid",
 			 (json_int_t)entry->claimer_pid, "claimer_start",
-			 (json_int_t)entry->claimer_start);
+			 (json_int_t)entry->claimer_start, "uid", (json_int_t)entry->uid, "cgroup",
+			 entry->cgroup);
 }
 
 /* No fsync, unlike file_write_atomic(): the journal tells of processes, which do not outlive
@@ -90,10 +92,18 @@ static int check_range(const char *key, json_int_t value, json_int_t min, json_i
 }
 
 struct raw_entry {
-	const char *id, *template_id, *template_name, *sandbox_id, *state;
+	const char *id, *template_id, *template_name, *sandbox_id, *state, *cgroup;
 	int version, confirmed;
-	json_int_t pid, start_time, spawned_at, next_stream, claimer_pid, claimer_start;
+	json_int_t pid, start_time, spawned_at, next_stream, claimer_pid, claimer_start, uid;
 };
+
+/* "PARENT/ID" */
+static bool path_ends_with(const char *path, const char *name)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && str_equal(slash + 1, name);
+}
 
 static int raw_entry_check(const struct raw_entry *raw, struct error *err)
 {
@@ -118,6 +128,12 @@ static int raw_entry_check(const struct raw_entry *raw, struct error *err)
 		r = check_range("claimer_pid", raw->claimer_pid, PID_FIRST, INT_MAX, err);
 	if (r == 0)
 		r = check_range("claimer_start", raw->claimer_start, 0, INT64_MAX, err);
+	if (r == 0)
+		r = check_range("uid", raw->uid, 0, UINT32_MAX, err);
+	/* It is removed some day: nothing but a group that is named after the machine. */
+	if (r == 0 && raw->cgroup &&
+	    (strstr(raw->cgroup, "..") || !path_ends_with(raw->cgroup, raw->id)))
+		r = error_set(err, EBADMSG, "cgroup: \"%s\" is not this machine's", raw->cgroup);
 	return r;
 }
 
@@ -130,14 +146,15 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 		return error_set(err, EBADMSG, "line %d: %s", jerr.line, jerr.text);
 
 	struct raw_entry raw = {};
-	if (json_unpack_ex(json, &jerr, 0,
-			   "{s:i, s:s, s:s, s:s, s?s, s:s, s:b, s:I, s:I, s:I, s:I, s?I, s?I !}",
-			   "version", &raw.version, "id", &raw.id, "template_id", &raw.template_id,
-			   "template_name", &raw.template_name, "sandbox_id", &raw.sandbox_id,
-			   "state", &raw.state, "confirmed", &raw.confirmed, "pid", &raw.pid,
-			   "start_time", &raw.start_time, "spawned_at", &raw.spawned_at,
-			   "next_stream", &raw.next_stream, "claimer_pid", &raw.claimer_pid,
-			   "claimer_start", &raw.claimer_start) < 0)
+	if (json_unpack_ex(
+		    json, &jerr, 0,
+		    "{s:i, s:s, s:s, s:s, s?s, s:s, s:b, s:I, s:I, s:I, s:I, s?I, s?I, s?I, s?s !}",
+		    "version", &raw.version, "id", &raw.id, "template_id", &raw.template_id,
+		    "template_name", &raw.template_name, "sandbox_id", &raw.sandbox_id, "state",
+		    &raw.state, "confirmed", &raw.confirmed, "pid", &raw.pid, "start_time",
+		    &raw.start_time, "spawned_at", &raw.spawned_at, "next_stream", &raw.next_stream,
+		    "claimer_pid", &raw.claimer_pid, "claimer_start", &raw.claimer_start, "uid",
+		    &raw.uid, "cgroup", &raw.cgroup) < 0)
 		return error_set(err, EBADMSG, "%s", jerr.text);
 	int r = raw_entry_check(&raw, err);
 	if (r < 0)
@@ -156,6 +173,8 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 		.next_stream = (uint32_t)raw.next_stream,
 		.claimer_pid = (pid_t)raw.claimer_pid,
 		.claimer_start = (uint64_t)raw.claimer_start,
+		.uid = (uint32_t)raw.uid,
+		.cgroup = xstrdup(raw.cgroup),
 	};
 	return 0;
 }
@@ -256,5 +275,6 @@ void journal_entry_done(struct journal_entry *entry)
 	free(entry->template_id);
 	free(entry->template_name);
 	free(entry->sandbox_id);
+	free(entry->cgroup);
 	*entry = (struct journal_entry){};
 }

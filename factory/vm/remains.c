@@ -15,7 +15,9 @@
 #include "base/spawn.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
+#include "factory/vm/cgroup.h"
 #include "factory/vm/journal.h"
+#include "factory/vm/uid_range.h"
 
 enum {
 	MOUNTINFO_MAX = 16 * 1024 * 1024,
@@ -113,9 +115,9 @@ static int detach_mounts(const char *dir, struct error *err)
 	return error_set(err, EBUSY, "mounts below %s come faster than they are removed", dir);
 }
 
-int remains_remove(const char *run_dir, const char *id, struct error *err)
+int remains_remove(const char *run_dir, const struct journal_entry *entry, struct error *err)
 {
-	_cleanup_free_ char *dir = remains_dir(run_dir, id);
+	_cleanup_free_ char *dir = remains_dir(run_dir, entry->id);
 	/* mountinfo has no symlinks in its paths, run_dir may (/var/run). */
 	_cleanup_free_ char *real = realpath(dir, NULL);
 	int r = real ? detach_mounts(real, err) : 0;
@@ -123,8 +125,13 @@ int remains_remove(const char *run_dir, const char *id, struct error *err)
 	if (r == 0)
 		r = path_remove(dir, err);
 	FAULT_POINT("end.removed");
+	if (r == 0 && entry->cgroup)
+		r = cgroup_remove(entry->cgroup, err);
+	if (r == 0 && entry->uid > 0)
+		r = uid_range_release(run_dir, entry->uid, entry->id, err);
+	FAULT_POINT("end.released");
 	if (r == 0)
-		r = journal_remove(run_dir, id, err);
+		r = journal_remove(run_dir, entry->id, err);
 	return r;
 }
 

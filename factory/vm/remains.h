@@ -1,5 +1,5 @@
 /* What a machine has on the host beyond its process, and how it is taken away: sockets and the
- * share folder in RUN_DIR/vms/ID/, mounts below it, the journal entry. */
+ * share folder in RUN_DIR/vms/ID/, mounts below it, control group, user ids, the journal entry. */
 #pragma once
 
 #include <stddef.h>
@@ -14,9 +14,11 @@ char *remains_dir(const char *run_dir, const char *id);
 /* Mount points at or below dir that /proc/PID/mountinfo's text tells of, deepest first. */
 void remains_find_mounts(const char *mountinfo, const char *dir, struct strv *ret_mounts);
 
-/* Detaches mounts, removes folder and journal entry (which stays where something else could
- * not be removed, so that the next start tries again). */
-_must_check_ int remains_remove(const char *run_dir, const char *id, struct error *err);
+/* Detaches mounts, removes all and last the journal entry (which stays where something else
+ * could not be removed, so that the next start tries again). */
+struct journal_entry;
+_must_check_ int remains_remove(const char *run_dir, const struct journal_entry *entry,
+				struct error *err);
 
 /* A pidfd of the QEMU whose arguments name the machine's folder, for an entry written before
  * the process was started and never after; -ESRCH: there is none. */

@@ -15,14 +15,18 @@
 static const struct config_key note_keys[] = {
 	CONFIG_STRING(C, run_dir, "run_dir", NULL, "folder of the machines"),
 	CONFIG_STRING(C, store, "store", NULL, "folder of the templates"),
+	CONFIG_UINT(C, uid_first, "uid_first", 0, 0, UINT32_MAX, "first of the machines' user ids"),
+	CONFIG_STRING(C, cgroup, "cgroup", NULL, "control group of the machines"),
 };
 
 #undef C
 
-int store_note_write(const char *socket, const char *run_dir, const char *store, struct error *err)
+int store_note_write(const char *socket, const char *run_dir, const char *store,
+		     const struct jail_settings *jail, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf("%s.json", socket);
-	json_t *note = json_pack("{s:s, s:s}", "run_dir", run_dir, "store", store);
+	json_t *note = json_pack("{s:s, s:s, s:I, s:s*}", "run_dir", run_dir, "store", store,
+				 "uid_first", (json_int_t)jail->first_uid, "cgroup", jail->cgroup);
 	_cleanup_free_ char *text = note ? json_dumps(note, JSON_INDENT(1)) : NULL;
 
 	json_decref(note);

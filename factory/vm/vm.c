@@ -148,7 +148,7 @@ static void vm_bury(struct vm *vm)
 	FAULT_POINT("end.killed");
 	vm_release(vm);
 	vm_end_claim(vm);
-	if (remains_remove(vm->run_dir, vm->entry.id, &err) < 0)
+	if (remains_remove(vm->run_dir, &vm->entry, &err) < 0)
 		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
 	vm_set_state(vm, VM_GONE);
 }
@@ -428,12 +428,14 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	vm->options = *options;
 	vm->options.run_dir = vm->run_dir;
 	vm->options.manifest = NULL;
-	vm->options.sandbox_id = NULL; /* in the entry where there is one */
+	vm->options.sandbox_id = NULL;  /* in the entry where there is one */
+	vm->options.jail.cgroup = NULL; /* the same */
 	vm->entry = *entry;
 	vm->entry.id = xstrdup(entry->id);
 	vm->entry.template_id = xstrdup(entry->template_id);
 	vm->entry.template_name = xstrdup(entry->template_name);
 	vm->entry.sandbox_id = xstrdup(entry->sandbox_id);
+	vm->entry.cgroup = xstrdup(entry->cgroup);
 	vm->dir = remains_dir(vm->run_dir, entry->id);
 	vm->share_dir = xasprintf("%s/share", vm->dir);
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
@@ -514,6 +516,6 @@ int vm_reap(const char *run_dir, const char *id, struct error *err)
 	}
 	r = reap_process(run_dir, &entry, err);
 	if (r == 0)
-		r = remains_remove(run_dir, id, err);
+		r = remains_remove(run_dir, &entry, err);
 	return r < 0 ? error_wrap(err, "cannot reap the machine %s", id) : 0;
 }

@@ -13,8 +13,8 @@
  * writes the journal and tells the owner. A clone serves one sandbox and is never reused.
  *
  * On the host a machine owns RUN_DIR/vms/ID/ (sockets agent.sock, qmp.sock, shim.sock and the
- * folder share/ that the guest reaches as virtio-9p) and the journal entry RUN_DIR/vms/ID.json,
- * which is written before the folder or the process exists.
+ * folder share/ that the guest reaches as virtio-9p), a range of user ids, a control group and
+ * the journal entry RUN_DIR/vms/ID.json, which is written before anything of it exists.
  */
 #pragma once
 
@@ -23,6 +23,7 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "factory/vm/jail.h"
 #include "factory/vm/template.h"
 
 #define VM_SHARE_TAG "kilnShared"
@@ -38,6 +39,7 @@ struct vm_options {
 	const char *run_dir;
 	uint64_t lease_grace_ms; /* see vm_lease(); 0: 30 s */
 	bool merge_pages;        /* KSM may merge its pages with others' */
+	struct jail_settings jail;
 	/* NULL in a factory. Else the sandbox this very process makes the machine for: the journal
 	 * says whose it is from the first, and a factory that starts meanwhile leaves it alone. */
 	const char *sandbox_id;

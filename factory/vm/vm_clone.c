@@ -1,6 +1,7 @@
 /* A clone, from nothing to PARKED:
  *
- *   vm_clone              journal, folder, listening sockets, QEMU, first commands queued
+ *   vm_clone              journal, user ids, folder, listening sockets, control group, QEMU in
+ *                         its jail, first commands queued
  *   vm_clone_on_event     state loaded: RESTORED, cont
  *   on_running            WARMING, warm_start()
  *   on_warm               stop
@@ -21,7 +22,10 @@
 #include "base/socket.h"
 #include "base/spawn.h"
 #include "factory/vm/argv.h"
+#include "factory/vm/cgroup.h"
+#include "factory/vm/jail.h"
 #include "factory/vm/remains.h"
+#include "factory/vm/uid_range.h"
 #include "factory/vm/vm_priv.h"
 
 /* Generous: ten clones may share two slow cores. */
@@ -30,6 +34,8 @@ enum {
 	WARM_DEADLINE_MS = 60 * 1000,
 	STOP_DEADLINE_MS = 20 * 1000,
 };
+
+enum { THREADS_MAX = 256 }; /* of a VMM beside its vCPUs: virtio-9p's requests have up to 64 */
 
 /* The sockets QEMU serves, and which descriptor each is there. */
 enum { SOCKET_AGENT, SOCKET_QMP, SOCKET_SHIM, SOCKETS };
@@ -48,6 +54,7 @@ struct launch {
 	int log;
 	int sockets[SOCKETS];
 	struct strv argv;
+	struct jail *jail; /* NULL: none */
 };
 
 static void launch_done(struct launch *launch)
@@ -57,6 +64,8 @@ static void launch_done(struct launch *launch)
 	for (size_t i = 0; i < SOCKETS; i++)
 		launch->sockets[i] = close_fd(launch->sockets[i]);
 	strv_done(&launch->argv);
+	if (launch->jail)
+		jail_free(steal_ptr(launch->jail));
 }
 
 /* ---- the sequence after the process runs */
@@ -154,7 +163,58 @@ static void restore_begin(struct vm *vm, struct launch *launch)
 static int make_folders(struct vm *vm, struct error *err)
 {
 	int r = dir_make(vm->dir, 0700, err);
-	return r < 0 ? r : dir_make(vm->share_dir, 0755, err);
+	if (r == 0)
+		r = dir_make(vm->share_dir, 0755, err);
+	if (r == 0 && vm->entry.uid > 0)
+		r = jail_share_make(vm->share_dir, err);
+	return r;
+}
+
+/* A range that is free: the journal has it before it is taken. */
+static int take_uids(struct vm *vm, struct error *err)
+{
+	int r = -EEXIST;
+	for (unsigned n = 0; r == -EEXIST && n < UID_RANGES; n++) {
+		vm->entry.uid = uid_range_nth(vm->options.jail.first_uid, vm->entry.id, n);
+		r = journal_write(vm->run_dir, &vm->entry, err);
+		FAULT_POINT("clone.journaled");
+		if (r == 0)
+			r = uid_range_take(vm->run_dir, vm->entry.uid, vm->entry.id, err);
+	}
+	return r;
+}
+
+/* What QEMU may use beyond the guest's RAM; TCG keeps up to 1 GiB of translated code. Files the
+ * guest reads and writes through the share count as well, but such pages can be dropped. */
+static struct cgroup_limits limits_of(const struct template_manifest *manifest)
+{
+	uint64_t overhead_mib = manifest->accelerator == ACCELERATOR_TCG ? 1024 + 256 : 256;
+	return (struct cgroup_limits){
+		.memory_bytes = manifest->memory_bytes + (overhead_mib << 20),
+		.threads = THREADS_MAX + manifest->vcpus,
+	};
+}
+
+static int prepare_jail(struct vm *vm, const struct template_manifest *manifest, const char *memory,
+			struct launch *launch, struct error *err)
+{
+	struct cgroup_limits limits = limits_of(manifest);
+	int r = vm->entry.cgroup ? cgroup_make(vm->entry.cgroup, &limits, err) : 0;
+	FAULT_POINT("clone.cgroup");
+	if (r < 0 || vm->entry.uid == 0)
+		return r;
+	return jail_new(
+		&(struct jail_options){
+			.dir = vm->dir,
+			.share_dir = vm->share_dir,
+			.template_dir = manifest->dir,
+			.memory = memory,
+			.qemu_binary = launch->argv.items[0],
+			.cgroup = vm->entry.cgroup,
+			.uid = vm->entry.uid,
+			.kvm = manifest->accelerator == ACCELERATOR_KVM,
+		},
+		&launch->jail, err);
 }
 
 static int open_sockets(struct vm *vm, struct launch *launch, struct error *err)
@@ -201,6 +261,8 @@ static int launch_prepare(struct vm *vm, const struct template_manifest *manifes
 					.shim_fd = sockets[SOCKET_SHIM].child_fd,
 				},
 				&launch->argv, err);
+	if (r == 0)
+		r = prepare_jail(vm, manifest, memory, launch, err);
 	return r;
 }
 
@@ -213,15 +275,23 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 		{ launch->sockets[SOCKET_QMP], 4 },
 		{ launch->sockets[SOCKET_SHIM], 5 },
 	};
+	struct spawn_options options = {
+		.argv = launch->argv.items,
+		.cwd = "/",
+		.fds = fds,
+		.nfds = ARRAY_SIZE(fds),
+		.new_session = true,
+		.no_huge_pages = true,
+		.merge_pages = vm->options.merge_pages,
+	};
+	if (launch->jail) {
+		options.env = jail_environment(launch->jail);
+		options.in_child = jail_enter;
+		options.in_parent = jail_admit;
+		options.hook_data = launch->jail;
+	}
 	int pidfd;
-	int r = spawn(&(struct spawn_options){ .argv = launch->argv.items,
-					       .cwd = vm->dir,
-					       .fds = fds,
-					       .nfds = ARRAY_SIZE(fds),
-					       .new_session = true,
-					       .no_huge_pages = true,
-					       .merge_pages = vm->options.merge_pages },
-		      &vm->entry.pid, &pidfd, err);
+	int r = spawn(&options, &vm->entry.pid, &pidfd, err);
 	if (r < 0)
 		return r;
 	FAULT_POINT("clone.spawned");
@@ -239,8 +309,8 @@ static int clone_start(struct vm *vm, const struct template_manifest *manifest, 
 	_cleanup_(launch_done) struct launch launch = { .state = -EBADF,
 							.log = -EBADF,
 							.sockets = { -EBADF, -EBADF, -EBADF } };
-	int r = journal_write(vm->run_dir, &vm->entry, err);
-	FAULT_POINT("clone.journaled");
+	int r = vm->options.jail.first_uid > 0 ? take_uids(vm, err)
+					       : journal_write(vm->run_dir, &vm->entry, err);
 	if (r == 0)
 		r = launch_prepare(vm, manifest, &launch, err);
 	FAULT_POINT("clone.prepared");
@@ -266,7 +336,7 @@ static void clone_undo(struct vm *vm)
 		(void)spawn_reap(vm->pidfd, &status);
 	}
 	if (r == 0)
-		r = remains_remove(vm->run_dir, vm->entry.id, &err);
+		r = remains_remove(vm->run_dir, &vm->entry, &err);
 	if (r < 0)
 		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
 	vm_free(vm);
@@ -291,6 +361,10 @@ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error 
 		.state = VM_SPAWNED,
 		.spawned_at = clock_realtime_ns() / 1000000000,
 	};
+	_cleanup_free_ char *cgroup = options->jail.first_uid > 0 && options->jail.cgroup
+					      ? xasprintf("%s/%s", options->jail.cgroup, id)
+					      : NULL;
+	entry.cgroup = cgroup;
 	int r = options->sandbox_id ? entry_is_ours(&entry, options->sandbox_id, err) : 0;
 	if (r < 0)
 		return r;

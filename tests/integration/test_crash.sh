@@ -39,8 +39,14 @@ expect_nothing_astray() {
 		"files after $1"
 	expect "$(known_pids)" "$(vmm_pids | sort)" "processes after $1"
 	expect '' "$(find "$run/bake" -mindepth 1 2>/dev/null)" "bake folders after $1"
-	expect "$(awk -v v="$run/vms/" 'index($5, v) == 1 { split(substr($5, length(v) + 1), p, "/")
-		print p[1] }' /proc/self/mountinfo | sort -u)" "$(bystander_vm)" "mounts after $1"
+	expect "$ids" "$(awk -v v="$run/vms/" 'index($5, v) == 1 { split(substr($5, length(v) + 1), p, "/")
+		print p[1] }' /proc/self/mountinfo | sort -u)" "machines with mounts after $1"
+	expect "$(bystander_vm)" "$(awk -v v="$run/vms/" 'index($5, v) == 1 && $5 !~ "/share$" {
+		split(substr($5, length(v) + 1), p, "/"); print p[1] }' /proc/self/mountinfo | sort -u)" \
+		"machines with mounts in their share after $1"
+	expect "$ids" "$(find "$run/uids" -type l -printf '%l\n' | sort)" "user ids after $1"
+	expect "$ids" "$(find /sys/fs/cgroup -path "*/$(basename "$work")/*" -type d -printf '%f\n' \
+		2>/dev/null | sort -u)" "control groups after $1"
 }
 
 bystander_vm() {

@@ -92,8 +92,12 @@ static int mount_it(struct spec *spec, Containerd__Types__Mount *const *mounts, 
 {
 	_cleanup_free_ char *share = in_dir("share");
 	_cleanup_free_ char *root = in_dir("bundle/rootfs");
+	_cleanup_free_ char *scratch = in_dir("layers");
+	struct idmap idmap = IDMAP_NONE;
 	struct rootfs_options options = {
 		.share_dir = share,
+		.scratch_dir = scratch,
+		.idmap = &idmap,
 		.container_id = "c1",
 		.spec = spec,
 		.mounts = mounts,

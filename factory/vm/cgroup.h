@@ -1,0 +1,25 @@
+/* A machine's control group: how much memory and how many threads its VMM may have.
+ *
+ * Where /sys/fs/cgroup is cgroup v2 there is one folder a machine, else (v1, also beside a v2
+ * without controllers) one in the hierarchy of each controller. Names are relative to their
+ * roots ("kiln/ID"). Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1 of Linux.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+struct cgroup_limits {
+	uint64_t memory_bytes;
+	uint64_t threads;
+};
+
+/* Makes the group that the machines' are in, and with it sees whether there can be any. */
+_must_check_ int cgroup_make_parent(const char *name, struct error *err);
+_must_check_ int cgroup_make(const char *name, const struct cgroup_limits *limits,
+			     struct error *err);
+_must_check_ int cgroup_join(const char *name, pid_t pid, struct error *err);
+/* Of one without processes; a missing one is success. */
+_must_check_ int cgroup_remove(const char *name, struct error *err);

@@ -1,0 +1,170 @@
+#!/bin/bash
+# What a clone's VMM is shut in, seen from the host and from a container: users, capabilities,
+# namespaces, files, limits; and that the files of containers belong to whom they should.
+. "$(dirname "$0")/lib.sh"
+
+first=1879048192 # of the machines' user ids
+state() { factory_ctl list --json | jq -r --arg s "$1" '[.vms[] | select(.state == $s)][0]'; }
+pid_of() { state "$1" | jq .pid; }
+id_of() { state "$1" | jq -r .vm_id; }
+
+# start ID: a container that stays.
+start() { ctr run -d --runtime io.containerd.kiln.v2 "${@:2}" "$image" "$1" sleep 1000; }
+remove() {
+	ctr tasks delete --force "$1" >/dev/null 2>&1 || true
+	ctr containers delete "$1"
+}
+
+expect_jailed() {
+	local pid=$1 uid ns
+	uid=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")
+	[ "$uid" -ge $first ] && expect 0 $(((uid - first) % 65536)) "offset of uid $uid"
+	expect "$uid $uid $uid $uid" "$(awk '/^Uid:/ { print $2, $3, $4, $5 }' "/proc/$pid/status")"
+	expect "$uid $uid $uid $uid" "$(awk '/^Gid:/ { print $2, $3, $4, $5 }' "/proc/$pid/status")"
+	expect '' "$(awk '/^Groups:/ { print $2 }' "/proc/$pid/status")" 'groups'
+	# chown, dac_override, fowner, fsetid, setfcap: in its user namespace only
+	expect 000000008000001b "$(awk '/^CapEff:/ { print $2 }' "/proc/$pid/status")" CapEff
+	expect 000000008000001b "$(awk '/^CapBnd:/ { print $2 }' "/proc/$pid/status")" CapBnd
+	expect 1 "$(awk '/^NoNewPrivs:/ { print $2 }' "/proc/$pid/status")" NoNewPrivs
+	expect 2 "$(awk '/^Seccomp:/ { print $2 }' "/proc/$pid/status")" Seccomp
+	for ns in user mnt net ipc uts; do
+		[ "$(readlink "/proc/$pid/ns/$ns")" != "$(readlink "/proc/self/ns/$ns")" ] ||
+			fail "$pid is in the host's $ns namespace"
+	done
+	expect "$uid 65536" "$(awk '{ print $2, $3 }' "/proc/$pid/uid_map")" 'ids in its namespace'
+}
+
+test_parked_machines_are_shut_in() {
+	local pid other
+	for pid in $(factory_ctl list --json | jq '.vms[].pid'); do expect_jailed "$pid"; done
+	pid=$(pid_of parked)
+	other=$(factory_ctl list --json | jq "[.vms[].pid | select(. != $pid)][0]")
+	[ "$(cat "/proc/$pid/uid_map")" != "$(cat "/proc/$other/uid_map")" ] ||
+		fail 'two machines are the same user'
+	expect lo "$(nsenter --target "$pid" --net ip -br link | awk '{ print $1 }')" 'network'
+}
+
+test_the_root_holds_what_it_needs() {
+	local pid root wanted
+	pid=$(pid_of parked)
+	root=/proc/$pid/root
+	wanted=$(printf '%s\n' dev etc lib lib64 proc usr "$(cut -d/ -f2 <<<"$run")" \
+		"$(cut -d/ -f2 <<<"$store")" "$(cut -d/ -f2 <<<"$BUILD")" | sort -u)
+	expect "$wanted" "$(ls "$root")" /
+	expect 'null shm urandom' "$(ls "$root/dev" | xargs)" '/dev (and the store in it)'
+	expect ld.so.cache "$(ls "$root/etc")" /etc
+	expect '' "$(ls -A "$root$run/vms" | grep -v "$(id_of parked)")" 'folders of other machines'
+	expect share "$(ls -A "$root$run/vms/$(id_of parked)")" 'its folder'
+	! touch "$root/usr/lib/x" 2>/dev/null || fail '/usr/lib is writable'
+	! touch "$root/x" 2>/dev/null || fail 'the root is writable'
+}
+
+# As the user a VMM is on the host, with the files it sees.
+test_the_templates_memory_is_readable_and_not_writable() {
+	local pid uid memory
+	pid=$(pid_of parked)
+	uid=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")
+	memory=$(echo "$store"/templates/*/memory)
+	expect '444 0:0' "$(stat -c '%a %u:%g' "$memory")"
+	cat >"$work/writes.py" <<-'PY'
+		import os, sys
+		root, uid, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+		os.chroot(root)
+		os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
+		os.close(os.open(path, os.O_RDONLY))
+		for flags in os.O_RDWR, os.O_WRONLY:
+		    try:
+		        os.open(path, flags)
+		        sys.exit("it can be opened for writing")
+		    except OSError as e:
+		        print(e.strerror)
+		try:
+		    os.open(os.path.dirname(path) + "/template.json", os.O_RDONLY)
+		    sys.exit("template.json can be read")
+		except PermissionError:
+		    pass
+		others = [name for name in os.listdir("/proc") if name.isdigit() and name != str(os.getpid())]
+		if others:
+		    sys.exit(f"processes {others} show in /proc")
+	PY
+	timeout 20 python3 "$work/writes.py" "/proc/$pid/root" "$uid" "$memory" >"$work/out" 2>&1 ||
+		fail "$(cat "$work/out")"
+}
+
+test_files_belong_to_whom_they_should() {
+	local upper
+	mkdir -m 755 "$work/volume"
+	echo data >"$work/volume/read"
+	chown 1000:1000 "$work/volume" "$work/volume/read"
+	start files --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw"
+	ctr tasks exec --exec-id e1 files sh -ec 'echo x >/root0; chown 1000:1001 /root0; mkdir /d
+		chown 65534 /d; echo y >/zero; ln -s zero /link; chmod 4755 /zero; rm /bin/false 2>/dev/null || true
+		cat /volume/read; echo z >/volume/by-root'
+	expect '1000:1001' "$(ctr tasks exec --exec-id e2 files stat -c %u:%g /root0)"
+	expect '0:0' "$(ctr tasks exec --exec-id e3 files stat -c %u:%g /bin/busybox)" 'a lower file'
+	ctr tasks exec --exec-id e4 --user 1000 files sh -c \
+		'echo w >/volume/by-1000 && ! echo v >/zero 2>/dev/null' || fail 'uid 1000 in the volume'
+	upper=$(find "$work/containerd/root" -path '*/fs/root0' -printf '%h\n')
+	[ -n "$upper" ] || fail 'the file is not in the upper layer'
+	expect '1000:1001 644' "$(stat -c '%u:%g %a' "$upper/root0")"
+	expect '65534:0' "$(stat -c %u:%g "$upper/d")"
+	expect '0:0 4755' "$(stat -c '%u:%g %a' "$upper/zero")"
+	expect '0:0' "$(stat -c %u:%g "$work/volume/by-root")"
+	expect '1000:0' "$(stat -c %u:%g "$work/volume/by-1000")"
+	expect_jailed "$(pid_of claimed)"
+	expect '' "$(ls -A "$run/vms/$(id_of claimed)/layers")" 'layers in passing'
+	remove files
+	wait_full
+}
+
+# groups: the control groups of machines, in all hierarchies.
+groups() { find /sys/fs/cgroup -path "*/$(basename "$work")/*" -type d 2>/dev/null; }
+limit() { cat "/sys/fs/cgroup/$1/$(basename "$work")/$2/$3" 2>/dev/null ||
+	cat "/sys/fs/cgroup/$(basename "$work")/$2/$4"; }
+
+test_control_groups_limit_memory_and_threads() {
+	local id pid memory
+	id=$(id_of parked) pid=$(pid_of parked)
+	grep -q "$(basename "$work")/$id" "/proc/$pid/cgroup" || fail "$(cat "/proc/$pid/cgroup")"
+	memory=$(limit memory "$id" memory.limit_in_bytes memory.max)
+	[ "$memory" -lt $((4 << 30)) ] || fail "limit of memory: $memory"
+	[ "$(limit pids "$id" pids.max pids.max)" -le 512 ] || fail 'limit of threads'
+}
+
+test_a_claimed_one_without_a_factory_is_shut_in_too() {
+	stop_factory
+	start alone
+	start_factory
+	expect_jailed "$(pid_of claimed)"
+	expect hello "$(ctr tasks exec --exec-id e1 alone echo hello)"
+	remove alone
+	wait_full
+}
+
+test_what_cannot_be_mapped_is_refused_by_name() {
+	local code=0
+	mkdir "$work/over" "$work/under"
+	mount -t overlay -o "lowerdir=$work/volume:$work/under" overlay "$work/over"
+	ctr run --rm --runtime io.containerd.kiln.v2 \
+		--mount "type=bind,src=$work/over,dst=/p,options=rbind:ro" "$image" over true \
+		>"$work/out" 2>&1 || code=$?
+	umount "$work/over"
+	[ $code != 0 ] || fail 'it was mounted'
+	expect_match "$work/over: its file system.*idmapped" "$(cat "$work/out")"
+	ctr containers delete over 2>/dev/null || true
+	wait_full
+}
+
+test_nothing_is_left() {
+	factory_ctl destroy >/dev/null
+	expect '' "$(vmm_pids)" machines
+	expect 0 "$(find "$run/vms" "$run/uids" -mindepth 1 | wc -l)" 'files of machines'
+	expect '' "$(groups)" 'control groups'
+	expect '' "$(awk -v w="$run/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo)" mounts
+}
+
+write_config 2
+start_factory
+start_containerd
+wait_full
+run_tests
