@@ -138,7 +138,7 @@ at_clone() {
 
 test_clone() {
 	local point
-	for point in journaled folder prepared spawned started restored; do
+	for point in journaled folder cgroup prepared spawned started restored; do
 		at_clone "clone.$point"
 	done
 }
@@ -168,7 +168,7 @@ test_confirm() {
 
 test_release() {
 	local point
-	for point in release.received end.killed end.unmounted end.removed; do
+	for point in release.received end.killed end.unmounted end.removed end.released; do
 		at "$point" claim_once
 	done
 }

@@ -248,6 +248,77 @@ static void test_env_cwd_session(void **state _unused_)
 		assert_string_equal(merge, "ksm_merge_any: yes");
 }
 
+struct hooks {
+	int to_parent[2], to_child[2];
+	int child_result, parent_result;
+	pid_t told;
+};
+
+static int hook_in_child(void *data, const char **ret_what)
+{
+	struct hooks *hooks = data;
+	char byte = 'c';
+
+	*ret_what = "does not want to";
+	if (write(hooks->to_parent[1], &byte, 1) != 1 || read(hooks->to_child[0], &byte, 1) != 1)
+		return -EPIPE;
+	return hooks->child_result;
+}
+
+static int hook_in_parent(void *data, pid_t pid, struct error *err)
+{
+	struct hooks *hooks = data;
+	char byte;
+
+	hooks->told = pid;
+	assert_int_equal(read(hooks->to_parent[0], &byte, 1), 1);
+	if (hooks->parent_result < 0)
+		return error_set(err, hooks->parent_result, "not admitted");
+	assert_int_equal(write(hooks->to_child[1], &byte, 1), 1);
+	return 0;
+}
+
+static void test_hooks_of_child_and_parent(void **state _unused_)
+{
+	static const struct {
+		int child, parent, number;
+		const char *text;
+	} cases[] = {
+		{ 0, 0, 0, "" },
+		{ -EPERM, 0, EPERM, "does not want to: Operation not permitted" },
+		{ 0, -EBUSY, EBUSY, "cannot start true: not admitted" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct hooks hooks = { .child_result = cases[i].child,
+				       .parent_result = cases[i].parent };
+		_cleanup_(error_done) struct error err = {};
+		int pidfd = -EBADF;
+		pid_t pid = 0;
+
+		assert_int_equal(pipe2(hooks.to_parent, O_CLOEXEC), 0);
+		assert_int_equal(pipe2(hooks.to_child, O_CLOEXEC), 0);
+		assert_int_equal(spawn(&(struct spawn_options){ .argv = SPAWN_ARGV("true"),
+								.in_child = hook_in_child,
+								.in_parent = hook_in_parent,
+								.hook_data = &hooks },
+				       &pid, &pidfd, &err),
+				 -cases[i].number);
+		assert_true(hooks.told > 0);
+		if (cases[i].number) {
+			assert_non_null(strstr(error_message(&err), cases[i].text));
+			assert_int_equal(waitpid(hooks.told, NULL, 0), -1);
+		} else {
+			assert_int_equal(hooks.told, pid);
+			assert_int_equal(end_of(pidfd), 0);
+		}
+		for (int end = 0; end < 2; end++) {
+			close(hooks.to_parent[end]);
+			close(hooks.to_child[end]);
+		}
+	}
+}
+
 static void test_process_open(void **state _unused_)
 {
 	char *const *argv = SPAWN_ARGV("sleep", "100");
@@ -346,6 +417,7 @@ int main(void)
 		cmocka_unit_test(test_everything_else_is_closed),
 		cmocka_unit_test(test_signals_are_reset),
 		cmocka_unit_test(test_env_cwd_session),
+		cmocka_unit_test(test_hooks_of_child_and_parent),
 		cmocka_unit_test(test_process_open),
 		cmocka_unit_test(test_start_time_with_odd_name),
 		cmocka_unit_test(test_spawn_and_wait),

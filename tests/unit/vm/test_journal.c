@@ -77,6 +77,8 @@ static void test_round_trip(void **state)
 	entry.next_stream = 4294967295u;
 	entry.claimer_pid = 815;
 	entry.claimer_start = 99;
+	entry.uid = 4000000000u;
+	entry.cgroup = (char *)"kiln/5f3c";
 
 	assert_int_equal(journal_write(run_dir, &entry, &err), 0);
 	assert_int_equal(journal_read(run_dir, "5f3c", &got, &err), 0);
@@ -92,6 +94,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(got.next_stream, 4294967295u);
 	assert_int_equal(got.claimer_pid, 815);
 	assert_int_equal(got.claimer_start, 99);
+	assert_int_equal(got.uid, 4000000000u);
+	assert_string_equal(got.cgroup, "kiln/5f3c");
 	assert_false(has(run_dir, "5f3c.json.tmp"));
 }
 
@@ -151,6 +155,11 @@ static void test_hostile_entries(_unused_ void **state)
 		GOOD ",\"claimer_pid\":-5,\"claimer_start\":2}",
 		GOOD ",\"claimer_pid\":5,\"claimer_start\":-2}",
 		GOOD ",\"sandbox_id\":\"../../etc\"}",
+		GOOD ",\"uid\":-1}",
+		GOOD ",\"uid\":4294967296}",
+		GOOD ",\"cgroup\":\"a\"}",
+		GOOD ",\"cgroup\":\"kiln/b\"}",
+		GOOD ",\"cgroup\":\"../etc/a\"}",
 		"{\"version\":2,\"id\":\"a\",\"template_id\":\"t\",\"template_name\":\"d\","
 		"\"state\":\"parked\",\"confirmed\":false,\"pid\":77,\"start_time\":5,"
 		"\"spawned_at\":6,\"next_stream\":0}",
@@ -158,6 +167,7 @@ static void test_hostile_entries(_unused_ void **state)
 	assert_int_equal(parse(GOOD "}"), 0);
 	assert_int_equal(parse(GOOD ",\"claimer_pid\":5,\"claimer_start\":2}"), 0);
 	assert_int_equal(parse(GOOD ",\"sandbox_id\":\"pod\"}"), 0);
+	assert_int_equal(parse(GOOD ",\"uid\":65536,\"cgroup\":\"kiln/vms/a\"}"), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (parse(bad[i]) == 0)
 			fail_msg("accepted: %s", bad[i]);

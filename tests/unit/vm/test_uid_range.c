@@ -1,0 +1,68 @@
+/* Ranges of user ids: each is one machine's at most, and only that one gives it back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "factory/vm/uid_range.h"
+
+static int setup(void **state)
+{
+	char path[] = "/tmp/kiln-test-uids-XXXXXX";
+
+	assert_non_null(mkdtemp(path));
+	*state = xstrdup(path);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	int r = path_remove(*state, NULL);
+
+	free(*state);
+	return r;
+}
+
+static void test_every_range_is_tried_once(_unused_ void **state)
+{
+	bool seen[UID_RANGES] = {};
+
+	for (unsigned n = 0; n < UID_RANGES; n++) {
+		uint32_t uid = uid_range_nth(UID_RANGE_FIRST, "0123456789abcdef", n);
+		assert_in_range(uid, UID_RANGE_FIRST, INT32_MAX);
+		assert_int_equal((uid - UID_RANGE_FIRST) % UID_RANGE_SIZE, 0);
+		uint32_t range = (uid - UID_RANGE_FIRST) / UID_RANGE_SIZE;
+		assert_in_range(range, 0, UID_RANGES - 1);
+		assert_false(seen[range]);
+		seen[range] = true;
+	}
+	assert_int_not_equal(uid_range_nth(0, "a", 0), uid_range_nth(0, "b", 0));
+}
+
+static void test_a_range_is_one_machines(void **state)
+{
+	assert_int_equal(uid_range_take(*state, 65536, "a", NULL), 0);
+	assert_int_equal(uid_range_take(*state, 65536, "b", NULL), -EEXIST);
+	assert_int_equal(uid_range_take(*state, 131072, "b", NULL), 0);
+	assert_int_equal(uid_range_release(*state, 65536, "b", NULL), 0);
+	assert_int_equal(uid_range_take(*state, 65536, "c", NULL), -EEXIST);
+	assert_int_equal(uid_range_release(*state, 65536, "a", NULL), 0);
+	assert_int_equal(uid_range_release(*state, 65536, "a", NULL), 0);
+	assert_int_equal(uid_range_take(*state, 65536, "c", NULL), 0);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_every_range_is_tried_once),
+		T(test_a_range_is_one_machines),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
