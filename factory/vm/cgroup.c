@@ -1,5 +1,7 @@
 #include "factory/vm/cgroup.h"
 
+#include <assert.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
@@ -58,6 +60,8 @@ static int delegate(const char *folder, struct error *err)
 	}
 	return 0;
 }
+
+static_assert(ARRAY_SIZE(controllers) <= CGROUP_DOORS, "a door a controller");
 
 /* Calls fn for each folder of the group. */
 static int for_each(const char *name,
@@ -128,17 +132,39 @@ int cgroup_make(const char *name, const struct cgroup_limits *limits, struct err
 	return for_each(name, make, (void *)limits, err);
 }
 
-static int join(_unused_ const struct controller *controller, const char *folder, void *data,
-		struct error *err)
+struct doors {
+	int fds[CGROUP_DOORS];
+	size_t count;
+};
+
+static int open_door(const struct controller *controller, const char *folder, void *data,
+		     struct error *err)
 {
-	return write_file(folder, "cgroup.procs", data, err);
+	struct doors *doors = data;
+	_cleanup_free_ char *path = path_join(folder, controller ? "tasks" : "cgroup.procs");
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open %s", path);
+	doors->fds[doors->count++] = fd;
+	return 0;
 }
 
-int cgroup_join(const char *name, pid_t pid, struct error *err)
+int cgroup_open(const char *name, int ret_doors[static CGROUP_DOORS], size_t *ret_count,
+		struct error *err)
 {
-	_cleanup_free_ char *text = xasprintf("%d", (int)pid);
+	struct doors doors = {};
+	int r = for_each(name, open_door, &doors, err);
 
-	return for_each(name, join, text, err);
+	for (size_t i = 0; i < doors.count; i++) {
+		if (r < 0)
+			close(doors.fds[i]);
+		else
+			ret_doors[i] = doors.fds[i];
+	}
+	if (r == 0)
+		*ret_count = doors.count;
+	return r;
 }
 
 static int remove_group(_unused_ const struct controller *controller, const char *folder,

@@ -45,7 +45,8 @@ struct jail {
 	char *dir;
 	struct entry entries[ENTRIES_MAX];
 	size_t nentries;
-	char *cgroup;
+	int cgroup_doors[CGROUP_DOORS];
+	size_t ndoors;
 	uint32_t uid;
 	gid_t groups[1]; /* as the host counts */
 	size_t ngroups;
@@ -61,9 +62,10 @@ void jail_free(struct jail *jail)
 	}
 	close_fd(jail->parent_end);
 	close_fd(jail->child_end);
+	for (size_t i = 0; i < jail->ndoors; i++)
+		close_fd(jail->cgroup_doors[i]);
 	free(jail->environment[0]);
 	free(jail->environment[1]);
-	free(jail->cgroup);
 	free(jail->dir);
 	free(jail);
 }
@@ -168,13 +170,14 @@ int jail_new(const struct jail_options *options, struct jail **ret_jail, struct 
 	jail->parent_end = ends[0];
 	jail->child_end = ends[1];
 	jail->dir = xstrdup(options->dir);
-	jail->cgroup = xstrdup(options->cgroup);
 	jail->uid = options->uid;
 	add_program(jail, options->qemu_binary);
 	add_devices(jail, options->kvm);
 	add_entry(jail, options->template_dir, data | MOUNT_ATTR_RDONLY);
 	add_entry(jail, options->share_dir, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	int r = add_memory(jail, options->memory, err);
+	if (r == 0 && options->cgroup)
+		r = cgroup_open(options->cgroup, jail->cgroup_doors, &jail->ndoors, err);
 	if (r == 0)
 		*ret_jail = steal_ptr(jail);
 	return r;
@@ -199,6 +202,14 @@ int jail_share_make(const char *share_dir, struct error *err)
 /* ---------------------------------------------------------------- in the child
  *
  * System calls only. Each step returns what failed, with errno, or NULL. */
+
+static const char *join_cgroup(struct jail *jail)
+{
+	for (size_t i = 0; i < jail->ndoors; i++)
+		if (write(jail->cgroup_doors[i], "0", 1) != 1)
+			return "cannot enter its control group";
+	return NULL;
+}
 
 static const char *copy_mounts(struct jail *jail)
 {
@@ -272,7 +283,7 @@ static const char *enter_root(struct jail *jail)
 	return NULL;
 }
 
-static const char *become_nobody(const struct jail *jail)
+static const char *become_nobody(struct jail *jail)
 {
 	char byte = 0;
 
@@ -290,7 +301,7 @@ static const char *become_nobody(const struct jail *jail)
 }
 
 /* The bounding set is what root has after execve. */
-static const char *drop_capabilities(void)
+static const char *drop_capabilities(_unused_ struct jail *jail)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = {
@@ -308,27 +319,32 @@ static const char *drop_capabilities(void)
 	return NULL;
 }
 
+static const char *leave_namespaces(_unused_ struct jail *jail)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+		return "cannot make its namespaces";
+	/* Slaves: the host's mounts reach the share, nothing goes back. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return "cannot part its mounts from the host's";
+	return NULL;
+}
+
 int jail_enter(void *data, const char **ret_what)
 {
+	static const char *(*const steps[])(struct jail *) = {
+		join_cgroup, leave_namespaces, enter_root, become_nobody, drop_capabilities,
+	};
 	struct jail *jail = data;
-	const char *what = NULL;
 
 	close(jail->parent_end);
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
-		what = "cannot make its namespaces";
-	/* Slaves: the host's mounts reach the share, nothing goes back. */
-	else if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		what = "cannot part its mounts from the host's";
-	if (!what)
-		what = enter_root(jail);
-	if (!what)
-		what = become_nobody(jail);
-	if (!what)
-		what = drop_capabilities();
-	if (!what)
-		return 0;
-	*ret_what = what;
-	return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		const char *what = steps[i](jail);
+		if (!what)
+			continue;
+		*ret_what = what;
+		return -errno;
+	}
+	return 0;
 }
 
 /* ---------------------------------------------------------------- in the parent */
@@ -352,7 +368,5 @@ int jail_admit(void *data, pid_t pid, struct error *err)
 	int r = write_ids(pid, "uid_map", jail->uid, err);
 	if (r == 0)
 		r = write_ids(pid, "gid_map", jail->uid, err);
-	if (r == 0 && jail->cgroup)
-		r = cgroup_join(jail->cgroup, pid, err);
 	return r < 0 ? r : write_full(jail->parent_end, &byte, 1);
 }
