@@ -248,7 +248,7 @@ static int mount_plain(const struct mount_place *place, const struct mount_spec 
 static int mount_new(const struct mount_place *place, const struct mount_spec *spec,
 		     unsigned long flags, const char *data, struct error *err)
 {
-	const struct mount_attr private = { .propagation = MS_PRIVATE };
+	struct mount_attr private = { .propagation = MS_PRIVATE };
 	_cleanup_close_ int fd = -EBADF;
 	char path[32];
 
@@ -260,8 +260,8 @@ static int mount_new(const struct mount_place *place, const struct mount_spec *s
 					     : mount_plain(place, spec, path, flags, data, err);
 	if (r < 0)
 		return r;
-	if (mount_setattr(place->dir_fd, place->name, AT_SYMLINK_NOFOLLOW,
-			  (struct mount_attr *)&private, sizeof(private)) < 0) {
+	if (mount_setattr(place->dir_fd, place->name, AT_SYMLINK_NOFOLLOW, &private,
+			  sizeof(private)) < 0) {
 		r = error_set_errno(err, errno, "cannot make the mount private");
 		mount_remove_at(place->dir_fd, place->name);
 	}

@@ -1,5 +1,6 @@
 #include "factory/vm/jail.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
@@ -78,8 +79,9 @@ static void add_entry(struct jail *jail, const char *path, uint64_t attributes)
 	char target[PATH_MAX];
 	struct stat st;
 
-	if (jail->nentries == ENTRIES_MAX || lstat(path, &st) < 0)
+	if (lstat(path, &st) < 0)
 		return;
+	assert(jail->nentries < ENTRIES_MAX);
 	struct entry *entry = &jail->entries[jail->nentries++];
 	*entry = (struct entry){ .path = xstrdup(path),
 				 .folder = S_ISDIR(st.st_mode),
@@ -128,8 +130,9 @@ static void add_devices(struct jail *jail, bool kvm)
 		jail->groups[jail->ngroups++] = st.st_gid;
 }
 
-/* Beside the program (where it was built), or where it was installed. */
-static int find_preload(char **ret_path, struct error *err)
+/* Beside the program (where it was built), or where it was installed; NULL: nowhere. The caller
+ * frees. */
+static char *find_preload(void)
 {
 	char self[PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -137,22 +140,18 @@ static int find_preload(char **ret_path, struct error *err)
 	self[len > 0 ? len : 0] = '\0';
 	_cleanup_free_ char *beside = path_join(dirname(self), PRELOAD);
 	if (path_exists(beside))
-		*ret_path = steal_ptr(beside);
-	else if (path_exists(KILN_LIB_DIR "/" PRELOAD))
-		*ret_path = xstrdup(KILN_LIB_DIR "/" PRELOAD);
-	else
-		return error_set(err, ENOENT, "%s is neither in %s nor in " KILN_LIB_DIR, PRELOAD,
-				 self);
-	return 0;
+		return steal_ptr(beside);
+	return path_exists(KILN_LIB_DIR "/" PRELOAD) ? xstrdup(KILN_LIB_DIR "/" PRELOAD) : NULL;
 }
 
 static int add_memory(struct jail *jail, const char *memory, struct error *err)
 {
-	_cleanup_free_ char *preload = NULL;
-	int r = find_preload(&preload, err);
+	_cleanup_free_ char *preload = find_preload();
 
-	if (r < 0)
-		return r;
+	if (!preload)
+		return error_set(err, ENOENT,
+				 PRELOAD " is missing: it is looked for beside this program and "
+					 "in " KILN_LIB_DIR " (make install)");
 	add_entry(jail, preload, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	jail->environment[0] = xasprintf("LD_PRELOAD=%s", preload);
 	jail->environment[1] = xasprintf("KILN_PRIVATE_MEMORY=%s", memory);
