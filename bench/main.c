@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -71,6 +72,7 @@ int main(int argc, char **argv)
 
 	if (str_equal(slash ? slash + 1 : argv[0], EMPTY_SHIM))
 		return empty_shim_main(argc, argv);
+	umask(0022); /* a machine's VMM, another user, reads what is made for it */
 	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
 	if (str_equal(first, "--help") || str_equal(first, "-h") || str_equal(first, "help")) {
 		print_help();

@@ -1,6 +1,7 @@
 /* kiln-ctl: the command line. Commands are rows of a table; each has its own file. */
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -63,6 +64,7 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
+	umask(0022); /* a machine's VMM, another user, reads what is made for it */
 	log_init("kiln-ctl", STDERR_FILENO, LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
 	trace_init("ctl", NULL, NULL);
 	int code = run(argc, argv);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -276,6 +277,7 @@ int main(int argc, char **argv)
 	_cleanup_(error_done) struct error err = {};
 	struct arguments arguments = {};
 
+	umask(0022); /* a machine's VMM, another user, reads what is made for it */
 	int status = parse_arguments(argc, argv, &arguments);
 	if (status >= 0)
 		return status;
