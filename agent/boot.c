@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "agent/cgroup.h"
+#include "agent/hotplug.h"
 #include "agent/sandbox.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -149,6 +150,7 @@ int boot_guest(struct error *err)
 	set_log_level();
 	raise_limits();
 	load_modules();
+	hotplug_prepare();
 	bring_loopback_up();
 	if (sethostname(SANDBOX_DEFAULT_HOSTNAME, strlen(SANDBOX_DEFAULT_HOSTNAME)) < 0)
 		log_warning(NULL, "cannot set the hostname: %s", strerror(errno));

@@ -14,6 +14,7 @@ static const struct ttrpc_method health_methods[] = {
 static const struct ttrpc_method agent_methods[] = {
 	{ "GetGuestDetails", rpc_get_guest_details },
 	{ "ReseedRandomDev", rpc_reseed_random_dev },
+	{ "OnlineCPUMem", rpc_online_cpu_mem },
 	{ "SetGuestDateTime", rpc_set_guest_date_time },
 	{ "ListInterfaces", rpc_list_interfaces },
 	{ "CreateSandbox", rpc_create_sandbox },

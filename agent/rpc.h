@@ -31,6 +31,7 @@ RPC_HANDLER(health_check);
 RPC_HANDLER(health_version);
 RPC_HANDLER(get_guest_details);
 RPC_HANDLER(reseed_random_dev);
+RPC_HANDLER(online_cpu_mem);
 RPC_HANDLER(set_guest_date_time);
 RPC_HANDLER(list_interfaces);
 RPC_HANDLER(create_sandbox);

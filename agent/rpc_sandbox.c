@@ -1,5 +1,6 @@
 /* Calls about the guest and its sandbox. */
 #include "agent/guest.h"
+#include "agent/hotplug.h"
 #include "agent/interfaces.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
@@ -32,6 +33,20 @@ RPC_HANDLER(reseed_random_dev)
 
 	(void)userdata;
 	rpc_finish(call, guest_reseed(request->data.data, request->data.len, &err), &err);
+}
+
+/* Answered when it is done, whatever `wait` says. It blocks for a vCPU's start, which takes some
+ * 100 ms at worst: what comes behind it in the channel counts on it. */
+RPC_HANDLER(online_cpu_mem)
+{
+	const Grpc__OnlineCPUMemRequest *request = (const Grpc__OnlineCPUMemRequest *)message;
+	_cleanup_(error_done) struct error err = {};
+
+	(void)userdata;
+	int r = hotplug_online_cpus(request->nb_cpus, &err);
+	if (r == 0 && !request->cpu_only)
+		r = hotplug_online_memory(&err);
+	rpc_finish(call, r, &err);
 }
 
 RPC_HANDLER(set_guest_date_time)

@@ -60,6 +60,8 @@ struct bake_work {
 	uint64_t boot_ms;
 	uint64_t memory_before, memory_after;
 	struct strv argv;  /* of a clone */
+	struct strv boot_argv;
+	uint64_t boot_room_kib;
 	char *memory_path; /* libvirt's, until freeze */
 
 	/* of a failed bake */
@@ -97,6 +99,7 @@ void bake_work_free(struct bake_work *work)
 	free(work->console);
 	free(work->agent_version);
 	strv_done(&work->argv);
+	strv_done(&work->boot_argv);
 	free(work->memory_path);
 	free(work->console_log);
 	free(work->console_tail);
@@ -271,6 +274,9 @@ int bake_work_boot(struct bake_work *work, struct error *err)
 		r = argv_memory_path(bake_domain_argv(work->domain), &work->memory_path, err);
 	if (r == 0)
 		r = argv_derive(bake_domain_argv(work->domain), &work->argv, err);
+	if (r == 0)
+		r = argv_derive_boot(bake_domain_argv(work->domain), &work->boot_argv,
+				     &work->boot_room_kib, err);
 	return r;
 }
 
@@ -420,12 +426,17 @@ static int describe(struct bake_work *work, struct template_manifest *manifest, 
 	manifest->qemu_binary = xstrdup(work->host->qemu_binary);
 	manifest->accelerator = work->host->accelerator;
 	manifest->vcpus = work->definition->vcpus;
+	manifest->spare_vcpus = work->definition->spare_vcpus;
+	manifest->max_memory_mib = work->definition->max_memory_mib;
 	manifest->memory_before_trim_bytes = work->memory_before;
 	manifest->memory_allocated_bytes = work->memory_after;
 	manifest->baked_at = clock_realtime_ns() / 1000000000;
 	manifest->boot_ms = work->boot_ms;
 	manifest->argv = work->argv;
 	work->argv = (struct strv){};
+	manifest->boot_argv = work->boot_argv;
+	work->boot_argv = (struct strv){};
+	manifest->boot_room_kib = work->boot_room_kib;
 	int r = measure_files(work, manifest, err);
 	return r < 0 ? r : check_inputs(work, manifest, err);
 }

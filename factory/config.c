@@ -49,6 +49,16 @@ static const struct config_key factory_keys[] = {
 	CONFIG_UINT(C, max_waiting, "max_waiting", 256, 1, 4096,
 		    "Claims that may wait for a machine; beyond it they are refused",
 		    .reloadable = true),
+	CONFIG_UINT(C, boots_at_once, "boots_at_once", 2, 0, 64,
+		    "Machines being booted at the same time for claims that no template fits; 0: "
+		    "such claims are refused",
+		    .reloadable = true),
+	CONFIG_UINT(C, max_vcpus, "max_vcpus", 0, 0, 1024,
+		    "vCPUs a claim may ask for; 0: of a booted machine as many as the host has",
+		    .reloadable = true),
+	CONFIG_UINT(C, max_memory_mib, "max_memory_mib", 0, 0, 16 * 1024 * 1024,
+		    "MiB a claim may ask for; 0: of a booted machine as many as the host has",
+		    .reloadable = true),
 	CONFIG_UINT(C, min_free_mib, "min_free_mib", 0, 0, 16 * 1024 * 1024,
 		    "MiB of the host's memory to leave available: below it no clones are made and "
 		    "claims that need one are refused; 0: not looked at",

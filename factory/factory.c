@@ -210,6 +210,15 @@ static int factory_start(struct factory *factory, struct error *err)
 	return r;
 }
 
+/* What may change live, but for max_vms, which the pools want to know of. */
+static void room_configure(struct host_room *room, const struct factory_config *config)
+{
+	room->min_free_mib = config->min_free_mib;
+	room->max_boots = config->boots_at_once;
+	room->max_size.vcpus = (uint32_t)config->max_vcpus;
+	room->max_size.memory_mib = (uint32_t)config->max_memory_mib;
+}
+
 int factory_new(struct loop *loop, struct factory_config *config, int socket_fd,
 		struct factory **ret_factory, struct error *err)
 {
@@ -218,7 +227,7 @@ int factory_new(struct loop *loop, struct factory_config *config, int socket_fd,
 	factory->loop = loop;
 	factory->config = *config;
 	factory->room.max_vms = config->max_vms;
-	factory->room.min_free_mib = config->min_free_mib;
+	room_configure(&factory->room, config);
 	*config = (struct factory_config){};
 	factory->lock_fd = factory->store_lock_fd = -EBADF;
 	factory->passed_fd = socket_fd;
@@ -252,7 +261,7 @@ int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
 	access_free(factory->access);
 	factory->access = steal_ptr(access);
 	reload_merge(&factory->config, fresh, ret_report);
-	factory->room.min_free_mib = factory->config.min_free_mib;
+	room_configure(&factory->room, &factory->config);
 	trace_init("factory", factory->config.trace, NULL);
 	log_set_level((enum log_level)factory->config.log_level);
 	log_set_format((enum log_format)factory->config.log_format);
@@ -394,37 +403,62 @@ struct slot *factory_find_slot(struct factory *factory, const char *name)
 	return NULL;
 }
 
-static int choose_slot(struct factory *factory, uint32_t vcpus, uint32_t memory_mib,
-		       struct slot **ret_slot, struct error *err)
+/* Where no offer fits (err says so): one to boot from. */
+static int choose_boot(const struct factory *factory, const struct template_offer *offers,
+		       size_t count, const struct template_wish *wish, struct vm_size *ret_boot,
+		       struct error *err)
 {
-	_cleanup_free_ struct template_offer *offers = xnew_array(struct template_offer,
-								  factory->nslots);
+	int best = template_choose_boot(offers, count, wish);
 
-	for (size_t i = 0; i < factory->nslots; i++)
-		slot_offer(factory->slots[i], &offers[i]);
-	int best = template_choose(offers, factory->nslots, vcpus, memory_mib, err);
+	if (factory->room.max_boots == 0)
+		return error_set(err, EBUSY, "%s; none is booted (boots_at_once is 0)",
+				 err->message);
+	if (best < 0)
+		return error_set(err, EBUSY,
+				 "%s; none can be booted: for that a template of its kind must be "
+				 "ready, with kernel and initrd as they were when it was baked",
+				 err->message);
+	error_done(err);
+	*ret_boot = vm_size_raise(&offers[best].size, &wish->size);
+	return best;
+}
+
+static int choose_slot(struct factory *factory, struct slot **slots, size_t nslots,
+		       const struct template_wish *wish, struct slot **ret_slot,
+		       struct vm_size *ret_boot, struct error *err)
+{
+	_cleanup_free_ struct template_offer *offers = xnew_array(struct template_offer, nslots);
+
+	for (size_t i = 0; i < nslots; i++)
+		slot_offer(slots[i], &offers[i]);
+	/* Of one template its own state is the better answer. */
+	if (nslots == 1 && template_fit(&offers[0], wish) != FIT_NONE) {
+		*ret_slot = slots[0];
+		return slot_accepts(slots[0], err);
+	}
+	int best = template_choose(offers, nslots, wish, err);
+	if (best == -EBUSY)
+		best = choose_boot(factory, offers, nslots, wish, ret_boot, err);
 	if (best < 0)
 		return best;
-	*ret_slot = factory->slots[best];
+	*ret_slot = slots[best];
 	return 0;
 }
 
-int factory_choose_slot(struct factory *factory, const char *name, uint32_t vcpus,
-			uint32_t memory_mib, struct slot **ret_slot, struct error *err)
+int factory_choose_slot(struct factory *factory, const char *name, const struct template_wish *wish,
+			struct slot **ret_slot, struct vm_size *ret_boot, struct error *err)
 {
-	/* Of one template its own state is the better answer. */
-	struct slot *slot = factory->nslots == 1 && str_empty(name)
-				    ? factory->slots[0]
-				    : factory_find_slot(factory, name);
+	struct slot *slot = factory_find_slot(factory, name);
 
-	if (!slot && str_empty(name))
-		return choose_slot(factory, vcpus, memory_mib, ret_slot, err);
-	if (!slot)
+	*ret_boot = (struct vm_size){};
+	if (!slot && !str_empty(name))
 		return error_set(err, ENOENT, "no template is named \"%.128s\"", name);
-	int r = slot_accepts(slot, vcpus, memory_mib, err);
-	if (r == 0)
-		*ret_slot = slot;
-	return r;
+	int r = host_room_check_size(&factory->room, &wish->size, err);
+	if (r < 0)
+		return r;
+	return slot ? choose_slot(factory, &slot, 1, wish, ret_slot, ret_boot, err)
+		    : choose_slot(factory, factory->slots, factory->nslots, wish, ret_slot,
+				  ret_boot, err);
 }
 
 /* ---------------------------------------------------------------- all templates at once */

@@ -48,10 +48,11 @@ struct slot *factory_next_slot(struct factory *factory, const struct slot *after
 /* NULL where there is none of this name. */
 struct slot *factory_find_slot(struct factory *factory, const char *name);
 /* For a claim: the template of that name, or ("" or NULL) the one that fits best, see
- * template_choose(). -ENOENT, or slot_accepts()' and template_choose()'s errors. */
-_must_check_ int factory_choose_slot(struct factory *factory, const char *name, uint32_t vcpus,
-				     uint32_t memory_mib, struct slot **ret_slot,
-				     struct error *err);
+ * template_choose(). Where none fits, the one a machine is to be booted from; ret_boot is its
+ * size, else 0, 0. -ENOENT, or slot_accepts()' and template_choose()'s errors. */
+_must_check_ int factory_choose_slot(struct factory *factory, const char *name,
+				     const struct template_wish *wish, struct slot **ret_slot,
+				     struct vm_size *ret_boot, struct error *err);
 /* slot_init() and slot_destroy() for all; fn (may be NULL) is called once, with the first
  * failure. */
 void factory_init_all(struct factory *factory, slot_fn fn, void *userdata);

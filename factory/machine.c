@@ -1,15 +1,19 @@
 #include "factory/machine.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/id.h"
 #include "base/memory.h"
+#include "factory/vm/growth.h"
 #include "factory/vm/placeholder.h"
 #include "factory/vm/qemu_option.h"
 
 #define XML_SIZE_MAX (1u << 20)
+#define MEMORY_DEVICE "{{memory_device}}"
 #define PMEM_ALIGN   (2u << 20) /* virtio-pmem is placed at a multiple of it */
 
 /* A control character cannot stand in XML in any way. */
@@ -70,12 +74,40 @@ static char *double_commas(const char *text)
 	return strbuf_steal(&out);
 }
 
+/* It comes first, so that it begins where the guest's blocks of memory do: others leave parts of
+ * blocks behind, which cannot be used. */
+static char *memory_device(const struct template_definition *definition)
+{
+	uint64_t growth = definition->max_memory_mib - definition->memory_mib;
+
+	if (growth == 0)
+		return xstrdup("");
+	return xasprintf("<qemu:arg value=\"-object\"/>\n"
+			 "    <qemu:arg value=\"memory-backend-ram,id=growth-memory,size=%" PRIu64
+			 "M\"/>\n"
+			 "    <qemu:arg value=\"-device\"/>\n"
+			 "    <qemu:arg value=\"virtio-mem-pci,id=" GROWTH_DEVICE
+			 ",memdev=growth-memory,requested-size=0,block-size=2M,bus=pcie.0,"
+			 "addr=0x1e\"/>",
+			 growth);
+}
+
+static char *kernel_params(const struct template_definition *definition)
+{
+	if (definition->spare_vcpus == 0)
+		return xstrdup(definition->kernel_params);
+	return xasprintf(GROWTH_VCPUS_PARAM "%" PRIu64 " %s", definition->vcpus,
+			 definition->kernel_params);
+}
+
 static int fill_in(const struct machine_options *options, const char *text, uint64_t image_bytes,
 		   char **ret_xml, struct error *err)
 {
 	const struct template_definition *definition = options->definition;
 	bool kvm = options->host->accelerator == ACCELERATOR_KVM;
 	uint64_t memory_kib = definition->memory_mib * 1024;
+	uint64_t max_memory_kib = definition->max_memory_mib * 1024;
+	uint64_t all_vcpus = definition->vcpus + definition->spare_vcpus;
 	char random[ID_HEX_SIZE];
 
 	id_random_hex(random);
@@ -83,10 +115,11 @@ static int fill_in(const struct machine_options *options, const char *text, uint
 					      options->id);
 	_cleanup_free_ char *uuid = uuid_from_hex(options->id);
 	_cleanup_free_ char *genid = uuid_from_hex(random);
-	_cleanup_free_ char *vcpus = number(definition->vcpus);
-	_cleanup_free_ char *last_vcpu = number(definition->vcpus - 1);
+	_cleanup_free_ char *vcpus = number(all_vcpus);
+	_cleanup_free_ char *last_vcpu = number(all_vcpus - 1);
 	_cleanup_free_ char *memory = number(memory_kib);
-	_cleanup_free_ char *max_memory = number(memory_kib + (image_bytes + PMEM_ALIGN) / 1024);
+	_cleanup_free_ char *max_memory = number(max_memory_kib + (image_bytes + PMEM_ALIGN) / 1024);
+	_cleanup_free_ char *params = kernel_params(definition);
 	_cleanup_free_ char *image = number(image_bytes);
 	_cleanup_free_ char *image_option = double_commas(options->image);
 	const struct placeholder values[] = {
@@ -102,7 +135,7 @@ static int fill_in(const struct machine_options *options, const char *text, uint
 		{ "max_memory_kib", max_memory },
 		{ "kernel", definition->kernel },
 		{ "initrd", definition->initrd },
-		{ "kernel_params", definition->kernel_params },
+		{ "kernel_params", params },
 		{ "image", options->image },
 		{ "image_bytes", image },
 		{ "image_option", image_option },
@@ -114,12 +147,32 @@ static int fill_in(const struct machine_options *options, const char *text, uint
 	return placeholder_expand(text, values, ARRAY_SIZE(values), escape_xml, ret_xml, err);
 }
 
+/* Markup, so it is put in before the values are, which are escaped. */
+static int insert_memory_device(const struct template_definition *definition, char **text,
+				struct error *err)
+{
+	_cleanup_free_ char *device = memory_device(definition);
+	const char *at = strstr(*text, MEMORY_DEVICE);
+
+	if (!at && *device)
+		return error_set(err, EINVAL, "max_memory_mib needs " MEMORY_DEVICE " in it");
+	if (at) {
+		char *whole = xasprintf("%.*s%s%s", (int)(at - *text), *text, device,
+					at + strlen(MEMORY_DEVICE));
+		free(*text);
+		*text = whole;
+	}
+	return 0;
+}
+
 int machine_xml(const struct machine_options *options, char **ret_xml, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
 	uint64_t image_bytes = 0;
 
 	int r = file_read(options->definition->machine, XML_SIZE_MAX, &text, NULL, err);
+	if (r == 0)
+		r = insert_memory_device(options->definition, &text, err);
 	if (r == 0)
 		r = image_size(options->image, &image_bytes, err);
 	if (r == 0)

@@ -5,14 +5,20 @@
  *   {{cpu_mode}}        "maximum" or "host-passthrough"
  *   {{name}} {{uuid}} {{genid}}
  *   {{emulator}}        QEMU's binary
- *   {{vcpus}} {{last_vcpu}}
- *   {{memory_kib}} {{max_memory_kib}}   guest RAM, and with room for the root image
+ *   {{vcpus}} {{last_vcpu}}             the spare ones included: they boot with the others
+ *   {{memory_kib}} {{max_memory_kib}}   guest RAM, and with room for the root image and what
+ *                       is added later
+ *   {{memory_device}}   in <qemu:commandline>, before other memory devices: the virtio-mem by
+ *                       which memory is added, at size 0; nothing where none can be
  *   {{kernel}} {{initrd}} {{kernel_params}}
  *   {{image}} {{image_bytes}}           root image (EROFS): the template's own copy of it
  *   {{image_option}}    its path with commas doubled, for an option of QEMU's
  *   {{agent_socket}}    Unix socket of the agent channel (port org.kiln.agent.0)
  *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared)
  *   {{console_log}}     file the serial console goes to
+ *
+ * Spare vCPUs are announced to the agent on the kernel's command line (factory/vm/growth.h),
+ * which takes them offline before the template is frozen.
  *
  * The uuid follows from the template's id, since a clone has it too: it names no machine.
  */

@@ -17,8 +17,13 @@ static const struct {
 #define CLAIMS "kiln_claims_total", "Claims answered, by how they were served and why so"
 	[COUNTER_CLAIMS_POOLED] = { "claims_pooled", { CLAIMS, "pooled" } },
 	[COUNTER_CLAIMS_CLONED] = { "claims_cloned", { CLAIMS, "cloned" } },
+	[COUNTER_CLAIMS_BOOTED] = { "claims_booted", { CLAIMS, "booted" } },
 	[COUNTER_CLAIMS_FAILED] = { "claims_failed", { CLAIMS, "failed" } },
 #undef CLAIMS
+	[COUNTER_CLAIMS_GROWN] = { "claims_grown",
+				   { "kiln_claims_grown_total",
+				     "Claims whose machine had to grow to the size they wanted",
+				     NULL } },
 	[COUNTER_CLAIMS_TAKEN_BACK] = { "claims_taken_back",
 					{ "kiln_claims_taken_back_total",
 					  "Claimed machines whose claimer went before confirming",
@@ -76,6 +81,7 @@ const struct counter_family *counter_family(enum counter counter)
 static const char *const histogram_names[] = {
 	[HISTOGRAM_CLAIM_POOLED] = "claim_pooled",
 	[HISTOGRAM_CLAIM_CLONED] = "claim_cloned",
+	[HISTOGRAM_CLAIM_BOOTED] = "claim_booted",
 	[HISTOGRAM_CLONE] = "clone",
 	[HISTOGRAM_WARM] = "warm",
 	[HISTOGRAM_BAKE] = "bake",

@@ -16,7 +16,9 @@
 enum counter {
 	COUNTER_CLAIMS_POOLED,
 	COUNTER_CLAIMS_CLONED,
+	COUNTER_CLAIMS_BOOTED,
 	COUNTER_CLAIMS_FAILED,
+	COUNTER_CLAIMS_GROWN,
 	COUNTER_CLAIMS_TAKEN_BACK,
 	COUNTER_RELEASES,
 	COUNTER_CLONES_PARKED,
@@ -43,6 +45,7 @@ const struct counter_family *counter_family(enum counter counter);
 enum histogram {
 	HISTOGRAM_CLAIM_POOLED, /* request to reply, of claims that got a machine */
 	HISTOGRAM_CLAIM_CLONED,
+	HISTOGRAM_CLAIM_BOOTED,
 	HISTOGRAM_CLONE, /* spawn to parked */
 	HISTOGRAM_WARM,  /* first call to the agent to parked */
 	HISTOGRAM_BAKE,  /* hashing to a stored template, of bakes that ran */

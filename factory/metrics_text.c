@@ -125,6 +125,7 @@ static const struct {
 #define CLAIM "kiln_claim_seconds", "Claims that got a machine, from request to reply"
 	[HISTOGRAM_CLAIM_POOLED] = { CLAIM, "pooled" },
 	[HISTOGRAM_CLAIM_CLONED] = { CLAIM, "cloned" },
+	[HISTOGRAM_CLAIM_BOOTED] = { CLAIM, "booted" },
 #undef CLAIM
 	[HISTOGRAM_CLONE] = { "kiln_clone_seconds", "Clones, from spawning to parked", NULL },
 	[HISTOGRAM_WARM] = { "kiln_warm_seconds",

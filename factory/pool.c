@@ -23,7 +23,8 @@ static bool pool_hands_over(const struct pool *pool)
 static bool pool_is_drained(const struct pool *pool)
 {
 	return TAILQ_EMPTY(&pool->coming) && TAILQ_EMPTY(&pool->parked) &&
-	       TAILQ_EMPTY(&pool->ending) && !(pool->stopping && pool_hands_over(pool));
+	       TAILQ_EMPTY(&pool->booting) && TAILQ_EMPTY(&pool->ending) &&
+	       !(pool->stopping && pool_hands_over(pool));
 }
 
 static void change_report(void *userdata)
@@ -79,6 +80,7 @@ struct pool *pool_new(const struct pool_options *options)
 	TAILQ_INIT(&pool->coming);
 	TAILQ_INIT(&pool->parked);
 	TAILQ_INIT(&pool->claimed);
+	TAILQ_INIT(&pool->booting);
 	TAILQ_INIT(&pool->ending);
 	TAILQ_INIT(&pool->waiting);
 	TAILQ_INIT(&pool->waiters);
@@ -115,6 +117,7 @@ void pool_free(struct pool *pool)
 	pool->lacking = false;
 	tickets_fail(pool, ECANCELED, "stopping", "the factory is stopping");
 	handovers_fail(pool, ECANCELED, "stopping", "the factory is stopping");
+	boots_fail(pool, ECANCELED, "stopping", "the factory is stopping");
 	waiters_fail(pool, ECANCELED, "the factory is stopping");
 	members_forget(&pool->coming);
 	members_forget(&pool->parked);
@@ -209,6 +212,7 @@ void pool_drain(struct pool *pool, const char *reason, void (*fn)(void *userdata
 	pool->warm = 0;
 	pool_clear_due(pool, POOL_DUE_BACKOFF);
 	tickets_fail(pool, ENOTCONN, "the template ended", reason);
+	boots_fail(pool, ENOTCONN, "the template ended", reason);
 	waiters_fail(pool, ECANCELED, reason);
 	members_end(&pool->coming, reason);
 	members_end(&pool->parked, reason);
@@ -254,7 +258,7 @@ void pool_counts(const struct pool *pool, struct pool_counts *ret_counts)
 	*ret_counts = (struct pool_counts){
 		.target = pool_goal(pool),
 		.parked = members_count(&pool->parked),
-		.coming = members_count(&pool->coming),
+		.coming = members_count(&pool->coming) + members_count(&pool->booting),
 		.claimed = members_count(&pool->claimed),
 		.waiting = tickets_count(pool),
 		.automatic = pool->options.policy.automatic,
@@ -265,7 +269,7 @@ void pool_counts(const struct pool *pool, struct pool_counts *ret_counts)
 struct pool_member *pool_next(struct pool *pool, struct pool_member *after)
 {
 	struct member_list *lists[] = { &pool->coming, &pool->parked, &pool->claimed,
-					&pool->ending };
+					&pool->booting, &pool->ending };
 	size_t i = 0;
 
 	if (after) {

@@ -4,6 +4,7 @@
  *
  *   coming   SPAWNED, RESTORED, WARMING     parked   PARKED
  *   claimed  being claimed, or CLAIMED      ending   on its way to GONE
+ *   booting  SPAWNED, WARMING, for one claim that no template fits (pool_boot.c)
  *
  * Claims are served by priority, then in the order they came. One that finds nothing parked
  * waits for the next machine. Machines are made for waiting claims first (clones_at_once
@@ -99,11 +100,15 @@ void pool_stop(struct pool *pool, const char *reason, void (*fn)(void *userdata)
 void pool_adopt(struct pool *pool, const struct journal_entry *entry,
 		const struct template_manifest *manifest);
 
+/* How a claimed machine was made. */
+enum claim_origin { CLAIM_POOLED, CLAIM_CLONED, CLAIM_BOOTED };
+DECLARE_STRING_TABLE(claim_origin, enum claim_origin); /* "pooled", ... */
+
 /* What a claim got. The descriptors of the hand-over belong to the callee. */
 struct pool_grant {
 	struct pool_member *member;
 	const struct vm_handover *handover;
-	bool cloned;        /* made for this claim, not waiting in the pool */
+	enum claim_origin origin;
 	const char *reason; /* why; "" for a pooled one */
 	uint64_t parked_ms;
 };
@@ -114,12 +119,17 @@ typedef void (*pool_claim_fn)(int number, const struct pool_grant *grant, const 
 struct pool_request {
 	const char *sandbox_id;
 	enum claim_priority priority;
+	struct vm_size size; /* at least; within what the template's machines can grow to */
+	/* NULL: served by the pool. Else no template fits, and a machine of this size (both
+	 * numbers, not 0) is booted from the pool's template. */
+	const struct vm_size *boot;
 };
 
 /* Claims a machine for a sandbox; fn is called once, from the loop. Waits without limit: the
  * deadline is the caller's, who ends it with pool_cancel(). -EAGAIN past max_waiting or where
  * the host has no room for the machine it would need, -EEXIST where the sandbox has a machine
- * already, -ENOTCONN where the template is broken. Failures are counted here. */
+ * already, -ENOTCONN where the template is broken; of a boot also host_room_check_boot()'s. Failures
+ * are counted here. */
 _must_check_ int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim_fn fn,
 			    void *userdata, struct pool_ticket **ret_ticket, struct error *err);
 
@@ -168,7 +178,7 @@ struct pool_member *pool_find(struct pool *pool, const char *vm_id);
 /* All members, coming first; NULL ends it. */
 struct pool_member *pool_next(struct pool *pool, struct pool_member *after);
 struct vm *pool_member_vm(const struct pool_member *member);
-const char *pool_member_origin(const struct pool_member *member); /* "", "pooled", "cloned" */
+const char *pool_member_origin(const struct pool_member *member); /* "", "pooled", "cloned", "booted" */
 
 /* Who has it, for the audit line of its end; the claimer is filled in by whom it was told to. */
 struct audit_lease *pool_member_lease(struct pool_member *member);

@@ -9,6 +9,13 @@
 /* A claim may meet machines that die under its hands; it tries so many before it gives up. */
 #define CLAIM_TRIES_MAX 3
 
+static const char *const claim_origin_names[] = {
+	[CLAIM_POOLED] = "pooled",
+	[CLAIM_CLONED] = "cloned",
+	[CLAIM_BOOTED] = "booted",
+};
+DEFINE_STRING_TABLE(claim_origin, enum claim_origin, claim_origin_names)
+
 /* ---------------------------------------------------------------- the line */
 
 unsigned tickets_count(const struct pool *pool)
@@ -43,7 +50,7 @@ static void ticket_free(struct pool_ticket *ticket)
 	free(ticket);
 }
 
-static void ticket_fail(struct pool_ticket *ticket, const char *counted, const struct error *err)
+void ticket_fail(struct pool_ticket *ticket, const char *counted, const struct error *err)
 {
 	if (!ticket->member)
 		TAILQ_REMOVE(&ticket->pool->waiting, ticket, link);
@@ -102,17 +109,32 @@ static void ticket_retry(struct pool_ticket *ticket, const struct error *err)
 	struct pool *pool = ticket->pool;
 
 	log_warning(ticket->sandbox_id, "claim meets a bad machine: %s", error_message(err));
-	if (!ticket->fn || ++ticket->tries >= CLAIM_TRIES_MAX || !pool->manifest) {
+	if (!ticket->fn || ticket->origin == CLAIM_BOOTED || ++ticket->tries >= CLAIM_TRIES_MAX ||
+	    !pool->manifest) {
 		ticket_fail(ticket, "bad machines", err);
 		return;
 	}
 	ticket->member = NULL;
-	if (!ticket->cloned && TAILQ_EMPTY(&pool->parked)) {
-		ticket->cloned = true;
+	if (ticket->origin == CLAIM_POOLED && TAILQ_EMPTY(&pool->parked)) {
+		ticket->origin = CLAIM_CLONED;
 		ticket->reason = "the parked machine was bad";
 	}
 	ticket_queue(ticket, true);
 	pool_serve(pool);
+}
+
+static void ticket_count(const struct pool_ticket *ticket)
+{
+	static const enum counter counters[] = {
+		[CLAIM_POOLED] = COUNTER_CLAIMS_POOLED,
+		[CLAIM_CLONED] = COUNTER_CLAIMS_CLONED,
+		[CLAIM_BOOTED] = COUNTER_CLAIMS_BOOTED,
+	};
+	struct metrics *metrics = ticket->pool->options.metrics;
+
+	metrics_count(metrics, counters[ticket->origin], ticket->reason);
+	if (ticket->grows)
+		metrics_count(metrics, COUNTER_CLAIMS_GROWN, "");
 }
 
 static void on_vm_claimed(struct vm *vm _unused_, int number, const struct vm_handover *handover,
@@ -133,13 +155,11 @@ static void on_vm_claimed(struct vm *vm _unused_, int number, const struct vm_ha
 		ticket_free(ticket);
 		return;
 	}
-	metrics_count(member->pool->options.metrics,
-		      ticket->cloned ? COUNTER_CLAIMS_CLONED : COUNTER_CLAIMS_POOLED,
-		      ticket->reason);
+	ticket_count(ticket);
 	struct pool_grant grant = {
 		.member = member,
 		.handover = handover,
-		.cloned = ticket->cloned,
+		.origin = ticket->origin,
 		.reason = ticket->reason,
 		.parked_ms = ticket->parked_ms,
 	};
@@ -165,13 +185,21 @@ static void ticket_take(struct pool_ticket *ticket, struct pool_member *member)
 	struct pool *pool = ticket->pool;
 
 	TAILQ_REMOVE(&pool->waiting, ticket, link);
-	ticket->member = member;
 	ticket->parked_ms = (pool_now_ns(pool) - member->parked_ns) / 1000000;
-	member->ticket = ticket;
-	member->origin = ticket->cloned ? "cloned" : "pooled";
 	warm_take(pool);
-	member_move(member, &pool->claimed);
-	vm_claim(member->vm, ticket->sandbox_id, on_vm_claimed, ticket);
+	ticket_hand_over(ticket, member);
+}
+
+void ticket_hand_over(struct pool_ticket *ticket, struct pool_member *member)
+{
+	struct vm_size size = vm_size(member->vm);
+
+	ticket->member = member;
+	ticket->grows = !vm_size_holds(&size, &ticket->size);
+	member->ticket = ticket;
+	member->origin = claim_origin_to_string(ticket->origin);
+	member_move(member, &member->pool->claimed);
+	vm_claim(member->vm, ticket->sandbox_id, &ticket->size, on_vm_claimed, ticket);
 }
 
 void tickets_serve(struct pool *pool)
@@ -194,6 +222,10 @@ static bool sandbox_is_served(const struct pool *pool, const char *sandbox_id)
 		const char *held = member->ticket ? member->ticket->sandbox_id
 						  : vm_sandbox_id(member->vm);
 		if (str_equal(held, sandbox_id))
+			return true;
+	}
+	TAILQ_FOREACH (member, &pool->booting, link) {
+		if (str_equal(member->ticket->sandbox_id, sandbox_id))
 			return true;
 	}
 	TAILQ_FOREACH (ticket, &pool->waiting, link) {
@@ -223,6 +255,8 @@ static int claim_check(const struct pool *pool, const struct pool_request *reque
 		return error_set(err, EEXIST, "sandbox %s has a machine already",
 				 request->sandbox_id);
 	}
+	if (request->boot)
+		return host_room_check_boot(pool->options.room, request->boot, ret_counted, err);
 	if (tickets_count(pool) >= pool->options.max_waiting) {
 		*ret_counted = "max_waiting";
 		return error_set(err, EAGAIN, "%u claims are waiting already (max_waiting)",
@@ -253,12 +287,24 @@ static const char *empty_reason(const struct pool *pool)
 	return pool_goal(pool) == 0 ? "the pool keeps no machines" : "the pool was empty";
 }
 
+static int ticket_boot(struct pool_ticket *ticket, const struct vm_size *size, struct error *err)
+{
+	int r = boot_start(ticket, size, err);
+
+	if (r == 0)
+		return 0;
+	metrics_count(ticket->pool->options.metrics, COUNTER_CLAIMS_FAILED, "boot failed");
+	ticket_free(ticket);
+	return r;
+}
+
 int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim_fn fn,
 	       void *userdata, struct pool_ticket **ret_ticket, struct error *err)
 {
 	const char *counted = NULL;
 
-	pool_rate_claimed(&pool->rate, pool_now_ns(pool));
+	if (!request->boot)
+		pool_rate_claimed(&pool->rate, pool_now_ns(pool));
 	int r = claim_check(pool, request, &counted, err);
 	if (r < 0) {
 		metrics_count(pool->options.metrics, COUNTER_CLAIMS_FAILED, counted);
@@ -271,10 +317,13 @@ int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim
 	ticket->priority = request->priority;
 	ticket->fn = fn;
 	ticket->userdata = userdata;
-	ticket->cloned = TAILQ_EMPTY(&pool->parked);
-	ticket->reason = ticket->cloned ? empty_reason(pool) : "";
-	ticket_queue(ticket, false);
+	ticket->size = request->size;
 	*ret_ticket = ticket;
+	if (request->boot)
+		return ticket_boot(ticket, request->boot, err);
+	ticket->origin = TAILQ_EMPTY(&pool->parked) ? CLAIM_CLONED : CLAIM_POOLED;
+	ticket->reason = ticket->origin == CLAIM_CLONED ? empty_reason(pool) : "";
+	ticket_queue(ticket, false);
 	pool_serve(pool);
 	return 0;
 }
@@ -282,7 +331,9 @@ int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim
 void pool_cancel(struct pool_ticket *ticket)
 {
 	ticket->fn = NULL;
-	if (!ticket->member) {
+	if (ticket->member && ticket->member->home == &ticket->pool->booting)
+		boot_cancel(ticket->member);
+	else if (!ticket->member) {
 		TAILQ_REMOVE(&ticket->pool->waiting, ticket, link);
 		ticket_free(ticket);
 	}

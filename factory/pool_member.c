@@ -20,6 +20,8 @@ static void member_leave(struct pool_member *member)
 
 	if (takes_room(member))
 		room->vms--;
+	if (member->home == &member->pool->booting)
+		room->boots--;
 	if (member->home)
 		TAILQ_REMOVE(member->home, member, link);
 	member->home = NULL;
@@ -41,6 +43,8 @@ void member_move(struct pool_member *member, struct member_list *to)
 		member->pool->options.room->vms++;
 	if (to == &member->pool->coming)
 		member->pool->options.room->coming++;
+	if (to == &member->pool->booting)
+		member->pool->options.room->boots++;
 }
 
 struct pool_member *member_new(struct pool *pool)
@@ -119,7 +123,7 @@ void members_end(struct member_list *list, const char *reason)
 static void member_gone(struct pool_member *member, enum vm_state last, const struct error *why)
 {
 	struct pool *pool = member->pool;
-	bool wanted = member->home == &pool->ending;
+	bool wanted = member->home == &pool->ending, booting = member->home == &pool->booting;
 
 	if (member->on_released)
 		member->on_released(member->released_data);
@@ -128,7 +132,9 @@ static void member_gone(struct pool_member *member, enum vm_state last, const st
 	if (wanted)
 		return;
 
-	if (last == VM_PARKED) {
+	if (booting) {
+		boot_failed(member, why);
+	} else if (last == VM_PARKED) {
 		log_warning(vm_id(member->vm), "parked machine lost: %s", error_message(why));
 		metrics_count(pool->options.metrics, COUNTER_PARKED_LOST, "");
 	} else if (last == VM_CLAIMED) {
@@ -154,6 +160,8 @@ static void on_vm_state(struct vm *vm _unused_, enum vm_state old, enum vm_state
 	case VM_CLAIMED:
 		return;
 	case VM_PARKED:
+		if (member->home == &pool->booting)
+			boot_parked(member);
 		if (member->home != &pool->coming)
 			return;
 		clone_parked(member);

@@ -1,5 +1,5 @@
 /* Inside of a pool, shared by pool.c, pool_member.c (members and lists), pool_claim.c (tickets),
- * pool_make.c (how many, when, and what if it fails), pool_watch.c (probes and age), pool_mode.c
+ * pool_boot.c (machines for claims that no template fits), pool_make.c (how many, when, and what if it fails), pool_watch.c (probes and age), pool_mode.c
  * (what an operator asks for) and pool_time.c. Nobody else includes it, but for the unit tests. */
 #pragma once
 
@@ -18,7 +18,7 @@ struct pool_member {
 	TAILQ_ENTRY(pool_member) link;
 	struct ttrpc_conn *conn;        /* of an unconfirmed claim; weak */
 	struct pool_ticket *ticket;     /* the claim it is being handed to; weak */
-	const char *origin;             /* static: "", "pooled", "cloned" */
+	const char *origin;             /* static: "", or as of enum claim_origin */
 	uint64_t cloned_ns, warming_ns; /* when it was begun; 0 for an adopted one */
 	uint64_t parked_ns;
 	struct audit_lease lease; /* of a claimed one */
@@ -33,7 +33,9 @@ struct pool_ticket {
 	enum claim_priority priority;
 	pool_claim_fn fn; /* NULL once cancelled */
 	void *userdata;
-	bool cloned;        /* nothing was parked when it came */
+	enum claim_origin origin; /* CLONED: nothing was parked when it came */
+	struct vm_size size;
+	bool grows; /* the machine has to, for that size */
 	const char *reason; /* static; why, "" for a pooled one */
 	unsigned tries;
 	struct pool_member *member; /* while being handed over; else it is in `waiting` */
@@ -54,7 +56,7 @@ enum pool_due {
 struct pool {
 	struct pool_options options;
 	const struct template_manifest *manifest; /* NULL: closed */
-	struct member_list coming, parked, claimed, ending;
+	struct member_list coming, parked, claimed, booting, ending;
 	struct ticket_list waiting; /* by priority, then arrival */
 	struct pool_rate rate;
 	enum pool_mode mode;
@@ -110,6 +112,22 @@ void handovers_fail(struct pool *pool, int number, const char *counted, const ch
 /* The last in line, so that `keep` are left. */
 void tickets_fail_beyond(struct pool *pool, unsigned keep, const char *counted,
 			 const struct error *err);
+
+void ticket_fail(struct pool_ticket *ticket, const char *counted, const struct error *err);
+/* Leaves the ticket to the machine's answer. */
+void ticket_hand_over(struct pool_ticket *ticket, struct pool_member *member);
+
+/* ---- pool_boot.c */
+
+/* Begins to boot a machine for the ticket, which stays the caller's on failure. */
+_must_check_ int boot_start(struct pool_ticket *ticket, const struct vm_size *size,
+			    struct error *err);
+void boot_parked(struct pool_member *member);
+void boot_failed(struct pool_member *member, const struct error *why);
+/* The claim is over; the machine goes with it. */
+void boot_cancel(struct pool_member *member);
+/* All that are under way. */
+void boots_fail(struct pool *pool, int number, const char *counted, const char *why);
 
 /* ---- pool_make.c */
 

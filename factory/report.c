@@ -34,6 +34,7 @@ static Kiln__Factory__V1__ClaimStatus *report_claims(const struct metrics *metri
 	latency_merge(&all, &metrics->latencies[HISTOGRAM_CLAIM_CLONED]);
 	report->hits = metrics_sum(metrics, COUNTER_CLAIMS_POOLED);
 	report->clones = metrics_sum(metrics, COUNTER_CLAIMS_CLONED);
+	report->boots = metrics_sum(metrics, COUNTER_CLAIMS_BOOTED);
 	report->failed = metrics_sum(metrics, COUNTER_CLAIMS_FAILED);
 	report->p50_us = latency_quantile_us(&all, 0.50);
 	report->p99_us = latency_quantile_us(&all, 0.99);

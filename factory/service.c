@@ -11,6 +11,7 @@
 #include "factory/report.h"
 #include "factory/service_pool.h"
 #include "factory/service_template.h"
+#include "factory/vm/annotations.h"
 #include "proto/factory.pb-c.h"
 
 /* ---------------------------------------------------------------- Claim */
@@ -57,6 +58,15 @@ static void lease_to_caller(struct vm *vm, const struct ttrpc_call *call)
 		vm_lease(vm, peer.pid);
 }
 
+static const struct {
+	Kiln__Factory__V1__Origin wire;
+	enum histogram histogram;
+} origins[] = {
+	[CLAIM_POOLED] = { KILN__FACTORY__V1__ORIGIN__POOLED, HISTOGRAM_CLAIM_POOLED },
+	[CLAIM_CLONED] = { KILN__FACTORY__V1__ORIGIN__CLONED, HISTOGRAM_CLAIM_CLONED },
+	[CLAIM_BOOTED] = { KILN__FACTORY__V1__ORIGIN__BOOTED, HISTOGRAM_CLAIM_BOOTED },
+};
+
 static void claim_reply(struct claiming *claiming, const struct pool_grant *grant)
 {
 	Kiln__Factory__V1__ClaimResponse response = KILN__FACTORY__V1__CLAIM_RESPONSE__INIT;
@@ -70,8 +80,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	uint64_t took_us = (clock_monotonic_ns() - claiming->begun_ns) / 1000;
 
 	response.vm_id = (char *)vm_id(vm);
-	response.origin = grant->cloned ? KILN__FACTORY__V1__ORIGIN__CLONED
-					: KILN__FACTORY__V1__ORIGIN__POOLED;
+	response.origin = origins[grant->origin].wire;
 	response.reason = (char *)grant->reason;
 	response.fds = kinds;
 	response.n_fds = ARRAY_SIZE(kinds);
@@ -83,10 +92,11 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.template_id = (char *)vm_template_id(vm);
 	response.parked_ms = grant->parked_ms;
 	response.claim_us = took_us;
+	response.vcpus = vm_size(vm).vcpus;
+	response.memory_mib = vm_size(vm).memory_mib;
 
 	metrics_observe(slot_metrics(claiming->slot),
-			grant->cloned ? HISTOGRAM_CLAIM_CLONED : HISTOGRAM_CLAIM_POOLED,
-			took_us * 1000);
+			origins[grant->origin].histogram, took_us * 1000);
 	claim_log(claiming, grant, took_us);
 	pool_member_bind(grant->member, ttrpc_call_conn(claiming->call));
 	lease_to_caller(vm, claiming->call);
@@ -132,8 +142,15 @@ static int claim_begin(struct claiming *claiming, const Kiln__Factory__V1__Claim
 				 request->sandbox_id);
 	claiming->sandbox_id = xstrdup(request->sandbox_id);
 
-	int r = factory_choose_slot(claiming->factory, request->template_, request->vcpus,
-				    request->memory_mib, &claiming->slot, err);
+	const struct template_wish wish = {
+		.size = { request->vcpus, request->memory_mib },
+		.annotations = request->annotations,
+	};
+	struct vm_size boot;
+	int r = annotations_check(wish.annotations, err);
+	if (r == 0)
+		r = factory_choose_slot(claiming->factory, request->template_, &wish,
+					&claiming->slot, &boot, err);
 	if (r < 0)
 		return r;
 	if (request->priority > KILN__FACTORY__V1__PRIORITY__PRIORITY_SYSTEM)
@@ -141,6 +158,8 @@ static int claim_begin(struct claiming *claiming, const Kiln__Factory__V1__Claim
 	struct pool_request wanted = {
 		.sandbox_id = claiming->sandbox_id,
 		.priority = (enum claim_priority)request->priority,
+		.size = wish.size,
+		.boot = vm_size_is_any(&boot) ? NULL : &boot,
 	};
 	claiming->at_pool = true;
 	return pool_claim(slot_pool(claiming->slot), &wanted, on_claimed, claiming,

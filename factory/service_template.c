@@ -68,6 +68,9 @@ void rpc_on_inspect(struct ttrpc_call *call, const ProtobufCMessage *message, vo
 	response->definition = xstrdup(definition->path);
 	response->vcpus = (uint32_t)definition->vcpus;
 	response->memory_mib = (uint32_t)definition->memory_mib;
+	response->max_vcpus = (uint32_t)(definition->vcpus + definition->spare_vcpus);
+	response->max_memory_mib = (uint32_t)definition->max_memory_mib;
+	response->annotations = xstrdup(definition->annotations);
 	response->boot_timeout_s = (uint32_t)definition->boot_timeout_s;
 	response->on_stale = xstrdup(on_stale_to_string((enum on_stale)definition->on_stale));
 	inspect_inputs(slot, response);

@@ -609,6 +609,38 @@ void slot_free(struct slot *slot)
 	free(slot);
 }
 
+/* A boot takes kernel and initramfs from where the definition has them: not if they are no longer
+ * what the root image was baked with. */
+static bool slot_is_bootable(const struct slot *slot)
+{
+	const struct template_inputs *now = input_watch_inputs(slot->watch);
+
+	if (slot->state != SLOT_READY || slot_ending(slot))
+		return false;
+	return !now ||
+	       (str_equal(now->values[INPUT_KERNEL], slot->manifest->inputs.values[INPUT_KERNEL]) &&
+		str_equal(now->values[INPUT_INITRD], slot->manifest->inputs.values[INPUT_INITRD]));
+}
+
+static void offer_definition(const struct template_definition *definition,
+			     struct template_offer *offer)
+{
+	offer->size = (struct vm_size){ (uint32_t)definition->vcpus,
+					(uint32_t)definition->memory_mib };
+	offer->max_size = (struct vm_size){
+		(uint32_t)(definition->vcpus + definition->spare_vcpus),
+		(uint32_t)definition->max_memory_mib,
+	};
+	offer->annotations = definition->annotations;
+}
+
+static void offer_manifest(const struct template_manifest *manifest, struct template_offer *offer)
+{
+	offer->size = template_size(manifest);
+	offer->max_size = template_max_size(manifest);
+	offer->annotations = template_annotations(manifest);
+}
+
 void slot_offer(const struct slot *slot, struct template_offer *ret_offer)
 {
 	static const unsigned readiness[] = {
@@ -619,24 +651,17 @@ void slot_offer(const struct slot *slot, struct template_offer *ret_offer)
 	*ret_offer = (struct template_offer){
 		.name = slot->name,
 		.state = slot_state_to_string(slot->state),
-		.vcpus = slot->manifest ? slot->manifest->vcpus : slot->definition->vcpus,
-		.memory_mib = slot->manifest ? slot->manifest->memory_bytes >> 20
-					     : slot->definition->memory_mib,
 		.readiness = pool_is_broken(slot->pool) ? 0 : readiness[slot->state],
+		.bootable = slot_is_bootable(slot),
 	};
+	if (slot->manifest)
+		offer_manifest(slot->manifest, ret_offer);
+	else
+		offer_definition(slot->definition, ret_offer);
 }
 
-int slot_accepts(const struct slot *slot, uint32_t vcpus, uint32_t memory_mib, struct error *err)
+int slot_accepts(const struct slot *slot, struct error *err)
 {
-	struct template_offer offer;
-
-	slot_offer(slot, &offer);
-	if (vcpus > offer.vcpus || memory_mib > offer.memory_mib)
-		return error_set(err, EBUSY,
-				 "no template fits: %u vCPUs and %u MiB are wanted, template %s "
-				 "has %lu and %lu",
-				 vcpus, memory_mib, slot->name, (unsigned long)offer.vcpus,
-				 (unsigned long)offer.memory_mib);
 	switch (slot->state) {
 	case SLOT_READY:
 	case SLOT_BAKING:

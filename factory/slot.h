@@ -66,12 +66,11 @@ void slot_destroy(struct slot *slot, slot_fn fn, void *userdata);
 /* The same without removing the template: for the factory's end. */
 void slot_stop(struct slot *slot, slot_fn fn, void *userdata);
 
-/* What it has for a claim that names no template. */
+/* What it has for a claim. */
 void slot_offer(const struct slot *slot, struct template_offer *ret_offer);
 
 /* Whether a claim may be made, which also waits for a template that is being baked. */
-_must_check_ int slot_accepts(const struct slot *slot, uint32_t vcpus, uint32_t memory_mib,
-			      struct error *err);
+_must_check_ int slot_accepts(const struct slot *slot, struct error *err);
 
 /* What was counted and timed for this template. */
 struct metrics *slot_metrics(struct slot *slot);

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/argv_priv.h"
 #include "factory/vm/placeholder.h"
 #include "factory/vm/qemu_option.h"
 #include "factory/vm/vm.h"
@@ -24,12 +25,6 @@ struct derivation {
 	struct strv *out;
 };
 
-/* One option with its value, NULL where it takes none. Both borrowed from the vector. */
-struct argument {
-	const char *name;
-	const char *value;
-};
-
 static void survey_done(struct survey *survey)
 {
 	free(survey->ram);
@@ -39,9 +34,7 @@ static void survey_done(struct survey *survey)
 	strv_done(&survey->monitors);
 }
 
-/* Takes the option at *at. No value of QEMU's begins with a dash but the kernel's parameters,
- * so the vector can be read without a list of all options. */
-static struct argument argument_take(const struct strv *argv, size_t *at)
+struct argument argument_take(const struct strv *argv, size_t *at)
 {
 	struct argument argument = { .name = argv->items[(*at)++] };
 	const char *next = *at < argv->count ? argv->items[*at] : NULL;
@@ -364,7 +357,9 @@ int argv_expand(const struct strv *argv, const struct argv_values *values, struc
 	const struct placeholder list[] = {
 		{ "memory", values->memory },       { "agent_fd", values->agent_fd },
 		{ "share_dir", values->share_dir }, { "qmp_fd", values->qmp_fd },
-		{ "shim_fd", values->shim_fd },
+		{ "shim_fd", values->shim_fd },     { "vcpus", values->vcpus },
+		{ "last_vcpu", values->last_vcpu }, { "memory_kib", values->memory_kib },
+		{ "max_memory_kib", values->max_memory_kib },
 	};
 	_cleanup_(strv_done) struct strv out = {};
 

@@ -21,12 +21,26 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/error.h"
 #include "base/strv.h"
 
 /* Fills *ret (empty before) with the vector with placeholders. -EINVAL: template_argv is not a
  * machine we could clone, with the reason (RAM that is no file, no agent channel, ...). */
 _must_check_ int argv_derive(const struct strv *template_argv, struct strv *ret, struct error *err);
+
+/* The vector of a machine that is booted from the same kernel, initramfs and devices, at a size of
+ * its own, which stands in further placeholders:
+ *
+ *   {{vcpus}} {{last_vcpu}}
+ *   {{memory_kib}}      RAM, anonymous and private
+ *   {{max_memory_kib}}  RAM and *ret_room_kib for the memory devices
+ *
+ * What a clone grows by (virtio-mem, spare vCPUs) is left out. template_argv is one that
+ * argv_derive() takes. */
+_must_check_ int argv_derive_boot(const struct strv *template_argv, struct strv *ret,
+				  uint64_t *ret_room_kib, struct error *err);
 
 /* All borrowed. */
 struct argv_values {
@@ -35,6 +49,11 @@ struct argv_values {
 	const char *share_dir;
 	const char *qmp_fd;
 	const char *shim_fd;
+	/* of a machine that is booted; decimal, else NULL */
+	const char *vcpus;
+	const char *last_vcpu;
+	const char *memory_kib;
+	const char *max_memory_kib;
 };
 
 /* Fills *ret (empty before) with the vector of one clone. A value may hold any character: it is

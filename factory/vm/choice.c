@@ -1,83 +1,150 @@
 #include "factory/vm/choice.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
+#include <stdlib.h>
 
 #include "base/strbuf.h"
 #include "base/strings.h"
+#include "factory/vm/annotations.h"
 
-struct wish {
-	uint32_t vcpus, memory_mib;
-};
-
-static bool offer_fits(const struct template_offer *offer, const struct wish *wish)
+/* What no size can make up for. */
+static bool offer_is_of_kind(const struct template_offer *offer, const struct template_wish *wish)
 {
-	return wish->vcpus <= offer->vcpus && wish->memory_mib <= offer->memory_mib;
+	return annotations_hold(offer->annotations ?: "", wish->annotations ?: "");
 }
 
-static bool offer_is_exact(const struct template_offer *offer, const struct wish *wish)
+enum template_fit template_fit(const struct template_offer *offer, const struct template_wish *wish)
 {
-	if (wish->vcpus == 0 && wish->memory_mib == 0)
-		return str_equal(offer->name, "default");
-	return (wish->vcpus == 0 || wish->vcpus == offer->vcpus) &&
-	       (wish->memory_mib == 0 || wish->memory_mib == offer->memory_mib);
+	if (!offer_is_of_kind(offer, wish))
+		return FIT_NONE;
+	if (vm_size_is(&offer->size, &wish->size))
+		return FIT_EXACT;
+	if (vm_size_holds(&offer->size, &wish->size))
+		return FIT_LARGER;
+	return vm_size_holds(&offer->max_size, &wish->size) ? FIT_GROWS : FIT_NONE;
+}
+
+static bool is_default(const struct template_offer *offer)
+{
+	return str_equal(offer->name, "default");
 }
 
 static bool offer_is_better(const struct template_offer *a, const struct template_offer *b,
-			    const struct wish *wish)
+			    const struct template_wish *wish)
 {
-	bool a_exact = offer_is_exact(a, wish), b_exact = offer_is_exact(b, wish);
+	enum template_fit a_fit = template_fit(a, wish), b_fit = template_fit(b, wish);
+	bool smaller = a_fit != FIT_GROWS;
 
 	if (a->readiness != b->readiness)
 		return a->readiness > b->readiness;
-	if (a_exact != b_exact)
-		return a_exact;
-	if (wish->vcpus == 0 && wish->memory_mib == 0)
-		return false; /* the first stays */
-	if (a->memory_mib != b->memory_mib)
-		return a->memory_mib < b->memory_mib;
-	return a->vcpus < b->vcpus;
+	if (a_fit != b_fit)
+		return a_fit > b_fit;
+	if (vm_size_is_any(&wish->size))
+		return is_default(a); /* else the first stays */
+	if (a->size.memory_mib != b->size.memory_mib)
+		return (a->size.memory_mib < b->size.memory_mib) == smaller;
+	return a->size.vcpus != b->size.vcpus && (a->size.vcpus < b->size.vcpus) == smaller;
 }
 
-static void add_wish(struct strbuf *text, const struct wish *wish)
+/* ---- what is said where none fits */
+
+static void add_part(struct strbuf *text, const char *format, const char *value)
 {
-	if (wish->vcpus > 0)
-		strbuf_addf(text, "%u vCPUs", wish->vcpus);
-	if (wish->vcpus > 0 && wish->memory_mib > 0)
+	if (text->len > 0)
 		strbuf_adds(text, " and ");
-	if (wish->memory_mib > 0)
-		strbuf_addf(text, "%u MiB", wish->memory_mib);
-	if (wish->vcpus == 0 && wish->memory_mib == 0)
-		strbuf_adds(text, "any");
+	strbuf_adds(text, value);
+	strbuf_adds(text, format);
 }
 
-static int none_fits(const struct template_offer *offers, size_t count, const struct wish *wish,
-		     struct error *err)
+static char *describe_wish(const struct template_wish *wish)
 {
 	_cleanup_(strbuf_done) struct strbuf text = {};
+	char number[16];
 
-	strbuf_adds(&text, "no template fits: ");
-	add_wish(&text, wish);
-	strbuf_adds(&text, " wanted; there ");
-	strbuf_adds(&text, count == 1 ? "is " : "are ");
-	for (size_t i = 0; i < count; i++)
-		strbuf_addf(&text, "%s%s (%" PRIu64 " vCPUs, %" PRIu64 " MiB, %s)",
-			    i > 0 ? ", " : "", offers[i].name, offers[i].vcpus,
-			    offers[i].memory_mib, offers[i].state);
+	snprintf(number, sizeof(number), "%u", wish->size.vcpus);
+	if (wish->size.vcpus > 0)
+		add_part(&text, " vCPUs", number);
+	snprintf(number, sizeof(number), "%u", wish->size.memory_mib);
+	if (wish->size.memory_mib > 0)
+		add_part(&text, " MiB", number);
+	if (!str_empty(wish->annotations))
+		add_part(&text, "", wish->annotations);
+	if (text.len == 0)
+		strbuf_adds(&text, "any");
+	return strbuf_steal(&text);
+}
+
+/* "2 vCPUs", "2 to 4 vCPUs" */
+static void add_range(struct strbuf *text, uint32_t from, uint32_t to, const char *unit)
+{
+	strbuf_addf(text, "%u", from);
+	if (to > from)
+		strbuf_addf(text, " to %u", to);
+	strbuf_addf(text, " %s, ", unit);
+}
+
+static int none_fits(const struct template_offer *offers, size_t count,
+		     const struct template_wish *wish, struct error *err)
+{
+	_cleanup_(strbuf_done) struct strbuf text = {};
+	_cleanup_free_ char *wanted = describe_wish(wish);
+
+	strbuf_addf(&text, "no template fits: %s wanted; there %s", wanted,
+		    count == 1 ? "is " : "are ");
+	for (size_t i = 0; i < count; i++) {
+		const struct template_offer *offer = &offers[i];
+		strbuf_addf(&text, "%s%s (", i > 0 ? ", " : "", offer->name);
+		add_range(&text, offer->size.vcpus, offer->max_size.vcpus, "vCPUs");
+		add_range(&text, offer->size.memory_mib, offer->max_size.memory_mib, "MiB");
+		if (!str_empty(offer->annotations))
+			strbuf_addf(&text, "%s, ", offer->annotations);
+		strbuf_addf(&text, "%s)", offer->state);
+	}
 	return error_set(err, EBUSY, "%s", text.text);
 }
 
-int template_choose(const struct template_offer *offers, size_t count, uint32_t vcpus,
-		    uint32_t memory_mib, struct error *err)
+/* ---- choosing */
+
+int template_choose(const struct template_offer *offers, size_t count,
+		    const struct template_wish *wish, struct error *err)
 {
-	const struct wish wish = { .vcpus = vcpus, .memory_mib = memory_mib };
 	int best = -1;
 
 	for (size_t i = 0; i < count; i++) {
-		if (offers[i].readiness == 0 || !offer_fits(&offers[i], &wish))
+		if (offers[i].readiness == 0 || template_fit(&offers[i], wish) == FIT_NONE)
 			continue;
-		if (best < 0 || offer_is_better(&offers[i], &offers[best], &wish))
+		if (best < 0 || offer_is_better(&offers[i], &offers[best], wish))
 			best = (int)i;
 	}
-	return best >= 0 ? best : none_fits(offers, count, &wish, err);
+	return best >= 0 ? best : none_fits(offers, count, wish, err);
+}
+
+static uint32_t distance(uint32_t a, uint32_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
+static bool offer_is_nearer(const struct template_offer *a, const struct template_offer *b,
+			    const struct vm_size *size)
+{
+	uint32_t a_memory = distance(a->size.memory_mib, size->memory_mib);
+	uint32_t b_memory = distance(b->size.memory_mib, size->memory_mib);
+
+	if (size->memory_mib > 0 && a_memory != b_memory)
+		return a_memory < b_memory;
+	return distance(a->size.vcpus, size->vcpus) < distance(b->size.vcpus, size->vcpus);
+}
+
+int template_choose_boot(const struct template_offer *offers, size_t count,
+			 const struct template_wish *wish)
+{
+	int best = -ENOENT;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!offers[i].bootable || !offer_is_of_kind(&offers[i], wish))
+			continue;
+		if (best < 0 || offer_is_nearer(&offers[i], &offers[best], &wish->size))
+			best = (int)i;
+	}
+	return best;
 }

@@ -187,6 +187,8 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	claim->origin = origin_name(answer->origin);
 	claim->vmm_pid = (pid_t)answer->vmm_pid;
 	claim->claim_us = answer->claim_us;
+	claim->vcpus = answer->vcpus;
+	claim->memory_mib = answer->memory_mib;
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
@@ -245,6 +247,8 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->vmm_pid = vm_pid(vm);
 	claim->vmm_pidfd = handover->pidfd;
 	claim->qmp_fd = handover->qmp_fd;
+	claim->vcpus = vm_size(vm).vcpus;
+	claim->memory_mib = vm_size(vm).memory_mib;
 	claim->claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
 	claim->agent = ttrpc_client_new(fallback->loop, handover->agent_fd,
 					&(struct ttrpc_client_options){
@@ -397,6 +401,7 @@ static int claim_send(struct claim_link *link, struct error *err)
 	request.template_ = (char *)(options->template_name ? options->template_name : "");
 	request.vcpus = options->vcpus;
 	request.memory_mib = options->memory_mib;
+	request.annotations = (char *)(options->annotations ? options->annotations : "");
 	request.priority = (Kiln__Factory__V1__Priority)options->priority;
 	int r = factory_rpc_call(link->factory, "Claim", &request.base,
 				 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS,

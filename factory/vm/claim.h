@@ -30,8 +30,9 @@ struct claim_options {
 	const char *factory_address; /* NULL: unix:///run/kiln/factory.sock */
 	const char *sandbox_id;
 	const char *template_name; /* NULL or "": the one that fits best */
-	uint32_t vcpus;            /* 0: the template's */
-	uint32_t memory_mib;       /* 0: the template's */
+	uint32_t vcpus;            /* at least; 0: the template's */
+	uint32_t memory_mib;       /* at least; 0: the template's */
+	const char *annotations;   /* that the template must carry, with commas; NULL: none */
 	uint64_t timeout_ms;       /* 0: 60 s */
 	enum claim_priority priority;
 	bool no_fallback; /* never without a factory */
@@ -50,6 +51,7 @@ struct claim {
 	int vmm_pidfd; /* readable once the VMM is dead */
 	int qmp_fd;    /* monitor of our own, greeting unread */
 	uint64_t claim_us;
+	uint32_t vcpus, memory_mib; /* of the machine */
 	struct ttrpc_client *agent; /* connected to the guest's agent */
 	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
 };

@@ -9,14 +9,13 @@
 #include "factory/vm/store_note.h"
 #include "factory/vm/template_list.h"
 
-#define MIB ((uint64_t)1024 * 1024)
-
 enum { DEADLINE_DEFAULT_MS = 60 * 1000 };
 
 /* From vm_clone() to the hand-over, or to the machine's end. */
 struct making {
 	struct loop *loop;
 	struct vm *vm;
+	struct vm_size size; /* that is wanted */
 	struct loop_timer *deadline;
 	char *sandbox_id;
 	claim_clone_fn fn; /* NULL once called */
@@ -58,7 +57,7 @@ static void on_state(struct vm *vm, _unused_ enum vm_state old, enum vm_state no
 	struct making *making = userdata;
 
 	if (now == VM_PARKED)
-		vm_claim(vm, making->sandbox_id, on_claimed, making);
+		vm_claim(vm, making->sandbox_id, &making->size, on_claimed, making);
 	else if (now == VM_GONE && making->fn)
 		making_end(making, -why->number, NULL, why);
 }
@@ -124,11 +123,16 @@ static int choose(const struct found *found, const struct claim_options *options
 		offers[i] = (struct template_offer){
 			.name = found->manifests[i]->name,
 			.state = "in the store",
-			.vcpus = found->manifests[i]->vcpus,
-			.memory_mib = found->manifests[i]->memory_bytes / MIB,
+			.size = template_size(found->manifests[i]),
+			.max_size = template_max_size(found->manifests[i]),
+			.annotations = template_annotations(found->manifests[i]),
 			.readiness = 1,
 		};
-	return template_choose(offers, found->count, options->vcpus, options->memory_mib, err);
+	const struct template_wish wish = {
+		.size = { options->vcpus, options->memory_mib },
+		.annotations = options->annotations,
+	};
+	return template_choose(offers, found->count, &wish, err);
 }
 
 static int choose_template(const struct store_note *note, const struct claim_options *options,
@@ -188,6 +192,7 @@ int claim_clone_start(struct loop *loop, const struct claim_options *options, cl
 	struct making *making = xnew(struct making);
 	*making = (struct making){ .loop = loop,
 				   .sandbox_id = xstrdup(options->sandbox_id),
+				   .size = { options->vcpus, options->memory_mib },
 				   .fn = fn,
 				   .userdata = userdata };
 	r = making_start(making, &note, manifest, options->timeout_ms, err);

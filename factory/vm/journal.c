@@ -31,17 +31,17 @@ static char *entry_path(const char *run_dir, const char *id, const char *suffix)
 
 static json_t *entry_to_json(const struct journal_entry *entry)
 {
-	return json_pack("{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-			 "s:s*}",
-			 "version", JOURNAL_VERSION, "id", entry->id, "template_id",
-			 entry->template_id, "template_name", entry->template_name, "sandbox_id",
-			 entry->sandbox_id, "state", vm_state_to_string(entry->state), "confirmed",
-			 (int)entry->confirmed, "pid", (json_int_t)entry->pid, "start_time",
-			 (json_int_t)entry->start_time, "spawned_at", (json_int_t)entry->spawned_at,
-			 "next_stream", (json_int_t)entry->next_stream, "claimer_pid",
-			 (json_int_t)entry->claimer_pid, "claimer_start",
-			 (json_int_t)entry->claimer_start, "uid", (json_int_t)entry->uid, "cgroup",
-			 entry->cgroup);
+	return json_pack(
+		"{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:I, s:s*}",
+		"version", JOURNAL_VERSION, "id", entry->id, "template_id", entry->template_id,
+		"template_name", entry->template_name, "sandbox_id", entry->sandbox_id, "state",
+		vm_state_to_string(entry->state), "confirmed", (int)entry->confirmed, "booted",
+		(int)entry->booted, "pid", (json_int_t)entry->pid, "start_time",
+		(json_int_t)entry->start_time, "spawned_at", (json_int_t)entry->spawned_at,
+		"next_stream", (json_int_t)entry->next_stream, "claimer_pid",
+		(json_int_t)entry->claimer_pid, "claimer_start", (json_int_t)entry->claimer_start,
+		"uid", (json_int_t)entry->uid, "cgroup", entry->cgroup);
 }
 
 /* No fsync, unlike file_write_atomic(): the journal tells of processes, which do not outlive
@@ -93,7 +93,7 @@ static int check_range(const char *key, json_int_t value, json_int_t min, json_i
 
 struct raw_entry {
 	const char *id, *template_id, *template_name, *sandbox_id, *state, *cgroup;
-	int version, confirmed;
+	int version, confirmed, booted;
 	json_int_t pid, start_time, spawned_at, next_stream, claimer_pid, claimer_start, uid;
 };
 
@@ -148,13 +148,13 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 	struct raw_entry raw = {};
 	if (json_unpack_ex(
 		    json, &jerr, 0,
-		    "{s:i, s:s, s:s, s:s, s?s, s:s, s:b, s:I, s:I, s:I, s:I, s?I, s?I, s?I, s?s !}",
+		    "{s:i, s:s, s:s, s:s, s?s, s:s, s:b, s?b, s:I, s:I, s:I, s:I, s?I, s?I, s?I, s?s !}",
 		    "version", &raw.version, "id", &raw.id, "template_id", &raw.template_id,
 		    "template_name", &raw.template_name, "sandbox_id", &raw.sandbox_id, "state",
-		    &raw.state, "confirmed", &raw.confirmed, "pid", &raw.pid, "start_time",
-		    &raw.start_time, "spawned_at", &raw.spawned_at, "next_stream", &raw.next_stream,
-		    "claimer_pid", &raw.claimer_pid, "claimer_start", &raw.claimer_start, "uid",
-		    &raw.uid, "cgroup", &raw.cgroup) < 0)
+		    &raw.state, "confirmed", &raw.confirmed, "booted", &raw.booted, "pid", &raw.pid,
+		    "start_time", &raw.start_time, "spawned_at", &raw.spawned_at, "next_stream",
+		    &raw.next_stream, "claimer_pid", &raw.claimer_pid, "claimer_start",
+		    &raw.claimer_start, "uid", &raw.uid, "cgroup", &raw.cgroup) < 0)
 		return error_set(err, EBADMSG, "%s", jerr.text);
 	int r = raw_entry_check(&raw, err);
 	if (r < 0)
@@ -167,6 +167,7 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 		.sandbox_id = xstrdup(raw.sandbox_id),
 		.state = (enum vm_state)vm_state_from_string(raw.state),
 		.confirmed = raw.confirmed != 0,
+		.booted = raw.booted != 0,
 		.pid = (pid_t)raw.pid,
 		.start_time = (uint64_t)raw.start_time,
 		.spawned_at = (uint64_t)raw.spawned_at,

@@ -19,6 +19,7 @@ struct journal_entry {
 	char *sandbox_id; /* NULL: not leased */
 	enum vm_state state;
 	bool confirmed;
+	bool booted;          /* for one claim, at a size of its own: for nobody else */
 	pid_t pid;            /* 0: not started yet */
 	uint64_t start_time;  /* of pid, clock ticks since boot */
 	uint64_t spawned_at;  /* seconds since the epoch */

@@ -10,10 +10,12 @@
 #include "base/config.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "factory/vm/annotations.h"
 
 #define MIB                ((uint64_t)1024 * 1024)
 #define PMEM_ALIGN         (2 * MIB)
 #define DEFINITION_PARAMS  2000 /* bytes; the kernel takes 2048 of command line */
+#define BLOCK_MIB          128 /* of memory that is added: the guest kernel's on x86-64 */
 #define MAKE_IMAGE         "`make image` makes it"
 #define DEFINITION(f, ...) CONFIG_##f(struct template_definition, __VA_ARGS__)
 
@@ -32,6 +34,12 @@ static const struct config_key definition_keys[] = {
 	DEFINITION(STRING, kernel_params, "kernel_params", "", "kernel command line"),
 	DEFINITION(UINT, vcpus, "vcpus", 1, 1, 64, "virtual CPUs"),
 	DEFINITION(UINT, memory_mib, "memory_mib", 256, 64, 1024 * 1024, "guest RAM, MiB"),
+	DEFINITION(UINT, spare_vcpus, "spare_vcpus", 0, 0, 63,
+		   "virtual CPUs beyond them that a claim can have brought online"),
+	DEFINITION(UINT, max_memory_mib, "max_memory_mib", 0, 0, 1024 * 1024,
+		   "guest RAM that a claim can have it grow to, MiB; 0: memory_mib"),
+	DEFINITION(STRING, annotations, "annotations", "",
+		   "words, with commas between them, that claims can demand"),
 	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,
 		   "from VMM start to the agent's first answer, seconds"),
 	DEFINITION(UINT, pool_size, "pool_size", 3, 0, 1000, "clones to keep parked"),
@@ -82,7 +90,21 @@ static int definition_check_file(const struct template_definition *d, size_t i, 
 	return 0;
 }
 
-static int definition_check(const struct template_definition *d, struct error *err)
+/* max_memory_mib 0 becomes memory_mib: then nothing grows. */
+static int definition_check_growth(struct template_definition *d, struct error *err)
+{
+	if (d->max_memory_mib == 0)
+		d->max_memory_mib = d->memory_mib;
+	if (d->max_memory_mib < d->memory_mib ||
+	    (d->max_memory_mib - d->memory_mib) % BLOCK_MIB != 0)
+		return error_set(err, EINVAL,
+				 "max_memory_mib is %" PRIu64 ": must be memory_mib (%" PRIu64
+				 ") and a multiple of %d more",
+				 d->max_memory_mib, d->memory_mib, BLOCK_MIB);
+	return annotations_check(d->annotations, err);
+}
+
+static int definition_check(struct template_definition *d, struct error *err)
 {
 	if (!id_is_valid(d->name))
 		return error_set(err, EINVAL,
@@ -92,8 +114,11 @@ static int definition_check(const struct template_definition *d, struct error *e
 	if (strlen(d->kernel_params) > DEFINITION_PARAMS)
 		return error_set(err, EINVAL, "kernel_params is longer than %d bytes",
 				 DEFINITION_PARAMS);
+	int r = definition_check_growth(d, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(definition_files); i++) {
-		int r = definition_check_file(d, i, err);
+		r = definition_check_file(d, i, err);
 		if (r < 0)
 			return r;
 	}

@@ -20,6 +20,7 @@
 #include "base/strings.h"
 #include "base/strv.h"
 #include "factory/vm/pool_policy.h"
+#include "factory/vm/size.h"
 #include "factory/vm/template_inputs.h"
 
 enum accelerator { ACCELERATOR_TCG, ACCELERATOR_KVM };
@@ -40,6 +41,9 @@ struct template_definition {
 	char *kernel_params;
 	uint64_t vcpus;
 	uint64_t memory_mib;
+	uint64_t spare_vcpus;    /* boot with the template and wait offline in its machines */
+	uint64_t max_memory_mib; /* to which a machine can grow; memory_mib where it cannot */
+	char *annotations;       /* factory/vm/annotations.h */
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
 	struct pool_policy pool;
@@ -79,7 +83,13 @@ struct template_manifest {
 	char *qemu_binary;
 	enum accelerator accelerator;
 	struct strv argv; /* of a clone's QEMU, with {{placeholders}}; see factory/vm/argv.h */
+	/* Of a machine booted from it: likewise, with the placeholders of a size. Room for memory
+	 * devices beyond its RAM. */
+	struct strv boot_argv;
+	uint64_t boot_room_kib;
 	uint64_t vcpus;
+	uint64_t spare_vcpus;
+	uint64_t max_memory_mib;           /* at least memory_bytes */
 	uint64_t memory_bytes;             /* guest RAM */
 	uint64_t memory_before_trim_bytes; /* what it took up before the guest trimmed itself */
 	uint64_t memory_allocated_bytes;   /* and after */
@@ -92,6 +102,11 @@ struct template_manifest {
 	uint64_t boot_ms;                   /* VMM start to the agent's first answer */
 	uint64_t bake_ms;                   /* all of it */
 };
+
+/* The size of its machines, and what they can grow to. */
+struct vm_size template_size(const struct template_manifest *manifest);
+struct vm_size template_max_size(const struct template_manifest *manifest);
+const char *template_annotations(const struct template_manifest *manifest);
 
 /* Loads STORE/templates/ID. -ENOENT: there is none; -EBADMSG: there is one that cannot be
  * trusted, with what is wrong. */

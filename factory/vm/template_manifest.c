@@ -11,7 +11,7 @@
 #include "factory/vm/template.h"
 #include "factory/vm/template_priv.h"
 
-#define MANIFEST_FORMAT 2
+#define MANIFEST_FORMAT 3
 #define MANIFEST_FILE   "template.json"
 #define MIB             ((uint64_t)1024 * 1024)
 #define STATE_MAX       (1024 * MIB)
@@ -29,7 +29,10 @@ struct manifest_file {
 	char *agent_version;
 	char *qemu_binary;
 	int accelerator;
+	uint64_t boot_room_kib;
 	uint64_t vcpus;
+	uint64_t spare_vcpus;
+	uint64_t max_memory_mib;
 	uint64_t memory_bytes;
 	uint64_t memory_before_trim_bytes;
 	uint64_t memory_allocated_bytes;
@@ -60,7 +63,10 @@ static const struct config_key manifest_keys[] = {
 	STRING(qemu_binary, "absolute path"),
 	CONFIG_ENUM(struct manifest_file, accelerator, "accelerator", "tcg",
 		    accelerator_from_string, "tcg or kvm"),
+	UINT(boot_room_kib, 0, MEMORY_MAX / 1024, "for memory devices of a booted machine"),
 	UINT(vcpus, 1, 1024, "virtual CPUs"),
+	UINT(spare_vcpus, 0, 1024, "further ones, offline"),
+	UINT(max_memory_mib, 1, MEMORY_MAX / MIB, "guest RAM it can grow to"),
 	UINT(memory_bytes, MIB, MEMORY_MAX, "guest RAM: size of `memory`"),
 	UINT(memory_before_trim_bytes, 0, MEMORY_MAX, "what `memory` took before it was trimmed"),
 	UINT(memory_allocated_bytes, 0, MEMORY_MAX, "of it, what is not a hole"),
@@ -125,26 +131,26 @@ static int manifest_unseal(json_t *object, struct error *err)
 	return 0;
 }
 
-/* Takes the key "argv" out. */
-static int manifest_take_argv(json_t *object, struct strv *argv, struct error *err)
+/* Takes the key out: "argv" or "boot_argv". */
+static int manifest_take_argv(json_t *object, const char *key, struct strv *argv, struct error *err)
 {
-	const json_t *array = json_object_get(object, "argv");
+	const json_t *array = json_object_get(object, key);
 	const json_t *item;
 	size_t i;
 
 	if (!json_is_array(array) || !json_array_size(array) || json_array_size(array) > ARGV_MAX)
 		return error_set(err, EBADMSG,
-				 MANIFEST_FILE ": argv is not an array of 1 to %d strings",
+				 MANIFEST_FILE ": %s is not an array of 1 to %d strings", key,
 				 ARGV_MAX);
 	json_array_foreach (array, i, item) {
 		if (!json_is_string(item) || json_string_length(item) > ARGUMENT_MAX)
 			return error_set(err, EBADMSG,
-					 MANIFEST_FILE ": argv[%zu] is not a string of at most %d "
+					 MANIFEST_FILE ": %s[%zu] is not a string of at most %d "
 						       "bytes",
-					 i, ARGUMENT_MAX);
+					 key, i, ARGUMENT_MAX);
 		strv_add(argv, json_string_value(item));
 	}
-	(void)json_object_del(object, "argv");
+	(void)json_object_del(object, key);
 	return 0;
 }
 
@@ -188,10 +194,14 @@ static int manifest_check(const struct manifest_file *file, const char *id, stru
 	if (file->memory_allocated_bytes > file->memory_bytes)
 		return error_set(err, EBADMSG,
 				 MANIFEST_FILE ": memory_allocated_bytes exceeds memory_bytes");
+	if (file->max_memory_mib < file->memory_bytes / MIB)
+		return error_set(err, EBADMSG,
+				 MANIFEST_FILE ": max_memory_mib is less than memory_bytes");
 	return 0;
 }
 
 static struct template_manifest *manifest_new(struct manifest_file *file, struct strv *argv,
+					      struct strv *boot_argv,
 					      struct template_inputs *inputs, char *dir)
 {
 	struct template_manifest *m = xnew(struct template_manifest);
@@ -210,7 +220,12 @@ static struct template_manifest *manifest_new(struct manifest_file *file, struct
 	m->accelerator = (enum accelerator)file->accelerator;
 	m->argv = *argv;
 	*argv = (struct strv){};
+	m->boot_argv = *boot_argv;
+	*boot_argv = (struct strv){};
+	m->boot_room_kib = file->boot_room_kib;
 	m->vcpus = file->vcpus;
+	m->spare_vcpus = file->spare_vcpus;
+	m->max_memory_mib = file->max_memory_mib;
 	m->memory_bytes = file->memory_bytes;
 	m->memory_before_trim_bytes = file->memory_before_trim_bytes;
 	m->memory_allocated_bytes = file->memory_allocated_bytes;
@@ -227,7 +242,7 @@ static int manifest_read(const char *dir, const char *id, struct template_manife
 {
 	_cleanup_(manifest_file_done) struct manifest_file file = {};
 	_cleanup_(json_decref_cleanup) json_t *object = NULL;
-	_cleanup_(strv_done) struct strv argv = {};
+	_cleanup_(strv_done) struct strv argv = {}, boot_argv = {};
 	_cleanup_(template_inputs_done) struct template_inputs inputs = {};
 	_cleanup_free_ char *path = path_join(dir, MANIFEST_FILE);
 	int r;
@@ -239,7 +254,9 @@ static int manifest_read(const char *dir, const char *id, struct template_manife
 	r = manifest_unseal(object, err);
 	if (r < 0)
 		return r;
-	r = manifest_take_argv(object, &argv, err);
+	r = manifest_take_argv(object, "argv", &argv, err);
+	if (r == 0)
+		r = manifest_take_argv(object, "boot_argv", &boot_argv, err);
 	if (r < 0)
 		return r;
 	r = manifest_take_inputs(object, &inputs, err);
@@ -252,7 +269,7 @@ static int manifest_read(const char *dir, const char *id, struct template_manife
 	r = manifest_check(&file, id, err);
 	if (r < 0)
 		return r;
-	*ret = manifest_new(&file, &argv, &inputs, xstrdup(dir));
+	*ret = manifest_new(&file, &argv, &boot_argv, &inputs, xstrdup(dir));
 	return 0;
 }
 
@@ -355,14 +372,17 @@ static json_t *inputs_to_json(const struct template_inputs *inputs)
 static json_t *manifest_to_json(const struct template_manifest *m)
 {
 	_cleanup_(json_decref_cleanup) json_t *argv = argv_to_json(&m->argv);
+	_cleanup_(json_decref_cleanup) json_t *boot_argv = argv_to_json(&m->boot_argv);
 	_cleanup_(json_decref_cleanup) json_t *inputs = inputs_to_json(&m->inputs);
 
-	if (!argv || !inputs)
+	if (!argv || !boot_argv || !inputs)
 		return NULL;
 	return json_pack(
-		"{sI sI sO ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}", "format",
+		"{sI sI sO sO sI sI sI ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}", "format",
 		(json_int_t)MANIFEST_FORMAT, "generation", (json_int_t)m->generation, "inputs",
-		inputs, "memory_digest", m->memory_digest, "image_digest", m->image_digest,
+		inputs, "boot_argv", boot_argv, "boot_room_kib", (json_int_t)m->boot_room_kib,
+		"spare_vcpus", (json_int_t)m->spare_vcpus, "max_memory_mib",
+		(json_int_t)m->max_memory_mib, "memory_digest", m->memory_digest, "image_digest", m->image_digest,
 		"image_bytes", (json_int_t)m->image_bytes, "id", m->id, "memory_before_trim_bytes",
 		(json_int_t)m->memory_before_trim_bytes, "name", m->name, "agent_version",
 		m->agent_version, "qemu_binary", m->qemu_binary, "accelerator",
@@ -395,8 +415,30 @@ void template_manifest_free(struct template_manifest *manifest)
 	free(manifest->agent_version);
 	free(manifest->qemu_binary);
 	strv_done(&manifest->argv);
+	strv_done(&manifest->boot_argv);
 	template_inputs_done(&manifest->inputs);
 	free(manifest);
+}
+
+struct vm_size template_size(const struct template_manifest *manifest)
+{
+	return (struct vm_size){
+		.vcpus = (uint32_t)manifest->vcpus,
+		.memory_mib = (uint32_t)(manifest->memory_bytes / MIB),
+	};
+}
+
+struct vm_size template_max_size(const struct template_manifest *manifest)
+{
+	return (struct vm_size){
+		.vcpus = (uint32_t)(manifest->vcpus + manifest->spare_vcpus),
+		.memory_mib = (uint32_t)manifest->max_memory_mib,
+	};
+}
+
+const char *template_annotations(const struct template_manifest *manifest)
+{
+	return manifest->inputs.values[INPUT_ANNOTATIONS];
 }
 
 /* Without its manifest the folder is no template, whatever is still in it if we die here. */

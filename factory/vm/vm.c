@@ -1,6 +1,5 @@
 #include "factory/vm/vm.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -11,13 +10,11 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/spawn.h"
-#include "base/trace.h"
 #include "factory/vm/remains.h"
 #include "factory/vm/vm_priv.h"
 
 enum {
 	LAST_WORDS_MS = 1000, /* from a broken channel to the process' end */
-	CONT_TIMEOUT_MS = 10 * 1000,
 };
 
 static const char *const vm_state_names[] = {
@@ -29,7 +26,7 @@ DEFINE_STRING_TABLE(vm_state, enum vm_state, vm_state_names)
 /* ---- states */
 
 static const bool edges[][VM_GONE + 1] = {
-	[VM_SPAWNED] = { [VM_RESTORED] = true, [VM_GONE] = true },
+	[VM_SPAWNED] = { [VM_RESTORED] = true, [VM_WARMING] = true /* booted */, [VM_GONE] = true },
 	[VM_RESTORED] = { [VM_WARMING] = true, [VM_GONE] = true },
 	[VM_WARMING] = { [VM_PARKED] = true, [VM_GONE] = true },
 	[VM_PARKED] = { [VM_CLAIMED] = true, [VM_GONE] = true },
@@ -43,7 +40,7 @@ bool vm_state_may_follow(enum vm_state from, enum vm_state to)
 	       edges[from][to];
 }
 
-static _Noreturn void vm_abort_edge(const struct vm *vm, enum vm_state now)
+_Noreturn void vm_abort_edge(const struct vm *vm, enum vm_state now)
 {
 	log_error(vm->entry.id, "bug: %s must not become %s", vm_state_to_string(vm->entry.state),
 		  vm_state_to_string(now));
@@ -74,6 +71,7 @@ void vm_set_state(struct vm *vm, enum vm_state now)
 static void vm_release(struct vm *vm)
 {
 	warm_free(steal_ptr(vm->warm));
+	growth_free(steal_ptr(vm->growth));
 	ttrpc_client_free(steal_ptr(vm->agent));
 	qmp_free(steal_ptr(vm->qmp));
 	loop_watch_free(steal_ptr(vm->death));
@@ -93,7 +91,6 @@ static void vm_delete(struct vm *vm)
 	free(vm);
 }
 
-/* fn runs from the loop, unless the machine is freed before. */
 struct vm_deferred {
 	struct vm *vm;
 	void (*fn)(struct vm *vm);
@@ -111,7 +108,7 @@ static void vm_run_deferred(void *userdata)
 	free(call);
 }
 
-static void vm_defer(struct vm *vm, void (*fn)(struct vm *vm))
+void vm_defer(struct vm *vm, void (*fn)(struct vm *vm))
 {
 	struct vm_deferred *call = xnew(struct vm_deferred);
 	call->vm = vm;
@@ -276,7 +273,7 @@ static void vm_on_agent_end(_unused_ struct ttrpc_client *agent, int reason, voi
 	vm_fail(vm, &err);
 }
 
-static int connect_in(const char *dir, const char *name, int *ret_fd, struct error *err)
+int vm_connect_in(const char *dir, const char *name, int *ret_fd, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf("%s/%s", dir, name);
 	return socket_connect(path, ret_fd, err);
@@ -285,7 +282,7 @@ static int connect_in(const char *dir, const char *name, int *ret_fd, struct err
 int vm_connect_monitor(struct vm *vm, struct error *err)
 {
 	int fd;
-	int r = connect_in(vm->dir, "qmp.sock", &fd, err);
+	int r = vm_connect_in(vm->dir, "qmp.sock", &fd, err);
 	if (r < 0)
 		return r;
 	vm->qmp = qmp_new(vm->options.loop, fd,
@@ -300,7 +297,7 @@ int vm_connect_monitor(struct vm *vm, struct error *err)
 int vm_connect_agent(struct vm *vm, struct error *err)
 {
 	int fd;
-	int r = connect_in(vm->dir, "agent.sock", &fd, err);
+	int r = vm_connect_in(vm->dir, "agent.sock", &fd, err);
 	if (r < 0)
 		return r;
 	vm->agent = ttrpc_client_new(vm->options.loop, fd,
@@ -325,84 +322,7 @@ bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const
 	return false;
 }
 
-/* ---- claiming */
-
-static void vm_handover_done(struct vm_handover *handover)
-{
-	handover->agent_fd = close_fd(handover->agent_fd);
-	handover->qmp_fd = close_fd(handover->qmp_fd);
-	handover->pidfd = close_fd(handover->pidfd);
-}
-
-static int vm_fill_handover(struct vm *vm, struct vm_handover *handover, struct error *err)
-{
-	int r = connect_in(vm->dir, "shim.sock", &handover->qmp_fd, err);
-	if (r < 0)
-		return r;
-	handover->pidfd = fcntl(vm->pidfd, F_DUPFD_CLOEXEC, 3);
-	if (handover->pidfd < 0)
-		return error_set_errno(err, errno, "cannot duplicate the pidfd");
-	r = ttrpc_client_detach(vm->agent, &handover->agent_fd, &handover->next_stream);
-	if (r < 0)
-		return error_set(err, -r, "the agent's channel is not quiet");
-	vm->agent = NULL;
-	return 0;
-}
-
-struct vm_claim {
-	struct vm *vm;
-	uint64_t resume_ns; /* trace_begin() of the resume */
-	struct vm_handover handover;
-};
-
-static void vm_on_resumed(int number, _unused_ json_t *result, const struct error *err,
-			  void *userdata)
-{
-	struct vm_claim *claim = userdata;
-	struct vm *vm = claim->vm;
-	if (vm->freed || !vm_answer_is_good(vm, number, err, "resuming for the claim")) {
-		vm_handover_done(&claim->handover);
-	} else {
-		trace_end(TRACE_RESUME, vm_sandbox_id(vm), claim->resume_ns);
-		FAULT_POINT("claim.resumed");
-		vm_claim_fn fn = steal_ptr(vm->claim_fn);
-		fn(vm, 0, &claim->handover, NULL, vm->claim_data);
-	}
-	free(claim);
-}
-
-/* The lease is in the journal before anything of the claimer's can happen in the guest. */
-void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userdata)
-{
-	_cleanup_(error_done) struct error err = {};
-	if (!vm_state_may_follow(vm->entry.state, VM_CLAIMED))
-		vm_abort_edge(vm, VM_CLAIMED);
-	vm->claim_fn = fn;
-	vm->claim_data = userdata;
-	if (vm->dying || vm->lost)
-		return; /* its end answers the claim */
-
-	struct vm_claim *claim = xnew(struct vm_claim);
-	uint64_t begin = trace_begin();
-	claim->vm = vm;
-	claim->handover = (struct vm_handover){ .agent_fd = -EBADF, -EBADF, -EBADF, 0 };
-	int r = vm_fill_handover(vm, &claim->handover, &err);
-	if (r == 0) {
-		vm->entry.next_stream = claim->handover.next_stream;
-		replace_string(&vm->entry.sandbox_id, sandbox_id);
-		vm_set_state(vm, VM_CLAIMED);
-		FAULT_POINT("claim.journaled");
-		trace_end(TRACE_HANDOVER, sandbox_id, begin);
-	}
-	if (r < 0 || vm->dying || vm->lost) {
-		vm_handover_done(&claim->handover);
-		free(claim);
-		vm_fail(vm, &err);
-		return;
-	}
-	claim->resume_ns = trace_begin();
-	qmp_command(vm->qmp, "cont", NULL, CONT_TIMEOUT_MS, vm_on_resumed, claim);
-}
+/* ---- after the claim */
 
 void vm_confirm(struct vm *vm)
 {
@@ -421,6 +341,16 @@ bool vm_confirmed(const struct vm *vm)
 
 /* ---- making the object, asking it */
 
+static void vm_take_size(struct vm *vm, const struct vm_options *options)
+{
+	if (options->boot)
+		vm->size = vm->max_size = *options->boot;
+	else if (options->manifest) {
+		vm->size = template_size(options->manifest);
+		vm->max_size = template_max_size(options->manifest);
+	}
+}
+
 struct vm *vm_new(const struct vm_options *options, const struct journal_entry *entry)
 {
 	struct vm *vm = xnew(struct vm);
@@ -428,8 +358,11 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	vm->options = *options;
 	vm->options.run_dir = vm->run_dir;
 	vm->options.manifest = NULL;
+	vm->options.boot = NULL;
 	vm->options.sandbox_id = NULL;  /* in the entry where there is one */
 	vm->options.jail.cgroup = NULL; /* the same */
+	vm->booting = options->boot != NULL;
+	vm_take_size(vm, options);
 	vm->entry = *entry;
 	vm->entry.id = xstrdup(entry->id);
 	vm->entry.template_id = xstrdup(entry->template_id);
@@ -477,6 +410,16 @@ enum vm_state vm_state(const struct vm *vm)
 pid_t vm_pid(const struct vm *vm)
 {
 	return vm->entry.pid;
+}
+
+struct vm_size vm_size(const struct vm *vm)
+{
+	return vm->size;
+}
+
+struct vm_size vm_max_size(const struct vm *vm)
+{
+	return vm->max_size;
 }
 
 uint64_t vm_spawned_ns(const struct vm *vm)

@@ -1,7 +1,8 @@
 /* One virtual machine made from a template, from its spawning to its end.
  *
  *   state     what it is                                     leaves by
- *   SPAWNED   QEMU runs, its monitor is being greeted        monitor ready, state loading
+ *   SPAWNED   QEMU runs, its monitor is being greeted        monitor ready, state loading;
+ *             (a booted one: WARMING at once)
  *   RESTORED  the template's state is loaded, vCPUs stopped  cont, agent connected
  *   WARMING   reseeded, clock set, pinged, path rehearsed    all answered: stop
  *   PARKED    vCPUs stopped, costs no CPU                    vm_claim()
@@ -10,7 +11,7 @@
  *   any state -> GONE on failure, with its reason
  *
  * One function changes the state (vm_set_state in vm.c), checks the edge against the table,
- * writes the journal and tells the owner. A clone serves one sandbox and is never reused.
+ * writes the journal and tells the owner. A machine serves one sandbox and is never reused.
  *
  * On the host a machine owns RUN_DIR/vms/ID/ (sockets agent.sock, qmp.sock, shim.sock and the
  * folder share/ that the guest reaches as virtio-9p), a range of user ids, a control group and
@@ -43,6 +44,9 @@ struct vm_options {
 	/* NULL in a factory. Else the sandbox this very process makes the machine for: the journal
 	 * says whose it is from the first, and a factory that starts meanwhile leaves it alone. */
 	const char *sandbox_id;
+	/* NULL: a clone. Else a machine of this size (both numbers) is booted, with the template's
+	 * kernel, initramfs and root image, and is warmed, parked and claimed like a clone. */
+	const struct vm_size *boot;
 	/* Every change of state. In GONE, `why` says why (never NULL, "destroyed" for the wanted
 	 * end) and everything of the machine is removed from the host; the owner then calls
 	 * vm_free() from loop_defer(), not from here. */
@@ -51,7 +55,7 @@ struct vm_options {
 	void *userdata;
 };
 
-/* Starts a clone. It reports SPAWNED .. PARKED or GONE by itself; each step has a deadline.
+/* Starts a machine. It reports SPAWNED .. PARKED or GONE by itself; each step has a deadline.
  * (SPAWNED is what it is when this returns; on_state is first called for what follows.) */
 _must_check_ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error *err);
 
@@ -73,12 +77,14 @@ struct vm_handover {
 	uint32_t next_stream; /* first stream id to use on agent_fd */
 };
 
-/* PARKED -> CLAIMED: resumes the vCPUs, then calls back with the hand-over, or with an error
- * after which the machine is on its way to GONE. The journal has the lease before that. Only a
+/* PARKED -> CLAIMED: resumes the vCPUs, has the guest grow where `size` (NULL: any) is more than
+ * the machine has (factory/vm/growth.h), then calls back with the hand-over, or with an error
+ * after which the machine is on its way to GONE. The size must be within vm_max_size(). The journal has the lease before that. Only a
  * PARKED machine may be claimed (else abort); on_state is called from within, fn never. */
 typedef void (*vm_claim_fn)(struct vm *vm, int number, const struct vm_handover *handover,
 			    const struct error *err, void *userdata);
-void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userdata);
+void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size, vm_claim_fn fn,
+	      void *userdata);
 
 /* The claimer has confirmed (journal); before that the machine goes with its connection. */
 void vm_confirm(struct vm *vm);
@@ -107,6 +113,8 @@ const char *vm_template_id(const struct vm *vm);
 const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */
 enum vm_state vm_state(const struct vm *vm);
 pid_t vm_pid(const struct vm *vm);
+struct vm_size vm_size(const struct vm *vm); /* as it is now; 0, 0 where the template is no more */
+struct vm_size vm_max_size(const struct vm *vm);
 uint64_t vm_spawned_ns(const struct vm *vm); /* CLOCK_MONOTONIC */
 uint64_t vm_state_since_ns(const struct vm *vm);
 

@@ -152,6 +152,8 @@ static int adopt_by_state(struct vm *vm, const struct template_manifest *manifes
 	if (vm->entry.state != VM_PARKED)
 		return error_set(err, ECANCELED, "it was %s when the factory died",
 				 vm_state_to_string(vm->entry.state));
+	if (vm->entry.booted)
+		return error_set(err, ECANCELED, "it was booted for a claim that is over");
 	if (!manifest || !str_equal(manifest->id, vm->entry.template_id))
 		return error_set(err, ECANCELED, "its template is no more");
 	return adopt_parked(vm, err);

@@ -1,15 +1,17 @@
-/* A clone, from nothing to PARKED:
+/* A machine, from nothing to PARKED:
  *
  *   vm_clone              journal, user ids, folder, listening sockets, control group, QEMU in
  *                         its jail, first commands queued
  *   vm_clone_on_event     state loaded: RESTORED, cont
- *   on_running            WARMING, warm_start()
+ *   on_running            WARMING, warm_start(); of a booted one the first thing
  *   on_warm               stop
  *   on_stopped            PARKED
  *
  * The sockets are bound and listening before QEMU starts and are given to it as descriptors,
  * so that connecting to them never waits and never races with its start. */
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,6 +34,7 @@
 enum {
 	RESTORE_DEADLINE_MS = 40 * 1000, /* process start, monitor, loading of the state */
 	WARM_DEADLINE_MS = 60 * 1000,
+	BOOT_DEADLINE_MS = 120 * 1000, /* process start to the agent's first answer */
 	STOP_DEADLINE_MS = 20 * 1000,
 };
 
@@ -95,22 +98,31 @@ static void on_warm(struct warm *warm, int number, const struct error *err, void
 	qmp_command(vm->qmp, "stop", NULL, 0, on_stopped, vm);
 }
 
-static void on_running(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+/* A guest that still boots answers as soon as it is up. */
+static void warm_begin(struct vm *vm)
 {
-	struct vm *vm = userdata;
-	if (!vm_answer_is_good(vm, number, err, "starting the vCPUs"))
+	unsigned boot_ms = vm->booting ? BOOT_DEADLINE_MS : 0;
+	if (vm->dying || vm->lost)
 		return;
-	vm_wait(vm, WARM_DEADLINE_MS, "end of warming");
+	vm_wait(vm, boot_ms + WARM_DEADLINE_MS, "end of warming");
 	vm->warm = warm_start(&(struct warm_options){
 		.loop = vm->options.loop,
 		.agent = vm->agent,
 		.object = vm->entry.id,
 		.share_dir = vm->share_dir,
+		.first_timeout_ms = boot_ms,
 		.on_done = on_warm,
 		.userdata = vm,
 	});
 	vm_set_state(vm, VM_WARMING);
 	FAULT_POINT("clone.warming");
+}
+
+static void on_running(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	if (vm_answer_is_good(vm, number, err, "starting the vCPUs"))
+		warm_begin(vm);
 }
 
 static void on_restored(struct vm *vm)
@@ -231,8 +243,8 @@ static int open_sockets(struct vm *vm, struct launch *launch, struct error *err)
 static int open_files(struct vm *vm, const char *state, struct launch *launch, struct error *err)
 {
 	_cleanup_free_ char *log = path_join(vm->dir, "qemu.log");
-	launch->state = open(state, O_RDONLY | O_CLOEXEC);
-	if (launch->state < 0)
+	launch->state = vm->booting ? -EBADF : open(state, O_RDONLY | O_CLOEXEC);
+	if (launch->state < 0 && !vm->booting)
 		return error_set_errno(err, errno, "cannot open the template's state %s", state);
 	launch->log = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (launch->log < 0)
@@ -240,11 +252,29 @@ static int open_files(struct vm *vm, const char *state, struct launch *launch, s
 	return 0;
 }
 
+/* Of a machine that is booted, what its size fills in. */
+struct size_text {
+	char vcpus[24], last_vcpu[24], memory_kib[24], max_memory_kib[24];
+};
+
+static void size_print(const struct vm *vm, const struct template_manifest *manifest,
+		       struct size_text *text)
+{
+	uint64_t memory_kib = (uint64_t)vm->size.memory_mib * 1024;
+	snprintf(text->vcpus, sizeof(text->vcpus), "%u", vm->size.vcpus);
+	snprintf(text->last_vcpu, sizeof(text->last_vcpu), "%u", vm->size.vcpus - 1);
+	snprintf(text->memory_kib, sizeof(text->memory_kib), "%" PRIu64, memory_kib);
+	snprintf(text->max_memory_kib, sizeof(text->max_memory_kib), "%" PRIu64,
+		 memory_kib + manifest->boot_room_kib);
+}
+
 static int launch_prepare(struct vm *vm, const struct template_manifest *manifest,
 			  struct launch *launch, struct error *err)
 {
 	_cleanup_free_ char *state = path_join(manifest->dir, "state");
 	_cleanup_free_ char *memory = path_join(manifest->dir, "memory");
+	struct size_text size;
+	size_print(vm, manifest, &size);
 	int r = make_folders(vm, err);
 	FAULT_POINT("clone.folder");
 	if (r == 0)
@@ -252,13 +282,17 @@ static int launch_prepare(struct vm *vm, const struct template_manifest *manifes
 	if (r == 0)
 		r = open_sockets(vm, launch, err);
 	if (r == 0)
-		r = argv_expand(&manifest->argv,
+		r = argv_expand(vm->booting ? &manifest->boot_argv : &manifest->argv,
 				&(struct argv_values){
 					.memory = memory,
 					.share_dir = vm->share_dir,
 					.agent_fd = sockets[SOCKET_AGENT].child_fd,
 					.qmp_fd = sockets[SOCKET_QMP].child_fd,
 					.shim_fd = sockets[SOCKET_SHIM].child_fd,
+					.vcpus = size.vcpus,
+					.last_vcpu = size.last_vcpu,
+					.memory_kib = size.memory_kib,
+					.max_memory_kib = size.max_memory_kib,
 				},
 				&launch->argv, err);
 	if (r == 0)
@@ -320,7 +354,9 @@ static int clone_start(struct vm *vm, const struct template_manifest *manifest, 
 		r = vm_connect_monitor(vm, err);
 	if (r == 0)
 		r = vm_connect_agent(vm, err);
-	if (r == 0)
+	if (r == 0 && vm->booting)
+		vm_defer(vm, warm_begin);
+	else if (r == 0)
 		restore_begin(vm, &launch);
 	return r;
 }
@@ -359,6 +395,7 @@ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error 
 		.template_id = (char *)options->manifest->id,
 		.template_name = options->manifest->name,
 		.state = VM_SPAWNED,
+		.booted = options->boot != NULL,
 		.spawned_at = clock_realtime_ns() / 1000000000,
 	};
 	_cleanup_free_ char *cgroup = options->jail.first_uid > 0 && options->jail.cgroup
@@ -372,7 +409,8 @@ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error 
 	r = clone_start(vm, options->manifest, err);
 	if (r < 0) {
 		clone_undo(vm);
-		return error_wrap(err, "cannot clone template %s", options->manifest->name);
+		return error_wrap(err, "cannot %s template %s", options->boot ? "boot" : "clone",
+				  options->manifest->name);
 	}
 	*ret_vm = vm;
 	return 0;

@@ -1,8 +1,9 @@
 /* Inside of a machine, shared by vm.c (object, states, claim, end), vm_clone.c (from spawning
- * to PARKED), vm_adopt.c (after a restart of the factory) and vm_lease.c. Nobody else includes
+ * to PARKED), vm_claim.c (handing it over), vm_adopt.c (after a restart of the factory) and vm_lease.c. Nobody else includes
  * it, but for the unit tests. */
 #pragma once
 
+#include "factory/vm/growth.h"
 #include "factory/vm/journal.h"
 #include "factory/vm/vm.h"
 #include "factory/vm/warm.h"
@@ -23,6 +24,10 @@ struct vm {
 	struct qmp *qmp;            /* NULL for an adopted, claimed one */
 	struct ttrpc_client *agent; /* NULL once handed over */
 	struct warm *warm;          /* in WARMING only */
+	struct growth *growth;      /* during a claim only */
+	struct vm_size size, max_size;
+	struct vm_size grow_to; /* of the claim; 0, 0: it is large enough */
+	bool booting; /* not cloned: there is no state to restore */
 
 	struct loop_timer *deadline;
 	const char *waiting_for; /* static; what the deadline is for */
@@ -76,6 +81,15 @@ void vm_fail(struct vm *vm, struct error *err);
 /* An answer in a sequence: false where the machine is ending or the answer is a failure, which
  * is dealt with. what (may be NULL) is put before err's sentence. */
 bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const char *what);
+
+/* vm.c: fn runs from the loop, unless the machine is freed before. */
+void vm_defer(struct vm *vm, void (*fn)(struct vm *vm));
+
+/* vm.c: connects to one of the sockets in the machine's folder. */
+_must_check_ int vm_connect_in(const char *dir, const char *name, int *ret_fd, struct error *err);
+
+/* vm.c: ends the program, for a bug. */
+_Noreturn void vm_abort_edge(const struct vm *vm, enum vm_state now);
 
 /* vm_clone.c: an event of the monitor while the state is being loaded. */
 void vm_clone_on_event(struct vm *vm, const char *event, json_t *data);

@@ -1,0 +1,177 @@
+/* The hand-over of a parked machine:
+ *
+ *   vm_claim        journal: CLAIMED; cont
+ *   on_resumed      the hand-over, or where the machine is too small:
+ *   claim_grow      growth
+ *   grown_finish    the hand-over
+ *
+ * Where nothing has to grow the descriptors are ready before `cont`, and its answer is all there
+ * is to wait for. */
+#include <fcntl.h>
+
+#include "base/fault.h"
+#include "base/memory.h"
+#include "base/trace.h"
+#include "factory/vm/vm_priv.h"
+
+enum { CONT_TIMEOUT_MS = 10 * 1000 };
+
+struct vm_claim {
+	struct vm *vm;
+	uint64_t resume_ns; /* trace_begin() of the resume */
+	struct vm_handover handover;
+};
+
+static void handover_close(const struct vm_handover *handover)
+{
+	close_fd(handover->agent_fd);
+	close_fd(handover->qmp_fd);
+	close_fd(handover->pidfd);
+}
+
+static int fill_handover(struct vm *vm, struct vm_handover *handover, struct error *err)
+{
+	int r = vm_connect_in(vm->dir, "shim.sock", &handover->qmp_fd, err);
+	if (r < 0)
+		return r;
+	handover->pidfd = fcntl(vm->pidfd, F_DUPFD_CLOEXEC, 3);
+	if (handover->pidfd < 0)
+		return error_set_errno(err, errno, "cannot duplicate the pidfd");
+	r = ttrpc_client_detach(vm->agent, &handover->agent_fd, &handover->next_stream);
+	if (r < 0)
+		return error_set(err, -r, "the agent's channel is not quiet");
+	vm->agent = NULL;
+	vm->entry.next_stream = handover->next_stream;
+	return 0;
+}
+
+static void claim_finish(struct vm *vm, const struct vm_handover *handover)
+{
+	vm_claim_fn fn = steal_ptr(vm->claim_fn);
+	FAULT_POINT("claim.resumed");
+	fn(vm, 0, handover, NULL, vm->claim_data);
+}
+
+/* ---- growing */
+
+/* From the loop: the agent's channel is quiet again and is handed over now. */
+static void grown_finish(struct vm *vm)
+{
+	struct vm_handover handover = { .agent_fd = -EBADF, -EBADF, -EBADF, 0 };
+	_cleanup_(error_done) struct error err = {};
+	if (!vm_answer_is_good(vm, 0, NULL, NULL))
+		return;
+	int r = fill_handover(vm, &handover, &err);
+	if (r == 0)
+		r = journal_write(vm->run_dir, &vm->entry, &err);
+	if (r == 0) {
+		vm->size = vm->grow_to;
+		claim_finish(vm, &handover);
+		return;
+	}
+	handover_close(&handover);
+	vm_fail(vm, &err);
+}
+
+static void on_grown(struct growth *growth, int number, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	growth_free(growth);
+	vm->growth = NULL;
+	FAULT_POINT("claim.grown");
+	if (vm_answer_is_good(vm, number, err, NULL))
+		vm_defer(vm, grown_finish);
+}
+
+static void claim_grow(struct vm *vm)
+{
+	uint64_t more_mib = vm->grow_to.memory_mib - vm->size.memory_mib;
+	uint64_t bytes = (more_mib << 20) + GROWTH_BLOCK_BYTES - 1;
+	vm->growth = growth_start(&(struct growth_options){
+		.loop = vm->options.loop,
+		.qmp = vm->qmp,
+		.agent = vm->agent,
+		.object = vm->entry.id,
+		.vcpus = vm->grow_to.vcpus - vm->size.vcpus,
+		.memory_bytes = bytes / GROWTH_BLOCK_BYTES * GROWTH_BLOCK_BYTES,
+		.on_done = on_grown,
+		.userdata = vm,
+	});
+}
+
+/* ---- the claim */
+
+static void on_resumed(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+{
+	struct vm_claim *claim = userdata;
+	struct vm *vm = claim->vm;
+	struct vm_handover handover = claim->handover;
+	uint64_t resume_ns = claim->resume_ns;
+	free(claim);
+	if (vm->freed || !vm_answer_is_good(vm, number, err, "resuming for the claim")) {
+		handover_close(&handover);
+		return;
+	}
+	trace_end(TRACE_RESUME, vm_sandbox_id(vm), resume_ns);
+	if (!vm_size_is_any(&vm->grow_to))
+		claim_grow(vm);
+	else
+		claim_finish(vm, &handover);
+}
+
+/* What it must become; 0, 0 where it has all that is wanted. -EINVAL: more than it can be. */
+static int size_to_grow_to(const struct vm *vm, const struct vm_size *wanted,
+			   struct vm_size *ret_size, struct error *err)
+{
+	*ret_size = (struct vm_size){};
+	if (!wanted || vm_size_holds(&vm->size, wanted))
+		return 0;
+	if (!vm_size_holds(&vm->max_size, wanted))
+		return error_set(err, EINVAL,
+				 "it cannot grow to %u vCPUs and %u MiB, but to %u and %u",
+				 wanted->vcpus, wanted->memory_mib, vm->max_size.vcpus,
+				 vm->max_size.memory_mib);
+	*ret_size = vm_size_raise(&vm->size, wanted);
+	return 0;
+}
+
+static int claim_prepare(struct vm *vm, struct vm_claim *claim, const struct vm_size *size,
+			 struct error *err)
+{
+	int r = size_to_grow_to(vm, size, &vm->grow_to, err);
+	return r == 0 && vm_size_is_any(&vm->grow_to) ? fill_handover(vm, &claim->handover, err)
+							 : r;
+}
+
+/* The lease is in the journal before anything of the claimer's can happen in the guest. */
+void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size, vm_claim_fn fn,
+	      void *userdata)
+{
+	_cleanup_(error_done) struct error err = {};
+	if (!vm_state_may_follow(vm->entry.state, VM_CLAIMED))
+		vm_abort_edge(vm, VM_CLAIMED);
+	vm->claim_fn = fn;
+	vm->claim_data = userdata;
+	if (vm->dying || vm->lost)
+		return; /* its end answers the claim */
+
+	struct vm_claim *claim = xnew(struct vm_claim);
+	uint64_t begin = trace_begin();
+	claim->vm = vm;
+	claim->handover = (struct vm_handover){ .agent_fd = -EBADF, -EBADF, -EBADF, 0 };
+	int r = claim_prepare(vm, claim, size, &err);
+	if (r == 0) {
+		replace_string(&vm->entry.sandbox_id, sandbox_id);
+		vm_set_state(vm, VM_CLAIMED);
+		FAULT_POINT("claim.journaled");
+		trace_end(TRACE_HANDOVER, sandbox_id, begin);
+	}
+	if (r < 0 || vm->dying || vm->lost) {
+		handover_close(&claim->handover);
+		free(claim);
+		vm_fail(vm, &err);
+		return;
+	}
+	claim->resume_ns = trace_begin();
+	qmp_command(vm->qmp, "cont", NULL, CONT_TIMEOUT_MS, on_resumed, claim);
+}
