@@ -180,6 +180,16 @@ static int parse_priority(const char *text, enum claim_priority *ret_priority)
 	return CTL_OK;
 }
 
+static int parse_number(const char *option, const char *text, uint32_t *ret_number)
+{
+	uint64_t number;
+
+	if (str_to_u64(text, 1, UINT32_MAX, &number) < 0)
+		return ctl_usage(&ctl_agent, "%s wants a number, 1 or more", option);
+	*ret_number = (uint32_t)number;
+	return CTL_OK;
+}
+
 static int parse_option(int c, char **argv, struct agent_args *args)
 {
 	if (c == 'h')
@@ -192,6 +202,12 @@ static int parse_option(int c, char **argv, struct agent_args *args)
 		args->channel.factory_socket = optarg;
 	else if (c == 't')
 		args->channel.template_name = optarg;
+	else if (c == 'A')
+		args->channel.annotations = optarg;
+	else if (c == 'V')
+		return parse_number("--vcpus", optarg, &args->channel.vcpus);
+	else if (c == 'M')
+		return parse_number("--memory", optarg, &args->channel.memory_mib);
 	else if (c == 'p')
 		return parse_priority(optarg, &args->channel.priority);
 	else if (c == 'c')
@@ -228,12 +244,15 @@ static int parse_args(int argc, char **argv, struct agent_args *args)
 	static const struct option options[] = {
 		{ "help", no_argument, NULL, 'h' },
 		{ "list", no_argument, NULL, 'l' },
+		{ "annotations", required_argument, NULL, 'A' },
 		{ "call", required_argument, NULL, 'c' },
+		{ "memory", required_argument, NULL, 'M' },
 		{ "priority", required_argument, NULL, 'p' },
 		{ "server-address", required_argument, NULL, 'a' },
 		{ "socket", required_argument, NULL, 's' },
 		{ "template", required_argument, NULL, 't' },
 		{ "timeout", required_argument, NULL, 'T' },
+		{ "vcpus", required_argument, NULL, 'V' },
 		{},
 	};
 	int c, code = CTL_OK;
@@ -289,6 +308,10 @@ const struct ctl_command ctl_agent = {
 		"                            system\n"
 		"      --template NAME       whose machine to take, default: the factory\n"
 		"                            chooses, 'default' where it is there\n"
+		"      --vcpus N             vCPUs and MiB the machine has to have at least: the\n"
+		"      --memory MIB          template that fits best serves, or grows to it; where\n"
+		"                            none fits a machine is booted\n"
+		"      --annotations WORDS   that the template has to carry, commas between them\n"
 		"      --timeout SECONDS     of each request, default 60\n"
 		"  -l, --list                every request with its fields; the same as 'list'\n"
 		"  -h, --help                this text\n"

@@ -38,11 +38,9 @@ static void say_how(const struct claim *claim)
 {
 	double ms = (double)claim->claim_us / 1000;
 
-	if (str_empty(claim->reason))
-		ctl_say("machine %s, %s in %.1f ms", claim->vm_id, claim->origin, ms);
-	else
-		ctl_say("machine %s, %s in %.1f ms: %s", claim->vm_id, claim->origin, ms,
-			claim->reason);
+	ctl_say("machine %s (%u vCPUs, %u MiB), %s in %.1f ms%s%s", claim->vm_id, claim->vcpus,
+		claim->memory_mib, claim->origin, ms, str_empty(claim->reason) ? "" : ": ",
+		claim->reason);
 }
 
 static int open_claim(const struct channel_options *options, struct agent_channel *channel,
@@ -59,6 +57,9 @@ static int open_claim(const struct channel_options *options, struct agent_channe
 		.template_name = options->template_name,
 		.timeout_ms = options->timeout_s * 1000ull,
 		.priority = options->priority,
+		.vcpus = options->vcpus,
+		.memory_mib = options->memory_mib,
+		.annotations = options->annotations,
 	};
 
 	int r = claim_start(channel->loop, &claim, on_claimed, &waiting, err);

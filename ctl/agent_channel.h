@@ -12,6 +12,8 @@ struct channel_options {
 	const char *template_name; /* NULL: the one that fits best */
 	unsigned timeout_s;
 	enum claim_priority priority;
+	uint32_t vcpus, memory_mib; /* at least; 0: the template's */
+	const char *annotations;    /* NULL: none */
 };
 
 struct agent_channel {

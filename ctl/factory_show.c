@@ -163,6 +163,7 @@ static void add_measures(struct table *table, const char *name,
 	add_text(table, name);
 	table_add(table, "%" PRIu64, claims->hits);
 	table_add(table, "%" PRIu64, claims->clones);
+	table_add(table, "%" PRIu64, claims->boots);
 	table_add(table, "%" PRIu64, claims->failed);
 	add_us(table, claims->p50_us);
 	add_us(table, claims->p99_us);
@@ -174,7 +175,7 @@ static void add_measures(struct table *table, const char *name,
 /* What was measured of each template, and of all where there are several. */
 static void print_measures(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 {
-	static const char *const heads[] = { "CLAIMS", "HITS",   "CLONES",  "FAILED",   "P50",
+	static const char *const heads[] = { "CLAIMS", "HITS",   "CLONES",  "BOOTS", "FAILED",   "P50",
 					     "P99",    "SHARED", "PRIVATE", "MACHINES", NULL };
 	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
 

@@ -225,6 +225,9 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 		.sandbox_id = sandbox->id,
 		.template_name = settings->template_name,
 		.priority = (enum claim_priority)settings->priority,
+		.vcpus = (uint32_t)settings->vcpus,
+		.memory_mib = (uint32_t)settings->memory_mib,
+		.annotations = settings->annotations,
 	};
 	_cleanup_(error_done) struct error err = {};
 

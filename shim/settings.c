@@ -9,6 +9,12 @@
 #include "proto/runtimeoptions.pb-c.h"
 #include "shim/spec.h"
 
+#define KILN "io.kiln."
+#define CRI  "io.kubernetes.cri.sandbox-"
+
+enum { VCPUS_MAX = 1024, MEMORY_MAX_MIB = 16 * 1024 * 1024 };
+#define MIB ((uint64_t)1 << 20)
+
 static const struct config_key keys[] = {
 	CONFIG_STRING(struct settings, factory, "factory", "unix:///run/kiln/factory.sock",
 		      "address of kiln-factory"),
@@ -16,6 +22,12 @@ static const struct config_key keys[] = {
 		      "template a sandbox is cloned from; empty: the factory chooses"),
 	CONFIG_ENUM(struct settings, priority, "priority", "normal", claim_priority_from_string,
 		    "place in the line for a machine: normal, high or system"),
+	CONFIG_UINT(struct settings, vcpus, "vcpus", 0, 0, VCPUS_MAX,
+		    "vCPUs a sandbox has at least; 0: the template's"),
+	CONFIG_UINT(struct settings, memory_mib, "memory_mib", 0, 0, MEMORY_MAX_MIB,
+		    "MiB a sandbox has at least; 0: the template's"),
+	CONFIG_STRING(struct settings, annotations, "annotations", "",
+		      "words the template has to carry, with commas between them"),
 };
 
 static void read_environment(struct settings *settings)
@@ -76,14 +88,57 @@ int settings_load(const Google__Protobuf__Any *options, struct settings *ret_set
 	return 0;
 }
 
-int settings_annotate(struct settings *settings, const struct spec *spec,
-		      struct error *err _unused_)
-{
-	const char *template_name = spec_annotation(spec, "io.kiln.template");
+/* ---------------------------------------------------------------- annotations */
 
-	if (template_name)
-		replace_string(&settings->template_name, template_name);
+/* *ret_number is untouched where there is no such annotation. */
+static int read_number(const struct spec *spec, const char *key, uint64_t max, uint64_t *ret_number,
+		       struct error *err)
+{
+	const char *text = spec_annotation(spec, key);
+
+	if (text && str_to_u64(text, 0, max, ret_number) < 0)
+		return error_set(err, EINVAL, "annotation %s is \"%.64s\", no number from 0 to %lu",
+				 key, text, (unsigned long)max);
 	return 0;
+}
+
+/* What containerd says of a pod's limits; 0, or a quota of -1, says that there is none. */
+static int read_limits(const struct spec *spec, struct settings *settings, struct error *err)
+{
+	uint64_t period = 0, quota = 0, memory = 0;
+	const char *no_limit = spec_annotation(spec, CRI "cpu-quota");
+	bool limited = no_limit && no_limit[0] != '-';
+
+	int r = read_number(spec, CRI "cpu-period", UINT32_MAX, &period, err);
+	if (r == 0 && limited)
+		r = read_number(spec, CRI "cpu-quota", UINT32_MAX, &quota, err);
+	if (r == 0)
+		r = read_number(spec, CRI "memory", MEMORY_MAX_MIB * MIB, &memory, err);
+	if (r < 0)
+		return r;
+	if (quota > 0 && period > 0)
+		settings->vcpus = (quota + period - 1) / period;
+	if (memory > 0)
+		settings->memory_mib = (memory + MIB - 1) / MIB;
+	return 0;
+}
+
+int settings_annotate(struct settings *settings, const struct spec *spec, struct error *err)
+{
+	const char *template_name = spec_annotation(spec, KILN "template");
+	const char *annotations = spec_annotation(spec, KILN "annotations");
+
+	if (!str_empty(template_name))
+		replace_string(&settings->template_name, template_name);
+	if (annotations)
+		replace_string(&settings->annotations, annotations);
+	int r = read_limits(spec, settings, err);
+	if (r == 0)
+		r = read_number(spec, KILN "vcpus", VCPUS_MAX, &settings->vcpus, err);
+	if (r == 0)
+		r = read_number(spec, KILN "memory_mib", MEMORY_MAX_MIB, &settings->memory_mib,
+				err);
+	return r;
 }
 
 bool settings_equal(const struct settings *a, const struct settings *b)

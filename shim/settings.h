@@ -4,14 +4,23 @@
  *   factory    the runtime options' config file, env KILN_FACTORY unix:///run/kiln/factory.sock
  *   template   annotation io.kiln.template, the config file, env KILN_TEMPLATE    default
  *   priority   the config file: normal, high, system                              normal
+ *   vcpus      annotation io.kiln.vcpus, CRI's, the config file                   the template's
+ *   memory_mib annotation io.kiln.memory_mib, CRI's, the config file              the template's
+ *   annotations  annotation io.kiln.annotations, the config file                  none
+ *
+ * vcpus and memory_mib are what the sandbox has to have at least; annotations are words the
+ * template has to carry (factory/vm/annotations.h). CRI's annotations
+ * io.kubernetes.cri.sandbox-cpu-period, -cpu-quota and -memory (bytes) are what containerd says
+ * of a pod's limits: quota by period, rounded up, are its vCPUs.
  *
  * Runtime options are containerd's runtimeoptions.v1.Options (ctr: --runtime-config-path FILE;
- * CRI: [plugins...runtimes.kiln.options] ConfigPath). The file is a JSON object with the keys
- * `factory`, `template` and `priority`. The environment is containerd's, which the shim inherits.
+ * CRI: [plugins...runtimes.kiln.options] ConfigPath). The file is a JSON object with the words of
+ * the first column as keys. The environment is containerd's, which the shim inherits.
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "google/protobuf/any.pb-c.h"
@@ -20,12 +29,15 @@ struct settings {
 	char *factory;       /* owned */
 	char *template_name; /* owned */
 	int priority;        /* enum claim_priority */
+	uint64_t vcpus;      /* 0: the template's */
+	uint64_t memory_mib; /* 0: the template's */
+	char *annotations;   /* owned; "": none */
 };
 
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */
 _must_check_ int settings_load(const Google__Protobuf__Any *options, struct settings *ret_settings,
 			       struct error *err);
-/* Takes over what the annotations of a sandbox say. */
+/* Takes over what the annotations of a sandbox say. -EINVAL names one that makes no sense. */
 struct spec;
 _must_check_ int settings_annotate(struct settings *settings, const struct spec *spec,
 				   struct error *err);
