@@ -175,8 +175,9 @@ static void add_measures(struct table *table, const char *name,
 /* What was measured of each template, and of all where there are several. */
 static void print_measures(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 {
-	static const char *const heads[] = { "CLAIMS", "HITS",   "CLONES",  "BOOTS", "FAILED",   "P50",
-					     "P99",    "SHARED", "PRIVATE", "MACHINES", NULL };
+	static const char *const heads[] = { "CLAIMS",  "HITS",     "CLONES", "BOOTS",
+					     "FAILED",  "P50",      "P99",    "SHARED",
+					     "PRIVATE", "MACHINES", NULL };
 	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
 
 	for (size_t i = 0; i < status->n_templates; i++)

@@ -114,7 +114,8 @@ void inspect_print(const Kiln__Factory__V1__InspectResponse *template, FILE *out
 	print_field(out, "template", status->name);
 	print_field(out, "definition", template->definition);
 	fprintf(out, "%-15s %u vCPUs, %u MiB\n", "size", template->vcpus, template->memory_mib);
-	if (template->max_vcpus > template->vcpus || template->max_memory_mib > template->memory_mib)
+	if (template->max_vcpus > template->vcpus ||
+	    template->max_memory_mib > template->memory_mib)
 		fprintf(out, "%-15s %u vCPUs, %u MiB\n", "grows to", template->max_vcpus,
 			template->max_memory_mib);
 	if (!str_empty(template->annotations))

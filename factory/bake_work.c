@@ -59,7 +59,7 @@ struct bake_work {
 	char *agent_version;
 	uint64_t boot_ms;
 	uint64_t memory_before, memory_after;
-	struct strv argv;  /* of a clone */
+	struct strv argv; /* of a clone */
 	struct strv boot_argv;
 	uint64_t boot_room_kib;
 	char *memory_path; /* libvirt's, until freeze */

@@ -19,10 +19,10 @@ struct host_room {
 	uint64_t min_free_mib; /* 0: memory is not looked at */
 	uint64_t vms;          /* of all pools, but for those that are ending */
 	struct room_pool_list pools;
-	unsigned coming;  /* machines that are being made */
-	unsigned lacking; /* pools whose claims wait for one to be begun */
-	uint64_t max_boots;    /* at once; 0: none at all */
-	uint64_t boots;        /* under way */
+	unsigned coming;         /* machines that are being made */
+	unsigned lacking;        /* pools whose claims wait for one to be begun */
+	uint64_t max_boots;      /* at once; 0: none at all */
+	uint64_t boots;          /* under way */
 	struct vm_size max_size; /* of a machine that is claimed; 0: the host's */
 	/* MiB that are available, or a negative errno; NULL: asks /proc/meminfo. */
 	int64_t (*available_mib)(void);

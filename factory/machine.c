@@ -12,9 +12,9 @@
 #include "factory/vm/placeholder.h"
 #include "factory/vm/qemu_option.h"
 
-#define XML_SIZE_MAX (1u << 20)
+#define XML_SIZE_MAX  (1u << 20)
 #define MEMORY_DEVICE "{{memory_device}}"
-#define PMEM_ALIGN   (2u << 20) /* virtio-pmem is placed at a multiple of it */
+#define PMEM_ALIGN    (2u << 20) /* virtio-pmem is placed at a multiple of it */
 
 /* A control character cannot stand in XML in any way. */
 static int escape_xml(struct strbuf *out, const char *value)
@@ -118,7 +118,8 @@ static int fill_in(const struct machine_options *options, const char *text, uint
 	_cleanup_free_ char *vcpus = number(all_vcpus);
 	_cleanup_free_ char *last_vcpu = number(all_vcpus - 1);
 	_cleanup_free_ char *memory = number(memory_kib);
-	_cleanup_free_ char *max_memory = number(max_memory_kib + (image_bytes + PMEM_ALIGN) / 1024);
+	_cleanup_free_ char *max_memory = number(max_memory_kib +
+						 (image_bytes + PMEM_ALIGN) / 1024);
 	_cleanup_free_ char *params = kernel_params(definition);
 	_cleanup_free_ char *image = number(image_bytes);
 	_cleanup_free_ char *image_option = double_commas(options->image);

@@ -122,6 +122,7 @@ void pool_free(struct pool *pool)
 	members_forget(&pool->coming);
 	members_forget(&pool->parked);
 	members_forget(&pool->claimed);
+	members_forget(&pool->booting);
 	members_forget(&pool->ending);
 	memset(pool->due_ns, 0, sizeof(pool->due_ns));
 	loop_timer_stop(pool->alarm);
@@ -214,6 +215,7 @@ void pool_drain(struct pool *pool, const char *reason, void (*fn)(void *userdata
 	tickets_fail(pool, ENOTCONN, "the template ended", reason);
 	boots_fail(pool, ENOTCONN, "the template ended", reason);
 	waiters_fail(pool, ECANCELED, reason);
+	members_end(&pool->booting, reason);
 	members_end(&pool->coming, reason);
 	members_end(&pool->parked, reason);
 	pool->on_drained = fn;

@@ -128,8 +128,8 @@ struct pool_request {
 /* Claims a machine for a sandbox; fn is called once, from the loop. Waits without limit: the
  * deadline is the caller's, who ends it with pool_cancel(). -EAGAIN past max_waiting or where
  * the host has no room for the machine it would need, -EEXIST where the sandbox has a machine
- * already, -ENOTCONN where the template is broken; of a boot also host_room_check_boot()'s. Failures
- * are counted here. */
+ * already, -ENOTCONN where the template is broken; of a boot also host_room_check_boot()'s.
+ * Failures are counted here. */
 _must_check_ int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim_fn fn,
 			    void *userdata, struct pool_ticket **ret_ticket, struct error *err);
 
@@ -178,7 +178,8 @@ struct pool_member *pool_find(struct pool *pool, const char *vm_id);
 /* All members, coming first; NULL ends it. */
 struct pool_member *pool_next(struct pool *pool, struct pool_member *after);
 struct vm *pool_member_vm(const struct pool_member *member);
-const char *pool_member_origin(const struct pool_member *member); /* "", "pooled", "cloned", "booted" */
+const char *pool_member_origin(
+	const struct pool_member *member); /* "", "pooled", "cloned", "booted" */
 
 /* Who has it, for the audit line of its end; the claimer is filled in by whom it was told to. */
 struct audit_lease *pool_member_lease(struct pool_member *member);

@@ -57,11 +57,9 @@ void boot_cancel(struct pool_member *member)
 void boots_fail(struct pool *pool, int number, const char *counted, const char *why)
 {
 	_cleanup_(error_done) struct error err = {};
-	struct pool_member *member, *next;
+	struct pool_member *member;
 
 	(void)error_set(&err, number, "no machine for the sandbox: %s", why);
-	TAILQ_FOREACH_SAFE (member, &pool->booting, link, next) {
+	TAILQ_FOREACH (member, &pool->booting, link)
 		ticket_fail(steal_ptr(member->ticket), counted, &err);
-		member_end(member, why);
-	}
 }

@@ -1,6 +1,7 @@
 /* Inside of a pool, shared by pool.c, pool_member.c (members and lists), pool_claim.c (tickets),
- * pool_boot.c (machines for claims that no template fits), pool_make.c (how many, when, and what if it fails), pool_watch.c (probes and age), pool_mode.c
- * (what an operator asks for) and pool_time.c. Nobody else includes it, but for the unit tests. */
+ * pool_boot.c (machines for claims that no template fits), pool_make.c (how many, when, and what if
+ * it fails), pool_watch.c (probes and age), pool_mode.c (what an operator asks for) and
+ * pool_time.c. Nobody else includes it, but for the unit tests. */
 #pragma once
 
 #include "factory/pool.h"
@@ -35,7 +36,7 @@ struct pool_ticket {
 	void *userdata;
 	enum claim_origin origin; /* CLONED: nothing was parked when it came */
 	struct vm_size size;
-	bool grows; /* the machine has to, for that size */
+	bool grows;         /* the machine has to, for that size */
 	const char *reason; /* static; why, "" for a pooled one */
 	unsigned tries;
 	struct pool_member *member; /* while being handed over; else it is in `waiting` */
@@ -126,7 +127,7 @@ void boot_parked(struct pool_member *member);
 void boot_failed(struct pool_member *member, const struct error *why);
 /* The claim is over; the machine goes with it. */
 void boot_cancel(struct pool_member *member);
-/* All that are under way. */
+/* The tickets of all that are under way, which the caller ends. */
 void boots_fail(struct pool *pool, int number, const char *counted, const char *why);
 
 /* ---- pool_make.c */

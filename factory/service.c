@@ -95,8 +95,8 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.vcpus = vm_size(vm).vcpus;
 	response.memory_mib = vm_size(vm).memory_mib;
 
-	metrics_observe(slot_metrics(claiming->slot),
-			origins[grant->origin].histogram, took_us * 1000);
+	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,
+			took_us * 1000);
 	claim_log(claiming, grant, took_us);
 	pool_member_bind(grant->member, ttrpc_call_conn(claiming->call));
 	lease_to_caller(vm, claiming->call);

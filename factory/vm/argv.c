@@ -355,10 +355,14 @@ int argv_expand(const struct strv *argv, const struct argv_values *values, struc
 		struct error *err)
 {
 	const struct placeholder list[] = {
-		{ "memory", values->memory },       { "agent_fd", values->agent_fd },
-		{ "share_dir", values->share_dir }, { "qmp_fd", values->qmp_fd },
-		{ "shim_fd", values->shim_fd },     { "vcpus", values->vcpus },
-		{ "last_vcpu", values->last_vcpu }, { "memory_kib", values->memory_kib },
+		{ "memory", values->memory },
+		{ "agent_fd", values->agent_fd },
+		{ "share_dir", values->share_dir },
+		{ "qmp_fd", values->qmp_fd },
+		{ "shim_fd", values->shim_fd },
+		{ "vcpus", values->vcpus },
+		{ "last_vcpu", values->last_vcpu },
+		{ "memory_kib", values->memory_kib },
 		{ "max_memory_kib", values->max_memory_kib },
 	};
 	_cleanup_(strv_done) struct strv out = {};

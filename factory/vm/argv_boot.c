@@ -135,9 +135,12 @@ static int convert(struct conversion *c, const struct argument *argument, struct
 		const char *name;
 		int (*fn)(struct conversion *, const struct argument *, struct error *);
 	} rules[] = {
-		{ "-m", convert_memory },        { "-numa", convert_numa },
-		{ "-object", convert_object },   { "-device", convert_device },
-		{ "-smp", drop /* own below */ }, { "-incoming", drop },
+		{ "-m", convert_memory },
+		{ "-numa", convert_numa },
+		{ "-object", convert_object },
+		{ "-device", convert_device },
+		{ "-smp", drop /* own below */ },
+		{ "-incoming", drop },
 		{ "-S", drop },
 	};
 

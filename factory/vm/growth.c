@@ -74,6 +74,11 @@ static void growth_fail(struct growth *growth, int number, const char *message, 
 	growth_finish(growth, number < 0 ? number : -number, &err);
 }
 
+static unsigned growth_deadline_ms(const struct growth *growth)
+{
+	return growth->options.deadline_ms ? growth->options.deadline_ms : GROWTH_DEADLINE_MS;
+}
+
 static void on_deadline(void *userdata)
 {
 	_cleanup_(error_done) struct error err = {};
@@ -81,9 +86,9 @@ static void on_deadline(void *userdata)
 	const struct growth_options *o = &growth->options;
 
 	(void)error_set(&err, ETIMEDOUT,
-			"the guest does not grow: after %d s %s, and %" PRIu64 " of %" PRIu64
+			"the guest does not grow: after %u ms %s, and %" PRIu64 " of %" PRIu64
 			" MiB are added",
-			GROWTH_DEADLINE_MS / 1000,
+			growth_deadline_ms(growth),
 			growth->left & GROWTH_CPUS ? "its vCPUs are not online"
 						   : "its vCPUs are online",
 			growth->size >> 20, o->memory_bytes >> 20);
@@ -216,7 +221,7 @@ struct growth *growth_start(const struct growth_options *options)
 	growth->options.object = xstrdup(options->object);
 	growth->look = loop_timer_new(options->loop, look_now, growth);
 	growth->deadline = loop_timer_new(options->loop, on_deadline, growth);
-	loop_timer_start(growth->deadline, GROWTH_DEADLINE_MS);
+	loop_timer_start(growth->deadline, growth_deadline_ms(growth));
 	log_debug(options->object, "growing by %u vCPUs and %" PRIu64 " MiB", options->vcpus,
 		  options->memory_bytes >> 20);
 	if (options->memory_bytes > 0) {

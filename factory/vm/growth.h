@@ -33,6 +33,7 @@ struct growth_options {
 	const char *object;         /* id of the machine, for the log; copied */
 	uint32_t vcpus;             /* to bring online; 0: none */
 	uint64_t memory_bytes;      /* to add, a multiple of GROWTH_BLOCK_BYTES; 0: none */
+	unsigned deadline_ms;       /* 0: GROWTH_DEADLINE_MS */
 	/* Once, never inside growth_start(). number 0 or a negative errno, then with err. */
 	void (*on_done)(struct growth *growth, int number, const struct error *err, void *userdata);
 	void *userdata;

@@ -15,7 +15,7 @@
 #define MIB                ((uint64_t)1024 * 1024)
 #define PMEM_ALIGN         (2 * MIB)
 #define DEFINITION_PARAMS  2000 /* bytes; the kernel takes 2048 of command line */
-#define BLOCK_MIB          128 /* of memory that is added: the guest kernel's on x86-64 */
+#define BLOCK_MIB          128  /* of memory that is added: the guest kernel's on x86-64 */
 #define MAKE_IMAGE         "`make image` makes it"
 #define DEFINITION(f, ...) CONFIG_##f(struct template_definition, __VA_ARGS__)
 

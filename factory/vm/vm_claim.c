@@ -140,7 +140,7 @@ static int claim_prepare(struct vm *vm, struct vm_claim *claim, const struct vm_
 {
 	int r = size_to_grow_to(vm, size, &vm->grow_to, err);
 	return r == 0 && vm_size_is_any(&vm->grow_to) ? fill_handover(vm, &claim->handover, err)
-							 : r;
+						      : r;
 }
 
 /* The lease is in the journal before anything of the claimer's can happen in the guest. */

@@ -1,6 +1,6 @@
 /* Inside of a machine, shared by vm.c (object, states, claim, end), vm_clone.c (from spawning
- * to PARKED), vm_claim.c (handing it over), vm_adopt.c (after a restart of the factory) and vm_lease.c. Nobody else includes
- * it, but for the unit tests. */
+ * to PARKED), vm_claim.c (handing it over), vm_adopt.c (after a restart of the factory) and
+ * vm_lease.c. Nobody else includes it, but for the unit tests. */
 #pragma once
 
 #include "factory/vm/growth.h"
@@ -27,7 +27,7 @@ struct vm {
 	struct growth *growth;      /* during a claim only */
 	struct vm_size size, max_size;
 	struct vm_size grow_to; /* of the claim; 0, 0: it is large enough */
-	bool booting; /* not cloned: there is no state to restore */
+	bool booting;           /* not cloned: there is no state to restore */
 
 	struct loop_timer *deadline;
 	const char *waiting_for; /* static; what the deadline is for */

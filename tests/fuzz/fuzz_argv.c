@@ -16,6 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.agent_fd = "3",
 		.qmp_fd = "4",
 		.shim_fd = "5",
+		.vcpus = "2",
+		.last_vcpu = "1",
+		.memory_kib = "262144",
+		.max_memory_kib = "300000",
 	};
 	_cleanup_free_ char *text = xstrndup((const char *)data, size);
 	_cleanup_(strv_done) struct strv argv = {}, derived = {}, expanded = {};
@@ -23,7 +27,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		strv_add(&argv, line);
-	int r = argv_derive(&argv, &derived, NULL);
+	uint64_t room_kib;
+	int r = size % 2 ? argv_derive(&argv, &derived, NULL)
+			 : argv_derive_boot(&argv, &derived, &room_kib, NULL);
 	r = argv_expand(r == 0 ? &derived : &argv, &values, &expanded, NULL);
 	return r < 0 ? -1 : 0; /* -1: not worth keeping in the corpus */
 }

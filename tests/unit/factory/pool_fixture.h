@@ -21,6 +21,7 @@ struct vm {
 	enum vm_state state;
 	char id[8];
 	char sandbox[64];
+	struct vm_size boot, claimed_size;
 	bool confirmed;
 	bool claim_fails;
 	vm_claim_fn claim_fn;
@@ -60,6 +61,8 @@ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error 
 	assert_true(vms_made < VMS_MAX);
 	struct vm *vm = xnew(struct vm);
 	vm->options = *options;
+	if (options->boot)
+		vm->boot = *options->boot;
 	snprintf(vm->id, sizeof(vm->id), "vm%u", vms_made);
 	vms[vms_made++] = vm;
 	*ret_vm = vm;
@@ -92,9 +95,11 @@ static void claim_answer(void *userdata)
 	vm->claim_fn(vm, r, NULL, &err, vm->claim_data);
 }
 
-void vm_claim(struct vm *vm, const char *sandbox_id, vm_claim_fn fn, void *userdata)
+void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size, vm_claim_fn fn,
+	      void *userdata)
 {
 	snprintf(vm->sandbox, sizeof(vm->sandbox), "%s", sandbox_id);
+	vm->claimed_size = *size;
 	vm->claim_fn = fn;
 	vm->claim_data = userdata;
 	loop_defer(vm->options.loop, claim_answer, vm);
@@ -164,6 +169,11 @@ const char *vm_sandbox_id(const struct vm *vm)
 	return vm->sandbox;
 }
 
+struct vm_size vm_size(const struct vm *vm)
+{
+	return vm->options.boot ? vm->boot : (struct vm_size){ 1, 256 };
+}
+
 enum vm_state vm_state(const struct vm *vm)
 {
 	return vm->state;
@@ -177,7 +187,7 @@ struct fixture {
 	struct host_room room;
 	struct pool *pool;
 	struct template_manifest manifest;
-	unsigned granted, failed, cloned;
+	unsigned granted, failed, cloned, booted;
 	struct pool_member *last;
 	char error[256];
 	char reason[64];
@@ -246,7 +256,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void advance(struct fixture *f, uint64_t ms)
+static _unused_ void advance(struct fixture *f, uint64_t ms)
 {
 	fake_now_ns += ms * 1000000;
 	pool_tick(f->pool);
@@ -274,13 +284,14 @@ static void on_claim(int number, const struct pool_grant *grant, const struct er
 		return;
 	}
 	f->granted++;
-	f->cloned += grant->cloned;
+	f->cloned += grant->origin == CLAIM_CLONED;
+	f->booted += grant->origin == CLAIM_BOOTED;
 	f->last = grant->member;
 	snprintf(f->reason, sizeof(f->reason), "%s", grant->reason);
 	strncat(f->order, vm_sandbox_id(pool_member_vm(grant->member)),
 		sizeof(f->order) - strlen(f->order) - 1);
 	strncat(f->order, " ", sizeof(f->order) - strlen(f->order) - 1);
-	assert_true(grant->cloned == !str_empty(grant->reason));
+	assert_true((grant->origin != CLAIM_POOLED) == !str_empty(grant->reason));
 }
 
 static int claim_as(struct fixture *f, const char *sandbox, enum claim_priority priority,

@@ -14,6 +14,8 @@
 
 #define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
+#define PARAMS "a=\"b\" c='d' & e"
+
 static char *dir;
 static struct template_definition definition;
 static struct template_host host;
@@ -35,9 +37,10 @@ static int setup(void **state _unused_)
 		.image = put("image,1", "0123456789abcdef", 16),
 		.kernel = (char *)"/k/<vmlinux>",
 		.initrd = (char *)"/k/initrd",
-		.kernel_params = (char *)"a=\"b\" c='d' & e",
+		.kernel_params = (char *)PARAMS,
 		.vcpus = 2,
 		.memory_mib = 256,
+		.max_memory_mib = 256,
 	};
 	host = (struct template_host){ .qemu_binary = (char *)"/usr/bin/qemu" };
 	return 0;
@@ -76,6 +79,17 @@ static void becomes(const char *text, const char *expected)
 	assert_string_equal(xml, expected);
 }
 
+static void refuses(const char *text, const char *word)
+{
+	_cleanup_(error_done) struct error err = {};
+	char *xml = NULL;
+
+	assert_true(expand(text, &xml, &err) < 0);
+	assert_null(xml);
+	assert_non_null(strstr(error_message(&err), word));
+	assert_non_null(strstr(error_message(&err), "machine.xml"));
+}
+
 static void fills_in(void **state _unused_)
 {
 	becomes("{{name}}", "kiln-template-0123456789ab");
@@ -85,6 +99,26 @@ static void fills_in(void **state _unused_)
 	becomes("{{max_memory_kib}}", "264192");
 	becomes("{{emulator}} {{agent_socket}} {{share_dir}} {{console_log}}",
 		"/usr/bin/qemu /r/agent.sock /r/share /r/console.log");
+}
+
+static void adds_what_can_grow(void **state _unused_)
+{
+	_cleanup_free_ char *xml = NULL;
+
+	becomes("a{{memory_device}}b", "ab");
+	definition.spare_vcpus = 3;
+	definition.kernel_params = (char *)"quiet";
+	becomes("{{vcpus}} 0-{{last_vcpu}} {{kernel_params}}", "5 0-4 kiln.vcpus=2 quiet");
+	definition.max_memory_mib = 512;
+	assert_int_equal(expand("{{max_memory_kib}} {{memory_device}}", &xml, NULL), 0);
+	assert_non_null(strstr(xml, "526336 <qemu:arg value=\"-object\"/>"));
+	assert_non_null(strstr(xml, "memory-backend-ram,id=growth-memory,size=256M\"/>"));
+	assert_non_null(strstr(xml, "virtio-mem-pci,id=growth,memdev=growth-memory,"
+				    "requested-size=0,"));
+	refuses("{{memory_kib}}", "{{memory_device}}");
+	definition.max_memory_mib = 256;
+	definition.spare_vcpus = 0;
+	definition.kernel_params = (char *)PARAMS;
 }
 
 static void escapes(void **state _unused_)
@@ -117,17 +151,6 @@ static void genid_is_fresh(void **state _unused_)
 	assert_string_not_equal(first, second);
 }
 
-static void refuses(const char *text, const char *word)
-{
-	_cleanup_(error_done) struct error err = {};
-	char *xml = NULL;
-
-	assert_true(expand(text, &xml, &err) < 0);
-	assert_null(xml);
-	assert_non_null(strstr(error_message(&err), word));
-	assert_non_null(strstr(error_message(&err), "machine.xml"));
-}
-
 static void refuses_what_it_cannot_fill_in(void **state _unused_)
 {
 	refuses("{{cpus}}", "{{cpus}}");
@@ -139,11 +162,9 @@ static void refuses_what_it_cannot_fill_in(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(fills_in),
-		cmocka_unit_test(escapes),
-		cmocka_unit_test(follows_the_accelerator),
-		cmocka_unit_test(genid_is_fresh),
-		cmocka_unit_test(refuses_what_it_cannot_fill_in),
+		cmocka_unit_test(fills_in),       cmocka_unit_test(adds_what_can_grow),
+		cmocka_unit_test(escapes),        cmocka_unit_test(follows_the_accelerator),
+		cmocka_unit_test(genid_is_fresh), cmocka_unit_test(refuses_what_it_cannot_fill_in),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -24,6 +24,8 @@ struct fake_qemu {
 	const char *status;
 	struct ttrpc_server *agent;
 	unsigned checks, reads;
+	uint32_t onlined;          /* vCPUs */
+	json_int_t requested_size; /* of the memory device */
 	struct ttrpc_call *forgotten;
 };
 
@@ -87,6 +89,20 @@ static void fake_empty(struct ttrpc_call *call, _unused_ const ProtobufCMessage 
 	ttrpc_call_reply(call, &response.base);
 }
 
+static void fake_online(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	struct fake_qemu *qemu = userdata;
+	const Grpc__OnlineCPUMemRequest *request = (const Grpc__OnlineCPUMemRequest *)message;
+	qemu->onlined += request->nb_cpus;
+	if (fake_is(qemu, "few-cpus") && qemu->onlined > 1) {
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "2 vCPUs are to come online");
+		return;
+	}
+	if (fake_is(qemu, "killed-growing"))
+		raise(SIGKILL);
+	fake_empty(call, message, userdata);
+}
+
 static void fake_wait(struct ttrpc_call *call, _unused_ const ProtobufCMessage *request,
 		      void *userdata)
 {
@@ -119,7 +135,7 @@ static void fake_agent_start(struct fake_qemu *qemu)
 		{ "CreateSandbox", fake_empty },   { "CreateContainer", fake_empty },
 		{ "StartContainer", fake_empty },  { "WaitProcess", fake_wait },
 		{ "ReadStdout", fake_read },       { "RemoveContainer", fake_empty },
-		{ "DestroySandbox", fake_empty },
+		{ "DestroySandbox", fake_empty },  { "OnlineCPUMem", fake_online },
 	};
 	qemu->agent = ttrpc_server_new(qemu->loop, &(struct ttrpc_server_options){
 							   .userdata = qemu,
@@ -155,7 +171,20 @@ static json_t *fake_chardevs(const struct fake_qemu *qemu)
 						 : "unix:/x/agent.sock,server=on");
 }
 
-static json_t *fake_execute(struct fake_monitor *monitor, const char *command)
+/* The memory device: the guest takes what is requested, or half of it. */
+static json_t *fake_device(struct fake_qemu *qemu, const char *command, const json_t *arguments)
+{
+	if (fake_is(qemu, "no-device"))
+		return NULL;
+	if (str_equal(command, "qom-get"))
+		return json_integer(fake_is(qemu, "half") ? qemu->requested_size / 2
+							  : qemu->requested_size);
+	qemu->requested_size = json_integer_value(json_object_get(arguments, "value"));
+	return json_object();
+}
+
+static json_t *fake_execute(struct fake_monitor *monitor, const char *command,
+			    const json_t *arguments)
 {
 	struct fake_qemu *qemu = monitor->qemu;
 	if (str_equal(command, "cont")) {
@@ -166,6 +195,8 @@ static json_t *fake_execute(struct fake_monitor *monitor, const char *command)
 		qemu->status = "paused";
 	} else if (str_equal(command, "query-status")) {
 		return json_pack("{s:s}", "status", qemu->status);
+	} else if (str_after(command, "qom-")) {
+		return fake_device(qemu, command, arguments);
 	} else if (str_equal(command, "query-chardev")) {
 		return fake_chardevs(qemu);
 	} else if (str_equal(command, "migrate-incoming")) {
@@ -183,7 +214,7 @@ static void fake_on_line(struct fake_monitor *monitor, const char *line)
 	json_t *request = json_loads(line, 0, NULL);
 	const char *command = json_string_value(json_object_get(request, "execute"));
 	json_t *id = json_object_get(request, "id");
-	json_t *result = fake_execute(monitor, command);
+	json_t *result = fake_execute(monitor, command, json_object_get(request, "arguments"));
 	if (result)
 		fake_send(monitor, json_pack("{s:o, s:O*}", "return", result, "id", id));
 	else

@@ -296,6 +296,95 @@ static void refuses_an_empty_vector(void **state _unused_)
 	assert_int_equal(argv_derive(&none, &out, NULL), -EINVAL);
 }
 
+/* ---- a booted machine */
+
+static struct strv growing_vector(void)
+{
+	struct strv argv = vector_with("-- console=ttyS0", "kiln.vcpus=1 -- console=ttyS0");
+	static const char *const more[] = {
+		"-smp",    "2,sockets=2,cores=1,threads=1",
+		"-object", "memory-backend-ram,id=growth-memory,size=256M",
+		"-device", "virtio-mem-pci,id=growth,memdev=growth-memory,requested-size=0",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(more); i++)
+		strv_add(&argv, more[i]);
+	return argv;
+}
+
+static void clone_keeps_what_it_grows_by(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = growing_vector();
+	_cleanup_(strv_done) struct strv out = {};
+
+	assert_int_equal(argv_derive(&argv, &out, NULL), 0);
+	assert_true(strv_contains(&out, "2,sockets=2,cores=1,threads=1"));
+	assert_non_null(argument_with(&out, "virtio-mem-pci"));
+	assert_non_null(argument_with(&out, "growth-memory,size"));
+}
+
+static void boots_at_any_size(void **state _unused_)
+{
+	static const char *const there[] = {
+		"/k/vmlinux",
+		"/k/initrd",
+		"-- console=ttyS0",
+		"-smp",
+		"2",
+		"node,nodeid=0,cpus=0-1,memdev=ram-node0",
+		"memory-backend-ram,id=ram-node0,size=614400k",
+		"size=614400k,slots=1,maxmem=652288k",
+		"memory-backend-file,id=image,size=4194304,mem-path=/s/image,share=on,readonly=on",
+		"{\"driver\":\"vmgenid\",\"guid\":\"auto\",\"id\":\"g0\"}",
+		"socket,id=kiln-claimer,fd=5,server=on,wait=off",
+		"-no-reboot",
+		"-sandbox",
+	};
+	static const char *const gone[] = { "-incoming",  "defer",     "growth", "virtio-mem",
+					    "kiln.vcpus", "sockets=2", "{{",     "mem,or" };
+	_cleanup_(strv_done) struct strv argv = growing_vector();
+	_cleanup_(strv_done) struct strv derived_argv = {}, out = {};
+	struct argv_values sized = values;
+	uint64_t room_kib = 0;
+
+	sized.vcpus = "2";
+	sized.last_vcpu = "1";
+	sized.memory_kib = "614400";
+	sized.max_memory_kib = "652288";
+	assert_int_equal(argv_derive_boot(&argv, &derived_argv, &room_kib, NULL), 0);
+	assert_int_equal(room_kib, 300032 - 262144);
+	assert_int_equal(argv_expand(&derived_argv, &sized, &out, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(there); i++)
+		if (!strv_contains(&out, there[i]))
+			fail_msg("no %s", there[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
+		assert_null(argument_with(&out, gone[i]));
+	assert_false(strv_contains(&out, "-S"));
+}
+
+static void refuses_boot(const char *old, const char *replacement, const char *word)
+{
+	_cleanup_(strv_done) struct strv argv = vector_with(old, replacement);
+	_cleanup_(strv_done) struct strv out = {};
+	_cleanup_(error_done) struct error err = {};
+	uint64_t room_kib;
+
+	assert_int_equal(argv_derive_boot(&argv, &out, &room_kib, &err), -EINVAL);
+	assert_int_equal(out.count, 0);
+	if (!strstr(error_message(&err), word))
+		fail_msg("\"%s\" does not say \"%s\"", error_message(&err), word);
+}
+
+static void refuses_what_cannot_be_booted(void **state _unused_)
+{
+	refuses_boot("size=262144k,slots=1,maxmem=300032k", "256", "maxmem");
+	refuses_boot("size=262144k,slots=1,maxmem=300032k", "size=300k,maxmem=200k", "maxmem");
+	refuses_boot("size=262144k,slots=1,maxmem=300032k", "size=1G,maxmem=2G", "maxmem");
+	refuses_boot("/k/vmlinux", "/k/{{x}}", "placeholder");
+	refuses_boot("-kernel", "-xkernel", "no -kernel");
+	refuses_boot("node,nodeid=0,cpus=0,memdev=ram-node0", "node,memdev=other", "not a file");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +400,9 @@ int main(void)
 		cmocka_unit_test(refuses_odd_placeholders),
 		cmocka_unit_test(leaves_other_braces),
 		cmocka_unit_test(refuses_an_empty_vector),
+		cmocka_unit_test(clone_keeps_what_it_grows_by),
+		cmocka_unit_test(boots_at_any_size),
+		cmocka_unit_test(refuses_what_cannot_be_booted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Which template serves a claim that names none. */
+/* Which template serves a claim. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,20 +8,37 @@
 #include <cmocka.h>
 
 #include "base/strings.h"
+#include "factory/vm/annotations.h"
 #include "factory/vm/choice.h"
 
+/* One that does not grow. */
+#define FIXED(vcpus_, memory_) .size = { vcpus_, memory_ }, .max_size = { vcpus_, memory_ }
+
 static const struct template_offer offers[] = {
-	{ .name = "huge", .state = "ready", .vcpus = 8, .memory_mib = 4096, .readiness = 2 },
-	{ .name = "small", .state = "ready", .vcpus = 1, .memory_mib = 256, .readiness = 2 },
-	{ .name = "wide", .state = "ready", .vcpus = 4, .memory_mib = 512, .readiness = 2 },
-	{ .name = "default", .state = "ready", .vcpus = 2, .memory_mib = 512, .readiness = 2 },
-	{ .name = "coming", .state = "baking", .vcpus = 2, .memory_mib = 300, .readiness = 1 },
-	{ .name = "gone", .state = "absent", .vcpus = 16, .memory_mib = 16384, .readiness = 0 },
+	{ "huge", "ready", FIXED(8, 4096), .readiness = 2, .bootable = true },
+	{ "small", "ready", FIXED(1, 256), .readiness = 2, .bootable = true },
+	{ "wide", "ready", FIXED(4, 512), .readiness = 2, .bootable = true },
+	{ "default", "ready", FIXED(2, 512), .readiness = 2, .bootable = true },
+	{ "coming", "baking", FIXED(2, 300), .readiness = 1 },
+	{ "gone", "absent", FIXED(16, 16384), .readiness = 0 },
 };
+
+static struct template_wish wish_of(uint32_t vcpus, uint32_t memory_mib, const char *annotations)
+{
+	return (struct template_wish){ { vcpus, memory_mib }, annotations };
+}
+
+static int choose(const struct template_offer *from, size_t count, uint32_t vcpus,
+		  uint32_t memory_mib, const char *annotations, struct error *err)
+{
+	struct template_wish wish = wish_of(vcpus, memory_mib, annotations);
+
+	return template_choose(from, count, &wish, err);
+}
 
 static void expect_choice(uint32_t vcpus, uint32_t memory_mib, const char *name)
 {
-	int best = template_choose(offers, ARRAY_SIZE(offers), vcpus, memory_mib, NULL);
+	int best = choose(offers, ARRAY_SIZE(offers), vcpus, memory_mib, NULL, NULL);
 
 	assert_true(best >= 0);
 	assert_string_equal(offers[best].name, name);
@@ -45,8 +62,59 @@ static void test_no_wish_is_the_default(void **state)
 {
 	(void)state;
 	expect_choice(0, 0, "default");
-	assert_int_equal(template_choose(offers, 3, 0, 0, NULL), 0); /* the first */
-	assert_int_equal(template_choose(&offers[4], 2, 0, 0, NULL), 0);
+	assert_int_equal(choose(offers, 3, 0, 0, NULL, NULL), 0); /* the first */
+	assert_int_equal(choose(&offers[4], 2, 0, 0, NULL, NULL), 0);
+}
+
+static const struct template_offer growing[] = {
+	{ "large", "ready", FIXED(4, 2048), .readiness = 2, .bootable = true },
+	{ "seed", "ready", { 1, 128 }, { 4, 1024 }, .readiness = 2, .bootable = true },
+	{ "sprout", "ready", { 1, 256 }, { 4, 1024 }, .readiness = 2, .bootable = true },
+	{ "exact", "ready", FIXED(2, 512), .readiness = 2, .bootable = true },
+};
+
+static void expect_growing(uint32_t vcpus, uint32_t memory_mib, const char *name,
+			   enum template_fit fit)
+{
+	struct template_wish wish = wish_of(vcpus, memory_mib, NULL);
+	int best = template_choose(growing, ARRAY_SIZE(growing), &wish, NULL);
+
+	assert_true(best >= 0);
+	assert_string_equal(growing[best].name, name);
+	assert_int_equal(template_fit(&growing[best], &wish), fit);
+}
+
+static void test_exact_then_growing_then_larger(void **state)
+{
+	(void)state;
+	expect_growing(2, 512, "exact", FIT_EXACT);
+	expect_growing(0, 256, "sprout", FIT_EXACT);
+	expect_growing(3, 512, "sprout", FIT_GROWS); /* has to grow less than "seed" */
+	expect_growing(1, 1024, "sprout", FIT_GROWS);
+	expect_growing(1, 1025, "large", FIT_LARGER);
+	expect_growing(1, 100, "seed", FIT_LARGER);
+}
+
+static void test_annotations(void **state)
+{
+	static const struct template_offer kinds[] = {
+		{ "default", "ready", FIXED(2, 512), .annotations = "", .readiness = 2 },
+		{ "gpu", "ready", FIXED(2, 512), .annotations = "gpu,zone=a", .readiness = 2 },
+	};
+	_cleanup_(error_done) struct error err = {};
+
+	(void)state;
+	assert_int_equal(choose(kinds, 2, 0, 0, "", NULL), 0);
+	assert_int_equal(choose(kinds, 2, 0, 0, "gpu", NULL), 1);
+	assert_int_equal(choose(kinds, 2, 2, 512, "zone=a,gpu", NULL), 1);
+	assert_int_equal(choose(kinds, 2, 0, 0, "zone", &err), -EBUSY);
+	assert_string_equal(error_message(&err),
+			    "no template fits: zone wanted; there are default (2 vCPUs, 512 MiB, "
+			    "ready), gpu (2 vCPUs, 512 MiB, gpu,zone=a, ready)");
+	assert_int_equal(annotations_check("", NULL), 0);
+	assert_int_equal(annotations_check("a,zone=b/c", NULL), 0);
+	assert_int_equal(annotations_check(",a", NULL), -EINVAL);
+	assert_int_equal(annotations_check("a b", NULL), -EINVAL);
 }
 
 static void test_none_fits(void **state)
@@ -54,15 +122,36 @@ static void test_none_fits(void **state)
 	_cleanup_(error_done) struct error err = {};
 
 	(void)state;
-	assert_int_equal(template_choose(&offers[3], 3, 4, 600, &err), -EBUSY);
+	assert_int_equal(choose(&offers[3], 3, 4, 600, NULL, &err), -EBUSY);
 	assert_string_equal(error_message(&err),
 			    "no template fits: 4 vCPUs and 600 MiB wanted; there are default (2 "
 			    "vCPUs, 512 MiB, ready), coming (2 vCPUs, 300 MiB, baking), gone (16 "
 			    "vCPUs, 16384 MiB, absent)");
-	assert_int_equal(template_choose(&offers[5], 1, 0, 0, &err), -EBUSY);
+	assert_int_equal(choose(&offers[5], 1, 0, 0, NULL, &err), -EBUSY);
 	assert_string_equal(error_message(&err),
 			    "no template fits: any wanted; there is gone (16 vCPUs, 16384 MiB, "
 			    "absent)");
+	assert_int_equal(choose(&growing[1], 1, 5, 0, NULL, &err), -EBUSY);
+	assert_string_equal(error_message(&err),
+			    "no template fits: 5 vCPUs wanted; there is seed (1 to 4 vCPUs, 128 to "
+			    "1024 MiB, ready)");
+}
+
+static void test_boots_from_the_nearest(void **state)
+{
+	struct template_wish wish = wish_of(2, 600, NULL);
+
+	(void)state;
+	assert_string_equal(offers[template_choose_boot(offers, 6, &wish)].name, "default");
+	wish = wish_of(4, 600, NULL);
+	assert_string_equal(offers[template_choose_boot(offers, 6, &wish)].name, "wide");
+	wish = wish_of(32, 0, NULL);
+	assert_string_equal(offers[template_choose_boot(offers, 6, &wish)].name, "huge");
+	wish = wish_of(0, 9000, NULL);
+	assert_string_equal(offers[template_choose_boot(offers, 6, &wish)].name, "huge");
+	assert_int_equal(template_choose_boot(&offers[4], 2, &wish), -ENOENT);
+	wish = wish_of(0, 9000, "gpu");
+	assert_int_equal(template_choose_boot(offers, 6, &wish), -ENOENT);
 }
 
 int main(void)
@@ -70,7 +159,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exact_then_smallest),
 		cmocka_unit_test(test_no_wish_is_the_default),
+		cmocka_unit_test(test_exact_then_growing_then_larger),
+		cmocka_unit_test(test_annotations),
 		cmocka_unit_test(test_none_fits),
+		cmocka_unit_test(test_boots_from_the_nearest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,6 +101,9 @@ static void test_defaults_and_paths(void **state)
 	assert_string_equal(d->kernel_params, "");
 	assert_int_equal(d->vcpus, 1);
 	assert_int_equal(d->memory_mib, 256);
+	assert_int_equal(d->spare_vcpus, 0);
+	assert_int_equal(d->max_memory_mib, 256);
+	assert_string_equal(d->annotations, "");
 	assert_int_equal(d->boot_timeout_s, 120);
 	assert_int_equal(d->pool_size, 3);
 }
@@ -161,6 +164,11 @@ static void test_refused(void **state)
 		{ "vcpus", "0", -EINVAL, "vcpus" },
 		{ "vcpus", "1.5", -EINVAL, "vcpus" },
 		{ "memory_mib", "-1", -EINVAL, "memory_mib" },
+		{ "spare_vcpus", "64", -EINVAL, "spare_vcpus" },
+		{ "max_memory_mib", "128", -EINVAL, "max_memory_mib" },
+		{ "max_memory_mib", "300", -EINVAL, "a multiple of 128 more" },
+		{ "annotations", "\"a, b\"", -EINVAL, "annotations" },
+		{ "annotations", "\"a,\"", -EINVAL, "annotations" },
 		{ "pool_size", "100000", -EINVAL, "pool_size" },
 		{ "on_stale", "\"ignore\"", -EINVAL, "on_stale" },
 		{ "kernle", "\"x\"", -EINVAL, "kernle" },
@@ -231,6 +239,9 @@ static void test_id_changes_with_every_input(void **state)
 		{ "on_stale", "\"rebuild\"", true },
 		{ "boot_timeout_s", "9", true },
 		{ "vcpus", "2", false },
+		{ "spare_vcpus", "2", false },
+		{ "max_memory_mib", "512", false },
+		{ "annotations", "\"gpu,zone=a\"", false },
 		{ "memory_mib", "257", false },
 		{ "kernel_params", "\"quiet\"", false },
 		{ "kernel", "\"initrd\"", false },

@@ -39,7 +39,12 @@ static struct template_manifest *manifest_make(const struct fixture *f)
 	strv_add(&m->argv, "/usr/bin/qemu-system-x86_64");
 	strv_add(&m->argv, "-name");
 	strv_add(&m->argv, "{{id}} \"quoted\"");
+	strv_add(&m->boot_argv, "qemu");
+	strv_add(&m->boot_argv, "{{vcpus}}");
+	m->boot_room_kib = 8192;
 	m->vcpus = 2;
+	m->spare_vcpus = 3;
+	m->max_memory_mib = 12;
 	m->memory_bytes = MEMORY_BYTES;
 	for (int i = 0; i < TEMPLATE_INPUTS; i++)
 		m->inputs.values[i] = xstrdup(template_input_is_file((enum template_input)i) ? ID
@@ -123,6 +128,14 @@ static void test_round_trip(void **state)
 	assert_int_equal(m->argv.count, want->argv.count);
 	for (size_t i = 0; i < m->argv.count; i++)
 		assert_string_equal(m->argv.items[i], want->argv.items[i]);
+	assert_int_equal(m->boot_argv.count, 2);
+	assert_string_equal(m->boot_argv.items[1], "{{vcpus}}");
+	assert_int_equal(m->boot_room_kib, want->boot_room_kib);
+	assert_int_equal(template_size(m).vcpus, 2);
+	assert_int_equal(template_size(m).memory_mib, MEMORY_BYTES >> 20);
+	assert_int_equal(template_max_size(m).vcpus, 5);
+	assert_int_equal(template_max_size(m).memory_mib, 12);
+	assert_string_equal(template_annotations(m), "v");
 	assert_int_equal(m->vcpus, want->vcpus);
 	assert_int_equal(m->memory_bytes, want->memory_bytes);
 	assert_int_equal(m->memory_allocated_bytes, want->memory_allocated_bytes);
@@ -258,7 +271,7 @@ static void test_sealed_nonsense(void **state)
 	static const struct {
 		const char *key, *value;
 	} cases[] = {
-		{ "format", "3" },
+		{ "format", "2" },
 		{ "id", "\"ff\"" },
 		{ "name", "\"a/b\"" },
 		{ "qemu_binary", "\"qemu\"" },
@@ -267,6 +280,8 @@ static void test_sealed_nonsense(void **state)
 		{ "argv", "[1]" },
 		{ "argv", "\"-name\"" },
 		{ "vcpus", "0" },
+		{ "max_memory_mib", "3" },
+		{ "boot_argv", "[]" },
 		{ "memory_bytes", "-4194304" },
 		{ "memory_bytes", "4e6" },
 		{ "memory_allocated_bytes", "4194305" },

@@ -156,7 +156,7 @@ static enum vm_state journaled_state(struct bench *bench)
 static void test_edges(_unused_ void **state)
 {
 	static const char *const wanted[] = {
-		[VM_SPAWNED] = ".R...G", [VM_RESTORED] = "..W..G", [VM_WARMING] = "...P.G",
+		[VM_SPAWNED] = ".RW..G", [VM_RESTORED] = "..W..G", [VM_WARMING] = "...P.G",
 		[VM_PARKED] = "....CG",  [VM_CLAIMED] = ".....G",  [VM_GONE] = "......",
 	};
 	for (int from = VM_SPAWNED; from <= VM_GONE; from++)
@@ -215,7 +215,7 @@ static void on_claimed(struct vm *vm, int number, const struct vm_handover *hand
 static void claim(struct bench *bench)
 {
 	bench->done = false;
-	vm_claim(bench->vm, "pod-1", on_claimed, bench);
+	vm_claim(bench->vm, "pod-1", NULL, on_claimed, bench);
 	assert_int_equal(vm_state(bench->vm), VM_CLAIMED);
 	assert_int_equal(bench->claim_number, 1);
 	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
@@ -374,7 +374,7 @@ static void test_killed_while_being_claimed(void **state)
 	start(bench, "ok");
 	run_until(bench, VM_PARKED);
 	assert_int_equal(kill(vm_pid(bench->vm), SIGSTOP), 0);
-	vm_claim(bench->vm, "pod-1", on_claimed, bench);
+	vm_claim(bench->vm, "pod-1", NULL, on_claimed, bench);
 	assert_int_equal(kill(vm_pid(bench->vm), SIGKILL), 0);
 	expect_gone(bench, "QEMU was killed by signal 9");
 	assert_true(bench->claim_number < 0);
@@ -386,7 +386,7 @@ static void test_destroyed_while_being_claimed(void **state)
 	struct bench *bench = *state;
 	start(bench, "ok");
 	run_until(bench, VM_PARKED);
-	vm_claim(bench->vm, "pod-1", on_claimed, bench);
+	vm_claim(bench->vm, "pod-1", NULL, on_claimed, bench);
 	vm_destroy(bench->vm, "its claimer went");
 	expect_gone(bench, "its claimer went");
 	assert_true(bench->claim_number < 0);

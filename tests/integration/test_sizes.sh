@@ -1,0 +1,171 @@
+#!/bin/bash
+# Machines of the size a claim asks for: as they are parked, grown, booted, refused.
+. "$(dirname "$0")/lib.sh"
+
+host_cpus=$(nproc)
+host_mib=$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
+
+# counter NAME: over all reasons.
+counter() { status_json | jq --arg name "$1" '[.counters[] | select(.name == $name).value] | add // 0'; }
+
+metric() { timeout 10 curl -s --unix-socket "$run/http.sock" http://kiln/metrics | grep -F "$1" || true; }
+
+# guest_size ID OPTIONS...: "CPUS MIB" as a container sees them.
+guest_size() {
+	kiln_run "$@" -- sh -c 'echo $(grep -c ^processor /proc/cpuinfo) $(awk "/^MemTotal/ { print int(\$2 / 1024) }" /proc/meminfo)'
+}
+
+# claimed OPTIONS...: how kiln-ctl says a machine was had.
+claimed() { ctl agent "$@" -c Check 2>&1 >/dev/null; }
+
+# refused REGEX OPTIONS...
+refused() {
+	local out code=0
+	out=$(ctl agent "${@:2}" -c Check 2>&1) || code=$?
+	expect 1 "$code" 'exit code'
+	expect_match "$1" "$out"
+}
+
+test_nothing_is_added_where_nothing_can_grow() {
+	local argv
+	argv=$(factory_ctl inspect small --json | jq -r '.argv | join(" ")')
+	[[ $argv != *virtio-mem* && $argv == *'-smp 1,'* ]] || fail "$argv"
+	argv=$(factory_ctl inspect default --json | jq -r '.argv | join(" ")')
+	[[ $argv == *'virtio-mem-pci,id=growth'* && $argv == *'-smp 2,'* ]] || fail "$argv"
+	expect_match 'grows to +2 vCPUs, 640 MiB' "$(factory_ctl inspect default)"
+}
+
+test_exact_is_as_it_was_parked() {
+	expect_match '\(1 vCPUs, 256 MiB\), pooled in' "$(claimed --vcpus 1 --memory 256)"
+	expect_match '\(1 vCPUs, 192 MiB\), pooled in' "$(claimed --memory 192)"
+	expect 0 "$(counter claims_grown)" 'claims that grew'
+}
+
+test_parked_machine_keeps_its_spare_to_itself() {
+	read -r cpus mib <<<"$(guest_size exact)"
+	expect 1 "$cpus" vCPUs
+	((mib > 150 && mib < 256)) || fail "$mib MiB"
+	echo "$mib" >"$work/plain"
+}
+
+test_grows_within_the_claim() {
+	local plain cpus mib
+	wait_full
+	plain=$(cat "$work/plain")
+	read -r cpus mib <<<"$(guest_size grown --annotation io.kiln.vcpus=2 --annotation io.kiln.memory_mib=402)"
+	expect 2 "$cpus" vCPUs
+	# To the MiB, and no multiple of the guest's blocks.
+	((mib - plain >= 145 && mib - plain <= 146)) || fail "$plain MiB became $mib, not 146 more"
+	expect 1 "$(counter claims_grown)" 'claims that grew'
+	expect 0 "$(counter claims_booted)" 'claims that booted'
+	expect_match '\(1 vCPUs, 640 MiB\)' "$(claimed --memory 640)"
+	expect_match '\(2 vCPUs, 256 MiB\)' "$(claimed --vcpus 2 --template default)"
+}
+
+test_sandbox_size_of_cri() {
+	local cpus mib cri=io.kubernetes.cri.sandbox
+	read -r cpus mib <<<"$(guest_size pod --annotation $cri-cpu-period=100000 --annotation $cri-cpu-quota=150000 --annotation $cri-memory=$((320 << 20)))"
+	expect 2 "$cpus" vCPUs
+	((mib - $(cat "$work/plain") >= 63)) || fail "$mib MiB"
+	# -1 and 0: no limit.
+	read -r cpus mib <<<"$(guest_size pod --annotation $cri-cpu-period=100000 --annotation $cri-cpu-quota=-1 --annotation $cri-memory=0)"
+	expect 1 "$cpus" vCPUs
+}
+
+test_sizes_of_the_config_file() {
+	local cpus mib
+	echo '{"vcpus": 2, "memory_mib": 300}' >"$work/shim.json"
+	read -r cpus mib <<<"$(guest_size file --runtime-config-path "$work/shim.json")"
+	expect 2 "$cpus" vCPUs
+	((mib - $(cat "$work/plain") >= 43)) || fail "$mib MiB"
+}
+
+test_annotations_choose() {
+	expect_match '192 MiB\), (pooled|cloned)' "$(claimed --annotations tiny)"
+	expect_match '192 MiB\), (pooled|cloned)' "$(claimed --annotations zone=a,tiny --vcpus 1)"
+	# Of a kind that is not there nothing can be booted either.
+	refused 'no template fits: gpu wanted; .*small \(1 vCPUs, 192 MiB, tiny,zone=a, ready\).*none can be booted' \
+		--annotations gpu
+}
+
+test_boots_as_a_last_resort() {
+	local out cpus mib
+	out=$(claimed --memory 700)
+	expect_match '\(1 vCPUs, 700 MiB\), booted in .*: no template fits' "$out"
+	expect 1 "$(counter claims_booted)" 'claims that booted'
+	read -r cpus mib <<<"$(guest_size booted --annotation io.kiln.vcpus=2 --annotation io.kiln.memory_mib=800)"
+	expect 2 "$cpus" vCPUs
+	((mib > 700 && mib <= 800)) || fail "$mib MiB"
+	expect_match 'WARNING .*no template fits: booting a machine of 2 vCPUs and 800 MiB' "$(cat "$work/factory.log")"
+	expect_match 'audit claim .*origin=booted reason="no template fits"' "$(cat "$work/factory.log")"
+}
+
+test_booted_sandbox_outlives_the_factory() {
+	ctr run -d --runtime io.containerd.kiln.v2 --annotation io.kiln.memory_mib=720 \
+		"$image" keep sleep 600 || fail 'no sandbox'
+	expect booted "$(factory_ctl list --json | jq -r '.vms[] | select(.sandbox_id == "keep").origin')"
+	stop_factory KILL
+	start_factory
+	expect here "$(ctr task exec --exec-id e1 keep echo here)"
+	expect claimed "$(factory_ctl list --json | jq -r '.vms[] | select(.sandbox_id == "keep").state')"
+	ctr task rm -f keep >/dev/null
+	ctr containers rm keep
+	wait_full
+	expect '' "$(factory_ctl list --json | jq -r '.vms[] | select(.sandbox_id == "keep").state')"
+}
+
+test_reasons_add_up() {
+	local all sum
+	claimed --memory 256 >/dev/null
+	claimed --memory 300 >/dev/null
+	claimed --memory 900 >/dev/null
+	refused 'larger than|no more than' --memory $((host_mib + 1))
+	all=$(status_json | jq '.claims | .hits + .clones + .boots + .failed')
+	expect 4 "$all" 'claims of status'
+	sum=$(metric 'kiln_claims_total{' | awk '{ n += $NF } END { print n }')
+	expect 4 "$sum" 'claims of /metrics'
+	expect_match 'reason="no template fits",result="booted"\} 1' "$(metric kiln_claims_total)"
+	expect_match 'kiln_claims_grown_total\{.*\} 1' "$(metric kiln_claims_grown_total)"
+	expect_match 'kiln_claim_seconds_count\{.*result="booted"\} 1' "$(metric kiln_claim_seconds_count)"
+	expect_match 'BOOTS' "$(factory_ctl status)"
+}
+
+test_refused_for_ever_or_for_now() {
+	refused "the host has no more than $host_cpus and" --vcpus $((host_cpus + 1)) --memory 700
+	jq '.max_memory_mib = 600 | .max_vcpus = 2' "$work/factory.json" >"$work/new" && reload
+	refused '601 MiB are wanted, and a claim gets 600 at most \(max_memory_mib\)' --memory 601
+	refused '3 vCPUs are wanted, and a claim gets 2 at most \(max_vcpus\)' --vcpus 3
+	jq 'del(.max_memory_mib, .max_vcpus) | .boots_at_once = 0' "$work/factory.json" >"$work/new" && reload
+	refused 'no template fits: 700 MiB wanted; .*none is booted \(boots_at_once is 0\)' --memory 700
+	expect_match '\(1 vCPUs, 300 MiB\)' "$(claimed --memory 300)"
+}
+# reload: $work/new is the configuration from now on.
+reload() {
+	local before
+	before=$(grep -c 'configuration reloaded' "$work/factory.log")
+	mv "$work/new" "$work/factory.json"
+	kill -HUP "$(factory_pid)"
+	for _ in $(seq 100); do
+		[ "$(grep -c 'configuration reloaded' "$work/factory.log")" -gt "$before" ] && return 0
+		read -r -t 0.1 <> <(:) || true
+	done
+	fail 'not reloaded'
+}
+
+test_nothing_is_left() {
+	stop_factory
+	expect '' "$(vmm_pids)" 'machines left'
+	expect '' "$(ls "$run/vms")" 'journal'
+}
+
+write_config 2
+mkdir "$work/templates"
+jq '.spare_vcpus = 1 | .max_memory_mib = 640' "$work/template.json" >"$work/templates/default.json"
+jq '.name = "small" | .memory_mib = 192 | .pool_size = 1 | .annotations = "tiny,zone=a"' \
+	"$work/template.json" >"$work/templates/small.json"
+jq --arg t "$work/templates" '.templates = $t' "$work/factory.json" >"$work/factory.new" &&
+	mv "$work/factory.new" "$work/factory.json"
+start_containerd
+start_factory
+wait_full
+run_tests

@@ -1,0 +1,107 @@
+/* What the annotations of a sandbox say of its machine. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "base/strings.h"
+#include "runc_spec.h"
+#include "shim/settings.h"
+#include "shim/spec.h"
+
+#define CRI "\"io.kubernetes.cri.sandbox-"
+
+static int annotate(const char *json, struct settings *settings, struct error *err)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
+
+	assert_int_equal(spec_parse(json, strlen(json), "/bundle", &spec, NULL), 0);
+	assert_int_equal(settings_load(NULL, settings, NULL), 0);
+	settings->vcpus = 7; /* of the config file */
+	settings->memory_mib = 700;
+	return settings_annotate(settings, spec, err);
+}
+
+static void expect_size(const char *json, uint64_t vcpus, uint64_t memory_mib)
+{
+	struct settings settings;
+
+	assert_int_equal(annotate(json, &settings, NULL), 0);
+	assert_int_equal(settings.vcpus, vcpus);
+	assert_int_equal(settings.memory_mib, memory_mib);
+	settings_done(&settings);
+}
+
+static void the_first_that_says_it(void **state _unused_)
+{
+	expect_size(SPEC_JSON("", "", ""), 7, 700);
+	expect_size(SPEC_JSON("\"io.kiln.vcpus\":\"3\",\"io.kiln.memory_mib\":\"512\"", "", ""), 3,
+		    512);
+	expect_size(SPEC_JSON("\"io.kiln.vcpus\":\"3\"," CRI "cpu-quota\":\"400000\"," CRI
+			      "cpu-period\":\"100000\"",
+			      "", ""),
+		    3, 700);
+}
+
+static void limits_of_a_pod(void **state _unused_)
+{
+	expect_size(SPEC_JSON(CRI "cpu-quota\":\"150000\"," CRI "cpu-period\":\"100000\"," CRI
+				  "memory\":\"134217729\"",
+			      "", ""),
+		    2, 129);
+	/* none */
+	expect_size(SPEC_JSON(CRI "cpu-quota\":\"-1\"," CRI "cpu-period\":\"100000\"," CRI
+				  "memory\":\"0\"",
+			      "", ""),
+		    7, 700);
+	expect_size(SPEC_JSON(CRI "cpu-quota\":\"0\"," CRI "cpu-period\":\"0\"", "", ""), 7, 700);
+}
+
+static void words(void **state _unused_)
+{
+	struct settings settings;
+
+	assert_int_equal(annotate(SPEC_JSON("\"io.kiln.template\":\"large\","
+					    "\"io.kiln.annotations\":\"gpu,zone=a\"",
+					    "", ""),
+				  &settings, NULL),
+			 0);
+	assert_string_equal(settings.template_name, "large");
+	assert_string_equal(settings.annotations, "gpu,zone=a");
+	settings_done(&settings);
+}
+
+static void nonsense_is_refused_by_name(void **state _unused_)
+{
+	static const char *const cases[][2] = {
+		{ SPEC_JSON("\"io.kiln.vcpus\":\"many\"", "", ""), "io.kiln.vcpus is \"many\"" },
+		{ SPEC_JSON("\"io.kiln.vcpus\":\"1025\"", "", ""), "io.kiln.vcpus" },
+		{ SPEC_JSON("\"io.kiln.memory_mib\":\"-1\"", "", ""), "io.kiln.memory_mib" },
+		{ SPEC_JSON(CRI "memory\":\"1Gi\"", "", ""), "sandbox-memory" },
+		{ SPEC_JSON(CRI "cpu-quota\":\"x\"", "", ""), "sandbox-cpu-quota" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(error_done) struct error err = {};
+		struct settings settings;
+		assert_int_equal(annotate(cases[i][0], &settings, &err), -EINVAL);
+		if (!strstr(error_message(&err), cases[i][1]))
+			fail_msg("\"%s\" does not say \"%s\"", error_message(&err), cases[i][1]);
+		settings_done(&settings);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_first_that_says_it),
+		cmocka_unit_test(limits_of_a_pod),
+		cmocka_unit_test(words),
+		cmocka_unit_test(nonsense_is_refused_by_name),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
