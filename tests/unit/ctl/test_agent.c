@@ -102,6 +102,10 @@ static void on_claim(struct ttrpc_call *call, const ProtobufCMessage *message,
 	response.share_tag = text("share");
 	response.template_id = text("t");
 	response.claim_us = 1500;
+	response.vcpus = request->vcpus ? request->vcpus : 2;
+	response.memory_mib = request->memory_mib ? request->memory_mib : 300;
+	if (!str_empty(request->annotations))
+		response.reason = request->annotations;
 	ttrpc_call_reply_fds(call, &response.base, fds, ARRAY_SIZE(fds));
 }
 
@@ -270,7 +274,19 @@ static void test_machine_of_the_factory(void **state)
 
 	assert_int_equal(o.code, CTL_OK);
 	assert_contains(o.out, "SERVING");
-	assert_contains(o.err, ": machine 0123abcd, cloned in 1.5 ms: the pool is empty\n");
+	assert_contains(o.err, ": machine 0123abcd (2 vCPUs, 300 MiB), cloned in 1.5 ms: the pool is empty\n");
+	assert_released();
+}
+
+static void test_machine_of_a_size(void **state)
+{
+	(void)state;
+	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--socket", agent.address,
+						       "--vcpus", "3", "--memory", "400",
+						       "--annotations", "gpu,zone=a", "Check");
+
+	assert_int_equal(o.code, CTL_OK);
+	assert_contains(o.err, " (3 vCPUs, 400 MiB), cloned in 1.5 ms: gpu,zone=a\n");
 	assert_released();
 }
 
@@ -338,6 +354,8 @@ static void test_usage(void **state)
 	assert_usage("Zzz", NULL, "'agent list' shows all");
 	assert_usage("-x", NULL, "there is no option -x");
 	assert_usage("--nothing", NULL, "--nothing");
+	assert_usage("--vcpus", "0", "--vcpus wants a number");
+	assert_usage("--memory", "1G", "--memory wants a number");
 	assert_usage("--timeout", "0", "--timeout wants seconds");
 	assert_usage("--timeout", NULL, "--timeout wants a value");
 	assert_usage("{}", NULL, "does not follow a request");
@@ -383,6 +401,7 @@ int main(void)
 		cmocka_unit_test(test_message_from_file),
 		cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_machine_of_the_factory),
+		cmocka_unit_test(test_machine_of_a_size),
 		cmocka_unit_test(test_machine_after_failure),
 		cmocka_unit_test(test_machine_after_signal),
 		cmocka_unit_test(test_claim_refused),
