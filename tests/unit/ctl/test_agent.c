@@ -274,7 +274,9 @@ static void test_machine_of_the_factory(void **state)
 
 	assert_int_equal(o.code, CTL_OK);
 	assert_contains(o.out, "SERVING");
-	assert_contains(o.err, ": machine 0123abcd (2 vCPUs, 300 MiB), cloned in 1.5 ms: the pool is empty\n");
+	assert_contains(
+		o.err,
+		": machine 0123abcd (2 vCPUs, 300 MiB), cloned in 1.5 ms: the pool is empty\n");
 	assert_released();
 }
 

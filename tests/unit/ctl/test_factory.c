@@ -147,10 +147,11 @@ static void test_cycle(void **state)
 	assert_ptr_equal(strstr(on.out, "vm factory is on\n"), on.out);
 	assert_contains(on.out, "kiln-factory 1.2.3");
 	assert_contains(on.out, "0 of 3");
-	assert_contains(on.out, "CLAIMS   HITS  CLONES  BOOTS  FAILED  P50     P99      SHARED  PRIVATE  "
-				"MACHINES\n"
-				"default  7     0       0      0       840 us  12.3 ms  93 MiB  0 MiB    "
-				"3\n");
+	assert_contains(on.out,
+			"CLAIMS   HITS  CLONES  BOOTS  FAILED  P50     P99      SHARED  PRIVATE  "
+			"MACHINES\n"
+			"default  7     0       0      0       840 us  12.3 ms  93 MiB  0 MiB    "
+			"3\n");
 
 	_cleanup_(outcome_done) struct outcome destroy = RUN(&ctl_factory, "destroy", "--socket",
 							     factory.address);
