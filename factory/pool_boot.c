@@ -60,6 +60,7 @@ void boots_fail(struct pool *pool, int number, const char *counted, const char *
 	struct pool_member *member;
 
 	(void)error_set(&err, number, "no machine for the sandbox: %s", why);
-	TAILQ_FOREACH (member, &pool->booting, link)
+	TAILQ_FOREACH (member, &pool->booting, link) {
 		ticket_fail(steal_ptr(member->ticket), counted, &err);
+	}
 }

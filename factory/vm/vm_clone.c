@@ -273,7 +273,7 @@ static int launch_prepare(struct vm *vm, const struct template_manifest *manifes
 {
 	_cleanup_free_ char *state = path_join(manifest->dir, "state");
 	_cleanup_free_ char *memory = path_join(manifest->dir, "memory");
-	struct size_text size;
+	struct size_text size = {};
 	size_print(vm, manifest, &size);
 	int r = make_folders(vm, err);
 	FAULT_POINT("clone.folder");

@@ -114,6 +114,23 @@ test_booted_sandbox_outlives_the_factory() {
 	expect '' "$(factory_ctl list --json | jq -r '.vms[] | select(.sandbox_id == "keep").state')"
 }
 
+test_half_booted_machine_goes_with_the_factory() {
+	local vm
+	claimed --memory 910 >"$work/half" &
+	for _ in $(seq 300); do
+		vm=$(pgrep -f "qemu-system-x86_64 .*size=931840k.*$run/") && break
+		read -r -t 0.1 <> <(:) || true
+	done
+	[ -n "$vm" ] || fail 'nothing is being booted'
+	stop_factory KILL
+	start_factory
+	wait_full
+	wait_gone "$vm" || fail 'the half-booted machine is still there'
+	wait
+	expect_match 'cannot claim' "$(cat "$work/half")"
+	expect 3 "$(find "$run/vms" -name '*.json' | wc -l)" 'machines in the journal'
+}
+
 test_reasons_add_up() {
 	local all sum
 	claimed --memory 256 >/dev/null
