@@ -116,6 +116,18 @@ static void add_program(struct jail *jail, const char *qemu_binary)
 	}
 }
 
+/* A file that may be a link; NULL is nothing. */
+static void add_file(struct jail *jail, const char *path, uint64_t attributes)
+{
+	char real[PATH_MAX];
+
+	if (!path || !realpath(path, real))
+		return;
+	add_entry(jail, path, attributes);
+	if (!str_equal(real, path))
+		add_entry(jail, real, attributes);
+}
+
 static void add_devices(struct jail *jail, bool kvm)
 {
 	const uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
@@ -173,6 +185,8 @@ int jail_new(const struct jail_options *options, struct jail **ret_jail, struct 
 	add_program(jail, options->qemu_binary);
 	add_devices(jail, options->kvm);
 	add_entry(jail, options->template_dir, data | MOUNT_ATTR_RDONLY);
+	add_file(jail, options->kernel, data | MOUNT_ATTR_RDONLY);
+	add_file(jail, options->initrd, data | MOUNT_ATTR_RDONLY);
 	add_entry(jail, options->share_dir, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	int r = add_memory(jail, options->memory, err);
 	if (r == 0 && options->cgroup)

@@ -33,6 +33,8 @@ struct jail_options {
 	const char *template_dir;
 	const char *memory; /* the template's RAM: QEMU gets it read-only whatever it asks */
 	const char *qemu_binary;
+	const char *kernel; /* and initramfs, of a machine that is booted; else NULL */
+	const char *initrd;
 	const char *cgroup; /* of the machine; NULL: none */
 	uint32_t uid;       /* first of its range */
 	bool kvm;

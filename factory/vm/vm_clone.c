@@ -198,19 +198,29 @@ static int take_uids(struct vm *vm, struct error *err)
 
 /* What QEMU may use beyond the guest's RAM; TCG keeps up to 1 GiB of translated code. Files the
  * guest reads and writes through the share count as well, but such pages can be dropped. */
-static struct cgroup_limits limits_of(const struct template_manifest *manifest)
+static struct cgroup_limits limits_of(const struct vm *vm, const struct template_manifest *manifest)
 {
 	uint64_t overhead_mib = manifest->accelerator == ACCELERATOR_TCG ? 1024 + 256 : 256;
 	return (struct cgroup_limits){
-		.memory_bytes = manifest->memory_bytes + (overhead_mib << 20),
-		.threads = THREADS_MAX + manifest->vcpus,
+		.memory_bytes = ((uint64_t)vm->max_size.memory_mib + overhead_mib) << 20,
+		.threads = THREADS_MAX + vm->max_size.vcpus,
 	};
+}
+
+/* NULL: the option is not there, as in a clone's vector. */
+static const char *option_value(const struct strv *argv, const char *option)
+{
+	for (size_t i = 0; i + 1 < argv->count; i++) {
+		if (str_equal(argv->items[i], option))
+			return argv->items[i + 1];
+	}
+	return NULL;
 }
 
 static int prepare_jail(struct vm *vm, const struct template_manifest *manifest, const char *memory,
 			struct launch *launch, struct error *err)
 {
-	struct cgroup_limits limits = limits_of(manifest);
+	struct cgroup_limits limits = limits_of(vm, manifest);
 	int r = vm->entry.cgroup ? cgroup_make(vm->entry.cgroup, &limits, err) : 0;
 	FAULT_POINT("clone.cgroup");
 	if (r < 0 || vm->entry.uid == 0)
@@ -222,6 +232,8 @@ static int prepare_jail(struct vm *vm, const struct template_manifest *manifest,
 			.template_dir = manifest->dir,
 			.memory = memory,
 			.qemu_binary = launch->argv.items[0],
+			.kernel = option_value(&launch->argv, "-kernel"),
+			.initrd = option_value(&launch->argv, "-initrd"),
 			.cgroup = vm->entry.cgroup,
 			.uid = vm->entry.uid,
 			.kvm = manifest->accelerator == ACCELERATOR_KVM,
