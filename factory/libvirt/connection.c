@@ -1,8 +1,10 @@
 #include "factory/libvirt/connection.h"
 
+#include <fcntl.h>
 #include <libvirt/virterror.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -117,6 +119,19 @@ static int write_configuration(const char *root, const char *store, struct error
 	return file_write_atomic(path, text, strlen(text), 0600, err);
 }
 
+/* Until this process ends. The helper of a factory that was just killed may still live, and would
+ * clear away the files of the next machine, which has the same name. */
+static int lock_take(const char *root, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(root, "helper.lock");
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int r = fd;
+
+	while (fd >= 0 && (r = flock(fd, LOCK_EX)) < 0 && errno == EINTR)
+		continue;
+	return r < 0 ? error_set_errno(err, errno, "cannot lock %s", path) : 0;
+}
+
 int connection_open(const struct connection_options *options, virConnectPtr *ret_connection,
 		    struct error *err)
 {
@@ -126,6 +141,8 @@ int connection_open(const struct connection_options *options, virConnectPtr *ret
 	if (geteuid() != 0 && !options->uri)
 		return error_set(err, EPERM, "booting a template needs root");
 	int r = dir_make(root, 0700, err);
+	if (r == 0)
+		r = lock_take(root, err);
 	if (r == 0 && !options->uri)
 		r = write_configuration(root, options->store, err);
 	if (r == 0)
