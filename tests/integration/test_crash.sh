@@ -1,128 +1,8 @@
 #!/bin/bash
-# kill -9 of the factory in each phase of its work, by fault points (base/fault.h): the next
-# start leaves nothing that belongs to nobody, fills the pool again, and the sandboxes that were
-# claimed before go on.
-. "$(dirname "$0")/lib.sh"
-
-faulty=$BUILD/faults/kiln-factory
-bystander=bystander # a container that lives through all crashes
-pool_size=1
-
-# start_armed POINT[:N]: a factory that kills itself there; its pid is left in $armed.
-start_armed() {
-	KILN_FAULT=$1 timeout 60 "$faulty" --daemon --config "$work/factory.json"
-	armed=$(factory_pid)
-}
-
-expect_dead() {
-	timeout 60 tail -s 0.05 --pid="$armed" -f /dev/null || fail "the factory did not pass $1"
-	grep -q "killed at fault point ${1%:*}\$" "$work/factory.log" ||
-		fail "the factory died, but not at $1"
-	: >"$work/factory.log"
-}
-
-claimed_ids() { factory_ctl list --json | jq -r '.vms[]? | select(.state == "claimed") | .vm_id'; }
-
-known_ids() { factory_ctl list --json | jq -r '.vms[]?.vm_id' | sort; }
-known_pids() { factory_ctl list --json | jq -r '.vms[]?.pid' | sort; }
-
-# Journal entries, folders and processes are those of the machines the factory lists, and mounts
-# are in their share folders only.
-expect_nothing_astray() {
-	local ids
-	ids=$(known_ids)
-	expect "$ids" "$(find "$run/vms" -mindepth 1 -maxdepth 1 -name '*.json' -printf '%f\n' |
-		sed 's/\.json$//' | sort)" "journal entries after $1"
-	expect "$ids" "$(find "$run/vms" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)" \
-		"folders after $1"
-	expect '' "$(find "$run/vms" -mindepth 1 -maxdepth 1 ! -type d ! -name '*.json')" \
-		"files after $1"
-	expect "$(known_pids)" "$(vmm_pids | sort)" "processes after $1"
-	expect '' "$(find "$run/bake" -mindepth 1 2>/dev/null)" "bake folders after $1"
-	expect "$ids" "$(awk -v v="$run/vms/" 'index($5, v) == 1 { split(substr($5, length(v) + 1), p, "/")
-		print p[1] }' /proc/self/mountinfo | sort -u)" "machines with mounts after $1"
-	expect "$(bystander_vm)" "$(awk -v v="$run/vms/" 'index($5, v) == 1 && $5 !~ "/share$" {
-		split(substr($5, length(v) + 1), p, "/"); print p[1] }' /proc/self/mountinfo | sort -u)" \
-		"machines with mounts in their share after $1"
-	expect "$ids" "$(find "$run/uids" -type l -printf '%l\n' | sort)" "user ids after $1"
-	expect "$ids" "$(find /sys/fs/cgroup -path "*/$(basename "$work")/*" -type d -printf '%f\n' \
-		2>/dev/null | sort -u)" "control groups after $1"
-}
-
-bystander_vm() {
-	factory_ctl list --json | jq -r --arg s "$bystander" \
-		'.vms[]? | select(.sandbox_id | contains($s)) | .vm_id'
-}
-
-expect_bystander_lives() {
-	expect lives "$(ctr task exec --exec-id "x$RANDOM" "$bystander" echo lives)" \
-		"the bystander after $1"
-}
-
-# recovers POINT: the next factory puts everything right.
-recovers() {
-	start_factory
-	wait_full || fail "the pool is not full again after $1"
-	expect "$pool_size" "$(parked)" "parked after $1"
-	expect_nothing_astray "$1"
-	expect 1 "$(find "$store/templates" -mindepth 1 -maxdepth 1 | wc -l)" "templates after $1"
-	expect_bystander_lives "$1"
-}
-
-# at POINT[:N] COMMAND...: the crash while COMMAND runs (which may fail), and what follows it.
-at() {
-	local point=$1 begun=$SECONDS
-	shift
-	stop_factory KILL
-	start_armed "$point"
-	"$@" >"$work/command.out" 2>&1 &
-	expect_dead "$point"
-	wait $! || true
-	recovers "$point"
-	echo "$point: $((SECONDS - begun)) s"
-}
-
-# Nothing of a bake survives it, but for a template that is whole; and the next one succeeds.
-test_bake() {
-	local point whole inode
-	for point in hashing booting answering rehearsing trimming freezing storing stored; do
-		start_armed "bake.$point"
-		(factory_ctl init || true) >/dev/null 2>&1 &
-		expect_dead "bake.$point"
-		wait
-		start_factory
-		whole=0
-		[ "$point" != stored ] || whole=1
-		expect "$whole" "$(find "$store/templates" -mindepth 1 -maxdepth 1 | wc -l)" \
-			"templates after bake.$point"
-		expect "$whole" "$(find "$store" -name memory | wc -l)" "memory files after bake.$point"
-		expect_nothing_astray "bake.$point"
-		inode=$(stat -c %i "$store"/templates/*/template.json 2>/dev/null)
-		wait_full || fail "the pool is not full after bake.$point"
-		expect "$pool_size" "$(parked)" "parked after bake.$point"
-		expect_nothing_astray "the bake after bake.$point"
-		[ "$whole" = 0 ] || expect "$inode" \
-			"$(stat -c %i "$store"/templates/*/template.json)" 'the whole template'
-		factory_ctl destroy >/dev/null
-		stop_factory
-	done
-}
-
-# libvirt asks a QEMU of its own what it can do, in the first bake of a run folder.
-test_libvirt_asks_qemu() {
-	local pid
-	stop_factory
-	rm -rf "$run/libvirt"
-	start_factory
-	(factory_ctl init || true) >/dev/null 2>&1 &
-	pid=$(timeout 30 bash -c 'until pgrep -f "$0"; do sleep 0.01; done' \
-		"[q]emu-system-x86_64 .*-machine none.*$run/") || fail 'libvirt asks no QEMU'
-	kill -STOP $pid # it does not end by itself
-	stop_factory KILL
-	start_factory
-	expect '' "$(vmm_pids)" 'processes'
-	wait_full || fail 'no bake after it'
-}
+# kill -9 of the factory in each phase of its work but the bake (test_crash_bake.sh), by fault
+# points: the next start leaves nothing that belongs to nobody, fills the pool again, and the
+# sandboxes that were claimed before go on.
+. "$(dirname "$0")/crash.sh"
 
 test_a_sandbox_is_claimed_and_confirmed() {
 	ctr run -d --runtime io.containerd.kiln.v2 "$image" "$bystander" sleep 1000
@@ -385,4 +265,6 @@ test_claimer_dies_while_cloning_without_a_factory() {
 
 write_config "$pool_size"
 start_containerd
+start_factory
+wait_full
 run_tests "$@"
