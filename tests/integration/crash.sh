@@ -14,7 +14,7 @@ start_armed() {
 }
 
 expect_dead() {
-	timeout 60 tail -s 0.05 --pid="$armed" -f /dev/null || fail "the factory did not pass $1"
+	timeout 150 tail -s 0.05 --pid="$armed" -f /dev/null || fail "the factory did not pass $1"
 	grep -q "killed at fault point ${1%:*}\$" "$work/factory.log" ||
 		fail "the factory died, but not at $1"
 	: >"$work/factory.log"
