@@ -17,7 +17,8 @@
 
 enum {
 	STEP_TIMEOUT_MS = 30 * 1000,
-	FIRST_TRY_MS = 500, /* doubled with each try */
+	TRIM_TIMEOUT_MS = 120 * 1000, /* touches all of the guest's memory */
+	FIRST_TRY_MS = 500,           /* doubled with each try */
 	RESEED_BYTES = 512,
 	VERSION_MAX = 64,
 	OUTPUT_CHUNK = 4096,
@@ -51,6 +52,7 @@ struct warm_step {
 	int (*send)(struct warm *warm, const struct warm_step *step, struct error *err);
 	int (*check)(struct warm *warm, const ProtobufCMessage *response, struct error *err);
 	int (*failed)(struct warm *warm, const struct ttrpc_reply *reply, struct error *err);
+	uint64_t timeout_ms;
 };
 
 /* The steps to go, in order. */
@@ -75,7 +77,7 @@ static uint64_t first_timeout(struct warm *warm)
 static int warm_call(struct warm *warm, const struct warm_step *step,
 		     const ProtobufCMessage *request, struct error *err)
 {
-	uint64_t timeout = warm->at == 0 ? first_timeout(warm) : STEP_TIMEOUT_MS;
+	uint64_t timeout = warm->at == 0 ? first_timeout(warm) : step->timeout_ms;
 	int r = ttrpc_client_call(warm->options.agent, &(struct ttrpc_call_options){
 							       .service = step->service,
 							       .method = step->method,
@@ -294,7 +296,8 @@ static int trim_failed(struct warm *warm, const struct ttrpc_reply *reply, struc
 #define AGENT  &grpc__agent_service__descriptor
 #define GUEST  &kiln__guest__v1__guest__descriptor
 /* clang-format off */
-#define STEP(...) (&(const struct warm_step){ __VA_ARGS__ })
+#define TIMED_STEP(...) (&(const struct warm_step){ __VA_ARGS__ })
+#define STEP(...) TIMED_STEP(__VA_ARGS__, STEP_TIMEOUT_MS)
 #define FIRST_STEPS                                                                                \
 	STEP("check", HEALTH, "Check", send_check, check_serving, check_failed),                   \
 	STEP("version", HEALTH, "Version", send_check, check_version, NULL)
@@ -316,7 +319,7 @@ static const struct warm_step *const clone_steps[] = {
 };
 static const struct warm_step *const template_steps[] = {
 	FIRST_STEPS, IDENTITY_STEPS, REHEARSAL_STEPS,
-	STEP("trim", GUEST, "Trim", send_trim, check_trim, trim_failed),
+	TIMED_STEP("trim", GUEST, "Trim", send_trim, check_trim, trim_failed, TRIM_TIMEOUT_MS),
 	REHEARSAL_STEPS,
 };
 /* clang-format on */
