@@ -163,7 +163,6 @@ static void on_vm_claimed(struct vm *vm _unused_, int number, const struct vm_ha
 		.reason = ticket->reason,
 		.parked_ms = ticket->parked_ms,
 	};
-	pool_set_due(member->pool, POOL_DUE_HOLD, POOL_HOLD_MS);
 	ticket->fn(0, &grant, NULL, ticket->userdata);
 	ticket_free(ticket);
 }
@@ -199,6 +198,8 @@ void ticket_hand_over(struct pool_ticket *ticket, struct pool_member *member)
 	member->ticket = ticket;
 	member->origin = claim_origin_to_string(ticket->origin);
 	member_move(member, &member->pool->claimed);
+	/* From here on: a clone begun now would be in the way of the resume already. */
+	pool_set_due(member->pool, POOL_DUE_HOLD, POOL_HOLD_MS);
 	vm_claim(member->vm, ticket->sandbox_id, &ticket->size, on_vm_claimed, ticket);
 }
 

@@ -31,6 +31,19 @@ static void serves_from_the_pool_and_refills(void **state)
 	assert_int_equal(counts(f).coming, 1);
 }
 
+static void nothing_is_begun_while_a_machine_resumes(void **state)
+{
+	struct fixture *f = *state;
+
+	pool_open(f->pool, &f->manifest);
+	park_all(f);
+	vms[0]->claim_hangs = true;
+	assert_int_equal(claim(f, "s1", NULL), 0);
+	settle(f);
+	assert_int_equal(f->granted, 0);
+	assert_int_equal(counts(f).coming, 0);
+}
+
 static void a_slow_claimer_does_not_hold_up_the_refill(void **state)
 {
 	struct fixture *f = *state;
@@ -270,6 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		POOL_TEST(fills_to_its_target),
 		POOL_TEST(serves_from_the_pool_and_refills),
+		POOL_TEST(nothing_is_begun_while_a_machine_resumes),
 		POOL_TEST(a_slow_claimer_does_not_hold_up_the_refill),
 		POOL_TEST(waits_in_order_when_empty),
 		POOL_TEST(one_sandbox_gets_one_machine),
