@@ -221,14 +221,10 @@ static void booted_reap(struct booted *booted)
 	close_fd(booted->pidfd);
 }
 
-void booted_free(struct booted *booted)
+static void booted_end(struct booted *booted)
 {
 	_cleanup_(error_done) struct error err = {};
-	struct booted **at = &booted->bench->booted;
 
-	while (*at != booted)
-		at = &(*at)->next;
-	*at = booted->next;
 	ttrpc_client_free(booted->agent);
 	if (booted->pidfd >= 0)
 		booted_reap(booted);
@@ -239,10 +235,25 @@ void booted_free(struct booted *booted)
 	free(booted);
 }
 
+void booted_free(struct booted *booted)
+{
+	struct booted **at = &booted->bench->booted;
+
+	while (*at != booted)
+		at = &(*at)->next;
+	*at = booted->next;
+	booted_end(booted);
+}
+
 void booted_free_all(struct bench *bench)
 {
-	while (bench->booted)
-		booted_free(bench->booted);
+	struct booted *next;
+
+	for (struct booted *booted = bench->booted; booted; booted = next) {
+		next = booted->next;
+		booted_end(booted);
+	}
+	bench->booted = NULL;
 }
 
 struct ttrpc_client *booted_agent(struct booted *booted)

@@ -109,5 +109,5 @@ int scenario_sustain(struct bench *bench, struct error *err)
 	int r = measure_capacity(bench, &capacity, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(loads); i++)
 		r = sustain_rate(bench, &rng, loads[i], loads[i] * capacity, err);
-	return r;
+	return r < 0 ? r : factory_init(bench->loop, bench->options.pool, err);
 }
