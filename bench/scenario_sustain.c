@@ -18,7 +18,7 @@
 #define SEED        4
 
 /* Of the capacity. */
-static const double loads[] = { 0.25, 0.5, 0.75, 1, 1.5 };
+static const double loads[] = { 0.5, 1, 1.5, 2, 3 };
 
 /* Machines made since the factory's start. */
 static int clones_made(struct bench *bench, uint64_t *ret_made, struct error *err)
