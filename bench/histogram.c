@@ -56,15 +56,6 @@ void histogram_record(struct histogram *histogram, uint64_t value)
 		histogram->max = value;
 }
 
-void histogram_add(struct histogram *histogram, const struct histogram *other)
-{
-	for (size_t i = 0; i < SLOTS; i++)
-		histogram->counts[i] += other->counts[i];
-	histogram->total += other->total;
-	if (other->max > histogram->max)
-		histogram->max = other->max;
-}
-
 uint64_t histogram_count(const struct histogram *histogram)
 {
 	return histogram->total;

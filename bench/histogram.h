@@ -24,8 +24,6 @@ void histogram_free(struct histogram *histogram);
 DEFINE_CLEANUP(struct histogram *, histogram_free)
 
 void histogram_record(struct histogram *histogram, uint64_t value);
-/* Adds all counts of the other one. */
-void histogram_add(struct histogram *histogram, const struct histogram *other);
 
 uint64_t histogram_count(const struct histogram *histogram);
 uint64_t histogram_max(const struct histogram *histogram); /* exact; 0 where it is empty */

@@ -41,14 +41,6 @@ void series_add(struct series *series, uint64_t ns)
 	add_ms(series, (double)ns / 1e6);
 }
 
-void series_append(struct series *series, const struct series *from)
-{
-	series->ms = xrealloc_array(series->ms, series->count + from->count, sizeof(*series->ms));
-	for (size_t i = 0; i < from->count; i++)
-		series->ms[series->count++] = from->ms[i];
-	histogram_add(series->histogram, from->histogram);
-}
-
 double series_quantile(const struct series *series, double q)
 {
 	return stats_quantile(series->ms, series->count, q);

@@ -22,8 +22,6 @@ void series_free(struct series *series);
 DEFINE_CLEANUP(struct series *, series_free)
 
 void series_add(struct series *series, uint64_t ns);
-/* Adds the samples of another one. */
-void series_append(struct series *series, const struct series *from);
 
 /* Of the samples themselves. */
 double series_quantile(const struct series *series, double q);

@@ -9,7 +9,6 @@
 
 #include "base/memory.h"
 #include "bench/histogram.h"
-#include "bench/series.h"
 
 static void small_values_are_exact(void **state)
 {
@@ -82,42 +81,6 @@ static void quantiles_follow_the_counts(void **state)
 	assert_int_equal(histogram_quantile(histogram, 1), 1000);
 }
 
-static void merged_is_as_if_recorded_together(void **state)
-{
-	_cleanup_(histogram_free_cleanup) struct histogram *one = histogram_new();
-	_cleanup_(histogram_free_cleanup) struct histogram *other = histogram_new();
-	_cleanup_(histogram_free_cleanup) struct histogram *both = histogram_new();
-
-	(void)state;
-	for (uint64_t value = 1; value < 1000000; value = value * 3 + 1) {
-		histogram_record(value % 2 ? one : other, value);
-		histogram_record(both, value);
-	}
-	histogram_add(one, other);
-	assert_int_equal(histogram_count(one), histogram_count(both));
-	assert_int_equal(histogram_max(one), histogram_max(both));
-	for (int percent = 0; percent <= 100; percent++)
-		assert_int_equal(histogram_quantile(one, percent / 100.0),
-				 histogram_quantile(both, percent / 100.0));
-}
-
-static void series_are_merged_with_their_histograms(void **state)
-{
-	_cleanup_(series_free_cleanup) struct series *one = series_new("one", "");
-	_cleanup_(series_free_cleanup) struct series *other = series_new("other", "");
-
-	(void)state;
-	series_add(one, 1000000);
-	series_add(other, 3000000);
-	series_add(other, 2000000);
-	series_append(one, other);
-	assert_int_equal(one->count, 3);
-	assert_int_equal(histogram_count(one->histogram), 3);
-	assert_true(series_quantile(one, 0.5) == 2);
-	assert_int_equal(histogram_quantile(one->histogram, 0.5), 2000);
-	assert_int_equal(other->count, 2);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,8 +89,6 @@ int main(void)
 		cmocka_unit_test(parts_grow),
 		cmocka_unit_test(what_is_too_large_is_counted_as_the_largest),
 		cmocka_unit_test(quantiles_follow_the_counts),
-		cmocka_unit_test(merged_is_as_if_recorded_together),
-		cmocka_unit_test(series_are_merged_with_their_histograms),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
