@@ -1,18 +1,21 @@
 #include "agent/interfaces.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <netpacket/packet.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 
 #include "base/memory.h"
 #include "base/strings.h"
 
-enum { MAC_SIZE = 6 };
+enum { MAC_SIZE = 6, MTU_MAX = 65535 };
 
 DEFINE_CLEANUP(struct ifaddrs *, freeifaddrs)
 
@@ -116,4 +119,117 @@ int interfaces_list(Grpc__Interfaces **ret, struct error *err)
 		add_entry(list, entry, sock);
 	*ret = list;
 	return 0;
+}
+
+/* ---------------------------------------------------------------- change */
+
+static int parse_mac(const char *text, uint8_t ret_mac[static MAC_SIZE], struct error *err)
+{
+	for (int i = 0; i < MAC_SIZE; i++) {
+		static const char digits[] = "0123456789abcdef";
+		const char *high = text[0] ? strchr(digits, tolower((unsigned char)text[0])) : NULL;
+		const char *low = high && text[1] ? strchr(digits, tolower((unsigned char)text[1]))
+						  : NULL;
+		if (!low || text[2] != (i < MAC_SIZE - 1 ? ':' : '\0'))
+			return error_set(err, EINVAL, "the hardware address is not six bytes");
+		ret_mac[i] = (uint8_t)((high - digits) << 4 | (low - digits));
+		text += 3;
+	}
+	if (ret_mac[0] & 1)
+		return error_set(err, EINVAL, "the hardware address is that of a group");
+	return 0;
+}
+
+static Types__Interface *find_by_address(const Grpc__Interfaces *list, const char *hwaddr)
+{
+	for (size_t i = 0; i < list->n_interfaces; i++)
+		if (!str_empty(hwaddr) && strcasecmp(list->interfaces[i]->hwaddr, hwaddr) == 0)
+			return list->interfaces[i];
+	return NULL;
+}
+
+static int set_mac_of(int sock, const Types__Interface *interface, const char *hwaddr,
+		      struct error *err)
+{
+	struct ifreq request = {};
+	uint8_t mac[MAC_SIZE];
+
+	int r = parse_mac(hwaddr, mac, err);
+	if (r < 0 || strcasecmp(interface->hwaddr, hwaddr) == 0)
+		return r;
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", interface->name);
+	request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+	memcpy(request.ifr_hwaddr.sa_data, mac, sizeof(mac));
+	if (ioctl(sock, SIOCSIFHWADDR, &request) < 0)
+		return error_set_errno(err, errno, "cannot set the hardware address of %s",
+				       interface->name);
+	return 0;
+}
+
+static int set_mtu_of(int sock, const Types__Interface *interface, uint64_t mtu, struct error *err)
+{
+	struct ifreq request = {};
+
+	if (mtu > MTU_MAX)
+		return error_set(err, EINVAL, "an MTU of more than %d bytes", MTU_MAX);
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", interface->name);
+	request.ifr_mtu = (int)mtu;
+	if (ioctl(sock, SIOCSIFMTU, &request) < 0)
+		return error_set_errno(err, errno, "cannot set the MTU of %s", interface->name);
+	return 0;
+}
+
+static int interface_change(const Types__Interface *interface, const Types__Interface *wanted,
+			    struct error *err)
+{
+	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (sock < 0)
+		return error_set_errno(err, errno, "no socket to change %s with", interface->name);
+	int r = str_empty(wanted->hwaddr) ? 0 : set_mac_of(sock, interface, wanted->hwaddr, err);
+	return r < 0 || wanted->mtu == 0 ? r : set_mtu_of(sock, interface, wanted->mtu, err);
+}
+
+/* Takes it out of the list of all as they are now. */
+static int interface_now(const char *name, Types__Interface **ret_now, struct error *err)
+{
+	Grpc__Interfaces *list = NULL;
+
+	int r = interfaces_list(&list, err);
+	if (r < 0 || !list)
+		return r;
+	for (size_t i = 0; i < list->n_interfaces; i++) {
+		if (!str_equal(list->interfaces[i]->name, name))
+			continue;
+		*ret_now = list->interfaces[i];
+		list->interfaces[i] = list->interfaces[--list->n_interfaces];
+		grpc__interfaces__free_unpacked(list, NULL);
+		return 0;
+	}
+	grpc__interfaces__free_unpacked(list, NULL);
+	return error_set(err, ENOENT, "the interface %s is gone", name);
+}
+
+int interface_update(const Types__Interface *wanted, Types__Interface **ret_now, struct error *err)
+{
+	Grpc__Interfaces *list = NULL;
+
+	int r = interfaces_list(&list, err);
+	if (r < 0 || !list)
+		return r;
+	const Types__Interface *found = find_by_address(list, wanted->hwaddr);
+	if (!found)
+		found = find(list, wanted->device);
+	if (!found)
+		r = error_set(err, ENOENT, "there is no interface \"%.16s\"", wanted->device);
+	else if ((!str_empty(wanted->name) && !str_equal(wanted->name, found->name)) ||
+		 wanted->n_ipaddresses > 0)
+		r = error_set(err, EOPNOTSUPP,
+			      "names and addresses of interfaces cannot be set yet");
+	else
+		r = interface_change(found, wanted, err);
+	if (r == 0 && found)
+		r = interface_now(found->name, ret_now, err);
+	grpc__interfaces__free_unpacked(list, NULL);
+	return r;
 }

@@ -17,6 +17,7 @@ static const struct ttrpc_method agent_methods[] = {
 	{ "OnlineCPUMem", rpc_online_cpu_mem },
 	{ "SetGuestDateTime", rpc_set_guest_date_time },
 	{ "ListInterfaces", rpc_list_interfaces },
+	{ "UpdateInterface", rpc_update_interface },
 	{ "CreateSandbox", rpc_create_sandbox },
 	{ "DestroySandbox", rpc_destroy_sandbox },
 	{ "CreateContainer", rpc_create_container },

@@ -34,6 +34,7 @@ RPC_HANDLER(reseed_random_dev);
 RPC_HANDLER(online_cpu_mem);
 RPC_HANDLER(set_guest_date_time);
 RPC_HANDLER(list_interfaces);
+RPC_HANDLER(update_interface);
 RPC_HANDLER(create_sandbox);
 RPC_HANDLER(destroy_sandbox);
 RPC_HANDLER(create_container);

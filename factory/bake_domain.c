@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "factory/bake_process.h"
 #include "factory/libvirt_link.h"
+#include "factory/machine.h"
 #include "factory/vm/remains.h"
 
 enum {
@@ -168,9 +169,28 @@ static int wait_disconnected(struct bake_domain *domain, struct error *err)
 	}
 }
 
+static bool has_nic(const struct strv *argv)
+{
+	for (size_t i = 0; i < argv->count; i++)
+		if (strstr(argv->items[i], ",id=" MACHINE_NIC ","))
+			return true;
+	return false;
+}
+
+/* A part of the saved state: it is down in every clone until somebody takes it up. */
+static int take_link_down(struct bake_domain *domain, struct error *err)
+{
+	if (!has_nic(&domain->process.argv))
+		return 0;
+	json_t *arguments = json_pack("{s:s, s:b}", "name", MACHINE_NIC, "up", 0);
+	return monitor(domain, "set_link", arguments, -EBADF, NULL, err);
+}
+
 int bake_domain_stop(struct bake_domain *domain, struct error *err)
 {
-	int r = wait_disconnected(domain, err);
+	int r = take_link_down(domain, err);
+	if (r == 0)
+		r = wait_disconnected(domain, err);
 	if (r == 0)
 		r = bake_process_wait_calm(&domain->process, err);
 	if (r == 0)

@@ -33,8 +33,9 @@ pid_t bake_domain_pid(const struct bake_domain *domain);
 /* QEMU's own argument vector. Valid as long as the domain. */
 const struct strv *bake_domain_argv(const struct bake_domain *domain);
 
-/* Waits until QEMU has seen that nobody is connected to the agent channel any more and the
- * guest has calmed down (at most some seconds), then stops the vCPUs for good. */
+/* Takes the network card's link down (MACHINE_NIC), waits until QEMU has seen that nobody is
+ * connected to the agent channel any more and the guest has calmed down (at most some seconds),
+ * then stops the vCPUs for good. */
 _must_check_ int bake_domain_stop(struct bake_domain *domain, struct error *err);
 
 /* Writes the state of all devices to fd (borrowed), RAM left out. Only after stop. */

@@ -29,6 +29,8 @@
 #define MACHINE_NAME_PREFIX "kiln-template-"
 #define MACHINE_SHORT_ID    12 /* digits of a template's id in its domain's name */
 
+#define MACHINE_NIC "nic0" /* a -device with this id is frozen with its link down */
+
 /* All borrowed. */
 struct machine_options {
 	const struct template_definition *definition;

@@ -166,6 +166,33 @@ static int send_clock(struct warm *warm, const struct warm_step *step, struct er
 	return warm_call(warm, step, &request.base, err);
 }
 
+/* A clone's card still has the template's address: each gets one of its own, locally administered.
+ * Its link is down, so nobody has seen the other. */
+static int send_mac(struct warm *warm, const struct warm_step *step, struct error *err)
+{
+	Types__Interface interface = TYPES__INTERFACE__INIT;
+	Grpc__UpdateInterfaceRequest request = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
+	uint8_t mac[6];
+	char text[18];
+
+	random_bytes(mac, sizeof(mac));
+	mac[0] = (uint8_t)((mac[0] & 0xfc) | 0x02);
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		 mac[3], mac[4], mac[5]);
+	interface.device = (char *)"eth0";
+	interface.hwaddr = text;
+	request.interface = &interface;
+	return warm_call(warm, step, &request.base, err);
+}
+
+static int mac_failed(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
+{
+	if (reply->code != TTRPC_NOT_FOUND)
+		return ttrpc_reply_error(reply, err);
+	log_debug(warm->options.object, "the machine has no network card");
+	return WARM_NEXT;
+}
+
 static int send_create_sandbox(struct warm *warm, const struct warm_step *step, struct error *err)
 {
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
@@ -303,7 +330,8 @@ static int trim_failed(struct warm *warm, const struct ttrpc_reply *reply, struc
 	STEP("version", HEALTH, "Version", send_check, check_version, NULL)
 #define IDENTITY_STEPS                                                                             \
 	STEP("reseed", AGENT, "ReseedRandomDev", send_reseed, NULL, reseed_failed),                \
-	STEP("clock", AGENT, "SetGuestDateTime", send_clock, NULL, NULL)
+	STEP("clock", AGENT, "SetGuestDateTime", send_clock, NULL, NULL),                          \
+	STEP("mac", AGENT, "UpdateInterface", send_mac, NULL, mac_failed)
 #define REHEARSAL_STEPS                                                                            \
 	STEP("rehearse sandbox", AGENT, "CreateSandbox", send_create_sandbox, NULL, NULL),         \
 	STEP("rehearse create", AGENT, "CreateContainer", send_create_container, NULL, NULL),      \

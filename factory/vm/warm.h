@@ -1,6 +1,7 @@
 /* Warming: what a fresh guest goes through before it may be frozen (baking) or parked (clones).
  *
- *   check -> reseed -> clock -> rehearsal (a whole sandbox with one throwaway container)
+ *   check -> reseed -> clock -> hardware address of the network card
+ *   -> rehearsal (a whole sandbox with one throwaway container)
  *   and, before it is frozen: -> trim -> rehearsal once more
  *
  * Each step is one call to the agent with a deadline of its own; the first failure ends the

@@ -1,6 +1,6 @@
 #!/bin/bash
-# No two clones are the same machine: random numbers, boot id, machine id, host name, VMGENID;
-# and the clock of a sandbox is the host's.
+# No two clones are the same machine: random numbers, boot id, machine id, host name, hardware
+# address, VMGENID; and the clock of a sandbox is the host's.
 . "$(dirname "$0")/lib.sh"
 
 CLOCK_LIMIT_MS=100
@@ -74,6 +74,19 @@ test_boot_ids_differ() {
 }
 
 test_host_names_differ() { in_two hostname; }
+
+test_hardware_addresses_differ() {
+	local both
+	both=$(in_two cat /sys/class/net/eth0/address)
+	# Locally administered, of one card: the second digit is 2, 6, a or e.
+	expect_match '^.[26ae](:[0-9a-f]{2}){5} .[26ae](:[0-9a-f]{2}){5}$' "$both"
+	[[ $both != *02:6b:69:6c:6e:00* ]] || fail "the template's: $both"
+}
+
+test_network_card_has_no_link() {
+	expect 0 "$(kiln_run nic1 --privileged -- sh -c \
+		'ip link set eth0 up && cat /sys/class/net/eth0/carrier')" carrier
+}
 
 test_machine_ids_differ_where_the_image_asks_for_one() {
 	local asking=docker.io/kiln/asking:test

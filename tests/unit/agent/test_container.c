@@ -393,6 +393,15 @@ static void test_health(void **state _unused_)
 	protobuf_c_message_free_unpacked(version, NULL);
 	must("GetGuestDetails", "{\"mem_block_size\": true}");
 	must("ListInterfaces", "{}");
+	must("UpdateInterface", "{\"interface\": {\"device\": \"lo\"}}");
+	must_fail("no interface \"eth7\"", "UpdateInterface",
+		  "{\"interface\": {\"device\": \"eth7\"}}");
+	must_fail("not six bytes", "UpdateInterface",
+		  "{\"interface\": {\"device\": \"lo\", \"hwAddr\": \"02:00:00:00:00\"}}");
+	must_fail("of a group", "UpdateInterface",
+		  "{\"interface\": {\"device\": \"lo\", \"hwAddr\": \"01:00:00:00:00:00\"}}");
+	must_fail("cannot be set yet", "UpdateInterface",
+		  "{\"interface\": {\"device\": \"lo\", \"name\": \"lo1\"}}");
 	must("ReseedRandomDev", "{\"data\": \"AAECAwQFBgcICQoLDA0ODw==\"}");
 	must_fail("1 to 4096 bytes", "ReseedRandomDev", "{}");
 	must_fail("not implemented", "GetMetrics", "{}");
@@ -405,6 +414,9 @@ static void test_sandbox_is_one(void **state _unused_)
 	must("DestroySandbox", "{}");
 	must("DestroySandbox", "{}");
 	must_fail("there is no sandbox", "CreateContainer", "{\"container_id\": \"a\"}");
+	must_fail("is not /dev/pmemN", "CreateSandbox",
+		  "{\"storages\": [{\"driver\": \"nvdimm\", \"source\": \"/dev/sda\", "
+		  "\"fstype\": \"erofs\", \"mount_point\": \"/run/x\"}]}");
 	must_fail("virtio-fs cannot work", "CreateSandbox",
 		  "{\"storages\": [{\"driver\": \"virtio-fs\", \"mount_point\": \"/run/x\"}]}");
 	must("CreateSandbox", "{\"hostname\": \"again\"}");

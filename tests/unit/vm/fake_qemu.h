@@ -103,6 +103,20 @@ static void fake_online(struct ttrpc_call *call, const ProtobufCMessage *message
 	fake_empty(call, message, userdata);
 }
 
+static void fake_interface(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata)
+{
+	struct fake_qemu *qemu = userdata;
+	const Types__Interface *wanted = ((const Grpc__UpdateInterfaceRequest *)request)->interface;
+	/* Of one card, locally administered. */
+	bool good = strlen(wanted->hwaddr) == 17 && strchr("26ae", wanted->hwaddr[1]);
+	if (fake_is(qemu, "no-card"))
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no interface");
+	else if (fake_is(qemu, "no-mac") || !good)
+		ttrpc_call_fail_code(call, TTRPC_INTERNAL, "no address");
+	else
+		ttrpc_call_reply(call, &wanted->base);
+}
+
 static void fake_wait(struct ttrpc_call *call, _unused_ const ProtobufCMessage *request,
 		      void *userdata)
 {
@@ -131,11 +145,12 @@ static void fake_agent_start(struct fake_qemu *qemu)
 		{ "Version", fake_version },
 	};
 	static const struct ttrpc_method agent[] = {
-		{ "ReseedRandomDev", fake_empty }, { "SetGuestDateTime", fake_empty },
-		{ "CreateSandbox", fake_empty },   { "CreateContainer", fake_empty },
-		{ "StartContainer", fake_empty },  { "WaitProcess", fake_wait },
-		{ "ReadStdout", fake_read },       { "RemoveContainer", fake_empty },
-		{ "DestroySandbox", fake_empty },  { "OnlineCPUMem", fake_online },
+		{ "ReseedRandomDev", fake_empty },     { "SetGuestDateTime", fake_empty },
+		{ "CreateSandbox", fake_empty },       { "CreateContainer", fake_empty },
+		{ "StartContainer", fake_empty },      { "WaitProcess", fake_wait },
+		{ "ReadStdout", fake_read },           { "RemoveContainer", fake_empty },
+		{ "DestroySandbox", fake_empty },      { "OnlineCPUMem", fake_online },
+		{ "UpdateInterface", fake_interface },
 	};
 	qemu->agent = ttrpc_server_new(qemu->loop, &(struct ttrpc_server_options){
 							   .userdata = qemu,

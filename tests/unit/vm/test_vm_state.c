@@ -286,6 +286,7 @@ static void test_failures(void **state)
 		{ "deaf", "warming step \"check\"" },
 		{ "odd-version", "warming step \"version\": the agent's version has odd" },
 		{ "no-reseed", "warming step \"reseed\": the guest cannot be reseeded" },
+		{ "no-mac", "warming step \"mac\": no address" },
 		{ "bad-rehearsal", "warming step \"rehearse wait\": the throwaway container" },
 		{ "endless-output", "warming step \"rehearse output\"" },
 		{ "killed-warming", "QEMU was killed by signal 9" },
@@ -296,6 +297,13 @@ static void test_failures(void **state)
 		expect_gone(bench, cases[i].why);
 		vm_free(steal_ptr(bench->vm));
 	}
+}
+
+static void test_machine_without_a_card(void **state)
+{
+	struct bench *bench = *state;
+	start(bench, "no-card");
+	run_until(bench, VM_PARKED);
 }
 
 static void test_no_program(void **state)
@@ -800,6 +808,7 @@ int main(int argc, char **argv)
 		LIFE(test_claim),
 		LIFE(test_handed_over_channel_works),
 		LIFE(test_failures),
+		LIFE(test_machine_without_a_card),
 		LIFE(test_no_program),
 		LIFE(test_no_state_file),
 		LIFE(test_killed_in_each_state),
