@@ -14,6 +14,9 @@
 
 enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
 
+#define PMEM_DEVICE "/dev/pmem"
+#define PMEM_MAX    255
+
 struct storage {
 	TAILQ_ENTRY(storage) link;
 	char *mount_point; /* owned */
@@ -25,6 +28,7 @@ static int add_9p(const Grpc__Storage *request, struct error *err);
 static int add_tmpfs(const Grpc__Storage *request, struct error *err);
 static int add_local(const Grpc__Storage *request, struct error *err);
 static int add_bind(const Grpc__Storage *request, struct error *err);
+static int add_nvdimm(const Grpc__Storage *request, struct error *err);
 
 static const struct driver {
 	int (*add)(const Grpc__Storage *request, struct error *err);
@@ -32,10 +36,10 @@ static const struct driver {
 	bool is_fresh; /* its content is ours to give to a group */
 } drivers[] = {
 	{ add_9p, true, false },    { add_tmpfs, true, true }, { add_tmpfs, true, true },
-	{ add_local, false, true }, { add_bind, true, false },
+	{ add_local, false, true }, { add_bind, true, false }, { add_nvdimm, true, false },
 };
 
-const char *const storage_drivers[] = { "9p", "ephemeral", "tmpfs", "local", "bind" };
+const char *const storage_drivers[] = { "9p", "ephemeral", "tmpfs", "local", "bind", "nvdimm" };
 const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
 _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");
 
@@ -67,6 +71,19 @@ static int add_tmpfs(const Grpc__Storage *request, struct error *err)
 static int add_bind(const Grpc__Storage *request, struct error *err)
 {
 	return add_mount(request, "", true, err);
+}
+
+static int add_nvdimm(const Grpc__Storage *request, struct error *err)
+{
+	const char *number = str_after(request->source, PMEM_DEVICE);
+	uint64_t index;
+
+	if (!number || str_to_u64(number, 0, PMEM_MAX, &index) < 0)
+		return error_set(err, EINVAL, "source \"%s\" is not " PMEM_DEVICE "N",
+				 request->source);
+	if (str_empty(request->fstype))
+		return error_set(err, EINVAL, "%s has no file system type", request->source);
+	return add_mount(request, request->fstype, false, err);
 }
 
 /* "mode=0770" is the only option. */

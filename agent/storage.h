@@ -5,6 +5,8 @@
  *   ephemeral  a tmpfs, also called tmpfs
  *   local      a folder of the guest's own
  *   bind       a path of the guest at another place
+ *   nvdimm     an image on a device of persistent memory, /dev/pmemN, whose pages are the host's
+ *              (option "dax=always" of EROFS): the images a template carries
  */
 #pragma once
 

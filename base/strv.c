@@ -30,6 +30,23 @@ void strv_addf(struct strv *v, const char *fmt, ...)
 	va_end(args);
 }
 
+void strv_add_all(struct strv *v, const struct strv *other)
+{
+	for (size_t i = 0; i < other->count; i++)
+		strv_add(v, other->items[i]);
+}
+
+bool strv_equal(const struct strv *a, const struct strv *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		if (!str_equal(a->items[i], b->items[i]))
+			return false;
+	}
+	return true;
+}
+
 bool strv_contains(const struct strv *v, const char *text)
 {
 	for (size_t i = 0; i < v->count; i++) {

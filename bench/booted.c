@@ -14,6 +14,7 @@
 #include "base/strv.h"
 #include "bench/factory_client.h"
 #include "factory/vm/argv.h"
+#include "factory/vm/carried.h"
 #include "factory/vm/qemu_option.h"
 #include "proto/health.pb-c.h"
 
@@ -28,6 +29,7 @@ struct booted {
 	struct booted *next; /* in bench->booted */
 	char *dir;           /* owned: sockets, RAM and share; removed at the end */
 	char *memory;        /* owned; RAM */
+	char *images;        /* owned; the folder of the template, whose images it maps */
 	pid_t pid;
 	int pidfd;
 	struct ttrpc_client *agent;
@@ -112,6 +114,31 @@ static int boot_argv(const Kiln__Factory__V1__InspectResponse *inspected, struct
 
 /* ---------------------------------------------------------------- the process */
 
+static int booted_expand(const struct booted *booted, const struct strv *template_argv,
+			 const char *share, struct strv *argv, struct error *err)
+{
+	struct placeholder files[2 + CARRIED_MAX] = { { "memory", booted->memory } };
+	_cleanup_(strv_done) struct strv owned = {};
+	size_t count = 2;
+
+	strv_take(&owned, path_join(booted->images, "image"));
+	files[1] = (struct placeholder){ "image", owned.items[0] };
+	for (size_t i = 0; i < CARRIED_MAX; i++) {
+		strv_addf(&owned, "images_%zu", i);
+		strv_take(&owned, carried_path(booted->images, i));
+		files[count++] = (struct placeholder){ owned.items[owned.count - 2],
+						       owned.items[owned.count - 1] };
+	}
+	return argv_expand(template_argv,
+			   &(struct argv_values){ .files = files,
+						  .nfiles = count,
+						  .share_dir = share,
+						  .agent_fd = "3",
+						  .qmp_fd = "4",
+						  .shim_fd = "5" },
+			   argv, err);
+}
+
 static int booted_spawn(struct booted *booted, const struct strv *template_argv, struct error *err)
 {
 	_cleanup_free_ char *share = path_join(booted->dir, "share");
@@ -128,13 +155,7 @@ static int booted_spawn(struct booted *booted, const struct strv *template_argv,
 		fds[2 + i] = (struct spawn_fd){ sockets[i], 3 + i };
 	}
 	if (r == 0)
-		r = argv_expand(template_argv,
-				&(struct argv_values){ .memory = booted->memory,
-						       .share_dir = share,
-						       .agent_fd = "3",
-						       .qmp_fd = "4",
-						       .shim_fd = "5" },
-				&argv, err);
+		r = booted_expand(booted, template_argv, share, &argv, err);
 	if (r == 0)
 		r = spawn(&(struct spawn_options){ .argv = argv.items,
 						   .cwd = booted->dir,
@@ -201,6 +222,7 @@ int booted_new(struct bench *bench, const char *factory, struct booted **ret_boo
 		r = boot_argv(inspected, &argv, err);
 	if (r < 0)
 		return r;
+	booted->images = xstrdup(inspected->dir);
 	uint64_t begun = clock_monotonic_ns();
 	r = booted_make(bench, booted, &argv, err);
 	if (r < 0)
@@ -231,6 +253,7 @@ static void booted_end(struct booted *booted)
 	if (booted->dir && path_remove(booted->dir, &err) < 0)
 		fprintf(stderr, "kiln-bench: %s\n", error_message(&err));
 	free(booted->memory);
+	free(booted->images);
 	free(booted->dir);
 	free(booted);
 }

@@ -202,6 +202,8 @@ static int parse_option(int c, char **argv, struct agent_args *args)
 		args->channel.factory_socket = optarg;
 	else if (c == 't')
 		args->channel.template_name = optarg;
+	else if (c == 'i')
+		strv_add(&args->channel.images, optarg);
 	else if (c == 'A')
 		args->channel.annotations = optarg;
 	else if (c == 'V')
@@ -243,6 +245,7 @@ static int parse_args(int argc, char **argv, struct agent_args *args)
 {
 	static const struct option options[] = {
 		{ "help", no_argument, NULL, 'h' },
+		{ "image", required_argument, NULL, 'i' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "annotations", required_argument, NULL, 'A' },
 		{ "call", required_argument, NULL, 'c' },
@@ -282,6 +285,7 @@ static int agent_run(int argc, char **argv)
 		code = run_requests(args);
 	for (size_t i = 0; i < args->count; i++)
 		agent_request_done(&args->requests[i]);
+	strv_done(&args->channel.images);
 	return code;
 }
 
@@ -304,6 +308,7 @@ const struct ctl_command ctl_agent = {
 		"      --server-address ADDR unix:///PATH, unix://@ABSTRACT or vsock://CID:PORT\n"
 		"      --socket PATH         of the factory, default $KILN_FACTORY or\n"
 		"                            " FACTORY_SOCKET "\n"
+		"      --image NAME          one its template must carry; may be given several times\n"
 		"      --priority WORD       place in the line for a machine: normal, high or\n"
 		"                            system\n"
 		"      --template NAME       whose machine to take, default: the factory\n"

@@ -41,6 +41,8 @@ static void say_how(const struct claim *claim)
 	ctl_say("machine %s (%u vCPUs, %u MiB), %s in %.1f ms%s%s", claim->vm_id, claim->vcpus,
 		claim->memory_mib, claim->origin, ms, str_empty(claim->reason) ? "" : ": ",
 		claim->reason);
+	for (size_t i = 0; i < claim->nimages; i++)
+		ctl_say("image %s is %s", claim->images[i].name, claim->images[i].device);
 }
 
 static int open_claim(const struct channel_options *options, struct agent_channel *channel,
@@ -56,6 +58,7 @@ static int open_claim(const struct channel_options *options, struct agent_channe
 		.sandbox_id = sandbox_id,
 		.template_name = options->template_name,
 		.timeout_ms = options->timeout_s * 1000ull,
+		.images = &options->images,
 		.priority = options->priority,
 		.vcpus = options->vcpus,
 		.memory_mib = options->memory_mib,

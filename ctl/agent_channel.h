@@ -10,6 +10,7 @@ struct channel_options {
 	const char *server_address; /* NULL: a machine of the factory's */
 	const char *factory_socket;
 	const char *template_name; /* NULL: the one that fits best */
+	struct strv images;        /* that its template must carry */
 	unsigned timeout_s;
 	enum claim_priority priority;
 	uint32_t vcpus, memory_mib; /* at least; 0: the template's */

@@ -7,6 +7,7 @@
 #include "factory/bake.h"
 #include "factory/bake_domain.h"
 #include "factory/vm/remains.h"
+#include "factory/vm/template.h"
 
 static int kill_below(const char *root, struct error *err)
 {
@@ -42,15 +43,17 @@ int bake_clean_embedded(const char *run_dir, const char *store, struct error *er
 	return r < 0 ? r : path_remove(memory, err);
 }
 
+/* dir is STORE/templates. */
 static int remove_unfinished(const char *templates, const char *id, struct error *err)
 {
+	_cleanup_free_ char *store = xstrndup(templates, strlen(templates) - strlen("/templates"));
 	_cleanup_free_ char *dir = path_join(templates, id);
 	_cleanup_free_ char *manifest = path_join(dir, "template.json");
 
 	if (path_exists(manifest))
 		return 0;
 	log_info(id, "removing an unfinished template");
-	return path_remove(dir, err);
+	return template_id_is_valid(id) ? template_remove(store, id, err) : path_remove(dir, err);
 }
 
 /* A missing folder is empty. */

@@ -18,6 +18,7 @@
 #include "factory/bake_domain.h"
 #include "factory/bake_memory.h"
 #include "factory/machine.h"
+#include "factory/memory_place.h"
 #include "factory/vm/argv.h"
 
 enum {
@@ -213,25 +214,40 @@ static int check_space(const struct bake_work *work, struct error *err)
 				 "the store %s has %llu MiB free, the guest's memory needs %llu",
 				 work->where.store, (unsigned long long)free_mib,
 				 (unsigned long long)needed_mib);
-	return 0;
+	return *work->definition->memory_dir
+		       ? memory_place_check(work->definition->memory_dir, needed_mib << 20, err)
+		       : 0;
 }
 
-static int copy_image(const struct bake_work *work, struct error *err)
+static int copy_image(const char *image, const char *path, struct error *err)
 {
-	_cleanup_close_ int from = open(work->definition->image, O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int to = open(work->image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+	_cleanup_close_ int from = open(image, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 				      TEMPLATE_FILE_MODE);
 	ssize_t copied;
 
 	if (from < 0 || to < 0)
-		return error_set_errno(err, errno, "cannot copy the root image %s to %s",
-				       work->definition->image, work->image);
+		return error_set_errno(err, errno, "cannot copy the image %s to %s", image, path);
 	while ((copied = sendfile(to, from, NULL, COPY_CHUNK)) > 0)
 		continue;
 	if (copied < 0 || fsync(to) < 0)
-		return error_set_errno(err, errno, "cannot copy the root image %s to %s",
-				       work->definition->image, work->image);
+		return error_set_errno(err, errno, "cannot copy the image %s to %s", image, path);
 	return 0;
+}
+
+static int copy_images(const struct bake_work *work, struct error *err)
+{
+	const struct carried *images = &work->definition->images;
+	_cleanup_free_ char *folder = path_join(work->dir, CARRIED_FOLDER);
+
+	int r = copy_image(work->definition->image, work->image, err);
+	if (r == 0 && images->count > 0)
+		r = dir_make(folder, TEMPLATE_DIR_MODE, err);
+	for (size_t i = 0; r == 0 && i < images->count; i++) {
+		_cleanup_free_ char *path = carried_path(work->dir, i);
+		r = copy_image(images->items[i].file, path, err);
+	}
+	return r;
 }
 
 int bake_work_prepare(struct bake_work *work, struct error *err)
@@ -246,12 +262,24 @@ int bake_work_prepare(struct bake_work *work, struct error *err)
 	if (r == 0)
 		r = check_space(work, err);
 	if (r == 0)
-		r = copy_image(work, err);
+		r = copy_images(work, err);
 	FAULT_POINT("bake.hashing");
 	return r;
 }
 
 /* ---------------------------------------------------------------- boot */
+
+static int derive_vectors(struct bake_work *work, struct error *err)
+{
+	const struct argv_template template = {
+		.argv = bake_domain_argv(work->domain),
+		.dir = work->dir,
+		.copied = work->definition->share == SHARE_NEVER,
+	};
+
+	int r = argv_derive(&template, &work->argv, err);
+	return r < 0 ? r : argv_derive_boot(&template, &work->boot_argv, &work->boot_room_kib, err);
+}
 
 int bake_work_boot(struct bake_work *work, struct error *err)
 {
@@ -259,6 +287,7 @@ int bake_work_boot(struct bake_work *work, struct error *err)
 		.definition = work->definition,
 		.host = work->host,
 		.id = work->id,
+		.dir = work->dir,
 		.image = work->image,
 		.agent_socket = work->agent_socket,
 		.share_dir = work->share,
@@ -273,10 +302,7 @@ int bake_work_boot(struct bake_work *work, struct error *err)
 	if (r == 0)
 		r = argv_memory_path(bake_domain_argv(work->domain), &work->memory_path, err);
 	if (r == 0)
-		r = argv_derive(bake_domain_argv(work->domain), &work->argv, err);
-	if (r == 0)
-		r = argv_derive_boot(bake_domain_argv(work->domain), &work->boot_argv,
-				     &work->boot_room_kib, err);
+		r = derive_vectors(work, err);
 	return r;
 }
 
@@ -336,14 +362,31 @@ static int save_state(struct bake_work *work, struct error *err)
 	return bake_domain_save(work->domain, fd, err);
 }
 
+/* The link is there before the file, so that the file is never without one that leads to it. */
+static int put_memory_elsewhere(const struct bake_work *work, const char *path, struct error *err)
+{
+	_cleanup_free_ char *link = path_join(work->dir, "memory");
+
+	if (symlink(path, link) < 0)
+		return error_set_errno(err, errno, "cannot make the link %s", link);
+	int r = path_remove(path, err);
+	return r < 0 ? r : memory_place_put(work->memory_path, path, err);
+}
+
 /* libvirt removes the file's old folder with the domain, so the file leaves it before. */
 static int take_memory(struct bake_work *work, struct error *err)
 {
-	_cleanup_free_ char *path = path_join(work->dir, "memory");
+	_cleanup_free_ char *path = template_memory_path(work->dir, work->definition->memory_dir,
+							 work->id);
 
-	if (rename(work->memory_path, path) < 0)
+	if (*work->definition->memory_dir) {
+		int r = put_memory_elsewhere(work, path, err);
+		if (r < 0)
+			return r;
+	} else if (rename(work->memory_path, path) < 0) {
 		return error_set_errno(err, errno, "cannot move the guest's memory %s to %s",
 				       work->memory_path, path);
+	}
 	if (chmod(path, TEMPLATE_FILE_MODE) < 0)
 		return error_set_errno(err, errno, "cannot protect %s", path);
 	return 0;
@@ -378,10 +421,17 @@ static int file_sync(const char *path, uint64_t *ret_size, struct error *err)
 static int measure_files(struct bake_work *work, struct template_manifest *manifest,
 			 struct error *err)
 {
-	_cleanup_free_ char *memory = path_join(work->dir, "memory");
+	const char *memory = manifest->memory;
 	_cleanup_free_ char *state = path_join(work->dir, "state");
 
+	struct stat st;
+
 	int r = file_sync(memory, &manifest->memory_bytes, err);
+	/* On another file system it may take up more or less than where it was trimmed. */
+	if (r == 0 && *work->definition->memory_dir && stat(memory, &st) == 0)
+		manifest->memory_allocated_bytes = (uint64_t)st.st_blocks * 512;
+	if (manifest->memory_allocated_bytes > manifest->memory_bytes)
+		manifest->memory_allocated_bytes = manifest->memory_bytes;
 	if (r == 0)
 		r = file_sync(state, &manifest->state_bytes, err);
 	if (r == 0)
@@ -393,6 +443,23 @@ static int measure_files(struct bake_work *work, struct template_manifest *manif
 	if (r == 0)
 		r = digest_file(work->image, manifest->image_digest, err);
 	return r;
+}
+
+static int check_copies(const struct bake_work *work, struct error *err)
+{
+	const struct carried *images = &work->inputs.images;
+	char hex[DIGEST_HEX_SIZE];
+
+	for (size_t i = 0; i < images->count; i++) {
+		_cleanup_free_ char *path = carried_path(work->dir, i);
+		int r = digest_file(path, hex, err);
+		if (r < 0)
+			return r;
+		if (!str_equal(hex, images->items[i].digest))
+			return error_set(err, ESTALE, "image %s was written to during the bake",
+					 images->items[i].name);
+	}
+	return 0;
 }
 
 /* The inputs were read one after another, and then used: all that time they must have been the
@@ -412,7 +479,7 @@ static int check_inputs(const struct bake_work *work, const struct template_mani
 	if (!str_equal(manifest->image_digest, work->inputs.values[INPUT_IMAGE]))
 		return error_set(err, ESTALE, "the root image %s was written to during the bake",
 				 work->definition->image);
-	return 0;
+	return check_copies(work, err);
 }
 
 static int describe(struct bake_work *work, struct template_manifest *manifest, struct error *err)
@@ -422,6 +489,7 @@ static int describe(struct bake_work *work, struct template_manifest *manifest, 
 	template_inputs_copy(&work->inputs, &manifest->inputs);
 	manifest->name = xstrdup(work->definition->name);
 	manifest->dir = xstrdup(work->dir);
+	manifest->memory = template_memory_path(work->dir, work->definition->memory_dir, work->id);
 	manifest->agent_version = xstrdup(work->agent_version);
 	manifest->qemu_binary = xstrdup(work->host->qemu_binary);
 	manifest->accelerator = work->host->accelerator;

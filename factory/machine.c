@@ -8,12 +8,14 @@
 #include "base/file.h"
 #include "base/id.h"
 #include "base/memory.h"
+#include "base/strings.h"
 #include "factory/vm/growth.h"
 #include "factory/vm/placeholder.h"
 #include "factory/vm/qemu_option.h"
 
 #define XML_SIZE_MAX  (1u << 20)
 #define MEMORY_DEVICE "{{memory_device}}"
+#define IMAGE_DEVICES "{{image_devices}}"
 #define PMEM_ALIGN    (2u << 20) /* virtio-pmem is placed at a multiple of it */
 
 /* A control character cannot stand in XML in any way. */
@@ -100,8 +102,47 @@ static char *kernel_params(const struct template_definition *definition)
 			 definition->kernel_params);
 }
 
+/* Paths are written for an option of QEMU's first, then for XML. */
+static int add_image_device(struct strbuf *out, const struct machine_options *options, size_t index,
+			    uint64_t bytes)
+{
+	_cleanup_free_ char *path = carried_path(options->dir, index);
+	_cleanup_free_ char *option = double_commas(path);
+
+	strbuf_addf(out,
+		    "<qemu:arg value=\"-object\"/>\n"
+		    "<qemu:arg value=\"memory-backend-file,id=image%zu,size=%" PRIu64
+		    ",share=on,readonly=on,mem-path=",
+		    index, bytes);
+	int r = escape_xml(out, option);
+	strbuf_addf(out,
+		    "\"/>\n<qemu:arg value=\"-device\"/>\n"
+		    "<qemu:arg value=\"virtio-pmem-pci,id=carried%zu,memdev=image%zu,bus=pcie.0,"
+		    "addr=0x%zx\"/>\n",
+		    index, index, CARRIED_PCI_SLOT + index);
+	return r;
+}
+
+static int image_devices(const struct machine_options *options, char **ret_text,
+			 uint64_t *ret_bytes, struct error *err)
+{
+	const struct carried *images = &options->definition->images;
+	_cleanup_(strbuf_done) struct strbuf out = {};
+
+	*ret_bytes = 0;
+	for (size_t i = 0; i < images->count; i++) {
+		*ret_bytes += images->items[i].bytes + PMEM_ALIGN;
+		if (add_image_device(&out, options, i, images->items[i].bytes) < 0)
+			return error_set(err, EINVAL, "the path %s cannot be written in XML",
+					 options->dir);
+	}
+	*ret_text = xstrdup(out.len > 0 ? out.text : "");
+	return 0;
+}
+
+/* room: what all images take up in the guest's address space. */
 static int fill_in(const struct machine_options *options, const char *text, uint64_t image_bytes,
-		   char **ret_xml, struct error *err)
+		   uint64_t room, char **ret_xml, struct error *err)
 {
 	const struct template_definition *definition = options->definition;
 	bool kvm = options->host->accelerator == ACCELERATOR_KVM;
@@ -118,8 +159,7 @@ static int fill_in(const struct machine_options *options, const char *text, uint
 	_cleanup_free_ char *vcpus = number(all_vcpus);
 	_cleanup_free_ char *last_vcpu = number(all_vcpus - 1);
 	_cleanup_free_ char *memory = number(memory_kib);
-	_cleanup_free_ char *max_memory = number(max_memory_kib +
-						 (image_bytes + PMEM_ALIGN) / 1024);
+	_cleanup_free_ char *max_memory = number(max_memory_kib + room / 1024);
 	_cleanup_free_ char *params = kernel_params(definition);
 	_cleanup_free_ char *image = number(image_bytes);
 	_cleanup_free_ char *image_option = double_commas(options->image);
@@ -148,35 +188,49 @@ static int fill_in(const struct machine_options *options, const char *text, uint
 	return placeholder_expand(text, values, ARRAY_SIZE(values), escape_xml, ret_xml, err);
 }
 
-/* Markup, so it is put in before the values are, which are escaped. */
-static int insert_memory_device(const struct template_definition *definition, char **text,
-				struct error *err)
+/* Markup, so it is put in before the values are, which are escaped. What it is for is told where
+ * the definition of the machine has no place for it. */
+static int insert_markup(char **text, const char *place, const char *markup, const char *purpose,
+			 struct error *err)
 {
-	_cleanup_free_ char *device = memory_device(definition);
-	const char *at = strstr(*text, MEMORY_DEVICE);
+	const char *at = strstr(*text, place);
 
-	if (!at && *device)
-		return error_set(err, EINVAL, "max_memory_mib needs " MEMORY_DEVICE " in it");
+	if (!at && !str_empty(markup))
+		return error_set(err, EINVAL, "%s needs %s in it", purpose, place);
 	if (at) {
-		char *whole = xasprintf("%.*s%s%s", (int)(at - *text), *text, device,
-					at + strlen(MEMORY_DEVICE));
+		char *whole = xasprintf("%.*s%s%s", (int)(at - *text), *text, markup,
+					at + strlen(place));
 		free(*text);
 		*text = whole;
 	}
 	return 0;
 }
 
+/* ret_bytes: the room that the images need in the guest's address space. */
+static int insert_devices(const struct machine_options *options, char **text, uint64_t *ret_bytes,
+			  struct error *err)
+{
+	_cleanup_free_ char *memory = memory_device(options->definition);
+	_cleanup_free_ char *images = NULL;
+
+	int r = insert_markup(text, MEMORY_DEVICE, memory, "max_memory_mib", err);
+	if (r == 0)
+		r = image_devices(options, &images, ret_bytes, err);
+	return r < 0 ? r : insert_markup(text, IMAGE_DEVICES, images, "images", err);
+}
+
 int machine_xml(const struct machine_options *options, char **ret_xml, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
-	uint64_t image_bytes = 0;
+	uint64_t image_bytes = 0, carried_bytes = 0;
 
 	int r = file_read(options->definition->machine, XML_SIZE_MAX, &text, NULL, err);
 	if (r == 0)
-		r = insert_memory_device(options->definition, &text, err);
+		r = insert_devices(options, &text, &carried_bytes, err);
 	if (r == 0)
 		r = image_size(options->image, &image_bytes, err);
 	if (r == 0)
-		r = fill_in(options, text, image_bytes, ret_xml, err);
+		r = fill_in(options, text, image_bytes, image_bytes + PMEM_ALIGN + carried_bytes,
+			    ret_xml, err);
 	return r < 0 ? error_wrap(err, "machine definition %s", options->definition->machine) : 0;
 }

@@ -6,14 +6,17 @@
  *   {{name}} {{uuid}} {{genid}}
  *   {{emulator}}        QEMU's binary
  *   {{vcpus}} {{last_vcpu}}             the spare ones included: they boot with the others
- *   {{memory_kib}} {{max_memory_kib}}   guest RAM, and with room for the root image and what
- *                       is added later
+ *   {{memory_kib}} {{max_memory_kib}}   guest RAM, and with room for all images and what is
+ *                       added later
  *   {{memory_device}}   in <qemu:commandline>, before other memory devices: the virtio-mem by
  *                       which memory is added, at size 0; nothing where none can be
  *   {{kernel}} {{initrd}} {{kernel_params}}
  *   {{image}} {{image_bytes}}           root image (EROFS): the template's own copy of it
  *   {{image_option}}    its path with commas doubled, for an option of QEMU's
  *   {{agent_socket}}    Unix socket of the agent channel (port org.kiln.agent.0)
+ *   {{image_devices}}   <qemu:arg> elements for the images that are carried (factory/vm/carried.h):
+ *                       a memory-backend-file and a virtio-pmem device each; no text without
+ *                       images
  *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared)
  *   {{console_log}}     file the serial console goes to
  *
@@ -36,6 +39,7 @@ struct machine_options {
 	const struct template_definition *definition;
 	const struct template_host *host;
 	const char *id;
+	const char *dir;   /* the template's folder, with its copies of the carried images */
 	const char *image; /* the template's own copy */
 	const char *agent_socket;
 	const char *share_dir;

@@ -67,6 +67,30 @@ static const struct {
 	[CLAIM_BOOTED] = { KILN__FACTORY__V1__ORIGIN__BOOTED, HISTOGRAM_CLAIM_BOOTED },
 };
 
+/* The machine's own, since its template may have been replaced meanwhile. */
+static void reply_images(const struct vm *vm, Kiln__Factory__V1__ClaimResponse *response)
+{
+	const struct carried *images = vm_images(vm);
+
+	response->images = xnew_array(Kiln__Factory__V1__CarriedImage *, images->count + 1);
+	for (size_t i = 0; i < images->count; i++) {
+		Kiln__Factory__V1__CarriedImage *image = xnew(Kiln__Factory__V1__CarriedImage);
+		kiln__factory__v1__carried_image__init(image);
+		image->name = images->items[i].name;
+		image->device = carried_device(i);
+		response->images[response->n_images++] = image;
+	}
+}
+
+static void reply_images_done(Kiln__Factory__V1__ClaimResponse *response)
+{
+	for (size_t i = 0; i < response->n_images; i++) {
+		free(response->images[i]->device);
+		free(response->images[i]);
+	}
+	free(response->images);
+}
+
 static void claim_reply(struct claiming *claiming, const struct pool_grant *grant)
 {
 	Kiln__Factory__V1__ClaimResponse response = KILN__FACTORY__V1__CLAIM_RESPONSE__INIT;
@@ -94,6 +118,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.claim_us = took_us;
 	response.vcpus = vm_size(vm).vcpus;
 	response.memory_mib = vm_size(vm).memory_mib;
+	reply_images(vm, &response);
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,
 			took_us * 1000);
@@ -103,6 +128,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	FAULT_POINT("claim.leased");
 	ttrpc_call_reply_fds(claiming->call, &response.base, fds, ARRAY_SIZE(fds));
 	trace_end(TRACE_CLAIM, claiming->sandbox_id, trace_on ? claiming->begun_ns : 0);
+	reply_images_done(&response);
 	FAULT_POINT("claim.replied");
 }
 
@@ -132,6 +158,26 @@ static void on_claim_cancelled(struct ttrpc_call *call, void *userdata)
 	claiming_free(claiming);
 }
 
+/* The strings stay the request's. */
+static int read_wish(const Kiln__Factory__V1__ClaimRequest *request, struct template_wish *ret_wish,
+		     struct error *err)
+{
+	if (request->n_images > CARRIED_MAX)
+		return error_set(err, EINVAL,
+				 "%zu images are wanted, a template carries %d at most",
+				 request->n_images, CARRIED_MAX);
+	for (size_t i = 0; i < request->n_images; i++)
+		if (!carried_name_is_valid(request->images[i]))
+			return error_set(err, EINVAL, "\"%.128s\" is no name of an image",
+					 request->images[i]);
+	*ret_wish = (struct template_wish){
+		.size = { request->vcpus, request->memory_mib },
+		.annotations = request->annotations,
+		.images = { request->images, request->n_images },
+	};
+	return annotations_check(request->annotations, err);
+}
+
 static int claim_begin(struct claiming *claiming, const Kiln__Factory__V1__ClaimRequest *request,
 		       struct error *err)
 {
@@ -142,12 +188,9 @@ static int claim_begin(struct claiming *claiming, const Kiln__Factory__V1__Claim
 				 request->sandbox_id);
 	claiming->sandbox_id = xstrdup(request->sandbox_id);
 
-	const struct template_wish wish = {
-		.size = { request->vcpus, request->memory_mib },
-		.annotations = request->annotations,
-	};
-	struct vm_size boot;
-	int r = annotations_check(wish.annotations, err);
+	struct template_wish wish;
+	struct vm_size boot = {};
+	int r = read_wish(request, &wish, err);
 	if (r == 0)
 		r = factory_choose_slot(claiming->factory, request->template_, &wish,
 					&claiming->slot, &boot, err);

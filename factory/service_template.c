@@ -24,15 +24,47 @@ static Kiln__Factory__V1__TemplateInput *input_report(enum template_input input,
 	return report;
 }
 
+/* An image that is carried since the bake, or no more, is known on one side only. */
+static Kiln__Factory__V1__TemplateInput *image_report(const char *name, const char *path,
+						      const struct carried *baked,
+						      const struct carried *now)
+{
+	Kiln__Factory__V1__TemplateInput *report = xnew(Kiln__Factory__V1__TemplateInput);
+	const struct carried_image *was = baked ? carried_find(baked, name) : NULL;
+	const struct carried_image *is = now ? carried_find(now, name) : NULL;
+
+	kiln__factory__v1__template_input__init(report);
+	report->name = xasprintf("image %s", name);
+	report->path = xstrdup(path);
+	report->baked = xstrdup(was ? was->digest : "");
+	report->now = xstrdup(is ? is->digest : "");
+	return report;
+}
+
+static void inspect_images(const struct slot *slot, Kiln__Factory__V1__InspectResponse *response)
+{
+	const struct template_manifest *manifest = slot_manifest(slot);
+	const struct template_inputs *inputs = slot_inputs(slot);
+	const struct carried *defined = &slot_definition(slot)->images;
+
+	for (size_t i = 0; i < defined->count; i++)
+		response->inputs[response->n_inputs++] = image_report(
+			defined->items[i].name, defined->items[i].file,
+			manifest ? &manifest->inputs.images : NULL,
+			inputs ? &inputs->images : NULL);
+}
+
 static void inspect_inputs(const struct slot *slot, Kiln__Factory__V1__InspectResponse *response)
 {
 	const struct template_manifest *manifest = slot_manifest(slot);
 
-	response->inputs = xnew_array(Kiln__Factory__V1__TemplateInput *, TEMPLATE_INPUTS);
+	response->inputs = xnew_array(Kiln__Factory__V1__TemplateInput *,
+				      TEMPLATE_INPUTS + CARRIED_MAX);
 	for (int i = 0; i < TEMPLATE_INPUTS; i++)
 		response->inputs[response->n_inputs++] = input_report(
 			(enum template_input)i, slot_definition(slot),
 			manifest ? &manifest->inputs : NULL, slot_inputs(slot));
+	inspect_images(slot, response);
 }
 
 static void inspect_manifest(const struct template_manifest *manifest,
@@ -126,28 +158,37 @@ void rpc_on_rebuild(struct ttrpc_call *call, const ProtobufCMessage *message, vo
 struct verifying {
 	struct ttrpc_call *call;
 	struct template_manifest baked;
-	struct template_check checks[TEMPLATE_CHECKS];
+	struct template_check checks[TEMPLATE_CHECKS_MAX];
+	size_t count;
 };
+
+static void verifying_free(struct verifying *verifying)
+{
+	carried_done(&verifying->baked.inputs.images);
+	free(verifying->baked.memory);
+	free(verifying->baked.dir);
+	free(verifying);
+}
 
 static void verify_run(void *data)
 {
 	struct verifying *verifying = data;
 
-	template_verify(&verifying->baked, verifying->checks);
+	verifying->count = template_verify(&verifying->baked, verifying->checks);
 }
 
 static void verify_done(void *data, void *owner _unused_)
 {
 	Kiln__Factory__V1__VerifyResponse response = KILN__FACTORY__V1__VERIFY_RESPONSE__INIT;
-	Kiln__Factory__V1__VerifiedFile files[TEMPLATE_CHECKS];
-	Kiln__Factory__V1__VerifiedFile *pointers[TEMPLATE_CHECKS];
+	Kiln__Factory__V1__VerifiedFile files[TEMPLATE_CHECKS_MAX];
+	Kiln__Factory__V1__VerifiedFile *pointers[TEMPLATE_CHECKS_MAX];
 	struct verifying *verifying = data;
 
 	response.id = verifying->baked.id;
 	response.intact = true;
 	response.files = pointers;
-	response.n_files = TEMPLATE_CHECKS;
-	for (size_t i = 0; i < TEMPLATE_CHECKS; i++) {
+	response.n_files = verifying->count;
+	for (size_t i = 0; i < verifying->count; i++) {
 		struct template_check *check = &verifying->checks[i];
 		kiln__factory__v1__verified_file__init(&files[i]);
 		files[i].name = (char *)check->file;
@@ -160,9 +201,8 @@ static void verify_done(void *data, void *owner _unused_)
 		pointers[i] = &files[i];
 	}
 	ttrpc_call_reply(verifying->call, &response.base);
-	template_checks_done(verifying->checks);
-	free(verifying->baked.dir);
-	free(verifying);
+	template_checks_done(verifying->checks, verifying->count);
+	verifying_free(verifying);
 }
 
 static struct verifying *verifying_new(struct ttrpc_call *call,
@@ -173,6 +213,8 @@ static struct verifying *verifying_new(struct ttrpc_call *call,
 
 	verifying->call = call;
 	baked->dir = xstrdup(manifest->dir);
+	baked->memory = xstrdup(manifest->memory);
+	carried_copy(&manifest->inputs.images, &baked->inputs.images);
 	baked->memory_bytes = manifest->memory_bytes;
 	baked->state_bytes = manifest->state_bytes;
 	baked->image_bytes = manifest->image_bytes;
@@ -200,8 +242,7 @@ void rpc_on_verify(struct ttrpc_call *call, const ProtobufCMessage *message, voi
 	const struct worker_job job = { .run = verify_run, .done = verify_done, .data = verifying };
 	if (worker_submit(factory_workers(userdata), &job) < 0) {
 		ttrpc_call_fail_code(call, TTRPC_UNAVAILABLE, "too much is under way, try again");
-		free(verifying->baked.dir);
-		free(verifying);
+		verifying_free(verifying);
 	}
 }
 

@@ -632,6 +632,7 @@ static void offer_definition(const struct template_definition *definition,
 		(uint32_t)definition->max_memory_mib,
 	};
 	offer->annotations = definition->annotations;
+	offer->images = &definition->images;
 }
 
 static void offer_manifest(const struct template_manifest *manifest, struct template_offer *offer)
@@ -639,6 +640,7 @@ static void offer_manifest(const struct template_manifest *manifest, struct temp
 	offer->size = template_size(manifest);
 	offer->max_size = template_max_size(manifest);
 	offer->annotations = template_annotations(manifest);
+	offer->images = &manifest->inputs.images;
 }
 
 void slot_offer(const struct slot *slot, struct template_offer *ret_offer)

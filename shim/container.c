@@ -13,6 +13,7 @@
 #include "proto/agent.pb-c.h"
 #include "proto/events.pb-c.h"
 #include "shim/bundle.h"
+#include "shim/images.h"
 #include "shim/rootfs.h"
 #include "shim/timestamp.h"
 
@@ -262,13 +263,15 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	finish(container, &err);
 }
 
-static void create_in_guest(struct container *container)
+static void create_in_guest(struct container *container, const struct images *images)
 {
 	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;
 
 	request.container_id = container->id;
 	request.oci = container->spec->oci;
 	container->begun_ns = trace_begin();
+	request.storages = images->storages;
+	request.n_storages = images->count;
 	agent_call(sandbox_agent(container->sandbox), "CreateContainer", &request.base,
 		   CREATE_TIMEOUT_MS, on_created, container_ref(container));
 	spec_free(steal_ptr(container->spec));
@@ -318,6 +321,7 @@ static int mount_rootfs(struct container *container, struct error *err)
 static void on_sandbox(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	_cleanup_(images_done) struct images images = {};
 	_cleanup_(error_done) struct error err = {};
 
 	if (container->state != CONTAINER_CREATING)
@@ -326,11 +330,13 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		create_failed(container, why);
 		return;
 	}
-	if (write_machine(container, &err) < 0 || mount_rootfs(container, &err) < 0) {
+	if (write_machine(container, &err) < 0 ||
+	    images_mount(container->spec->oci, container->sandbox, &images, &err) < 0 ||
+	    mount_rootfs(container, &err) < 0) {
 		create_failed(container, &err);
 		return;
 	}
-	create_in_guest(container);
+	create_in_guest(container, &images);
 }
 
 void container_create(struct container *container, container_done_fn done, void *userdata)

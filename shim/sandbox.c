@@ -228,6 +228,7 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 		.vcpus = (uint32_t)settings->vcpus,
 		.memory_mib = (uint32_t)settings->memory_mib,
 		.annotations = settings->annotations,
+		.images = &settings->images,
 	};
 	_cleanup_(error_done) struct error err = {};
 
@@ -374,6 +375,11 @@ const char *sandbox_share_dir(const struct sandbox *sandbox)
 int sandbox_vmm_pidfd(const struct sandbox *sandbox)
 {
 	return sandbox->claim->vmm_pidfd;
+}
+
+const char *sandbox_image_device(const struct sandbox *sandbox, const char *name)
+{
+	return claim_image_device(sandbox->claim, name);
 }
 
 pid_t sandbox_vmm_pid(const struct sandbox *sandbox)

@@ -65,6 +65,8 @@ const struct error *sandbox_error(const struct sandbox *sandbox);
 const char *sandbox_vm_id(const struct sandbox *sandbox);
 const char *sandbox_vm_dir(const struct sandbox *sandbox);
 const char *sandbox_share_dir(const struct sandbox *sandbox);
+/* The guest's device of an image its template carries; NULL: there is none of this name. */
+const char *sandbox_image_device(const struct sandbox *sandbox, const char *name);
 
 int sandbox_vmm_pidfd(const struct sandbox *sandbox); /* borrowed */
 pid_t sandbox_vmm_pid(const struct sandbox *sandbox); /* the last one's; 0: there was none */

@@ -1,10 +1,12 @@
 #include "shim/settings.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/config.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/carried.h"
 #include "factory/vm/claim_priority.h"
 #include "proto/runtimeoptions.pb-c.h"
 #include "shim/spec.h"
@@ -123,6 +125,24 @@ static int read_limits(const struct spec *spec, struct settings *settings, struc
 	return 0;
 }
 
+/* Names, with commas or blanks between. */
+static int read_images(const struct spec *spec, struct settings *settings, struct error *err)
+{
+	const char *names = spec_annotation(spec, KILN "images");
+	_cleanup_free_ char *copy = xstrdup(names ? names : "");
+	char *save = NULL;
+
+	for (char *name = strtok_r(copy, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
+		if (!carried_name_is_valid(name) || settings->images.count == CARRIED_MAX)
+			return error_set(err, EINVAL,
+					 "annotation " KILN "images: \"%.128s\" is no name of an "
+					 "image, or one too many",
+					 name);
+		strv_add(&settings->images, name);
+	}
+	return 0;
+}
+
 int settings_annotate(struct settings *settings, const struct spec *spec, struct error *err)
 {
 	const char *template_name = spec_annotation(spec, KILN "template");
@@ -138,7 +158,7 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 	if (r == 0)
 		r = read_number(spec, KILN "memory_mib", MEMORY_MAX_MIB, &settings->memory_mib,
 				err);
-	return r;
+	return r < 0 ? r : read_images(spec, settings, err);
 }
 
 bool settings_equal(const struct settings *a, const struct settings *b)
@@ -146,16 +166,18 @@ bool settings_equal(const struct settings *a, const struct settings *b)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (!config_equal(&keys[i], a, b))
 			return false;
-	return true;
+	return strv_equal(&a->images, &b->images);
 }
 
 void settings_copy(struct settings *to, const struct settings *from)
 {
 	settings_done(to);
 	config_copy(keys, ARRAY_SIZE(keys), from, to);
+	strv_add_all(&to->images, &from->images);
 }
 
 void settings_done(struct settings *settings)
 {
+	strv_done(&settings->images);
 	config_done(keys, ARRAY_SIZE(keys), settings);
 }

@@ -7,11 +7,13 @@
  *   vcpus      annotation io.kiln.vcpus, CRI's, the config file                   the template's
  *   memory_mib annotation io.kiln.memory_mib, CRI's, the config file              the template's
  *   annotations  annotation io.kiln.annotations, the config file                  none
+ *   images     annotation io.kiln.images: names, commas between                   none
  *
  * vcpus and memory_mib are what the sandbox has to have at least; annotations are words the
- * template has to carry (factory/vm/annotations.h). CRI's annotations
- * io.kubernetes.cri.sandbox-cpu-period, -cpu-quota and -memory (bytes) are what containerd says
- * of a pod's limits: quota by period, rounded up, are its vCPUs.
+ * template has to carry (factory/vm/annotations.h), images are those it has to carry
+ * (factory/vm/carried.h). CRI's annotations io.kubernetes.cri.sandbox-cpu-period, -cpu-quota and
+ * -memory (bytes) are what containerd says of a pod's limits: quota by period, rounded up, are its
+ * vCPUs.
  *
  * Runtime options are containerd's runtimeoptions.v1.Options (ctr: --runtime-config-path FILE;
  * CRI: [plugins...runtimes.kiln.options] ConfigPath). The file is a JSON object with the words of
@@ -23,6 +25,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/strv.h"
 #include "google/protobuf/any.pb-c.h"
 
 struct settings {
@@ -32,6 +35,7 @@ struct settings {
 	uint64_t vcpus;      /* 0: the template's */
 	uint64_t memory_mib; /* 0: the template's */
 	char *annotations;   /* owned; "": none */
+	struct strv images;  /* that the template must carry; owned */
 };
 
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */

@@ -22,6 +22,7 @@ struct survey {
 
 struct derivation {
 	const struct survey *survey;
+	const struct argv_template *template;
 	struct strv *out;
 };
 
@@ -180,6 +181,33 @@ static void add_option(struct derivation *d, const char *name, const struct qemu
 	strv_take(d->out, qemu_option_format(option));
 }
 
+/* "{{image}}" for DIR/image, "{{images_0}}" for DIR/images/0; NULL for a file elsewhere. The
+ * caller frees. */
+static char *file_placeholder(const struct derivation *d, const struct qemu_option *option)
+{
+	const char *path = qemu_option_get(option, "mem-path");
+	const char *name = path ? str_after(path, d->template->dir) : NULL;
+
+	if (!name || *name++ != '/' || !*name)
+		return NULL;
+	char *text = xasprintf("{{%s}}", name);
+	for (char *c = text; (c = strchr(c, '/'));)
+		*c = '_';
+	return text;
+}
+
+static int derive_file(struct derivation *d, const struct argument *argument,
+		       struct qemu_option *option, struct error *err)
+{
+	_cleanup_free_ char *placeholder = file_placeholder(d, option);
+
+	if (!placeholder)
+		return keep(d, argument, err);
+	qemu_option_set(option, "mem-path", placeholder);
+	add_option(d, argument->name, option);
+	return 0;
+}
+
 static int derive_object(struct derivation *d, const struct argument *argument, struct error *err)
 {
 	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
@@ -190,9 +218,9 @@ static int derive_object(struct derivation *d, const struct argument *argument, 
 	if (str_equal(qemu_option_get(option, "qom-type"), "secret"))
 		return 0; /* libvirt's key, in a file that dies with the template's domain */
 	if (!str_equal(qemu_option_get(option, "id"), d->survey->ram))
-		return keep(d, argument, err);
+		return derive_file(d, argument, option, err);
 	qemu_option_set(option, "mem-path", "{{memory}}");
-	qemu_option_set_bool(option, "share", false);
+	qemu_option_set_bool(option, "share", d->template->copied);
 	add_option(d, argument->name, option);
 	return 0;
 }
@@ -309,11 +337,12 @@ static void add_clone_options(struct strv *out)
 	strv_add(out, "-S");
 }
 
-int argv_derive(const struct strv *template_argv, struct strv *ret, struct error *err)
+int argv_derive(const struct argv_template *template, struct strv *ret, struct error *err)
 {
+	const struct strv *template_argv = template->argv;
 	_cleanup_(survey_done) struct survey survey = {};
 	_cleanup_(strv_done) struct strv out = {};
-	struct derivation d = { .survey = &survey, .out = &out };
+	struct derivation d = { .survey = &survey, .template = template, .out = &out };
 
 	if (template_argv->count == 0)
 		return error_set(err, EINVAL, "an empty argument vector is no machine");
@@ -354,23 +383,25 @@ int argv_memory_path(const struct strv *template_argv, char **ret_path, struct e
 int argv_expand(const struct strv *argv, const struct argv_values *values, struct strv *ret,
 		struct error *err)
 {
-	const struct placeholder list[] = {
-		{ "memory", values->memory },
-		{ "agent_fd", values->agent_fd },
-		{ "share_dir", values->share_dir },
-		{ "qmp_fd", values->qmp_fd },
-		{ "shim_fd", values->shim_fd },
-		{ "vcpus", values->vcpus },
-		{ "last_vcpu", values->last_vcpu },
-		{ "memory_kib", values->memory_kib },
-		{ "max_memory_kib", values->max_memory_kib },
+	const struct placeholder own[] = {
+		{ "agent_fd", values->agent_fd },     { "share_dir", values->share_dir },
+		{ "qmp_fd", values->qmp_fd },         { "shim_fd", values->shim_fd },
+		{ "vcpus", values->vcpus },           { "last_vcpu", values->last_vcpu },
+		{ "memory_kib", values->memory_kib }, { "max_memory_kib", values->max_memory_kib },
 	};
+	size_t count = ARRAY_SIZE(own) + values->nfiles;
+	_cleanup_free_ struct placeholder *list = xnew_array(struct placeholder, count);
 	_cleanup_(strv_done) struct strv out = {};
+
+	memcpy(list, own, sizeof(own));
+	if (values->nfiles > 0)
+		memcpy(list + ARRAY_SIZE(own), values->files,
+		       values->nfiles * sizeof(*values->files));
 
 	for (size_t i = 0; i < argv->count; i++) {
 		const char *item = argv->items[i];
 		char *expanded = NULL;
-		int r = placeholder_expand(item, list, ARRAY_SIZE(list),
+		int r = placeholder_expand(item, list, count,
 					   item[0] == '{' ? qemu_option_escape_json
 							  : qemu_option_escape_comma,
 					   &expanded, err);

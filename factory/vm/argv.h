@@ -4,7 +4,9 @@
  * last id and address: the devices are taken over as they stand, and only what differs between
  * two machines is replaced, by placeholders that are filled in for each clone:
  *
- *   {{memory}}        STORE/templates/ID/memory; mapped privately (share=off)
+ *   {{memory}}        the guest's RAM; mapped privately (share=off), but for a clone's own copy
+ *   {{image}}         the root image; {{images_0}}, ... the carried ones: each memory-backend-file
+ *                     in the template's folder gets the placeholder of its name there
  *   {{agent_fd}}      the agent channel: the number of a descriptor that QEMU inherits, a Unix
  *                     socket its parent has bound and listens on, as in
  *                     -chardev socket,id=...,fd={{agent_fd}},server=on,wait=off
@@ -21,14 +23,23 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "base/strv.h"
+#include "factory/vm/placeholder.h"
 
-/* Fills *ret (empty before) with the vector with placeholders. -EINVAL: template_argv is not a
- * machine we could clone, with the reason (RAM that is no file, no agent channel, ...). */
-_must_check_ int argv_derive(const struct strv *template_argv, struct strv *ret, struct error *err);
+struct argv_template {
+	const struct strv *argv;
+	const char *dir; /* the template's folder, whose files get placeholders */
+	bool copied;     /* a clone's files are its own: it writes to its RAM itself */
+};
+
+/* Fills *ret (empty before) with the vector with placeholders. -EINVAL: it is not a machine we
+ * could clone, with the reason (RAM that is no file, no agent channel, ...). */
+_must_check_ int argv_derive(const struct argv_template *template, struct strv *ret,
+			     struct error *err);
 
 /* The vector of a machine that is booted from the same kernel, initramfs and devices, at a size of
  * its own, which stands in further placeholders:
@@ -37,14 +48,15 @@ _must_check_ int argv_derive(const struct strv *template_argv, struct strv *ret,
  *   {{memory_kib}}      RAM, anonymous and private
  *   {{max_memory_kib}}  RAM and *ret_room_kib for the memory devices
  *
- * What a clone grows by (virtio-mem, spare vCPUs) is left out. template_argv is one that
+ * What a clone grows by (virtio-mem, spare vCPUs) is left out. template is one that
  * argv_derive() takes. */
-_must_check_ int argv_derive_boot(const struct strv *template_argv, struct strv *ret,
+_must_check_ int argv_derive_boot(const struct argv_template *template, struct strv *ret,
 				  uint64_t *ret_room_kib, struct error *err);
 
 /* All borrowed. */
 struct argv_values {
-	const char *memory;
+	const struct placeholder *files; /* "memory", "image", "images_0", ... */
+	size_t nfiles;
 	const char *agent_fd; /* decimal */
 	const char *share_dir;
 	const char *qmp_fd;

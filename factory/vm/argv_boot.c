@@ -186,13 +186,14 @@ static int add_kernel(struct conversion *c, const struct strv *template_argv, st
 	return found == 1 ? 0 : error_set(err, EINVAL, "the machine has no -kernel");
 }
 
-int argv_derive_boot(const struct strv *template_argv, struct strv *ret, uint64_t *ret_room_kib,
+int argv_derive_boot(const struct argv_template *template, struct strv *ret, uint64_t *ret_room_kib,
 		     struct error *err)
 {
+	const struct strv *template_argv = template->argv;
 	_cleanup_(strv_done) struct strv clone = {}, out = {};
 	_cleanup_(conversion_done) struct conversion c = { .out = &out };
 
-	int r = argv_derive(template_argv, &clone, err);
+	int r = argv_derive(template, &clone, err);
 	if (r == 0)
 		r = find_growth(&c, &clone, err);
 	strv_add(&out, template_argv->count > 0 ? template_argv->items[0] : "");

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
 #include "factory/vm/annotations.h"
@@ -10,7 +11,10 @@
 /* What no size can make up for. */
 static bool offer_is_of_kind(const struct template_offer *offer, const struct template_wish *wish)
 {
-	return annotations_hold(offer->annotations ?: "", wish->annotations ?: "");
+	static const struct carried none = {};
+
+	return annotations_hold(offer->annotations ?: "", wish->annotations ?: "") &&
+	       carried_has_all(offer->images ?: &none, wish->images.items, wish->images.count);
 }
 
 enum template_fit template_fit(const struct template_offer *offer, const struct template_wish *wish)
@@ -48,17 +52,18 @@ static bool offer_is_better(const struct template_offer *a, const struct templat
 
 /* ---- what is said where none fits */
 
-static void add_part(struct strbuf *text, const char *format, const char *value)
+static void add_part(struct strbuf *text, const char *after, const char *value)
 {
 	if (text->len > 0)
 		strbuf_adds(text, " and ");
 	strbuf_adds(text, value);
-	strbuf_adds(text, format);
+	strbuf_adds(text, after);
 }
 
 static char *describe_wish(const struct template_wish *wish)
 {
 	_cleanup_(strbuf_done) struct strbuf text = {};
+	_cleanup_free_ char *images = strv_join(&wish->images, ", ");
 	char number[16];
 
 	snprintf(number, sizeof(number), "%u", wish->size.vcpus);
@@ -69,6 +74,8 @@ static char *describe_wish(const struct template_wish *wish)
 		add_part(&text, " MiB", number);
 	if (!str_empty(wish->annotations))
 		add_part(&text, "", wish->annotations);
+	if (wish->images.count > 0)
+		add_part(&text, images, "the images ");
 	if (text.len == 0)
 		strbuf_adds(&text, "any");
 	return strbuf_steal(&text);
@@ -98,6 +105,8 @@ static int none_fits(const struct template_offer *offers, size_t count,
 		add_range(&text, offer->size.memory_mib, offer->max_size.memory_mib, "MiB");
 		if (!str_empty(offer->annotations))
 			strbuf_addf(&text, "%s, ", offer->annotations);
+		for (size_t n = 0; offer->images && n < offer->images->count; n++)
+			strbuf_addf(&text, "image %s, ", offer->images->items[n].name);
 		strbuf_addf(&text, "%s)", offer->state);
 	}
 	return error_set(err, EBUSY, "%s", text.text);

@@ -6,22 +6,26 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/strv.h"
+#include "factory/vm/carried.h"
 #include "factory/vm/size.h"
 
 /* What a claim demands; all borrowed. */
 struct template_wish {
 	struct vm_size size;
 	const char *annotations; /* NULL or "": none; factory/vm/annotations.h */
+	struct strv images;      /* names of images to be carried */
 };
 
 struct template_offer {
 	const char *name;
-	const char *state;       /* for the sentence */
-	struct vm_size size;     /* of its machines */
-	struct vm_size max_size; /* to which they can grow */
-	const char *annotations; /* that it carries; NULL: none */
-	unsigned readiness;      /* 0: cannot serve; the higher, the sooner */
-	bool bootable;           /* a machine of another size can be booted from it */
+	const char *state;            /* for the sentence */
+	struct vm_size size;          /* of its machines */
+	struct vm_size max_size;      /* to which they can grow */
+	const char *annotations;      /* that it carries; NULL: none */
+	const struct carried *images; /* borrowed; NULL: none */
+	unsigned readiness;           /* 0: cannot serve; the higher, the sooner */
+	bool bootable;                /* a machine of another size can be booted from it */
 };
 
 /* How well an offer serves a wish, the better the higher. */
@@ -35,10 +39,10 @@ enum template_fit {
 enum template_fit template_fit(const struct template_offer *offer,
 			       const struct template_wish *wish);
 
-/* The index of the best offer. Those that can serve soonest come first; among them the best fit;
- * among equals the smallest, by memory and then by vCPUs, but of those that grow the largest, which
- * has to grow least. Without a wish for size it is the one
- * named "default", else the first. -EBUSY: none fits, or none that fits can serve, and the
+/* The index of the best offer. What lacks a word or an image does not fit. Those that can serve
+ * soonest come first; among them the best fit; among equals the smallest, by memory and then by
+ * vCPUs, but of those that grow the largest, which has to grow least. Without a wish for size it is
+ * the one named "default", else the first. -EBUSY: none fits, or none that fits can serve, and the
  * sentence says what there is. */
 _must_check_ int template_choose(const struct template_offer *offers, size_t count,
 				 const struct template_wish *wish, struct error *err);

@@ -36,6 +36,7 @@ struct claim_link {
 	uint64_t begun_ns; /* trace_begin() */
 
 	struct claim_options options; /* its strings are owned */
+	struct strv images;           /* of options */
 	struct loop_timer *patience;  /* until the factory is asked whether it lives */
 };
 
@@ -47,6 +48,8 @@ static void link_free(void *userdata)
 	free((char *)link->options.factory_address);
 	free((char *)link->options.sandbox_id);
 	free((char *)link->options.template_name);
+	free((char *)link->options.annotations);
+	strv_done(&link->images);
 	free(link->object);
 	free(link);
 }
@@ -166,6 +169,40 @@ static int take_fds(struct claim *claim, const Kiln__Factory__V1__ClaimResponse 
 	return 0;
 }
 
+/* Names and devices end up in mounts. */
+static bool image_is_sound(const Kiln__Factory__V1__CarriedImage *image)
+{
+	return carried_name_is_valid(image->name) && str_after(image->device, "/dev/pmem") &&
+	       !strchr(image->device + strlen("/dev/"), '/');
+}
+
+static int take_images(struct claim *claim, const Kiln__Factory__V1__ClaimResponse *answer,
+		       struct error *err)
+{
+	if (answer->n_images > CARRIED_MAX)
+		return error_set(err, EPROTO, "the claim's answer has %zu images",
+				 answer->n_images);
+	claim->images = xnew_array(struct claim_image, answer->n_images + 1);
+	for (size_t i = 0; i < answer->n_images; i++) {
+		if (!image_is_sound(answer->images[i]))
+			return error_set(err, EPROTO,
+					 "the claim's answer has an image without name or device");
+		claim->images[claim->nimages++] = (struct claim_image){
+			.name = xstrdup(answer->images[i]->name),
+			.device = xstrdup(answer->images[i]->device),
+		};
+	}
+	return 0;
+}
+
+const char *claim_image_device(const struct claim *claim, const char *name)
+{
+	for (size_t i = 0; i < claim->nimages; i++)
+		if (str_equal(claim->images[i].name, name))
+			return claim->images[i].device;
+	return NULL;
+}
+
 static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc_reply *reply,
 		      struct error *err)
 {
@@ -174,6 +211,8 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	int r = check_answer(answer, reply->nfds, err);
 	if (r == 0)
 		r = take_fds(claim, answer, reply->fds, &agent_fd, err);
+	if (r == 0)
+		r = take_images(claim, answer, err);
 	if (r == 0)
 		r = fd_set_nonblocking(agent_fd);
 	if (r < 0)
@@ -243,6 +282,12 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->share_tag = xstrdup(VM_SHARE_TAG);
 	claim->template_id = xstrdup(vm_template_id(vm));
 	claim->reason = xstrdup(fallback->reason);
+	claim->images = xnew_array(struct claim_image, vm_images(vm)->count + 1);
+	for (size_t i = 0; i < vm_images(vm)->count; i++)
+		claim->images[claim->nimages++] = (struct claim_image){
+			.name = xstrdup(vm_images(vm)->items[i].name),
+			.device = carried_device(i),
+		};
 	claim->origin = origin_name(KILN__FACTORY__V1__ORIGIN__CLONED);
 	claim->vmm_pid = vm_pid(vm);
 	claim->vmm_pidfd = handover->pidfd;
@@ -389,6 +434,10 @@ static struct claim_link *link_new(struct loop *loop, struct ttrpc_client *facto
 	link->options.factory_address = xstrdup(options->factory_address);
 	link->options.sandbox_id = xstrdup(options->sandbox_id);
 	link->options.template_name = xstrdup(options->template_name);
+	link->options.annotations = xstrdup(options->annotations);
+	if (options->images)
+		strv_add_all(&link->images, options->images);
+	link->options.images = &link->images;
 	link->patience = loop_timer_new(loop, on_patience_over, link);
 	return link;
 }
@@ -402,6 +451,8 @@ static int claim_send(struct claim_link *link, struct error *err)
 	request.vcpus = options->vcpus;
 	request.memory_mib = options->memory_mib;
 	request.annotations = (char *)(options->annotations ? options->annotations : "");
+	request.images = options->images->items;
+	request.n_images = options->images->count;
 	request.priority = (Kiln__Factory__V1__Priority)options->priority;
 	int r = factory_rpc_call(link->factory, "Claim", &request.base,
 				 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS,
@@ -455,5 +506,10 @@ void claim_free(struct claim *claim)
 	free(claim->share_tag);
 	free(claim->template_id);
 	free(claim->reason);
+	for (size_t i = 0; i < claim->nimages; i++) {
+		free(claim->images[i].name);
+		free(claim->images[i].device);
+	}
+	free(claim->images);
 	free(claim);
 }

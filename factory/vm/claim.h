@@ -23,6 +23,7 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "base/strv.h"
 #include "factory/vm/claim_priority.h"
 #include "proto/ttrpc_client.h"
 
@@ -34,8 +35,14 @@ struct claim_options {
 	uint32_t memory_mib;       /* at least; 0: the template's */
 	const char *annotations;   /* that the template must carry, with commas; NULL: none */
 	uint64_t timeout_ms;       /* 0: 60 s */
+	const struct strv *images; /* names of images its template must carry; NULL: none */
 	enum claim_priority priority;
 	bool no_fallback; /* never without a factory */
+};
+
+/* An image the machine's template carries, and where it is in the guest ("/dev/pmem1"). */
+struct claim_image {
+	char *name, *device;
 };
 
 /* All owned by the claim and freed with it, but for what is stolen. */
@@ -47,6 +54,8 @@ struct claim {
 	char *template_id;
 	char *reason;       /* why it is not from the pool; "" where it is */
 	const char *origin; /* "pooled", "cloned", "booted"; static */
+	struct claim_image *images;
+	size_t nimages;
 	pid_t vmm_pid;
 	int vmm_pidfd; /* readable once the VMM is dead */
 	int qmp_fd;    /* monitor of our own, greeting unread */
@@ -72,6 +81,9 @@ void claim_confirm(struct claim *claim);
  * called once when that is done. Frees the claim. True: the factory has been told. */
 bool claim_release(struct loop *loop, struct claim *claim, const char *factory_address,
 		   void (*fn)(int number, const struct error *err, void *userdata), void *userdata);
+
+/* The guest's device of a carried image; NULL: the machine has none of this name. */
+const char *claim_image_device(const struct claim *claim, const char *name);
 
 void claim_free(struct claim *claim); /* channels only; the machine is not touched */
 DEFINE_CLEANUP(struct claim *, claim_free)

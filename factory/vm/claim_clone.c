@@ -126,11 +126,13 @@ static int choose(const struct found *found, const struct claim_options *options
 			.size = template_size(found->manifests[i]),
 			.max_size = template_max_size(found->manifests[i]),
 			.annotations = template_annotations(found->manifests[i]),
+			.images = &found->manifests[i]->inputs.images,
 			.readiness = 1,
 		};
 	const struct template_wish wish = {
 		.size = { options->vcpus, options->memory_mib },
 		.annotations = options->annotations,
+		.images = options->images ? *options->images : (struct strv){},
 	};
 	return template_choose(offers, found->count, &wish, err);
 }

@@ -156,17 +156,23 @@ static char *find_preload(void)
 	return path_exists(KILN_LIB_DIR "/" PRELOAD) ? xstrdup(KILN_LIB_DIR "/" PRELOAD) : NULL;
 }
 
-static int add_memory(struct jail *jail, const char *memory, struct error *err)
+static int add_memory(struct jail *jail, const struct jail_options *options, struct error *err)
 {
+	const uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+
+	if (!options->memory)
+		return 0;
+	if (!options->template_dir || !str_after(options->memory, options->template_dir))
+		add_file(jail, options->memory, attributes | MOUNT_ATTR_NOEXEC);
 	_cleanup_free_ char *preload = find_preload();
 
 	if (!preload)
 		return error_set(err, ENOENT,
 				 PRELOAD " is missing: it is looked for beside this program and "
 					 "in " KILN_LIB_DIR " (make install)");
-	add_entry(jail, preload, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	add_entry(jail, preload, attributes);
 	jail->environment[0] = xasprintf("LD_PRELOAD=%s", preload);
-	jail->environment[1] = xasprintf("KILN_PRIVATE_MEMORY=%s", memory);
+	jail->environment[1] = xasprintf("KILN_PRIVATE_MEMORY=%s", options->memory);
 	return 0;
 }
 
@@ -184,11 +190,12 @@ int jail_new(const struct jail_options *options, struct jail **ret_jail, struct 
 	jail->uid = options->uid;
 	add_program(jail, options->qemu_binary);
 	add_devices(jail, options->kvm);
-	add_entry(jail, options->template_dir, data | MOUNT_ATTR_RDONLY);
+	if (options->template_dir)
+		add_entry(jail, options->template_dir, data | MOUNT_ATTR_RDONLY);
 	add_file(jail, options->kernel, data | MOUNT_ATTR_RDONLY);
 	add_file(jail, options->initrd, data | MOUNT_ATTR_RDONLY);
 	add_entry(jail, options->share_dir, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	int r = add_memory(jail, options->memory, err);
+	int r = add_memory(jail, options, err);
 	if (r == 0 && options->cgroup)
 		r = cgroup_open(options->cgroup, jail->cgroup_doors, &jail->ndoors, err);
 	if (r == 0)

@@ -28,10 +28,11 @@ struct jail_settings {
 
 /* All borrowed, and needed until the child runs. */
 struct jail_options {
-	const char *dir;       /* of the machine; covered by the new root while that is made */
-	const char *share_dir; /* below it */
-	const char *template_dir;
-	const char *memory; /* the template's RAM: QEMU gets it read-only whatever it asks */
+	const char *dir;          /* of the machine; covered by the new root while that is made */
+	const char *share_dir;    /* below it */
+	const char *template_dir; /* NULL: it maps nothing of it */
+	const char *memory; /* the template's RAM: QEMU gets it read-only whatever it asks; NULL:
+			     * its RAM is its own */
 	const char *qemu_binary;
 	const char *kernel; /* and initramfs, of a machine that is booted; else NULL */
 	const char *initrd;

@@ -45,6 +45,10 @@ static const struct config_key definition_keys[] = {
 	DEFINITION(UINT, pool_size, "pool_size", 3, 0, 1000, "clones to keep parked"),
 	DEFINITION(ENUM, on_stale, "on_stale", "keep", on_stale_from_string,
 		   "when an input changed: keep serving the template, or rebuild it"),
+	DEFINITION(ENUM, share, "share", "always", template_share_from_string,
+		   "never: each clone gets its own copy of the template's memory and images"),
+	DEFINITION(STRING, memory_dir, "memory_dir", "",
+		   "folder for the template's memory: tmpfs, hugetlbfs or a disk's"),
 };
 
 /* The files of a definition, with the largest size that makes sense. */
@@ -114,6 +118,9 @@ static int definition_check(struct template_definition *d, struct error *err)
 	if (strlen(d->kernel_params) > DEFINITION_PARAMS)
 		return error_set(err, EINVAL, "kernel_params is longer than %d bytes",
 				 DEFINITION_PARAMS);
+	if (*d->memory_dir && d->memory_dir[0] != '/')
+		return error_set(err, EINVAL, "memory_dir is \"%s\": must be an absolute path",
+				 d->memory_dir);
 	int r = definition_check_growth(d, err);
 	if (r < 0)
 		return r;
@@ -144,12 +151,34 @@ static int definition_resolve_paths(struct template_definition *d, const char *p
 	return 0;
 }
 
-static int definition_read_pool(struct template_definition *d, const json_t *pool, const char *path,
-				struct error *err)
+/* What the table of keys cannot read: taken out of the object before it does. */
+struct definition_parts {
+	json_t *pool, *images;
+};
+
+static json_t *part_take(json_t *object, const char *key)
+{
+	json_t *part = json_incref(json_object_get(object, key));
+
+	(void)json_object_del(object, key);
+	return part;
+}
+
+static void parts_done(struct definition_parts *parts)
+{
+	json_decref(parts->pool);
+	json_decref(parts->images);
+}
+
+static int definition_read_parts(struct template_definition *d,
+				 const struct definition_parts *parts, const char *path,
+				 struct error *err)
 {
 	_cleanup_free_ char *where = xasprintf("pool in %s", path);
+	_cleanup_free_ char *copy = xstrdup(path);
 
-	return pool_policy_read(pool, d->pool_size, where, &d->pool, err);
+	int r = pool_policy_read(parts->pool, d->pool_size, where, &d->pool, err);
+	return r < 0 ? r : carried_read(parts->images, dirname(copy), path, &d->images, err);
 }
 
 int template_definition_load(const char *path, struct template_definition **ret, struct error *err)
@@ -167,13 +196,14 @@ int template_definition_load(const char *path, struct template_definition **ret,
 	d = xnew(struct template_definition);
 	d->path = realpath(path, NULL);
 	config_set_defaults(definition_keys, ARRAY_SIZE(definition_keys), d);
-	json_t *pool = json_incref(json_object_get(object, "pool"));
-	(void)json_object_del(object, "pool");
+	_cleanup_(parts_done) struct definition_parts parts = {
+		.pool = part_take(object, "pool"),
+		.images = part_take(object, "images"),
+	};
 	r = config_read(definition_keys, ARRAY_SIZE(definition_keys), object, path, d, err);
 	json_decref(object);
 	if (r == 0)
-		r = definition_read_pool(d, pool, path, err);
-	json_decref(pool);
+		r = definition_read_parts(d, &parts, d->path ? d->path : path, err);
 	if (r < 0)
 		return r;
 	r = definition_resolve_paths(d, path, err);
@@ -190,6 +220,7 @@ void template_definition_free(struct template_definition *definition)
 	if (!definition)
 		return;
 	config_done(definition_keys, ARRAY_SIZE(definition_keys), definition);
+	carried_done(&definition->images);
 	free(definition->path);
 	free(definition);
 }

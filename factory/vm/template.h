@@ -6,13 +6,14 @@
  * protocol's version; the template's id is the SHA-256 over its name and them.
  *
  * A manifest is what the bake leaves in STORE/templates/ID/: template.json, written last, next
- * to `memory` and `state`. A folder without a valid manifest is no template. Everything in it
- * is checked when it is loaded (sizes and digest of `state`, size of `memory`, the digests of
- * the manifest itself), since a file can be truncated or edited behind our back. The digests of
- * `memory` and `image` take a while and are compared by template_verify().
+ * to `memory`, `state`, `image` and `images/N`. A folder without a valid manifest is no template.
+ * Everything in it is checked when it is loaded (sizes and digest of `state`, size of `memory`, the
+ * digests of the manifest itself), since a file can be truncated or edited behind our back. The
+ * digests of `memory` and the images take a while and are compared by template_verify().
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/digest.h"
@@ -47,7 +48,10 @@ struct template_definition {
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
 	struct pool_policy pool;
-	int on_stale; /* enum on_stale */
+	int on_stale;     /* enum on_stale */
+	int share;        /* enum template_share */
+	char *memory_dir; /* where `memory` is kept (factory/memory_place.h); "": in the store */
+	struct carried images;
 };
 
 /* Reads and checks a definition, including that its files exist: a missing one is named with
@@ -78,7 +82,8 @@ struct template_manifest {
 	unsigned generation; /* 0 or 1, see template_inputs_id() */
 	struct template_inputs inputs;
 	char *name;
-	char *dir; /* STORE/templates/ID */
+	char *dir;    /* STORE/templates/ID */
+	char *memory; /* the file of the guest's RAM: `memory` in dir, or in the memory_dir */
 	char *agent_version;
 	char *qemu_binary;
 	enum accelerator accelerator;
@@ -118,7 +123,17 @@ _must_check_ int template_manifest_store(const struct template_manifest *manifes
 void template_manifest_free(struct template_manifest *manifest);
 DEFINE_CLEANUP(struct template_manifest *, template_manifest_free)
 
-/* Removes STORE/templates/ID, the manifest first. Running clones keep what they have mapped. */
+bool template_id_is_valid(const char *id); /* 64 hex digits */
+
+/* Whether the clones of a template have copies of their own of its files. */
+bool template_is_copied(const struct template_manifest *manifest);
+
+/* Where the RAM of a template is kept; memory_dir "": in its folder. The caller frees. */
+char *template_memory_path(const char *dir, const char *memory_dir, const char *id);
+
+/* Removes STORE/templates/ID, the manifest first, and the memory that is kept elsewhere (in its
+ * folder `memory` is a link to it then, made before the file). Running clones keep what they have
+ * mapped. */
 _must_check_ int template_remove(const char *store, const char *id, struct error *err);
 
 /* Removes all templates of this name but the one with the id `keep` (NULL: but none). Blocks. */
@@ -127,15 +142,15 @@ _must_check_ int template_remove_others(const char *store, const char *name, con
 
 /* One file of a template, compared with the digest in the manifest. */
 struct template_check {
-	const char *file; /* static: "memory", "state", "image" */
+	char *file; /* owned: "memory", "state", "image", "image NAME" */
 	uint64_t bytes;
 	char expected[DIGEST_HEX_SIZE];
 	char found[DIGEST_HEX_SIZE]; /* "" where it cannot be read */
 	char *problem;               /* owned; NULL: it is what was baked */
 };
-#define TEMPLATE_CHECKS 3
+#define TEMPLATE_CHECKS_MAX (3 + CARRIED_MAX)
 
-/* Blocks: reads all files of the template. */
-void template_verify(const struct template_manifest *manifest,
-		     struct template_check ret_checks[static TEMPLATE_CHECKS]);
-void template_checks_done(struct template_check checks[static TEMPLATE_CHECKS]);
+/* Blocks: reads all files of the template. Returns how many there are. */
+size_t template_verify(const struct template_manifest *manifest,
+		       struct template_check ret_checks[static TEMPLATE_CHECKS_MAX]);
+void template_checks_done(struct template_check *checks, size_t count);

@@ -2,13 +2,12 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "factory/vm/template.h"
 
-#define ID_FORMAT      "kiln-template-2"
+#define ID_FORMAT      "kiln-template-4"
 #define AGENT_PROTOCOL "grpc.AgentService 0.0.1"
 #define SHORT_DIGEST   8
 #define LONG_VALUE     60 /* characters; of longer ones only the words that differ are told */
@@ -24,6 +23,8 @@ static const char *const template_input_names[] = {
 	[INPUT_SPARE_VCPUS] = "spare_vcpus",
 	[INPUT_MAX_MEMORY_MIB] = "max_memory_mib",
 	[INPUT_ANNOTATIONS] = "annotations",
+	[INPUT_SHARE] = "share",
+	[INPUT_MEMORY_DIR] = "memory_dir",
 	[INPUT_QEMU] = "qemu",
 	[INPUT_ACCELERATOR] = "accelerator",
 	[INPUT_CPU_MODEL] = "cpu_model",
@@ -31,6 +32,12 @@ static const char *const template_input_names[] = {
 	[INPUT_AGENT_PROTOCOL] = "agent_protocol",
 };
 DEFINE_STRING_TABLE(template_input, enum template_input, template_input_names)
+
+static const char *const template_share_names[] = {
+	[SHARE_ALWAYS] = "always",
+	[SHARE_NEVER] = "never",
+};
+DEFINE_STRING_TABLE(template_share, enum template_share, template_share_names)
 
 const char *template_input_path(const struct template_definition *d, enum template_input input)
 {
@@ -41,28 +48,6 @@ const char *template_input_path(const struct template_definition *d, enum templa
 
 /* ---------------------------------------------------------------- reading */
 
-static bool stamp_equal(const struct input_stamp *a, const struct input_stamp *b)
-{
-	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-	       a->changed_ns == b->changed_ns;
-}
-
-/* The stamp is taken first: a file that is written to meanwhile is read again next time. */
-static int stamp_take(const char *path, struct input_stamp *ret_stamp, struct error *err)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		return error_set_errno(err, errno, "%s", path);
-	*ret_stamp = (struct input_stamp){
-		.device = st.st_dev,
-		.inode = st.st_ino,
-		.size = (uint64_t)st.st_size,
-		.changed_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
-	};
-	return 0;
-}
-
 static int read_file_input(const struct template_definition *d, enum template_input input,
 			   const struct template_inputs *known, struct template_inputs *inputs,
 			   struct error *err)
@@ -70,11 +55,11 @@ static int read_file_input(const struct template_definition *d, enum template_in
 	const char *path = template_input_path(d, input);
 	char hex[DIGEST_HEX_SIZE];
 
-	int r = stamp_take(path, &inputs->stamps[input], err);
+	int r = input_stamp_take(path, &inputs->stamps[input], err);
 	if (r < 0)
 		return r;
 	if (known && known->values[input] &&
-	    stamp_equal(&known->stamps[input], &inputs->stamps[input])) {
+	    input_stamp_equal(&known->stamps[input], &inputs->stamps[input])) {
 		inputs->values[input] = xstrdup(known->values[input]);
 		return 0;
 	}
@@ -94,12 +79,17 @@ int template_inputs_read(const struct template_definition *d, const struct templ
 		if (read_file_input(d, (enum template_input)i, known, &inputs, err) < 0)
 			return error_wrap(err, "template %s: %s", d->name, template_input_names[i]);
 	}
+	if (carried_digest(&d->images, known ? &known->images : NULL, &inputs.images, err) < 0)
+		return error_wrap(err, "template %s", d->name);
 	inputs.values[INPUT_KERNEL_PARAMS] = xstrdup(d->kernel_params);
 	inputs.values[INPUT_VCPUS] = xasprintf("%" PRIu64, d->vcpus);
 	inputs.values[INPUT_MEMORY_MIB] = xasprintf("%" PRIu64, d->memory_mib);
 	inputs.values[INPUT_SPARE_VCPUS] = xasprintf("%" PRIu64, d->spare_vcpus);
 	inputs.values[INPUT_MAX_MEMORY_MIB] = xasprintf("%" PRIu64, d->max_memory_mib);
 	inputs.values[INPUT_ANNOTATIONS] = xstrdup(d->annotations);
+	inputs.values[INPUT_SHARE] = xstrdup(
+		template_share_to_string((enum template_share)d->share));
+	inputs.values[INPUT_MEMORY_DIR] = xstrdup(d->memory_dir);
 	inputs.values[INPUT_QEMU] = xstrdup(host->qemu_version);
 	inputs.values[INPUT_ACCELERATOR] = xstrdup(accelerator_to_string(host->accelerator));
 	inputs.values[INPUT_CPU_MODEL] = xstrdup(host->cpu_model);
@@ -114,6 +104,7 @@ void template_inputs_done(struct template_inputs *inputs)
 {
 	for (int i = 0; i < TEMPLATE_INPUTS; i++)
 		free(inputs->values[i]);
+	carried_done(&inputs->images);
 	*inputs = (struct template_inputs){};
 }
 
@@ -122,6 +113,7 @@ void template_inputs_copy(const struct template_inputs *inputs, struct template_
 	*ret_copy = *inputs;
 	for (int i = 0; i < TEMPLATE_INPUTS; i++)
 		ret_copy->values[i] = xstrdup(inputs->values[i]);
+	carried_copy(&inputs->images, &ret_copy->images);
 }
 
 bool template_inputs_equal(const struct template_inputs *a, const struct template_inputs *b)
@@ -130,7 +122,7 @@ bool template_inputs_equal(const struct template_inputs *a, const struct templat
 		if (!str_equal(a->values[i], b->values[i]))
 			return false;
 	}
-	return true;
+	return carried_equal(&a->images, &b->images);
 }
 
 void template_inputs_id(const char *name, const struct template_inputs *inputs, unsigned generation,
@@ -143,6 +135,10 @@ void template_inputs_id(const char *name, const struct template_inputs *inputs, 
 	digest_add_string(d, generation == 0 ? "0" : "1");
 	for (int i = 0; i < TEMPLATE_INPUTS; i++)
 		digest_add_string(d, inputs->values[i]);
+	for (size_t i = 0; i < inputs->images.count; i++) {
+		digest_add_string(d, inputs->images.items[i].name);
+		digest_add_string(d, inputs->images.items[i].digest);
+	}
 	digest_finish(d, ret_id);
 }
 
@@ -180,11 +176,16 @@ static char *describe_words(const char *was, const char *now)
 	return out.len > 0 ? strbuf_steal(&out) : xstrdup("other order");
 }
 
-static void add_change(struct strbuf *out, enum template_input input, const char *was,
-		       const char *now)
+static void add_separator(struct strbuf *out)
 {
 	if (out->len > 0)
 		strbuf_adds(out, ", ");
+}
+
+static void add_change(struct strbuf *out, enum template_input input, const char *was,
+		       const char *now)
+{
+	add_separator(out);
 	strbuf_addf(out, "%s changed (", template_input_names[input]);
 	if (template_input_is_file(input)) {
 		strbuf_addf(out, "sha256 %.*s… -> %.*s…)", SHORT_DIGEST, was, SHORT_DIGEST, now);
@@ -193,6 +194,37 @@ static void add_change(struct strbuf *out, enum template_input input, const char
 		strbuf_addf(out, "%s)", words);
 	} else {
 		strbuf_addf(out, "%s -> %s)", was, now);
+	}
+}
+
+static void add_image(struct strbuf *out, const char *name, const char *what)
+{
+	add_separator(out);
+	strbuf_addf(out, "image %s %s", name, what);
+}
+
+static void add_image_changes(struct strbuf *out, const struct carried *was,
+			      const struct carried *now)
+{
+	size_t before = out->len;
+
+	for (size_t i = 0; i < was->count; i++) {
+		const struct carried_image *image = &was->items[i];
+		const struct carried_image *other = carried_find(now, image->name);
+		if (!other) {
+			add_image(out, image->name, "removed");
+		} else if (!str_equal(image->digest, other->digest)) {
+			add_image(out, image->name, "changed");
+			strbuf_addf(out, " (sha256 %.*s… -> %.*s…)", SHORT_DIGEST, image->digest,
+				    SHORT_DIGEST, other->digest);
+		}
+	}
+	for (size_t i = 0; i < now->count; i++)
+		if (!carried_find(was, now->items[i].name))
+			add_image(out, now->items[i].name, "added");
+	if (out->len == before && !carried_equal(was, now)) {
+		add_separator(out);
+		strbuf_adds(out, "images changed (other order)");
 	}
 }
 
@@ -206,5 +238,6 @@ char *template_inputs_difference(const struct template_inputs *was,
 			add_change(&out, (enum template_input)i, was->values[i] ?: "",
 				   now->values[i] ?: "");
 	}
+	add_image_changes(&out, &was->images, &now->images);
 	return out.len > 0 ? strbuf_steal(&out) : NULL;
 }

@@ -9,6 +9,8 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/strings.h"
+#include "factory/vm/carried.h"
+#include "factory/vm/input_stamp.h"
 
 enum template_input {
 	/* files of the definition, first */
@@ -23,6 +25,8 @@ enum template_input {
 	INPUT_SPARE_VCPUS,
 	INPUT_MAX_MEMORY_MIB,
 	INPUT_ANNOTATIONS,
+	INPUT_SHARE,
+	INPUT_MEMORY_DIR,
 	/* facts of the host */
 	INPUT_QEMU,
 	INPUT_ACCELERATOR,
@@ -35,18 +39,17 @@ enum template_input {
 #define TEMPLATE_INPUTS      (INPUT_AGENT_PROTOCOL + 1)
 DECLARE_STRING_TABLE(template_input, enum template_input); /* "kernel", "initrd", ... */
 
+/* Whether clones map the template's files, or each a copy of its own. */
+enum template_share { SHARE_ALWAYS, SHARE_NEVER };
+DECLARE_STRING_TABLE(template_share, enum template_share); /* "always", "never" */
+
 struct template_definition;
 struct template_host;
-
-/* By these a file is known to be the one that was read before. */
-struct input_stamp {
-	uint64_t device, inode, size;
-	int64_t changed_ns;
-};
 
 struct template_inputs {
 	char *values[TEMPLATE_INPUTS]; /* owned; none is NULL once read */
 	struct input_stamp stamps[TEMPLATE_INPUT_FILES];
+	struct carried images;
 };
 
 /* Blocks: reads every file, save those whose stamp is the same in `known` (may be NULL). On
@@ -68,8 +71,8 @@ static inline bool template_input_is_file(enum template_input input)
 const char *template_input_path(const struct template_definition *definition,
 				enum template_input input);
 
-/* "kernel changed (sha256 01234567… -> 89abcdef…), vcpus changed (1 -> 2)"; NULL where nothing
- * differs. The caller frees. */
+/* "kernel changed (sha256 01234567… -> 89abcdef…), vcpus changed (1 -> 2), image tools changed
+ * (…)"; NULL where nothing differs. The caller frees. */
 char *template_inputs_difference(const struct template_inputs *was,
 				 const struct template_inputs *now);
 

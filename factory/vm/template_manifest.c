@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -11,13 +12,15 @@
 #include "factory/vm/template.h"
 #include "factory/vm/template_priv.h"
 
-#define MANIFEST_FORMAT 3
+#define MANIFEST_FORMAT 4
 #define MANIFEST_FILE   "template.json"
 #define MIB             ((uint64_t)1024 * 1024)
 #define STATE_MAX       (1024 * MIB)
 #define MEMORY_MAX      (1024 * 1024 * MIB)
 #define ARGV_MAX        1024
-#define ARGUMENT_MAX    (64 * 1024) /* bytes of one argument */
+/* Name of a template's memory in a memory_dir; its id. */
+#define MEMORY_ELSEWHERE "kiln-%s.memory"
+#define ARGUMENT_MAX     (64 * 1024) /* bytes of one argument */
 
 /* The scalars of template.json as they stand there; argv, inputs and digest are taken out
  * before. */
@@ -93,6 +96,11 @@ static bool is_digest(const char *text)
 	       strspn(text, "0123456789abcdef") == DIGEST_HEX_SIZE - 1;
 }
 
+bool template_id_is_valid(const char *id)
+{
+	return is_digest(id);
+}
+
 /* Sorted and compact, so that the digest is over the content and not its layout. */
 static void manifest_digest(json_t *object, char ret_hex[static DIGEST_HEX_SIZE])
 {
@@ -154,7 +162,7 @@ static int manifest_take_argv(json_t *object, const char *key, struct strv *argv
 	return 0;
 }
 
-/* Takes the key "inputs" out: an object with a string for each. */
+/* Takes the keys "inputs", an object with a string for each, and "images" out. */
 static int manifest_take_inputs(json_t *object, struct template_inputs *inputs, struct error *err)
 {
 	const json_t *values = json_object_get(object, "inputs");
@@ -174,11 +182,18 @@ static int manifest_take_inputs(json_t *object, struct template_inputs *inputs, 
 					 name);
 	}
 	(void)json_object_del(object, "inputs");
-	return 0;
+	int r = carried_from_json(json_object_get(object, "images"), &inputs->images, err);
+	(void)json_object_del(object, "images");
+	return r < 0 ? error_wrap(err, MANIFEST_FILE) : 0;
 }
 
-static int manifest_check(const struct manifest_file *file, const char *id, struct error *err)
+static int manifest_check(const struct manifest_file *file, const struct template_inputs *inputs,
+			  const char *id, struct error *err)
 {
+	const char *memory_dir = inputs->values[INPUT_MEMORY_DIR];
+
+	if (*memory_dir && *memory_dir != '/')
+		return error_set(err, EBADMSG, MANIFEST_FILE ": memory_dir is not absolute");
 	if (!str_equal(file->id, id))
 		return error_set(err, EBADMSG, MANIFEST_FILE " is of template %.64s", file->id);
 	if (!is_digest(file->memory_digest))
@@ -215,6 +230,7 @@ static struct template_manifest *manifest_new(struct manifest_file *file, struct
 	*inputs = (struct template_inputs){};
 	m->name = steal_ptr(file->name);
 	m->dir = dir;
+	m->memory = template_memory_path(dir, m->inputs.values[INPUT_MEMORY_DIR], m->id);
 	m->agent_version = steal_ptr(file->agent_version);
 	m->qemu_binary = steal_ptr(file->qemu_binary);
 	m->accelerator = (enum accelerator)file->accelerator;
@@ -266,18 +282,28 @@ static int manifest_read(const char *dir, const char *id, struct template_manife
 			err);
 	if (r < 0)
 		return r;
-	r = manifest_check(&file, id, err);
+	r = manifest_check(&file, &inputs, id, err);
 	if (r < 0)
 		return r;
 	*ret = manifest_new(&file, &argv, &boot_argv, &inputs, xstrdup(dir));
 	return 0;
 }
 
-/* A file of the template: there, regular, of the size the manifest names. */
-static int manifest_check_size(const struct template_manifest *m, const char *name, uint64_t size,
-			       struct error *err)
+bool template_is_copied(const struct template_manifest *manifest)
 {
-	_cleanup_free_ char *path = path_join(m->dir, name);
+	return str_equal(manifest->inputs.values[INPUT_SHARE],
+			 template_share_to_string(SHARE_NEVER));
+}
+
+char *template_memory_path(const char *dir, const char *memory_dir, const char *id)
+{
+	return str_empty(memory_dir) ? path_join(dir, "memory")
+				     : xasprintf("%s/" MEMORY_ELSEWHERE, memory_dir, id);
+}
+
+/* A file of the template: there, regular, of the size the manifest names. */
+static int check_size(const char *path, uint64_t size, struct error *err)
+{
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
@@ -290,19 +316,38 @@ static int manifest_check_size(const struct template_manifest *m, const char *na
 	return 0;
 }
 
+static int manifest_check_size(const struct template_manifest *m, const char *name, uint64_t size,
+			       struct error *err)
+{
+	_cleanup_free_ char *path = path_join(m->dir, name);
+
+	return check_size(path, size, err);
+}
+
+static int manifest_check_images(const struct template_manifest *m, struct error *err)
+{
+	int r = manifest_check_size(m, "image", m->image_bytes, err);
+
+	for (size_t i = 0; r == 0 && i < m->inputs.images.count; i++) {
+		_cleanup_free_ char *path = carried_path(m->dir, i);
+		r = check_size(path, m->inputs.images.items[i].bytes, err);
+	}
+	return r;
+}
+
 static int manifest_check_files(const struct template_manifest *m, struct error *err)
 {
 	_cleanup_free_ char *state = path_join(m->dir, "state");
 	char hex[DIGEST_HEX_SIZE];
 	int r;
 
-	r = manifest_check_size(m, "memory", m->memory_bytes, err);
+	r = check_size(m->memory, m->memory_bytes, err);
 	if (r < 0)
 		return r;
 	r = manifest_check_size(m, "state", m->state_bytes, err);
 	if (r < 0)
 		return r;
-	r = manifest_check_size(m, "image", m->image_bytes, err);
+	r = manifest_check_images(m, err);
 	if (r < 0)
 		return r;
 	r = digest_file(state, hex, err);
@@ -374,13 +419,14 @@ static json_t *manifest_to_json(const struct template_manifest *m)
 	_cleanup_(json_decref_cleanup) json_t *argv = argv_to_json(&m->argv);
 	_cleanup_(json_decref_cleanup) json_t *boot_argv = argv_to_json(&m->boot_argv);
 	_cleanup_(json_decref_cleanup) json_t *inputs = inputs_to_json(&m->inputs);
+	_cleanup_(json_decref_cleanup) json_t *images = carried_to_json(&m->inputs.images);
 
-	if (!argv || !boot_argv || !inputs)
+	if (!argv || !boot_argv || !inputs || !images)
 		return NULL;
 	return json_pack(
-		"{sI sI sO sO sI sI sI ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
+		"{sI sI sO sO sO sI sI sI ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
 		"format", (json_int_t)MANIFEST_FORMAT, "generation", (json_int_t)m->generation,
-		"inputs", inputs, "boot_argv", boot_argv, "boot_room_kib",
+		"inputs", inputs, "images", images, "boot_argv", boot_argv, "boot_room_kib",
 		(json_int_t)m->boot_room_kib, "spare_vcpus", (json_int_t)m->spare_vcpus,
 		"max_memory_mib", (json_int_t)m->max_memory_mib, "memory_digest", m->memory_digest,
 		"image_digest", m->image_digest, "image_bytes", (json_int_t)m->image_bytes, "id",
@@ -413,6 +459,7 @@ void template_manifest_free(struct template_manifest *manifest)
 		return;
 	free(manifest->name);
 	free(manifest->dir);
+	free(manifest->memory);
 	free(manifest->agent_version);
 	free(manifest->qemu_binary);
 	strv_done(&manifest->argv);
@@ -442,6 +489,22 @@ const char *template_annotations(const struct template_manifest *manifest)
 	return manifest->inputs.values[INPUT_ANNOTATIONS];
 }
 
+/* `memory` may be a link to a file of ours on another file system; one to anything else is only
+ * removed itself. */
+static int remove_memory(const char *dir, const char *id, struct error *err)
+{
+	_cleanup_free_ char *link = path_join(dir, "memory");
+	_cleanup_free_ char *name = xasprintf(MEMORY_ELSEWHERE, id);
+	char target[PATH_MAX];
+
+	ssize_t len = readlink(link, target, sizeof(target) - 1);
+	if (len <= 0)
+		return 0; /* a file, or nothing */
+	target[len] = '\0';
+	const char *base = strrchr(target, '/');
+	return base && str_equal(base + 1, name) ? path_remove(target, err) : 0;
+}
+
 /* Without its manifest the folder is no template, whatever is still in it if we die here. */
 int template_remove(const char *store, const char *id, struct error *err)
 {
@@ -453,5 +516,7 @@ int template_remove(const char *store, const char *id, struct error *err)
 	_cleanup_free_ char *path = path_join(dir, MANIFEST_FILE);
 	r = path_remove(path, err);
 	FAULT_POINT("destroy.manifest");
+	if (r == 0)
+		r = remove_memory(dir, id, err);
 	return r < 0 ? r : path_remove(dir, err);
 }

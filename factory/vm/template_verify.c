@@ -8,10 +8,9 @@
 #include "base/memory.h"
 #include "factory/vm/template.h"
 
-static void check_file(const struct template_manifest *m, uint64_t bytes, const char *expected,
+static void check_file(const char *path, uint64_t bytes, const char *expected,
 		       struct template_check *check)
 {
-	_cleanup_free_ char *path = path_join(m->dir, check->file);
 	_cleanup_(error_done) struct error err = {};
 	struct stat st;
 
@@ -32,22 +31,35 @@ static void check_file(const struct template_manifest *m, uint64_t bytes, const 
 		check->problem = xasprintf("%s has changed since it was baked", path);
 }
 
-void template_verify(const struct template_manifest *m,
-		     struct template_check ret_checks[static TEMPLATE_CHECKS])
+size_t template_verify(const struct template_manifest *m,
+		       struct template_check ret_checks[static TEMPLATE_CHECKS_MAX])
 {
-	static const char *const files[TEMPLATE_CHECKS] = { "memory", "state", "image" };
+	_cleanup_free_ char *state = path_join(m->dir, "state");
+	_cleanup_free_ char *image = path_join(m->dir, "image");
+	size_t count = 3;
 
-	for (size_t i = 0; i < TEMPLATE_CHECKS; i++)
-		ret_checks[i] = (struct template_check){ .file = files[i] };
-	check_file(m, m->memory_bytes, m->memory_digest, &ret_checks[0]);
-	check_file(m, m->state_bytes, m->state_digest, &ret_checks[1]);
-	check_file(m, m->image_bytes, m->image_digest, &ret_checks[2]);
+	ret_checks[0] = (struct template_check){ .file = xstrdup("memory") };
+	ret_checks[1] = (struct template_check){ .file = xstrdup("state") };
+	ret_checks[2] = (struct template_check){ .file = xstrdup("image") };
+	check_file(m->memory, m->memory_bytes, m->memory_digest, &ret_checks[0]);
+	check_file(state, m->state_bytes, m->state_digest, &ret_checks[1]);
+	check_file(image, m->image_bytes, m->image_digest, &ret_checks[2]);
+	for (size_t i = 0; i < m->inputs.images.count; i++) {
+		const struct carried_image *carried = &m->inputs.images.items[i];
+		_cleanup_free_ char *path = carried_path(m->dir, i);
+		struct template_check *check = &ret_checks[count++];
+		*check = (struct template_check){ .file = xasprintf("image %s", carried->name) };
+		check_file(path, carried->bytes, carried->digest, check);
+	}
+	return count;
 }
 
-void template_checks_done(struct template_check checks[static TEMPLATE_CHECKS])
+void template_checks_done(struct template_check *checks, size_t count)
 {
-	for (size_t i = 0; i < TEMPLATE_CHECKS; i++)
+	for (size_t i = 0; i < count; i++) {
+		free(steal_ptr(checks[i].file));
 		free(steal_ptr(checks[i].problem));
+	}
 }
 
 /* A folder that is being baked has no manifest and is left alone. */

@@ -70,6 +70,8 @@ void vm_set_state(struct vm *vm, enum vm_state now)
 
 static void vm_release(struct vm *vm)
 {
+	clone_copy_free(steal_ptr(vm->copy));
+	vm_launch_free(steal_ptr(vm->launch));
 	warm_free(steal_ptr(vm->warm));
 	growth_free(steal_ptr(vm->growth));
 	ttrpc_client_free(steal_ptr(vm->agent));
@@ -84,6 +86,7 @@ static void vm_delete(struct vm *vm)
 	vm_release(vm);
 	loop_timer_free(vm->deadline);
 	journal_entry_done(&vm->entry);
+	carried_done(&vm->images);
 	error_done(&vm->why);
 	free(vm->run_dir);
 	free(vm->dir);
@@ -371,6 +374,8 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	vm->entry.cgroup = xstrdup(entry->cgroup);
 	vm->dir = remains_dir(vm->run_dir, entry->id);
 	vm->share_dir = xasprintf("%s/share", vm->dir);
+	if (options->manifest)
+		carried_copy(&options->manifest->inputs.images, &vm->images);
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
 	vm->pidfd = vm->claimer_pidfd = -EBADF;
 	vm->deadline = loop_timer_new(options->loop, vm_on_deadline, vm);
@@ -390,6 +395,11 @@ const char *vm_dir(const struct vm *vm)
 const char *vm_share_dir(const struct vm *vm)
 {
 	return vm->share_dir;
+}
+
+const struct carried *vm_images(const struct vm *vm)
+{
+	return &vm->images;
 }
 
 const char *vm_template_id(const struct vm *vm)

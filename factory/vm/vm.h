@@ -110,6 +110,7 @@ void vm_free(struct vm *vm);
 const char *vm_id(const struct vm *vm);
 const char *vm_dir(const struct vm *vm);
 const char *vm_share_dir(const struct vm *vm);
+const struct carried *vm_images(const struct vm *vm); /* as its template was baked */
 const char *vm_template_id(const struct vm *vm);
 const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */
 enum vm_state vm_state(const struct vm *vm);

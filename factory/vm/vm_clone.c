@@ -1,7 +1,8 @@
 /* A machine, from nothing to PARKED:
  *
- *   vm_clone              journal, user ids, folder, listening sockets, control group, QEMU in
- *                         its jail, first commands queued
+ *   vm_clone              journal, user ids, folder, listening sockets, control group, jail
+ *   on_copied             where it has its own copy of the template's files: they are made
+ *   clone_launch          QEMU in its jail, first commands queued
  *   vm_clone_on_event     state loaded: RESTORED, cont
  *   on_running            WARMING, warm_start(); of a booted one the first thing
  *   on_warm               stop
@@ -36,6 +37,7 @@ enum {
 	WARM_DEADLINE_MS = 60 * 1000,
 	BOOT_DEADLINE_MS = 120 * 1000, /* process start to the agent's first answer */
 	STOP_DEADLINE_MS = 20 * 1000,
+	COPY_DEADLINE_MS = 120 * 1000,
 };
 
 enum { THREADS_MAX = 256 }; /* of a VMM beside its vCPUs: virtio-9p's requests have up to 64 */
@@ -51,8 +53,11 @@ static const struct {
 	[SOCKET_SHIM] = { "shim.sock", "5" },
 };
 
-/* What vm_clone() holds until the child has it. */
+enum { FIRST_COPY_FD = 3 + SOCKETS }; /* in QEMU: factory/vm/clone_files.h */
+
+/* What is held until the child has it. */
 struct launch {
+	struct clone_files files;
 	int state;
 	int log;
 	int sockets[SOCKETS];
@@ -60,8 +65,21 @@ struct launch {
 	struct jail *jail; /* NULL: none */
 };
 
-static void launch_done(struct launch *launch)
+static struct launch *launch_new(void)
 {
+	struct launch *launch = xnew(struct launch);
+
+	launch->state = launch->log = -EBADF;
+	for (size_t i = 0; i < SOCKETS; i++)
+		launch->sockets[i] = -EBADF;
+	return launch;
+}
+
+void vm_launch_free(struct launch *launch)
+{
+	if (!launch)
+		return;
+	clone_files_done(&launch->files);
 	launch->state = close_fd(launch->state);
 	launch->log = close_fd(launch->log);
 	for (size_t i = 0; i < SOCKETS; i++)
@@ -69,6 +87,7 @@ static void launch_done(struct launch *launch)
 	strv_done(&launch->argv);
 	if (launch->jail)
 		jail_free(steal_ptr(launch->jail));
+	free(launch);
 }
 
 /* ---- the sequence after the process runs */
@@ -217,10 +236,11 @@ static const char *option_value(const struct strv *argv, const char *option)
 	return NULL;
 }
 
-static int prepare_jail(struct vm *vm, const struct template_manifest *manifest, const char *memory,
+static int prepare_jail(struct vm *vm, const struct template_manifest *manifest,
 			struct launch *launch, struct error *err)
 {
 	struct cgroup_limits limits = limits_of(vm, manifest);
+	bool copied = launch->files.copied;
 	int r = vm->entry.cgroup ? cgroup_make(vm->entry.cgroup, &limits, err) : 0;
 	FAULT_POINT("clone.cgroup");
 	if (r < 0 || vm->entry.uid == 0)
@@ -229,8 +249,8 @@ static int prepare_jail(struct vm *vm, const struct template_manifest *manifest,
 		&(struct jail_options){
 			.dir = vm->dir,
 			.share_dir = vm->share_dir,
-			.template_dir = manifest->dir,
-			.memory = memory,
+			.template_dir = copied ? NULL : manifest->dir,
+			.memory = copied || vm->booting ? NULL : manifest->memory,
 			.qemu_binary = launch->argv.items[0],
 			.kernel = option_value(&launch->argv, "-kernel"),
 			.initrd = option_value(&launch->argv, "-initrd"),
@@ -280,55 +300,77 @@ static void size_print(const struct vm *vm, const struct template_manifest *mani
 		 memory_kib + manifest->boot_room_kib);
 }
 
+static int make_arguments(const struct vm *vm, const struct template_manifest *manifest,
+			  struct launch *launch, struct error *err)
+{
+	const struct clone_files *files = &launch->files;
+	struct placeholder paths[CLONE_FILES_MAX];
+	struct size_text size = {};
+	size_print(vm, manifest, &size);
+	for (size_t i = 0; i < files->count; i++)
+		paths[i] = (struct placeholder){ files->items[i].placeholder,
+						 files->items[i].opened };
+	return argv_expand(vm->booting ? &manifest->boot_argv : &manifest->argv,
+			   &(struct argv_values){
+				   .files = paths,
+				   .nfiles = files->count,
+				   .share_dir = vm->share_dir,
+				   .agent_fd = sockets[SOCKET_AGENT].child_fd,
+				   .qmp_fd = sockets[SOCKET_QMP].child_fd,
+				   .shim_fd = sockets[SOCKET_SHIM].child_fd,
+				   .vcpus = size.vcpus,
+				   .last_vcpu = size.last_vcpu,
+				   .memory_kib = size.memory_kib,
+				   .max_memory_kib = size.max_memory_kib,
+			   },
+			   &launch->argv, err);
+}
+
 static int launch_prepare(struct vm *vm, const struct template_manifest *manifest,
 			  struct launch *launch, struct error *err)
 {
 	_cleanup_free_ char *state = path_join(manifest->dir, "state");
-	_cleanup_free_ char *memory = path_join(manifest->dir, "memory");
-	struct size_text size = {};
-	size_print(vm, manifest, &size);
 	int r = make_folders(vm, err);
 	FAULT_POINT("clone.folder");
 	if (r == 0)
 		r = open_files(vm, state, launch, err);
 	if (r == 0)
 		r = open_sockets(vm, launch, err);
+	if (r == 0) {
+		clone_files_init(&launch->files,
+				 &(struct clone_files_options){ .manifest = manifest,
+								.booted = vm->booting,
+								.owner = vm->entry.uid,
+								.first_fd = FIRST_COPY_FD });
+		r = make_arguments(vm, manifest, launch, err);
+	}
 	if (r == 0)
-		r = argv_expand(vm->booting ? &manifest->boot_argv : &manifest->argv,
-				&(struct argv_values){
-					.memory = memory,
-					.share_dir = vm->share_dir,
-					.agent_fd = sockets[SOCKET_AGENT].child_fd,
-					.qmp_fd = sockets[SOCKET_QMP].child_fd,
-					.shim_fd = sockets[SOCKET_SHIM].child_fd,
-					.vcpus = size.vcpus,
-					.last_vcpu = size.last_vcpu,
-					.memory_kib = size.memory_kib,
-					.max_memory_kib = size.max_memory_kib,
-				},
-				&launch->argv, err);
-	if (r == 0)
-		r = prepare_jail(vm, manifest, memory, launch, err);
+		r = prepare_jail(vm, manifest, launch, err);
 	return r;
 }
 
 static int launch_spawn(struct vm *vm, const struct launch *launch, struct error *err)
 {
-	const struct spawn_fd fds[] = {
+	struct spawn_fd fds[2 + SOCKETS + CLONE_FILES_MAX] = {
 		{ launch->log, 1 },
 		{ launch->log, 2 },
 		{ launch->sockets[SOCKET_AGENT], 3 },
 		{ launch->sockets[SOCKET_QMP], 4 },
 		{ launch->sockets[SOCKET_SHIM], 5 },
 	};
+	size_t nfds = 2 + SOCKETS;
+	for (size_t i = 0; i < launch->files.count; i++)
+		if (launch->files.items[i].copy >= 0)
+			fds[nfds++] = (struct spawn_fd){ launch->files.items[i].copy,
+							 launch->files.items[i].child_fd };
 	struct spawn_options options = {
 		.argv = launch->argv.items,
 		.cwd = "/",
 		.fds = fds,
-		.nfds = ARRAY_SIZE(fds),
+		.nfds = nfds,
 		.new_session = true,
 		.no_huge_pages = true,
-		.merge_pages = vm->options.merge_pages,
+		.merge_pages = vm->options.merge_pages && !launch->files.copied,
 	};
 	if (launch->jail) {
 		options.env = jail_environment(launch->jail);
@@ -350,18 +392,9 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 	return r;
 }
 
-static int clone_start(struct vm *vm, const struct template_manifest *manifest, struct error *err)
+static int clone_launch(struct vm *vm, struct error *err)
 {
-	_cleanup_(launch_done) struct launch launch = { .state = -EBADF,
-							.log = -EBADF,
-							.sockets = { -EBADF, -EBADF, -EBADF } };
-	int r = vm->options.jail.first_uid > 0 ? take_uids(vm, err)
-					       : journal_write(vm->run_dir, &vm->entry, err);
-	if (r == 0)
-		r = launch_prepare(vm, manifest, &launch, err);
-	FAULT_POINT("clone.prepared");
-	if (r == 0)
-		r = launch_spawn(vm, &launch, err);
+	int r = launch_spawn(vm, vm->launch, err);
 	if (r == 0)
 		r = vm_connect_monitor(vm, err);
 	if (r == 0)
@@ -369,8 +402,41 @@ static int clone_start(struct vm *vm, const struct template_manifest *manifest, 
 	if (r == 0 && vm->booting)
 		vm_defer(vm, warm_begin);
 	else if (r == 0)
-		restore_begin(vm, &launch);
+		restore_begin(vm, vm->launch);
+	vm_launch_free(steal_ptr(vm->launch));
 	return r;
+}
+
+static void copy_free(void *userdata)
+{
+	clone_copy_free(userdata);
+}
+
+static void on_copied(int number, const struct error *why, void *userdata)
+{
+	struct vm *vm = userdata;
+	_cleanup_(error_done) struct error err = {};
+	loop_defer(vm->options.loop, copy_free, steal_ptr(vm->copy));
+	if (!vm_answer_is_good(vm, number, why, NULL))
+		return;
+	vm_wait_done(vm);
+	if (clone_launch(vm, &err) < 0)
+		vm_fail(vm, &err);
+}
+
+static int clone_start(struct vm *vm, const struct template_manifest *manifest, struct error *err)
+{
+	int r = vm->options.jail.first_uid > 0 ? take_uids(vm, err)
+					       : journal_write(vm->run_dir, &vm->entry, err);
+	vm->launch = launch_new();
+	if (r == 0)
+		r = launch_prepare(vm, manifest, vm->launch, err);
+	FAULT_POINT("clone.prepared");
+	if (r < 0 || !vm->launch->files.copied)
+		return r < 0 ? r : clone_launch(vm, err);
+	vm->copy = clone_copy_start(vm->options.loop, &vm->launch->files, on_copied, vm);
+	vm_wait(vm, COPY_DEADLINE_MS, "copy of the template's memory");
+	return 0;
 }
 
 /* What a failed start has made so far goes with it. */

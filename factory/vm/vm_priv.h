@@ -3,6 +3,7 @@
  * vm_lease.c. Nobody else includes it, but for the unit tests. */
 #pragma once
 
+#include "factory/vm/clone_files.h"
 #include "factory/vm/growth.h"
 #include "factory/vm/journal.h"
 #include "factory/vm/vm.h"
@@ -16,6 +17,7 @@ struct vm {
 	char *run_dir;
 	char *dir;
 	char *share_dir;
+	struct carried images; /* its template's; of an adopted one where that is known */
 	uint64_t spawned_ns;
 	uint64_t state_since_ns;
 
@@ -26,8 +28,10 @@ struct vm {
 	struct warm *warm;          /* in WARMING only */
 	struct growth *growth;      /* during a claim only */
 	struct vm_size size, max_size;
-	struct vm_size grow_to; /* of the claim; 0, 0: it is large enough */
-	bool booting;           /* not cloned: there is no state to restore */
+	struct vm_size grow_to;  /* of the claim; 0, 0: it is large enough */
+	bool booting;            /* not cloned: there is no state to restore */
+	struct launch *launch;   /* vm_clone.c's, until the process runs */
+	struct clone_copy *copy; /* while the clone's own files are made */
 
 	struct loop_timer *deadline;
 	const char *waiting_for; /* static; what the deadline is for */
@@ -90,6 +94,9 @@ _must_check_ int vm_connect_in(const char *dir, const char *name, int *ret_fd, s
 
 /* vm.c: ends the program, for a bug. */
 _Noreturn void vm_abort_edge(const struct vm *vm, enum vm_state now);
+
+/* vm_clone.c: what is held for a process that does not run yet. NULL is nothing. */
+void vm_launch_free(struct launch *launch);
 
 /* vm_clone.c: an event of the monitor while the state is being loaded. */
 void vm_clone_on_event(struct vm *vm, const char *event, json_t *data);

@@ -10,8 +10,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct placeholder files[] = { { "memory", "/m,\"em" },
+						    { "image", "/t/image" } };
 	const struct argv_values values = {
-		.memory = "/m,\"em",
+		.files = files,
+		.nfiles = ARRAY_SIZE(files),
 		.share_dir = "/s",
 		.agent_fd = "3",
 		.qmp_fd = "4",
@@ -27,9 +30,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		strv_add(&argv, line);
+	const struct argv_template template = { .argv = &argv, .dir = "/t", .copied = size % 3 };
 	uint64_t room_kib;
-	int r = size % 2 ? argv_derive(&argv, &derived, NULL)
-			 : argv_derive_boot(&argv, &derived, &room_kib, NULL);
+	int r = size % 2 ? argv_derive(&template, &derived, NULL)
+			 : argv_derive_boot(&template, &derived, &room_kib, NULL);
 	r = argv_expand(r == 0 ? &derived : &argv, &values, &expanded, NULL);
 	return r < 0 ? -1 : 0; /* -1: not worth keeping in the corpus */
 }

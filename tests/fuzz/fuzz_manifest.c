@@ -46,6 +46,13 @@ static void store_make(void)
 		abort();
 	write_file(state, "s", 1);
 	write_file(image, "s", 1);
+	_cleanup_free_ char *images = path_join(dir, CARRIED_FOLDER);
+	_cleanup_free_ char *carried = carried_path(dir, 0);
+	if (dir_make(images, 0700, NULL) < 0)
+		abort();
+	write_file(carried, "", 0);
+	if (truncate(carried, CARRIED_ALIGN) < 0)
+		abort();
 	if (digest_file(state, state_digest, NULL) < 0)
 		abort();
 	json_path = path_join(dir, "template.json");

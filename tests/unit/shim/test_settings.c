@@ -66,12 +66,22 @@ static void words(void **state _unused_)
 	struct settings settings;
 
 	assert_int_equal(annotate(SPEC_JSON("\"io.kiln.template\":\"large\","
-					    "\"io.kiln.annotations\":\"gpu,zone=a\"",
+					    "\"io.kiln.annotations\":\"gpu,zone=a\","
+					    "\"io.kiln.images\":\"tools,models:1\"",
 					    "", ""),
 				  &settings, NULL),
 			 0);
 	assert_string_equal(settings.template_name, "large");
 	assert_string_equal(settings.annotations, "gpu,zone=a");
+	assert_int_equal(settings.images.count, 2);
+	assert_string_equal(settings.images.items[1], "models:1");
+
+	struct settings copy = {};
+	settings_copy(&copy, &settings);
+	assert_true(settings_equal(&copy, &settings));
+	strv_add(&copy.images, "one more");
+	assert_false(settings_equal(&copy, &settings));
+	settings_done(&copy);
 	settings_done(&settings);
 }
 
@@ -83,6 +93,7 @@ static void nonsense_is_refused_by_name(void **state _unused_)
 		{ SPEC_JSON("\"io.kiln.memory_mib\":\"-1\"", "", ""), "io.kiln.memory_mib" },
 		{ SPEC_JSON(CRI "memory\":\"1Gi\"", "", ""), "sandbox-memory" },
 		{ SPEC_JSON(CRI "cpu-quota\":\"x\"", "", ""), "sandbox-cpu-quota" },
+		{ SPEC_JSON("\"io.kiln.images\":\"../tools\"", "", ""), "\"../tools\"" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -70,8 +70,14 @@ static const char *const machine[] = {
 	"timestamp=on",
 };
 
+static const struct placeholder files[] = {
+	{ "memory", "/store/mem,or\"y" },
+	{ "image", "/t/im,age" },
+};
+
 static const struct argv_values values = {
-	.memory = "/store/mem,or\"y",
+	.files = files,
+	.nfiles = ARRAY_SIZE(files),
 	.share_dir = "/run/sh,are",
 	.agent_fd = "3",
 	.qmp_fd = "4",
@@ -103,11 +109,17 @@ static const char *argument_with(const struct strv *argv, const char *part)
 	return NULL;
 }
 
+/* As of a template whose files are all elsewhere. */
+static int derive(const struct strv *argv, struct strv *out, struct error *err)
+{
+	return argv_derive(&(struct argv_template){ .argv = argv, .dir = "/t" }, out, err);
+}
+
 static struct strv derived(void)
 {
 	_cleanup_(strv_done) struct strv argv = vector();
 	struct strv out = {};
-	assert_int_equal(argv_derive(&argv, &out, NULL), 0);
+	assert_int_equal(derive(&argv, &out, NULL), 0);
 	return out;
 }
 
@@ -168,7 +180,7 @@ static void is_stable(void **state _unused_)
 	_cleanup_(strv_done) struct strv once = derived();
 	_cleanup_(strv_done) struct strv twice = {};
 
-	assert_int_equal(argv_derive(&once, &twice, NULL), 0);
+	assert_int_equal(derive(&once, &twice, NULL), 0);
 	assert_int_equal(once.count, twice.count);
 	for (size_t i = 0; i < once.count; i++)
 		assert_string_equal(once.items[i], twice.items[i]);
@@ -181,7 +193,7 @@ static void refuses_foreign_placeholders(void **state _unused_)
 	_cleanup_(strv_done) struct strv out = {};
 	_cleanup_(error_done) struct error err = {};
 
-	assert_int_equal(argv_derive(&argv, &out, &err), -EINVAL);
+	assert_int_equal(derive(&argv, &out, &err), -EINVAL);
 	assert_non_null(strstr(error_message(&err), "placeholder"));
 }
 
@@ -194,7 +206,7 @@ static void reads_keys_and_values(void **state _unused_)
 
 	assert_int_equal(argv_memory_path(&argv, &path, NULL), 0);
 	assert_string_equal(path, "/s/r,am");
-	assert_int_equal(argv_derive(&argv, &out, NULL), 0);
+	assert_int_equal(derive(&argv, &out, NULL), 0);
 	assert_true(strv_contains(
 		&out, "memory-backend-file,id=ram-node0,mem-path={{memory}},share=off,size=1M"));
 }
@@ -205,7 +217,7 @@ static void refuses(const char *old, const char *replacement, const char *word)
 	_cleanup_(strv_done) struct strv out = {};
 	_cleanup_(error_done) struct error err = {};
 
-	assert_int_equal(argv_derive(&argv, &out, &err), -EINVAL);
+	assert_int_equal(derive(&argv, &out, &err), -EINVAL);
 	assert_int_equal(out.count, 0);
 	if (!strstr(error_message(&err), word))
 		fail_msg("\"%s\" does not say \"%s\"", error_message(&err), word);
@@ -264,12 +276,46 @@ static void expand_fails(const char *item, const struct argv_values *with, const
 
 static void refuses_odd_placeholders(void **state _unused_)
 {
-	const struct argv_values none = {};
-	const struct argv_values not_text = { .memory = "\xff" };
+	const struct placeholder nothing = { "memory", NULL };
+	const struct argv_values none = { .files = &nothing, .nfiles = 1 };
+	const struct placeholder odd = { "memory", "\xff" };
+	const struct argv_values not_text = { .files = &odd, .nfiles = 1 };
 
 	expand_fails("path={{secret}}", &values, "{{secret}}");
 	expand_fails("path={{memory}}", &none, "{{memory}}");
 	expand_fails("{\"path\":\"{{memory}}\"}", &not_text, "{{memory}}");
+}
+
+static void the_templates_files_are_placeholders(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = vector();
+	_cleanup_(strv_done) struct strv out = {}, expanded = {};
+	_cleanup_(error_done) struct error err = {};
+	struct argv_template template = { .argv = &argv, .dir = "/s", .copied = true };
+
+	strv_add(&argv, "-object");
+	strv_add(&argv, "memory-backend-file,id=image1,mem-path=/s/images/1,readonly=on");
+	strv_add(&argv, "-object");
+	strv_add(&argv, "memory-backend-file,id=other,mem-path=/sister/images/1");
+	assert_int_equal(argv_derive(&template, &out, NULL), 0);
+	assert_true(strv_contains(&out,
+				  "memory-backend-file,id=image,size=4194304,mem-path={{image}},"
+				  "share=on,readonly=on"));
+	assert_true(strv_contains(
+		&out, "memory-backend-file,id=image1,mem-path={{images_1}},readonly=on"));
+	assert_true(strv_contains(&out, "memory-backend-file,id=other,mem-path=/sister/images/1"));
+	/* A copy of its own takes what the guest writes. */
+	assert_true(strv_contains(&out,
+				  "{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\","
+				  "\"mem-path\":\"{{memory}}\",\"share\":true,"
+				  "\"size\":268435456}"));
+	assert_int_equal(argv_expand(&out, &values, &expanded, &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), "{{images_1}}"));
+	template.dir = "/nowhere";
+	strv_done(&out);
+	out = (struct strv){};
+	assert_int_equal(argv_derive(&template, &out, NULL), 0);
+	assert_int_equal(argv_expand(&out, &values, &expanded, NULL), 0);
 }
 
 static void leaves_other_braces(void **state _unused_)
@@ -293,7 +339,7 @@ static void refuses_an_empty_vector(void **state _unused_)
 	const struct strv none = {};
 	_cleanup_(strv_done) struct strv out = {};
 
-	assert_int_equal(argv_derive(&none, &out, NULL), -EINVAL);
+	assert_int_equal(derive(&none, &out, NULL), -EINVAL);
 }
 
 /* ---- a booted machine */
@@ -317,7 +363,7 @@ static void clone_keeps_what_it_grows_by(void **state _unused_)
 	_cleanup_(strv_done) struct strv argv = growing_vector();
 	_cleanup_(strv_done) struct strv out = {};
 
-	assert_int_equal(argv_derive(&argv, &out, NULL), 0);
+	assert_int_equal(derive(&argv, &out, NULL), 0);
 	assert_true(strv_contains(&out, "2,sockets=2,cores=1,threads=1"));
 	assert_non_null(argument_with(&out, "virtio-mem-pci"));
 	assert_non_null(argument_with(&out, "growth-memory,size"));
@@ -334,7 +380,8 @@ static void boots_at_any_size(void **state _unused_)
 		"node,nodeid=0,cpus=0-1,memdev=ram-node0",
 		"memory-backend-ram,id=ram-node0,size=614400k",
 		"size=614400k,slots=1,maxmem=652288k",
-		"memory-backend-file,id=image,size=4194304,mem-path=/s/image,share=on,readonly=on",
+		"memory-backend-file,id=image,size=4194304,mem-path=/t/im,,age,share=on,"
+		"readonly=on",
 		"{\"driver\":\"vmgenid\",\"guid\":\"auto\",\"id\":\"g0\"}",
 		"socket,id=kiln-claimer,fd=5,server=on,wait=off",
 		"-no-reboot",
@@ -344,6 +391,7 @@ static void boots_at_any_size(void **state _unused_)
 					    "kiln.vcpus", "sockets=2", "{{",     "mem,or" };
 	_cleanup_(strv_done) struct strv argv = growing_vector();
 	_cleanup_(strv_done) struct strv derived_argv = {}, out = {};
+	const struct argv_template template = { .argv = &argv, .dir = "/s" };
 	struct argv_values sized = values;
 	uint64_t room_kib = 0;
 
@@ -351,7 +399,7 @@ static void boots_at_any_size(void **state _unused_)
 	sized.last_vcpu = "1";
 	sized.memory_kib = "614400";
 	sized.max_memory_kib = "652288";
-	assert_int_equal(argv_derive_boot(&argv, &derived_argv, &room_kib, NULL), 0);
+	assert_int_equal(argv_derive_boot(&template, &derived_argv, &room_kib, NULL), 0);
 	assert_int_equal(room_kib, 300032 - 262144);
 	assert_int_equal(argv_expand(&derived_argv, &sized, &out, NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(there); i++)
@@ -367,9 +415,10 @@ static void refuses_boot(const char *old, const char *replacement, const char *w
 	_cleanup_(strv_done) struct strv argv = vector_with(old, replacement);
 	_cleanup_(strv_done) struct strv out = {};
 	_cleanup_(error_done) struct error err = {};
+	const struct argv_template template = { .argv = &argv, .dir = "/t" };
 	uint64_t room_kib;
 
-	assert_int_equal(argv_derive_boot(&argv, &out, &room_kib, &err), -EINVAL);
+	assert_int_equal(argv_derive_boot(&template, &out, &room_kib, &err), -EINVAL);
 	assert_int_equal(out.count, 0);
 	if (!strstr(error_message(&err), word))
 		fail_msg("\"%s\" does not say \"%s\"", error_message(&err), word);
@@ -398,6 +447,7 @@ int main(void)
 		cmocka_unit_test(needs_agent_and_share),
 		cmocka_unit_test(expands_and_escapes),
 		cmocka_unit_test(refuses_odd_placeholders),
+		cmocka_unit_test(the_templates_files_are_placeholders),
 		cmocka_unit_test(leaves_other_braces),
 		cmocka_unit_test(refuses_an_empty_vector),
 		cmocka_unit_test(clone_keeps_what_it_grows_by),

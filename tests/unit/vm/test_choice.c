@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -25,7 +26,7 @@ static const struct template_offer offers[] = {
 
 static struct template_wish wish_of(uint32_t vcpus, uint32_t memory_mib, const char *annotations)
 {
-	return (struct template_wish){ { vcpus, memory_mib }, annotations };
+	return (struct template_wish){ .size = { vcpus, memory_mib }, .annotations = annotations };
 }
 
 static int choose(const struct template_offer *from, size_t count, uint32_t vcpus,
@@ -154,6 +155,34 @@ static void test_boots_from_the_nearest(void **state)
 	assert_int_equal(template_choose_boot(offers, 6, &wish), -ENOENT);
 }
 
+static void test_images(void **state)
+{
+	static char a[] = "tools", b[] = "models";
+	struct carried_image images[] = { { .name = a }, { .name = b } };
+	const struct carried one = { images, 1 }, two = { images, 2 };
+	const struct template_offer carrying[] = {
+		{ "default", "ready", FIXED(1, 256), .readiness = 2, .bootable = true },
+		{ "one", "ready", FIXED(1, 256), .images = &one, .readiness = 2, .bootable = true },
+		{ "two", "baking", FIXED(1, 512), .images = &two, .readiness = 1 },
+	};
+	char *names[] = { a, b };
+	struct template_wish wish = { .images = { names, 1 } };
+	_cleanup_(error_done) struct error err = {};
+
+	(void)state;
+	assert_int_equal(template_choose(carrying, 3, &wish, NULL), 1);
+	assert_int_equal(template_choose_boot(carrying, 3, &wish), 1);
+	assert_int_equal(template_fit(&carrying[0], &wish), FIT_NONE);
+	wish.images.count = 2;
+	assert_int_equal(template_choose(carrying, 3, &wish, NULL), 2);
+	assert_int_equal(template_choose_boot(carrying, 3, &wish), -ENOENT);
+	assert_int_equal(template_choose(carrying, 2, &wish, &err), -EBUSY);
+	assert_string_equal(
+		error_message(&err),
+		"no template fits: the images tools, models wanted; there are default "
+		"(1 vCPUs, 256 MiB, ready), one (1 vCPUs, 256 MiB, image tools, ready)");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -163,6 +192,7 @@ int main(void)
 		cmocka_unit_test(test_annotations),
 		cmocka_unit_test(test_none_fits),
 		cmocka_unit_test(test_boots_from_the_nearest),
+		cmocka_unit_test(test_images),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,6 +162,16 @@ static void test_refused(void **state)
 		{ "image", "\"vmlinux\"", -EINVAL, "2 MiB" },
 		{ "initrd", "\".\"", -EINVAL, "regular" },
 		{ "vcpus", "0", -EINVAL, "vcpus" },
+		{ "share", "\"some\"", -EINVAL, "share" },
+		{ "memory_dir", "\"here\"", -EINVAL, "absolute" },
+		{ "images", "{}", -EINVAL, "images" },
+		{ "images", "[{\"name\": \"a,b\", \"file\": \"root\"}]", -EINVAL, "a,b" },
+		{ "images", "[{\"name\": \"a\"}]", -EINVAL, "file is missing in images[0]" },
+		{ "images", "[{\"name\": \"a\", \"file\": \"vmlinux\"}]", -EINVAL, "truncate" },
+		{ "images", "[{\"name\": \"a\", \"file\": \"nothing\"}]", -ENOENT, "nothing" },
+		{ "images",
+		  "[{\"name\": \"a\", \"file\": \"root\"}, {\"name\": \"a\", \"file\": \"root\"}]",
+		  -EINVAL, "two of the images" },
 		{ "vcpus", "1.5", -EINVAL, "vcpus" },
 		{ "memory_mib", "-1", -EINVAL, "memory_mib" },
 		{ "spare_vcpus", "64", -EINVAL, "spare_vcpus" },
@@ -247,6 +257,10 @@ static void test_id_changes_with_every_input(void **state)
 		{ "kernel", "\"initrd\"", false },
 		{ "initrd", "\"vmlinux\"", false },
 		{ "machine", "\"vmlinux\"", false },
+		{ "share", "\"never\"", false },
+		{ "memory_dir", "\"/tmp\"", false },
+		{ "images", "[{\"name\": \"a\", \"file\": \"root\"}]", false },
+		{ "images", "[]", true },
 	};
 	struct fixture *f = *state;
 	struct template_host host = a_host();

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -90,6 +91,38 @@ static void test_long_values_by_their_words(void **state)
 	expect_difference(pair, "kernel_params changed (other order)");
 }
 
+static struct carried images_of(const char *names, const char *digest)
+{
+	struct carried images = { .items = xnew_array(struct carried_image, strlen(names)) };
+
+	for (; *names; names++) {
+		struct carried_image *image = &images.items[images.count++];
+		image->name = xstrndup(names, 1);
+		strcpy(image->digest, digest);
+	}
+	return images;
+}
+
+static void test_images(void **state)
+{
+	struct pair *pair = *state;
+	char id[DIGEST_HEX_SIZE], other[DIGEST_HEX_SIZE];
+
+	pair->was.images = images_of("ab", AAAA); /* there were none */
+	pair->now.images = images_of("ab", BBBB);
+	expect_difference(pair, "image a changed (sha256 aaaaaaaa… -> bbbbbbbb…), "
+				"image b changed (sha256 aaaaaaaa… -> bbbbbbbb…)");
+	carried_done(&pair->now.images);
+	pair->now.images = images_of("ca", AAAA);
+	expect_difference(pair, "image b removed, image c added");
+	carried_done(&pair->now.images);
+	pair->now.images = images_of("ba", AAAA);
+	expect_difference(pair, "images changed (other order)");
+	template_inputs_id("a", &pair->was, 0, id);
+	template_inputs_id("a", &pair->now, 0, other);
+	assert_string_not_equal(id, other);
+}
+
 static void test_id_is_over_everything(void **state)
 {
 	struct pair *pair = *state;
@@ -119,6 +152,7 @@ int main(void)
 		TEST(test_nothing_changed),
 		TEST(test_files_and_values),
 		TEST(test_long_values_by_their_words),
+		TEST(test_images),
 		TEST(test_id_is_over_everything),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,14 +16,15 @@
 #include "factory/vm/template.h"
 #include "factory/vm/template_priv.h"
 
-#define ID           "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-#define MEMORY_BYTES (4 * 1024 * 1024)
-#define STATE        "device state"
-#define IMAGE        "root image"
+#define ID            "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define MEMORY_BYTES  (4 * 1024 * 1024)
+#define STATE         "device state"
+#define IMAGE         "root image"
+#define CARRIED_BYTES (2 * 1024 * 1024)
 
 struct fixture {
 	char store[32];
-	char *dir, *json, *state, *memory, *image;
+	char *dir, *json, *state, *memory, *image, *carried;
 };
 
 static struct template_manifest *manifest_make(const struct fixture *f)
@@ -33,6 +34,11 @@ static struct template_manifest *manifest_make(const struct fixture *f)
 	strcpy(m->id, ID);
 	m->name = xstrdup("default");
 	m->dir = xstrdup(f->dir);
+	m->memory = xstrdup(f->memory);
+	m->inputs.images = (struct carried){ .items = xnew(struct carried_image), .count = 1 };
+	m->inputs.images.items[0].name = xstrdup("tools");
+	m->inputs.images.items[0].bytes = CARRIED_BYTES;
+	assert_int_equal(digest_file(f->carried, m->inputs.images.items[0].digest, NULL), 0);
 	m->agent_version = xstrdup("0.1.0");
 	m->qemu_binary = xstrdup("/usr/bin/qemu-system-x86_64");
 	m->accelerator = ACCELERATOR_KVM;
@@ -49,6 +55,7 @@ static struct template_manifest *manifest_make(const struct fixture *f)
 	for (int i = 0; i < TEMPLATE_INPUTS; i++)
 		m->inputs.values[i] = xstrdup(template_input_is_file((enum template_input)i) ? ID
 											     : "v");
+	replace_string(&m->inputs.values[INPUT_MEMORY_DIR], "");
 	m->generation = 1;
 	m->memory_before_trim_bytes = 8192;
 	m->memory_allocated_bytes = 4096;
@@ -80,6 +87,11 @@ static int setup(void **state)
 	assert_int_equal(truncate(f->memory, MEMORY_BYTES), 0);
 	assert_int_equal(file_write_atomic(f->image, IMAGE, strlen(IMAGE), 0600, NULL), 0);
 
+	_cleanup_free_ char *images = path_join(f->dir, "images");
+	assert_int_equal(dir_make(images, 0700, NULL), 0);
+	f->carried = path_join(images, "0");
+	assert_int_equal(file_write_atomic(f->carried, IMAGE, strlen(IMAGE), 0600, NULL), 0);
+	assert_int_equal(truncate(f->carried, CARRIED_BYTES), 0);
 	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = manifest_make(f);
 	assert_int_equal(template_manifest_store(m, NULL), 0);
 	*state = f;
@@ -96,6 +108,7 @@ static int teardown(void **state)
 	free(f->state);
 	free(f->memory);
 	free(f->image);
+	free(f->carried);
 	free(f);
 	return 0;
 }
@@ -136,6 +149,9 @@ static void test_round_trip(void **state)
 	assert_int_equal(template_max_size(m).vcpus, 5);
 	assert_int_equal(template_max_size(m).memory_mib, 12);
 	assert_string_equal(template_annotations(m), "v");
+	assert_int_equal(m->inputs.images.count, 1);
+	assert_true(carried_equal(&m->inputs.images, &want->inputs.images));
+	assert_string_equal(m->memory, f->memory);
 	assert_int_equal(m->vcpus, want->vcpus);
 	assert_int_equal(m->memory_bytes, want->memory_bytes);
 	assert_int_equal(m->memory_allocated_bytes, want->memory_allocated_bytes);
@@ -271,7 +287,7 @@ static void test_sealed_nonsense(void **state)
 	static const struct {
 		const char *key, *value;
 	} cases[] = {
-		{ "format", "2" },
+		{ "format", "3" },
 		{ "id", "\"ff\"" },
 		{ "name", "\"a/b\"" },
 		{ "qemu_binary", "\"qemu\"" },
@@ -293,6 +309,11 @@ static void test_sealed_nonsense(void **state)
 		{ "generation", "2" },
 		{ "inputs", "[]" },
 		{ "inputs", "{\"kernel\": \"x\"}" },
+		{ "images", "{}" },
+		{ "images", "[1]" },
+		{ "images", "[{\"name\": \"../x\", \"digest\": \"" ID "\", \"bytes\": 2097152}]" },
+		{ "images", "[{\"name\": \"x\", \"digest\": \"0\", \"bytes\": 2097152}]" },
+		{ "images", "[{\"name\": \"x\", \"digest\": \"" ID "\", \"bytes\": 1}]" },
 		{ "extra", "1" },
 		{ "boot_ms", NULL },
 	};
@@ -337,11 +358,13 @@ static void test_store_refuses_what_is_no_text(void **state)
 
 static void expect_intact(const struct template_manifest *m)
 {
-	struct template_check checks[TEMPLATE_CHECKS];
+	struct template_check checks[TEMPLATE_CHECKS_MAX];
+	size_t count = template_verify(m, checks);
 
-	template_verify(m, checks);
-	for (size_t i = 0; i < TEMPLATE_CHECKS; i++)
+	assert_int_equal(count, 4);
+	for (size_t i = 0; i < count; i++)
 		assert_null(checks[i].problem);
+	template_checks_done(checks, count);
 }
 
 static void flip_byte(const char *path, off_t offset)
@@ -358,25 +381,56 @@ static void test_verify(void **state)
 {
 	struct fixture *f = *state;
 	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = manifest_make(f);
-	struct template_check checks[TEMPLATE_CHECKS];
+	struct template_check checks[TEMPLATE_CHECKS_MAX];
 
 	expect_intact(m);
 	flip_byte(f->memory, 70000);
 	flip_byte(f->image, 3);
-	template_verify(m, checks);
+	flip_byte(f->carried, 5);
+	assert_int_equal(template_verify(m, checks), 4);
 	assert_non_null(strstr(checks[0].problem, "has changed"));
 	assert_string_not_equal(checks[0].expected, checks[0].found);
 	assert_null(checks[1].problem);
 	assert_non_null(strstr(checks[2].problem, "image has changed"));
-	template_checks_done(checks);
+	assert_string_equal(checks[3].file, "image tools");
+	assert_non_null(strstr(checks[3].problem, "images/0 has changed"));
+	template_checks_done(checks, 4);
 
 	flip_byte(f->memory, 70000);
+	flip_byte(f->carried, 5);
 	flip_byte(f->image, 3);
 	expect_intact(m);
 	assert_int_equal(truncate(f->memory, MEMORY_BYTES - 1), 0);
-	template_verify(m, checks);
+	assert_int_equal(template_verify(m, checks), 4);
 	assert_non_null(strstr(checks[0].problem, "bytes, not"));
-	template_checks_done(checks);
+	template_checks_done(checks, 4);
+}
+
+/* Kept elsewhere it goes with the template; the link is only followed to a file of ours. */
+static void test_memory_elsewhere(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = manifest_make(f);
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *loaded = NULL;
+	_cleanup_free_ char *other = path_join(f->store, "other");
+	_cleanup_free_ char *elsewhere = template_memory_path(f->dir, f->store, ID);
+
+	replace_string(&m->inputs.values[INPUT_MEMORY_DIR], f->store);
+	assert_int_equal(template_manifest_store(m, NULL), 0);
+	expect_refused(f, "kiln-" ID ".memory"); /* it is still in the folder */
+	assert_int_equal(rename(f->memory, elsewhere), 0);
+	assert_int_equal(symlink(elsewhere, f->memory), 0);
+	assert_int_equal(template_manifest_load(f->store, ID, &loaded, NULL), 0);
+	assert_string_equal(loaded->memory, elsewhere);
+	assert_int_equal(template_remove(f->store, ID, NULL), 0);
+	assert_false(path_exists(elsewhere));
+
+	assert_int_equal(dir_make(f->dir, 0700, NULL), 0);
+	assert_int_equal(file_write_atomic(other, "x", 1, 0600, NULL), 0);
+	assert_int_equal(symlink(other, f->memory), 0);
+	assert_int_equal(template_remove(f->store, ID, NULL), 0);
+	assert_true(path_exists(other));
+	assert_false(path_exists(f->dir));
 }
 
 static void test_remove_others(void **state)
@@ -415,6 +469,7 @@ int main(void)
 		TEST(test_argv_is_bounded),
 		TEST(test_store_refuses_what_is_no_text),
 		TEST(test_verify),
+		TEST(test_memory_elsewhere),
 		TEST(test_remove_others),
 		TEST(test_remove),
 	};

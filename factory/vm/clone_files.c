@@ -1,0 +1,132 @@
+#include "factory/vm/clone_files.h"
+
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/worker.h"
+#include "factory/vm/memory_copy.h"
+
+/* ---------------------------------------------------------------- the list */
+
+/* path is taken. */
+static void add(struct clone_files *files, const char *placeholder, char *path, int first_fd)
+{
+	struct clone_file *file = &files->items[files->count];
+
+	*file = (struct clone_file){
+		.placeholder = xstrdup(placeholder),
+		.path = path,
+		.copy = -EBADF,
+		.child_fd = first_fd + (int)files->count,
+	};
+	file->opened = files->copied ? xasprintf("/proc/self/fd/%d", file->child_fd)
+				     : xstrdup(path);
+	files->count++;
+}
+
+void clone_files_init(struct clone_files *files, const struct clone_files_options *options)
+{
+	const struct template_manifest *manifest = options->manifest;
+	int first_fd = options->first_fd;
+
+	*files = (struct clone_files){ .owner = options->owner,
+				       .copied = template_is_copied(manifest) };
+	if (!options->booted)
+		add(files, "memory", xstrdup(manifest->memory), first_fd);
+	add(files, "image", path_join(manifest->dir, "image"), first_fd);
+	for (size_t i = 0; i < manifest->inputs.images.count; i++) {
+		_cleanup_free_ char *placeholder = xasprintf("images_%zu", i);
+		add(files, placeholder, carried_path(manifest->dir, i), first_fd);
+	}
+}
+
+void clone_files_done(struct clone_files *files)
+{
+	for (size_t i = 0; i < files->count; i++) {
+		struct clone_file *file = &files->items[i];
+		free(file->placeholder);
+		free(file->path);
+		free(file->opened);
+		close_fd(file->copy);
+	}
+	files->count = 0;
+}
+
+/* ---------------------------------------------------------------- the copies */
+
+struct clone_copy {
+	struct worker_pool *worker;
+	struct clone_files *files;
+	clone_copy_fn fn; /* NULL once freed or called */
+	void *userdata;
+	atomic_bool cancelled;
+	int number;
+	struct error err;
+};
+
+/* QEMU opens it again through /proc, where its owner counts. */
+static int copy_one(struct clone_file *file, uid_t owner, const atomic_bool *cancelled,
+		    struct error *err)
+{
+	_cleanup_close_ int from = open(file->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_free_ char *path = xstrdup(file->path);
+	_cleanup_free_ char *name = xasprintf("a clone's own copy of %s", file->path);
+	const char *dir = dirname(path);
+
+	if (from < 0)
+		return error_set_errno(err, errno, "cannot open %s", file->path);
+	_cleanup_close_ int to = open(dir, O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC, 0600);
+	if (to < 0 || fchown(to, owner, owner) < 0)
+		return error_set_errno(err, errno, "cannot make %s", name);
+	int r = memory_copy(from, to, name, cancelled, err);
+	if (r == 0)
+		file->copy = steal_fd(&to);
+	return r;
+}
+
+static void copy_run(void *data)
+{
+	struct clone_copy *copy = data;
+
+	for (size_t i = 0; i < copy->files->count && copy->number == 0; i++)
+		copy->number = copy_one(&copy->files->items[i], copy->files->owner,
+					&copy->cancelled, &copy->err);
+}
+
+static void copy_done(void *data, void *owner _unused_)
+{
+	struct clone_copy *copy = data;
+	clone_copy_fn fn = steal_ptr(copy->fn);
+
+	if (fn)
+		fn(copy->number, &copy->err, copy->userdata);
+}
+
+struct clone_copy *clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
+				    void *userdata)
+{
+	struct clone_copy *copy = xnew(struct clone_copy);
+	const struct worker_job job = { .run = copy_run, .done = copy_done, .data = copy };
+
+	copy->worker = worker_pool_new(loop, 1, 1);
+	copy->files = files;
+	copy->fn = fn;
+	copy->userdata = userdata;
+	(void)!worker_submit(copy->worker, &job); /* an empty queue takes it */
+	return copy;
+}
+
+void clone_copy_free(struct clone_copy *copy)
+{
+	if (!copy)
+		return;
+	copy->fn = NULL;
+	atomic_store(&copy->cancelled, true);
+	worker_pool_free(copy->worker);
+	error_done(&copy->err);
+	free(copy);
+}

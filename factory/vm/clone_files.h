@@ -1,0 +1,53 @@
+/* Every file of the template that a clone's QEMU opens, in one list: the guest's memory, the root
+ * image and the carried images. (The device state is opened by us and passed as a descriptor.)
+ *
+ * Clones map the template's own files, and so share its pages. Where the template forbids that
+ * (definition: "share": "never") each clone has copies: files without a name beside the
+ * template's (O_TMPFILE), inherited by QEMU, which opens them as /proc/self/fd/N. They end with the
+ * process that holds them, so nothing of them can be left behind and nothing is journaled.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/loop.h"
+#include "factory/vm/argv.h"
+#include "factory/vm/template.h"
+
+#define CLONE_FILES_MAX (2 + CARRIED_MAX)
+
+struct clone_file {
+	char *placeholder; /* owned; of its path in the argument vector */
+	char *path;        /* owned; the template's file */
+	char *opened;      /* owned; what QEMU opens */
+	int copy;          /* of a template that is not shared; -EBADF until it is made */
+	int child_fd;      /* what the copy is in QEMU */
+};
+
+struct clone_files {
+	struct clone_file items[CLONE_FILES_MAX];
+	size_t count;
+	uid_t owner;
+	bool copied; /* there are to be copies */
+};
+
+struct clone_files_options {
+	const struct template_manifest *manifest;
+	bool booted;  /* not cloned: the template's memory is none of its files */
+	uid_t owner;  /* of the copies, for they are opened by name */
+	int first_fd; /* the copies are first_fd, first_fd + 1, ... in QEMU */
+};
+
+void clone_files_init(struct clone_files *files, const struct clone_files_options *options);
+void clone_files_done(struct clone_files *files);
+
+/* Makes the copies on a thread of its own; a clone that is given up meanwhile waits for one
+ * piece at most. files is borrowed until on_done, which is called once from the loop, or until
+ * clone_copy_free(), after which it is not. */
+struct clone_copy;
+typedef void (*clone_copy_fn)(int number, const struct error *err, void *userdata);
+struct clone_copy *clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
+				    void *userdata);
+void clone_copy_free(struct clone_copy *copy); /* not from within fn; NULL is nothing */

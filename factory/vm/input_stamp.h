@@ -1,0 +1,18 @@
+/* By what a file is known to be the one that was read before. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct input_stamp {
+	uint64_t device, inode, size;
+	int64_t changed_ns;
+};
+
+/* To be taken before the file is read: one that is written to meanwhile is read again next
+ * time. */
+_must_check_ int input_stamp_take(const char *path, struct input_stamp *ret_stamp,
+				  struct error *err);
+bool input_stamp_equal(const struct input_stamp *a, const struct input_stamp *b);

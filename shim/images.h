@@ -1,0 +1,25 @@
+/* Images a template carries, in a container: an OCI mount
+ *
+ *   { "type": "kiln-image", "source": NAME, "destination": PATH, "options": ["ro"] }
+ *
+ * shows the image NAME of the machine's template at PATH. The guest mounts the image's device
+ * once, with DAX, where nobody else looks (a storage of CreateContainer, shared by the pod's
+ * containers), and the mount becomes a read-only bind mount of that.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "proto/agent.pb-c.h"
+#include "shim/sandbox.h"
+
+#define IMAGES_MOUNT_TYPE "kiln-image"
+
+struct images {
+	Grpc__Storage **storages; /* owned, for the request */
+	size_t count;
+};
+
+/* Changes oci's mounts. -EINVAL: the machine carries no such image, with what to do. */
+_must_check_ int images_mount(Grpc__Spec *oci, const struct sandbox *sandbox,
+			      struct images *ret_images, struct error *err);
+void images_done(struct images *images);
