@@ -10,7 +10,6 @@ _must_check_ int interfaces_list(Grpc__Interfaces **ret, struct error *err);
 
 /* Gives an interface the hardware address and MTU of `wanted` (what is empty or 0 stays). It is
  * the one that has that address already, as Kata's protocol has it, else the one named
- * wanted->device. *ret_now, what it is then, is freed as above. -ENOENT: there is neither;
- * -EOPNOTSUPP for what is not there yet: another name, addresses. */
-_must_check_ int interface_update(const Types__Interface *wanted, Types__Interface **ret_now,
-				  struct error *err);
+ * wanted->device. -ENOENT: there is neither; -EOPNOTSUPP for what is not there yet: another name,
+ * addresses. */
+_must_check_ int interface_update(const Types__Interface *wanted, struct error *err);

@@ -78,19 +78,16 @@ RPC_HANDLER(update_interface)
 {
 	const Grpc__UpdateInterfaceRequest *request = (const Grpc__UpdateInterfaceRequest *)message;
 	_cleanup_(error_done) struct error err = {};
-	Types__Interface *now;
 
 	(void)userdata;
 	if (!request->interface) {
 		ttrpc_call_fail_code(call, TTRPC_INVALID_ARGUMENT, "no interface is named");
 		return;
 	}
-	if (interface_update(request->interface, &now, &err) < 0) {
+	if (interface_update(request->interface, &err) < 0)
 		ttrpc_call_fail(call, &err);
-		return;
-	}
-	ttrpc_call_reply(call, &now->base);
-	types__interface__free_unpacked(now, NULL);
+	else
+		ttrpc_call_reply(call, &request->interface->base); /* as Kata's agent answers */
 }
 
 RPC_HANDLER(create_sandbox)
