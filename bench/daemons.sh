@@ -5,7 +5,10 @@
 
 . tests/private.sh
 
-empty_run=$work/empty
+# On tmpfs, as /run is.
+run=$store/run
+export KILN_FACTORY=unix://$run/factory.sock
+empty_run=$store/empty-run
 empty=unix://$empty_run/factory.sock
 
 # start_empty_factory: after write_config.

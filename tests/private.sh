@@ -119,7 +119,7 @@ kiln_run() {
 cleanup() {
 	trap - EXIT INT TERM
 	local pid mount lock
-	for lock in "$work"/*/factory.lock; do
+	for lock in "$work"/*/factory.lock "$store"/*/factory.lock; do
 		pid=$(cat "$lock" 2>/dev/null) && is_factory "$pid" && kill "$pid" && wait_gone "$pid"
 	done
 	[ -n "$containerd_pid" ] && kill "$containerd_pid" 2>/dev/null && wait "$containerd_pid" 2>/dev/null
@@ -127,7 +127,7 @@ cleanup() {
 		$(pgrep -f "qemu-system-x86_64 .*($work|$store)/"); do
 		kill -9 "$pid" 2>/dev/null
 	done
-	awk -v w="$work/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+	awk -v w="$work/" -v s="$store/" 'index($5, w) == 1 || index($5, s) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
 		while read -r mount; do umount -l "$mount"; done
 	find /sys/fs/cgroup -depth -type d -path "*/$(basename "$work")*" -exec rmdir {} + 2>/dev/null
 	rm -rf --one-file-system "$work" "$store"
