@@ -122,9 +122,10 @@ static void compare_values(const struct result *old, const struct result *now, F
 	const char *name;
 	json_t *value;
 
-	json_object_foreach (now->values, name, value)
+	json_object_foreach (now->values, name, value) {
 		compare_numbers(name, result_get(old, name), json_number_value(value), false, out,
 				comparison);
+	}
 }
 
 static void compare_machines(const struct result *old, const struct result *now, FILE *out)

@@ -180,9 +180,10 @@ static int plot_hit_ratio(const struct result *result, const char *out_dir, unsi
 	if (json_array_size(rows) == 0)
 		return 0;
 	strbuf_adds(&body, "$h << EOD\n");
-	json_array_foreach (rows, i, row)
+	json_array_foreach (rows, i, row) {
 		strbuf_addf(&body, "%g %g %g \"%.2g/s\"\n", 100 * row_get(row, "hit_ratio"),
 			    row_get(row, "p50_ms"), row_get(row, "p99_ms"), row_get(row, "per_s"));
+	}
 	strbuf_addf(&body,
 		    "EOD\n"
 		    "set title 'Latency from the intended arrival against the pool hit ratio'\n"

@@ -53,8 +53,9 @@ static void print_table(const char *name, const json_t *rows, FILE *out)
 	size_t i;
 
 	fprintf(out, "%s\n", name);
-	json_object_foreach (json_array_get(rows, 0), key, value)
+	json_object_foreach (json_array_get(rows, 0), key, value) {
 		fprintf(out, " %*s", (int)strlen(key) < 9 ? 9 : (int)strlen(key), key);
+	}
 	fputc('\n', out);
 	json_array_foreach (rows, i, row) {
 		json_object_foreach (json_array_get(rows, 0), key, value) {
@@ -74,9 +75,11 @@ void report_print(const struct result *result, FILE *out)
 
 	print_machine(result, out);
 	print_all_series(result, out);
-	json_object_foreach (result->tables, name, rows)
+	json_object_foreach (result->tables, name, rows) {
 		print_table(name, rows, out);
-	json_object_foreach (result->values, name, value)
+	}
+	json_object_foreach (result->values, name, value) {
 		fprintf(out, "%-34s %9.2f\n", name, json_number_value(value));
+	}
 	fputc('\n', out);
 }

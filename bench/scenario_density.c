@@ -139,7 +139,7 @@ static int measure(struct bench *bench, const char *table, const char *state,
 		   const struct files *files, const struct host_memory *before, unsigned machines,
 		   struct error *err)
 {
-	struct smaps sum, factory;
+	struct smaps sum = {}, factory = {};
 
 	int r = machines_memory(bench, state, files, machines, &sum, err);
 	if (r == 0)

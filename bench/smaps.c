@@ -111,7 +111,7 @@ int smaps_read(pid_t pid, const char *ram, const char *image, struct smaps *ret_
 	int r = file_read(smaps_path, TEXT_MAX, &smaps, NULL, err);
 	if (r == 0)
 		r = file_read(status_path, TEXT_MAX, &status, NULL, err);
-	if (r < 0)
+	if (r < 0 || !status)
 		return r;
 	smaps_parse(smaps, ram, image, ret_smaps);
 	ret_smaps->kernel = (status_number(status, "\nVmPTE:") +

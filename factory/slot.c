@@ -330,7 +330,7 @@ bool slot_reload_policy(struct slot *slot)
 	_cleanup_(error_done) struct error err = {};
 	struct pool_policy *policy = &slot->definition->pool;
 
-	if (load_definition(slot, &definition, &err) < 0) {
+	if (load_definition(slot, &definition, &err) < 0 || !definition) {
 		log_warning(slot->name, "its pool stays as it was: %s", error_message(&err));
 		return false;
 	}

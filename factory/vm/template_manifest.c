@@ -192,7 +192,7 @@ static int manifest_check(const struct manifest_file *file, const struct templat
 {
 	const char *memory_dir = inputs->values[INPUT_MEMORY_DIR];
 
-	if (*memory_dir && *memory_dir != '/')
+	if (!str_empty(memory_dir) && *memory_dir != '/')
 		return error_set(err, EBADMSG, MANIFEST_FILE ": memory_dir is not absolute");
 	if (!str_equal(file->id, id))
 		return error_set(err, EBADMSG, MANIFEST_FILE " is of template %.64s", file->id);
