@@ -2,11 +2,11 @@
 # A busy day in short: claims and releases from several callers at once, while clones and
 # claimers are killed at random. The factory ends as it began.
 #
-#   CYCLES  claims to make (500), or as many as fit into DAY_SECONDS (60)
+#   CYCLES  claims to make (500), or as many as fit into DAY_SECONDS (120)
 #   SEED    of the kills (1)
 . "$(dirname "$0")/lib.sh"
 
-CYCLES=${CYCLES:-500} DAY_SECONDS=${DAY_SECONDS:-60} SEED=${SEED:-1}
+CYCLES=${CYCLES:-500} DAY_SECONDS=${DAY_SECONDS:-120} SEED=${SEED:-1}
 callers=4
 pool_size=4
 rss_tolerance_kib=2048 # the allocator's own; what is lost per cycle would be seen 500 times
