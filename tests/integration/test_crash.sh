@@ -84,7 +84,7 @@ hold_machine() {
 	exec 9<>"$work/hold"
 	kiln-ctl agent "${requests[@]}" >"$work/hold" 2>>"$work/hold.err" 9<&- &
 	holder=$!
-	held=$(timeout 30 grep -m1 -oE 'machine [^,]+' <(tail -n +1 -f "$work/hold.err"))
+	held=$(timeout 30 grep -m1 -oE 'machine [0-9a-f]+' <(tail -n +1 -f "$work/hold.err"))
 	held=${held#machine }
 	timeout 10 bash -c 'until grep -qs "\"confirmed\": true" "$0"; do sleep 0.05; done' \
 		"$run/vms/$held.json" || fail 'the claim was not confirmed'

@@ -45,8 +45,8 @@ test_a_burst_of_30_claims_is_served_from_a_pool_of_5() {
 	done
 	for i in "${pids[@]}"; do wait "$i" || fail "claim failed: $(cat "$work"/burst.*)"; done
 	# Every claimer says whose machine it has, and how it came by it.
-	expect 30 "$(cat "$work"/burst.* | grep -cE 'machine [^ ]*, (pooled|cloned) in')" claims
-	expect 30 "$(cat "$work"/burst.* | grep -oE 'machine [^ ]*,' | sort -u | wc -l)" 'distinct machines'
+	expect 30 "$(cat "$work"/burst.* | grep -cE 'MiB\), (pooled|cloned) in')" claims
+	expect 30 "$(cat "$work"/burst.* | grep -oE 'machine [0-9a-f]+' | sort -u | wc -l)" 'distinct machines'
 	expect 30 $(($(counted claims_pooled) + $(counted claims_cloned))) 'claims in the counters'
 	expect "$(counted claims_cloned)" "$(counted claims_cloned 'the pool was empty')" 'reasons'
 	expect 0 "$(counted claims_failed)" 'failed claims'

@@ -34,7 +34,7 @@ test_a_burst_larger_than_the_pool_is_served() {
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do wait "$pid" || fail "a claim failed: $(cat "$work"/burst.*)"; done
-	expect $BURST "$(cat "$work"/burst.* | grep -oE 'machine [^ ]*,' | sort -u | wc -l)" \
+	expect $BURST "$(cat "$work"/burst.* | grep -oE 'machine [0-9a-f]+' | sort -u | wc -l)" \
 		'machines handed out'
 	pooled=$(metrics kiln_claims_total result=pooled)
 	cloned=$(metrics kiln_claims_total result=cloned)
