@@ -55,7 +55,7 @@ settle() {
 descriptors() { find "/proc/$(factory_pid)/fd" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l; }
 rss_kib() { awk '/^VmRSS:/ { print $2 }' "/proc/$(factory_pid)/status"; }
 # Names of machines differ, their number and what each has does not.
-files() { find "$run" -path "$run/libvirt" -prune -o -print | sed -E 's/[0-9a-f]{32}/ID/' | sort | uniq -c; }
+files() { find "$run" -path "$run/libvirt" -prune -o -print | sed -E 's/[0-9a-f]{32}/ID/; s,/uids/[0-9]+,/uids/UID,' | sort | uniq -c; }
 
 # run_callers CYCLES: all callers, to their end.
 run_callers() {
