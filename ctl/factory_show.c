@@ -112,15 +112,16 @@ static void add_template(struct table *table, const Kiln__Factory__V1__TemplateS
 	add_duration(table, template->boot_ms);
 	add_duration(table, template->bake_ms);
 	table_add(table, "%u of %u", pool->parked, pool->target);
+	table_add(table, "%u of %u", pool->spares, pool->spares_target);
 	table_add(table, "%u", pool->coming);
 	table_add(table, "%u", pool->claimed);
 }
 
 static void print_templates(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 {
-	static const char *const heads[] = { "TEMPLATE", "STATE",   "ID",   "AGE",
-					     "MEMORY",   "BOOT",    "BAKE", "PARKED",
-					     "COMING",   "CLAIMED", NULL };
+	static const char *const heads[] = { "TEMPLATE", "STATE",  "ID",      "AGE",
+					     "MEMORY",   "BOOT",   "BAKE",    "PARKED",
+					     "SPARES",   "COMING", "CLAIMED", NULL };
 	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
 
 	for (size_t i = 0; i < status->n_templates; i++)

@@ -1,7 +1,8 @@
 /* What the machines of all pools together may take of the host: their number (max_vms) and its
  * memory (min_free_mib, compared with MemAvailable of /proc/meminfo); and whose turn it is to
  * make one: claims come before refills, whichever pool they are of. A machine that is booted for
- * a claim has a size of the claim's choice, and bounds of its own. One object a factory.
+ * a claim has a size of the claim's choice, and bounds of its own. Spares (factory/pool.h) are no
+ * machines here: they go where their room is needed. One object a factory.
  */
 #pragma once
 
@@ -17,7 +18,8 @@ LIST_HEAD(room_pool_list, pool);
 struct host_room {
 	uint64_t max_vms;
 	uint64_t min_free_mib; /* 0: memory is not looked at */
-	uint64_t vms;          /* of all pools, but for those that are ending */
+	uint64_t vms;          /* of all pools, but for spares and those that are ending */
+	uint64_t spares;       /* of all pools; with vms never more than max_vms */
 	struct room_pool_list pools;
 	unsigned coming;         /* machines that are being made */
 	unsigned lacking;        /* pools whose claims wait for one to be begun */

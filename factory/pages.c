@@ -73,9 +73,10 @@ static void add_machines(struct slot *slot, struct strbuf *b)
 		uint64_t machines;
 	} lists[] = {
 		{ "coming", counts.coming },
+		{ "spare", counts.spares },
 		{ "parked", counts.parked },
 		{ "claimed", counts.claimed },
-		{ "ending", all - counts.coming - counts.parked - counts.claimed },
+		{ "ending", all - counts.coming - counts.spares - counts.parked - counts.claimed },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
 		text_sample(b, "kiln_pool_machines",

@@ -22,9 +22,9 @@ static bool pool_hands_over(const struct pool *pool)
 
 static bool pool_is_drained(const struct pool *pool)
 {
-	return TAILQ_EMPTY(&pool->coming) && TAILQ_EMPTY(&pool->parked) &&
-	       TAILQ_EMPTY(&pool->booting) && TAILQ_EMPTY(&pool->ending) &&
-	       !(pool->stopping && pool_hands_over(pool));
+	return TAILQ_EMPTY(&pool->coming) && TAILQ_EMPTY(&pool->spares) &&
+	       TAILQ_EMPTY(&pool->parked) && TAILQ_EMPTY(&pool->booting) &&
+	       TAILQ_EMPTY(&pool->ending) && !(pool->stopping && pool_hands_over(pool));
 }
 
 static void change_report(void *userdata)
@@ -78,6 +78,7 @@ struct pool *pool_new(const struct pool_options *options)
 
 	pool->options = *options;
 	TAILQ_INIT(&pool->coming);
+	TAILQ_INIT(&pool->spares);
 	TAILQ_INIT(&pool->parked);
 	TAILQ_INIT(&pool->claimed);
 	TAILQ_INIT(&pool->booting);
@@ -120,6 +121,7 @@ void pool_free(struct pool *pool)
 	boots_fail(pool, ECANCELED, "stopping", "the factory is stopping");
 	waiters_fail(pool, ECANCELED, "the factory is stopping");
 	members_forget(&pool->coming);
+	members_forget(&pool->spares);
 	members_forget(&pool->parked);
 	members_forget(&pool->claimed);
 	members_forget(&pool->booting);
@@ -217,6 +219,7 @@ void pool_drain(struct pool *pool, const char *reason, void (*fn)(void *userdata
 	waiters_fail(pool, ECANCELED, reason);
 	members_end(&pool->booting, reason);
 	members_end(&pool->coming, reason);
+	members_end(&pool->spares, reason);
 	members_end(&pool->parked, reason);
 	pool->on_drained = fn;
 	pool->drained_data = userdata;
@@ -257,10 +260,14 @@ void pool_adopt(struct pool *pool, const struct journal_entry *entry,
 
 void pool_counts(const struct pool *pool, struct pool_counts *ret_counts)
 {
+	unsigned starting = spares_starting(pool);
+
 	*ret_counts = (struct pool_counts){
 		.target = pool_goal(pool),
 		.parked = members_count(&pool->parked),
-		.coming = members_count(&pool->coming) + members_count(&pool->booting),
+		.coming = members_count(&pool->coming) + members_count(&pool->booting) + starting,
+		.spares = members_count(&pool->spares) - starting,
+		.spares_target = (unsigned)pool->options.policy.spares,
 		.claimed = members_count(&pool->claimed),
 		.waiting = tickets_count(pool),
 		.automatic = pool->options.policy.automatic,
@@ -270,8 +277,8 @@ void pool_counts(const struct pool *pool, struct pool_counts *ret_counts)
 
 struct pool_member *pool_next(struct pool *pool, struct pool_member *after)
 {
-	struct member_list *lists[] = { &pool->coming, &pool->parked, &pool->claimed,
-					&pool->booting, &pool->ending };
+	struct member_list *lists[] = { &pool->coming,  &pool->parked,  &pool->spares,
+					&pool->claimed, &pool->booting, &pool->ending };
 	size_t i = 0;
 
 	if (after) {

@@ -4,6 +4,7 @@
  *
  *   coming   SPAWNED, RESTORED, WARMING     parked   PARKED
  *   claimed  being claimed, or CLAIMED      ending   on its way to GONE
+ *   spares   SPAWNED, SPARE, for a clone that is not begun yet (pool_spare.c)
  *   booting  SPAWNED, WARMING, for one claim that no template fits (pool_boot.c)
  *
  * Claims are served by priority, then in the order they came. One that finds nothing parked
@@ -16,6 +17,12 @@
  * The policy (factory/vm/pool_policy.h) says how many are kept; "auto" follows the claims
  * (factory/pool_rate.h). Where the host has no room (factory/host_room.h) nothing is made, and
  * claims that would need a new machine are refused at once.
+ *
+ * A clone takes a spare, a QEMU process that waits with nothing loaded, where there is one. Spares
+ * (policy.spares) are made one at a time, when nothing else is to be made in any pool, and while
+ * the pool is RUNNING and its clones succeed. They take room only where nobody else wants it: for
+ * max_vms one goes as a machine is begun, and where memory is short all go before a claim is
+ * refused. A spare that dies is made again after a back-off of its own.
  *
  * A parked machine that is too old, or of another template than the pool's, is given up when a
  * fresh one has parked, one at a time. One that fails its probe is destroyed and replaced.
@@ -85,7 +92,7 @@ unsigned pool_count_others(struct pool *pool);
 /* Changes the limits of pool_options, and max_vms of its room, while running. */
 void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_vms,
 		     unsigned max_waiting);
-/* What is parked beyond a fixed target goes at once. */
+/* What is parked beyond a fixed target goes at once, and so do spares. */
 void pool_set_policy(struct pool *pool, const struct pool_policy *policy);
 
 /* Stops making machines, fails the waiting claims with `reason`, destroys what is not claimed
@@ -138,7 +145,8 @@ void pool_cancel(struct pool_ticket *ticket);
 
 struct pool_counts {
 	unsigned target, parked, coming, claimed, waiting;
-	bool automatic; /* the target follows claims_per_s */
+	unsigned spares, spares_target; /* those that wait; while they start they are coming */
+	bool automatic;                 /* the target follows claims_per_s */
 	double claims_per_s;
 };
 void pool_counts(const struct pool *pool, struct pool_counts *ret_counts);
@@ -153,8 +161,8 @@ const char *pool_obstacle(const struct pool *pool);
 /* ---- what an operator asks for; kept for the next factory (factory/pool_word.h)
  *
  *   RUNNING   refilled
- *   PAUSED    not refilled; what is parked is served
- *   DRAINED   the same, and nothing is parked
+ *   PAUSED    not refilled; what is parked is served, and spares are used
+ *   DRAINED   not refilled, and nothing is parked or spare
  *
  * In each of them a claim that finds nothing parked gets a machine made for it. */
 enum pool_mode { POOL_RUNNING, POOL_PAUSED, POOL_DRAINED };
@@ -166,7 +174,7 @@ typedef void (*pool_done_fn)(int number, const struct error *err, void *userdata
 enum pool_mode pool_mode(const struct pool *pool);
 void pool_pause(struct pool *pool); /* a drained one stays so */
 void pool_resume(struct pool *pool);
-/* DRAINED: destroys what is parked, or coming for no claim. */
+/* DRAINED: destroys what is parked, spare, or coming for no claim. */
 void pool_empty(struct pool *pool, pool_done_fn fn, void *userdata);
 /* At least `count` are to be parked; each claim takes one off that number. fn is called when
  * they are, or with why they cannot be. -EBUSY where nothing is made now, -EAGAIN where the

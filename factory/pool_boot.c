@@ -12,6 +12,7 @@ int boot_start(struct pool_ticket *ticket, const struct vm_size *size, struct er
 	struct vm_options options = member_vm_options(member, pool->manifest);
 
 	options.boot = size;
+	spares_make_way(pool->options.room);
 	int r = vm_clone(&options, &member->vm, err);
 	if (r < 0) {
 		free(member);

@@ -245,7 +245,12 @@ static int claim_check_room(const struct pool *pool, const char **ret_counted, s
 
 	if (wanted <= ready)
 		return 0;
-	return host_room_check(pool->options.room, wanted - ready, ret_counted, err);
+	int r = host_room_check(pool->options.room, wanted - ready, ret_counted, err);
+	if (r < 0 && spares_free_memory(pool->options.room, *ret_counted)) {
+		error_done(err);
+		return 0; /* waits, and is refused if that is not enough */
+	}
+	return r;
 }
 
 static int claim_check(const struct pool *pool, const struct pool_request *request,

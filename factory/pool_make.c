@@ -72,12 +72,25 @@ static unsigned at_once(const struct pool *pool, bool for_claims)
 
 /* ---------------------------------------------------------------- beginning them */
 
+static void clone_of_spare(struct pool_member *member)
+{
+	member->cloned_ns = pool_now_ns(member->pool);
+	member_move(member, &member->pool->coming);
+	vm_load(member->vm);
+}
+
 static bool clone_start(struct pool *pool)
 {
 	_cleanup_(error_done) struct error err = {};
-	struct pool_member *member = member_new(pool);
-	struct vm_options options = member_vm_options(member, pool->manifest);
+	struct pool_member *member = spare_take(pool);
 
+	if (member) {
+		clone_of_spare(member);
+		return true;
+	}
+	member = member_new(pool);
+	struct vm_options options = member_vm_options(member, pool->manifest);
+	spares_make_way(pool->options.room);
 	member->cloned_ns = pool_now_ns(pool);
 	if (vm_clone(&options, &member->vm, &err) < 0) {
 		free(member);
@@ -111,6 +124,9 @@ static bool room_is_there(struct pool *pool, unsigned ready)
 		pool->held = NULL;
 		return true;
 	}
+	pool_set_due(pool, POOL_DUE_ROOM, ROOM_RETRY_MS);
+	if (spares_free_memory(pool->options.room, reason))
+		return false;
 	if (pool->held != reason) {
 		log_warning(pool->options.name, "no clones are made: %s", error_message(&err));
 		metrics_count(pool->options.metrics, COUNTER_REFILLS_HELD, reason);
@@ -118,7 +134,6 @@ static bool room_is_there(struct pool *pool, unsigned ready)
 	}
 	pool->held = reason;
 	tickets_fail_beyond(pool, ready, reason, &err);
-	pool_set_due(pool, POOL_DUE_ROOM, ROOM_RETRY_MS);
 	return false;
 }
 
@@ -180,10 +195,13 @@ void pool_make(void *userdata)
 	struct pool *pool = userdata;
 
 	pool->refill_pending = false;
+	spares_trim(pool);
 	set_lacking(pool,
 		    pool->manifest && !pool_awaits(pool, POOL_DUE_BACKOFF) && make_missing(pool));
+	spare_make(pool);
 	pool_plan_review(pool);
-	if (pool->options.policy.probe_s > 0 && !TAILQ_EMPTY(&pool->parked) &&
+	if (pool->options.policy.probe_s > 0 &&
+	    !(TAILQ_EMPTY(&pool->parked) && TAILQ_EMPTY(&pool->spares)) &&
 	    !pool_awaits(pool, POOL_DUE_PROBE))
 		pool_set_due(pool, POOL_DUE_PROBE, pool->options.policy.probe_s * 1000);
 }
@@ -192,7 +210,7 @@ void pool_make(void *userdata)
 
 void failures_forget(struct pool *pool)
 {
-	pool->failures = 0;
+	pool->failures = pool->lost_spares = 0;
 	replace_string(&pool->failure, NULL);
 	pool_clear_due(pool, POOL_DUE_BACKOFF);
 }
@@ -207,13 +225,11 @@ const char *pool_failure(const struct pool *pool)
 	return pool->failure;
 }
 
-static uint64_t backoff_ms(const struct pool *pool)
+uint64_t backoff_ms(unsigned failures)
 {
 	uint64_t wait = BACKOFF_MIN_MS;
 
-	if (pool_is_broken(pool))
-		return POOL_BROKEN_RETRY_MS;
-	for (unsigned i = 1; i < pool->failures && wait < BACKOFF_MAX_MS; i++)
+	for (unsigned i = 1; i < failures && wait < BACKOFF_MAX_MS; i++)
 		wait *= 2;
 	return wait < BACKOFF_MAX_MS ? wait : BACKOFF_MAX_MS;
 }
@@ -223,7 +239,7 @@ void clone_failed(struct pool *pool, const struct error *why)
 	pool->failures++;
 	replace_string(&pool->failure, error_message(why));
 	metrics_count(pool->options.metrics, COUNTER_CLONES_FAILED, "");
-	uint64_t wait = backoff_ms(pool);
+	uint64_t wait = pool_is_broken(pool) ? POOL_BROKEN_RETRY_MS : backoff_ms(pool->failures);
 	log_error(pool->options.name, "clone failed (%u in a row%s), next try in %lu s: %s",
 		  pool->failures, pool_is_broken(pool) ? ": the template is broken" : "",
 		  (unsigned long)(wait / 1000), error_message(why));

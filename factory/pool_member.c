@@ -7,10 +7,18 @@
 
 /* ---------------------------------------------------------------- lists */
 
-/* In the lists but `ending` it takes up room on the host. */
-static bool takes_room(const struct pool_member *member)
+/* In the lists but `ending` it takes up room on the host; a spare's is counted apart. */
+static void room_count(const struct pool_member *member, int by)
 {
-	return member->home && member->home != &member->pool->ending;
+	const struct pool *pool = member->pool;
+	struct host_room *room = pool->options.room;
+
+	if (!member->home || member->home == &pool->ending)
+		return;
+	if (member->home == &pool->spares)
+		room->spares += (uint64_t)by;
+	else
+		room->vms += (uint64_t)by;
 }
 
 static void member_leave(struct pool_member *member)
@@ -18,8 +26,7 @@ static void member_leave(struct pool_member *member)
 	struct host_room *room = member->pool->options.room;
 	bool coming = member->home == &member->pool->coming;
 
-	if (takes_room(member))
-		room->vms--;
+	room_count(member, -1);
 	if (member->home == &member->pool->booting)
 		room->boots--;
 	if (member->home)
@@ -39,8 +46,7 @@ void member_move(struct pool_member *member, struct member_list *to)
 	member_leave(member);
 	member->home = to;
 	TAILQ_INSERT_TAIL(to, member, link);
-	if (takes_room(member))
-		member->pool->options.room->vms++;
+	room_count(member, 1);
 	if (to == &member->pool->coming)
 		member->pool->options.room->coming++;
 	if (to == &member->pool->booting)
@@ -124,16 +130,21 @@ static void member_gone(struct pool_member *member, enum vm_state last, const st
 {
 	struct pool *pool = member->pool;
 	bool wanted = member->home == &pool->ending, booting = member->home == &pool->booting;
+	bool spare = member->spare;
 
 	if (member->on_released)
 		member->on_released(member->released_data);
 	member_leave(member);
 	loop_defer(pool->options.loop, member_free, member);
+	if (spare)
+		pool_wake_neighbours(pool); /* its room is free */
 	if (wanted)
 		return;
 
 	if (booting) {
 		boot_failed(member, why);
+	} else if (spare) {
+		spare_failed(pool, why);
 	} else if (last == VM_PARKED) {
 		log_warning(vm_id(member->vm), "parked machine lost: %s", error_message(why));
 		metrics_count(pool->options.metrics, COUNTER_PARKED_LOST, "");
@@ -154,6 +165,9 @@ static void on_vm_state(struct vm *vm _unused_, enum vm_state old, enum vm_state
 	switch (now) {
 	case VM_WARMING:
 		member->warming_ns = pool_now_ns(pool);
+		return;
+	case VM_SPARE:
+		spare_ready(member);
 		return;
 	case VM_SPAWNED:
 	case VM_RESTORED:

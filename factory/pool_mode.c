@@ -128,6 +128,7 @@ void pool_empty(struct pool *pool, pool_done_fn fn, void *userdata)
 	pool_set_mode(pool, POOL_DRAINED);
 	TAILQ_FOREACH_SAFE (member, &pool->parked, link, next)
 		member_end_parked(member, "drained");
+	members_end(&pool->spares, "the pool is drained");
 	/* What claims wait for goes on. */
 	TAILQ_FOREACH_SAFE (member, &pool->coming, link, next) {
 		if (place++ >= waiting)

@@ -1,7 +1,7 @@
 /* Inside of a pool, shared by pool.c, pool_member.c (members and lists), pool_claim.c (tickets),
  * pool_boot.c (machines for claims that no template fits), pool_make.c (how many, when, and what if
- * it fails), pool_watch.c (probes and age), pool_mode.c (what an operator asks for) and
- * pool_time.c. Nobody else includes it, but for the unit tests. */
+ * it fails), pool_spare.c, pool_watch.c (probes and age), pool_mode.c (what an operator asks for)
+ * and pool_time.c. Nobody else includes it, but for the unit tests. */
 #pragma once
 
 #include "factory/pool.h"
@@ -24,6 +24,7 @@ struct pool_member {
 	uint64_t parked_ns;
 	struct audit_lease lease; /* of a claimed one */
 	bool probing;             /* an answer is awaited */
+	bool spare;               /* one that no clone has taken */
 	void (*on_released)(void *userdata);
 	void *released_data;
 };
@@ -49,6 +50,7 @@ enum pool_due {
 	POOL_DUE_HOLD,    /* the processor is the claimer's until then */
 	POOL_DUE_BACKOFF, /* no clone is begun until then */
 	POOL_DUE_ROOM,    /* there was no room on the host: look again */
+	POOL_DUE_SPARE,   /* no spare is begun until then */
 	POOL_DUE_PROBE,
 	POOL_DUE_REVIEW, /* one gets too old, or the target may have fallen */
 	POOL_DUE_MAX_,
@@ -57,7 +59,7 @@ enum pool_due {
 struct pool {
 	struct pool_options options;
 	const struct template_manifest *manifest; /* NULL: closed */
-	struct member_list coming, parked, claimed, booting, ending;
+	struct member_list coming, spares, parked, claimed, booting, ending;
 	struct ticket_list waiting; /* by priority, then arrival */
 	struct pool_rate rate;
 	enum pool_mode mode;
@@ -69,6 +71,7 @@ struct pool {
 	const char *held;           /* static; why there is no room for a refill; NULL: there is */
 	unsigned failures;          /* in a row */
 	char *failure;              /* why the last one failed */
+	unsigned lost_spares;       /* since a clone parked */
 	struct pool_waiter_list waiters;
 	struct loop_timer *alarm;       /* for the first of due_ns */
 	uint64_t due_ns[POOL_DUE_MAX_]; /* 0: not waited for */
@@ -142,6 +145,28 @@ void clone_failed(struct pool *pool, const struct error *why);
 void clone_parked(struct pool_member *member);
 /* Clones may fail no longer: nothing is known against the template. */
 void failures_forget(struct pool *pool);
+
+/* How long to wait after so many failures in a row. */
+uint64_t backoff_ms(unsigned failures);
+
+/* ---- pool_spare.c */
+
+/* Ends spares that the pool should not have any more. */
+void spares_trim(struct pool *pool);
+/* Begins one where it is wanted and nothing else is to be made. */
+void spare_make(struct pool *pool);
+/* Those that do not wait yet. */
+unsigned spares_starting(const struct pool *pool);
+/* The oldest, for a clone; NULL: there is none. It is the caller's to move and to load. */
+struct pool_member *spare_take(struct pool *pool);
+/* It waits, or has died. */
+void spare_ready(struct pool_member *member);
+void spare_failed(struct pool *pool, const struct error *why);
+/* Before a machine is begun that no spare becomes: one goes where there are max_vms. */
+void spares_make_way(struct host_room *room);
+/* There is no room for a machine, for `reason` as of host_room_check(): false, there will be no
+ * more of it. Else spares are ending for it, and their pools look again when they are gone. */
+bool spares_free_memory(struct host_room *room, const char *reason);
 
 /* ---- pool_watch.c */
 

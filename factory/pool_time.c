@@ -50,6 +50,7 @@ static void due_act(struct pool *pool, enum pool_due due)
 	case POOL_DUE_HOLD:
 	case POOL_DUE_BACKOFF:
 	case POOL_DUE_ROOM:
+	case POOL_DUE_SPARE:
 		break;
 	case POOL_DUE_PROBE:
 		pool_probe(pool);

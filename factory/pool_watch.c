@@ -1,4 +1,4 @@
-/* Looking after parked machines: probes, age, and more of them than wanted. */
+/* Looking after parked machines and spares: probes, age, and more of them than wanted. */
 #include "base/log.h"
 #include "factory/pool_priv.h"
 #include "factory/vm/vm_probe.h"
@@ -86,7 +86,14 @@ static void on_probed(struct vm *vm, int number, const struct error *err, void *
 	struct pool *pool = member->pool;
 
 	member->probing = false;
-	if (number == 0 || member->home != &pool->parked)
+	if (number == 0)
+		return;
+	if (member->home == &pool->spares) {
+		spare_failed(pool, err);
+		member_end(member, "it failed its probe");
+		return;
+	}
+	if (member->home != &pool->parked)
 		return;
 	log_warning(vm_id(vm), "parked machine failed its probe: %s", error_message(err));
 	metrics_count(pool->options.metrics, COUNTER_PARKED_LOST, "probe");
@@ -94,14 +101,21 @@ static void on_probed(struct vm *vm, int number, const struct error *err, void *
 	pool_serve(pool);
 }
 
-void pool_probe(struct pool *pool)
+static void members_probe(struct member_list *list)
 {
 	struct pool_member *member;
 
-	TAILQ_FOREACH (member, &pool->parked, link) {
-		if (member->probing)
+	TAILQ_FOREACH (member, list, link) {
+		/* A spare that starts has a deadline of its own. */
+		if (member->probing || vm_state(member->vm) == VM_SPAWNED)
 			continue;
 		member->probing = true;
 		vm_probe(member->vm, on_probed, member);
 	}
+}
+
+void pool_probe(struct pool *pool)
+{
+	members_probe(&pool->parked);
+	members_probe(&pool->spares);
 }

@@ -19,6 +19,8 @@ static Kiln__Factory__V1__PoolStatus *report_pool(const struct pool *pool)
 	report->waiting = counts.waiting;
 	report->automatic = counts.automatic;
 	report->claims_per_s = counts.claims_per_s;
+	report->spares = counts.spares;
+	report->spares_target = counts.spares_target;
 	report->mode = xstrdup(pool_mode_to_string(pool_mode(pool)));
 	report->obstacle = xstrdup(pool_obstacle(pool) ? pool_obstacle(pool) : "");
 	return report;

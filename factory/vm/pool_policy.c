@@ -15,6 +15,7 @@ static const struct config_key policy_keys[] = {
 	POLICY(burst, "burst", 0, 0, 64, "clones under way at once for a refill"),
 	POLICY(max_age_s, "max_age_s", 0, 0, 365 * 86400, "replace machines parked for longer"),
 	POLICY(probe_s, "probe_s", 30, 0, 86400, "seconds between two probes"),
+	POLICY(spares, "spares", 0, 0, 16, "QEMU processes that wait for a template's state"),
 };
 
 /* A number or "auto": what the table of keys cannot say. */
@@ -79,5 +80,5 @@ bool pool_policy_equal(const struct pool_policy *a, const struct pool_policy *b)
 {
 	return a->automatic == b->automatic && a->target == b->target && a->min == b->min &&
 	       a->max == b->max && a->low_water == b->low_water && a->burst == b->burst &&
-	       a->max_age_s == b->max_age_s && a->probe_s == b->probe_s;
+	       a->max_age_s == b->max_age_s && a->probe_s == b->probe_s && a->spares == b->spares;
 }

@@ -18,15 +18,20 @@ enum {
 };
 
 static const char *const vm_state_names[] = {
-	[VM_SPAWNED] = "spawned", [VM_RESTORED] = "restored", [VM_WARMING] = "warming",
-	[VM_PARKED] = "parked",   [VM_CLAIMED] = "claimed",   [VM_GONE] = "gone",
+	[VM_SPAWNED] = "spawned", [VM_SPARE] = "spare",   [VM_RESTORED] = "restored",
+	[VM_WARMING] = "warming", [VM_PARKED] = "parked", [VM_CLAIMED] = "claimed",
+	[VM_GONE] = "gone",
 };
 DEFINE_STRING_TABLE(vm_state, enum vm_state, vm_state_names)
 
 /* ---- states */
 
 static const bool edges[][VM_GONE + 1] = {
-	[VM_SPAWNED] = { [VM_RESTORED] = true, [VM_WARMING] = true /* booted */, [VM_GONE] = true },
+	[VM_SPAWNED] = { [VM_SPARE] = true,
+			 [VM_RESTORED] = true,
+			 [VM_WARMING] = true /* booted */,
+			 [VM_GONE] = true },
+	[VM_SPARE] = { [VM_SPAWNED] = true, [VM_GONE] = true },
 	[VM_RESTORED] = { [VM_WARMING] = true, [VM_GONE] = true },
 	[VM_WARMING] = { [VM_PARKED] = true, [VM_GONE] = true },
 	[VM_PARKED] = { [VM_CLAIMED] = true, [VM_GONE] = true },
@@ -365,6 +370,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	vm->options.sandbox_id = NULL;  /* in the entry where there is one */
 	vm->options.jail.cgroup = NULL; /* the same */
 	vm->booting = options->boot != NULL;
+	vm->spare = options->spare && !vm->booting;
 	vm_take_size(vm, options);
 	vm->entry = *entry;
 	vm->entry.id = xstrdup(entry->id);

@@ -37,8 +37,9 @@ static uint64_t fake_now_ns;
 static int64_t fake_available_mib;
 
 static const char *const vm_state_names[] = {
-	[VM_SPAWNED] = "spawned", [VM_RESTORED] = "restored", [VM_WARMING] = "warming",
-	[VM_PARKED] = "parked",   [VM_CLAIMED] = "claimed",   [VM_GONE] = "gone",
+	[VM_SPAWNED] = "spawned", [VM_SPARE] = "spare",   [VM_RESTORED] = "restored",
+	[VM_WARMING] = "warming", [VM_PARKED] = "parked", [VM_CLAIMED] = "claimed",
+	[VM_GONE] = "gone",
 };
 DEFINE_STRING_TABLE(vm_state, enum vm_state, vm_state_names)
 
@@ -67,6 +68,14 @@ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error 
 	vms[vms_made++] = vm;
 	*ret_vm = vm;
 	return 0;
+}
+
+void vm_load(struct vm *vm)
+{
+	assert_true(vm->options.spare);
+	vm->options.spare = false;
+	if (vm->state == VM_SPARE)
+		vm_becomes(vm, VM_SPAWNED, "");
 }
 
 int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
@@ -122,7 +131,7 @@ static void probe_answer(void *userdata)
 	struct vm *vm = userdata;
 	int r = vm->probe_fails ? error_set(&err, ETIMEDOUT, "no answer") : 0;
 
-	if (vm->state == VM_PARKED)
+	if (vm->state == VM_PARKED || vm->state == VM_SPARE)
 		vm->probe_fn(vm, r, &err, vm->probe_data);
 }
 
@@ -268,7 +277,7 @@ static void park_all(struct fixture *f)
 {
 	settle(f);
 	for (unsigned i = 0; i < vms_made; i++) {
-		if (vms[i] && vms[i]->state == VM_SPAWNED)
+		if (vms[i] && vms[i]->state == VM_SPAWNED && !vms[i]->options.spare)
 			vm_becomes(vms[i], VM_PARKED, "");
 	}
 	settle(f);

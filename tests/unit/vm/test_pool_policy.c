@@ -27,6 +27,7 @@ static void without_an_object_the_size_is_the_target(void **state _unused_)
 	assert_int_equal(policy.target, 3);
 	assert_int_equal(policy.probe_s, 30);
 	assert_int_equal(policy.max_age_s, 0);
+	assert_int_equal(policy.spares, 0);
 }
 
 static void all_keys_are_read(void **state _unused_)
@@ -36,7 +37,7 @@ static void all_keys_are_read(void **state _unused_)
 
 	assert_int_equal(
 		read_text("{\"target\": \"auto\", \"min\": 2, \"max\": 20, \"low_water\": 4,"
-			  " \"burst\": 5, \"max_age_s\": 600, \"probe_s\": 0}",
+			  " \"burst\": 5, \"max_age_s\": 600, \"probe_s\": 0, \"spares\": 3}",
 			  &policy, &err),
 		0);
 	assert_true(policy.automatic);
@@ -46,6 +47,7 @@ static void all_keys_are_read(void **state _unused_)
 	assert_int_equal(policy.burst, 5);
 	assert_int_equal(policy.max_age_s, 600);
 	assert_int_equal(policy.probe_s, 0);
+	assert_int_equal(policy.spares, 3);
 	policy = (struct pool_policy){};
 	assert_int_equal(read_text("{\"target\": 7}", &policy, &err), 0);
 	assert_int_equal(policy.target, 7);
@@ -63,6 +65,7 @@ static void wrong_ones_are_refused_by_name(void **state _unused_)
 		{ "{\"target\": 1.5}", "target" },
 		{ "{\"target\": null}", "target" },
 		{ "{\"burst\": 65}", "burst" },
+		{ "{\"spares\": 17}", "spares" },
 		{ "{\"water\": 1}", "water" },
 		{ "{\"target\": \"auto\", \"min\": 9, \"max\": 8}", "min" },
 		{ "{\"target\": 3, \"low_water\": 4}", "low_water" },

@@ -108,10 +108,11 @@ static void run_until(struct bench *bench, enum vm_state wanted)
 	assert_int_equal(vm_state(bench->vm), wanted);
 }
 
-static void start(struct bench *bench, const char *mode)
+static void start_as(struct bench *bench, const char *mode, bool spare)
 {
 	_cleanup_(error_done) struct error err = {};
 	struct vm_options options = options_of(bench);
+	options.spare = spare;
 	strv_done(&bench->manifest.argv);
 	strv_add(&bench->manifest.argv, self);
 	strv_add(&bench->manifest.argv, "fake-qemu");
@@ -120,6 +121,18 @@ static void start(struct bench *bench, const char *mode)
 	if (vm_clone(&options, &bench->vm, &err) < 0)
 		fail_msg("%s", error_message(&err));
 	assert_int_equal(vm_state(bench->vm), VM_SPAWNED);
+}
+
+static void start(struct bench *bench, const char *mode)
+{
+	start_as(bench, mode, false);
+}
+
+/* A machine that is in this state, or on its way there. */
+static void start_for(struct bench *bench, enum vm_state state)
+{
+	start_as(bench, "ok", state == VM_SPARE);
+	run_until(bench, state);
 }
 
 static void assert_nothing_left(struct bench *bench, const char *id, pid_t pid)
@@ -156,8 +169,9 @@ static enum vm_state journaled_state(struct bench *bench)
 static void test_edges(_unused_ void **state)
 {
 	static const char *const wanted[] = {
-		[VM_SPAWNED] = ".RW..G", [VM_RESTORED] = "..W..G", [VM_WARMING] = "...P.G",
-		[VM_PARKED] = "....CG",  [VM_CLAIMED] = ".....G",  [VM_GONE] = "......",
+		[VM_SPAWNED] = ".SRW..G", [VM_SPARE] = "S.....G",  [VM_RESTORED] = "...W..G",
+		[VM_WARMING] = "....P.G", [VM_PARKED] = ".....CG", [VM_CLAIMED] = "......G",
+		[VM_GONE] = ".......",
 	};
 	for (int from = VM_SPAWNED; from <= VM_GONE; from++)
 		for (int to = VM_SPAWNED; to <= VM_GONE; to++)
@@ -273,6 +287,58 @@ static void test_handed_over_channel_works(void **state)
 	expect_gone(bench, "destroyed");
 }
 
+/* ---- a spare */
+
+static void test_spare_waits_until_it_is_loaded(void **state)
+{
+	struct bench *bench = *state;
+	start_as(bench, "ok", true);
+	uint64_t begun_ns = vm_spawned_ns(bench->vm);
+	run_until(bench, VM_SPARE);
+	pid_t pid = vm_pid(bench->vm);
+	assert_int_equal(journaled_state(bench), VM_SPARE);
+	assert_false(loop_run_until(bench->loop, &(const bool){ false }, 50));
+	assert_int_equal(vm_state(bench->vm), VM_SPARE);
+	vm_load(bench->vm);
+	assert_true(vm_spawned_ns(bench->vm) > begun_ns);
+	run_until(bench, VM_PARKED);
+	assert_string_equal(strbuf_text(&bench->trace), "spare spawned restored warming parked ");
+	assert_int_equal(vm_pid(bench->vm), pid);
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
+}
+
+static void test_spare_that_is_wanted_before_it_is_there(void **state)
+{
+	struct bench *bench = *state;
+	start_as(bench, "ok", true);
+	vm_load(bench->vm);
+	run_until(bench, VM_PARKED);
+	assert_string_equal(strbuf_text(&bench->trace), "restored warming parked ");
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
+}
+
+static void test_spare_that_cannot_be_loaded(void **state)
+{
+	struct bench *bench = *state;
+	start_as(bench, "bad-state", true);
+	run_until(bench, VM_SPARE);
+	vm_load(bench->vm);
+	expect_gone(bench, "load of migration failed");
+}
+
+static void test_spare_that_dies_as_it_is_wanted(void **state)
+{
+	struct bench *bench = *state;
+	start_as(bench, "ok", true);
+	run_until(bench, VM_SPARE);
+	vm_destroy(bench->vm, "not needed");
+	vm_load(bench->vm);
+	expect_gone(bench, "not needed");
+	assert_string_equal(strbuf_text(&bench->trace), "spare gone ");
+}
+
 /* ---- ways to die */
 
 static void test_failures(void **state)
@@ -304,6 +370,8 @@ static void test_machine_without_a_card(void **state)
 	struct bench *bench = *state;
 	start(bench, "no-card");
 	run_until(bench, VM_PARKED);
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
 }
 
 static void test_no_program(void **state)
@@ -335,8 +403,7 @@ static void test_killed_in_each_state(void **state)
 {
 	struct bench *bench = *state;
 	for (int s = VM_SPAWNED; s <= VM_PARKED; s++) {
-		start(bench, "ok");
-		run_until(bench, s);
+		start_for(bench, (enum vm_state)s);
 		assert_int_equal(kill(vm_pid(bench->vm), SIGKILL), 0);
 		expect_gone(bench, "QEMU was killed by signal 9");
 		vm_free(steal_ptr(bench->vm));
@@ -352,8 +419,7 @@ static void test_destroyed_in_each_state(void **state)
 {
 	struct bench *bench = *state;
 	for (int s = VM_SPAWNED; s <= VM_PARKED; s++) {
-		start(bench, "ok");
-		run_until(bench, s);
+		start_for(bench, (enum vm_state)s);
 		vm_destroy(bench->vm, "not wanted any more");
 		expect_gone(bench, "not wanted any more");
 		vm_free(steal_ptr(bench->vm));
@@ -364,10 +430,9 @@ static void test_forgotten_in_each_state(void **state)
 {
 	struct bench *bench = *state;
 	for (int s = VM_SPAWNED; s <= VM_PARKED; s++) {
-		start(bench, "ok");
+		start_for(bench, (enum vm_state)s);
 		_cleanup_free_ char *id = xstrdup(vm_id(bench->vm));
 		pid_t pid = vm_pid(bench->vm);
-		run_until(bench, s);
 		vm_free(steal_ptr(bench->vm));
 		assert_int_equal(kill(pid, 0), 0);
 		assert_int_equal(vm_reap(bench->run_dir, id, NULL), 0);
@@ -445,6 +510,7 @@ static void test_adopt_what_must_end(void **state)
 		const char *why;
 	} cases[] = {
 		{ VM_SPAWNED, true, "it was spawned when the factory died" },
+		{ VM_SPARE, true, "it was spare when the factory died" },
 		{ VM_RESTORED, true, "it was restored when the factory died" },
 		{ VM_WARMING, true, "it was warming when the factory died" },
 		{ VM_PARKED, false, "its template is no more" },
@@ -452,8 +518,7 @@ static void test_adopt_what_must_end(void **state)
 	struct bench *bench = *state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_(journal_entry_done) struct journal_entry entry = {};
-		start(bench, "ok");
-		run_until(bench, cases[i].lost_in);
+		start_for(bench, cases[i].lost_in);
 		lose(bench, &entry);
 		adopt(bench, &entry, cases[i].with_template);
 		expect_gone(bench, cases[i].why);
@@ -807,6 +872,10 @@ int main(int argc, char **argv)
 		LIFE(test_lost_first_request),
 		LIFE(test_claim),
 		LIFE(test_handed_over_channel_works),
+		LIFE(test_spare_waits_until_it_is_loaded),
+		LIFE(test_spare_that_is_wanted_before_it_is_there),
+		LIFE(test_spare_that_cannot_be_loaded),
+		LIFE(test_spare_that_dies_as_it_is_wanted),
 		LIFE(test_failures),
 		LIFE(test_machine_without_a_card),
 		LIFE(test_no_program),
