@@ -1,9 +1,14 @@
 #include "bench/factory_client.h"
 
+#include <unistd.h>
+
+#include "base/clock.h"
 #include "base/memory.h"
 #include "factory/vm/factory_rpc.h"
 
 #define FACTORY_TIMEOUT_MS 300000
+#define REST_TIMEOUT_MS    60000
+#define REST_LOOK_USLEEP   20000
 
 int factory_call(struct loop *loop, const char *address, const char *method,
 		 const ProtobufCMessage *request, ProtobufCMessage **ret_response,
@@ -24,6 +29,32 @@ int factory_init(struct loop *loop, const char *address, struct error *err)
 	return factory_call(loop, address, "Init", &request.base, NULL, err);
 }
 
+static bool pool_rests(const Kiln__Factory__V1__StatusResponse *status)
+{
+	for (size_t i = 0; i < status->n_templates; i++) {
+		const Kiln__Factory__V1__PoolStatus *pool = status->templates[i]->pool;
+		if (pool && (pool->coming > 0 || pool->spares < pool->spares_target))
+			return false;
+	}
+	return true;
+}
+
+int factory_rest(struct loop *loop, const char *address, struct error *err)
+{
+	uint64_t deadline_ms = clock_monotonic_ms() + REST_TIMEOUT_MS;
+
+	while (clock_monotonic_ms() < deadline_ms) {
+		_cleanup_(status_response_free_cleanup)
+			Kiln__Factory__V1__StatusResponse *status = NULL;
+		int r = factory_status(loop, address, &status, err);
+		if (r < 0 || pool_rests(status))
+			return r;
+		usleep(REST_LOOK_USLEEP);
+	}
+	return error_set(err, ETIMEDOUT, "the factory at %s still makes machines after %d s",
+			 address, REST_TIMEOUT_MS / 1000);
+}
+
 /* Words about a pool name its template. A benchmark's factory has one. */
 static int first_template(struct loop *loop, const char *address, char **ret_name,
 			  struct error *err)
@@ -40,6 +71,13 @@ static int first_template(struct loop *loop, const char *address, char **ret_nam
 }
 
 int factory_warm(struct loop *loop, const char *address, unsigned count, struct error *err)
+{
+	int r = factory_park(loop, address, count, err);
+
+	return r < 0 ? r : factory_rest(loop, address, err);
+}
+
+int factory_park(struct loop *loop, const char *address, unsigned count, struct error *err)
 {
 	Kiln__Factory__V1__WarmRequest request = KILN__FACTORY__V1__WARM_REQUEST__INIT;
 	_cleanup_free_ char *name = NULL;
@@ -63,7 +101,9 @@ int factory_empty(struct loop *loop, const char *address, struct error *err)
 		return r;
 	drain.template_ = resume.template_ = name;
 	r = factory_call(loop, address, "Drain", &drain.base, NULL, err);
-	return r < 0 ? r : factory_call(loop, address, "Resume", &resume.base, NULL, err);
+	if (r == 0)
+		r = factory_call(loop, address, "Resume", &resume.base, NULL, err);
+	return r < 0 ? r : factory_rest(loop, address, err);
 }
 
 int factory_status(struct loop *loop, const char *address,

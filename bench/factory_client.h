@@ -16,11 +16,19 @@ _must_check_ int factory_call(struct loop *loop, const char *address, const char
 /* Bakes what is missing and returns when the pool is full. */
 _must_check_ int factory_init(struct loop *loop, const char *address, struct error *err);
 
-/* Returns when at least so many machines are parked. */
+/* Returns when nothing is being made and the pool has its spares: what is measured next has the
+ * processor for itself, and a clone finds what it finds in a pool at rest. */
+_must_check_ int factory_rest(struct loop *loop, const char *address, struct error *err);
+
+/* Returns as soon as at least so many machines are parked. */
+_must_check_ int factory_park(struct loop *loop, const char *address, unsigned count,
+			      struct error *err);
+
+/* The same, then factory_rest(). */
 _must_check_ int factory_warm(struct loop *loop, const char *address, unsigned count,
 			      struct error *err);
 
-/* Destroys what is parked, and goes on as before. */
+/* Destroys what is parked and goes on as before; returns with factory_rest(). */
 _must_check_ int factory_empty(struct loop *loop, const char *address, struct error *err);
 
 _must_check_ int factory_status(struct loop *loop, const char *address,

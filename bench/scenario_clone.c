@@ -14,8 +14,11 @@ static int clone_once(struct bench *bench, uint64_t *ret_parked, uint64_t *ret_c
 	const char *factory = bench->options.factory;
 	struct claim *claim = NULL;
 
+	int r = factory_rest(bench->loop, factory, err);
+	if (r < 0)
+		return r;
 	uint64_t begun = clock_monotonic_ns();
-	int r = factory_warm(bench->loop, factory, 1, err);
+	r = factory_park(bench->loop, factory, 1, err);
 	if (r < 0)
 		return r;
 	*ret_parked = clock_monotonic_ns() - begun;

@@ -40,7 +40,7 @@ static int measure_capacity(struct bench *bench, double *ret_per_s, struct error
 	uint64_t begun = clock_monotonic_ns();
 
 	if (r == 0)
-		r = factory_warm(bench->loop, bench->options.factory, RATE_CLONES, err);
+		r = factory_park(bench->loop, bench->options.factory, RATE_CLONES, err);
 	*ret_per_s = RATE_CLONES * 1e9 / (double)(clock_monotonic_ns() - begun);
 	return r < 0 ? r : factory_empty(bench->loop, bench->options.factory, err);
 }
