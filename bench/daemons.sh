@@ -2,6 +2,8 @@
 #
 #   $KILN_FACTORY   refills its pool, as a node's factory does (tests/private.sh: run, work, store)
 #   $empty          keeps nothing parked by itself: kiln-bench --factory
+#
+# Both keep a spare, as templates/default.json says.
 
 . tests/private.sh
 
@@ -13,7 +15,7 @@ empty=unix://$empty_run/factory.sock
 
 # start_empty_factory: after write_config.
 start_empty_factory() {
-	jq '.pool_size = 0 | del(.pool)' "$work/template.json" >"$work/empty-template.json"
+	jq '.pool_size = 0' "$work/template.json" >"$work/empty-template.json"
 	jq --arg run "$empty_run" --arg store "$store/empty" \
 		'.run_dir = $run | .store = $store | .templates |= sub("template.json$"; "empty-template.json")
 		 | .log_file = $run + "/factory.log" | .max_vms = 512' "$work/factory.json" >"$work/empty.json"

@@ -20,12 +20,13 @@ export KILN_FACTORY=unix://$run/factory.sock
 
 # ---------------------------------------------------------------- factory
 
-# write_config POOL_SIZE: template definition and factory configuration.
+# write_config POOL_SIZE [JQ]: template definition and factory configuration. Without JQ, a change
+# of the definition, the pool has no spares: a test counts processes.
 write_config() {
 	jq --arg dir "$BUILD/image" --argjson pool "$1" \
 		'.kernel = $dir + "/" + .kernel | .initrd = $dir + "/" + .initrd
 		 | .image = $dir + "/" + .image | .machine = $dir + "/" + .machine
-		 | .pool_size = $pool' "$BUILD/image/default.json" >"$work/template.json"
+		 | .pool_size = $pool | '"${2:-del(.pool)}" "$BUILD/image/default.json" >"$work/template.json"
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
 		--arg log "$work/factory.log" --arg cgroup "$(basename "$work")" \
 		'{run_dir: $run, store: $store, templates: $template, log_file: $log, cgroup: $cgroup,

@@ -147,7 +147,7 @@ test_a_traced_start_is_drawn() {
 	expect 1 "$(code_of kiln-bench trace "$work/traces" nosuch)" 'no such start'
 }
 
-write_config 2
+write_config 2 .
 start_factory
 start_empty_factory
 start_containerd
