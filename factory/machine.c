@@ -166,6 +166,7 @@ static int fill_in(const struct machine_options *options, const char *text, uint
 	const struct placeholder values[] = {
 		{ "domain_type", kvm ? "kvm" : "qemu" },
 		{ "cpu_mode", kvm ? "host-passthrough" : "maximum" },
+		{ "fast_strings", kvm ? "optional" : "disable" },
 		{ "name", name },
 		{ "uuid", uuid },
 		{ "genid", genid },

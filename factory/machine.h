@@ -3,6 +3,9 @@
  *
  *   {{domain_type}}     "qemu" or "kvm"
  *   {{cpu_mode}}        "maximum" or "host-passthrough"
+ *   {{fast_strings}}    policy of the features that make a kernel clear and copy by bytes (erms,
+ *                       fsrm): "disable" under emulation, where each byte is a turn of a loop,
+ *                       else "optional": as the host has them
  *   {{name}} {{uuid}} {{genid}}
  *   {{emulator}}        QEMU's binary
  *   {{vcpus}} {{last_vcpu}}             the spare ones included: they boot with the others

@@ -134,9 +134,9 @@ static void escapes(void **state _unused_)
 
 static void follows_the_accelerator(void **state _unused_)
 {
-	becomes("{{domain_type}} {{cpu_mode}}", "qemu maximum");
+	becomes("{{domain_type}} {{cpu_mode}} {{fast_strings}}", "qemu maximum disable");
 	host.accelerator = ACCELERATOR_KVM;
-	becomes("{{domain_type}} {{cpu_mode}}", "kvm host-passthrough");
+	becomes("{{domain_type}} {{cpu_mode}} {{fast_strings}}", "kvm host-passthrough optional");
 	host.accelerator = ACCELERATOR_TCG;
 }
 
