@@ -19,24 +19,24 @@
 /* Where a random UUID says that it is one (version 4, variant 1), as hex digits. */
 enum { VERSION_AT = 12, VARIANT_AT = 16 };
 
-int machine_id_make(struct error *err)
+/* With its line's end; empty while there is no sandbox. */
+static char machine_id[ID_HEX_SIZE + 1];
+
+void machine_id_make(void)
 {
 	static const char variants[] = "89ab";
-	char id[ID_HEX_SIZE + 1];
 
-	id_random_hex(id);
-	id[VERSION_AT] = '4';
-	id[VARIANT_AT] = variants[id[VARIANT_AT] % 4];
-	id[ID_HEX_SIZE - 1] = '\n';
-
-	int r = dir_make(FOLDER, 0755, err);
-	return r < 0 ? r : file_write_volatile(FILE_PATH, id, ID_HEX_SIZE, 0444, err);
+	id_random_hex(machine_id);
+	machine_id[VERSION_AT] = '4';
+	machine_id[VARIANT_AT] = variants[machine_id[VARIANT_AT] % 4];
+	machine_id[ID_HEX_SIZE - 1] = '\n';
 }
 
 void machine_id_remove(void)
 {
 	_cleanup_(error_done) struct error err = {};
 
+	machine_id[0] = '\0';
 	if (path_remove(FILE_PATH, &err) < 0)
 		log_warning(NULL, "%s", error_message(&err));
 }
@@ -61,12 +61,20 @@ static int is_wanted(int root, int target)
 	return n == 0 || str_equal(text, UNINITIALIZED);
 }
 
+/* By the first of the sandbox's containers; two at once write the same. */
+static int write_file(struct error *err)
+{
+	if (path_exists(FILE_PATH))
+		return 0;
+	int r = dir_make(FOLDER, 0755, err);
+	return r < 0 ? r : file_write_volatile(FILE_PATH, machine_id, ID_HEX_SIZE, 0444, err);
+}
+
 int machine_id_show(int root, struct error *err)
 {
 	_cleanup_close_ int target = -EBADF, tree = -EBADF;
 
-	/* Only a sandbox has one. */
-	if (!path_exists(FILE_PATH))
+	if (str_empty(machine_id))
 		return 0;
 	int r = rootpath_open(root, TARGET, &target);
 	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
@@ -75,6 +83,8 @@ int machine_id_show(int root, struct error *err)
 		r = is_wanted(root, target);
 	if (r == 0)
 		return 0;
+	if (r > 0 && write_file(err) < 0)
+		return error_wrap(err, "cannot show the machine id");
 	if (r > 0)
 		r = mount_copy(AT_FDCWD, FILE_PATH, false, &tree, NULL);
 	if (r == 0)

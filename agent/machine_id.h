@@ -8,8 +8,9 @@
 
 #include "base/error.h"
 
-/* Makes a fresh one; to be called when the random generator is the clone's own. */
-_must_check_ int machine_id_make(struct error *err);
+/* Makes a fresh one; to be called when the random generator is the clone's own. It is kept in
+ * memory, and becomes a file with the first container that wants to see it. */
+void machine_id_make(void);
 void machine_id_remove(void);
 
 /* For a container's first process, in its mount namespace: root is its root file system. */

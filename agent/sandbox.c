@@ -64,7 +64,7 @@ void sandbox_free(struct sandbox *sandbox)
 		container_free(sandbox->containers[--sandbox->ncontainers]);
 	while ((call = pending_take(&sandbox->destroyers)))
 		ttrpc_call_drop(call);
-	storage_drop_all(&sandbox->storages);
+	storage_list_done(&sandbox->storages);
 	loop_timer_free(sandbox->timer);
 	free(sandbox->id);
 	free(sandbox);
@@ -147,8 +147,7 @@ int sandbox_create(struct sandbox *sandbox, const Grpc__CreateSandboxRequest *re
 		       str_empty(request->sandbox_id) ? "sandbox" : request->sandbox_id);
 	set_state(sandbox, SANDBOX_READY);
 	r = name_guest(request, sandbox->id, err);
-	if (r == 0)
-		r = machine_id_make(err);
+	machine_id_make();
 	if (r == 0)
 		r = write_dns(request, err);
 	for (size_t i = 0; r == 0 && i < request->n_storages; i++)
