@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/strbuf.h"
 #include "base/strings.h"
 #include "base/trace.h"
 
@@ -16,11 +17,14 @@ enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
 
 #define PMEM_DEVICE "/dev/pmem"
 #define PMEM_MAX    255
+#define KEEP        "kiln.keep"
 
 struct storage {
 	TAILQ_ENTRY(storage) link;
 	char *mount_point; /* owned */
+	char *content;     /* owned; what is there: content_of() */
 	bool is_mount;     /* else a folder of ours */
+	bool is_kept;
 	unsigned users;
 };
 
@@ -167,6 +171,43 @@ static struct storage *storage_find(struct storage_list *list, const char *mount
 	return NULL;
 }
 
+static void storage_release(struct storage_list *list, struct storage *storage)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (!storage->is_mount) {
+		if (path_remove(storage->mount_point, &err) < 0)
+			log_warning(NULL, "storage is left: %s", error_message(&err));
+	} else if (umount2(storage->mount_point, UMOUNT_NOFOLLOW) < 0 &&
+		   umount2(storage->mount_point, UMOUNT_NOFOLLOW | MNT_DETACH) < 0) {
+		log_warning(NULL, "cannot unmount storage %s: %s", storage->mount_point,
+			    strerror(errno));
+	}
+	TAILQ_REMOVE(list, storage, link);
+	free(storage->mount_point);
+	free(storage->content);
+	free(storage);
+}
+
+/* Two requests with the same content are for the same file system. */
+static char *content_of(const Grpc__Storage *request)
+{
+	_cleanup_(strbuf_done) struct strbuf text = {};
+
+	strbuf_addf(&text, "%s %s %s", request->driver, request->fstype, request->source);
+	for (size_t i = 0; i < request->n_options; i++)
+		strbuf_addf(&text, " %s", request->options[i]);
+	return strbuf_steal(&text);
+}
+
+static bool asks_to_keep(const Grpc__Storage *request)
+{
+	for (size_t i = 0; i < request->n_driver_options; i++)
+		if (str_equal(request->driver_options[i], KEEP))
+			return true;
+	return false;
+}
+
 static int add_new(struct storage_list *list, const Grpc__Storage *request, struct error *err)
 {
 	const struct driver *driver = driver_find(request->driver);
@@ -186,7 +227,9 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	struct storage *storage = xnew(struct storage);
 
 	storage->mount_point = xstrdup(request->mount_point);
+	storage->content = content_of(request);
 	storage->is_mount = driver->is_mount;
+	storage->is_kept = asks_to_keep(request);
 	storage->users = 1;
 	TAILQ_INSERT_HEAD(list, storage, link); /* newest first */
 	r = set_group(driver, request, err);
@@ -195,11 +238,27 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	return r;
 }
 
+/* What was kept at the mount point: what is asked for, or in its way. */
+static struct storage *take_over(struct storage_list *list, struct storage *storage,
+				 const Grpc__Storage *request)
+{
+	_cleanup_free_ char *content = content_of(request);
+
+	if (!str_equal(storage->content, content)) {
+		storage_release(list, storage);
+		return NULL;
+	}
+	storage->is_kept = asks_to_keep(request);
+	return storage;
+}
+
 int storage_add(struct storage_list *list, const Grpc__Storage *request, struct error *err)
 {
 	struct storage *storage = storage_find(list, request->mount_point);
 	size_t count = 0;
 
+	if (storage && storage->users == 0)
+		storage = take_over(list, storage, request);
 	if (storage) {
 		storage->users++;
 		return 0;
@@ -213,32 +272,26 @@ int storage_add(struct storage_list *list, const Grpc__Storage *request, struct 
 
 /* ---------------------------------------------------------------- drop */
 
-static void storage_release(struct storage_list *list, struct storage *storage)
-{
-	_cleanup_(error_done) struct error err = {};
-
-	if (!storage->is_mount) {
-		if (path_remove(storage->mount_point, &err) < 0)
-			log_warning(NULL, "storage is left: %s", error_message(&err));
-	} else if (umount2(storage->mount_point, UMOUNT_NOFOLLOW) < 0 &&
-		   umount2(storage->mount_point, UMOUNT_NOFOLLOW | MNT_DETACH) < 0) {
-		log_warning(NULL, "cannot unmount storage %s: %s", storage->mount_point,
-			    strerror(errno));
-	}
-	TAILQ_REMOVE(list, storage, link);
-	free(storage->mount_point);
-	free(storage);
-}
-
 void storage_drop(struct storage_list *list, const char *mount_point)
 {
 	struct storage *storage = storage_find(list, mount_point);
 
-	if (storage && --storage->users == 0)
+	if (storage && --storage->users == 0 && !storage->is_kept)
 		storage_release(list, storage);
 }
 
 void storage_drop_all(struct storage_list *list)
+{
+	struct storage *storage, *next;
+
+	TAILQ_FOREACH_SAFE (storage, list, link, next) {
+		storage->users = 0;
+		if (!storage->is_kept)
+			storage_release(list, storage);
+	}
+}
+
+void storage_list_done(struct storage_list *list)
 {
 	struct storage *storage;
 

@@ -7,6 +7,11 @@
  *   bind       a path of the guest at another place
  *   nvdimm     an image on a device of persistent memory, /dev/pmemN, whose pages are the host's
  *              (option "dax=always" of EROFS): the images a template carries
+ *
+ * A storage whose driver options have "kiln.keep" stays where it is when nobody uses it any more,
+ * also beyond the end of the sandbox, until a request for its mount point comes. One for the same
+ * file system (driver, source, options) takes it over as it is; any other one has it unmounted
+ * first. So the machine that a factory warms hands its mounted share on to its sandbox.
  */
 #pragma once
 
@@ -25,8 +30,11 @@ _must_check_ int storage_add(struct storage_list *list, const Grpc__Storage *req
 /* One user less; the last one unmounts. A failure is logged: nobody could act on it. */
 void storage_drop(struct storage_list *list, const char *mount_point);
 
-/* All that is left, newest first. */
+/* All that is left but what is to be kept, newest first. */
 void storage_drop_all(struct storage_list *list);
+
+/* Those that are kept, too. */
+void storage_list_done(struct storage_list *list);
 
 /* The drivers' names, for GetGuestDetails. */
 extern const char *const storage_drivers[];

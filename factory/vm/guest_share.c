@@ -15,3 +15,11 @@ void guest_share_storage(Grpc__Storage *storage, const char *tag)
 	storage->options = options;
 	storage->n_options = ARRAY_SIZE(options);
 }
+
+void guest_share_keep(Grpc__Storage *storage)
+{
+	static char *options[] = { (char *)"kiln.keep" };
+
+	storage->driver_options = options;
+	storage->n_driver_options = ARRAY_SIZE(options);
+}

@@ -203,6 +203,7 @@ static int send_create_sandbox(struct warm *warm, const struct warm_step *step, 
 		if (r < 0)
 			return r;
 		guest_share_storage(&share, VM_SHARE_TAG);
+		guest_share_keep(&share);
 		request.storages = storages;
 		request.n_storages = ARRAY_SIZE(storages);
 	}
@@ -342,8 +343,11 @@ static int trim_failed(struct warm *warm, const struct ttrpc_reply *reply, struc
 	STEP("rehearse end", AGENT, "DestroySandbox", send_destroy_sandbox, check_destroyed, NULL)
 
 static const struct warm_step *const probe_steps[] = { FIRST_STEPS };
+/* A clone gets its identity last: meanwhile its kernel ends what the throwaway container left it
+ * to do (a control group goes in several steps, each a grace period later), which would else be
+ * done when the machine is claimed. */
 static const struct warm_step *const clone_steps[] = {
-	FIRST_STEPS, IDENTITY_STEPS, REHEARSAL_STEPS,
+	FIRST_STEPS, REHEARSAL_STEPS, IDENTITY_STEPS,
 };
 static const struct warm_step *const template_steps[] = {
 	FIRST_STEPS, IDENTITY_STEPS, REHEARSAL_STEPS,

@@ -1,14 +1,15 @@
 /* Warming: what a fresh guest goes through before it may be frozen (baking) or parked (clones).
  *
- *   check -> reseed -> clock -> hardware address of the network card
- *   -> rehearsal (a whole sandbox with one throwaway container)
- *   and, before it is frozen: -> trim -> rehearsal once more
+ *   a clone:     check -> rehearsal (a whole sandbox with one throwaway container)
+ *                -> reseed -> clock -> hardware address of the network card
+ *   a template:  check -> reseed -> clock -> hardware address -> rehearsal -> trim
+ *                -> rehearsal once more
  *
  * Each step is one call to the agent with a deadline of its own; the first failure ends the
  * sequence, and its error names the step. A guest that cannot be reseeded shares its random
  * pool with every other clone: that failure is -ENOTRECOVERABLE, and such a guest must never
- * be served. The rehearsal runs a container of factory/vm/rehearsal.h
- * and leaves the agent as it was, ready for the one real CreateSandbox.
+ * be served. The rehearsal runs a container of factory/vm/rehearsal.h and leaves the agent ready
+ * for the one real CreateSandbox, with the share mounted already.
  *
  * A template is rehearsed after it was trimmed, too: the caches that a container's start fills
  * are then in the memory that all clones share, instead of being filled in each of them.
