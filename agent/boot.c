@@ -154,7 +154,7 @@ int boot_guest(struct error *err)
 	bring_loopback_up();
 	if (sethostname(SANDBOX_DEFAULT_HOSTNAME, strlen(SANDBOX_DEFAULT_HOSTNAME)) < 0)
 		log_warning(NULL, "cannot set the hostname: %s", strerror(errno));
-	return cgroup_enable_controllers(err);
+	return cgroup_enable_basic(err);
 }
 
 int boot_outside_guest(struct error *err)

@@ -40,7 +40,17 @@ const char *cgroup_root(void)
 	return NULL;
 }
 
-int cgroup_enable_controllers(struct error *err)
+static bool is_basic(const char *controller)
+{
+	static const char *const basic[] = { "cpu", "memory", "pids" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(basic); i++)
+		if (str_equal(controller, basic[i]))
+			return true;
+	return false;
+}
+
+int cgroup_enable_basic(struct error *err)
 {
 	_cleanup_free_ char *controllers = NULL;
 	_cleanup_(strbuf_done) struct strbuf value = {};
@@ -52,7 +62,8 @@ int cgroup_enable_controllers(struct error *err)
 		return r;
 	for (char *name = strtok_r(controllers, " \n", &rest); name;
 	     name = strtok_r(NULL, " \n", &rest))
-		strbuf_addf(&value, "%s+%s", value.len ? " " : "", name);
+		if (is_basic(name))
+			strbuf_addf(&value, "%s+%s", value.len ? " " : "", name);
 	if (value.len == 0)
 		return 0;
 	return file_write_value("/sys/fs/cgroup/cgroup.subtree_control", value.text, err);
@@ -69,11 +80,23 @@ static int write_value(const struct cgroup *cgroup, const char *file, const char
 	return write_full(fd, value, strlen(value));
 }
 
+/* The controller of a file is what its name begins with. */
+static int enable_controller_of(const char *file)
+{
+	_cleanup_free_ char *path = path_join(cgroup_root(), "cgroup.subtree_control");
+	char word[VALUE_MAX];
+
+	snprintf(word, sizeof(word), "+%.*s", (int)strcspn(file, "."), file);
+	return file_write_value(path, word, NULL);
+}
+
 static int set_limit(const struct cgroup *cgroup, const char *file, const char *value,
 		     struct error *err)
 {
 	int r = write_value(cgroup, file, value);
 
+	if (r == -ENOENT && enable_controller_of(file) == 0)
+		r = write_value(cgroup, file, value);
 	if (r == -ENOENT)
 		return error_set(err, EOPNOTSUPP,
 				 "cannot set %s: this kernel's cgroups do not have the controller",

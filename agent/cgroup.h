@@ -18,8 +18,10 @@ struct cgroup;
 /* Path of the hierarchy, or NULL where none is mounted. */
 const char *cgroup_root(void);
 
-/* Enables for containers all controllers the kernel has. */
-_must_check_ int cgroup_enable_controllers(struct error *err);
+/* Enables for containers the controllers that all of them use: cpu, memory, pids. Another one is
+ * enabled when the first container has a limit of it, since each makes a container's start and
+ * end longer (cpuset patches the kernel's code for its first and last cgroup). */
+_must_check_ int cgroup_enable_basic(struct error *err);
 
 /* -EEXIST: a cgroup of this name is there already. *ret is NULL where there is no hierarchy.
  * resources may be NULL. */
