@@ -10,8 +10,8 @@ struct plan {
 
 static const struct plan plans[] = {
 	{ "full",
-	  2,
-	  { [COUNT_BOOTS] = 10,
+	  5,
+	  { [COUNT_BOOTS] = 15,
 	    [COUNT_CLONES] = 40,
 	    [COUNT_CLAIMS] = 1000,
 	    [COUNT_MANY_CLAIMS] = 60,

@@ -1,7 +1,9 @@
 #include "bench/sandbox.h"
 
 #include "base/memory.h"
+#include "factory/vm/guest_share.h"
 #include "factory/vm/rehearsal.h"
+#include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
 
 #define CALL_MS      60000
@@ -94,7 +96,12 @@ static int agent_do(struct bench *bench, struct ttrpc_client *agent, const char 
 int sandbox_create(struct bench *bench, struct ttrpc_client *agent, struct error *err)
 {
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+	Grpc__Storage share;
+	Grpc__Storage *storages[] = { &share };
 
+	guest_share_storage(&share, VM_SHARE_TAG);
+	request.storages = storages;
+	request.n_storages = ARRAY_SIZE(storages);
 	request.sandbox_id = (char *)"bench";
 	request.hostname = (char *)"bench";
 	return agent_do(bench, agent, "CreateSandbox", &request.base, err);
