@@ -18,10 +18,10 @@
  * (factory/pool_rate.h). Where the host has no room (factory/host_room.h) nothing is made, and
  * claims that would need a new machine are refused at once.
  *
- * A clone takes a spare, a QEMU process that waits with nothing loaded, where there is one. Spares
- * (policy.spares) are made one at a time, when nothing else is to be made in any pool, and while
- * the pool is RUNNING and its clones succeed. They take room only where nobody else wants it: for
- * max_vms one goes as a machine is begun, and where memory is short all go before a claim is
+ * A clone takes a spare where there is one: a machine that waits with the template's state loaded.
+ * Spares (policy.spares) are made one at a time, when nothing else is to be made in any pool, and
+ * while the pool is RUNNING and its clones succeed. They take room only where nobody else wants it:
+ * for max_vms one goes as a machine is begun, and where memory is short all go before a claim is
  * refused. A spare that dies is made again after a back-off of its own.
  *
  * A parked machine that is too old, or of another template than the pool's, is given up when a

@@ -76,7 +76,7 @@ static void clone_of_spare(struct pool_member *member)
 {
 	member->cloned_ns = pool_now_ns(member->pool);
 	member_move(member, &member->pool->coming);
-	vm_load(member->vm);
+	vm_use_spare(member->vm);
 }
 
 static bool clone_start(struct pool *pool)

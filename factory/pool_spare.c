@@ -1,5 +1,5 @@
-/* Spares: QEMU processes that have been started and wait for a template's state, which is what is
- * left of a clone then. */
+/* Spares: clones whose QEMU has been started and has loaded the template's state, and whose guest
+ * is still frozen: to be warmed is what is left of a clone then. */
 #include <stdlib.h>
 
 #include "base/log.h"

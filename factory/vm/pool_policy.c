@@ -15,7 +15,7 @@ static const struct config_key policy_keys[] = {
 	POLICY(burst, "burst", 0, 0, 64, "clones under way at once for a refill"),
 	POLICY(max_age_s, "max_age_s", 0, 0, 365 * 86400, "replace machines parked for longer"),
 	POLICY(probe_s, "probe_s", 30, 0, 86400, "seconds between two probes"),
-	POLICY(spares, "spares", 0, 0, 16, "QEMU processes that wait for a template's state"),
+	POLICY(spares, "spares", 0, 0, 16, "clones that wait, started and frozen"),
 };
 
 /* A number or "auto": what the table of keys cannot say. */

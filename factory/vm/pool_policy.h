@@ -7,7 +7,7 @@
  *   burst       0         clones under way at once for a refill; 0: clones_at_once
  *   max_age_s   0         a machine parked for longer is replaced; 0: never
  *   probe_s     30        seconds between two probes of the parked machines; 0: never
- *   spares      0         QEMU processes that wait for a template's state: the next clones
+ *   spares      0         clones that wait, started and frozen, for being wanted
  *
  * The definition's key "pool_size" is the shorthand for a fixed target.
  */

@@ -31,7 +31,7 @@ static const bool edges[][VM_GONE + 1] = {
 			 [VM_RESTORED] = true,
 			 [VM_WARMING] = true /* booted */,
 			 [VM_GONE] = true },
-	[VM_SPARE] = { [VM_SPAWNED] = true, [VM_GONE] = true },
+	[VM_SPARE] = { [VM_RESTORED] = true, [VM_GONE] = true },
 	[VM_RESTORED] = { [VM_WARMING] = true, [VM_GONE] = true },
 	[VM_WARMING] = { [VM_PARKED] = true, [VM_GONE] = true },
 	[VM_PARKED] = { [VM_CLAIMED] = true, [VM_GONE] = true },

@@ -1,9 +1,9 @@
 /* One virtual machine made from a template, from its spawning to its end.
  *
  *   state     what it is                                     leaves by
- *   SPAWNED   QEMU starts, or loads the template's state     state loaded; a spare: started
+ *   SPAWNED   QEMU starts and loads the template's state     state loaded
  *             (a booted one: WARMING at once)
- *   SPARE     QEMU waits with nothing loaded                 vm_load(): SPAWNED
+ *   SPARE     the same, and waits for its clone to be begun  vm_use_spare()
  *   RESTORED  the template's state is loaded, vCPUs stopped  cont, agent connected
  *   WARMING   reseeded, clock set, pinged, path rehearsed    all answered: stop
  *   PARKED    vCPUs stopped, costs no CPU                    vm_claim()
@@ -48,7 +48,7 @@ struct vm_options {
 	/* NULL: a clone. Else a machine of this size (both numbers) is booted, with the template's
 	 * kernel, initramfs and root image, and is warmed, parked and claimed like a clone. */
 	const struct vm_size *boot;
-	bool spare; /* a clone that stays SPARE until vm_load(); not with boot */
+	bool spare; /* a clone that stays SPARE until vm_use_spare(); not with boot */
 	/* Every change of state. In GONE, `why` says why (never NULL, "destroyed" for the wanted
 	 * end) and everything of the machine is removed from the host; the owner then calls
 	 * vm_free() from loop_defer(), not from here. */
@@ -64,7 +64,7 @@ _must_check_ int vm_clone(const struct vm_options *options, struct vm **ret_vm, 
 
 /* Has a spare go on to PARKED, once; also one that has not come to SPARE yet, which then does
  * not. Its time begins anew (vm_spawned_ns). on_state is called from within. */
-void vm_load(struct vm *vm);
+void vm_use_spare(struct vm *vm);
 
 /* Takes up a machine from its journal entry after a restart of the factory: a parked one is
  * checked (process, monitor, agent) and reported PARKED or GONE; a claimed one is CLAIMED at
@@ -124,7 +124,7 @@ enum vm_state vm_state(const struct vm *vm);
 pid_t vm_pid(const struct vm *vm);
 struct vm_size vm_size(const struct vm *vm); /* as it is now; 0, 0 where the template is no more */
 struct vm_size vm_max_size(const struct vm *vm);
-uint64_t vm_spawned_ns(const struct vm *vm); /* CLOCK_MONOTONIC; or since vm_load() */
+uint64_t vm_spawned_ns(const struct vm *vm); /* CLOCK_MONOTONIC; or since vm_use_spare() */
 uint64_t vm_state_since_ns(const struct vm *vm);
 
 /* The same end for a machine whose factory is not there: by RUN_DIR and id, from its journal.

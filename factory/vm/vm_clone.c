@@ -3,8 +3,8 @@
  *   vm_clone              journal, user ids, folder, listening sockets, control group, jail
  *   on_copied             where it has its own copy of the template's files: they are made
  *   clone_launch          QEMU in its jail, first commands queued
- *   on_prepared           of a spare: SPARE, until vm_load()
- *   vm_clone_on_event     state loaded: RESTORED, cont
+ *   vm_clone_on_event     state loaded; a spare is SPARE then, until vm_use_spare()
+ *   guest_resume          RESTORED, cont
  *   on_running            WARMING, warm_start(); of a booted one the first thing
  *   on_warm               stop
  *   on_stopped            PARKED
@@ -145,12 +145,32 @@ static void on_running(int number, _unused_ json_t *result, const struct error *
 		warm_begin(vm);
 }
 
-static void on_restored(struct vm *vm)
+static void guest_resume(struct vm *vm)
 {
 	vm_wait(vm, WARM_DEADLINE_MS, "start of the vCPUs");
 	qmp_command(vm->qmp, "cont", NULL, 0, on_running, vm);
 	vm_set_state(vm, VM_RESTORED);
 	FAULT_POINT("clone.restored");
+}
+
+static void on_restored(struct vm *vm)
+{
+	if (!vm->spare) {
+		guest_resume(vm);
+		return;
+	}
+	vm_wait_done(vm);
+	vm_set_state(vm, VM_SPARE);
+}
+
+void vm_use_spare(struct vm *vm)
+{
+	if (!vm->spare)
+		vm_abort_edge(vm, VM_RESTORED);
+	vm->spare = false;
+	vm->spawned_ns = clock_monotonic_ns();
+	if (vm->entry.state == VM_SPARE && !vm->dying && !vm->lost)
+		guest_resume(vm);
 }
 
 void vm_clone_on_event(struct vm *vm, const char *event, json_t *data)
@@ -174,20 +194,9 @@ static void on_restore_command(int number, _unused_ json_t *result, const struct
 	vm_answer_is_good(userdata, number, err, "loading the template's state");
 }
 
-static void on_prepared(int number, _unused_ json_t *result, const struct error *err,
-			void *userdata)
-{
-	struct vm *vm = userdata;
-	if (!vm_answer_is_good(vm, number, err, "giving QEMU the template's state") || !vm->spare)
-		return;
-	vm_wait_done(vm);
-	vm_set_state(vm, VM_SPARE);
-}
-
-/* Given all at once, for a clone that is no spare with restore_begin()'s: QEMU answers commands
- * in order, and each failure is a failure of the restore. QEMU keeps the descriptor as long as it
- * keeps the monitor's connection. */
-static void restore_prepare(struct vm *vm, struct launch *launch)
+/* Given all at once: QEMU answers commands in order, and each failure is a failure of the
+ * restore. The end of it is an event. */
+static void restore_begin(struct vm *vm, struct launch *launch)
 {
 	json_t *capabilities = json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities",
 					 "capability", "x-ignore-shared", "state", 1, "capability",
@@ -195,29 +204,10 @@ static void restore_prepare(struct vm *vm, struct launch *launch)
 	int fd = steal_fd(&launch->state);
 	qmp_command(vm->qmp, "migrate-set-capabilities", capabilities, 0, on_restore_command, vm);
 	qmp_command_fds(vm->qmp, "getfd", json_pack("{s:s}", "fdname", "state"), &fd, 1, 0,
-			on_prepared, vm);
-	vm_wait(vm, RESTORE_DEADLINE_MS, "start of QEMU");
-}
-
-/* The end of it is an event. */
-static void restore_begin(struct vm *vm)
-{
+			on_restore_command, vm);
 	qmp_command(vm->qmp, "migrate-incoming", json_pack("{s:s}", "uri", "fd:state"), 0,
 		    on_restore_command, vm);
 	vm_wait(vm, RESTORE_DEADLINE_MS, "start of QEMU and loading of the template's state");
-}
-
-void vm_load(struct vm *vm)
-{
-	if (!vm->spare)
-		vm_abort_edge(vm, VM_SPAWNED);
-	vm->spare = false;
-	vm->spawned_ns = clock_monotonic_ns();
-	if (vm->dying || vm->lost || !vm->qmp) /* no monitor: its files are being copied */
-		return;
-	restore_begin(vm);
-	if (vm->entry.state == VM_SPARE)
-		vm_set_state(vm, VM_SPAWNED);
 }
 
 /* ---- before */
@@ -433,9 +423,7 @@ static int clone_launch(struct vm *vm, struct error *err)
 	if (r == 0 && vm->booting)
 		vm_defer(vm, warm_begin);
 	else if (r == 0)
-		restore_prepare(vm, vm->launch);
-	if (r == 0 && !vm->booting && !vm->spare)
-		restore_begin(vm);
+		restore_begin(vm, vm->launch);
 	vm_launch_free(steal_ptr(vm->launch));
 	return r;
 }

@@ -30,7 +30,7 @@ struct vm {
 	struct vm_size size, max_size;
 	struct vm_size grow_to;  /* of the claim; 0, 0: it is large enough */
 	bool booting;            /* not cloned: there is no state to restore */
-	bool spare;              /* vm_load() has not been called yet */
+	bool spare;              /* vm_use_spare() has not been called yet */
 	struct launch *launch;   /* vm_clone.c's, until the process runs */
 	struct clone_copy *copy; /* while the clone's own files are made */
 

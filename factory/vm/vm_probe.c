@@ -12,13 +12,12 @@ struct probe {
 
 static int probe_judge(const struct probe *probe, const json_t *result, struct error *err)
 {
-	const char *wanted = probe->asked_in == VM_SPARE ? "inmigrate" : "paused";
 	const char *status = json_string_value(json_object_get(result, "status"));
 
-	if (str_equal(status, wanted))
+	if (str_equal(status, "paused"))
 		return 0;
-	return error_set(err, EPROTO, "a %s machine is \"%.32s\", not \"%s\"",
-			 vm_state_to_string(probe->asked_in), status ? status : "", wanted);
+	return error_set(err, EPROTO, "a %s machine is \"%.32s\", not \"paused\"",
+			 vm_state_to_string(probe->asked_in), status ? status : "");
 }
 
 static void on_status(int number, json_t *result, const struct error *err, void *userdata)

@@ -70,12 +70,12 @@ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error 
 	return 0;
 }
 
-void vm_load(struct vm *vm)
+void vm_use_spare(struct vm *vm)
 {
 	assert_true(vm->options.spare);
 	vm->options.spare = false;
 	if (vm->state == VM_SPARE)
-		vm_becomes(vm, VM_SPAWNED, "");
+		vm_becomes(vm, VM_RESTORED, "");
 }
 
 int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
@@ -277,7 +277,8 @@ static void park_all(struct fixture *f)
 {
 	settle(f);
 	for (unsigned i = 0; i < vms_made; i++) {
-		if (vms[i] && vms[i]->state == VM_SPAWNED && !vms[i]->options.spare)
+		if (vms[i] && !vms[i]->options.spare &&
+		    (vms[i]->state == VM_SPAWNED || vms[i]->state == VM_RESTORED))
 			vm_becomes(vms[i], VM_PARKED, "");
 	}
 	settle(f);

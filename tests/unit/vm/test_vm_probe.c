@@ -131,7 +131,7 @@ static void any_other_answer_is_a_failure(void **state)
 	}
 }
 
-static void a_spare_has_nothing_loaded(void **state)
+static void a_spare_is_asked_too(void **state)
 {
 	struct fixture *f = *state;
 
@@ -139,12 +139,12 @@ static void a_spare_has_nothing_loaded(void **state)
 	greet(f);
 	vm_probe(f->vm, on_probed, f);
 	settle(f);
-	answer(f, "query-status", "\"return\": {\"status\": \"inmigrate\", \"running\": false}");
+	answer(f, "query-status", "\"return\": {\"status\": \"paused\", \"running\": false}");
 	assert_int_equal(f->calls, 1);
 	assert_int_equal(f->number, 0);
 	vm_probe(f->vm, on_probed, f);
 	settle(f);
-	answer(f, "query-status", "\"return\": {\"status\": \"paused\", \"running\": false}");
+	answer(f, "query-status", "\"return\": {\"status\": \"inmigrate\", \"running\": false}");
 	assert_int_equal(f->calls, 2);
 	assert_true(f->number < 0);
 }
@@ -183,7 +183,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PROBE_TEST(a_paused_machine_is_well),
 		PROBE_TEST(any_other_answer_is_a_failure),
-		PROBE_TEST(a_spare_has_nothing_loaded),
+		PROBE_TEST(a_spare_is_asked_too),
 		PROBE_TEST(nobody_is_told_of_one_claimed_meanwhile),
 		PROBE_TEST(nobody_is_told_of_one_freed_meanwhile),
 	};

@@ -169,7 +169,7 @@ static enum vm_state journaled_state(struct bench *bench)
 static void test_edges(_unused_ void **state)
 {
 	static const char *const wanted[] = {
-		[VM_SPAWNED] = ".SRW..G", [VM_SPARE] = "S.....G",  [VM_RESTORED] = "...W..G",
+		[VM_SPAWNED] = ".SRW..G", [VM_SPARE] = "..R...G",  [VM_RESTORED] = "...W..G",
 		[VM_WARMING] = "....P.G", [VM_PARKED] = ".....CG", [VM_CLAIMED] = "......G",
 		[VM_GONE] = ".......",
 	};
@@ -289,7 +289,7 @@ static void test_handed_over_channel_works(void **state)
 
 /* ---- a spare */
 
-static void test_spare_waits_until_it_is_loaded(void **state)
+static void test_spare_waits_until_it_is_used(void **state)
 {
 	struct bench *bench = *state;
 	start_as(bench, "ok", true);
@@ -299,10 +299,10 @@ static void test_spare_waits_until_it_is_loaded(void **state)
 	assert_int_equal(journaled_state(bench), VM_SPARE);
 	assert_false(loop_run_until(bench->loop, &(const bool){ false }, 50));
 	assert_int_equal(vm_state(bench->vm), VM_SPARE);
-	vm_load(bench->vm);
+	vm_use_spare(bench->vm);
 	assert_true(vm_spawned_ns(bench->vm) > begun_ns);
 	run_until(bench, VM_PARKED);
-	assert_string_equal(strbuf_text(&bench->trace), "spare spawned restored warming parked ");
+	assert_string_equal(strbuf_text(&bench->trace), "spare restored warming parked ");
 	assert_int_equal(vm_pid(bench->vm), pid);
 	vm_destroy(bench->vm, NULL);
 	expect_gone(bench, "destroyed");
@@ -312,7 +312,7 @@ static void test_spare_that_is_wanted_before_it_is_there(void **state)
 {
 	struct bench *bench = *state;
 	start_as(bench, "ok", true);
-	vm_load(bench->vm);
+	vm_use_spare(bench->vm);
 	run_until(bench, VM_PARKED);
 	assert_string_equal(strbuf_text(&bench->trace), "restored warming parked ");
 	vm_destroy(bench->vm, NULL);
@@ -323,8 +323,6 @@ static void test_spare_that_cannot_be_loaded(void **state)
 {
 	struct bench *bench = *state;
 	start_as(bench, "bad-state", true);
-	run_until(bench, VM_SPARE);
-	vm_load(bench->vm);
 	expect_gone(bench, "load of migration failed");
 }
 
@@ -334,7 +332,7 @@ static void test_spare_that_dies_as_it_is_wanted(void **state)
 	start_as(bench, "ok", true);
 	run_until(bench, VM_SPARE);
 	vm_destroy(bench->vm, "not needed");
-	vm_load(bench->vm);
+	vm_use_spare(bench->vm);
 	expect_gone(bench, "not needed");
 	assert_string_equal(strbuf_text(&bench->trace), "spare gone ");
 }
@@ -872,7 +870,7 @@ int main(int argc, char **argv)
 		LIFE(test_lost_first_request),
 		LIFE(test_claim),
 		LIFE(test_handed_over_channel_works),
-		LIFE(test_spare_waits_until_it_is_loaded),
+		LIFE(test_spare_waits_until_it_is_used),
 		LIFE(test_spare_that_is_wanted_before_it_is_there),
 		LIFE(test_spare_that_cannot_be_loaded),
 		LIFE(test_spare_that_dies_as_it_is_wanted),
