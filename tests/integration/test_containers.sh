@@ -94,6 +94,26 @@ test_privileged() {
 		'test -c /dev/full && grep CapEff /proc/self/status | tr -d "\t" | cut -c1-8')"
 }
 
+# limited RESOURCES: a container with these (as in an OCI config.json) runs; by the agent itself,
+# since ctr has no words for them.
+limited() {
+	local container
+	container=$(jq -nc --argjson resources "$1" '{container_id: "x", exec_id: "x", OCI: {
+		root: {path: "/usr/share/kiln/rehearsal"}, linux: {resources: $resources},
+		process: {user: {uid: 0, gid: 0}, cwd: "/", args: ["/kiln-agent", "--version"]}}}')
+	ctl agent -c CreateSandbox -c "CreateContainer $container" \
+		-c 'StartContainer {"container_id": "x"}' \
+		-c 'WaitProcess {"container_id": "x", "exec_id": "x"}' 2>&1
+}
+
+test_limits_of_controllers_that_few_use() {
+	expect_match '"status": 0' "$(limited '{"cpu": {"cpus": "0"}}')"
+	expect_match '"status": 0' "$(limited '{"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}')"
+	expect_match 'cannot set cpuset.cpus to "none"' "$(limited '{"cpu": {"cpus": "none"}}')"
+	expect_match 'cannot set hugetlb.3MB.max: .* do not have the controller' \
+		"$(limited '{"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]}')"
+}
+
 test_rootfs_is_writable_and_thrown_away() {
 	expect new "$(kiln_run c13 sh -c 'echo new >/file && cat /file')"
 	! kiln_run c14 cat /file 2>/dev/null || fail 'a file outlived its container'
