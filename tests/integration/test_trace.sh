@@ -10,7 +10,6 @@ agent create_container
 agent create_sandbox
 agent remove_container
 agent start_container
-agent storage
 factory claim
 factory handover
 factory resume
