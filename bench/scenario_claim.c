@@ -75,7 +75,7 @@ int scenario_claim(struct bench *bench, struct error *err)
 }
 
 /* claim.of_one and claim.of_many: claim.claim, of one factory with one machine parked and of
- * another one with many, in turn. */
+ * another one with many, in turn; so is which of them comes first. */
 int scenario_many(struct bench *bench, struct error *err)
 {
 	unsigned claims = bench->options.counts[COUNT_MANY_CLAIMS];
@@ -93,10 +93,9 @@ int scenario_many(struct bench *bench, struct error *err)
 		if (r == 0)
 			r = factory_warm(bench->loop, bench->options.pool,
 					 bench->options.counts[COUNT_PARKED], err);
-		if (r == 0)
-			r = claim_once(bench, bench->options.factory, &of_one, err);
-		if (r == 0)
-			r = claim_once(bench, bench->options.pool, &of_many, err);
+		for (unsigned turn = i; r == 0 && turn < i + 2; turn++)
+			r = turn % 2 ? claim_once(bench, bench->options.pool, &of_many, err)
+				     : claim_once(bench, bench->options.factory, &of_one, err);
 		if (r < 0 || i < WARMUPS)
 			continue;
 		series_add(one, of_one.claim);
