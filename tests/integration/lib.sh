@@ -15,6 +15,16 @@ expect() { [ "$1" = "$2" ] || fail "${3:-value}: expected \"$1\", got \"$2\""; }
 # expect_match REGEX TEXT
 expect_match() { [[ $2 =~ $1 ]] || fail "expected /$1/ in: $2"; }
 
+# until_true SECONDS COMMAND...: for what the factory tells only when it is asked.
+until_true() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $deadline ] || fail "not within its time: $*"
+		sleep 0.1
+	done
+}
+
 http() { curl -sS --max-time 20 --unix-socket "$run/http.sock" "http://factory$1" "${@:2}"; }
 
 # metrics NAME [LABEL=VALUE]...: the sum of the samples that have these labels. The whole page

@@ -15,16 +15,6 @@ counted() {
 
 parked_ids() { factory_ctl list --json | jq -r '[.vms[] | select(.state == "parked").vm_id] | sort | .[]'; }
 
-# until_true SECONDS COMMAND...
-until_true() {
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $deadline ] || fail "not within its time: $*"
-		sleep 0.2
-	done
-}
-
 has_parked() { [ "$(parked)" = "$1" ]; }
 
 # restart_with JQ_OF_THE_DEFINITION [JQ_OF_THE_CONFIGURATION]: the template stays as it is.

@@ -8,16 +8,6 @@ pool() { status_json | jq -r ".templates[0].pool$1"; }
 # pids STATE: of the machines in it, sorted.
 pids() { factory_ctl list --json | jq -r --arg s "$1" '[.vms[]? | select(.state == $s).pid] | sort | .[]'; }
 
-# until_true SECONDS COMMAND...
-until_true() {
-	local deadline=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $deadline ] || fail "not within its time: $*"
-		sleep 0.1
-	done
-}
-
 # at_rest PARKED SPARES: so many, and nothing is on its way.
 at_rest() { [ "$(pool '| "\(.parked) \(.spares) \(.coming)"')" = "$1 $2 0" ]; }
 
