@@ -234,10 +234,10 @@ static void bake_answering(struct bake *bake)
 	}
 	bake->agent = ttrpc_client_new(bake->options.loop, fd, &(struct ttrpc_client_options){});
 	bake->warm = warm_start(&(struct warm_options){
+		.purpose = WARM_TEMPLATE,
 		.loop = bake->options.loop,
 		.agent = bake->agent,
 		.object = bake_work_id(bake->work),
-		.template_ = true,
 		.first_timeout_ms = bake->options.definition->boot_timeout_s * 1000,
 		.on_answer = on_answer,
 		.on_trim = on_trim,

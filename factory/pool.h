@@ -4,7 +4,7 @@
  *
  *   coming   SPAWNED, RESTORED, WARMING     parked   PARKED
  *   claimed  being claimed, or CLAIMED      ending   on its way to GONE
- *   spares   SPAWNED, SPARE, for a clone that is not begun yet (pool_spare.c)
+ *   spares   SPAWNED, RESTORED, WARMING, SPARE, for a clone that is not begun yet (pool_spare.c)
  *   booting  SPAWNED, WARMING, for one claim that no template fits (pool_boot.c)
  *
  * Claims are served by priority, then in the order they came. One that finds nothing parked
@@ -18,7 +18,7 @@
  * (factory/pool_rate.h). Where the host has no room (factory/host_room.h) nothing is made, and
  * claims that would need a new machine are refused at once.
  *
- * A clone takes a spare where there is one: a machine that waits with the template's state loaded.
+ * A clone takes a spare where there is one: a machine that has come up already and was frozen.
  * Spares (policy.spares) are made one at a time, when nothing else is to be made in any pool, and
  * while the pool is RUNNING and its clones succeed. They take room only where nobody else wants it:
  * for max_vms one goes as a machine is begun, and where memory is short all go before a claim is

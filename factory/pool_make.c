@@ -74,7 +74,7 @@ static unsigned at_once(const struct pool *pool, bool for_claims)
 
 static void clone_of_spare(struct pool_member *member)
 {
-	member->cloned_ns = pool_now_ns(member->pool);
+	member->cloned_ns = member->warming_ns = pool_now_ns(member->pool);
 	member_move(member, &member->pool->coming);
 	vm_use_spare(member->vm);
 }

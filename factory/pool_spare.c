@@ -1,5 +1,5 @@
-/* Spares: clones whose QEMU has been started and has loaded the template's state, and whose guest
- * is still frozen: to be warmed is what is left of a clone then. */
+/* Spares: clones that have come up as far as they do without a container (the agent answers, the
+ * share is mounted) and were frozen again: rehearsal and identity are what is left of a clone. */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -120,7 +120,7 @@ unsigned spares_starting(const struct pool *pool)
 	unsigned count = 0;
 
 	TAILQ_FOREACH (member, &pool->spares, link)
-		count += vm_state(member->vm) == VM_SPAWNED;
+		count += vm_state(member->vm) != VM_SPARE;
 	return count;
 }
 

@@ -106,8 +106,9 @@ static void members_probe(struct member_list *list)
 	struct pool_member *member;
 
 	TAILQ_FOREACH (member, list, link) {
-		/* A spare that starts has a deadline of its own. */
-		if (member->probing || vm_state(member->vm) == VM_SPAWNED)
+		/* A spare that is still on its way has deadlines of its own. */
+		bool rests = vm_state(member->vm) == VM_PARKED || vm_state(member->vm) == VM_SPARE;
+		if (member->probing || !rests)
 			continue;
 		member->probing = true;
 		vm_probe(member->vm, on_probed, member);

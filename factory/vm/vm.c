@@ -18,8 +18,8 @@ enum {
 };
 
 static const char *const vm_state_names[] = {
-	[VM_SPAWNED] = "spawned", [VM_SPARE] = "spare",   [VM_RESTORED] = "restored",
-	[VM_WARMING] = "warming", [VM_PARKED] = "parked", [VM_CLAIMED] = "claimed",
+	[VM_SPAWNED] = "spawned", [VM_RESTORED] = "restored", [VM_WARMING] = "warming",
+	[VM_SPARE] = "spare",     [VM_PARKED] = "parked",     [VM_CLAIMED] = "claimed",
 	[VM_GONE] = "gone",
 };
 DEFINE_STRING_TABLE(vm_state, enum vm_state, vm_state_names)
@@ -27,13 +27,13 @@ DEFINE_STRING_TABLE(vm_state, enum vm_state, vm_state_names)
 /* ---- states */
 
 static const bool edges[][VM_GONE + 1] = {
-	[VM_SPAWNED] = { [VM_SPARE] = true,
-			 [VM_RESTORED] = true,
-			 [VM_WARMING] = true /* booted */,
+	[VM_SPAWNED] = { [VM_RESTORED] = true, [VM_WARMING] = true /* booted */, [VM_GONE] = true },
+	[VM_RESTORED] = { [VM_WARMING] = true, [VM_GONE] = true },
+	[VM_WARMING] = { [VM_SPARE] = true,
+			 [VM_RESTORED] = true /* a spare that is wanted as it is stopped */,
+			 [VM_PARKED] = true,
 			 [VM_GONE] = true },
 	[VM_SPARE] = { [VM_RESTORED] = true, [VM_GONE] = true },
-	[VM_RESTORED] = { [VM_WARMING] = true, [VM_GONE] = true },
-	[VM_WARMING] = { [VM_PARKED] = true, [VM_GONE] = true },
 	[VM_PARKED] = { [VM_CLAIMED] = true, [VM_GONE] = true },
 	[VM_CLAIMED] = { [VM_GONE] = true },
 	[VM_GONE] = {},

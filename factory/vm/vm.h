@@ -3,9 +3,10 @@
  *   state     what it is                                     leaves by
  *   SPAWNED   QEMU starts and loads the template's state     state loaded
  *             (a booted one: WARMING at once)
- *   SPARE     the same, and waits for its clone to be begun  vm_use_spare()
  *   RESTORED  the template's state is loaded, vCPUs stopped  cont, agent connected
- *   WARMING   reseeded, clock set, pinged, path rehearsed    all answered: stop
+ *   WARMING   pinged, path rehearsed, reseeded, clock set    all answered: stop
+ *             (a spare: pinged, its share mounted)
+ *   SPARE     vCPUs stopped, half-way warm                   vm_use_spare(): RESTORED again
  *   PARKED    vCPUs stopped, costs no CPU                    vm_claim()
  *   CLAIMED   running, handed over                           its sandbox's end
  *   GONE      process dead, folder and journal removed       freed by its owner
@@ -30,7 +31,7 @@
 
 #define VM_SHARE_TAG "kilnShared"
 
-enum vm_state { VM_SPAWNED, VM_SPARE, VM_RESTORED, VM_WARMING, VM_PARKED, VM_CLAIMED, VM_GONE };
+enum vm_state { VM_SPAWNED, VM_RESTORED, VM_WARMING, VM_SPARE, VM_PARKED, VM_CLAIMED, VM_GONE };
 DECLARE_STRING_TABLE(vm_state, enum vm_state); /* "spawned", "restored", ... */
 
 struct vm;
@@ -48,7 +49,7 @@ struct vm_options {
 	/* NULL: a clone. Else a machine of this size (both numbers) is booted, with the template's
 	 * kernel, initramfs and root image, and is warmed, parked and claimed like a clone. */
 	const struct vm_size *boot;
-	bool spare; /* a clone that stays SPARE until vm_use_spare(); not with boot */
+	bool spare; /* a clone that rests as SPARE until vm_use_spare(); not with boot */
 	/* Every change of state. In GONE, `why` says why (never NULL, "destroyed" for the wanted
 	 * end) and everything of the machine is removed from the host; the owner then calls
 	 * vm_free() from loop_defer(), not from here. */

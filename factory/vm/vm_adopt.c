@@ -50,10 +50,10 @@ static void on_awake(int number, _unused_ json_t *result, const struct error *er
 	if (!vm_answer_is_good(vm, number, err, "starting the vCPUs"))
 		return;
 	vm->warm = warm_start(&(struct warm_options){
+		.purpose = WARM_PROBE,
 		.loop = vm->options.loop,
 		.agent = vm->agent,
 		.object = vm->entry.id,
-		.probe = true,
 		.first_timeout_ms = PROBE_ANSWER_MS,
 		.on_done = on_probed,
 		.userdata = vm,

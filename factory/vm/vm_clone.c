@@ -3,11 +3,16 @@
  *   vm_clone              journal, user ids, folder, listening sockets, control group, jail
  *   on_copied             where it has its own copy of the template's files: they are made
  *   clone_launch          QEMU in its jail, first commands queued
- *   vm_clone_on_event     state loaded; a spare is SPARE then, until vm_use_spare()
+ *   vm_clone_on_event     state loaded
  *   guest_resume          RESTORED, cont
  *   on_running            WARMING, warm_start(); of a booted one the first thing
  *   on_warm               stop
  *   on_stopped            PARKED
+ *
+ * A spare comes up in a WARMING of its own, and rests until vm_use_spare():
+ *
+ *   on_up                 stop
+ *   on_spare_stopped      SPARE; then guest_resume as above
  *
  * The sockets are bound and listening before QEMU starts and are given to it as descriptors,
  * so that connecting to them never waits and never races with its start. */
@@ -93,6 +98,15 @@ void vm_launch_free(struct launch *launch)
 
 /* ---- the sequence after the process runs */
 
+static void guest_resume(struct vm *vm);
+static void guest_warm(struct vm *vm);
+
+static void guest_stop(struct vm *vm, qmp_reply_fn on_reply)
+{
+	vm_wait(vm, STOP_DEADLINE_MS, "stop of the vCPUs");
+	qmp_command(vm->qmp, "stop", NULL, 0, on_reply, vm);
+}
+
 static void on_stopped(int number, _unused_ json_t *result, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
@@ -114,26 +128,58 @@ static void on_warm(struct warm *warm, int number, const struct error *err, void
 	if (!vm_answer_is_good(vm, number, err, NULL))
 		return;
 	FAULT_POINT("clone.warm");
-	vm_wait(vm, STOP_DEADLINE_MS, "stop of the vCPUs");
-	qmp_command(vm->qmp, "stop", NULL, 0, on_stopped, vm);
+	guest_stop(vm, on_stopped);
+}
+
+static void on_spare_stopped(int number, _unused_ json_t *result, const struct error *err,
+			     void *userdata)
+{
+	struct vm *vm = userdata;
+	if (!vm_answer_is_good(vm, number, err, "stopping the vCPUs of a spare"))
+		return;
+	if (!vm->spare) {
+		guest_resume(vm);
+		return;
+	}
+	vm_wait_done(vm);
+	vm_set_state(vm, VM_SPARE);
+}
+
+static void on_up(struct warm *warm, int number, const struct error *err, void *userdata)
+{
+	struct vm *vm = userdata;
+	warm_free(warm);
+	vm->warm = NULL;
+	if (!vm_answer_is_good(vm, number, err, NULL))
+		return;
+	if (vm->spare)
+		guest_stop(vm, on_spare_stopped);
+	else
+		guest_warm(vm);
 }
 
 /* A guest that still boots answers as soon as it is up. */
-static void warm_begin(struct vm *vm)
+static void guest_warm(struct vm *vm)
 {
 	unsigned boot_ms = vm->booting ? BOOT_DEADLINE_MS : 0;
-	if (vm->dying || vm->lost)
-		return;
 	vm_wait(vm, boot_ms + WARM_DEADLINE_MS, "end of warming");
 	vm->warm = warm_start(&(struct warm_options){
+		.purpose = vm->spare ? WARM_SPARE : WARM_CLONE,
 		.loop = vm->options.loop,
 		.agent = vm->agent,
 		.object = vm->entry.id,
 		.share_dir = vm->share_dir,
 		.first_timeout_ms = boot_ms,
-		.on_done = on_warm,
+		.on_done = vm->spare ? on_up : on_warm,
 		.userdata = vm,
 	});
+}
+
+static void warm_begin(struct vm *vm)
+{
+	if (vm->dying || vm->lost)
+		return;
+	guest_warm(vm);
 	vm_set_state(vm, VM_WARMING);
 	FAULT_POINT("clone.warming");
 }
@@ -153,16 +199,6 @@ static void guest_resume(struct vm *vm)
 	FAULT_POINT("clone.restored");
 }
 
-static void on_restored(struct vm *vm)
-{
-	if (!vm->spare) {
-		guest_resume(vm);
-		return;
-	}
-	vm_wait_done(vm);
-	vm_set_state(vm, VM_SPARE);
-}
-
 void vm_use_spare(struct vm *vm)
 {
 	if (!vm->spare)
@@ -179,7 +215,7 @@ void vm_clone_on_event(struct vm *vm, const char *event, json_t *data)
 		return;
 	const char *status = json_string_value(json_object_get(data, "status"));
 	if (str_equal(status, "completed")) {
-		on_restored(vm);
+		guest_resume(vm);
 	} else if (str_equal(status, "failed")) {
 		/* QEMU says why on stderr, and ends. */
 		_cleanup_(error_done) struct error err = {};

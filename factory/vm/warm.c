@@ -333,32 +333,40 @@ static int trim_failed(struct warm *warm, const struct ttrpc_reply *reply, struc
 	STEP("reseed", AGENT, "ReseedRandomDev", send_reseed, NULL, reseed_failed),                \
 	STEP("clock", AGENT, "SetGuestDateTime", send_clock, NULL, NULL),                          \
 	STEP("mac", AGENT, "UpdateInterface", send_mac, NULL, mac_failed)
+#define BEGIN_SANDBOX                                                                              \
+	STEP("rehearse sandbox", AGENT, "CreateSandbox", send_create_sandbox, NULL, NULL)
+#define END_SANDBOX                                                                                \
+	STEP("rehearse end", AGENT, "DestroySandbox", send_destroy_sandbox, check_destroyed, NULL)
 #define REHEARSAL_STEPS                                                                            \
-	STEP("rehearse sandbox", AGENT, "CreateSandbox", send_create_sandbox, NULL, NULL),         \
+	BEGIN_SANDBOX,                                                                             \
 	STEP("rehearse create", AGENT, "CreateContainer", send_create_container, NULL, NULL),      \
 	STEP("rehearse start", AGENT, "StartContainer", send_start_container, NULL, NULL),         \
 	STEP("rehearse wait", AGENT, "WaitProcess", send_wait_process, check_exit_status, NULL),   \
 	STEP("rehearse output", AGENT, "ReadStdout", send_read_stdout, check_output, NULL),        \
 	STEP("rehearse remove", AGENT, "RemoveContainer", send_remove_container, NULL, NULL),      \
-	STEP("rehearse end", AGENT, "DestroySandbox", send_destroy_sandbox, check_destroyed, NULL)
+	END_SANDBOX
 
-static const struct warm_step *const probe_steps[] = { FIRST_STEPS };
 /* A clone gets its identity last: meanwhile its kernel ends what the throwaway container left it
  * to do (a control group goes in several steps, each a grace period later), which would else be
  * done when the machine is claimed. */
 static const struct warm_step *const clone_steps[] = {
 	FIRST_STEPS, REHEARSAL_STEPS, IDENTITY_STEPS,
 };
+static const struct warm_step *const spare_steps[] = { FIRST_STEPS, BEGIN_SANDBOX, END_SANDBOX };
 static const struct warm_step *const template_steps[] = {
 	FIRST_STEPS, IDENTITY_STEPS, REHEARSAL_STEPS,
 	TIMED_STEP("trim", GUEST, "Trim", send_trim, check_trim, trim_failed, TRIM_TIMEOUT_MS),
 	REHEARSAL_STEPS,
 };
+static const struct warm_step *const probe_steps[] = { FIRST_STEPS };
 /* clang-format on */
 
-static const struct warm_plan probe_plan = { probe_steps, ARRAY_SIZE(probe_steps) };
-static const struct warm_plan clone_plan = { clone_steps, ARRAY_SIZE(clone_steps) };
-static const struct warm_plan template_plan = { template_steps, ARRAY_SIZE(template_steps) };
+static const struct warm_plan plans[] = {
+	[WARM_CLONE] = { clone_steps, ARRAY_SIZE(clone_steps) },
+	[WARM_SPARE] = { spare_steps, ARRAY_SIZE(spare_steps) },
+	[WARM_TEMPLATE] = { template_steps, ARRAY_SIZE(template_steps) },
+	[WARM_PROBE] = { probe_steps, ARRAY_SIZE(probe_steps) },
+};
 
 /* ---- the sequence */
 
@@ -445,9 +453,7 @@ struct warm *warm_start(const struct warm_options *options)
 	warm->options = *options;
 	warm->options.object = xstrdup(options->object);
 	warm->options.share_dir = xstrdup(options->share_dir);
-	warm->plan = options->probe       ? &probe_plan
-		     : options->template_ ? &template_plan
-					  : &clone_plan;
+	warm->plan = &plans[options->purpose];
 	warm->first_until_ms = clock_monotonic_ms() + (options->first_timeout_ms
 							       ? options->first_timeout_ms
 							       : STEP_TIMEOUT_MS);

@@ -2,6 +2,7 @@
  *
  *   a clone:     check -> rehearsal (a whole sandbox with one throwaway container)
  *                -> reseed -> clock -> hardware address of the network card
+ *   a spare:     check -> a sandbox without a container; what a clone does follows when it is used
  *   a template:  check -> reseed -> clock -> hardware address -> rehearsal -> trim
  *                -> rehearsal once more
  *
@@ -21,14 +22,20 @@
 
 struct warm;
 
+enum warm_purpose {
+	WARM_CLONE,
+	WARM_SPARE,
+	WARM_TEMPLATE,
+	WARM_PROBE, /* only ask whether the agent answers, change nothing */
+};
+
 struct warm_options {
+	enum warm_purpose purpose;
 	struct loop *loop;
 	struct ttrpc_client *agent; /* borrowed; the one to free before it is the warm */
 	const char *object;         /* id of the machine or template, for the log; copied */
 	const char *share_dir;      /* to rehearse with the share, as claimers do; copied. NULL:
 				     * with a root of the guest image, as in a bake */
-	bool probe;                 /* only ask whether the agent answers, change nothing */
-	bool template_;             /* the guest will be frozen: trim it (where its agent can) */
 	uint64_t first_timeout_ms;  /* for the agent's first answer; 0: as the other steps. A
 				     * guest that still boots answers as soon as it is up. */
 	/* The agent has answered for the first time: its version. May be NULL. */

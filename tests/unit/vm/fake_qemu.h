@@ -27,6 +27,8 @@ struct fake_qemu {
 	uint32_t onlined;          /* vCPUs */
 	json_int_t requested_size; /* of the memory device */
 	struct ttrpc_call *forgotten;
+	struct fake_monitor *held; /* "held-stop": who waits for the answer to stop */
+	json_t *held_id;           /* until somebody connects to the second monitor */
 };
 
 struct fake_monitor {
@@ -81,6 +83,10 @@ static void fake_empty(struct ttrpc_call *call, _unused_ const ProtobufCMessage 
 	const char *method = ttrpc_call_method(call);
 	if (fake_is(qemu, "no-reseed") && str_equal(method, "ReseedRandomDev")) {
 		ttrpc_call_fail_code(call, TTRPC_INTERNAL, "no /dev/random");
+		return;
+	}
+	if (fake_is(qemu, "no-sandbox") && str_equal(method, "CreateSandbox")) {
+		ttrpc_call_fail_code(call, TTRPC_INTERNAL, "no room");
 		return;
 	}
 	if (fake_is(qemu, "killed-warming") && str_equal(method, "CreateContainer"))
@@ -224,14 +230,36 @@ static json_t *fake_execute(struct fake_monitor *monitor, const char *command,
 	return json_object();
 }
 
+static void fake_return(struct fake_monitor *monitor, json_t *result, json_t *id)
+{
+	fake_send(monitor, json_pack("{s:o, s:O*}", "return", result, "id", id));
+}
+
+static void fake_hold(struct fake_monitor *monitor, json_t *id)
+{
+	monitor->qemu->held = monitor;
+	monitor->qemu->held_id = json_incref(id);
+}
+
+static void fake_release(struct fake_qemu *qemu)
+{
+	struct fake_monitor *monitor = steal_ptr(qemu->held);
+	if (monitor)
+		fake_return(monitor, json_object(), qemu->held_id);
+	json_decref(steal_ptr(qemu->held_id));
+}
+
 static void fake_on_line(struct fake_monitor *monitor, const char *line)
 {
 	json_t *request = json_loads(line, 0, NULL);
 	const char *command = json_string_value(json_object_get(request, "execute"));
 	json_t *id = json_object_get(request, "id");
 	json_t *result = fake_execute(monitor, command, json_object_get(request, "arguments"));
-	if (result)
-		fake_send(monitor, json_pack("{s:o, s:O*}", "return", result, "id", id));
+	if (str_equal(command, "stop") && fake_is(monitor->qemu, "held-stop")) {
+		fake_hold(monitor, id);
+		json_decref(result);
+	} else if (result)
+		fake_return(monitor, result, id);
 	else
 		fake_send(monitor, json_pack("{s:{s:s, s:s}, s:O*}", "error", "class",
 					     "GenericError", "desc", "no", "id", id));
@@ -266,6 +294,8 @@ static void fake_on_connect(int fd, _unused_ unsigned events, void *userdata)
 	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (conn < 0)
 		fake_die("accept failed", 9);
+	if (fd == 5)
+		fake_release(userdata);
 	monitor->stream = stream_new(monitor->qemu->loop, conn,
 				     &(struct stream_options){ .on_data = fake_on_data,
 							       .on_end = fake_on_monitor_end,

@@ -169,8 +169,8 @@ static enum vm_state journaled_state(struct bench *bench)
 static void test_edges(_unused_ void **state)
 {
 	static const char *const wanted[] = {
-		[VM_SPAWNED] = ".SRW..G", [VM_SPARE] = "..R...G",  [VM_RESTORED] = "...W..G",
-		[VM_WARMING] = "....P.G", [VM_PARKED] = ".....CG", [VM_CLAIMED] = "......G",
+		[VM_SPAWNED] = ".RW...G", [VM_RESTORED] = "..W...G", [VM_WARMING] = ".R.SP.G",
+		[VM_SPARE] = ".R....G",   [VM_PARKED] = ".....CG",   [VM_CLAIMED] = "......G",
 		[VM_GONE] = ".......",
 	};
 	for (int from = VM_SPAWNED; from <= VM_GONE; from++)
@@ -302,7 +302,8 @@ static void test_spare_waits_until_it_is_used(void **state)
 	vm_use_spare(bench->vm);
 	assert_true(vm_spawned_ns(bench->vm) > begun_ns);
 	run_until(bench, VM_PARKED);
-	assert_string_equal(strbuf_text(&bench->trace), "spare restored warming parked ");
+	assert_string_equal(strbuf_text(&bench->trace),
+			    "restored warming spare restored warming parked ");
 	assert_int_equal(vm_pid(bench->vm), pid);
 	vm_destroy(bench->vm, NULL);
 	expect_gone(bench, "destroyed");
@@ -317,6 +318,46 @@ static void test_spare_that_is_wanted_before_it_is_there(void **state)
 	assert_string_equal(strbuf_text(&bench->trace), "restored warming parked ");
 	vm_destroy(bench->vm, NULL);
 	expect_gone(bench, "destroyed");
+}
+
+static void test_spare_that_is_wanted_as_it_comes_up(void **state)
+{
+	struct bench *bench = *state;
+	start_as(bench, "ok", true);
+	run_until(bench, VM_WARMING);
+	vm_use_spare(bench->vm);
+	run_until(bench, VM_PARKED);
+	assert_string_equal(strbuf_text(&bench->trace), "restored warming parked ");
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
+}
+
+static void test_spare_that_is_wanted_as_it_is_stopped(void **state)
+{
+	struct bench *bench = *state;
+	int release;
+	start_as(bench, "held-stop", true);
+	run_until(bench, VM_WARMING);
+	for (int ms = 0; bench->vm->warm && ms < DEADLINE_MS; ms++)
+		loop_run_until(bench->loop, &(const bool){ false }, 1);
+	assert_null(bench->vm->warm);
+	assert_int_equal(vm_state(bench->vm), VM_WARMING);
+	vm_use_spare(bench->vm);
+	assert_int_equal(vm_connect_in(vm_dir(bench->vm), "shim.sock", &release, NULL), 0);
+	run_until(bench, VM_RESTORED);
+	run_until(bench, VM_WARMING);
+	assert_string_equal(strbuf_text(&bench->trace), "restored warming restored warming ");
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
+	close_fd(release);
+}
+
+static void test_spare_that_does_not_come_up(void **state)
+{
+	struct bench *bench = *state;
+	start_as(bench, "no-sandbox", true);
+	expect_gone(bench, "warming step \"rehearse sandbox\": no room");
+	assert_string_equal(strbuf_text(&bench->trace), "restored warming gone ");
 }
 
 static void test_spare_that_cannot_be_loaded(void **state)
@@ -334,7 +375,7 @@ static void test_spare_that_dies_as_it_is_wanted(void **state)
 	vm_destroy(bench->vm, "not needed");
 	vm_use_spare(bench->vm);
 	expect_gone(bench, "not needed");
-	assert_string_equal(strbuf_text(&bench->trace), "spare gone ");
+	assert_string_equal(strbuf_text(&bench->trace), "restored warming spare gone ");
 }
 
 /* ---- ways to die */
@@ -872,6 +913,9 @@ int main(int argc, char **argv)
 		LIFE(test_handed_over_channel_works),
 		LIFE(test_spare_waits_until_it_is_used),
 		LIFE(test_spare_that_is_wanted_before_it_is_there),
+		LIFE(test_spare_that_is_wanted_as_it_comes_up),
+		LIFE(test_spare_that_is_wanted_as_it_is_stopped),
+		LIFE(test_spare_that_does_not_come_up),
 		LIFE(test_spare_that_cannot_be_loaded),
 		LIFE(test_spare_that_dies_as_it_is_wanted),
 		LIFE(test_failures),
