@@ -1,5 +1,6 @@
-/* clone.parked: Warm(1) is sent with nothing parked -> its answer: a machine is parked.
- * clone.claimed: a claim is sent with nothing parked -> its answer. */
+/* clone.parked: Warm(1) is sent with nothing parked, a spare waits -> its answer: one is parked.
+ * clone.whole: Warm(2) is sent at once after that, when there is no spare -> its answer: two are.
+ * clone.claimed: a claim is sent with nothing parked, a spare waits -> its answer. */
 
 #include "base/clock.h"
 #include "bench/factory_client.h"
@@ -8,49 +9,65 @@
 
 #define WARMUPS 1
 
-static int clone_once(struct bench *bench, uint64_t *ret_parked, uint64_t *ret_claimed,
-		      struct error *err)
+struct clone_series {
+	struct series *parked, *whole, *claimed;
+};
+
+static int park_timed(struct bench *bench, unsigned count, struct series *series, struct error *err)
+{
+	uint64_t begun = clock_monotonic_ns();
+	int r = factory_park(bench->loop, bench->options.factory, count, err);
+
+	if (r == 0 && series)
+		series_add(series, clock_monotonic_ns() - begun);
+	return r;
+}
+
+static int claim_timed(struct bench *bench, struct series *series, struct error *err)
 {
 	const char *factory = bench->options.factory;
 	struct claim *claim = NULL;
-
-	int r = factory_rest(bench->loop, factory, err);
-	if (r < 0)
-		return r;
 	uint64_t begun = clock_monotonic_ns();
-	r = factory_park(bench->loop, factory, 1, err);
+	int r = sandbox_claim(bench, factory, &claim, err);
+
 	if (r < 0)
 		return r;
-	*ret_parked = clock_monotonic_ns() - begun;
-	r = factory_empty(bench->loop, factory, err);
-	if (r < 0)
-		return r;
-	begun = clock_monotonic_ns();
-	r = sandbox_claim(bench, factory, &claim, err);
-	if (r < 0)
-		return r;
-	*ret_claimed = clock_monotonic_ns() - begun;
+	if (series)
+		series_add(series, clock_monotonic_ns() - begun);
 	return sandbox_release(bench, factory, claim, err);
+}
+
+static int clone_once(struct bench *bench, const struct clone_series *series, struct error *err)
+{
+	const char *factory = bench->options.factory;
+	int r = factory_rest(bench->loop, factory, err);
+
+	if (r == 0)
+		r = park_timed(bench, 1, series->parked, err);
+	if (r == 0)
+		r = park_timed(bench, 2, series->whole, err);
+	if (r == 0)
+		r = factory_empty(bench->loop, factory, err);
+	return r < 0 ? r : claim_timed(bench, series->claimed, err);
 }
 
 int scenario_clone(struct bench *bench, struct error *err)
 {
-	struct series *parked = result_series(bench->result, "clone.parked",
-					      "clone to parked, nothing else going on");
-	struct series *claimed = result_series(bench->result, "clone.claimed",
-					       "claim with nothing parked");
+	const struct clone_series warmup = {};
+	const struct clone_series series = {
+		.parked = result_series(bench->result, "clone.parked",
+					"clone of a spare to parked, nothing else going on"),
+		.whole = result_series(bench->result, "clone.whole",
+				       "clone to parked, with no spare"),
+		.claimed = result_series(bench->result, "clone.claimed",
+					 "claim with nothing parked"),
+	};
 	unsigned clones = bench_share(bench, COUNT_CLONES);
-
 	int r = factory_empty(bench->loop, bench->options.factory, err);
-	for (unsigned i = 0; r == 0 && i < WARMUPS + clones; i++) {
-		uint64_t parked_ns = 0, claimed_ns = 0;
 
+	for (unsigned i = 0; r == 0 && i < WARMUPS + clones; i++) {
 		progress_step(&bench->progress, i, WARMUPS + clones);
-		r = clone_once(bench, &parked_ns, &claimed_ns, err);
-		if (r < 0 || i < WARMUPS)
-			continue;
-		series_add(parked, parked_ns);
-		series_add(claimed, claimed_ns);
+		r = clone_once(bench, i < WARMUPS ? &warmup : &series, err);
 	}
 	return r;
 }

@@ -3,7 +3,7 @@
 static const struct scenario scenarios[] = {
 	{ .name = "boot", .summary = "cold boot to agent ready", .run = scenario_boot },
 	{ .name = "clone",
-	  .summary = "clone to parked; claim with nothing parked",
+	  .summary = "clone to parked, of a spare and whole; claim with nothing parked",
 	  .run = scenario_clone },
 	{ .name = "claim",
 	  .summary = "claim from a full pool, CreateSandbox",

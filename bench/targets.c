@@ -49,7 +49,7 @@ static const struct source sources[TARGETS] = {
 	  "ctr.runc",
 	  0.5,
 	  1.25 },
-	{ { "clone_vs_boot", "clone to parked : cold boot to agent ready", UNIT_SHARE, 1.0 / 10,
+	{ { "clone_vs_boot", "clone (of a spare) to parked : cold boot", UNIT_SHARE, 1.0 / 10,
 	    1.0 / 25 },
 	  "clone.parked",
 	  0.5,
