@@ -2,6 +2,7 @@
  * the code under test. Everything that waits has a deadline. */
 #pragma once
 
+#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -129,6 +130,17 @@ static inline void peer_drop_front(struct peer_end *peer, size_t len)
 {
 	peer->received.len -= len;
 	memmove(peer->received.text, peer->received.text + len, peer->received.len);
+}
+
+static inline unsigned count_open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
 }
 
 /* ---------------------------------------------------------------- ttRPC frames */

@@ -2,7 +2,6 @@
  * factory's, whose Claim does what its sandbox_id tells it to. */
 #pragma once
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 
@@ -350,15 +349,4 @@ static inline void await_held(struct fixture *f, unsigned count)
 	while (f->nheld < count)
 		turn(f->loop);
 	assert_int_equal(f->nheld, count);
-}
-
-static inline unsigned count_open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
 }
