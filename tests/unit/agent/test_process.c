@@ -1,0 +1,212 @@
+/* Processes in real containers by the agent's own handlers: their input, output and terminals,
+ * signals, and more of them by exec. */
+#include "tests/unit/agent/container_fixture.h"
+
+static void test_output_and_status(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"sh\", \"-c\", \"echo out; echo err >&2; exit 7\"]");
+	must_fail("exists already", "CreateContainer", "{\"container_id\": \"one\"}");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must_fail("cannot start", "StartContainer", "{\"container_id\": \"one\"}");
+	assert_int_equal(wait_for("one", ""), 7);
+	assert_int_equal(wait_for("one", "one"), 7);
+	_cleanup_free_ char *out = read_all("ReadStdout", "one", "");
+	_cleanup_free_ char *errout = read_all("ReadStderr", "one", "one");
+	assert_string_equal(out, "out\n");
+	assert_string_equal(errout, "err\n");
+	must_fail("process already finished", "SignalProcess",
+		  "{\"container_id\": \"one\", \"signal\": 15}");
+	must("RemoveContainer", "{\"container_id\": \"one\"}");
+	must_fail("no container \"one\"", "RemoveContainer", "{\"container_id\": \"one\"}");
+}
+
+static void test_start_of_no_program(void **state _unused_)
+{
+	skip_unless_possible();
+	_cleanup_free_ char *file = path_join(fixture.rootfs, "bin/garbage");
+	_cleanup_(error_done) struct error err = {};
+
+	assert_int_equal(file_write_atomic(file, "\1\2\3\4", 4, 0755, &err), 0);
+	create("one", "\"args\": [\"garbage\"]");
+	must_fail("exec /bin/garbage: Exec format error", "StartContainer",
+		  "{\"container_id\": \"one\"}");
+	assert_int_equal(wait_for("one", ""), 127);
+	must("RemoveContainer", "{\"container_id\": \"one\"}");
+	assert_int_equal(unlink(file), 0);
+}
+
+static void test_signals(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"sh\", \"-c\", \"trap 'exit 3' TERM; echo up; while :; do "
+		      "sleep 0.1; done\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	struct strbuf up = {};
+	assert_true(read_once("ReadStdout", "one", "", &up));
+	strbuf_done(&up);
+	must_fail("no signal", "SignalProcess", "{\"container_id\": \"one\", \"signal\": 65}");
+	must("SignalProcess", "{\"container_id\": \"one\", \"signal\": 15}");
+	assert_int_equal(wait_for("one", ""), 3);
+	create("two", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"two\"}");
+	must("SignalProcess", "{\"container_id\": \"two\", \"signal\": 9}");
+	assert_int_equal(wait_for("two", ""), 137);
+}
+
+static void test_exec(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must("ExecProcess",
+	     "{\"container_id\": \"one\", \"exec_id\": \"e\", \"process\": {\"args\": [\"sh\","
+	     " \"-c\", \"hostname; echo $$ $HOME; cat /proc/1/comm; exit 5\"],"
+	     " \"env\": [\"PATH=/bin\"]}}");
+	_cleanup_free_ char *out = read_all("ReadStdout", "one", "e");
+	assert_non_null(strstr(out, "inside\n"));
+	assert_non_null(strstr(out, " /root\nsleep\n"));
+	assert_int_equal(wait_for("one", "e"), 5);
+	/* The id is free again, and failed ones leave nothing. */
+	for (int i = 0; i < 2; i++)
+		must_fail("exec failed: unable to start container process: exec: \"nosuch\"",
+			  "ExecProcess",
+			  "{\"container_id\": \"one\", \"exec_id\": \"e\", \"process\":"
+			  " {\"args\": [\"nosuch\"], \"env\": [\"PATH=/bin\"]}}");
+	must_fail("chdir to cwd (\"/nosuch\")", "ExecProcess",
+		  "{\"container_id\": \"one\", \"exec_id\": \"e\", \"process\":"
+		  " {\"args\": [\"/bin/true\"], \"cwd\": \"/nosuch\"}}");
+	must_fail("no process \"e\"", "WaitProcess",
+		  "{\"container_id\": \"one\", \"exec_id\": \"e\"}");
+	must_fail("exists already", "ExecProcess",
+		  "{\"container_id\": \"one\", \"exec_id\": \"one\", \"process\":"
+		  " {\"args\": [\"/bin/true\"]}}");
+	must("RemoveContainer", "{\"container_id\": \"one\"}");
+}
+
+/* An exec dies with the container's first process, and its status can be had. */
+static void test_exec_dies_with_init(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must("ExecProcess", "{\"container_id\": \"one\", \"exec_id\": \"e\", \"process\":"
+			    " {\"args\": [\"/bin/sleep\", \"1000\"]}}");
+	must("SignalProcess", "{\"container_id\": \"one\", \"signal\": 9}");
+	assert_int_equal(wait_for("one", "e"), 137);
+	assert_int_equal(wait_for("one", ""), 137);
+	must_fail("cannot exec in a container in the stopped state", "ExecProcess",
+		  "{\"container_id\": \"one\", \"exec_id\": \"f\", \"process\":"
+		  " {\"args\": [\"/bin/true\"]}}");
+}
+
+static void test_stdin(void **state _unused_)
+{
+	enum { BLOCK = 48 * 1024, BLOCKS = 40 };
+	_cleanup_free_ uint8_t *block = xcalloc(1, BLOCK);
+	struct strbuf echoed = {};
+
+	skip_unless_possible();
+	create("one", "\"args\": [\"cat\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	for (size_t i = 0; i < BLOCKS; i++) {
+		memset(block, 'a' + (int)(i % 26), BLOCK);
+		write_all("one", "", block, BLOCK);
+		while (echoed.len < (i + 1) * BLOCK)
+			assert_true(read_once("ReadStdout", "one", "", &echoed));
+		assert_memory_equal(echoed.text + i * BLOCK, block, BLOCK);
+	}
+	must("CloseStdin", "{\"container_id\": \"one\"}");
+	must_fail("stdin is closed", "WriteStdin",
+		  "{\"container_id\": \"one\", \"data\": \"YQ==\"}");
+	assert_false(read_once("ReadStdout", "one", "", &echoed));
+	assert_int_equal(wait_for("one", ""), 0);
+	strbuf_done(&echoed);
+}
+
+/* A read that nobody waits for any more takes no bytes with it. */
+static void test_read_given_up(void **state _unused_)
+{
+	Grpc__ReadStreamRequest request = GRPC__READ_STREAM_REQUEST__INIT;
+	struct ttrpc_call_options options = {
+		.service = &grpc__agent_service__descriptor,
+		.method = "ReadStdout",
+		.request = &request.base,
+		.timeout_ms = 50,
+	};
+	_cleanup_(error_done) struct error err = {};
+	ProtobufCMessage *response = NULL;
+	struct strbuf out = {};
+
+	skip_unless_possible();
+	create("one", "\"args\": [\"cat\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must_fail("0 bytes", "ReadStdout", "{\"container_id\": \"one\"}");
+	request.container_id = (char *)"one";
+	request.len = 10;
+	assert_int_equal(ttrpc_client_call_wait(fixture.client, fixture.agent.loop, &options,
+						&response, NULL, NULL, &err),
+			 -ETIMEDOUT);
+	write_all("one", "", "kept", 4);
+	assert_true(read_once("ReadStdout", "one", "", &out));
+	assert_string_equal(out.text, "kept");
+	strbuf_done(&out);
+}
+
+/* More output than a pipe holds: the process waits for its reader, and nothing is lost. */
+static void test_large_output(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"dd\", \"if=/dev/zero\", \"bs=64k\", \"count=160\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	struct strbuf out = {};
+	while (read_once("ReadStdout", "one", "", &out))
+		;
+	assert_int_equal(out.len, 160 * 65536);
+	strbuf_done(&out);
+	assert_int_equal(wait_for("one", ""), 0);
+}
+
+static void test_terminal(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"terminal\": true, \"consoleSize\": {\"height\": 20, \"width\": 70},"
+		      " \"args\": [\"sh\", \"-c\", \"tty; stty size; test -c /dev/console && echo "
+		      "console; read x; stty size; echo bye\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	struct strbuf out = {};
+	while (!strstr(strbuf_text(&out), "console\r\n"))
+		assert_true(read_once("ReadStdout", "one", "", &out));
+	assert_string_equal(out.text, "/dev/pts/0\r\n20 70\r\nconsole\r\n");
+	must("TtyWinResize", "{\"container_id\": \"one\", \"row\": 30, \"column\": 90}");
+	write_all("one", "", "\n", 1);
+	while (read_once("ReadStdout", "one", "", &out))
+		;
+	assert_non_null(strstr(out.text, "30 90\r\nbye\r\n"));
+	assert_int_equal(wait_for("one", ""), 0);
+	strbuf_done(&out);
+	create("two", "\"args\": [\"sleep\", \"1000\"]");
+	must_fail("no terminal", "TtyWinResize", "{\"container_id\": \"two\", \"row\": 1}");
+	must("StartContainer", "{\"container_id\": \"two\"}");
+	must("ExecProcess", "{\"container_id\": \"two\", \"exec_id\": \"t\", \"process\":"
+			    " {\"terminal\": true, \"args\": [\"/bin/tty\"]}}");
+	_cleanup_free_ char *tty = read_all("ReadStdout", "two", "t");
+	assert_string_equal(tty, "/dev/pts/0\r\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LIFE(test_output_and_status),
+		LIFE(test_start_of_no_program),
+		LIFE(test_signals),
+		LIFE(test_exec),
+		LIFE(test_exec_dies_with_init),
+		LIFE(test_stdin),
+		LIFE(test_read_given_up),
+		LIFE(test_large_output),
+		LIFE(test_terminal),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
