@@ -14,14 +14,13 @@ static void test_adopt_parked(void **state)
 {
 	struct bench *bench = *state;
 	_cleanup_(journal_entry_done) struct journal_entry entry = {};
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	lose(bench, &entry);
 	adopt(bench, &entry, true);
 	run_until(bench, VM_PARKED);
 	assert_string_equal(strbuf_text(&bench->trace), "parked ");
 	claim(bench);
-	assert_int_equal(bench->claim_number, 0);
+	assert_int_equal(bench->answer, 0);
 	vm_destroy(bench->vm, NULL);
 	expect_gone(bench, "destroyed");
 }
@@ -66,8 +65,7 @@ static void test_adopt_dead(void **state)
 {
 	struct bench *bench = *state;
 	_cleanup_(journal_entry_done) struct journal_entry entry = {};
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	pid_t pid = vm_pid(bench->vm);
 	lose(bench, &entry);
 	assert_int_equal(kill(pid, SIGKILL), 0);
@@ -79,10 +77,9 @@ static void test_adopt_dead(void **state)
 static void claim_and_lose(struct bench *bench, const char *mode, bool confirm,
 			   struct journal_entry *ret_entry)
 {
-	start(bench, mode);
-	run_until(bench, VM_PARKED);
+	park(bench, mode);
 	claim(bench);
-	assert_int_equal(bench->claim_number, 0);
+	assert_int_equal(bench->answer, 0);
 	if (confirm)
 		vm_confirm(bench->vm);
 	lose(bench, ret_entry);
@@ -128,8 +125,7 @@ static void test_adopt_spares_a_reused_pid(void **state)
 {
 	struct bench *bench = *state;
 	_cleanup_(journal_entry_done) struct journal_entry entry = {};
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	pid_t pid = vm_pid(bench->vm);
 	lose(bench, &entry);
 	entry.start_time--;
@@ -147,10 +143,7 @@ static void start_own(struct bench *bench)
 {
 	struct vm_options options = options_of(bench);
 	options.sandbox_id = "pod-2";
-	strv_done(&bench->manifest.argv);
-	strv_add(&bench->manifest.argv, self);
-	strv_add(&bench->manifest.argv, "fake-qemu");
-	strv_add(&bench->manifest.argv, "ok");
+	set_fake_argv(&bench->manifest.argv, self, "ok");
 	assert_int_equal(vm_clone(&options, &bench->vm, NULL), 0);
 }
 
@@ -197,10 +190,7 @@ static void test_reap_without_pid(void **state)
 	_cleanup_(journal_entry_done) struct journal_entry entry = {};
 	_cleanup_free_ char *qemu = path_join(bench->run_dir, "qemu-fake");
 	assert_int_equal(symlink(self, qemu), 0);
-	strv_add(&bench->manifest.argv, qemu);
-	strv_add(&bench->manifest.argv, "fake-qemu");
-	strv_add(&bench->manifest.argv, "ok");
-	strv_add(&bench->manifest.argv, "{{share_dir}}");
+	set_fake_argv(&bench->manifest.argv, qemu, "ok");
 	struct vm_options options = options_of(bench);
 	assert_int_equal(vm_clone(&options, &bench->vm, NULL), 0);
 	run_until(bench, VM_PARKED);

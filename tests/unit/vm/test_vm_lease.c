@@ -30,8 +30,7 @@ static void claimer_end(pid_t pid)
 
 static void claim_for(struct bench *bench, pid_t claimer)
 {
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	claim(bench);
 	vm_lease(bench->vm, claimer);
 	vm_confirm(bench->vm);

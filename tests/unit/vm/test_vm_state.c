@@ -54,8 +54,7 @@ static void test_clone_to_parked(void **state)
 static void test_lost_first_request(void **state)
 {
 	struct bench *bench = *state;
-	start(bench, "forgetful");
-	run_until(bench, VM_PARKED);
+	park(bench, "forgetful");
 	vm_destroy(bench->vm, NULL);
 	expect_gone(bench, "destroyed");
 }
@@ -64,10 +63,9 @@ static void test_claim(void **state)
 {
 	struct bench *bench = *state;
 	_cleanup_(journal_entry_done) struct journal_entry entry = {};
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	claim(bench);
-	assert_int_equal(bench->claim_number, 0);
+	assert_int_equal(bench->answer, 0);
 	assert_true(bench->handover.agent_fd >= 0 && bench->handover.qmp_fd >= 0);
 	assert_int_equal(bench->handover.next_stream % 2, 1);
 	assert_true(bench->handover.next_stream > 1);
@@ -90,8 +88,7 @@ static void test_handed_over_channel_works(void **state)
 	_cleanup_(error_done) struct error err = {};
 	ProtobufCMessage *response = NULL;
 	Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	claim(bench);
 	struct ttrpc_client *agent = ttrpc_client_new(
 		bench->loop, steal_fd(&bench->handover.agent_fd),
@@ -141,8 +138,7 @@ static void test_failures(void **state)
 static void test_machine_without_a_card(void **state)
 {
 	struct bench *bench = *state;
-	start(bench, "no-card");
-	run_until(bench, VM_PARKED);
+	park(bench, "no-card");
 	vm_destroy(bench->vm, NULL);
 	expect_gone(bench, "destroyed");
 }
@@ -181,8 +177,7 @@ static void test_killed_in_each_state(void **state)
 		expect_gone(bench, "QEMU was killed by signal 9");
 		vm_free(steal_ptr(bench->vm));
 	}
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	claim(bench);
 	assert_int_equal(kill(vm_pid(bench->vm), SIGKILL), 0);
 	expect_gone(bench, "QEMU was killed by signal 9");
@@ -217,25 +212,23 @@ static void test_forgotten_in_each_state(void **state)
 static void test_killed_while_being_claimed(void **state)
 {
 	struct bench *bench = *state;
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	assert_int_equal(kill(vm_pid(bench->vm), SIGSTOP), 0);
 	vm_claim(bench->vm, "pod-1", NULL, on_claimed, bench);
 	assert_int_equal(kill(vm_pid(bench->vm), SIGKILL), 0);
 	expect_gone(bench, "QEMU was killed by signal 9");
-	assert_true(bench->claim_number < 0);
+	assert_true(bench->answer < 0);
 	assert_int_equal(bench->handover.agent_fd, -EBADF);
 }
 
 static void test_destroyed_while_being_claimed(void **state)
 {
 	struct bench *bench = *state;
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	vm_claim(bench->vm, "pod-1", NULL, on_claimed, bench);
 	vm_destroy(bench->vm, "its claimer went");
 	expect_gone(bench, "its claimer went");
-	assert_true(bench->claim_number < 0);
+	assert_true(bench->answer < 0);
 }
 
 /* ---- mounts */
@@ -263,8 +256,7 @@ static void test_find_mounts(_unused_ void **state)
 static void test_mounts_go_with_the_machine(void **state)
 {
 	struct bench *bench = *state;
-	start(bench, "ok");
-	run_until(bench, VM_PARKED);
+	park(bench, "ok");
 	_cleanup_free_ char *outer = path_join(vm_share_dir(bench->vm), "a b\\\n");
 	_cleanup_free_ char *inner = path_join(outer, "inner");
 	assert_int_equal(dir_make(outer, 0700, NULL), 0);

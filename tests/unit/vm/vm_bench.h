@@ -32,7 +32,8 @@ struct bench {
 	bool done;
 	struct strbuf trace; /* "restored warming ...": the states, in order */
 	char *why;
-	int claim_number; /* 1: no answer yet */
+	int answer;       /* to the claim; 1: none yet */
+	char *answer_why; /* where it is an error */
 	struct vm_handover handover;
 };
 
@@ -43,7 +44,7 @@ static inline int setup(void **state)
 	assert_non_null(mkdtemp(path));
 	bench->run_dir = xstrdup(path);
 	bench->loop = loop_new();
-	bench->claim_number = 1;
+	bench->answer = 1;
 	bench->handover = (struct vm_handover){ -EBADF, -EBADF, -EBADF, 0 };
 	memcpy(bench->manifest.id, TEMPLATE_ID, sizeof(TEMPLATE_ID));
 	bench->manifest.name = xstrdup("default");
@@ -64,10 +65,12 @@ static inline int teardown(void **state)
 	close_fd(bench->handover.pidfd);
 	loop_free(bench->loop);
 	strv_done(&bench->manifest.argv);
+	strv_done(&bench->manifest.boot_argv);
 	free(bench->manifest.name);
 	free(bench->manifest.dir);
 	strbuf_done(&bench->trace);
 	free(bench->why);
+	free(bench->answer_why);
 	assert_int_equal(path_remove(bench->run_dir, NULL), 0);
 	free(bench->run_dir);
 	free(bench);
@@ -102,7 +105,19 @@ static inline void run_until(struct bench *bench, enum vm_state wanted)
 	bench->wanted = wanted;
 	bench->done = vm_state(bench->vm) == wanted;
 	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
-	assert_int_equal(vm_state(bench->vm), wanted);
+	if (vm_state(bench->vm) != wanted)
+		fail_msg("it is %s, not %s: %s", vm_state_to_string(vm_state(bench->vm)),
+			 vm_state_to_string(wanted), bench->why ? bench->why : "it lives");
+}
+
+/* argv becomes one that starts the stand-in, to behave as this mode says. */
+static inline void set_fake_argv(struct strv *argv, const char *program, const char *mode)
+{
+	strv_done(argv);
+	strv_add(argv, program);
+	strv_add(argv, "fake-qemu");
+	strv_add(argv, mode);
+	strv_add(argv, "{{share_dir}}");
 }
 
 static inline void start_as(struct bench *bench, const char *mode, bool spare)
@@ -110,11 +125,7 @@ static inline void start_as(struct bench *bench, const char *mode, bool spare)
 	_cleanup_(error_done) struct error err = {};
 	struct vm_options options = options_of(bench);
 	options.spare = spare;
-	strv_done(&bench->manifest.argv);
-	strv_add(&bench->manifest.argv, self);
-	strv_add(&bench->manifest.argv, "fake-qemu");
-	strv_add(&bench->manifest.argv, mode);
-	strv_add(&bench->manifest.argv, "{{share_dir}}");
+	set_fake_argv(&bench->manifest.argv, self, mode);
 	if (vm_clone(&options, &bench->vm, &err) < 0)
 		fail_msg("%s", error_message(&err));
 	assert_int_equal(vm_state(bench->vm), VM_SPAWNED);
@@ -123,6 +134,12 @@ static inline void start_as(struct bench *bench, const char *mode, bool spare)
 static inline void start(struct bench *bench, const char *mode)
 {
 	start_as(bench, mode, false);
+}
+
+static inline void park(struct bench *bench, const char *mode)
+{
+	start(bench, mode);
+	run_until(bench, VM_PARKED);
 }
 
 /* A machine that is in this state, or on its way there. */
@@ -168,21 +185,28 @@ static inline void on_claimed(struct vm *vm, int number, const struct vm_handove
 {
 	struct bench *bench = userdata;
 	assert_ptr_equal(vm, bench->vm);
-	assert_int_equal(bench->claim_number, 1);
+	assert_int_equal(bench->answer, 1);
 	assert_true((number < 0) == (err != NULL));
-	bench->claim_number = number;
+	bench->answer = number;
+	if (err)
+		replace_string(&bench->answer_why, error_message(err));
 	if (handover)
 		bench->handover = *handover;
 	bench->done = true;
 }
 
+static inline void run_until_answer(struct bench *bench)
+{
+	bench->done = bench->answer != 1;
+	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+}
+
 static inline void claim(struct bench *bench)
 {
-	bench->done = false;
 	vm_claim(bench->vm, "pod-1", NULL, on_claimed, bench);
 	assert_int_equal(vm_state(bench->vm), VM_CLAIMED);
-	assert_int_equal(bench->claim_number, 1);
-	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+	assert_int_equal(bench->answer, 1);
+	run_until_answer(bench);
 }
 
 /* ---- a factory that dies */
