@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "factory/template_removal.h"
 #include "factory/vm/template_list.h"
 
 struct orphans {
@@ -70,11 +71,9 @@ const struct template_manifest *orphans_next(const struct orphans *orphans,
 /* ---------------------------------------------------------------- removing */
 
 struct removal {
-	char *store, *name;
+	struct orphans *orphans;
 	slot_fn fn;
 	void *userdata;
-	int number;
-	struct error err;
 };
 
 static bool is_of_name(const char *name, void *userdata)
@@ -82,25 +81,13 @@ static bool is_of_name(const char *name, void *userdata)
 	return str_equal(name, userdata);
 }
 
-static void removal_run(void *data)
+static void on_removed(const struct template_removal *removed, void *userdata)
 {
-	struct removal *removal = data;
+	_cleanup_free_ struct removal *removal = userdata;
 
-	removal->number = template_remove_others(removal->store, removal->name, NULL,
-						 &removal->err);
-}
-
-static void removal_done(void *data, void *owner)
-{
-	struct removal *removal = data;
-
-	if (removal->number == 0)
-		orphans_forget(owner, is_of_name, removal->name);
-	removal->fn(removal->number, &removal->err, removal->userdata);
-	error_done(&removal->err);
-	free(removal->store);
-	free(removal->name);
-	free(removal);
+	if (removed->number == 0)
+		orphans_forget(removal->orphans, is_of_name, (void *)removed->name);
+	removal->fn(removed->number, &removed->err, removal->userdata);
 }
 
 bool orphans_remove(struct orphans *orphans, const char *name, slot_fn fn, void *userdata)
@@ -112,18 +99,7 @@ bool orphans_remove(struct orphans *orphans, const char *name, slot_fn fn, void 
 	if (!found)
 		return false;
 	struct removal *removal = xnew(struct removal);
-	*removal = (struct removal){
-		.store = xstrdup(orphans->store),
-		.name = xstrdup(name),
-		.fn = fn,
-		.userdata = userdata,
-	};
-	const struct worker_job job = {
-		.run = removal_run, .done = removal_done, .data = removal, .owner = orphans
-	};
-	if (worker_submit(orphans->workers, &job) < 0) {
-		removal_run(removal);
-		removal_done(removal, orphans);
-	}
+	*removal = (struct removal){ .orphans = orphans, .fn = fn, .userdata = userdata };
+	template_removal_start(orphans->workers, orphans->store, name, NULL, on_removed, removal);
 	return true;
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "factory/input_watch.h"
+#include "factory/template_removal.h"
 
 static const char *const slot_state_names[] = {
 	[SLOT_ABSENT] = "absent", [SLOT_BAKING] = "baking",     [SLOT_READY] = "ready",
@@ -86,50 +87,30 @@ static void waiters_answer(struct waiter_list *list, int number, const struct er
 
 /* ---------------------------------------------------------------- after a rebuild */
 
-struct cleaning {
-	char *store, *name;
-	char id[DIGEST_HEX_SIZE];
-	int number;
-	struct error err;
-};
-
-static void cleaning_run(void *data)
-{
-	struct cleaning *cleaning = data;
-
-	cleaning->number = template_remove_others(cleaning->store, cleaning->name, cleaning->id,
-						  &cleaning->err);
-}
-
 static void slot_remove_template(struct slot *slot);
 static void slot_roll(struct slot *slot);
 static void slot_bake(struct slot *slot, bool anew);
 
-static void cleaning_done(void *data, void *owner)
+static void on_cleaned(const struct template_removal *removal, void *userdata)
 {
-	struct cleaning *cleaning = data;
-	struct slot *slot = owner;
+	struct slot *slot = userdata;
 
 	slot->cleaning = false;
-	if (cleaning->number < 0)
+	if (removal->number < 0)
 		log_error(slot->name, "an old template cannot be removed: %s",
-			  error_message(&cleaning->err));
+			  error_message(&removal->err));
 	if (slot->remove_when_clean) {
 		slot->remove_when_clean = false;
 		slot_remove_template(slot);
-	} else if (slot->manifest && !str_equal(slot->manifest->id, cleaning->id)) {
+	} else if (slot->manifest && !str_equal(slot->manifest->id, removal->keep)) {
 		slot_roll(slot); /* replaced once more meanwhile */
 	} else {
 		slot->rolling = false;
 		if (slot->rebuild_when_clean)
 			slot_bake(slot, true);
 		else
-			waiters_answer(&slot->rebuild_waiters, cleaning->number, &cleaning->err);
+			waiters_answer(&slot->rebuild_waiters, removal->number, &removal->err);
 	}
-	error_done(&cleaning->err);
-	free(cleaning->store);
-	free(cleaning->name);
-	free(cleaning);
 }
 
 /* Claimed machines have mapped what they need; the others may still open it. */
@@ -150,18 +131,9 @@ static void slot_roll(struct slot *slot)
 	if (!slot->rolling || slot->cleaning || slot->state != SLOT_READY || slot->stopping ||
 	    slot_has_old_machines(slot))
 		return;
-	struct cleaning *cleaning = xnew(struct cleaning);
-	struct worker_job job = {
-		.run = cleaning_run, .done = cleaning_done, .data = cleaning, .owner = slot
-	};
-	cleaning->store = xstrdup(slot->options.config->store);
-	cleaning->name = xstrdup(slot->name);
-	memcpy(cleaning->id, slot->manifest->id, sizeof(cleaning->id));
 	slot->cleaning = true;
-	if (worker_submit(slot->options.workers, &job) < 0) {
-		cleaning_run(cleaning);
-		cleaning_done(cleaning, slot);
-	}
+	template_removal_start(slot->options.workers, slot->options.config->store, slot->name,
+			       slot->manifest->id, on_cleaned, slot);
 }
 
 /* ---------------------------------------------------------------- the pool's news */
@@ -420,41 +392,22 @@ void slot_init(struct slot *slot, slot_fn fn, void *userdata)
 		on_pool_change(slot->pool, slot);
 		break;
 	case SLOT_BAKING:
-	case SLOT_REMOVING: /* goes on in removal_done */
+	case SLOT_REMOVING: /* goes on in on_removed */
 		break;
 	}
 }
 
 /* ---------------------------------------------------------------- ending */
 
-struct removal {
-	char *store, *name;
-	int number;
-	struct error err;
-};
-
-static void removal_run(void *data)
+static void on_removed(const struct template_removal *removal, void *userdata)
 {
-	struct removal *removal = data;
-
-	removal->number = template_remove_others(removal->store, removal->name, NULL,
-						 &removal->err);
-}
-
-static void removal_done(void *data, void *owner)
-{
-	struct removal *removal = data;
-	struct slot *slot = owner;
+	struct slot *slot = userdata;
 
 	if (removal->number < 0)
 		log_error(slot->name, "template cannot be removed: %s",
 			  error_message(&removal->err));
 	slot_set_state(slot, SLOT_ABSENT);
 	waiters_answer(&slot->end_waiters, removal->number, &removal->err);
-	error_done(&removal->err);
-	free(removal->store);
-	free(removal->name);
-	free(removal);
 	if (!TAILQ_EMPTY(&slot->init_waiters))
 		slot_bake(slot, false);
 }
@@ -465,19 +418,10 @@ static void slot_remove_template(struct slot *slot)
 		slot->remove_when_clean = true;
 		return;
 	}
-	struct removal *removal = xnew(struct removal);
-	struct worker_job job = {
-		.run = removal_run, .done = removal_done, .data = removal, .owner = slot
-	};
-
-	removal->store = xstrdup(slot->options.config->store);
-	removal->name = xstrdup(slot->name);
 	template_manifest_free(steal_ptr(slot->manifest));
 	slot_set_state(slot, SLOT_REMOVING);
-	if (worker_submit(slot->options.workers, &job) < 0) {
-		removal_run(removal);
-		removal_done(removal, slot);
-	}
+	template_removal_start(slot->options.workers, slot->options.config->store, slot->name, NULL,
+			       on_removed, slot);
 }
 
 static void on_pool_drained(void *userdata)
