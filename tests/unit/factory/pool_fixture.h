@@ -305,19 +305,26 @@ static void on_claim(int number, const struct pool_grant *grant, const struct er
 	assert_true((grant->origin != CLAIM_POOLED) == !str_empty(grant->reason));
 }
 
-static int claim_as(struct fixture *f, const char *sandbox, enum claim_priority priority,
-		    struct pool_ticket **ret_ticket)
+static int claim_request(struct fixture *f, const struct pool_request *request,
+			 struct pool_ticket **ret_ticket)
 {
-	const struct pool_request request = { .sandbox_id = sandbox, .priority = priority };
 	_cleanup_(error_done) struct error err = {};
 	struct pool_ticket *ticket = NULL;
 
-	int r = pool_claim(f->pool, &request, on_claim, f, &ticket, &err);
+	int r = pool_claim(f->pool, request, on_claim, f, &ticket, &err);
 	if (ret_ticket)
 		*ret_ticket = ticket;
 	if (r < 0)
 		snprintf(f->error, sizeof(f->error), "%s", error_message(&err));
 	return r;
+}
+
+static int claim_as(struct fixture *f, const char *sandbox, enum claim_priority priority,
+		    struct pool_ticket **ret_ticket)
+{
+	const struct pool_request request = { .sandbox_id = sandbox, .priority = priority };
+
+	return claim_request(f, &request, ret_ticket);
 }
 
 static int claim(struct fixture *f, const char *sandbox, struct pool_ticket **ret_ticket)

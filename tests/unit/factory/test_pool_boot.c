@@ -19,14 +19,8 @@ static int claim_boot(struct fixture *f, const char *sandbox, uint32_t vcpus, ui
 {
 	const struct vm_size size = { vcpus, memory_mib };
 	const struct pool_request request = { .sandbox_id = sandbox, .size = size, .boot = &size };
-	_cleanup_(error_done) struct error err = {};
-	struct pool_ticket *ticket = NULL;
 
-	int r = pool_claim(f->pool, &request, on_claim, f, &ticket, &err);
-	if (ret_ticket)
-		*ret_ticket = ticket;
-	if (r < 0)
-		snprintf(f->error, sizeof(f->error), "%s", error_message(&err));
+	int r = claim_request(f, &request, ret_ticket);
 	settle(f);
 	return r;
 }

@@ -286,14 +286,13 @@ static void events_are_told(void **state)
 
 static void lines_may_come_in_pieces(void **state)
 {
-	struct fixture *f = *state;
 	static const char all[] = GREETING
 		"{\"return\": {}}\r\n{\"event\": \"A\"}\n{\"return\": {}, \"id\": 1}\n";
 
 	for (size_t split = 0; split < sizeof(all); split++) {
 		tear_down(state);
 		set_up(state);
-		f = *state;
+		struct fixture *f = *state;
 		command(f, "x", 0);
 		peer_send(f->peer, all, split);
 		turn(f->loop);
@@ -412,10 +411,9 @@ static void garbage_ends_the_connection(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
-		struct fixture *f;
 		tear_down(state);
 		set_up(state);
-		f = *state;
+		struct fixture *f = *state;
 		command(f, "x", 0);
 		say(f, lines[i]);
 		turn_until(f->loop, &f->end_seen);
