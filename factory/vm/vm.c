@@ -330,6 +330,12 @@ bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const
 	return false;
 }
 
+bool vm_warm_is_good(struct vm *vm, int number, const struct error *err)
+{
+	warm_free(steal_ptr(vm->warm));
+	return vm_answer_is_good(vm, number, err, NULL);
+}
+
 /* ---- after the claim */
 
 void vm_confirm(struct vm *vm)

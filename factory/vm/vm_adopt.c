@@ -35,12 +35,11 @@ static void on_stopped_again(int number, _unused_ json_t *result, const struct e
 	vm_set_state(vm, VM_PARKED);
 }
 
-static void on_probed(struct warm *warm, int number, const struct error *err, void *userdata)
+static void on_probed(_unused_ struct warm *warm, int number, const struct error *err,
+		      void *userdata)
 {
 	struct vm *vm = userdata;
-	warm_free(warm);
-	vm->warm = NULL;
-	if (vm_answer_is_good(vm, number, err, NULL))
+	if (vm_warm_is_good(vm, number, err))
 		qmp_command(vm->qmp, "stop", NULL, 0, on_stopped_again, vm);
 }
 

@@ -120,12 +120,10 @@ static void on_stopped(int number, _unused_ json_t *result, const struct error *
 	FAULT_POINT("clone.parked");
 }
 
-static void on_warm(struct warm *warm, int number, const struct error *err, void *userdata)
+static void on_warm(_unused_ struct warm *warm, int number, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	warm_free(warm);
-	vm->warm = NULL;
-	if (!vm_answer_is_good(vm, number, err, NULL))
+	if (!vm_warm_is_good(vm, number, err))
 		return;
 	FAULT_POINT("clone.warm");
 	guest_stop(vm, on_stopped);
@@ -145,12 +143,10 @@ static void on_spare_stopped(int number, _unused_ json_t *result, const struct e
 	vm_set_state(vm, VM_SPARE);
 }
 
-static void on_up(struct warm *warm, int number, const struct error *err, void *userdata)
+static void on_up(_unused_ struct warm *warm, int number, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	warm_free(warm);
-	vm->warm = NULL;
-	if (!vm_answer_is_good(vm, number, err, NULL))
+	if (!vm_warm_is_good(vm, number, err))
 		return;
 	if (vm->spare)
 		guest_stop(vm, on_spare_stopped);
