@@ -18,6 +18,7 @@ static const char *const count_names[] = {
 	[COUNT_BURSTS] = "bursts",
 	[COUNT_SUSTAIN_SECONDS] = "sustain-seconds",
 	[COUNT_DENSITY_MOST] = "density-most",
+	[COUNT_DENSITY_UNSHARED] = "density-unshared",
 };
 DEFINE_STRING_TABLE(count, enum count, count_names)
 

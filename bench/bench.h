@@ -1,10 +1,11 @@
 /* What every scenario gets: the options, the loop, the place for its figures.
  *
- * The scenarios measure real parts. Two factories are theirs:
+ * The scenarios measure real parts. Three factories are theirs:
  *
- *   factory  keeps no machine by itself (pool_size 0): what is parked is what a scenario asked
- *            for with Warm, and nothing is made while it measures
- *   pool     refills itself, as a node's does; for `sustain` and as the one with many parked
+ *   factory   keeps no machine by itself (pool_size 0): what is parked is what a scenario asked
+ *             for with Warm, and nothing is made while it measures
+ *   pool      refills itself, as a node's does; for `sustain` and as the one with many parked
+ *   unshared  as `factory`, with a template that says "share": "never"; for `density`
  */
 #pragma once
 
@@ -26,8 +27,9 @@ enum count {
 	COUNT_BURST,      /* claims at once */
 	COUNT_BURST_POOL, /* machines parked for them */
 	COUNT_BURSTS,
-	COUNT_SUSTAIN_SECONDS, /* at each rate */
-	COUNT_DENSITY_MOST,    /* machines, the largest of 1, 10, 50, 100 up to it */
+	COUNT_SUSTAIN_SECONDS,  /* at each rate */
+	COUNT_DENSITY_MOST,     /* machines, the largest of 1, 10, 50, 100 up to it */
+	COUNT_DENSITY_UNSHARED, /* the same, of a template that is not shared; 0: left out */
 	COUNT_MAX_
 };
 DECLARE_STRING_TABLE(count, enum count); /* "boots", "clones", ... */
@@ -35,6 +37,7 @@ DECLARE_STRING_TABLE(count, enum count); /* "boots", "clones", ... */
 struct bench_options {
 	const char *factory;    /* address */
 	const char *pool;       /* address; NULL: what needs it is left out */
+	const char *unshared;   /* address; NULL: ditto */
 	const char *containerd; /* socket; NULL: ditto */
 	const char *image;
 	const char *namespace_;

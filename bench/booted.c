@@ -39,16 +39,6 @@ static const char *const socket_names[SOCKETS] = { "agent.sock", "qmp.sock", "sh
 
 /* ---------------------------------------------------------------- arguments */
 
-static const char *input_of(const Kiln__Factory__V1__InspectResponse *inspected, const char *name)
-{
-	for (size_t i = 0; i < inspected->n_inputs; i++) {
-		const Kiln__Factory__V1__TemplateInput *input = inspected->inputs[i];
-		if (str_equal(input->name, name))
-			return str_empty(input->path) ? input->baked : input->path;
-	}
-	return NULL;
-}
-
 static int add_boot(struct strv *argv, const Kiln__Factory__V1__InspectResponse *inspected,
 		    struct error *err)
 {
@@ -62,7 +52,7 @@ static int add_boot(struct strv *argv, const Kiln__Factory__V1__InspectResponse 
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-		const char *value = input_of(inspected, wanted[i].input);
+		const char *value = factory_input(inspected, wanted[i].input);
 		if (!value)
 			return error_set(err, EINVAL, "the template has no input %s",
 					 wanted[i].input);
@@ -229,6 +219,7 @@ int booted_new(struct bench *bench, const char *factory, struct booted **ret_boo
 		return error_wrap(err, "cannot boot a machine of template %s",
 				  inspected->status->name);
 	*ret_ns = clock_monotonic_ns() - begun;
+	(void)unlink(booted->memory); /* by which smaps knows it for its own */
 	*ret_booted = steal_ptr(booted);
 	return 0;
 }
@@ -287,9 +278,4 @@ struct ttrpc_client *booted_agent(struct booted *booted)
 pid_t booted_pid(const struct booted *booted)
 {
 	return booted->pid;
-}
-
-const char *booted_ram(const struct booted *booted)
-{
-	return booted->memory;
 }

@@ -5,7 +5,8 @@
  * the comparison is with the fastest boot of the same guest we know, and both sides differ in
  * nothing but the template. The time ends with the agent's first answer.
  *
- * Its folder, with RAM, is below $TMPDIR (/dev/shm where that is not set).
+ * Its folder, with RAM, is below $TMPDIR (/dev/shm where that is not set). The file with its RAM
+ * has no name any more once it has booted.
  */
 #pragma once
 
@@ -24,5 +25,3 @@ void booted_free_all(struct bench *bench);
 
 struct ttrpc_client *booted_agent(struct booted *booted);
 pid_t booted_pid(const struct booted *booted);
-/* The file its RAM is in. */
-const char *booted_ram(const struct booted *booted);

@@ -129,6 +129,16 @@ int factory_inspect(struct loop *loop, const char *address,
 			    (ProtobufCMessage **)ret_response, err);
 }
 
+const char *factory_input(const Kiln__Factory__V1__InspectResponse *inspected, const char *name)
+{
+	for (size_t i = 0; i < inspected->n_inputs; i++) {
+		const Kiln__Factory__V1__TemplateInput *input = inspected->inputs[i];
+		if (str_equal(input->name, name))
+			return str_empty(input->path) ? input->baked : input->path;
+	}
+	return NULL;
+}
+
 int factory_list(struct loop *loop, const char *address, Kiln__Factory__V1__ListResponse **ret_list,
 		 struct error *err)
 {

@@ -39,6 +39,10 @@ _must_check_ int factory_inspect(struct loop *loop, const char *address,
 				 Kiln__Factory__V1__InspectResponse **ret_response,
 				 struct error *err);
 
+/* What an input of the template is: a file's path, or the value it was baked with; NULL where
+ * there is none of that name. Borrowed. */
+const char *factory_input(const Kiln__Factory__V1__InspectResponse *inspected, const char *name);
+
 _must_check_ int factory_list(struct loop *loop, const char *address,
 			      Kiln__Factory__V1__ListResponse **ret_list, struct error *err);
 

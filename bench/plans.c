@@ -23,7 +23,8 @@ static const struct plan plans[] = {
 	    [COUNT_BURST_POOL] = 8,
 	    [COUNT_BURSTS] = 4,
 	    [COUNT_SUSTAIN_SECONDS] = 12,
-	    [COUNT_DENSITY_MOST] = 100 } },
+	    [COUNT_DENSITY_MOST] = 100,
+	    [COUNT_DENSITY_UNSHARED] = 10 } },
 	{ "quick",
 	  1,
 	  { [COUNT_BOOTS] = 3,
@@ -61,7 +62,8 @@ static const struct plan plans[] = {
 	    [COUNT_BURST_POOL] = 1,
 	    [COUNT_BURSTS] = 1,
 	    [COUNT_SUSTAIN_SECONDS] = 1,
-	    [COUNT_DENSITY_MOST] = 1 } },
+	    [COUNT_DENSITY_MOST] = 1,
+	    [COUNT_DENSITY_UNSHARED] = 1 } },
 };
 
 int plan_apply(const char *name, struct bench_options *options)

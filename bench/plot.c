@@ -110,6 +110,8 @@ static const struct {
 } states[] = {
 	{ "density.parked", "parked" },
 	{ "density.running", "running" },
+	{ "density.unshared_parked", "unshared, parked" },
+	{ "density.unshared_running", "unshared, running" },
 	{ "density.booted", "booted" },
 };
 
@@ -122,6 +124,7 @@ static const struct {
 	{ "heap_mib", "QEMU, heap and translated code" },
 	{ "libraries_mib", "QEMU, program and libraries" },
 	{ "image_mib", "guest image" },
+	{ "unmapped_mib", "files, mapped by none" },
 	{ "kernel_mib", "kernel" },
 };
 
@@ -157,7 +160,7 @@ static int plot_memory(const struct result *result, const char *out_dir, unsigne
 		strbuf_addf(&plot, "%s$m using %zu:xtic(1) lc rgb '%s' title '%s'",
 			    i > 0 ? ", " : "plot ", i + 2, colours[i], parts[i].name);
 	strbuf_addf(&body,
-		    "set title 'Memory a machine, against how many there are (Pss and kernel)'\n"
+		    "set title 'Memory a machine, against how many there are'\n"
 		    "set style data histograms\nset style histogram rowstacked\n"
 		    "set style fill solid 0.9\nset boxwidth 0.7\nset ylabel 'MiB a machine'\n"
 		    "set yrange [0:*]\nset xtics rotate by -35\nset key outside right\n"

@@ -1,18 +1,18 @@
-/* Memory of N machines, parked and running (a sandbox made and a container run in each), and of
- * machines booted cold, which share nothing with each other but files.
+/* Memory of N clones, parked and running (a sandbox made and a container run in each), of a
+ * template that they share and of one that says "share": "never"; and of machines booted cold,
+ * which share nothing with each other but files.
  *
  * Each row is of one N, x; figures are MiB a machine:
  *   ram_private, ram_shared, heap, libraries, image   Pss by part (bench/smaps.h)
  *   pss, private                                      the sum; pages of no other process
  *   kernel                                            page tables and kernel stacks
- *   counted                                           everything counted: Pss and kernel, and
- *                     by its Nth part what the template has in memory that no machine maps, and
- *                     the factory's own Pss
+ *   unmapped                                          of clones: what is in memory of the
+ *                     template's files and of the machines' copies of them, and mapped by none
+ *   counted                                           everything counted: Pss, kernel, unmapped
+ *                     and, by its Nth part, the factory's own Pss
  * and of the host as a whole, MiB a machine more than with none: slab, page_cache, available.
  * On a busy host these three hold what others did meanwhile; the target uses none of them.
  */
-
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -26,10 +26,14 @@
 
 static const unsigned sizes[] = { 1, 10, 50, 100 };
 
-struct files {
-	char *ram;
-	char *image;
-	double mib; /* of both, allocated */
+/* The clones of one factory. */
+struct clones {
+	const char *factory; /* address */
+	const char *parked;  /* name of the table */
+	const char *running; /* ditto */
+	const char *share;   /* what their template is to say; NULL: anything */
+	char *ram;           /* owned; the template's files */
+	char *image;         /* ditto */
 };
 
 struct host_memory {
@@ -38,31 +42,10 @@ struct host_memory {
 	double available;
 };
 
-static void files_done(struct files *files)
+static void clones_done(struct clones *clones)
 {
-	free(files->ram);
-	free(files->image);
-}
-
-static double allocated_mib(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 ? (double)st.st_blocks * 512 / (1 << 20) : 0;
-}
-
-static int files_of(struct bench *bench, struct files *ret_files, struct error *err)
-{
-	_cleanup_(inspect_response_free_cleanup)
-		Kiln__Factory__V1__InspectResponse *inspected = NULL;
-
-	int r = factory_inspect(bench->loop, bench->options.factory, &inspected, err);
-	if (r < 0)
-		return r;
-	ret_files->ram = path_join(inspected->dir, "memory");
-	ret_files->image = path_join(inspected->dir, "image");
-	ret_files->mib = allocated_mib(ret_files->ram) + allocated_mib(ret_files->image);
-	return 0;
+	free(clones->ram);
+	free(clones->image);
 }
 
 static struct host_memory host_memory(void)
@@ -105,19 +88,51 @@ static void set_host(json_t *row, const struct host_memory *before, unsigned mac
 
 /* ---------------------------------------------------------------- clones */
 
-static int machines_memory(struct bench *bench, const char *state, const struct files *files,
+/* Bakes its template where that was not done yet. */
+static int clones_init(struct bench *bench, struct clones *clones, struct error *err)
+{
+	_cleanup_(inspect_response_free_cleanup)
+		Kiln__Factory__V1__InspectResponse *inspected = NULL;
+
+	int r = factory_init(bench->loop, clones->factory, err);
+	if (r == 0)
+		r = factory_inspect(bench->loop, clones->factory, &inspected, err);
+	if (r < 0)
+		return r;
+	if (clones->share && !str_equal(factory_input(inspected, "share"), clones->share))
+		return error_set(err, EINVAL,
+				 "the template of the factory at %s does not say \"share\": \"%s\"",
+				 clones->factory, clones->share);
+	clones->ram = path_join(inspected->dir, "memory");
+	clones->image = path_join(inspected->dir, "image");
+	return 0;
+}
+
+/* What its files have in memory; clones that read a hole of one fill it. */
+static int template_memory(const struct clones *clones, double *ret_mib, struct error *err)
+{
+	double ram = 0, image = 0;
+
+	int r = file_mib_read(clones->ram, &ram, err);
+	if (r == 0)
+		r = file_mib_read(clones->image, &image, err);
+	*ret_mib = ram + image;
+	return r;
+}
+
+static int machines_memory(struct bench *bench, const struct clones *clones, const char *state,
 			   unsigned wanted, struct smaps *ret_sum, struct error *err)
 {
 	_cleanup_(list_response_free_cleanup) Kiln__Factory__V1__ListResponse *list = NULL;
 	unsigned found = 0;
 
-	int r = factory_list(bench->loop, bench->options.factory, &list, err);
+	int r = factory_list(bench->loop, clones->factory, &list, err);
 	*ret_sum = (struct smaps){};
 	for (size_t i = 0; r == 0 && i < list->n_vms; i++) {
 		struct smaps smaps;
 		if (!str_equal(list->vms[i]->state, state))
 			continue;
-		r = smaps_read((pid_t)list->vms[i]->pid, files->ram, files->image, &smaps, err);
+		r = smaps_read((pid_t)list->vms[i]->pid, clones->ram, clones->image, &smaps, err);
 		if (r == 0)
 			smaps_add(ret_sum, &smaps);
 		found++;
@@ -127,39 +142,45 @@ static int machines_memory(struct bench *bench, const char *state, const struct 
 	return r;
 }
 
-static int factory_memory(struct bench *bench, struct smaps *ret_smaps, struct error *err)
+static int factory_memory(struct bench *bench, const char *factory, struct smaps *ret_smaps,
+			  struct error *err)
 {
 	_cleanup_(status_response_free_cleanup) Kiln__Factory__V1__StatusResponse *status = NULL;
 
-	int r = factory_status(bench->loop, bench->options.factory, &status, err);
+	int r = factory_status(bench->loop, factory, &status, err);
 	return r < 0 ? r : smaps_read((pid_t)status->pid, NULL, NULL, ret_smaps, err);
 }
 
-static int measure(struct bench *bench, const char *table, const char *state,
-		   const struct files *files, const struct host_memory *before, unsigned machines,
+static int measure(struct bench *bench, const struct clones *clones, const char *table,
+		   const char *state, const struct host_memory *before, unsigned machines,
 		   struct error *err)
 {
 	struct smaps sum = {}, factory = {};
+	double files = 0;
 
-	int r = machines_memory(bench, state, files, machines, &sum, err);
+	int r = machines_memory(bench, clones, state, machines, &sum, err);
 	if (r == 0)
-		r = factory_memory(bench, &factory, err);
+		r = factory_memory(bench, clones->factory, &factory, err);
+	if (r == 0)
+		r = template_memory(clones, &files, err);
 	if (r < 0)
 		return r;
-	double unmapped = files->mib - sum.ram_shared - sum.image;
-	double counted = sum.pss + sum.kernel + factory.pss + (unmapped > 0 ? unmapped : 0);
+	double unmapped = files + sum.own_files - sum.mapped;
+	double counted = sum.pss + sum.kernel + unmapped + factory.pss;
 	json_t *row = result_add_row(bench->result, table);
 	row_set(row, "x", machines);
 	row_set(row, "counted_mib", counted / machines);
 	set_parts(row, &sum, machines);
+	row_set(row, "unmapped_mib", unmapped / machines);
 	set_host(row, before, machines);
 	row_set(row, "factory_private_mib", factory.private_);
 	return 0;
 }
 
-static int run_one(struct bench *bench, struct claim **ret_claim, struct error *err)
+static int run_one(struct bench *bench, const char *factory, struct claim **ret_claim,
+		   struct error *err)
 {
-	int r = sandbox_claim(bench, bench->options.factory, ret_claim, err);
+	int r = sandbox_claim(bench, factory, ret_claim, err);
 
 	if (r == 0)
 		r = sandbox_create(bench, (*ret_claim)->agent, err);
@@ -168,8 +189,8 @@ static int run_one(struct bench *bench, struct claim **ret_claim, struct error *
 	return r < 0 ? r : sandbox_start_container(bench, (*ret_claim)->agent, err);
 }
 
-static int running(struct bench *bench, const struct files *files, const struct host_memory *before,
-		   unsigned machines, struct error *err)
+static int running(struct bench *bench, const struct clones *clones,
+		   const struct host_memory *before, unsigned machines, struct error *err)
 {
 	_cleanup_free_ struct claim **claims = xnew_array(struct claim *, machines);
 	_cleanup_(error_done) struct error ignored = {};
@@ -177,35 +198,47 @@ static int running(struct bench *bench, const struct files *files, const struct 
 	int r = 0;
 
 	while (r == 0 && count < machines)
-		r = run_one(bench, &claims[count++], err);
+		r = run_one(bench, clones->factory, &claims[count++], err);
 	if (r == 0)
-		r = measure(bench, "density.running", "claimed", files, before, machines, err);
+		r = measure(bench, clones, clones->running, "claimed", before, machines, err);
 	for (unsigned i = 0; i < count; i++) {
 		if (!claims[i])
 			continue;
-		int released = sandbox_release(bench, bench->options.factory, claims[i],
+		int released = sandbox_release(bench, clones->factory, claims[i],
 					       r < 0 ? &ignored : err);
 		r = r < 0 ? r : released;
 	}
 	return r;
 }
 
-static int clones(struct bench *bench, const struct files *files, unsigned machines,
-		  struct error *err)
+static int parked_then_running(struct bench *bench, const struct clones *clones, unsigned machines,
+			       struct error *err)
 {
-	int r = factory_empty(bench->loop, bench->options.factory, err);
+	int r = factory_empty(bench->loop, clones->factory, err);
 	struct host_memory before = host_memory();
 
 	if (r == 0)
-		r = factory_warm(bench->loop, bench->options.factory, machines, err);
+		r = factory_warm(bench->loop, clones->factory, machines, err);
 	if (r == 0)
-		r = measure(bench, "density.parked", "parked", files, &before, machines, err);
-	return r < 0 ? r : running(bench, files, &before, machines, err);
+		r = measure(bench, clones, clones->parked, "parked", &before, machines, err);
+	return r < 0 ? r : running(bench, clones, &before, machines, err);
+}
+
+static int clones_of_all_sizes(struct bench *bench, const struct clones *clones, unsigned most,
+			       struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(sizes) && sizes[i] <= most; i++) {
+		progress_step(&bench->progress, sizes[i], most);
+		r = parked_then_running(bench, clones, sizes[i], err);
+	}
+	return r;
 }
 
 /* ---------------------------------------------------------------- booted machines */
 
-static int booted(struct bench *bench, unsigned machines, struct error *err)
+static int booted(struct bench *bench, const char *image, unsigned machines, struct error *err)
 {
 	struct host_memory before = host_memory();
 	struct booted *booted[BOOTED_MOST] = {};
@@ -216,13 +249,10 @@ static int booted(struct bench *bench, unsigned machines, struct error *err)
 	for (unsigned i = 0; r == 0 && i < machines; i++)
 		r = booted_new(bench, bench->options.factory, &booted[i], &ns, err);
 	for (unsigned i = 0; r == 0 && i < machines; i++) {
-		r = smaps_read(booted_pid(booted[i]), booted_ram(booted[i]), "/image", &smaps, err);
+		r = smaps_read(booted_pid(booted[i]), NULL, image, &smaps, err);
 		if (r == 0)
 			smaps_add(&sum, &smaps);
 	}
-	/* A machine's RAM is a file here too, but its own. */
-	sum.ram_private += sum.ram_shared;
-	sum.ram_shared = 0;
 	if (r == 0) {
 		json_t *row = result_add_row(bench->result, "density.booted");
 		row_set(row, "x", machines);
@@ -251,20 +281,36 @@ static void set_values(struct bench *bench)
 			   row_get(at_100, "factory_private_mib"));
 }
 
+static int unshared(struct bench *bench, struct error *err)
+{
+	_cleanup_(clones_done) struct clones clones = { .factory = bench->options.unshared,
+							.parked = "density.unshared_parked",
+							.running = "density.unshared_running",
+							.share = "never" };
+	unsigned most = bench->options.counts[COUNT_DENSITY_UNSHARED];
+
+	if (!clones.factory || most == 0)
+		return 0;
+	int r = clones_init(bench, &clones, err);
+	return r < 0 ? r : clones_of_all_sizes(bench, &clones, most, err);
+}
+
 int scenario_density(struct bench *bench, struct error *err)
 {
+	_cleanup_(clones_done) struct clones clones = { .factory = bench->options.factory,
+							.parked = "density.parked",
+							.running = "density.running" };
 	unsigned most = bench->options.counts[COUNT_DENSITY_MOST];
-	_cleanup_(files_done) struct files files = {};
 
-	int r = files_of(bench, &files, err);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(sizes) && sizes[i] <= most; i++) {
-		progress_step(&bench->progress, sizes[i], most);
-		r = clones(bench, &files, sizes[i], err);
-	}
+	int r = clones_init(bench, &clones, err);
 	if (r == 0)
-		r = booted(bench, 1, err);
+		r = clones_of_all_sizes(bench, &clones, most, err);
+	if (r == 0)
+		r = unshared(bench, err);
+	if (r == 0)
+		r = booted(bench, clones.image, 1, err);
 	if (r == 0 && most > sizes[1])
-		r = booted(bench, BOOTED_MOST, err);
+		r = booted(bench, clones.image, BOOTED_MOST, err);
 	if (r == 0)
 		set_values(bench);
 	return r;

@@ -27,7 +27,7 @@ static const struct scenario scenarios[] = {
 	  .once = true,
 	  .needs_pool = true },
 	{ .name = "density",
-	  .summary = "memory of parked, running and booted machines",
+	  .summary = "memory of machines parked, running, booted; unshared (needs --unshared)",
 	  .run = scenario_density,
 	  .once = true },
 };

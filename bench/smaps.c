@@ -1,7 +1,9 @@
 #include "bench/smaps.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -10,7 +12,7 @@
 #define TEXT_MAX         (4 << 20)
 #define KERNEL_STACK_KIB 16 /* x86-64, each thread */
 
-enum part { PART_RAM, PART_IMAGE, PART_FILE, PART_ANONYMOUS };
+enum part { PART_RAM, PART_OWN_RAM, PART_IMAGE, PART_FILE, PART_ANONYMOUS };
 
 static bool ends_with(const char *text, size_t len, const char *end)
 {
@@ -19,11 +21,22 @@ static bool ends_with(const char *text, size_t len, const char *end)
 	return end_len > 0 && end_len <= len && memcmp(text + len - end_len, end, end_len) == 0;
 }
 
-/* The rest of a mapping's first line: "rw-p 00000000 00:00 0   /path", a path or none. */
+/* A file of its own has no name. So has a library that was replaced, but that is mapped privately
+ * ("p"). */
+static bool is_own_file(const char *line, size_t len)
+{
+	const char *access = memchr(line, ' ', len);
+
+	return ends_with(line, len, " (deleted)") && access && access[4] == 's';
+}
+
+/* A mapping's first line: "7f..-7f.. rw-p 00000000 00:00 0   /path", a path or none. */
 static enum part part_of(const char *line, size_t len, const char *ram, const char *image)
 {
 	const char *path = memchr(line, '/', len);
 
+	if (is_own_file(line, len))
+		return strchr(line, ' ')[2] == 'w' ? PART_OWN_RAM : PART_IMAGE;
 	if (ends_with(line, len, ram))
 		return PART_RAM;
 	if (ends_with(line, len, image))
@@ -45,9 +58,15 @@ static void add_pss(struct smaps *smaps, enum part part, double mib)
 	switch (part) {
 	case PART_RAM:
 		smaps->ram_shared += mib;
+		smaps->mapped += mib;
+		break;
+	case PART_OWN_RAM:
+		smaps->ram_private += mib;
+		smaps->mapped += mib;
 		break;
 	case PART_IMAGE:
 		smaps->image += mib;
+		smaps->mapped += mib;
 		break;
 	case PART_FILE:
 		smaps->libraries += mib;
@@ -75,6 +94,7 @@ static void add_line(struct smaps *smaps, enum part part, const char *line)
 	if (part == PART_RAM && str_after(line, "Anonymous:")) {
 		smaps->ram_private += mib;
 		smaps->ram_shared -= mib;
+		smaps->mapped -= mib;
 	}
 }
 
@@ -100,6 +120,37 @@ static double status_number(const char *status, const char *key)
 	return at && sscanf(at + strlen(key), "%lu", &number) == 1 ? (double)number : 0;
 }
 
+int file_mib_read(const char *path, double *ret_mib, struct error *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return error_set_errno(err, errno, "cannot look at %s", path);
+	*ret_mib = (double)st.st_blocks * 512 / (1 << 20);
+	return 0;
+}
+
+/* A file may be mapped in pieces; its first one stands for it. */
+static int own_files_read(pid_t pid, const char *text, double *ret_mib, struct error *err)
+{
+	int r = 0;
+
+	*ret_mib = 0;
+	for (const char *line = text; r == 0 && *line;
+	     line += strcspn(line, "\n") + (strchr(line, '\n') != 0)) {
+		unsigned long offset = 0;
+		double mib = 0;
+		if (!is_first_line(line) || !is_own_file(line, strcspn(line, "\n")) ||
+		    sscanf(line, "%*s %*s %lx", &offset) != 1 || offset > 0)
+			continue;
+		_cleanup_free_ char *path = xasprintf("/proc/%d/map_files/%.*s", (int)pid,
+						      (int)strcspn(line, " "), line);
+		r = file_mib_read(path, &mib, err);
+		*ret_mib += mib;
+	}
+	return r;
+}
+
 int smaps_read(pid_t pid, const char *ram, const char *image, struct smaps *ret_smaps,
 	       struct error *err)
 {
@@ -117,7 +168,7 @@ int smaps_read(pid_t pid, const char *ram, const char *image, struct smaps *ret_
 	ret_smaps->kernel = (status_number(status, "\nVmPTE:") +
 			     status_number(status, "\nThreads:") * KERNEL_STACK_KIB) /
 			    1024;
-	return 0;
+	return own_files_read(pid, smaps, &ret_smaps->own_files, err);
 }
 
 void smaps_add(struct smaps *sum, const struct smaps *more)
@@ -130,6 +181,8 @@ void smaps_add(struct smaps *sum, const struct smaps *more)
 	sum->pss += more->pss;
 	sum->private_ += more->private_;
 	sum->kernel += more->kernel;
+	sum->mapped += more->mapped;
+	sum->own_files += more->own_files;
 }
 
 double meminfo_read(const char *key)

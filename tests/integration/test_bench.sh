@@ -4,22 +4,23 @@
 . "$(dirname "$0")/lib.sh"
 
 export TMPDIR=$store
-empty_run=$work/empty
+empty_run=$work/empty-run
+unshared_run=$work/unshared-run
 result=$work/result.json
 
-# A factory that keeps nothing parked by itself.
+# start_empty_factory NAME SHARE: one that keeps nothing parked by itself.
 start_empty_factory() {
-	jq '.pool_size = 0' "$work/template.json" >"$work/empty-template.json"
-	jq --arg run "$empty_run" --arg store "$store/empty" --arg log "$work/empty.log" \
+	jq --arg share "$2" '.pool_size = 0 | .share = $share' "$work/template.json" >"$work/$1-template.json"
+	jq --arg name "$1" --arg run "$work/$1-run" --arg store "$store/$1" --arg log "$work/$1.log" \
 		'.run_dir = $run | .store = $store | .log_file = $log
-		 | .templates |= sub("template.json$"; "empty-template.json")' \
-		"$work/factory.json" >"$work/empty.json"
-	timeout 60 kiln-factory --daemon --config "$work/empty.json"
+		 | .templates |= sub("template.json$"; $name + "-template.json")' \
+		"$work/factory.json" >"$work/$1.json"
+	timeout 60 kiln-factory --daemon --config "$work/$1.json"
 }
 
 measure() {
 	timeout 400 kiln-bench run --factory "unix://$empty_run/factory.sock" --pool "$KILN_FACTORY" \
-		--containerd "$work/containerd.sock" --namespace "$(basename "$work")" \
+		--unshared "unix://$unshared_run/factory.sock" --containerd "$work/containerd.sock" --namespace "$(basename "$work")" \
 		--image "$image" --set smoke "$@"
 }
 
@@ -38,8 +39,11 @@ test_every_scenario_runs() {
 test_nothing_is_left() {
 	expect '' "$(find "$store" -maxdepth 1 -name 'kiln-bench-*')" 'folders'
 	expect '' "$(pgrep -f "qemu-system-x86_64 .*kiln-bench-.*$store" || true)" 'booted machines'
-	expect 0 "$(ctl factory status --json --socket "$empty_run/factory.sock" |
-		jq '.templates[0].pool.claimed')" 'claimed machines'
+	local run
+	for run in "$empty_run" "$unshared_run"; do
+		expect 0 "$(ctl factory status --json --socket "$run/factory.sock" |
+			jq '.templates[0].pool.claimed')" 'claimed machines'
+	done
 	expect '' "$(ctr containers list -q)" 'containers'
 }
 
@@ -68,9 +72,11 @@ test_the_result_has_the_documented_form() {
 		ctr.empty burst.latency; do
 		jq -e --arg name "$name" '.series[$name].n > 0' "$result" >/dev/null || fail "no $name"
 	done
-	jq -e '[.tables["density.parked"][0], .tables["density.running"][0], .tables["density.booted"][0]
-		| .x == 1 and .counted_mib >= .pss_mib and .pss_mib > 0] | all' "$result" >/dev/null ||
-		fail density
+	for name in parked running unshared_parked unshared_running booted; do
+		jq -e --arg name "density.$name" '.tables[$name][0]
+			| .x == 1 and .counted_mib >= .pss_mib and .pss_mib > 0' "$result" >/dev/null ||
+			fail "no density.$name"
+	done
 	jq -e '.tables.sustain | length == 5 and ([.[] | .hit_ratio <= 1] | all)' "$result" >/dev/null ||
 		fail sustain
 	jq -e '[.targets[] | .verdict as $v | ["pass", "aim", "miss", "not measured"] | index($v)]
@@ -79,11 +85,26 @@ test_the_result_has_the_documented_form() {
 
 # The parts are the whole: a clone's memory is mostly the template's.
 test_memory_adds_up() {
-	jq -e '[.tables | .["density.parked"][], .["density.booted"][] | (.ram_private_mib
+	jq -e '[.tables | .["density.parked"][], .["density.unshared_parked"][], .["density.booted"][] | (.ram_private_mib
 		+ .ram_shared_mib + .heap_mib + .libraries_mib + .image_mib - .pss_mib) | fabs < 0.1]
 		| all' "$result" >/dev/null || fail parts
 	jq -e '.tables["density.parked"][0].ram_private_mib
 		< .tables["density.booted"][0].ram_private_mib' "$result" >/dev/null || fail 'guest RAM'
+}
+
+# A copy of the template's memory costs what the template has, whether the machine maps it or not.
+test_what_is_not_shared_is_counted() {
+	local mib
+	mib=$(ctl factory status --json --socket "$unshared_run/factory.sock" |
+		jq '.templates[0].memory_allocated_bytes / 1048576')
+	jq -e --argjson mib "$mib" '.tables | .["density.parked"][0] as $shared
+		| .["density.unshared_parked"][0] | .ram_shared_mib == 0
+		and .ram_private_mib > $shared.ram_private_mib and .unmapped_mib > $shared.unmapped_mib
+		and .counted_mib - $shared.counted_mib > 0.9 * $mib' "$result" >/dev/null ||
+		fail "$(jq -c '.tables | .["density.parked"], .["density.unshared_parked"]' "$result")"
+	expect 1 "$(code_of kiln-bench run --factory "unix://$empty_run/factory.sock" \
+		--unshared "unix://$empty_run/factory.sock" --set smoke density)" 'a template that is shared'
+	expect_match 'does not say "share": "never"' "$(cat "$work/last.out")"
 }
 
 test_a_result_compares_to_itself_as_the_same() {
@@ -149,6 +170,7 @@ test_a_traced_start_is_drawn() {
 
 write_config 2 .
 start_factory
-start_empty_factory
+start_empty_factory empty always
+start_empty_factory unshared never
 start_containerd
 run_tests

@@ -1,11 +1,14 @@
 /* What is read of the host and of others: smaps, traces. And the tables of names and counts. */
 
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 /* After what it needs. */
 #include <cmocka.h>
 
@@ -51,6 +54,60 @@ static void mappings_are_told_apart(void **state)
 	assert_true(smaps.libraries == 0.5);
 	assert_true(smaps.pss == 10.5);
 	assert_true(smaps.private_ == 6);
+	assert_true(smaps.mapped == 4);
+}
+
+/* An unshared clone's copies have no name. Nor has a library that was replaced, which is none. */
+static void copies_of_its_own_are_told_apart(void **state)
+{
+	static const char text[] =
+		"7f0000000000-7f0010000000 rw-s 00000000 00:1a 12   /dev/shm/s/ab/#12 (deleted)\n"
+		"Pss:                8192 kB\n"
+		"Private_Dirty:      8192 kB\n"
+		"Anonymous:             0 kB\n"
+		"7f0010000000-7f0011000000 r--s 00000000 00:1a 13   /dev/shm/s/ab/#13 (deleted)\n"
+		"Pss:                1024 kB\n"
+		"7f0020000000-7f0020100000 rw-p 00000000 fe:00 98   /usr/lib/libold.so (deleted)\n"
+		"Pss:                2048 kB\n"
+		"Anonymous:          1024 kB\n"
+		"7f0030000000-7f0030100000 rw-s 00000000 00:1a 99   /dev/shm/s/shared\n"
+		"Pss:                 512 kB\n";
+	struct smaps smaps;
+
+	(void)state;
+	smaps_parse(text, "/ab/memory", "/ab/image", &smaps);
+	assert_true(smaps.ram_private == 8);
+	assert_true(smaps.ram_shared == 0);
+	assert_true(smaps.image == 1);
+	assert_true(smaps.libraries == 2.5);
+	assert_true(smaps.mapped == 9);
+	assert_true(smaps.pss == 11.5);
+}
+
+/* What a file of its own has in memory counts whole, also where it is mapped in part or in pieces.
+ */
+static void copies_count_whole(void **state)
+{
+	const size_t mib = 1 << 20;
+	_cleanup_(error_done) struct error err = {};
+	_cleanup_close_ int fd = memfd_create("kiln-test", MFD_CLOEXEC);
+	struct smaps before, smaps;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip(); /* the kernel shows files by mapping to root only */
+	assert_int_equal(smaps_read(getpid(), NULL, NULL, &before, &err), 0);
+	assert_int_equal(ftruncate(fd, (off_t)(8 * mib)), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)(4 * mib)), 0);
+	char *at = mmap(NULL, 8 * mib, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	memset(at, 1, mib);
+	assert_int_equal(mprotect(at + 2 * mib, mib, PROT_READ), 0);
+	assert_int_equal(smaps_read(getpid(), NULL, NULL, &smaps, &err), 0);
+	munmap(at, 8 * mib);
+	assert_true(smaps.own_files - before.own_files == 4);
+	assert_true(smaps.ram_private - before.ram_private >= 1);
+	assert_true(smaps.mapped - before.mapped < 4);
 }
 
 static void other_text_is_nothing(void **state)
@@ -205,6 +262,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mappings_are_told_apart),
+		cmocka_unit_test(copies_of_its_own_are_told_apart),
+		cmocka_unit_test(copies_count_whole),
 		cmocka_unit_test(other_text_is_nothing),
 		cmocka_unit_test(this_process_has_memory),
 		cmocka_unit_test(lines_are_joined_by_id),
