@@ -194,7 +194,12 @@ static int booted_make(struct bench *bench, struct booted *booted, const struct 
 	booted->dir = xstrdup(folder);
 	booted->memory = path_join(folder, "memory");
 	int r = booted_spawn(booted, argv, err);
-	return r < 0 ? r : booted_greet(bench, booted, err);
+	if (r == 0)
+		r = booted_greet(bench, booted, err);
+	/* A file without a name is known for the machine's own (bench/smaps.h). */
+	if (r == 0 && unlink(booted->memory) < 0)
+		r = error_set_errno(err, errno, "cannot unlink %s", booted->memory);
+	return r;
 }
 
 int booted_new(struct bench *bench, const char *factory, struct booted **ret_booted,
@@ -219,7 +224,6 @@ int booted_new(struct bench *bench, const char *factory, struct booted **ret_boo
 		return error_wrap(err, "cannot boot a machine of template %s",
 				  inspected->status->name);
 	*ret_ns = clock_monotonic_ns() - begun;
-	(void)unlink(booted->memory); /* by which smaps knows it for its own */
 	*ret_booted = steal_ptr(booted);
 	return 0;
 }

@@ -97,7 +97,7 @@ static int clones_init(struct bench *bench, struct clones *clones, struct error 
 	int r = factory_init(bench->loop, clones->factory, err);
 	if (r == 0)
 		r = factory_inspect(bench->loop, clones->factory, &inspected, err);
-	if (r < 0)
+	if (r < 0 || !inspected)
 		return r;
 	if (clones->share && !str_equal(factory_input(inspected, "share"), clones->share))
 		return error_set(err, EINVAL,
