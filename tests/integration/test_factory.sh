@@ -22,6 +22,7 @@ test_parked_machines_stand_still() {
 	for vm in $(factory_ctl list --json | jq -r '.vms[] | select(.state == "parked") | .vm_id'); do
 		[ -S "$run/vms/$vm/agent.sock" ] || fail "no agent socket of $vm"
 		[ -s "$run/vms/$vm.json" ] || fail "no journal entry of $vm"
+		expect '' "$(cat "$run/vms/$vm/qemu.log" 2>&1)" 'what its QEMU says'
 	done
 }
 
