@@ -352,7 +352,7 @@ static uint32_t client_next_stream(struct ttrpc_client *client)
 }
 
 static int client_call(struct ttrpc_client *client, const struct ttrpc_call_options *options,
-		       ProtobufCMessage **ret_response)
+		       struct call **ret_call)
 {
 	const ProtobufCMethodDescriptor *method = protobuf_c_service_descriptor_get_method_by_name(
 		options->service, options->method);
@@ -378,7 +378,6 @@ static int client_call(struct ttrpc_client *client, const struct ttrpc_call_opti
 		.timeout_ms = options->timeout_ms,
 		.on_reply = options->on_reply,
 		.userdata = options->userdata,
-		.ret_response = ret_response,
 	};
 	TAILQ_INSERT_TAIL(&client->calls, call, entry);
 	client->ncalls++;
@@ -386,12 +385,15 @@ static int client_call(struct ttrpc_client *client, const struct ttrpc_call_opti
 		call->timer = loop_timer_new(client->loop, call_on_timeout, call);
 		loop_timer_start(call->timer, call->timeout_ms);
 	}
+	*ret_call = call;
 	return 0;
 }
 
 int ttrpc_client_call(struct ttrpc_client *client, const struct ttrpc_call_options *options)
 {
-	return client_call(client, options, NULL);
+	struct call *call;
+
+	return client_call(client, options, &call);
 }
 
 /* ---------------------------------------------------------------- waiting for an answer */
@@ -425,15 +427,19 @@ int ttrpc_client_call_wait(struct ttrpc_client *client, struct loop *loop,
 {
 	struct wait wait = { .ret_fds = nfds ? ret_fds : NULL, .nfds = nfds, .err = err };
 	struct ttrpc_call_options waiting = *options;
+	struct call *call;
 
 	waiting.on_reply = wait_on_reply;
 	waiting.userdata = &wait;
-	int r = client_call(client, &waiting, ret_response);
+	int r = client_call(client, &waiting, &call);
 	if (r < 0)
 		return error_set_errno(err, r, "cannot call %s.%s", options->service->name,
 				       options->method);
-	while (!wait.done)
-		(void)loop_run_until(loop, &wait.done, INT_MAX);
+	call->ret_response = ret_response;
+	if (!loop_run_until(loop, &wait.done, UINT_MAX))
+		call_finish_code(call, TTRPC_CANCELLED,
+				 "%s.%s was not answered before the loop was stopped",
+				 options->service->name, options->method);
 	return wait.result;
 }
 

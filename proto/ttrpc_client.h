@@ -62,7 +62,8 @@ _must_check_ int ttrpc_client_call(struct ttrpc_client *client,
 
 /* The same, turning the loop until the answer is there: for command lines and tests. The
  * caller frees *ret_response with protobuf_c_message_free_unpacked(); ret_fds (up to *nfds,
- * which is updated) may be NULL. */
+ * which is updated) may be NULL. -ECANCELED: loop_stop() was called, which goes on counting for
+ * the loop's next run; a late answer is ignored. */
 _must_check_ int ttrpc_client_call_wait(struct ttrpc_client *client, struct loop *loop,
 					const struct ttrpc_call_options *options,
 					ProtobufCMessage **ret_response, int *ret_fds, size_t *nfds,

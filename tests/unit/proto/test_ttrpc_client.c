@@ -346,6 +346,36 @@ static void waiting_for_a_real_server_gives_answer_and_descriptors(void **state)
 	ttrpc_call_drop(held);
 }
 
+static void stop_loop(void *userdata)
+{
+	loop_stop(userdata);
+}
+
+static void waiting_ends_when_the_loop_is_stopped(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(error_done) struct error err = {};
+	struct ttrpc_call_options call = claim_options(NULL, 0);
+	ProtobufCMessage *response = NULL;
+
+	loop_defer(f->loop, stop_loop, f->loop);
+	assert_int_equal(
+		ttrpc_client_call_wait(f->client, f->loop, &call, &response, NULL, NULL, &err),
+		-ECANCELED);
+	assert_non_null(strstr(error_message(&err), "stopped"));
+	assert_null(response);
+	/* Whoever runs the loop around the wait sees the stop as well. */
+	loop_run(f->loop);
+	/* The late answer is nobody's. */
+	ttrpc__request__free_unpacked(await_request(f, 1), NULL);
+	send_answer(f, 1, "late");
+	claim(f, &f->outcome);
+	ttrpc__request__free_unpacked(await_request(f, 3), NULL);
+	send_answer(f, 3, "second");
+	expect_claimed(f, &f->outcome, "second");
+	assert_null(response);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -365,6 +395,7 @@ int main(void)
 		TEST(promised_descriptors_that_did_not_come_are_internal),
 		TEST(descriptors_of_nobody_are_closed),
 		TEST(waiting_for_a_real_server_gives_answer_and_descriptors),
+		TEST(waiting_ends_when_the_loop_is_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
