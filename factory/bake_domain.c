@@ -87,6 +87,7 @@ static int open_link(const struct bake_domain_options *options, struct libvirt_l
 		.run_dir = options->run_dir,
 		.store = options->store,
 		.uri = options->libvirt_uri,
+		.kvm = options->kvm,
 	};
 
 	return libvirt_link_open(&link, ret, err);

@@ -3,6 +3,9 @@
  * Every call blocks: worker threads only, one call at a time for one domain. libvirt is spoken to
  * by a process of its own, kiln-libvirt, one for each bake (factory/libvirt_link.h).
  *
+ * QEMU is the user BAKE_USER (factory/bake_user.h), to whom the caller has opened what the machine
+ * is made of; with a libvirt of the host's, whom that one says.
+ *
  * By default libvirt's embedded driver is used: it runs inside that process, and all it keeps
  * is below RUN_DIR/libvirt: its configuration, written here; run/qemu/NAME.pid of each running
  * domain, by which bake_clean() finds what a killed factory left; its cache of what QEMU can
@@ -10,6 +13,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -22,6 +26,7 @@ struct bake_domain_options {
 	const char *run_dir;
 	const char *store;       /* guest RAM is a file on its file system */
 	const char *libvirt_uri; /* NULL: embedded */
+	bool kvm;                /* the machine uses it */
 };
 
 /* Defines and boots the machine. -ENOENT: libvirt or QEMU is not installed, with the package's

@@ -17,6 +17,7 @@
 #include "base/strbuf.h"
 #include "factory/bake_domain.h"
 #include "factory/bake_memory.h"
+#include "factory/bake_user.h"
 #include "factory/machine.h"
 #include "factory/memory_place.h"
 #include "factory/vm/argv.h"
@@ -30,7 +31,8 @@ enum {
 
 #define PANIC "Kernel panic - "
 
-/* What clones map. They are all other users than root; nobody else gets into the store. */
+/* What clones map. They are all other users than root; beside them only the bake's own user gets
+ * into the store. */
 #define TEMPLATE_FILE_MODE 0444
 #define TEMPLATE_DIR_MODE  0711
 
@@ -46,10 +48,11 @@ struct bake_work {
 	struct template_inputs inputs;
 	unsigned generation;
 	char id[DIGEST_HEX_SIZE];
-	bool owns;   /* the folders below are this bake's, and undo removes them */
-	char *dir;   /* STORE/templates/ID */
-	char *image; /* below it */
-	char *run;   /* RUN_DIR/bake/SHORT_ID */
+	bool owns;             /* the folders below are this bake's, and undo removes them */
+	char *dir;             /* STORE/templates/ID */
+	char *image;           /* below it */
+	char *run;             /* RUN_DIR/bake/SHORT_ID */
+	char *kernel, *initrd; /* copies below it, until QEMU has read them */
 	char *agent_socket;
 	char *share;
 	char *console;
@@ -81,6 +84,7 @@ struct bake_work *bake_work_new(const struct bake_options *options)
 		.run_dir = options->run_dir,
 		.store = options->store,
 		.libvirt_uri = options->libvirt_uri,
+		.kvm = options->host->accelerator == ACCELERATOR_KVM,
 	};
 	work->started_ms = clock_monotonic_ms();
 	return work;
@@ -95,6 +99,8 @@ void bake_work_free(struct bake_work *work)
 	free(work->dir);
 	free(work->image);
 	free(work->run);
+	free(work->kernel);
+	free(work->initrd);
 	free(work->agent_socket);
 	free(work->share);
 	free(work->console);
@@ -135,6 +141,8 @@ static void name_paths(struct bake_work *work)
 	work->dir = xasprintf("%s/templates/%s", work->where.store, work->id);
 	work->image = path_join(work->dir, "image");
 	work->run = xasprintf("%s/bake/%.*s", work->where.run_dir, MACHINE_SHORT_ID, work->id);
+	work->kernel = path_join(work->run, "kernel");
+	work->initrd = path_join(work->run, "initrd");
 	work->agent_socket = path_join(work->run, "agent.sock");
 	work->share = path_join(work->run, "share");
 	work->console = path_join(work->run, "console.log");
@@ -184,6 +192,29 @@ static int look_for_existing(struct bake_work *work, struct error *err)
 	return 0;
 }
 
+/* QEMU finds the files it is named, and may write to its share and its console's log. A libvirt of
+ * the host's has its own user and ways. */
+static int open_to_user(const struct bake_work *work, struct error *err)
+{
+	_cleanup_free_ char *templates = path_join(work->where.store, "templates");
+	_cleanup_free_ char *bakes = path_join(work->where.run_dir, "bake");
+	_cleanup_free_ char *libvirt = path_join(work->where.run_dir, "libvirt");
+	const char *const folders[] = { work->where.store, templates, work->where.run_dir, bakes,
+					work->run,         libvirt };
+	struct bake_user user;
+
+	if (work->where.libvirt_uri)
+		return 0;
+	int r = bake_user_find(&user, err);
+	if (r == 0)
+		r = dir_make(libvirt, 0700, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(folders); i++)
+		r = bake_user_let_through(&user, folders[i], err);
+	if (r == 0)
+		r = bake_user_give(&user, work->share, err);
+	return r < 0 ? r : bake_user_make_file(&user, work->console, err);
+}
+
 static int make_folders(struct bake_work *work, struct error *err)
 {
 	work->owns = true;
@@ -196,7 +227,7 @@ static int make_folders(struct bake_work *work, struct error *err)
 		r = error_set_errno(err, errno, "cannot open %s to clones", work->dir);
 	if (r == 0)
 		r = dir_make(work->share, 0700, err);
-	return r;
+	return r < 0 ? r : open_to_user(work, err);
 }
 
 /* A guest whose RAM has no place in the store is killed in the middle of its boot. */
@@ -219,19 +250,19 @@ static int check_space(const struct bake_work *work, struct error *err)
 		       : 0;
 }
 
-static int copy_image(const char *image, const char *path, struct error *err)
+static int copy_input(const char *input, const char *path, struct error *err)
 {
-	_cleanup_close_ int from = open(image, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int from = open(input, O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 				      TEMPLATE_FILE_MODE);
 	ssize_t copied;
 
 	if (from < 0 || to < 0)
-		return error_set_errno(err, errno, "cannot copy the image %s to %s", image, path);
+		return error_set_errno(err, errno, "cannot copy %s to %s", input, path);
 	while ((copied = sendfile(to, from, NULL, COPY_CHUNK)) > 0)
 		continue;
 	if (copied < 0 || fsync(to) < 0)
-		return error_set_errno(err, errno, "cannot copy the image %s to %s", image, path);
+		return error_set_errno(err, errno, "cannot copy %s to %s", input, path);
 	return 0;
 }
 
@@ -240,14 +271,21 @@ static int copy_images(const struct bake_work *work, struct error *err)
 	const struct carried *images = &work->definition->images;
 	_cleanup_free_ char *folder = path_join(work->dir, CARRIED_FOLDER);
 
-	int r = copy_image(work->definition->image, work->image, err);
+	int r = copy_input(work->definition->image, work->image, err);
 	if (r == 0 && images->count > 0)
 		r = dir_make(folder, TEMPLATE_DIR_MODE, err);
 	for (size_t i = 0; r == 0 && i < images->count; i++) {
 		_cleanup_free_ char *path = carried_path(work->dir, i);
-		r = copy_image(images->items[i].file, path, err);
+		r = copy_input(images->items[i].file, path, err);
 	}
 	return r;
+}
+
+/* They may be where only root gets. */
+static int copy_kernel(const struct bake_work *work, struct error *err)
+{
+	int r = copy_input(work->definition->kernel, work->kernel, err);
+	return r < 0 ? r : copy_input(work->definition->initrd, work->initrd, err);
 }
 
 int bake_work_prepare(struct bake_work *work, struct error *err)
@@ -263,28 +301,45 @@ int bake_work_prepare(struct bake_work *work, struct error *err)
 		r = check_space(work, err);
 	if (r == 0)
 		r = copy_images(work, err);
+	if (r == 0)
+		r = copy_kernel(work, err);
 	FAULT_POINT("bake.hashing");
 	return r;
 }
 
 /* ---------------------------------------------------------------- boot */
 
+/* QEMU's own, with the files that the copies it was given are of. */
+static void template_argv(const struct bake_work *work, struct strv *ret)
+{
+	strv_add_all(ret, bake_domain_argv(work->domain));
+	for (size_t i = 0; i < ret->count; i++) {
+		if (str_equal(ret->items[i], work->kernel))
+			replace_string(&ret->items[i], work->definition->kernel);
+		else if (str_equal(ret->items[i], work->initrd))
+			replace_string(&ret->items[i], work->definition->initrd);
+	}
+}
+
 static int derive_vectors(struct bake_work *work, struct error *err)
 {
+	_cleanup_(strv_done) struct strv argv = {};
 	const struct argv_template template = {
-		.argv = bake_domain_argv(work->domain),
+		.argv = &argv,
 		.dir = work->dir,
 		.copied = work->definition->share == SHARE_NEVER,
 	};
 
+	template_argv(work, &argv);
 	int r = argv_derive(&template, &work->argv, err);
 	return r < 0 ? r : argv_derive_boot(&template, &work->boot_argv, &work->boot_room_kib, err);
 }
 
 int bake_work_boot(struct bake_work *work, struct error *err)
 {
+	struct template_definition definition = *work->definition; /* borrows its strings */
 	struct machine_options options = {
-		.definition = work->definition,
+		.definition = &definition,
 		.host = work->host,
 		.id = work->id,
 		.dir = work->dir,
@@ -295,9 +350,15 @@ int bake_work_boot(struct bake_work *work, struct error *err)
 	};
 	_cleanup_free_ char *xml = NULL;
 
+	definition.kernel = work->kernel;
+	definition.initrd = work->initrd;
 	int r = machine_xml(&options, &xml, err);
 	if (r == 0)
 		r = bake_domain_boot(&work->where, xml, &work->domain, err);
+	if (r == 0)
+		r = path_remove(work->kernel, err);
+	if (r == 0)
+		r = path_remove(work->initrd, err);
 	FAULT_POINT("bake.booting");
 	if (r == 0)
 		r = argv_memory_path(bake_domain_argv(work->domain), &work->memory_path, err);
@@ -387,7 +448,7 @@ static int take_memory(struct bake_work *work, struct error *err)
 		return error_set_errno(err, errno, "cannot move the guest's memory %s to %s",
 				       work->memory_path, path);
 	}
-	if (chmod(path, TEMPLATE_FILE_MODE) < 0)
+	if (chown(path, 0, 0) < 0 || chmod(path, TEMPLATE_FILE_MODE) < 0)
 		return error_set_errno(err, errno, "cannot protect %s", path);
 	return 0;
 }

@@ -50,7 +50,8 @@ static int helper_start(struct libvirt_link *link, const struct libvirt_link_opt
 	const struct spawn_fd fds[] = { { theirs, LIBVIRT_LINK_FD } };
 	return spawn(
 		&(struct spawn_options){ .argv = SPAWN_ARGV(path, options->run_dir, options->store,
-							    options->uri ? options->uri : ""),
+							    options->uri ? options->uri : "",
+							    options->kvm ? "kvm" : "tcg"),
 					 .fds = fds,
 					 .nfds = ARRAY_SIZE(fds),
 					 .new_session = true },

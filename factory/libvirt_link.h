@@ -14,6 +14,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 
@@ -27,6 +28,7 @@ struct libvirt_link;
 struct libvirt_link_options {
 	const char *run_dir, *store;
 	const char *uri; /* NULL: embedded */
+	bool kvm;        /* the machine uses it */
 };
 
 /* Starts the helper. -ENOENT: it is not installed. */

@@ -12,6 +12,7 @@ tests=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 work=$(mktemp -d /tmp/kiln-test.XXXXXX)
 # Guest RAM belongs on tmpfs.
 store=$(mktemp -d /dev/shm/kiln-test.XXXXXX)
+chmod 711 "$work" "$store" # the user of bakes passes through
 run=$work/run
 image=docker.io/kiln/busybox:test
 containerd_pid=

@@ -11,12 +11,14 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
+#include "factory/bake_user.h"
+#include "factory/libvirt/kvm.h"
 
-/* QEMU is root for now, since virtio-9p serves files of every owner. The rest keeps libvirt
- * from touching what is not its own: no cgroups, namespaces, ownership or labels. */
+/* libvirt is kept from touching what is not its own: no cgroups, namespaces, ownership or
+ * labels. */
 static const char qemu_conf[] = "# Written by kiln-factory.\n"
-				"user = \"root\"\n"
-				"group = \"root\"\n"
+				"user = \"" BAKE_USER "\"\n"
+				"group = \"" BAKE_USER "\"\n"
 				"security_driver = \"none\"\n"
 				"dynamic_ownership = 0\n"
 				"remember_owner = 0\n"
@@ -57,7 +59,8 @@ static int error_number(const virError *error, const char **ret_hint)
 		return ENOENT;
 	}
 	if (strstr(message, "Permission denied") || error->code == VIR_ERR_AUTH_FAILED) {
-		*ret_hint = " (kiln-factory has to run as root)";
+		*ret_hint = " (kiln-factory has to run as root, and " BAKE_USER
+			    " to get through the folders above run_dir and store)";
 		return EACCES;
 	}
 	if (strstr(message, "QEMU binary") || strstr(message, "emulator")) {
@@ -145,6 +148,8 @@ int connection_open(const struct connection_options *options, virConnectPtr *ret
 		r = lock_take(root, err);
 	if (r == 0 && !options->uri)
 		r = write_configuration(root, options->store, err);
+	if (r == 0 && !options->uri)
+		r = options->kvm ? kvm_check(err) : kvm_hide(options->run_dir, err);
 	if (r == 0)
 		r = library_init(root, err);
 	if (r < 0)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <libvirt/libvirt.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 
@@ -10,6 +11,7 @@ struct connection_options {
 	const char *run_dir; /* the embedded driver's folder is below it */
 	const char *store;   /* guest RAM is a file on its file system */
 	const char *uri;     /* NULL: the embedded driver, which is prepared first */
+	bool kvm;            /* the machine uses it */
 };
 
 /* Once in a process: libvirt keeps for ever what it was started with. */

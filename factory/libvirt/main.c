@@ -176,7 +176,7 @@ int main(int argc, char **argv)
 	struct helper helper = {};
 	pthread_t watcher;
 
-	if (argc != 4) {
+	if (argc != 5) {
 		fputs("kiln-libvirt: is started by kiln-factory\n", stderr);
 		return EXIT_USAGE;
 	}
@@ -184,6 +184,7 @@ int main(int argc, char **argv)
 		.run_dir = argv[1],
 		.store = argv[2],
 		.uri = str_empty(argv[3]) ? NULL : argv[3],
+		.kvm = str_equal(argv[4], "kvm"),
 	};
 	char *buffer = xcalloc(1, LIBVIRT_MESSAGE_MAX);
 	if (pthread_create(&watcher, NULL, watch_link, &link) != 0)

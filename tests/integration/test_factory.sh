@@ -79,9 +79,14 @@ test_killed_factory_leaves_machines_that_the_next_adopts() {
 }
 
 test_kill_in_mid_bake_leaves_nothing() {
+	local bake
 	factory_ctl destroy >/dev/null
 	(factory_ctl init 2>&1 || true) >"$work/init.log" &
 	timeout 60 grep -q -m1 'bake: answering' <(tail -n 0 -f "$work/factory.log")
+	bake=$(cat "$run"/libvirt/run/qemu/kiln-template-*.pid)
+	expect "$(id -u libvirt-qemu) 0000000000000000" \
+		"$(awk '/^(Uid|CapEff):/ { print $2 }' "/proc/$bake/status" | xargs)" \
+		"the bake's user and capabilities"
 	stop_factory KILL
 	wait
 	start_factory
