@@ -42,9 +42,21 @@ print("%g" % sum(found))
 ' "$@"
 }
 
+# pool FILTER: of the template's pool in the status.
+pool() { status_json | jq -r ".templates[0].pool$1"; }
+
+# at_rest PARKED SPARES: so many, and nothing is on its way.
+at_rest() { [ "$(pool '| "\(.parked) \(.spares) \(.coming)"')" = "$1 $2 0" ]; }
+
+# redefine FILTER: the template's definition, by jq.
+redefine() {
+	jq "$1" "$work/template.json" >"$work/template.json.new"
+	mv "$work/template.json.new" "$work/template.json"
+}
+
 # remove_container ID: ends it, waits for its end, and removes it.
 remove_container() {
-	ctr tasks delete --force "$1" >/dev/null 2>&1
+	ctr tasks delete --force "$1" >/dev/null 2>&1 || true # it may be gone
 	ctr containers delete "$1" || fail "container $1 cannot be removed"
 }
 

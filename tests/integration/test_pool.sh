@@ -4,9 +4,6 @@
 
 POOL=5
 
-# pool FILTER: of the template's pool in the status.
-pool() { status_json | jq -r ".templates[0].pool$1"; }
-
 # counted NAME [REASON]: the sum of a counter, of all reasons or of one.
 counted() {
 	status_json | jq --arg name "$1" --arg reason "${2-*}" \
@@ -20,8 +17,9 @@ has_parked() { [ "$(parked)" = "$1" ]; }
 # restart_with JQ_OF_THE_DEFINITION [JQ_OF_THE_CONFIGURATION]: the template stays as it is.
 restart_with() {
 	stop_factory
-	jq "$1" "$work/template.json" >"$work/new.json" && mv "$work/new.json" "$work/template.json"
-	jq "${2:-.}" "$work/factory.json" >"$work/new.json" && mv "$work/new.json" "$work/factory.json"
+	redefine "$1"
+	jq "${2:-.}" "$work/factory.json" >"$work/factory.json.new"
+	mv "$work/factory.json.new" "$work/factory.json"
 	start_factory
 }
 
@@ -109,13 +107,11 @@ test_what_was_asked_survives_a_restart() {
 test_a_new_policy_is_taken_at_hangup() {
 	local id
 	id=$(status_json | jq -r '.templates[0].id')
-	redefine() {
-		jq "$1" "$work/template.json" >"$work/new.json" && mv "$work/new.json" "$work/template.json"
-		kill -HUP "$(factory_pid)"
-	}
 	redefine '.pool_size = 1'
+	kill -HUP "$(factory_pid)"
 	until_true 30 has_parked 1
 	redefine ".pool_size = $POOL"
+	kill -HUP "$(factory_pid)"
 	until_true 60 has_parked $POOL
 	grep -q 'configuration reloaded: pool of default changed' "$work/factory.log" || fail 'it is not said'
 	expect "$id " "$(status_json | jq -r '.templates[0] | "\(.id) \(.stale)"')" 'template'

@@ -2,24 +2,14 @@
 # Spares with real QEMU: they become the next clones, are replaced, and leave nothing behind.
 . "$(dirname "$0")/crash.sh"
 
-# pool FILTER: of the template's pool in the status.
-pool() { status_json | jq -r ".templates[0].pool$1"; }
-
 # pids STATE: of the machines in it, sorted.
 pids() { factory_ctl list --json | jq -r --arg s "$1" '[.vms[]? | select(.state == $s).pid] | sort | .[]'; }
-
-# at_rest PARKED SPARES: so many, and nothing is on its way.
-at_rest() { [ "$(pool '| "\(.parked) \(.spares) \(.coming)"')" = "$1 $2 0" ]; }
 
 # other_spare PID: at rest with one that is not this one.
 other_spare() {
 	local now
 	now=$(pids spare)
 	[ -n "$now" ] && [ "$now" != "$1" ] && at_rest 1 1
-}
-
-redefine() {
-	jq "$1" "$work/template.json" >"$work/new.json" && mv "$work/new.json" "$work/template.json"
 }
 
 test_a_full_pool_gets_a_spare() {
@@ -94,7 +84,8 @@ test_a_drained_pool_has_none() {
 }
 
 test_a_machine_gets_its_place() {
-	jq '.max_vms = 2' "$work/factory.json" >"$work/new.json" && mv "$work/new.json" "$work/factory.json"
+	jq '.max_vms = 2' "$work/factory.json" >"$work/factory.json.new"
+	mv "$work/factory.json.new" "$work/factory.json"
 	kill -HUP "$(factory_pid)"
 	factory_ctl warm default --count 2 >/dev/null
 	until_true 30 at_rest 2 0
