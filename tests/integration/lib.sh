@@ -4,8 +4,20 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../private.sh"
 
+test_log=/dev/stderr # of the test that runs: also where output is caught or thrown away
+
+# tell TEXT...: why the test fails, and where: the lines that led there, innermost first.
+tell() {
+	local i where=
+	for ((i = 2; i < ${#FUNCNAME[@]}; i++)); do
+		[ "${FUNCNAME[i]}" != run_tests ] || break
+		where+=" < ${BASH_SOURCE[i]##*/}:${BASH_LINENO[i - 1]}"
+	done
+	echo "failed: $*; at ${where# < }" >>"$test_log"
+}
+
 fail() {
-	echo "failed: $*"
+	tell "$@"
 	exit 1
 }
 
@@ -71,18 +83,41 @@ expect_no_machines() {
 	expect '' "$pid" "machines $1"
 }
 
-# run_tests [NAME...]: each test_* function in the order of the file, or these, in a shell of its
-# own.
+# strict: a command that fails ends the shell, and says which it was. Not so a command whose status
+# is asked for: in a condition, before && and ||, after !; nor any in a function that is called
+# there.
+strict() {
+	set -o errexit -o errtrace
+	shopt -s inherit_errexit
+	strict_level=$BASH_SUBSHELL
+	trap 'tell_command "${PIPESTATUS[*]}" "$BASH_COMMAND"' ERR
+}
+
+# A subshell's failure is told where the shell of the test meets it. Of a pipeline bash has the
+# statuses of all parts, and the last one's command.
+tell_command() {
+	((BASH_SUBSHELL != strict_level)) || tell "status $1 of: ${2:0:300}"
+}
+
+# run_tests [NAME...]: each test_* function in the order of the file, or these, in a strict shell
+# of its own. That shell is part of no condition: bash would have it go on after an error.
 run_tests() {
-	local name status=0 begun
+	local name test_status status=0 begun
 	(($# > 0)) || set -- $(grep -o '^test_[a-z0-9_]*' "$0")
 	for name in "$@"; do
 		begun=$SECONDS
-		if (set -e; "$name") >"$work/$name.out" 2>&1; then
+		test_log=$work/$name.out
+		: >"$test_log"
+		(
+			strict
+			"$name"
+		) >>"$test_log" 2>&1
+		test_status=$?
+		if [ $test_status = 0 ]; then
 			echo "ok $name ($((SECONDS - begun)) s)"
 		else
-			echo "not ok $name"
-			sed 's/^/    /' "$work/$name.out"
+			echo "not ok $name (status $test_status)"
+			sed 's/^/    /' "$test_log"
 			status=1
 		fi
 	done

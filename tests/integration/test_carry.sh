@@ -178,7 +178,7 @@ reserve_huge_pages() {
 }
 
 release_huge_pages() {
-	umount "$huge" 2>/dev/null
+	umount "$huge" 2>/dev/null || true
 	[ -z "$huge_before" ] || echo "$huge_before" >/proc/sys/vm/nr_hugepages
 }
 

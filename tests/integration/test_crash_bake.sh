@@ -17,7 +17,7 @@ test_bake() {
 			"templates after bake.$point"
 		expect "$whole" "$(find "$store" -name memory | wc -l)" "memory files after bake.$point"
 		expect_nothing_astray "bake.$point"
-		inode=$(stat -c %i "$store"/templates/*/template.json 2>/dev/null)
+		inode=$(stat -c %i "$store"/templates/*/template.json 2>/dev/null || true)
 		wait_full || fail "the pool is not full after bake.$point"
 		expect "$pool_size" "$(parked)" "parked after bake.$point"
 		expect_nothing_astray "the bake after bake.$point"

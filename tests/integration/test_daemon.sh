@@ -52,7 +52,7 @@ service_manager() {
 			print "$text\n";
 		}' "$work/notify.sock" >"$work/notify.log" &
 	manager=$!
-	trap 'kill $manager' EXIT
+	trap 'kill $manager 2>/dev/null || true' EXIT
 	wait_for "$work/notify.log" '^listening'
 }
 

@@ -18,8 +18,10 @@ test_init_again_keeps_the_template() {
 }
 
 test_parked_machines_stand_still() {
-	local vm
-	for vm in $(factory_ctl list --json | jq -r '.vms[] | select(.state == "parked") | .vm_id'); do
+	local vm vms
+	vms=$(factory_ctl list --json | jq -r '.vms[] | select(.state == "parked").vm_id')
+	expect 2 "$(wc -w <<<"$vms")" 'parked machines'
+	for vm in $vms; do
 		[ -S "$run/vms/$vm/agent.sock" ] || fail "no agent socket of $vm"
 		[ -s "$run/vms/$vm.json" ] || fail "no journal entry of $vm"
 		expect '' "$(cat "$run/vms/$vm/qemu.log" 2>&1)" 'what its QEMU says'

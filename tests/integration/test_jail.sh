@@ -18,7 +18,8 @@ remove() {
 expect_jailed() {
 	local pid=$1 uid ns
 	uid=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")
-	[ "$uid" -ge $first ] && expect 0 $(((uid - first) % 65536)) "offset of uid $uid"
+	[ "$uid" -ge $first ] || fail "$pid is user $uid of the host"
+	expect 0 $(((uid - first) % 65536)) "offset of uid $uid"
 	expect "$uid $uid $uid $uid" "$(awk '/^Uid:/ { print $2, $3, $4, $5 }' "/proc/$pid/status")"
 	expect "$uid $uid $uid $uid" "$(awk '/^Gid:/ { print $2, $3, $4, $5 }' "/proc/$pid/status")"
 	expect '' "$(awk '/^Groups:/ { print $2 }' "/proc/$pid/status")" 'groups'
@@ -35,8 +36,10 @@ expect_jailed() {
 }
 
 test_parked_machines_are_shut_in() {
-	local pid other
-	for pid in $(factory_ctl list --json | jq '.vms[].pid'); do expect_jailed "$pid"; done
+	local pid pids other
+	pids=$(factory_ctl list --json | jq '.vms[].pid')
+	expect 2 "$(wc -w <<<"$pids")" machines
+	for pid in $pids; do expect_jailed "$pid"; done
 	pid=$(pid_of parked)
 	other=$(factory_ctl list --json | jq "[.vms[].pid | select(. != $pid)][0]")
 	[ "$(cat "/proc/$pid/uid_map")" != "$(cat "/proc/$other/uid_map")" ] ||

@@ -144,8 +144,7 @@ test_a_stopped_machine_is_found_and_replaced() {
 	is_replaced() { ! parked_ids | grep -qx "$vm" && has_parked 2; }
 	until_true 60 is_replaced
 	expect 1 "$(counted parked_lost probe)" 'lost by the probe'
-	[ -e "/proc/$pid" ] && fail 'the stopped machine is still there'
-	return 0
+	[ ! -e "/proc/$pid" ] || fail 'the stopped machine is still there'
 }
 
 test_old_machines_are_replaced() {
