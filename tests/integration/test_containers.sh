@@ -94,17 +94,22 @@ test_privileged() {
 		'test -c /dev/full && grep CapEff /proc/self/status | tr -d "\t" | cut -c1-8')"
 }
 
-# limited RESOURCES: a container with these (as in an OCI config.json) runs; by the agent itself,
-# since ctr has no words for them.
-limited() {
+# by_the_agent ROOT RESOURCES COMMAND...: a container runs that the agent is asked for without a
+# shim, in a sandbox without any storage. ROOT is a folder of the guest, RESOURCES as in an OCI
+# config.json.
+by_the_agent() {
 	local container
-	container=$(jq -nc --argjson resources "$1" '{container_id: "x", exec_id: "x", OCI: {
-		root: {path: "/usr/share/kiln/rehearsal"}, linux: {resources: $resources},
-		process: {user: {uid: 0, gid: 0}, cwd: "/", args: ["/kiln-agent", "--version"]}}}')
+	container=$(jq -nc '{container_id: "x", exec_id: "x", OCI: {
+		root: {path: $ARGS.positional[0]}, mounts: [{destination: "/dev", type: "tmpfs", source: "tmpfs"}],
+		linux: {resources: ($ARGS.positional[1] | fromjson)},
+		process: {user: {uid: 0, gid: 0}, cwd: "/", args: $ARGS.positional[2:]}}}' --args -- "$@")
 	ctl agent -c CreateSandbox -c "CreateContainer $container" \
 		-c 'StartContainer {"container_id": "x"}' \
 		-c 'WaitProcess {"container_id": "x", "exec_id": "x"}' 2>&1
 }
+
+# limited RESOURCES: ctr has no words for these.
+limited() { by_the_agent /usr/share/kiln/rehearsal "$1" /kiln-agent --version; }
 
 test_limits_of_controllers_that_few_use() {
 	expect_match '"status": 0' "$(limited '{"cpu": {"cpus": "0"}}')"
@@ -112,6 +117,23 @@ test_limits_of_controllers_that_few_use() {
 	expect_match 'cannot set cpuset.cpus to "none"' "$(limited '{"cpu": {"cpus": "none"}}')"
 	expect_match 'cannot set hugetlb.3MB.max: .* do not have the controller' \
 		"$(limited '{"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]}')"
+}
+
+# The host puts something into the shares of the machines that wait; the one that is claimed runs it
+# without being asked to mount anything.
+test_a_parked_machine_has_its_share_mounted() {
+	local vm vms root out
+	wait_full
+	vms=$(factory_ctl list --json | jq -r '.vms[] | select(.state == "parked").vm_id')
+	for vm in $vms; do
+		root=$run/vms/$vm/share/waiting
+		mkdir -p "$root"/{dev,proc,sys,tmp,run}
+		cp "$(command -v busybox)" "$root/"
+	done
+	out=$(by_the_agent /run/kata-containers/shared/containers/waiting '{}' /busybox sh -c 'exit 7') ||
+		fail "$out"
+	expect_match '"status": 7' "$out"
+	expect_match ', pooled in' "$out"
 }
 
 test_rootfs_is_writable_and_thrown_away() {
