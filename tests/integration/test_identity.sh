@@ -149,6 +149,28 @@ test_clock_is_the_hosts() {
 		fail 'it was not the machine that had waited'
 }
 
+# A spare is started and frozen before it is known what it will be.
+test_clones_of_spares_differ_as_well() {
+	local check mark vm vms
+	redefine '.pool.spares = 3' # for the up to three sandboxes of a check
+	kill -HUP "$(factory_pid)"
+	until_true 60 at_rest 2 3
+	for _ in 1 2; do ctl agent -c Check >/dev/null; done # those that were parked before
+	until_true 60 at_rest 2 3
+	mark=$(($(wc -l <"$work/factory.log") + 1))
+	for check in random_numbers_differ boot_ids_differ hardware_addresses_differ \
+		generation_ids_differ_and_are_in_the_device_tree \
+		machine_ids_differ_where_the_image_asks_for_one; do
+		"test_$check"
+		until_true 60 at_rest 2 3
+	done
+	vms=$(tail -n "+$mark" "$work/factory.log" | sed -n 's/.* audit claim .* vm=\([0-9a-f]*\) .*/\1/p')
+	expect 10 "$(wc -w <<<"$vms")" 'sandboxes'
+	for vm in $vms; do
+		grep -q " $vm: warming -> spare\$" "$work/factory.log" || fail "$vm was no spare"
+	done
+}
+
 write_config 2
 start_factory
 start_containerd
