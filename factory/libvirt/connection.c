@@ -15,7 +15,7 @@
 #include "factory/libvirt/kvm.h"
 
 /* libvirt is kept from touching what is not its own: no cgroups, namespaces, ownership or
- * labels. */
+ * labels, no folder in each hugetlbfs of the host. */
 static const char qemu_conf[] = "# Written by kiln-factory.\n"
 				"user = \"" BAKE_USER "\"\n"
 				"group = \"" BAKE_USER "\"\n"
@@ -25,6 +25,7 @@ static const char qemu_conf[] = "# Written by kiln-factory.\n"
 				"cgroup_controllers = []\n"
 				"namespaces = []\n"
 				"stdio_handler = \"file\"\n"
+				"hugetlbfs_mount = []\n"
 				"seccomp_sandbox = 1\n"
 				"memory_backing_dir = \"%s\"\n";
 

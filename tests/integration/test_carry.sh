@@ -192,7 +192,7 @@ test_huge_pages() {
 	[ "$(stat -c %b "$huge"/kiln-*.memory)" -lt $((192 * 2048)) ] || fail 'no zero page was left out'
 	expect huge "$(kiln_run huge1 --annotation io.kiln.template=huge -- echo huge)"
 	factory_ctl destroy --template huge >/dev/null
-	expect '' "$(find "$huge" -name 'kiln-*')" 'after destroy'
+	expect '' "$(ls -A "$huge")" 'after destroy'
 	out=$(factory_ctl init --template huger 2>&1) && fail 'there are not so many pages'
 	expect_match 'huge pages of 2048 KiB free.*raise sysctl vm.nr_hugepages' "$out"
 }
