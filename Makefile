@@ -24,9 +24,13 @@ endif
 WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough -Wundef -Wvla \
             $(if $(filter 1,$(WERROR)),-Werror)
+# What the throwaway container of warming runs: a program without a library, part of libvm.
+REHEARSAL_PROGRAM := $(BUILD)/rehearsal-program
+
 # gnu17 predefines `linux`, which is a field of grpc.Spec.
 CPPFLAGS_ALL := -Ulinux -D_GNU_SOURCE -DKILN_VERSION='"$(VERSION)"' -DKILN_DATA_DIR='"$(PREFIX)/share/kiln"' \
                 -DKILN_LIB_DIR='"$(PREFIX)/lib/kiln"' \
+                -DREHEARSAL_PROGRAM='"$(REHEARSAL_PROGRAM)"' \
                 -I. -I$(BUILD)/gen $(if $(filter 1,$(FAULTS)),-DKILN_FAULTS) $(CPPFLAGS)
 CFLAGS  ?= -O2 -g
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
@@ -118,6 +122,14 @@ $(BUILD)/asan/%.o: %.c | $(GEN_H) $(AUTO_DEPS)
 $(BUILD)/asan/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -w $(ASAN) -MMD -MP -c -o $@ $<
+
+$(REHEARSAL_PROGRAM): factory/rehearsal/program.c | $(AUTO_DEPS)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 $(WARNINGS) -Os -ffreestanding -fno-stack-protector -fno-pie \
+		-fcf-protection=none -fno-asynchronous-unwind-tables -static -no-pie -nostdlib \
+		-Wl,--build-id=none,--strip-all -o $@ $<
+$(call obj,factory/vm/rehearsal.c) $(call aobj,factory/vm/rehearsal.c): $(REHEARSAL_PROGRAM)
 
 $(BUILD)/libbase.a: $(call obj,$(SRC_base))
 $(BUILD)/libproto.a: $(call obj,$(SRC_proto)) $(call gobj,obj)
@@ -229,7 +241,7 @@ $(foreach room,base proto vm factory shim agent ctl bench,$(eval $(call unit_rul
 FUZZ_SECONDS ?= 5
 # What a program reads of foreign bytes, and what that needs, beside the libraries.
 $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: FUZZ_MORE := $(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c)
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(GEN_H) $(AUTO_DEPS)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) $(REHEARSAL_PROGRAM) | $(GEN_H) $(AUTO_DEPS)
 	$(call say,FUZZER,$@)
 	@mkdir -p $(@D)
 	$(Q)clang $(CPPFLAGS_ALL) -std=gnu17 -w -O1 -g -fsanitize=fuzzer,address,undefined \
@@ -262,7 +274,7 @@ bench-quick: all image ## The same in about a minute, with less of it
 
 # ---------------------------------------------------------------- lint
 
-C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] factory/preload/*.c shim/*.[ch] \
+C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] factory/preload/*.c factory/rehearsal/*.c shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-image tests/integration/*.sh bench/demo bench/run bench/daemons.sh .ci/run)
 

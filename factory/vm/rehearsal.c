@@ -1,6 +1,5 @@
 #include "factory/vm/rehearsal.h"
 
-#include <elf.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <unistd.h>
@@ -14,8 +13,7 @@
 
 #define SHARED_ROOT   REHEARSAL_ID "/rootfs"
 #define PROGRAM       "program"
-#define PROGRAM_SIZE  (512 * 1024) /* of a small static busybox: more than one read-ahead */
-#define PROGRAM_BASE  0x400000
+#define PROGRAM_SIZE  (255 * 1024) /* more than one read-ahead; its last page is not full */
 #define GUEST_ROOT    "/usr/share/kiln/rehearsal"
 #define GUEST_PROGRAM "/kiln-agent"
 
@@ -99,51 +97,21 @@ int rehearsal_share_spec(Grpc__Spec **ret_spec, struct error *err)
 
 /* ---- the root in the share */
 
-/* A static program that writes a line and ends. The rest of its size is a hole. */
-struct program {
-	Elf64_Ehdr header;
-	Elf64_Phdr text, stack;
-	uint8_t code[38];
-};
+/* factory/rehearsal/program.c as it was linked. */
+__asm__(".pushsection .rodata\n"
+	".balign 8\n"
+	"rehearsal_program_len: .quad rehearsal_program_end - rehearsal_program\n"
+	"rehearsal_program: .incbin \"" REHEARSAL_PROGRAM "\"\n"
+	"rehearsal_program_end:\n"
+	".popsection\n");
+extern const uint64_t rehearsal_program_len;
+extern const uint8_t rehearsal_program[];
 
-static const struct program program = {
-	.header = {
-		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-		.e_type = ET_EXEC,
-		.e_machine = EM_X86_64,
-		.e_version = EV_CURRENT,
-		.e_entry = PROGRAM_BASE + offsetof(struct program, code),
-		.e_phoff = offsetof(struct program, text),
-		.e_ehsize = sizeof(Elf64_Ehdr),
-		.e_phentsize = sizeof(Elf64_Phdr),
-		.e_phnum = 2,
-	},
-	.text = {
-		.p_type = PT_LOAD,
-		.p_flags = PF_R | PF_X,
-		.p_vaddr = PROGRAM_BASE,
-		.p_filesz = PROGRAM_SIZE,
-		.p_memsz = PROGRAM_SIZE,
-		.p_align = 0x1000,
-	},
-	.stack = { .p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W },
-	.code = {
-		0xb8, 1, 0, 0, 0,                /* mov eax, SYS_write */
-		0xbf, 1, 0, 0, 0,                /* mov edi, stdout */
-		0x48, 0x8d, 0x35, 0x10, 0, 0, 0, /* lea rsi, [the text] */
-		0xba, 5, 0, 0, 0,                /* mov edx, its length */
-		0x0f, 0x05,                      /* syscall */
-		0xb8, 60, 0, 0, 0,               /* mov eax, SYS_exit */
-		0x31, 0xff,                      /* xor edi, edi */
-		0x0f, 0x05,                      /* syscall */
-		'd', 'o', 'n', 'e', '\n',
-	},
-};
-
+/* The rest of its size is a hole. */
 static int write_program(const char *path, struct error *err)
 {
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
-	int r = fd < 0 ? -errno : write_full(fd, &program, sizeof(program));
+	int r = fd < 0 ? -errno : write_full(fd, rehearsal_program, rehearsal_program_len);
 
 	if (r == 0 && ftruncate(fd, PROGRAM_SIZE) < 0)
 		r = -errno;

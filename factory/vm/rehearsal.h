@@ -1,8 +1,9 @@
 /* The throwaway container of warming: what a container engine asks for by default.
  *
  * Its root filesystem is in the machine's share, as a real container's is, so that mounting the
- * share, finding files and running a program over virtio-9p are rehearsed too; a template that
- * is being baked has no share, and takes a root that every guest image carries.
+ * share, finding files and running a program (factory/rehearsal/program.c) over virtio-9p are
+ * rehearsed too; a template that is being baked has no share, and takes a root that every guest
+ * image carries.
  */
 #pragma once
 
