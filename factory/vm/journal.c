@@ -13,6 +13,8 @@
 #include "base/strings.h"
 #include "base/strv.h"
 
+#define TMP_SUFFIX ".tmp" /* of an entry that is being written */
+
 enum {
 	JOURNAL_VERSION = 1,
 	JOURNAL_SIZE_MAX = 16 * 1024,
@@ -73,7 +75,7 @@ int journal_write(const char *run_dir, const struct journal_entry *entry, struct
 				 entry->id);
 
 	_cleanup_free_ char *path = entry_path(run_dir, entry->id, "");
-	_cleanup_free_ char *tmp = entry_path(run_dir, entry->id, ".tmp");
+	_cleanup_free_ char *tmp = entry_path(run_dir, entry->id, TMP_SUFFIX);
 	int r = replace_file(path, tmp, text, NULL);
 	if (r != -ENOENT)
 		return r == 0 ? 0 : replace_file(path, tmp, text, err);
@@ -206,14 +208,21 @@ int journal_read(const char *run_dir, const char *id, struct journal_entry *ret_
 	return 0;
 }
 
+static int remove_file(const char *run_dir, const char *id, const char *suffix, struct error *err)
+{
+	_cleanup_free_ char *path = entry_path(run_dir, id, suffix);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_set_errno(err, errno, "cannot remove %s", path);
+	return 0;
+}
+
 int journal_remove(const char *run_dir, const char *id, struct error *err)
 {
 	if (!id_is_valid(id))
 		return error_set(err, EINVAL, "\"%s\" cannot name a journal entry", id);
-	_cleanup_free_ char *path = entry_path(run_dir, id, "");
-	if (unlink(path) < 0 && errno != ENOENT)
-		return error_set_errno(err, errno, "cannot remove %s", path);
-	return 0;
+	/* The unfinished one first: an entry that is gone is not looked for again. */
+	int r = remove_file(run_dir, id, TMP_SUFFIX, err);
+	return r < 0 ? r : remove_file(run_dir, id, "", err);
 }
 
 static void set_aside(const char *run_dir, const char *id, const struct error *why)
@@ -239,15 +248,16 @@ static void scan_entry(const char *run_dir, const char *id,
 }
 
 /* Names first, calls later: fn may remove entries. */
-static int list_entries(const char *dir, struct strv *ret_ids, struct error *err)
+static int list_entries(const char *dir, const char *ending, struct strv *ret_ids,
+			struct error *err)
 {
 	DIR *handle = opendir(dir);
 	if (!handle)
 		return errno == ENOENT ? 0 : error_set_errno(err, errno, "cannot read %s", dir);
 	for (const struct dirent *entry; (entry = readdir(handle));) {
 		size_t len = strlen(entry->d_name);
-		size_t suffix = strlen(".json");
-		if (len <= suffix || !str_equal(entry->d_name + len - suffix, ".json"))
+		size_t suffix = strlen(ending);
+		if (len <= suffix || !str_equal(entry->d_name + len - suffix, ending))
 			continue;
 		_cleanup_free_ char *id = xstrndup(entry->d_name, len - suffix);
 		if (id_is_valid(id))
@@ -257,12 +267,25 @@ static int list_entries(const char *dir, struct strv *ret_ids, struct error *err
 	return 0;
 }
 
+/* What somebody who was killed did not finish: an entry of nothing yet, or one whose former text
+ * stands. A claimer that writes one at this very moment misses it and writes it again. */
+static int remove_unfinished(const char *run_dir, const char *dir, struct error *err)
+{
+	_cleanup_(strv_done) struct strv ids = {};
+	int r = list_entries(dir, ".json" TMP_SUFFIX, &ids, err);
+	for (size_t i = 0; r == 0 && i < ids.count; i++)
+		r = remove_file(run_dir, ids.items[i], TMP_SUFFIX, err);
+	return r;
+}
+
 int journal_scan(const char *run_dir, void (*fn)(const struct journal_entry *entry, void *userdata),
 		 void *userdata, struct error *err)
 {
 	_cleanup_(strv_done) struct strv ids = {};
 	_cleanup_free_ char *dir = path_join(run_dir, "vms");
-	int r = list_entries(dir, &ids, err);
+	int r = remove_unfinished(run_dir, dir, err);
+	if (r == 0)
+		r = list_entries(dir, ".json", &ids, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ids.count; i++)

@@ -42,7 +42,8 @@ _must_check_ int journal_parse(const char *text, size_t len, struct journal_entr
 			       struct error *err);
 _must_check_ int journal_remove(const char *run_dir, const char *id, struct error *err);
 
-/* Calls fn for each readable entry; unreadable ones are logged and renamed to ID.json.bad. */
+/* For a factory that starts: calls fn for each readable entry; unreadable ones are logged and
+ * renamed to ID.json.bad, and what a killed process had not finished writing is removed. */
 _must_check_ int journal_scan(const char *run_dir,
 			      void (*fn)(const struct journal_entry *entry, void *userdata),
 			      void *userdata, struct error *err);

@@ -111,7 +111,9 @@ static void test_rewrite_and_remove(void **state)
 	assert_int_equal(got.state, VM_WARMING);
 	assert_null(got.sandbox_id);
 
+	put(run_dir, "x.json.tmp", "of a factory that was killed");
 	assert_int_equal(journal_remove(run_dir, "x", NULL), 0);
+	assert_false(has(run_dir, "x.json.tmp"));
 	assert_int_equal(journal_remove(run_dir, "x", NULL), 0);
 	journal_entry_done(&got);
 	assert_int_equal(journal_read(run_dir, "x", &got, NULL), -ENOENT);
@@ -218,6 +220,7 @@ static void test_scan_sets_bad_ones_aside(void **state)
 	put(run_dir, "bad.json", "{ \"version\"");
 	put(run_dir, "other.json", GOOD "}"); /* says that it is "a" */
 	put(run_dir, "left.json.tmp", "half");
+	put(run_dir, "good.json.tmp", "");
 	put(run_dir, "note.txt", "hello");
 
 	assert_int_equal(journal_scan(run_dir, count, &seen, NULL), 0);
@@ -227,6 +230,8 @@ static void test_scan_sets_bad_ones_aside(void **state)
 	assert_true(has(run_dir, "other.json.bad"));
 	assert_true(has(run_dir, "note.txt"));
 	assert_true(has(run_dir, "good.json"));
+	assert_false(has(run_dir, "left.json.tmp"));
+	assert_false(has(run_dir, "good.json.tmp"));
 }
 
 struct removal {
