@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -55,6 +56,7 @@ static int replace_file(const char *path, const char *tmp, const char *text, str
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot create %s", tmp);
 	int r = write_full(fd, text, strlen(text));
+	FAULT_POINT("journal.unfinished");
 	if (r == 0 && rename(tmp, path) < 0)
 		r = -errno;
 	if (r < 0) {

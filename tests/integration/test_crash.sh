@@ -23,6 +23,12 @@ test_clone() {
 	done
 }
 
+# A new entry, and another one of a machine that has one.
+test_journal() {
+	at_clone journal.unfinished
+	at_clone journal.unfinished:3
+}
+
 test_warm_and_park() {
 	local point
 	for point in warming warm stopped parked; do at_clone "clone.$point"; done
