@@ -266,7 +266,7 @@ fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
 demo: all image ## From nothing to a container in a pooled VM, with a table of times
 	$(Q)BUILD=$(BUILD) bench/demo
 
-bench: all image ## Measure everything, about ten minutes; writes bench/out/, checks the baseline
+bench: all image ## Measure everything, ten to twelve minutes; writes bench/out/, checks the baseline
 	$(Q)BUILD=$(BUILD) bench/run full
 
 bench-quick: all image ## The same in about a minute, with less of it
