@@ -121,7 +121,7 @@ test_claimer_dies() {
 }
 
 test_claimer_dies_with_the_factory() {
-	wait_full
+	short_grace
 	hold_machine
 	stop_factory KILL
 	kill -9 "$holder"
@@ -147,7 +147,7 @@ test_claimer_outlives_the_factory() {
 
 test_who_renews_has_the_lease() {
 	local renewer
-	wait_full
+	short_grace
 	hold_machine
 	mkfifo "$work/renew"
 	exec 8<>"$work/renew"

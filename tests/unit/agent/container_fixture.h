@@ -13,9 +13,12 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/boot.h"
+#include "agent/cgroup.h"
 #include "agent/reaper.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
@@ -70,6 +73,7 @@ struct fixture {
 	struct ttrpc_client *client;
 	char folder[64];
 	char *rootfs;
+	char *cgroup; /* NULL where no cgroup v2 is mounted */
 };
 
 static struct fixture fixture;
@@ -297,6 +301,33 @@ static inline void make_rootfs(void)
 	assert_int_equal(file_write_atomic(passwd, users, strlen(users), 0644, &err), 0);
 }
 
+/* A group of this process's own is where the agent finds the root of all: two that run at once do
+ * not meet in a container's name. */
+static inline void own_cgroup_root(void)
+{
+	const char *root = cgroup_root();
+
+	if (!root)
+		return;
+	fixture.cgroup = path_join(root, strrchr(fixture.folder, '/') + 1);
+	assert_int_equal(mkdir(fixture.cgroup, 0755), 0);
+	assert_int_equal(mount(fixture.cgroup, root, NULL, MS_BIND, NULL), 0);
+}
+
+/* 0, or -1 where something is left in it. */
+static inline int remove_cgroup_root(void)
+{
+	if (!fixture.cgroup)
+		return 0;
+	int r = umount2(cgroup_root(), MNT_DETACH);
+	if (r == 0)
+		r = rmdir(fixture.cgroup);
+	if (r < 0)
+		fprintf(stderr, "%s is left: %s\n", fixture.cgroup, strerror(errno));
+	free(fixture.cgroup);
+	return r;
+}
+
 static inline void on_reaped(void *userdata)
 {
 	sandbox_step(((struct agent *)userdata)->sandbox);
@@ -323,6 +354,7 @@ static inline int group_setup(void **state _unused_)
 	assert_non_null(mkdtemp(fixture.folder));
 	fixture.rootfs = path_join(fixture.folder, "rootfs");
 	make_rootfs();
+	own_cgroup_root();
 	agent->loop = loop_new();
 	agent->reaper = reaper_new(agent->loop, on_reaped, agent);
 	agent->server = ttrpc_server_new(agent->loop, &options);
@@ -350,7 +382,7 @@ static inline int group_teardown(void **state _unused_)
 	if (r < 0)
 		fprintf(stderr, "%s\n", error_message(&err));
 	free(fixture.rootfs);
-	return r;
+	return remove_cgroup_root() < 0 ? -1 : r;
 }
 
 static inline int setup(void **state _unused_)
