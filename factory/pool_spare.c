@@ -1,5 +1,6 @@
 /* Spares: clones that have come up as far as they do without a container (the agent answers, the
- * share is mounted) and were frozen again: rehearsal and identity are what is left of a clone. */
+ * share is mounted, they have an identity) and were frozen again. The rehearsal of a container is
+ * what is left of a clone. */
 #include <stdlib.h>
 
 #include "base/log.h"

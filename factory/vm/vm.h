@@ -5,7 +5,7 @@
  *             (a booted one: WARMING at once)
  *   RESTORED  the template's state is loaded, vCPUs stopped  cont, agent connected
  *   WARMING   pinged, path rehearsed, reseeded, clock set    all answered: stop
- *             (a spare: pinged, its share mounted)
+ *             (a spare: no container rehearsed yet)
  *   SPARE     vCPUs stopped, half-way warm                   vm_use_spare(): RESTORED again
  *   PARKED    vCPUs stopped, costs no CPU                    vm_claim()
  *   CLAIMED   running, handed over                           its sandbox's end

@@ -352,7 +352,10 @@ static int trim_failed(struct warm *warm, const struct ttrpc_reply *reply, struc
 static const struct warm_step *const clone_steps[] = {
 	FIRST_STEPS, REHEARSAL_STEPS, IDENTITY_STEPS,
 };
-static const struct warm_step *const spare_steps[] = { FIRST_STEPS, BEGIN_SANDBOX, END_SANDBOX };
+/* Identity comes again when the spare is used, with a clock that is right then. */
+static const struct warm_step *const spare_steps[] = {
+	FIRST_STEPS, BEGIN_SANDBOX, END_SANDBOX, IDENTITY_STEPS,
+};
 static const struct warm_step *const template_steps[] = {
 	FIRST_STEPS, IDENTITY_STEPS, REHEARSAL_STEPS,
 	TIMED_STEP("trim", GUEST, "Trim", send_trim, check_trim, trim_failed, TRIM_TIMEOUT_MS),

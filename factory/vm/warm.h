@@ -2,7 +2,8 @@
  *
  *   a clone:     check -> rehearsal (a whole sandbox with one throwaway container)
  *                -> reseed -> clock -> hardware address of the network card
- *   a spare:     check -> a sandbox without a container; what a clone does follows when it is used
+ *   a spare:     check -> a sandbox without a container -> reseed -> clock -> hardware address;
+ *                all that a clone does follows when it is used
  *   a template:  check -> reseed -> clock -> hardware address -> rehearsal -> trim
  *                -> rehearsal once more
  *
