@@ -10,8 +10,7 @@
 #include "base/error.h"
 
 struct smaps {
-	double ram_private; /* guest RAM: pages of its own (copied on write, or of a file of its
-			       own) */
+	double ram_private; /* guest RAM: pages of its own, copied on write or of its own file */
 	double ram_shared;  /* guest RAM: its share of the template's pages */
 	double heap;        /* anonymous: heap, translated code, stacks */
 	double libraries;   /* its share of program, libraries and other files */
@@ -19,9 +18,9 @@ struct smaps {
 	double pss;         /* sum of the above */
 	double private_;    /* pages of no other process */
 	double kernel;      /* page tables and kernel stacks */
-	double mapped;    /* of guest RAM and image: pages that are a file's, not copied on write */
-	double own_files; /* all that files of its own have in memory, mapped or not */
-};                        /* all in MiB */
+	double mapped;      /* of guest RAM and image: pages of a file, not copied on write */
+	double own_files;   /* all that files of its own have in memory, mapped or not */
+};                          /* all in MiB */
 
 /* ram and image are the files (by the end of their paths) guest RAM and image are mapped from;
  * NULL: there are none. A file without a name that is mapped shared is the process's own: what may

@@ -66,6 +66,12 @@ redefine() {
 	mv "$work/template.json.new" "$work/template.json"
 }
 
+# configure [JQ OPTIONS] FILTER: the factory's configuration, by jq.
+configure() {
+	jq "$@" "$work/factory.json" >"$work/factory.json.new"
+	mv "$work/factory.json.new" "$work/factory.json"
+}
+
 # remove_container ID: ends it, waits for its end, and removes it.
 remove_container() {
 	ctr tasks delete --force "$1" >/dev/null 2>&1 || true # it may be gone

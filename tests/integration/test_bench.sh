@@ -4,19 +4,9 @@
 . "$(dirname "$0")/lib.sh"
 
 export TMPDIR=$store
-empty_run=$work/empty-run
-unshared_run=$work/unshared-run
+empty_run=$store/empty-run
+unshared_run=$store/unshared-run
 result=$work/result.json
-
-# start_empty_factory NAME SHARE: one that keeps nothing parked by itself.
-start_empty_factory() {
-	jq --arg share "$2" '.pool_size = 0 | .share = $share' "$work/template.json" >"$work/$1-template.json"
-	jq --arg name "$1" --arg run "$work/$1-run" --arg store "$store/$1" --arg log "$work/$1.log" \
-		'.run_dir = $run | .store = $store | .log_file = $log
-		 | .templates |= sub("template.json$"; $name + "-template.json")' \
-		"$work/factory.json" >"$work/$1.json"
-	timeout 60 kiln-factory --daemon --config "$work/$1.json"
-}
 
 measure() {
 	timeout 400 kiln-bench run --factory "unix://$empty_run/factory.sock" --pool "$KILN_FACTORY" \

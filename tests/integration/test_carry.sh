@@ -208,6 +208,6 @@ define laden ".images = [{name: \"tools\", file: \"$work/tools.erofs\"},
 	{name: \"models/b\", file: \"$work/models.erofs\"}]"
 define huge ".memory_dir = \"$huge\" | .memory_mib = 192"
 define huger ".memory_dir = \"$huge\" | .memory_mib = 4096"
-jq --arg d "$definitions" '.templates = $d' "$work/factory.json" >"$work/f" && mv "$work/f" "$work/factory.json"
+configure --arg t "$definitions" '.templates = $t'
 start_factory && start_containerd || exit 1
 run_tests

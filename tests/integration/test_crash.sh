@@ -98,8 +98,7 @@ hold_machine() {
 
 short_grace() {
 	stop_factory
-	jq '.lease_grace_s = 2' "$work/factory.json" >"$work/factory.json.new"
-	mv "$work/factory.json.new" "$work/factory.json"
+	configure '.lease_grace_s = 2'
 	start_factory
 	wait_full
 }

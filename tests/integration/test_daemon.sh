@@ -18,12 +18,6 @@ wait_for_log() {
 		fail "no /$1/ in the log: $(tail -n "+$mark" "$work/factory.log")"
 }
 
-# configure FILTER: changes the configuration by jq.
-configure() {
-	jq "$1" "$work/factory.json" >"$work/factory.json.new" &&
-		mv "$work/factory.json.new" "$work/factory.json"
-}
-
 reload() {
 	log_mark
 	kill -HUP "$(factory_pid)"

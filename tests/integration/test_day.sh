@@ -113,8 +113,7 @@ test_no_machine_is_left_over() {
 }
 
 write_config "$pool_size"
-jq '.lease_grace_s = 1 | .log_level = "info"' "$work/factory.json" >"$work/factory.json.new"
-mv "$work/factory.json.new" "$work/factory.json"
+configure '.lease_grace_s = 1 | .log_level = "info"'
 start_factory
 wait_full || exit 1
 SECONDS=0

@@ -179,7 +179,6 @@ test_the_end_removes_the_socket() {
 }
 
 write_config 2
-jq --argjson port "$port" '.http_port = $port' "$work/factory.json" >"$work/factory.json.new"
-mv "$work/factory.json.new" "$work/factory.json"
+configure --argjson port "$port" '.http_port = $port'
 start_factory
 run_tests "$@"

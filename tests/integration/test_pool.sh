@@ -18,8 +18,7 @@ has_parked() { [ "$(parked)" = "$1" ]; }
 restart_with() {
 	stop_factory
 	redefine "$1"
-	jq "${2:-.}" "$work/factory.json" >"$work/factory.json.new"
-	mv "$work/factory.json.new" "$work/factory.json"
+	configure "${2:-.}"
 	start_factory
 }
 

@@ -84,8 +84,7 @@ test_a_drained_pool_has_none() {
 }
 
 test_a_machine_gets_its_place() {
-	jq '.max_vms = 2' "$work/factory.json" >"$work/factory.json.new"
-	mv "$work/factory.json.new" "$work/factory.json"
+	configure '.max_vms = 2'
 	kill -HUP "$(factory_pid)"
 	factory_ctl warm default --count 2 >/dev/null
 	until_true 30 at_rest 2 0

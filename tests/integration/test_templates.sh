@@ -241,8 +241,7 @@ mkdir -p "$definitions/image"
 cp "$BUILD/image/rootfs.erofs" "$definitions/image/"
 define default .
 define large '.memory_mib = 320 | .on_stale = "rebuild" | .image = "image/rootfs.erofs"'
-jq --arg t "$definitions" '.templates = $t' "$work/factory.json" >"$work/factory.new" &&
-	mv "$work/factory.new" "$work/factory.json"
+configure --arg t "$definitions" '.templates = $t'
 export KILN_TEMPLATE=large # of the shim's sandboxes
 start_containerd
 start_factory

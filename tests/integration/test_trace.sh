@@ -37,8 +37,7 @@ test_nothing_is_written_when_off() {
 }
 
 test_all_steps_of_one_start() {
-	jq --arg trace "$trace" '.trace = $trace' "$work/factory.json" >"$work/factory.json.new"
-	mv "$work/factory.json.new" "$work/factory.json"
+	configure --arg trace "$trace" '.trace = $trace'
 	kill -HUP "$(factory_pid)"
 	timeout 30 grep -qm1 'reloaded: trace changed' <(tail -n +1 -f "$work/factory.log")
 	expect "hello" "$(kiln_run on1 echo hello)"

@@ -39,8 +39,8 @@ static void test_start_of_no_program(void **state _unused_)
 static void test_signals(void **state _unused_)
 {
 	skip_unless_possible();
-	create("one", "\"args\": [\"sh\", \"-c\", \"trap 'exit 3' TERM; echo up; while :; do "
-		      "sleep 0.1; done\"]");
+	create("one", "\"args\": [\"sh\", \"-c\", \"trap 'exit 3' TERM; echo up; sleep 1000 & "
+		      "wait\"]");
 	must("StartContainer", "{\"container_id\": \"one\"}");
 	struct strbuf up = {};
 	assert_true(read_once("ReadStdout", "one", "", &up));
