@@ -269,7 +269,7 @@ demo: all image ## From nothing to a container in a pooled VM, with a table of t
 bench: all image ## Measure everything, ten to twelve minutes; writes bench/out/, checks the baseline
 	$(Q)BUILD=$(BUILD) bench/run full
 
-bench-quick: all image ## The same in about a minute, with less of it
+bench-quick: all image ## The same in a minute and a half, with less of it
 	$(Q)BUILD=$(BUILD) bench/run quick
 
 # ---------------------------------------------------------------- lint
