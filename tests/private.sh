@@ -129,7 +129,8 @@ kiln_run() {
 
 # Ends what this test started, by pid, and removes what it made.
 cleanup() {
-	trap - EXIT INT TERM
+	trap - EXIT
+	trap : INT TERM # one that comes now does not end this half-way
 	local pid mount lock
 	for lock in "$work"/*/factory.lock "$store"/*/factory.lock; do
 		pid=$(cat "$lock" 2>/dev/null) && is_factory "$pid" && kill "$pid" && wait_gone "$pid"
