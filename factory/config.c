@@ -23,6 +23,9 @@ static const struct config_key factory_keys[] = {
 		    "Port on 127.0.0.1 for the same, for anybody on the host; 0: none"),
 	CONFIG_STRING(C, store, "store", NULL,
 		      "Folder of the baked templates, best on tmpfs; default RUN_DIR/store"),
+	CONFIG_STRING(C, scratch_dir, "scratch_dir", "/var/lib/kiln/scratch",
+		      "Folder for what containers write, best on a disk: each machine has a file "
+		      "without a name there, as large as what is in it"),
 	CONFIG_STRING(C, templates, "templates", KILN_DATA_DIR "/default.json",
 		      "Template definition, or a folder of them (*.json)"),
 	CONFIG_STRING(C, qemu, "qemu", "/usr/bin/qemu-system-x86_64", "The QEMU to run"),
@@ -133,6 +136,8 @@ static int config_complete(struct factory_config *config, struct error *err)
 		r = check_absolute("http_socket", config->http_socket, err);
 	if (r == 0)
 		r = check_absolute("store", config->store, err);
+	if (r == 0)
+		r = check_absolute("scratch_dir", config->scratch_dir, err);
 	if (r == 0)
 		r = check_absolute("templates", config->templates, err);
 	if (r == 0 && config->trace)

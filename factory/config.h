@@ -36,6 +36,7 @@ struct factory_config {
 	uint64_t lease_grace_s;
 	uint64_t min_free_mib;
 	bool merge_pages;
+	char *scratch_dir;
 	bool init_on_start;
 	uint64_t uid_first; /* 0: machines run as root */
 	char *cgroup;       /* "": none */

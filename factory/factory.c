@@ -69,6 +69,8 @@ static int factory_make_dirs(const struct factory_config *config, struct error *
 		r = dir_make(pools, 0700, err);
 	if (r == 0)
 		r = dir_make(templates, 0700, err);
+	if (r == 0)
+		r = dir_make(config->scratch_dir, 0700, err);
 	return r;
 }
 
@@ -172,7 +174,8 @@ static int factory_serve(struct factory *factory, struct error *err)
 		r = factory_open_socket(factory, &fd, err);
 	if (r == 0)
 		r = store_note_write(factory->config.socket, factory->config.run_dir,
-				     factory->config.store, &factory->jail, err);
+				     factory->config.store, factory->config.scratch_dir,
+				     &factory->jail, err);
 	if (r < 0)
 		return r;
 	factory->server = service_new(factory->loop, factory);

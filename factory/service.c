@@ -118,6 +118,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.claim_us = took_us;
 	response.vcpus = vm_size(vm).vcpus;
 	response.memory_mib = vm_size(vm).memory_mib;
+	response.block_slots = vm_block_slots(vm);
 	reply_images(vm, &response);
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,

@@ -263,15 +263,15 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	finish(container, &err);
 }
 
-static void create_in_guest(struct container *container, const struct images *images)
+static void create_in_guest(struct container *container, const struct storages *storages)
 {
 	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;
 
 	request.container_id = container->id;
 	request.oci = container->spec->oci;
 	container->begun_ns = trace_begin();
-	request.storages = images->storages;
-	request.n_storages = images->count;
+	request.storages = storages->items;
+	request.n_storages = storages->count;
 	agent_call(sandbox_agent(container->sandbox), "CreateContainer", &request.base,
 		   CREATE_TIMEOUT_MS, on_created, container_ref(container));
 	spec_free(steal_ptr(container->spec));
@@ -295,11 +295,13 @@ static int write_machine(const struct container *container, struct error *err)
 	return bundle_write_machine(container->bundle, &machine, err);
 }
 
-static int mount_rootfs(struct container *container, struct error *err)
+static int mount_rootfs(struct container *container, struct storages *storages,
+			struct error *err)
 {
 	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
 	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
 	struct rootfs_options options = {
+		.driver = (enum rootfs_driver)container->settings.rootfs,
 		.share_dir = sandbox_share_dir(container->sandbox),
 		.scratch_dir = scratch,
 		.idmap = &idmap,
@@ -313,7 +315,7 @@ static int mount_rootfs(struct container *container, struct error *err)
 			   sandbox_vmm_pidfd(container->sandbox), &idmap, err);
 
 	if (r == 0)
-		r = rootfs_mount(&options, &container->rootfs, err);
+		r = rootfs_mount(&options, &container->rootfs, storages, err);
 	trace_end(TRACE_ROOTFS, NULL, begin);
 	return r;
 }
@@ -321,7 +323,7 @@ static int mount_rootfs(struct container *container, struct error *err)
 static void on_sandbox(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
-	_cleanup_(images_done) struct images images = {};
+	_cleanup_(storages_done) struct storages storages = {};
 	_cleanup_(error_done) struct error err = {};
 
 	if (container->state != CONTAINER_CREATING)
@@ -331,12 +333,12 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		return;
 	}
 	if (write_machine(container, &err) < 0 ||
-	    images_mount(container->spec->oci, container->sandbox, &images, &err) < 0 ||
-	    mount_rootfs(container, &err) < 0) {
+	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0 ||
+	    mount_rootfs(container, &storages, &err) < 0) {
 		create_failed(container, &err);
 		return;
 	}
-	create_in_guest(container, &images);
+	create_in_guest(container, &storages);
 }
 
 void container_create(struct container *container, container_done_fn done, void *userdata)

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "factory/vm/claim.h"
+#include "factory/vm/guest_root.h"
 #include "factory/vm/guest_share.h"
 #include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
@@ -120,14 +121,14 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 static void create_in_guest(struct sandbox *sandbox)
 {
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
-	Grpc__Storage share;
-	Grpc__Storage *storages[] = { &share };
+	_cleanup_(storages_done) struct storages storages = {};
 
-	guest_share_storage(&share, sandbox->claim->share_tag);
+	guest_share_add(&storages, sandbox->claim->share_tag);
+	guest_root_add_lower_share(&storages);
 	request.sandbox_id = sandbox->id;
 	request.hostname = sandbox->hostname;
-	request.storages = storages;
-	request.n_storages = ARRAY_SIZE(storages);
+	request.storages = storages.items;
+	request.n_storages = storages.count;
 	guest_trace_begin(sandbox->agent);
 	sandbox->created_ns = trace_begin();
 	agent_call(sandbox->agent, "CreateSandbox", &request.base, CREATE_TIMEOUT_MS, on_created,

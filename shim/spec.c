@@ -218,7 +218,6 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 {
 	Grpc__Spec *oci = spec->oci;
 
-	take_string(&oci->root->path, xasprintf(GUEST_SHARE "/%s/rootfs", container_id));
 	volumes_take(spec, container_id);
 	if (oci->hooks) {
 		log_warning(container_id, "hooks in %s are not run: they are programs of the host",

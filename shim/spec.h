@@ -3,7 +3,7 @@
  * Source: the OCI runtime specification 1.0.2 (config.md, config-linux.md). What changes on the
  * way into the guest:
  *
- *   root.path         the guest's path of the rootfs in the share
+ *   root.path         rootfs_mount() sets it (shim/rootfs.h)
  *   bind mounts       become volumes: the host binds them into the share, the guest binds them
  *                     from there. Sources in /dev, /proc and /sys stay: they mean the guest's own
  *   namespaces        network is dropped (the machine is the container's network namespace);

@@ -29,8 +29,8 @@ write_config() {
 		 | .image = $dir + "/" + .image | .machine = $dir + "/" + .machine
 		 | .pool_size = $pool | '"${2:-del(.pool)}" "$BUILD/image/default.json" >"$work/template.json"
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
-		--arg log "$work/factory.log" --arg cgroup "$(basename "$work")" \
-		'{run_dir: $run, store: $store, templates: $template, log_file: $log, cgroup: $cgroup,
+		--arg log "$work/factory.log" --arg cgroup "$(basename "$work")" --arg scratch "$work/scratch" \
+		'{run_dir: $run, store: $store, scratch_dir: $scratch, templates: $template, log_file: $log, cgroup: $cgroup,
 		  log_level: "debug", init_on_start: false}' >"$work/factory.json"
 }
 

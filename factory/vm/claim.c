@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "base/trace.h"
 #include "factory/vm/claim_clone.h"
+#include "factory/vm/disks.h"
 #include "factory/vm/factory_rpc.h"
 #include "factory/vm/guest_clock.h"
 #include "factory/vm/vm.h"
@@ -116,6 +117,9 @@ static int check_answer(const Kiln__Factory__V1__ClaimResponse *answer, size_t n
 				 (int)answer->origin);
 	if (answer->vm_dir[0] != '/' || answer->share_dir[0] != '/' || str_empty(answer->share_tag))
 		return error_set(err, EPROTO, "the claim's answer has no folder or share");
+	if (answer->block_slots > DISKS_SLOTS_MAX)
+		return error_set(err, EPROTO, "the claim's answer has %u slots",
+				 answer->block_slots);
 	if (answer->vmm_pid < 2 || answer->vmm_pid > INT32_MAX)
 		return error_set(err, EPROTO, "the claim's answer has the pid %u", answer->vmm_pid);
 	if (answer->next_stream_id % 2 != 1)
@@ -228,6 +232,7 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	claim->claim_us = answer->claim_us;
 	claim->vcpus = answer->vcpus;
 	claim->memory_mib = answer->memory_mib;
+	claim->block_slots = answer->block_slots;
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
@@ -294,6 +299,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->qmp_fd = handover->qmp_fd;
 	claim->vcpus = vm_size(vm).vcpus;
 	claim->memory_mib = vm_size(vm).memory_mib;
+	claim->block_slots = vm_block_slots(vm);
 	claim->claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
 	claim->agent = ttrpc_client_new(fallback->loop, handover->agent_fd,
 					&(struct ttrpc_client_options){

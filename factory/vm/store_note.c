@@ -17,16 +17,18 @@ static const struct config_key note_keys[] = {
 	CONFIG_STRING(C, store, "store", NULL, "folder of the templates"),
 	CONFIG_UINT(C, uid_first, "uid_first", 0, 0, UINT32_MAX, "first of the machines' user ids"),
 	CONFIG_STRING(C, cgroup, "cgroup", NULL, "control group of the machines"),
+	CONFIG_STRING(C, scratch_dir, "scratch_dir", NULL, "folder of their scratch disks"),
 };
 
 #undef C
 
 int store_note_write(const char *socket, const char *run_dir, const char *store,
-		     const struct jail_settings *jail, struct error *err)
+		     const char *scratch_dir, const struct jail_settings *jail, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf("%s.json", socket);
-	json_t *note = json_pack("{s:s, s:s, s:I, s:s*}", "run_dir", run_dir, "store", store,
-				 "uid_first", (json_int_t)jail->first_uid, "cgroup", jail->cgroup);
+	json_t *note = json_pack("{s:s, s:s, s:s, s:I, s:s*}", "run_dir", run_dir, "store", store,
+				 "scratch_dir", scratch_dir, "uid_first",
+				 (json_int_t)jail->first_uid, "cgroup", jail->cgroup);
 	_cleanup_free_ char *text = note ? json_dumps(note, JSON_INDENT(1)) : NULL;
 
 	json_decref(note);
@@ -47,6 +49,11 @@ static int check_owner(const char *path, struct error *err)
 	return 0;
 }
 
+static bool is_absolute(const char *path)
+{
+	return path && path[0] == '/';
+}
+
 static int read_keys(const char *path, struct store_note *note, struct error *err)
 {
 	json_t *object = NULL;
@@ -57,8 +64,10 @@ static int read_keys(const char *path, struct store_note *note, struct error *er
 	r = config_read(note_keys, ARRAY_SIZE(note_keys), object, path, note, err);
 	json_decref(object);
 	if (r == 0 &&
-	    (!note->run_dir || !note->store || note->run_dir[0] != '/' || note->store[0] != '/'))
-		r = error_set(err, EBADMSG, "%s: run_dir and store must be absolute paths", path);
+	    (!is_absolute(note->run_dir) || !is_absolute(note->store) ||
+	     !is_absolute(note->scratch_dir)))
+		r = error_set(err, EBADMSG,
+			      "%s: run_dir, store and scratch_dir must be absolute paths", path);
 	return r;
 }
 
