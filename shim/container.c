@@ -15,7 +15,10 @@
 #include "shim/bundle.h"
 #include "shim/images.h"
 #include "shim/rootfs.h"
+#include "shim/share_folder.h"
+#include "factory/vm/storages.h"
 #include "shim/timestamp.h"
+#include "shim/volumes.h"
 
 #define CREATE_TIMEOUT_MS 60000
 #define REMOVE_TIMEOUT_MS 30000
@@ -47,9 +50,11 @@ struct container {
 	enum container_state state;
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed; CREATING only */
 	struct settings settings;
-	bool is_cri;           /* made by containerd's CRI plugin, for a pod */
-	struct spec *spec;     /* until the agent has it */
-	struct rootfs *rootfs; /* NULL: not mounted */
+	bool is_cri;       /* made by containerd's CRI plugin, for a pod */
+	struct spec *spec; /* until the agent has it */
+	struct share_folder folder;
+	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
+	struct volumes *volumes; /* in the folder; NULL: not mounted */
 	struct process *init;
 	TAILQ_HEAD(exec_list, exec) execs;
 	size_t nexecs;
@@ -60,12 +65,19 @@ struct container {
 	void *userdata;
 };
 
+static void unmount_files(struct container *container)
+{
+	volumes_unmount(steal_ptr(container->volumes));
+	rootfs_unmount(steal_ptr(container->rootfs));
+	share_folder_remove(&container->folder);
+}
+
 static void container_free(void *userdata)
 {
 	struct container *container = userdata;
 
 	process_unref(container->init);
-	rootfs_unmount(container->rootfs);
+	unmount_files(container);
 	spec_free(container->spec);
 	settings_done(&container->settings);
 	free(container->id);
@@ -119,7 +131,7 @@ static void set_state(struct container *container, enum container_state state)
 	forget_execs(container);
 	if (container->init)
 		process_end(container->init);
-	rootfs_unmount(steal_ptr(container->rootfs));
+	unmount_files(container);
 	container->on_gone(container, failed, container->userdata);
 }
 
@@ -187,6 +199,7 @@ int container_new(const struct container_options *options, struct container **re
 		.bundle = xstrdup(options->request->bundle),
 		.state = CONTAINER_CREATING,
 		.request = options->request,
+		.folder = SHARE_FOLDER_NONE,
 		.execs = TAILQ_HEAD_INITIALIZER(container->execs),
 		.on_gone = options->on_gone,
 		.userdata = options->userdata,
@@ -295,28 +308,51 @@ static int write_machine(const struct container *container, struct error *err)
 	return bundle_write_machine(container->bundle, &machine, err);
 }
 
-static int mount_rootfs(struct container *container, struct storages *storages,
-			struct error *err)
+static int mount_for(struct container *container, const struct idmap *idmap,
+		     struct storages *storages, struct error *err)
 {
 	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
-	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
-	struct rootfs_options options = {
+	const struct rootfs_options rootfs = {
 		.driver = (enum rootfs_driver)container->settings.rootfs,
 		.share_dir = sandbox_share_dir(container->sandbox),
-		.scratch_dir = scratch,
-		.idmap = &idmap,
 		.container_id = container->id,
+		.folder = &container->folder,
+		.scratch_dir = scratch,
+		.idmap = idmap,
 		.spec = container->spec,
 		.mounts = container->request->rootfs,
 		.nmounts = container->request->n_rootfs,
 	};
+	const struct volumes_options volumes = {
+		.folder = &container->folder,
+		.container_id = container->id,
+		.scratch_dir = scratch,
+		.idmap = idmap,
+	};
+	int r = share_folder_make(sandbox_share_dir(container->sandbox), container->id,
+				  &container->folder, err);
+
+	if (r == 0)
+		r = rootfs_mount(&rootfs, storages, &container->rootfs, err);
+	if (r == 0)
+		r = volumes_mount(container->spec->oci, &volumes, &container->volumes, err);
+	return r;
+}
+
+/* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
+ * is a task, so a missing file is an invalid argument. */
+static int mount_files(struct container *container, struct storages *storages, struct error *err)
+{
+	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
 	uint64_t begin = trace_begin();
 	int r = idmap_open(sandbox_vmm_pid(container->sandbox),
 			   sandbox_vmm_pidfd(container->sandbox), &idmap, err);
 
 	if (r == 0)
-		r = rootfs_mount(&options, &container->rootfs, storages, err);
+		r = mount_for(container, &idmap, storages, err);
 	trace_end(TRACE_ROOTFS, NULL, begin);
+	if (r == -ENOENT)
+		err->number = EINVAL;
 	return r;
 }
 
@@ -332,9 +368,9 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		create_failed(container, why);
 		return;
 	}
-	if (write_machine(container, &err) < 0 ||
-	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0 ||
-	    mount_rootfs(container, &storages, &err) < 0) {
+	/* Volumes before images, whose mounts become binds of the guest's. */
+	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
+	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0) {
 		create_failed(container, &err);
 		return;
 	}

@@ -15,16 +15,6 @@ static void set_string(char **field, char *text)
 	*field = text;
 }
 
-static void add_storage(struct storages *storages, const char *device,
-			const char *mount_point)
-{
-	Grpc__Storage *storage = storages_add(storages, "nvdimm", "erofs", device,
-						    mount_point);
-
-	storage_option(storage, "ro");
-	storage_option(storage, "dax=always");
-}
-
 /* The image is read-only, so whether the mount says so too makes no difference but for what it
  * is told. */
 static void become_bind(Grpc__Mount *mount, const char *mount_point)
@@ -36,8 +26,8 @@ static void become_bind(Grpc__Mount *mount, const char *mount_point)
 	mount->options[mount->n_options++] = xstrdup("ro");
 }
 
-static int mount_one(Grpc__Mount *mount, const struct sandbox *sandbox,
-		     struct storages *storages, struct error *err)
+static int mount_one(Grpc__Mount *mount, const struct sandbox *sandbox, struct storages *storages,
+		     struct error *err)
 {
 	const char *device = sandbox_image_device(sandbox, mount->source);
 
@@ -48,7 +38,10 @@ static int mount_one(Grpc__Mount *mount, const struct sandbox *sandbox,
 				 "io.kiln.images",
 				 mount->source);
 	_cleanup_free_ char *mount_point = xasprintf(MOUNTS_FOLDER "/%s", device + strlen("/dev/"));
-	add_storage(storages, device, mount_point);
+	Grpc__Storage *storage = storages_add(storages, "nvdimm", "erofs", device, mount_point);
+
+	storage_take_option(storage, xstrdup("ro"));
+	storage_take_option(storage, xstrdup("dax=always"));
 	become_bind(mount, mount_point);
 	return 0;
 }
@@ -56,10 +49,12 @@ static int mount_one(Grpc__Mount *mount, const struct sandbox *sandbox,
 int images_mount(Grpc__Spec *oci, const struct sandbox *sandbox, struct storages *storages,
 		 struct error *err)
 {
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < oci->n_mounts; i++)
-		if (str_equal(oci->mounts[i]->type, IMAGES_MOUNT_TYPE))
-			r = mount_one(oci->mounts[i], sandbox, storages, err);
-	return r;
+	for (size_t i = 0; i < oci->n_mounts; i++) {
+		if (!str_equal(oci->mounts[i]->type, IMAGES_MOUNT_TYPE))
+			continue;
+		int r = mount_one(oci->mounts[i], sandbox, storages, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }

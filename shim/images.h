@@ -9,12 +9,13 @@
 #pragma once
 
 #include "base/error.h"
-#include "factory/vm/storages.h"
+#include "proto/agent.pb-c.h"
 #include "shim/sandbox.h"
+#include "factory/vm/storages.h"
 
 #define IMAGES_MOUNT_TYPE "kiln-image"
 
-/* Changes oci's mounts and appends what the guest is to mount. -EINVAL: the machine carries no such
- * image, with what to do. */
+/* Changes oci's mounts and appends what the guest needs for them. -EINVAL: the machine carries no
+ * such image, with what to do. */
 _must_check_ int images_mount(Grpc__Spec *oci, const struct sandbox *sandbox,
 			      struct storages *storages, struct error *err);

@@ -1,4 +1,4 @@
-/* A container's files: its root file system, by one of two drivers, and its volumes.
+/* A container's root file system, by one of two drivers:
  *
  *   overlay   the guest mounts an overlay: what the container writes is on the guest's scratch disk
  *             and ends with the container; below it are the layers that containerd names, read-only
@@ -7,16 +7,13 @@
  *   share     all of it is the host's, and the guest reads and writes it by virtio-9p: slower, and
  *             without what that cannot do (sockets, FIFOs, locks)
  *
- * In the share folder of the machine:
+ * On the host:
  *
- *   SHARE/lower/ID.N   overlay: the layers, or the folder, that the guest's overlay lies on
- *   SHARE/ID/rootfs    share: what containerd gave: its mounts (overlay, bind, ...) or, where there
- *                      are none, a bind mount of the bundle's own rootfs
- *   SHARE/ID/mounts/N  volume N of the spec, bind-mounted; read-only ones on the host too
+ *   SHARE/lower/ID.N/rootfs   overlay: the layers, where the guest has no image of them
+ *   SHARE/ID/rootfs           share: what containerd gave: its mounts (overlay, bind, ...) or, where
+ *                             there are none, a bind mount of the bundle's own rootfs
  *
- * A VMM that is root can write into SHARE, so no path below it is trusted: folders are made and
- * mounted on by descriptor, never through a link. mount(2) of these kinds takes well under a
- * millisecond and is called on the loop.
+ * mount(2) of these kinds takes well under a millisecond and is called on the loop.
  */
 #pragma once
 
@@ -25,6 +22,7 @@
 #include "factory/vm/storages.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/idmap.h"
+#include "shim/share_folder.h"
 #include "shim/spec.h"
 
 enum rootfs_driver { ROOTFS_OVERLAY, ROOTFS_SHARE };
@@ -34,9 +32,10 @@ struct rootfs;
 
 struct rootfs_options {
 	enum rootfs_driver driver;
-	const char *share_dir;     /* of the machine, on the host */
-	const char *scratch_dir;   /* made where it is missing; empty again afterwards */
-	const struct idmap *idmap; /* the machine's */
+	const char *share_dir;             /* of the machine, on the host */
+	const struct share_folder *folder; /* the container's in it; must outlive the rootfs */
+	const char *scratch_dir;           /* made where it is missing; empty again afterwards */
+	const struct idmap *idmap;         /* the machine's */
 	const char *container_id;
 	const struct spec *spec; /* after spec_for_guest(); its root.path is set here */
 	Containerd__Types__Mount *const *mounts;
@@ -44,10 +43,10 @@ struct rootfs_options {
 };
 
 /* All borrowed. Appends what the guest is to mount to storages. On failure nothing is left mounted.
- * Errors name the source: -ENOENT becomes -EINVAL, for to containerd "not found" is a task. */
-_must_check_ int rootfs_mount(const struct rootfs_options *options, struct rootfs **ret_rootfs,
-			      struct storages *storages, struct error *err);
+ * Errors name the source. */
+_must_check_ int rootfs_mount(const struct rootfs_options *options, struct storages *storages,
+			      struct rootfs **ret_rootfs, struct error *err);
 
-/* Unmounts and removes everything; what a process still uses goes when it does. Frees. */
+/* Unmounts it; what a process still uses goes when it does. Frees. */
 void rootfs_unmount(struct rootfs *rootfs);
 DEFINE_CLEANUP(struct rootfs *, rootfs_unmount)

@@ -405,13 +405,14 @@ static void test_store_note(void **state)
 		assert_null(note.run_dir);
 	}
 	const struct jail_settings jail = { .first_uid = 65536, .cgroup = "kiln" };
-	assert_int_equal(store_note_write(socket, "/r", "/s", &jail, &err), 0);
+	assert_int_equal(store_note_write(socket, "/r", "/s", "/w", &jail, &err), 0);
 	assert_int_equal(chmod(file, 0666), 0);
 	assert_int_equal(store_note_read(address, &note, &err), -EPERM);
 	assert_int_equal(chmod(file, 0600), 0);
 	assert_int_equal(store_note_read(address, &note, &err), 0);
 	assert_string_equal(note.run_dir, "/r");
 	assert_string_equal(note.store, "/s");
+	assert_string_equal(note.scratch_dir, "/w");
 	assert_int_equal(note.uid_first, 65536);
 	assert_string_equal(note.cgroup, "kiln");
 }
@@ -426,7 +427,8 @@ static void test_no_factory(void **state)
 	assert_non_null(strstr(error_message(&err), "start it with kiln-factory"));
 	assert_non_null(strstr(error_message(&err), "no factory was ever there"));
 	const struct jail_settings none = {};
-	assert_int_equal(store_note_write(nowhere, bench->run_dir, bench->run_dir, &none, NULL), 0);
+	assert_int_equal(store_note_write(nowhere, bench->run_dir, bench->run_dir, bench->run_dir, &none,
+					  NULL), 0);
 	_cleanup_free_ char *templates = path_join(bench->run_dir, "templates");
 	assert_int_equal(dir_make(templates, 0700, NULL), 0);
 	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), -ENOENT);
