@@ -4,16 +4,21 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/socket.h"
 #include "base/strings.h"
+#include "factory/machine.h"
+#include "factory/vm/remains.h"
 #include "factory/vm/uid_range.h"
 
 #define C struct factory_config
 
 static const struct config_key factory_keys[] = {
 	CONFIG_STRING(C, run_dir, "run_dir", "/run/kiln",
-		      "Folder of sockets, journal and share folders; best on tmpfs"),
+		      "Folder of sockets, journal and share folders, 47 bytes at most; best on "
+		      "tmpfs"),
 	CONFIG_STRING(C, socket, "socket", NULL,
 		      "Unix socket served; default RUN_DIR/factory.sock"),
 	CONFIG_STRING(
@@ -117,6 +122,24 @@ static int check_cgroup(const char *name, struct error *err)
 		name);
 }
 
+/* A run_dir may be short enough for the factory's own sockets and too long for those that a machine
+ * has in its folder, or for the monitor that the embedded libvirt makes for a bake (its domain's
+ * name cut to 20 characters): nothing would ever be baked or cloned there. */
+static int check_run_dir_length(const struct factory_config *config, struct error *err)
+{
+	const char id[ID_HEX_SIZE] = "00000000000000000000000000000000";
+	_cleanup_free_ char *machine = remains_dir(config->run_dir, id);
+	_cleanup_free_ char *agent = path_join(machine, "agent.sock");
+	_cleanup_free_ char *monitor = xasprintf("%s/libvirt/lib/qemu/domain-1-%.20s/monitor.sock",
+						 config->run_dir,
+						 MACHINE_NAME_PREFIX "000000000000");
+
+	int r = socket_check_path(agent, err);
+	if (r == 0 && !config->libvirt_uri)
+		r = socket_check_path(monitor, err);
+	return r < 0 ? error_wrap(err, "run_dir is too long") : 0;
+}
+
 /* Fills in what depends on another key, and checks what the table cannot. */
 static int config_complete(struct factory_config *config, struct error *err)
 {
@@ -134,6 +157,12 @@ static int config_complete(struct factory_config *config, struct error *err)
 		r = check_absolute("socket", config->socket, err);
 	if (r == 0)
 		r = check_absolute("http_socket", config->http_socket, err);
+	if (r == 0)
+		r = socket_check_path(config->socket, err);
+	if (r == 0)
+		r = socket_check_path(config->http_socket, err);
+	if (r == 0)
+		r = check_run_dir_length(config, err);
 	if (r == 0)
 		r = check_absolute("store", config->store, err);
 	if (r == 0)
