@@ -172,7 +172,8 @@ static int factory_serve(struct factory *factory, struct error *err)
 		r = factory_open_socket(factory, &fd, err);
 	if (r == 0)
 		r = store_note_write(factory->config.socket, factory->config.run_dir,
-				     factory->config.store, &factory->jail, err);
+				     factory->config.store, factory->config.image_cache,
+				     &factory->jail, err);
 	if (r < 0)
 		return r;
 	factory->server = service_new(factory->loop, factory);

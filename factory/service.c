@@ -119,6 +119,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.vcpus = vm_size(vm).vcpus;
 	response.memory_mib = vm_size(vm).memory_mib;
 	reply_images(vm, &response);
+	response.image_cache = factory_config(claiming->factory)->image_cache;
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,
 			took_us * 1000);

@@ -17,21 +17,23 @@ static const struct config_key note_keys[] = {
 	CONFIG_STRING(C, store, "store", NULL, "folder of the templates"),
 	CONFIG_UINT(C, uid_first, "uid_first", 0, 0, UINT32_MAX, "first of the machines' user ids"),
 	CONFIG_STRING(C, cgroup, "cgroup", NULL, "control group of the machines"),
+	CONFIG_STRING(C, image_cache, "image_cache", NULL, "folder of the cache of images"),
 };
 
 #undef C
 
 int store_note_write(const char *socket, const char *run_dir, const char *store,
-		     const struct jail_settings *jail, struct error *err)
+		     const char *image_cache, const struct jail_settings *jail, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf("%s.json", socket);
-	json_t *note = json_pack("{s:s, s:s, s:I, s:s*}", "run_dir", run_dir, "store", store,
-				 "uid_first", (json_int_t)jail->first_uid, "cgroup", jail->cgroup);
+	json_t *note = json_pack("{s:s, s:s, s:I, s:s*, s:s*}", "run_dir", run_dir, "store", store,
+				 "uid_first", (json_int_t)jail->first_uid, "cgroup", jail->cgroup,
+				 "image_cache", str_empty(image_cache) ? NULL : image_cache);
 	_cleanup_free_ char *text = note ? json_dumps(note, JSON_INDENT(1)) : NULL;
 
 	json_decref(note);
 	if (!text)
-		return error_set(err, EINVAL, "run_dir or store is no UTF-8 text");
+		return error_set(err, EINVAL, "run_dir, store or image_cache is no UTF-8 text");
 	return file_write_atomic(path, text, strlen(text), 0600, err);
 }
 
@@ -59,6 +61,8 @@ static int read_keys(const char *path, struct store_note *note, struct error *er
 	if (r == 0 &&
 	    (!note->run_dir || !note->store || note->run_dir[0] != '/' || note->store[0] != '/'))
 		r = error_set(err, EBADMSG, "%s: run_dir and store must be absolute paths", path);
+	if (r == 0 && note->image_cache && note->image_cache[0] != '/')
+		r = error_set(err, EBADMSG, "%s: image_cache must be an absolute path", path);
 	return r;
 }
 

@@ -371,6 +371,9 @@ static void test_bad_answers(void **state)
 	response->share_dir = (char *)"share";
 	expect_refusal(bench, "no folder or share");
 	*response = good;
+	response->image_cache = (char *)"images";
+	expect_refusal(bench, "at no absolute path");
+	*response = good;
 }
 
 static void test_refused_by_the_factory(void **state)
@@ -394,7 +397,9 @@ static void test_store_note(void **state)
 					   "{}",
 					   "{\"run_dir\":\"/r\"}",
 					   "{\"run_dir\":\"r\",\"store\":\"/s\"}",
-					   "{\"run_dir\":\"/r\",\"store\":\"/s\",\"more\":1}" };
+					   "{\"run_dir\":\"/r\",\"store\":\"/s\",\"more\":1}",
+					   "{\"run_dir\":\"/r\",\"store\":\"/s\","
+					   "\"image_cache\":\"i\"}" };
 
 	assert_int_equal(store_note_read(address, &note, &err), -ENOENT);
 	assert_int_equal(store_note_read("vsock://3:4", &note, &err), -ENOENT);
@@ -405,7 +410,7 @@ static void test_store_note(void **state)
 		assert_null(note.run_dir);
 	}
 	const struct jail_settings jail = { .first_uid = 65536, .cgroup = "kiln" };
-	assert_int_equal(store_note_write(socket, "/r", "/s", &jail, &err), 0);
+	assert_int_equal(store_note_write(socket, "/r", "/s", "/i", &jail, &err), 0);
 	assert_int_equal(chmod(file, 0666), 0);
 	assert_int_equal(store_note_read(address, &note, &err), -EPERM);
 	assert_int_equal(chmod(file, 0600), 0);
@@ -414,6 +419,7 @@ static void test_store_note(void **state)
 	assert_string_equal(note.store, "/s");
 	assert_int_equal(note.uid_first, 65536);
 	assert_string_equal(note.cgroup, "kiln");
+	assert_string_equal(note.image_cache, "/i");
 }
 
 static void test_no_factory(void **state)
@@ -426,7 +432,8 @@ static void test_no_factory(void **state)
 	assert_non_null(strstr(error_message(&err), "start it with kiln-factory"));
 	assert_non_null(strstr(error_message(&err), "no factory was ever there"));
 	const struct jail_settings none = {};
-	assert_int_equal(store_note_write(nowhere, bench->run_dir, bench->run_dir, &none, NULL), 0);
+	assert_int_equal(store_note_write(nowhere, bench->run_dir, bench->run_dir, "", &none, NULL),
+			 0);
 	_cleanup_free_ char *templates = path_join(bench->run_dir, "templates");
 	assert_int_equal(dir_make(templates, 0700, NULL), 0);
 	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), -ENOENT);
