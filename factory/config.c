@@ -33,6 +33,11 @@ static const struct config_key factory_keys[] = {
 		      "without a name there, as large as what is in it"),
 	CONFIG_STRING(C, templates, "templates", KILN_DATA_DIR "/default.json",
 		      "Template definition, or a folder of them (*.json)"),
+	CONFIG_STRING(C, image_cache, "image_cache", "/var/lib/kiln/images",
+		      "Folder of the images made of containers' layers, on a disk; empty: none"),
+	CONFIG_UINT(C, image_cache_mib, "image_cache_mib", 10240, 1, 16 * 1024 * 1024,
+		    "MiB the images may take together; those used least recently go first",
+		    .reloadable = true),
 	CONFIG_STRING(C, qemu, "qemu", "/usr/bin/qemu-system-x86_64", "The QEMU to run"),
 	CONFIG_STRING(C, accelerator, "accelerator", "auto",
 		      "tcg, kvm, or auto: KVM where the CPU has vmx or svm, else TCG"),
@@ -169,6 +174,8 @@ static int config_complete(struct factory_config *config, struct error *err)
 		r = check_absolute("scratch_dir", config->scratch_dir, err);
 	if (r == 0)
 		r = check_absolute("templates", config->templates, err);
+	if (r == 0 && config->image_cache[0] != '\0')
+		r = check_absolute("image_cache", config->image_cache, err);
 	if (r == 0 && config->trace)
 		r = check_absolute("trace", config->trace, err);
 	if (r == 0)

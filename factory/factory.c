@@ -164,6 +164,21 @@ static int factory_open_socket(struct factory *factory, int *ret_fd, struct erro
 	return r < 0 ? r : access_apply(factory->access, factory->config.socket, err);
 }
 
+static int factory_leave_note(const struct factory *factory, struct error *err)
+{
+	const struct factory_config *config = &factory->config;
+	const struct store_note note = {
+		.run_dir = config->run_dir,
+		.store = config->store,
+		.uid_first = factory->jail.first_uid,
+		.cgroup = (char *)factory->jail.cgroup,
+		.scratch_dir = config->scratch_dir,
+		.image_cache = str_empty(config->image_cache) ? NULL : config->image_cache,
+	};
+
+	return store_note_write(config->socket, &note, err);
+}
+
 static int factory_serve(struct factory *factory, struct error *err)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -173,9 +188,7 @@ static int factory_serve(struct factory *factory, struct error *err)
 	if (r == 0)
 		r = factory_open_socket(factory, &fd, err);
 	if (r == 0)
-		r = store_note_write(factory->config.socket, factory->config.run_dir,
-				     factory->config.store, factory->config.scratch_dir,
-				     &factory->jail, err);
+		r = factory_leave_note(factory, err);
 	if (r < 0)
 		return r;
 	factory->server = service_new(factory->loop, factory);

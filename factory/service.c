@@ -120,6 +120,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.memory_mib = vm_size(vm).memory_mib;
 	response.block_slots = vm_block_slots(vm);
 	reply_images(vm, &response);
+	response.image_cache = factory_config(claiming->factory)->image_cache;
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,
 			took_us * 1000);

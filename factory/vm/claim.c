@@ -125,6 +125,9 @@ static int check_answer(const Kiln__Factory__V1__ClaimResponse *answer, size_t n
 	if (answer->next_stream_id % 2 != 1)
 		return error_set(err, EPROTO, "the claim's answer has the stream id %u (not odd)",
 				 answer->next_stream_id);
+	if (*answer->image_cache && answer->image_cache[0] != '/')
+		return error_set(err, EPROTO,
+				 "the claim's answer has a cache of images at no absolute path");
 	if (answer->n_fds != nfds)
 		return error_set(err, EPROTO,
 				 "the claim's answer promises %zu descriptors and has %zu",
@@ -227,6 +230,8 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	claim->share_tag = xstrdup(answer->share_tag);
 	claim->template_id = xstrdup(answer->template_id);
 	claim->reason = xstrdup(answer->reason);
+	if (*answer->image_cache)
+		claim->image_cache = xstrdup(answer->image_cache);
 	claim->origin = origin_name(answer->origin);
 	claim->vmm_pid = (pid_t)answer->vmm_pid;
 	claim->claim_us = answer->claim_us;
@@ -277,8 +282,8 @@ static void fallback_free(struct fallback *fallback)
 }
 
 static int fallback_take(const struct fallback *fallback, const struct vm *vm,
-			 const struct vm_handover *handover, struct claim **ret_claim,
-			 struct error *err)
+			 const struct vm_handover *handover, const char *image_cache,
+			 struct claim **ret_claim, struct error *err)
 {
 	_cleanup_(claim_free_cleanup) struct claim *claim = xnew(struct claim);
 	claim->vm_id = xstrdup(vm_id(vm));
@@ -286,6 +291,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->share_dir = xstrdup(vm_share_dir(vm));
 	claim->share_tag = xstrdup(VM_SHARE_TAG);
 	claim->template_id = xstrdup(vm_template_id(vm));
+	claim->image_cache = xstrdup(image_cache);
 	claim->reason = xstrdup(fallback->reason);
 	claim->images = xnew_array(struct claim_image, vm_images(vm)->count + 1);
 	for (size_t i = 0; i < vm_images(vm)->count; i++)
@@ -312,7 +318,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 }
 
 static void on_cloned(int number, const struct vm *vm, const struct vm_handover *handover,
-		      const struct error *why, void *userdata)
+		      const char *image_cache, const struct error *why, void *userdata)
 {
 	struct fallback *fallback = userdata;
 	_cleanup_(error_done) struct error err = {};
@@ -320,7 +326,7 @@ static void on_cloned(int number, const struct vm *vm, const struct vm_handover 
 	if (number < 0)
 		error_set(&err, number, "%s; %s", fallback->reason, error_message(why));
 	else
-		number = fallback_take(fallback, vm, handover, &claim, &err);
+		number = fallback_take(fallback, vm, handover, image_cache, &claim, &err);
 	fallback->fn(number, claim, number < 0 ? &err : NULL, fallback->userdata);
 	fallback_free(fallback);
 }
@@ -511,6 +517,7 @@ void claim_free(struct claim *claim)
 	free(claim->share_dir);
 	free(claim->share_tag);
 	free(claim->template_id);
+	free(claim->image_cache);
 	free(claim->reason);
 	for (size_t i = 0; i < claim->nimages; i++) {
 		free(claim->images[i].name);

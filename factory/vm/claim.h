@@ -52,6 +52,7 @@ struct claim {
 	char *share_dir;
 	char *share_tag;
 	char *template_id;
+	char *image_cache;  /* folder of the cache of images (image_cache.h); NULL: there is none */
 	char *reason;       /* why it is not from the pool; "" where it is */
 	const char *origin; /* "pooled", "cloned", "booted"; static */
 	struct claim_image *images;
