@@ -14,6 +14,7 @@
 #include "proto/events.pb-c.h"
 #include "shim/bundle.h"
 #include "shim/images.h"
+#include "shim/layer_image.h"
 #include "shim/rootfs.h"
 #include "shim/share_folder.h"
 #include "factory/vm/storages.h"
@@ -52,6 +53,8 @@ struct container {
 	struct settings settings;
 	bool is_cri;       /* made by containerd's CRI plugin, for a pod */
 	struct spec *spec; /* until the agent has it */
+	struct slots *image_slots; /* with the image of its layers; a reference; NULL: none */
+	int image_slot;            /* of image_slots */
 	struct share_folder folder;
 	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
@@ -70,6 +73,9 @@ static void unmount_files(struct container *container)
 	volumes_unmount(steal_ptr(container->volumes));
 	rootfs_unmount(steal_ptr(container->rootfs));
 	share_folder_remove(&container->folder);
+	if (container->image_slots)
+		slots_release(container->image_slots, (size_t)container->image_slot);
+	slots_unref(steal_ptr(container->image_slots));
 }
 
 static void container_free(void *userdata)
@@ -316,6 +322,7 @@ static int mount_for(struct container *container, const struct idmap *idmap,
 		.driver = (enum rootfs_driver)container->settings.rootfs,
 		.share_dir = sandbox_share_dir(container->sandbox),
 		.container_id = container->id,
+		.slot = container->image_slots ? container->image_slot : LAYER_IMAGE_NONE,
 		.folder = &container->folder,
 		.scratch_dir = scratch,
 		.idmap = idmap,
@@ -356,17 +363,21 @@ static int mount_files(struct container *container, struct storages *storages, s
 	return r;
 }
 
-static void on_sandbox(int number, const struct error *why, void *userdata)
+static void on_layer_image(int slot, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	_cleanup_(storages_done) struct storages storages = {};
 	_cleanup_(error_done) struct error err = {};
+	struct slots *slots = sandbox_slots(container->sandbox);
 
-	if (container->state != CONTAINER_CREATING)
+	if (container->state != CONTAINER_CREATING) {
+		if (slot != LAYER_IMAGE_NONE && slots)
+			slots_release(slots, (size_t)slot);
 		return;
-	if (number < 0) {
-		create_failed(container, why);
-		return;
+	}
+	if (slot != LAYER_IMAGE_NONE) {
+		container->image_slots = slots_ref(slots);
+		container->image_slot = slot;
 	}
 	/* Volumes before images, whose mounts become binds of the guest's. */
 	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
@@ -375,6 +386,35 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		return;
 	}
 	create_in_guest(container, &storages);
+}
+
+static void get_layer_image(struct container *container)
+{
+	const struct layer_image_options options = {
+		.loop = container->loop,
+		.slots = sandbox_slots(container->sandbox),
+		.cache_dir = sandbox_image_cache(container->sandbox),
+		.factory_address = container->settings.factory,
+		.container_id = container->id,
+		.mounts = container->request->rootfs,
+		.nmounts = container->request->n_rootfs,
+	};
+
+	layer_image_get(&options, on_layer_image, container_ref(container));
+}
+
+static void on_sandbox(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (number < 0)
+		create_failed(container, why);
+	else if (container->settings.rootfs == ROOTFS_OVERLAY)
+		get_layer_image(container);
+	else
+		on_layer_image(LAYER_IMAGE_NONE, container_ref(container));
 }
 
 void container_create(struct container *container, container_done_fn done, void *userdata)

@@ -118,8 +118,12 @@ static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *opt
 {
 	_cleanup_free_ char *path = guest_root_path(options->container_id);
 	_cleanup_free_ char *lower = NULL;
-	int r = mount_lower(rootfs, options, &lower, err);
+	int r = 0;
 
+	if (options->slot == LAYER_IMAGE_NONE)
+		r = mount_lower(rootfs, options, &lower, err);
+	else
+		lower = guest_root_add_slot(storages, (size_t)options->slot);
 	guest_root_add_overlay(storages, options->container_id, lower);
 	set_root(options, path);
 	return r;
@@ -135,8 +139,9 @@ int rootfs_mount(const struct rootfs_options *options, struct storages *storages
 						: mount_overlay(rootfs, options, storages, err);
 	if (r < 0)
 		return error_wrap(err, "rootfs");
-	log_info(options->container_id, "root file system: %s",
-		 rootfs_driver_to_string(options->driver));
+	log_info(options->container_id, "root file system: %s%s",
+		 rootfs_driver_to_string(options->driver),
+		 options->slot == LAYER_IMAGE_NONE ? "" : " over an image of its layers");
 	*ret_rootfs = steal_ptr(rootfs);
 	return 0;
 }

@@ -1,7 +1,8 @@
 /* A container's root file system, by one of two drivers:
  *
  *   overlay   the guest mounts an overlay: what the container writes is on the guest's scratch disk
- *             and ends with the container; below it are the layers that containerd names, read-only
+ *             and ends with the container; below it are the layers that containerd names, read-only:
+ *             their image (shim/layer_image.h), or the layers themselves through the share
  *             (factory/vm/guest_root.h). What an earlier task of the same container left in the
  *             upper folder on the host is the topmost of them.
  *   share     all of it is the host's, and the guest reads and writes it by virtio-9p: slower, and
@@ -22,6 +23,7 @@
 #include "factory/vm/storages.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/idmap.h"
+#include "shim/layer_image.h"
 #include "shim/share_folder.h"
 #include "shim/spec.h"
 
@@ -38,6 +40,7 @@ struct rootfs_options {
 	const struct idmap *idmap;         /* the machine's */
 	const char *container_id;
 	const struct spec *spec; /* after spec_for_guest(); its root.path is set here */
+	int slot; /* with the image of the layers, for the overlay; LAYER_IMAGE_NONE */
 	Containerd__Types__Mount *const *mounts;
 	size_t nmounts;
 };

@@ -40,6 +40,7 @@ struct sandbox {
 	struct settings settings; /* of the machine; empty in NONE */
 	char *hostname;
 	struct claim *claim; /* RUNNING */
+	struct slots *slots; /* RUNNING */
 	struct agent_link *agent;
 	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
@@ -161,6 +162,7 @@ static void release_machine(void *userdata)
 	struct sandbox *sandbox = userdata;
 
 	sandbox->release_ns = trace_begin();
+	slots_close(steal_ptr(sandbox->slots));
 	agent_link_set(sandbox->agent, NULL);
 	if (claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
 			  on_released, sandbox))
@@ -212,6 +214,8 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 	}
 	set_state(sandbox, SANDBOX_RUNNING);
 	agent_link_set(sandbox->agent, claim->agent);
+	sandbox->slots = slots_new(sandbox->loop, steal_fd(&claim->qmp_fd), claim->block_slots,
+				   sandbox->id);
 	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
 					sandbox);
 	create_in_guest(sandbox);
@@ -269,6 +273,7 @@ void sandbox_free(struct sandbox *sandbox)
 	set_state(sandbox, SANDBOX_NONE);
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
+	slots_close(sandbox->slots);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
 	agent_link_free(sandbox->agent);
@@ -376,6 +381,16 @@ const char *sandbox_share_dir(const struct sandbox *sandbox)
 int sandbox_vmm_pidfd(const struct sandbox *sandbox)
 {
 	return sandbox->claim->vmm_pidfd;
+}
+
+struct slots *sandbox_slots(const struct sandbox *sandbox)
+{
+	return sandbox->slots;
+}
+
+const char *sandbox_image_cache(const struct sandbox *sandbox)
+{
+	return sandbox->claim->image_cache;
 }
 
 const char *sandbox_image_device(const struct sandbox *sandbox, const char *name)
