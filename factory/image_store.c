@@ -19,6 +19,8 @@
 #define IMAGE     ".erofs"
 #define RECORD    ".json"
 
+enum { KEY_DIGITS_MIN = 8 };
+
 DEFINE_CLEANUP(DIR *, closedir)
 
 /* ---------------------------------------------------------------- names */
@@ -234,7 +236,12 @@ int image_store_make_room(const char *dir, const char *key, uint64_t bytes, uint
 			 bytes >> 20, limit >> 20);
 }
 
-/* By its key, else by its name, which several may have. */
+static bool is_meant(const struct image_record *record, const char *key_or_name)
+{
+	return str_equal(record->name, key_or_name) ||
+	       (strlen(key_or_name) >= KEY_DIGITS_MIN && str_after(record->key, key_or_name));
+}
+
 static int find(const struct stored_images *images, const char *key_or_name, const char **ret_key,
 		struct error *err)
 {
@@ -242,16 +249,13 @@ static int find(const struct stored_images *images, const char *key_or_name, con
 
 	for (size_t i = 0; i < images->count; i++) {
 		const struct image_record *record = &images->items[i].record;
-		if (str_equal(record->key, key_or_name)) {
-			*ret_key = record->key;
-			return 0;
-		}
-		if (str_empty(record->name) || !str_equal(record->name, key_or_name))
+		if (str_empty(key_or_name) || !is_meant(record, key_or_name))
 			continue;
 		if (found)
-			return error_set(err, EBUSY,
-					 "several images are named \"%.256s\": give the key of one",
-					 key_or_name);
+			return error_set(
+				err, EBUSY,
+				"several images are \"%.256s\": give more of the key of one",
+				key_or_name);
 		found = record->key;
 	}
 	if (!found)

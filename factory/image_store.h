@@ -47,7 +47,8 @@ void stored_images_done(struct stored_images *images);
 _must_check_ int image_store_make_room(const char *dir, const char *key, uint64_t bytes,
 				       uint64_t limit, struct error *err);
 
-/* Removes one by its key or name. -ENOENT; -EBUSY: it is in use, or the name is that of several. */
+/* Removes one by its key, the beginning of it (8 digits at least) or its name. -ENOENT; -EBUSY: it
+ * is in use, or several are meant. */
 _must_check_ int image_store_remove(const char *dir, const char *key_or_name, uint64_t *ret_freed,
 				    struct error *err);
 
