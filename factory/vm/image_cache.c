@@ -150,30 +150,58 @@ static int check_image(int fd, const struct image_record *record, struct error *
 	return 0;
 }
 
+/* Opens the image and checks it by its record; locked where a lock is wanted. */
+static int open_checked(const char *cache_dir, const char *key, bool lock,
+			const struct image_record *record, int *ret_fd, struct error *err)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r = open_image(cache_dir, key, O_RDONLY, &fd, err);
+
+	if (r == -ELOOP)
+		return error_set(err, EBADMSG, "image %s is a symbolic link", key);
+	if (r < 0)
+		return r;
+	if (lock && take_lock(fd, F_RDLCK) < 0)
+		return error_set(err, ENOENT, "image %s is being removed", key);
+	r = check_image(fd, record, err);
+	if (r < 0)
+		return error_wrap(err, "image %s/%s.erofs", cache_dir, key);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
 int image_open(const char *cache_dir, const char *key, int *ret_fd, uint64_t *ret_bytes,
 	       struct error *err)
 {
 	_cleanup_free_ char *record_path = image_record_path(cache_dir, key);
 	_cleanup_(image_record_done) struct image_record record = {};
-	_cleanup_close_ int fd = -EBADF;
 	int r = image_record_load(cache_dir, key, &record, err);
 
 	if (r == 0)
-		r = open_image(cache_dir, key, O_RDONLY, &fd, err);
-	if (r == -ELOOP)
-		return error_set(err, EBADMSG, "image %s is a symbolic link", key);
+		r = open_checked(cache_dir, key, true, &record, ret_fd, err);
 	if (r < 0)
 		return r;
-	if (take_lock(fd, F_RDLCK) < 0)
-		return error_set(err, ENOENT, "image %s is being removed", key);
-	r = check_image(fd, &record, err);
-	if (r < 0)
-		return error_wrap(err, "image %s/%s.erofs", cache_dir, key);
 	/* On a read-only file system it cannot be noted, and nothing is removed there either. */
 	(void)utimensat(AT_FDCWD, record_path, NULL, 0);
 	*ret_bytes = record.stamp.size;
-	*ret_fd = steal_fd(&fd);
 	return 0;
+}
+
+int image_check(const char *cache_dir, const char *key, struct image_record *ret_record,
+		struct error *err)
+{
+	_cleanup_(image_record_done) struct image_record record = {};
+	_cleanup_close_ int fd = -EBADF;
+	int r = image_record_load(cache_dir, key, &record, err);
+
+	if (r < 0)
+		return r;
+	r = open_checked(cache_dir, key, false, &record, &fd, err);
+	if (ret_record) {
+		*ret_record = record;
+		record = (struct image_record){};
+	}
+	return r;
 }
 
 bool image_in_use(const char *cache_dir, const char *key)

@@ -43,6 +43,12 @@ _must_check_ int image_key_of(const struct strv *layers, const int *fds,
 _must_check_ int image_open(const char *cache_dir, const char *key, int *ret_fd,
 			    uint64_t *ret_bytes, struct error *err);
 
+/* What image_open() checks, without opening it for use: its errors. ret_record (may be NULL) is
+ * filled where there is a record that can be read, also on failure. */
+struct image_record;
+_must_check_ int image_check(const char *cache_dir, const char *key,
+			     struct image_record *ret_record, struct error *err);
+
 /* Whether anybody has the image open; false where it is not there. */
 bool image_in_use(const char *cache_dir, const char *key);
 

@@ -14,7 +14,8 @@
 #include "base/strv.h"
 #include "factory/vm/input_stamp.h"
 
-#define IMAGE_LAYERS_MAX 500 /* what an overlay takes */
+/* One less than an overlay takes, for the factory puts an empty one below them. */
+#define IMAGE_LAYERS_MAX 499
 #define IMAGE_NAME_MAX   256
 
 /* `struct image_record r = {};` is an empty one. */
