@@ -63,6 +63,7 @@ BIN_ctl     := $(BUILD)/kiln-ctl
 BIN_bench   := $(BUILD)/kiln-bench
 BIN_init    := $(BUILD)/kiln-init
 PRELOAD     := $(BUILD)/kiln-private-memory.so
+PROBE       := $(BUILD)/probe
 BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD)
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
@@ -186,6 +187,11 @@ $(PRELOAD): factory/preload/private_memory.c | $(AUTO_DEPS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -shared -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $<
 
+# What tests run in containers to learn what a file system does for programs.
+$(PROBE): $(call obj,$(wildcard tests/probe/*.c))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
+
 # A factory and a claimer that a test can kill at points of its choice (base/fault.h).
 .PHONY: faults
 faults: | $(AUTO_DEPS)
@@ -249,13 +255,13 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(
 
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
-check: $(UNIT_BIN) $(FUZZ_BIN) all image faults ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
+check: $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit fuzz integration
 
 check-unit: $(UNIT_BIN) ## The unit tests only
 	$(Q)BUILD=$(BUILD) tests/run unit
 
-check-integration: all image faults ## The integration tests only (ONLY=name for one)
+check-integration: all image faults $(PROBE) ## The integration tests only (ONLY=name for one)
 	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/run integration
 
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
@@ -275,7 +281,7 @@ bench-quick: all image ## The same in a minute and a half, with less of it
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] factory/preload/*.c factory/rehearsal/*.c shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-image tests/integration/*.sh bench/demo bench/run bench/daemons.sh .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/integration/*.sh bench/demo bench/run bench/daemons.sh .ci/run)
 
 .PHONY: lint lint-format lint-docs lint-tidy lint-cppcheck lint-headers format
 lint: lint-format lint-docs lint-headers lint-cppcheck lint-tidy ## clang-format, README's keys, headers alone, cppcheck, clang-tidy
@@ -354,7 +360,7 @@ DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev lib
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system e2fsprogs
 DEBIAN_IMAGE := erofs-utils cpio xz-utils zstd lz4
-DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client openssh-client
 DEBIAN_BENCH := gnuplot-nox
 DEBIAN_LINT  := clang-format clang-tidy cppcheck
 DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_BENCH) $(DEBIAN_LINT)
