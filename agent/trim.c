@@ -1,6 +1,7 @@
 #include "agent/trim.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -16,7 +17,7 @@
 enum {
 	MARGIN = 4 << 20, /* above the watermarks, for what others take meanwhile */
 	STEP_MAX = 16 << 20,
-	SMALL_FIRST = 64 << 20, /* more than such a list ever has: the low watermark */
+	SMALL = 96 << 20, /* as much as lists of small pages hold: khugepaged's low watermarks */
 	HUGE_PAGE = 2 << 20,
 	STATUS_FAILED = 1,
 };
@@ -43,8 +44,15 @@ static uint64_t free_bytes(void)
 	return sysinfo(&info) < 0 ? 0 : (uint64_t)info.freeram * info.mem_unit;
 }
 
-/* What to take next; 0: all is taken that the kernel can spare. */
-static int next_step(size_t left, size_t *ret_size, struct error *err)
+/* Pages that were freed last are on a vCPU's own list of small ones, a list for each zone, and no
+ * huge page is ever made of those. Where there are huge pages they go faster and need few page
+ * tables; but at the beginning and at the end, which is in another zone, small ones are taken. */
+struct step {
+	size_t size; /* 0: all is taken that the kernel can spare */
+	bool small;
+};
+
+static int next_step(size_t taken, size_t left, struct step *ret_step, struct error *err)
 {
 	uint64_t spare;
 	int r = watermarks_spare(&spare, err);
@@ -52,23 +60,20 @@ static int next_step(size_t left, size_t *ret_size, struct error *err)
 	if (r < 0)
 		return r;
 	spare = spare > MARGIN ? spare - MARGIN : 0;
+	ret_step->small = taken < SMALL || spare < SMALL;
 	if (spare > STEP_MAX)
 		spare = STEP_MAX;
 	if (spare > left)
 		spare = left;
-	*ret_size = (size_t)spare / HUGE_PAGE * HUGE_PAGE;
+	ret_step->size = (size_t)spare / HUGE_PAGE * HUGE_PAGE;
 	return 0;
 }
 
-/* Small pages first: what was freed last is on the vCPU's own list of them, which huge pages are
- * never made of. Then huge ones, for few page tables and a short time. A kernel that knows no huge
- * pages refuses both, and has small ones only. */
-static void advise_pages(char *area, size_t size)
+static bool take(char *area, const struct step *step)
 {
-	size_t small = size < SMALL_FIRST ? size : SMALL_FIRST;
-
-	(void)madvise(area, small, MADV_NOHUGEPAGE);
-	(void)madvise(area + small, size - small, MADV_HUGEPAGE);
+	/* A kernel that knows no huge pages refuses this, and has small ones only. */
+	(void)madvise(area, step->size, step->small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+	return madvise(area, step->size, MADV_POPULATE_WRITE) == 0;
 }
 
 /* Takes what is free and gives it back; ret_size: the bytes that were taken. It goes in steps, as
@@ -78,19 +83,19 @@ static void advise_pages(char *area, size_t size)
  * in use: lowering them for this while made no template smaller. */
 static int zero_free(uint64_t *ret_size, struct error *err)
 {
-	size_t size = (size_t)free_bytes(), taken = 0, step = 0;
+	size_t size = (size_t)free_bytes() / HUGE_PAGE * HUGE_PAGE, taken = 0;
 	char *area = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct step step = {};
 
 	if (area == MAP_FAILED)
 		return error_set_errno(err, errno, "cannot map %zu bytes", size);
-	advise_pages(area, size);
 
-	int r = next_step(size, &step, err);
+	int r = next_step(taken, size, &step, err);
 
-	while (r == 0 && step > 0 && madvise(area + taken, step, MADV_POPULATE_WRITE) == 0) {
-		taken += step;
-		r = next_step(size - taken, &step, err);
+	while (r == 0 && step.size > 0 && take(area + taken, &step)) {
+		taken += step.size;
+		r = next_step(taken, size - taken, &step, err);
 	}
 	munmap(area, size);
 	*ret_size = taken;
