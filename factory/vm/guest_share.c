@@ -5,7 +5,7 @@
 void guest_share_storage(Grpc__Storage *storage, const char *tag)
 {
 	static char *options[] = { (char *)"trans=virtio", (char *)"version=9p2000.L",
-				   (char *)"msize=262144", (char *)"cache=mmap" };
+				   (char *)"msize=262144", (char *)"cache=none" };
 
 	grpc__storage__init(storage);
 	storage->driver = (char *)"9p";
