@@ -308,7 +308,8 @@ static int write_machine(const struct container *container, struct error *err)
 	return bundle_write_machine(container->bundle, &machine, err);
 }
 
-static int mount_for(struct container *container, const struct idmap *idmap, struct error *err)
+static int mount_for(struct container *container, const struct idmap *idmap,
+		     struct storages *storages, struct error *err)
 {
 	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
 	const struct rootfs_options rootfs = {
@@ -331,13 +332,14 @@ static int mount_for(struct container *container, const struct idmap *idmap, str
 	if (r == 0)
 		r = rootfs_mount(&rootfs, &container->rootfs, err);
 	if (r == 0)
-		r = volumes_mount(container->spec->oci, &volumes, &container->volumes, err);
+		r = volumes_mount(container->spec->oci, &volumes, storages, &container->volumes,
+				  err);
 	return r;
 }
 
 /* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
  * is a task, so a missing file is an invalid argument. */
-static int mount_files(struct container *container, struct error *err)
+static int mount_files(struct container *container, struct storages *storages, struct error *err)
 {
 	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
 	uint64_t begin = trace_begin();
@@ -345,7 +347,7 @@ static int mount_files(struct container *container, struct error *err)
 			   sandbox_vmm_pidfd(container->sandbox), &idmap, err);
 
 	if (r == 0)
-		r = mount_for(container, &idmap, err);
+		r = mount_for(container, &idmap, storages, err);
 	trace_end(TRACE_ROOTFS, NULL, begin);
 	if (r == -ENOENT)
 		err->number = EINVAL;
@@ -365,7 +367,7 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		return;
 	}
 	/* Volumes before images, whose mounts become binds of the guest's. */
-	if (write_machine(container, &err) < 0 || mount_files(container, &err) < 0 ||
+	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
 	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0) {
 		create_failed(container, &err);
 		return;

@@ -23,7 +23,7 @@ static int mount_root(const struct rootfs_options *options, struct error *err)
 		return r;
 
 	if (options->nmounts == 0) {
-		r = mount_bind_at(&place, options->spec->rootfs, true, false, err);
+		r = mount_bind_at(&place, options->spec->rootfs, BIND_TREE, err);
 		return r < 0 ? error_wrap(err, "rootfs %s", options->spec->rootfs) : 0;
 	}
 	for (size_t i = 0; i < options->nmounts; i++) {

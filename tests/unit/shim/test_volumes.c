@@ -4,6 +4,8 @@
 #include "base/strings.h"
 #include "shim/volumes.h"
 
+static struct storages storages; /* of the test; emptied by oci_done() */
+
 /* An OCI configuration with up to 4 mounts. */
 struct oci {
 	Grpc__Spec spec;
@@ -19,6 +21,7 @@ static void oci_init(struct oci *oci)
 
 static void oci_done(struct oci *oci)
 {
+	storages_done(&storages);
 	for (size_t i = 0; i < oci->spec.n_mounts; i++) {
 		for (size_t j = 0; j < oci->mounts[i].n_options; j++)
 			free(oci->mounts[i].options[j]);
@@ -62,7 +65,7 @@ static int mount_them(struct oci *oci, struct volumes **ret, struct error *err)
 	};
 
 	assert_int_equal(folder_make(NULL), 0);
-	return volumes_mount(&oci->spec, &options, ret, err);
+	return volumes_mount(&oci->spec, &options, &storages, ret, err);
 }
 
 static void binds_of_the_host_become_volumes(void **state _unused_)
