@@ -276,7 +276,7 @@ static int mount_plain(const struct mount_place *place, const struct mount_spec 
 static int mount_new(const struct mount_place *place, const struct mount_spec *spec,
 		     unsigned long flags, const char *data, struct error *err)
 {
-	struct mount_attr attr = { .attr_set = HARMLESS, .propagation = MS_PRIVATE };
+	struct mount_attr private = { .propagation = MS_PRIVATE };
 	_cleanup_close_ int fd = -EBADF;
 	char path[32];
 
@@ -284,13 +284,15 @@ static int mount_new(const struct mount_place *place, const struct mount_spec *s
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	/* From the start: the machine has a copy of the mount as soon as it is made. */
+	flags |= MS_NODEV | MS_NOSUID | MS_NOEXEC;
 	r = str_equal(spec->type, "overlay") ? mount_overlay(place, spec, path, flags, data, err)
 					     : mount_plain(place, spec, path, flags, data, err);
 	if (r < 0)
 		return r;
-	if (mount_setattr(place->dir_fd, place->name, AT_SYMLINK_NOFOLLOW, &attr, sizeof(attr)) <
-	    0) {
-		r = error_set_errno(err, errno, "cannot make the mount private and nodev");
+	if (mount_setattr(place->dir_fd, place->name, AT_SYMLINK_NOFOLLOW, &private,
+			  sizeof(private)) < 0) {
+		r = error_set_errno(err, errno, "cannot make the mount private");
 		mount_remove_at(place->dir_fd, place->name);
 	}
 	return r;
