@@ -12,8 +12,11 @@ bind() { echo "--mount type=bind,src=$1,dst=$2,options=$3"; }
 # with_volume ID COMMAND...: a container that has the folder $vol as /v.
 with_volume() { kiln_run "$1" $(bind "$vol" /v rbind:rw) -- "${@:2}"; }
 
-# fresh: an empty $vol.
+# fresh: an empty $vol, also after a test that failed half-way.
 fresh() {
+	local mount
+	awk -v v="$vol" '$5 == v || index($5, v "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+		while read -r mount; do umount -l "$mount"; done
 	rm -rf --one-file-system "$vol"
 	mkdir "$vol"
 }
@@ -232,7 +235,6 @@ test_sub_paths_of_empty_dirs() {
 	umount "$pod/volume-subpaths/cache/two/0"
 }
 
-# shm_of_pod POD: a container writes, another one of the pod reads; and its limit holds.
 test_shm_and_memory_are_the_pods() {
 	local shm=$work/shm memory=$work/pods/3/volumes/kubernetes.io~empty-dir/memory
 	mkdir -p "$shm" "$memory"
