@@ -1,11 +1,15 @@
 #include "agent/mounts.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 
 #include "base/memory.h"
 #include "base/strings.h"
+
+#define WRITTEN_BY_CONTAINERS "/run/kiln/" /* volumes that only the guest has */
 
 /* What the file system said, without the level letter and the newline; "" if nothing. */
 static const char *complaint(int fs, char *text, size_t size)
@@ -119,12 +123,26 @@ int mount_copy(int dir, const char *path, bool tree, int *ret_tree, struct error
 	return 0;
 }
 
+/* What is below may be a container's to write to: a link there must not lead out. */
+static int open_source(const char *source, int *ret_fd, struct error *err)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
+				.resolve = str_after(source, WRITTEN_BY_CONTAINERS)
+						   ? RESOLVE_NO_SYMLINKS
+						   : 0 };
+
+	*ret_fd = (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+	return *ret_fd < 0 ? error_set_errno(err, errno, "cannot bind %s", source) : 0;
+}
+
 int mount_bind(const char *source, const struct mount_options *options, int *ret_tree,
 	       struct error *err)
 {
-	_cleanup_close_ int tree = -EBADF;
-	int r = mount_copy(AT_FDCWD, source, options->bind_tree, &tree, err);
+	_cleanup_close_ int tree = -EBADF, fd = -EBADF;
+	int r = open_source(source, &fd, err);
 
+	if (r == 0)
+		r = mount_copy(fd, "", options->bind_tree, &tree, err);
 	if (r < 0)
 		return r;
 	r = setattr(tree, options->tree_set, options->tree_clear, 0, true);

@@ -1,9 +1,12 @@
 #include "agent/storage.h"
 
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "agent/disk.h"
 #include "agent/mounts.h"
@@ -115,35 +118,56 @@ static int add_nvdimm(struct addition *addition, struct error *err)
 	return add_mount(request, request->fstype, false, err);
 }
 
-/* "mode=0770" is the only option. */
-static int local_mode(const Grpc__Storage *request, mode_t *ret, struct error *err)
+struct folder_options {
+	uint64_t mode, uid, gid;
+};
+
+static bool parse_number(const char *option, const char *key, int base, uint64_t max, uint64_t *ret)
 {
-	*ret = LOCAL_MODE;
+	const char *value = str_after(option, key);
+	char *end;
+	unsigned long long number = value ? strtoull(value, &end, base) : 0;
+
+	if (!value || end == value || *end || *value == '-' || number > max)
+		return false;
+	*ret = number;
+	return true;
+}
+
+static int parse_folder(const Grpc__Storage *request, struct folder_options *ret, struct error *err)
+{
+	*ret = (struct folder_options){ .mode = LOCAL_MODE };
 	for (size_t i = 0; i < request->n_options; i++) {
-		const char *value = str_after(request->options[i], "mode=");
-		char *end;
-		unsigned long mode = value ? strtoul(value, &end, 8) : 0;
-		if (!value || end == value || *end || mode > 07777)
-			return error_set(err, EINVAL, "option \"%s\" is not supported",
-					 request->options[i]);
-		*ret = (mode_t)mode;
+		const char *option = request->options[i];
+		if (!parse_number(option, "mode=", 8, 07777, &ret->mode) &&
+		    !parse_number(option, "uid=", 10, UINT32_MAX - 1, &ret->uid) &&
+		    !parse_number(option, "gid=", 10, UINT32_MAX - 1, &ret->gid))
+			return error_set(err, EINVAL, "option \"%s\" is not supported", option);
 	}
 	return 0;
 }
 
+/* A part of the way may be a container's to write to, who could have put a link there. */
 static int add_local(struct addition *addition, struct error *err)
 {
 	const Grpc__Storage *request = addition->request;
-	mode_t mode;
-	int r = local_mode(request, &mode, err);
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_NO_SYMLINKS };
+	struct folder_options options;
+	int r = parse_folder(request, &options, err);
 
 	if (r == 0)
 		r = dir_make(request->mount_point, 0755, err);
-	/* Apart from the creation, which the file mode mask would narrow. */
-	if (r == 0 && chmod(request->mount_point, mode) < 0)
-		return error_set_errno(err, errno, "cannot set the mode of %s",
+	if (r < 0)
+		return r;
+	_cleanup_close_ int fd = (int)syscall(SYS_openat2, AT_FDCWD, request->mount_point, &how,
+					      sizeof(how));
+	/* The mode apart from the creation, which the file mode mask would narrow. */
+	if (fd < 0 || fchown(fd, (uid_t)options.uid, (gid_t)options.gid) < 0 ||
+	    fchmod(fd, (mode_t)options.mode) < 0)
+		return error_set_errno(err, errno, "cannot set mode and owner of %s",
 				       request->mount_point);
-	return r;
+	return 0;
 }
 
 static int add_blk(struct addition *addition, struct error *err)
@@ -313,6 +337,12 @@ static void storage_release(struct storage_list *list, struct storage *storage)
 	free(storage);
 }
 
+/* Mode and owner are given once, when it is made; then they are its users' to change. */
+static bool is_of_the_making(const char *option)
+{
+	return str_after(option, "mode=") || str_after(option, "uid=") || str_after(option, "gid=");
+}
+
 /* Two requests with the same content are for the same file system. */
 static char *content_of(const Grpc__Storage *request)
 {
@@ -320,7 +350,8 @@ static char *content_of(const Grpc__Storage *request)
 
 	strbuf_addf(&text, "%s %s %s", request->driver, request->fstype, request->source);
 	for (size_t i = 0; i < request->n_options; i++)
-		strbuf_addf(&text, " %s", request->options[i]);
+		if (!is_of_the_making(request->options[i]))
+			strbuf_addf(&text, " %s", request->options[i]);
 	return strbuf_steal(&text);
 }
 

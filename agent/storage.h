@@ -3,7 +3,7 @@
  *
  *   9p         the host's share directory, by its mount tag
  *   ephemeral  a tmpfs, also called tmpfs
- *   local      a folder of the guest's own
+ *   local      a folder of the guest's own, with the options mode= (octal), uid= and gid=
  *   bind       a path of the guest at another place
  *   blk        a file system on a disk of the guest: /dev/disk/by-id/virtio-SERIAL, or a device
  *   overlayfs  an overlay; with the driver option io.katacontainers.fs-opt.overlay-rw its upper
@@ -13,8 +13,9 @@
  *
  * A storage whose driver options have "kiln.keep" stays where it is when nobody uses it any more,
  * also beyond the end of the sandbox, until a request for its mount point comes. One for the same
- * file system (driver, source, options) takes it over as it is; any other one has it unmounted
- * first. So the machine that a factory warms hands its mounted share on to its sandbox.
+ * file system (driver, source, options but mode, uid and gid) takes it over as it is; any other one
+ * has it unmounted first. So the machine that a factory warms hands its mounted share on to its
+ * sandbox.
  */
 #pragma once
 

@@ -342,7 +342,8 @@ static int mount_for(struct container *container, const struct idmap *idmap,
 	if (r == 0)
 		r = rootfs_mount(&rootfs, storages, &container->rootfs, err);
 	if (r == 0)
-		r = volumes_mount(container->spec->oci, &volumes, &container->volumes, err);
+		r = volumes_mount(container->spec->oci, &volumes, storages, &container->volumes,
+				  err);
 	return r;
 }
 

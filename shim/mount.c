@@ -14,6 +14,9 @@
 #define DATA_MAX  4095 /* mount(2) takes one page, with its terminator */
 #define STACK_MAX 64   /* mounts on one place that are taken away */
 
+/* Of what the VMM sees: it reads and writes, and neither opens devices nor runs anything. */
+#define HARMLESS (MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+
 static const struct option {
 	const char *name;
 	unsigned long set;
@@ -82,31 +85,40 @@ static int open_target(const struct mount_place *place, int *ret_fd, struct erro
 	return 0;
 }
 
+static int refuse_unmapped(const char *source, struct error *err)
+{
+	return error_set(err, EINVAL,
+			 "cannot bind %s: its file system, or one mounted below it, knows no "
+			 "idmapped mounts, which a VMM that is not root needs (docs/FILES.md says "
+			 "what can be done)",
+			 source);
+}
+
 /* A copy of what is mounted at source, attached nowhere yet. */
-static int copy_tree(const struct idmap *idmap, const char *source, bool recursive, bool readonly,
-		     int *ret_fd, struct error *err)
+static int copy_tree(const struct idmap *idmap, const char *source, unsigned flags, int *ret_fd,
+		     struct error *err)
 {
 	bool mapped = idmap->userns >= 0;
 	struct mount_attr attr = {
-		.attr_set = (readonly ? MOUNT_ATTR_RDONLY : 0) | (mapped ? MOUNT_ATTR_IDMAP : 0),
-		.propagation = MS_PRIVATE,
+		.attr_set = HARMLESS | (mapped ? MOUNT_ATTR_IDMAP : 0) |
+			    (flags & BIND_READONLY_TREE ? MOUNT_ATTR_RDONLY : 0),
+		.propagation = flags & BIND_SLAVE ? MS_SLAVE : MS_PRIVATE,
 		.userns_fd = mapped ? (unsigned)idmap->userns : 0,
 	};
-	unsigned deep = recursive ? AT_RECURSIVE : 0u;
+	struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
+	unsigned deep = flags & BIND_TREE ? AT_RECURSIVE : 0u;
 	_cleanup_close_ int fd = open_tree(AT_FDCWD, source,
 					   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep);
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot bind %s", source);
-	if (mount_setattr(fd, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0) {
-		if (mapped && (errno == EINVAL || errno == EPERM))
-			return error_set(err, EINVAL,
-					 "cannot bind %s: its file system, or one mounted below "
-					 "it, knows no idmapped mounts, which a VMM that is not "
-					 "root needs",
-					 source);
-		return error_set_errno(err, errno, "cannot bind %s", source);
-	}
+	if (mount_setattr(fd, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0)
+		return mapped && (errno == EINVAL || errno == EPERM)
+			       ? refuse_unmapped(source, err)
+			       : error_set_errno(err, errno, "cannot bind %s", source);
+	if (flags & BIND_READONLY &&
+	    mount_setattr(fd, "", AT_EMPTY_PATH, &readonly, sizeof(readonly)) < 0)
+		return error_set_errno(err, errno, "cannot make %s read-only", source);
 	*ret_fd = steal_fd(&fd);
 	return 0;
 }
@@ -118,16 +130,32 @@ static int attach_tree(int tree, int target, const char *what, struct error *err
 	return 0;
 }
 
-int mount_bind_at(const struct mount_place *place, const char *source, bool recursive,
-		  bool readonly, struct error *err)
+int mount_bind_at(const struct mount_place *place, const char *source, unsigned flags,
+		  struct error *err)
 {
 	_cleanup_close_ int target = -EBADF;
 	_cleanup_close_ int tree = -EBADF;
 
 	int r = open_target(place, &target, err);
 	if (r == 0)
-		r = copy_tree(place->idmap, source, recursive, readonly, &tree, err);
+		r = copy_tree(place->idmap, source, flags, &tree, err);
 	return r < 0 ? r : attach_tree(tree, target, source, err);
+}
+
+int mount_narrow_at(const struct mount_place *place, const char *sub, struct error *err)
+{
+	struct mount_attr private = { .propagation = MS_PRIVATE };
+	_cleanup_close_ int whole = -EBADF, tree = -EBADF, target = -EBADF;
+	int r = open_target(place, &whole, err);
+
+	if (r < 0)
+		return r;
+	tree = open_tree(whole, sub, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+	if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0)
+		return error_set_errno(err, errno, "cannot bind %s", sub);
+	mount_remove_at(place->dir_fd, place->name);
+	r = open_target(place, &target, err);
+	return r < 0 ? r : attach_tree(tree, target, sub, err);
 }
 
 /* The folder that all paths of lowerdir, upperdir and workdir are in, with its slash. */
@@ -177,7 +205,7 @@ static int mount_layers(const struct mount_place *place, const char *folder, str
 	scratch = open(place->scratch, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (scratch < 0)
 		return error_set_errno(err, errno, "cannot open %s", place->scratch);
-	int r = copy_tree(place->idmap, folder, false, false, &tree, err);
+	int r = copy_tree(place->idmap, folder, 0, &tree, err);
 	return r < 0 ? r : attach_tree(tree, scratch, folder, err);
 }
 
@@ -241,7 +269,7 @@ static int mount_plain(const struct mount_place *place, const struct mount_spec 
 		return error_set_errno(err, errno, "cannot mount %s (%s)", spec->type, data);
 	if (!mapped)
 		return 0;
-	int r = mount_bind_at(place, place->scratch, false, false, err);
+	int r = mount_bind_at(place, place->scratch, 0, err);
 	umount2(place->scratch, MNT_DETACH | UMOUNT_NOFOLLOW);
 	return r;
 }
@@ -257,6 +285,8 @@ static int mount_new(const struct mount_place *place, const struct mount_spec *s
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	/* From the start: the machine has a copy of the mount as soon as it is made. */
+	flags |= MS_NODEV | MS_NOSUID | MS_NOEXEC;
 	r = str_equal(spec->type, "overlay") ? mount_overlay(place, spec, path, flags, data, err)
 					     : mount_plain(place, spec, path, flags, data, err);
 	if (r < 0)
@@ -278,7 +308,10 @@ int mount_at(const struct mount_place *place, const struct mount_spec *spec, str
 	if (r < 0)
 		return r;
 	if (flags & MS_BIND || str_equal(spec->type, "bind"))
-		return mount_bind_at(place, spec->source, flags & MS_REC, flags & MS_RDONLY, err);
+		return mount_bind_at(place, spec->source,
+				     (flags & MS_REC ? BIND_TREE : 0u) |
+					     (flags & MS_RDONLY ? BIND_READONLY_TREE : 0u),
+				     err);
 	return mount_new(place, spec, flags, strbuf_text(&data), err);
 }
 
@@ -332,7 +365,7 @@ int mount_layers_at(const struct mount_place *place, const struct strv *layers, 
 	if (layers->count == 0)
 		return error_set(err, EINVAL, "the overlay has no lowerdir");
 	if (layers->count == 1)
-		return mount_bind_at(place, layers->items[0], false, true, err);
+		return mount_bind_at(place, layers->items[0], BIND_READONLY_TREE, err);
 	_cleanup_free_ char *joined = strv_join(layers, ":");
 	_cleanup_free_ char *data = xasprintf("lowerdir=%s", joined);
 	const struct mount_spec overlay = { (char *)"overlay", (char *)"overlay", NULL, 0 };

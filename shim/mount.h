@@ -27,13 +27,30 @@ struct mount_place {
 /* Mounts on the place (not a link: checked), private to this mount namespace but for what a
  * shared mount around it passes on. Options longer than a page (an overlay of many layers) are
  * made shorter by their common folder. -EINVAL with the option that is not understood, or where
- * a file system knows no idmapped mounts; else mount(2)'s. */
+ * a file system knows no idmapped mounts; else mount(2)'s.
+ *
+ * All mounts made here, and those below them, are nodev, nosuid and noexec: the host's side of a
+ * share is only read and written, and a VMM that a guest broke out of has nothing to open or run
+ * there. The guest knows nothing of it. */
 _must_check_ int mount_at(const struct mount_place *place, const struct mount_spec *spec,
 			  struct error *err);
 
-/* Binds source on the place. */
-_must_check_ int mount_bind_at(const struct mount_place *place, const char *source, bool recursive,
-			       bool readonly, struct error *err);
+enum bind_flags {
+	BIND_TREE = 1 << 0,          /* with what is mounted below */
+	BIND_READONLY = 1 << 1,      /* the mount itself, not those below it */
+	BIND_READONLY_TREE = 1 << 2, /* those below it, too */
+	BIND_SLAVE = 1 << 3,         /* what is mounted or unmounted below later is so here, too, if
+				      * the source is a shared mount. As it is: no idmapped mount, with
+				      * the options it has there */
+};
+
+/* Binds source on the place; the same otherwise. */
+_must_check_ int mount_bind_at(const struct mount_place *place, const char *source, unsigned flags,
+			       struct error *err);
+
+/* Leaves of what is mounted on the place only its folder sub (relative, without links). */
+_must_check_ int mount_narrow_at(const struct mount_place *place, const char *sub,
+				 struct error *err);
 
 /* The layers of an overlay, topmost first, appended to layers. Its upper folder is one of them where
  * there is something in it already (*ret_has_upper). */

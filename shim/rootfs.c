@@ -52,7 +52,7 @@ static int mount_given(const struct rootfs_options *options, const struct mount_
 	int r = 0;
 
 	if (options->nmounts == 0) {
-		r = mount_bind_at(place, options->spec->rootfs, true, false, err);
+		r = mount_bind_at(place, options->spec->rootfs, BIND_TREE, err);
 		return r < 0 ? error_wrap(err, "%s", options->spec->rootfs) : 0;
 	}
 	for (size_t i = 0; r == 0 && i < options->nmounts; i++) {

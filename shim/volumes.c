@@ -6,43 +6,73 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/vm/guest_share.h"
+#include "factory/vm/uid_range.h"
 #include "shim/mount.h"
+#include "shim/mountinfo.h"
+#include "shim/volume_guest.h"
+#include "shim/volume_kind.h"
+#include "shim/volume_overlay.h"
+
+#define COPY_MAX (1u << 20) /* bytes of a file that is copied */
 
 struct volumes {
 	int dir_fd;   /* SHARE/ID/mounts; owned */
 	size_t count; /* mounted there so far, as 0, 1, ... */
 };
 
-static bool has_option(const Grpc__Mount *mount, const char *name)
+/* ---------------------------------------------------------------- without idmapped mounts */
+
+static int copy_file(const struct mount_place *place, const char *path, const struct stat *st,
+		     struct error *err)
 {
-	for (size_t i = 0; i < mount->n_options; i++)
-		if (str_equal(mount->options[i], name))
-			return true;
-	return false;
+	uid_t uid = st->st_uid < UID_RANGE_SIZE ? st->st_uid : UID_RANGE_SIZE - 2;
+	gid_t gid = st->st_gid < UID_RANGE_SIZE ? st->st_gid : UID_RANGE_SIZE - 2;
+	_cleanup_free_ char *data = NULL;
+	size_t len;
+	int r = file_read(path, COPY_MAX, &data, &len, err);
+
+	if (r < 0)
+		return r;
+	_cleanup_close_ int fd = openat(place->dir_fd, place->name,
+					O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || write_full(fd, data, len) < 0 ||
+	    fchown(fd, place->idmap->first + uid, place->idmap->first + gid) < 0 ||
+	    fchmod(fd, st->st_mode & 07777) < 0)
+		return error_set_errno(err, errno, "cannot copy %s", path);
+	return 0;
 }
 
-/* These trees are the kernel's: the guest has its own. */
-static bool is_kernel_path(const char *path)
+/* The source's file system, which is named in *err already, knows none: read-only volumes can be
+ * shown all the same. */
+static int show_unmapped(const struct mount_place *place, const char *source,
+			 const struct mountinfo *info, struct error *err)
 {
-	static const char *const trees[] = { "/dev", "/proc", "/sys" };
+	_cleanup_(error_done) struct error why = {};
+	_cleanup_free_ char *real = realpath(source, NULL);
+	const struct mountinfo_entry *entry = real ? mountinfo_find(info, real) : NULL;
+	struct stat st;
+	int r = -EOPNOTSUPP;
 
-	for (size_t i = 0; i < ARRAY_SIZE(trees); i++) {
-		const char *rest = str_after(path, trees[i]);
-		if (rest && (*rest == '\0' || *rest == '/'))
-			return true;
-	}
-	return false;
+	if (!entry || stat(real, &st) < 0)
+		return -err->number;
+	if (S_ISDIR(st.st_mode))
+		r = volume_overlay_mount(place, entry, real, &why);
+	else if (S_ISREG(st.st_mode) && st.st_size <= COPY_MAX)
+		r = copy_file(place, real, &st, &why);
+	if (r < 0)
+		return -err->number;
+	error_done(err);
+	if (S_ISREG(st.st_mode))
+		log_info(NULL, "volume %s is a copy: %s knows no idmapped mounts", source,
+			 entry->type);
+	return 0;
 }
 
-static bool is_volume(const Grpc__Mount *mount)
-{
-	bool bind = str_equal(mount->type, "bind") || has_option(mount, "bind") ||
-		    has_option(mount, "rbind");
-	return bind && mount->source[0] == '/' && !is_kernel_path(mount->source);
-}
+/* ---------------------------------------------------------------- in the share */
 
 /* A folder for a folder, an empty file for anything else. */
 static int make_mount_point(int dir_fd, const char *name, const char *source, struct error *err)
@@ -63,44 +93,110 @@ static int make_mount_point(int dir_fd, const char *name, const char *source, st
 	return 0;
 }
 
-static void set_source(Grpc__Mount *mount, char *source)
+static unsigned bind_flags(const Grpc__Mount *mount)
 {
-	if (mount->source != protobuf_c_empty_string)
-		free(mount->source);
-	mount->source = source;
+	static const struct {
+		const char *option;
+		unsigned flags;
+	} table[] = {
+		{ "rbind", BIND_TREE },    { "ro", BIND_READONLY },  { "rro", BIND_READONLY_TREE },
+		{ "slave", BIND_SLAVE },   { "rslave", BIND_SLAVE }, { "shared", BIND_SLAVE },
+		{ "rshared", BIND_SLAVE },
+	};
+	unsigned flags = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (mount_has_option(mount, table[i].option))
+			flags |= table[i].flags;
+	return flags;
 }
 
-static int mount_volume(struct volumes *volumes, const struct volumes_options *options,
-			Grpc__Mount *mount, struct error *err)
+static void drop_option(Grpc__Mount *mount, const char *name)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < mount->n_options; i++) {
+		if (str_equal(mount->options[i], name))
+			free(mount->options[i]);
+		else
+			mount->options[kept++] = mount->options[i];
+	}
+	mount->n_options = kept;
+}
+
+/* The guest has one mount for the whole tree. Where `ro` holds for a part of it only, the host
+ * alone sees to it. */
+static void leave_readonly_to_the_host(Grpc__Mount *mount, unsigned flags,
+				       const struct mountinfo *info)
+{
+	_cleanup_free_ char *real = realpath(mount->source, NULL);
+
+	if (flags & BIND_TREE && flags & BIND_READONLY && !(flags & BIND_READONLY_TREE) && real &&
+	    mountinfo_has_below(info, real))
+		drop_option(mount, "ro");
+}
+
+static int mount_in_share(struct volumes *volumes, const struct volumes_options *options,
+			  const struct mountinfo *info, Grpc__Mount *mount, struct error *err)
 {
 	_cleanup_free_ char *name = xasprintf("%zu", volumes->count);
 	struct mount_place place = { volumes->dir_fd, name, options->idmap, options->scratch_dir };
+	unsigned flags = bind_flags(mount);
 	int r = make_mount_point(volumes->dir_fd, name, mount->source, err);
 
 	if (r < 0)
 		return r;
 	volumes->count++;
-	r = mount_bind_at(&place, mount->source, has_option(mount, "rbind"),
-			  has_option(mount, "ro"), err);
+	r = mount_bind_at(&place, mount->source, flags, err);
+	if (r == -EINVAL && flags & (BIND_READONLY | BIND_READONLY_TREE))
+		r = show_unmapped(&place, mount->source, info, err);
 	if (r < 0)
 		return error_wrap(err, "volume %s", mount->source);
-	set_source(mount, xasprintf(GUEST_SHARE "/%s/mounts/%s", options->container_id, name));
+	leave_readonly_to_the_host(mount, flags, info);
+	free(mount->source); /* of the host's; it is not the empty string */
+	mount->source = xasprintf(GUEST_SHARE "/%s/mounts/%s", options->container_id, name);
 	return 0;
 }
 
-int volumes_mount(Grpc__Spec *oci, const struct volumes_options *options,
+/* ---------------------------------------------------------------- all of them */
+
+static int mount_one(struct volumes *volumes, const Grpc__Spec *oci,
+		     const struct volumes_options *options, const struct mountinfo *info,
+		     struct storages *storages, Grpc__Mount *mount, struct error *err)
+{
+	_cleanup_(volume_home_done) struct volume_home home = {};
+	enum volume_kind kind;
+	int r = volume_classify(oci, mount, info, &kind, &home, err);
+
+	if (r < 0)
+		return r;
+	switch (kind) {
+	case VOLUME_NONE:
+		return 0;
+	case VOLUME_HOST:
+		return mount_in_share(volumes, options, info, mount, err);
+	case VOLUME_FOLDER:
+	case VOLUME_MEMORY:
+		return volume_guest_add(mount, kind, &home, storages, err);
+	}
+	return 0;
+}
+
+int volumes_mount(Grpc__Spec *oci, const struct volumes_options *options, struct storages *storages,
 		  struct volumes **ret_volumes, struct error *err)
 {
 	_cleanup_(volumes_unmount_cleanup) struct volumes *volumes = xnew(struct volumes);
+	_cleanup_(mountinfo_done) struct mountinfo info = {};
 	int r;
 
 	volumes->dir_fd = -EBADF;
 	r = share_folder_add(options->folder, "mounts", &volumes->dir_fd, err);
 	if (r == 0)
 		r = dir_make(options->scratch_dir, 0700, err);
+	if (r == 0)
+		r = mountinfo_read(&info, err);
 	for (size_t i = 0; r == 0 && i < oci->n_mounts; i++)
-		if (is_volume(oci->mounts[i]))
-			r = mount_volume(volumes, options, oci->mounts[i], err);
+		r = mount_one(volumes, oci, options, &info, storages, oci->mounts[i], err);
 	if (r == 0)
 		*ret_volumes = steal_ptr(volumes);
 	return r;

@@ -1,7 +1,15 @@
-/* A container's volumes: the bind mounts of its configuration whose sources are on the host.
+/* A container's volumes: the bind mounts of its configuration. What kind each is, says
+ * shim/volume_kind.h; docs/FILES.md says what users see.
  *
- * The host binds each into the share, at SHARE/ID/mounts/N (read-only ones on the host too), and
- * the guest binds it from there. Sources in /dev, /proc and /sys stay: they mean the guest's own.
+ *   HOST            SHARE/ID/mounts/N, where the host binds it and the guest takes it from.
+ *                   Read-only ones are so on the host too: `ro` the mount itself, `rro` those
+ *                   below it as well
+ *   FOLDER, MEMORY  a storage of the guest, the same one for all containers of the pod, which
+ *                   stays for as long as the machine. Mode, owner and size are those of the host's
+ *
+ * Where a HOST volume's file system knows no idmapped mounts (shim/idmap.h), a read-only overlay
+ * is mounted anew of its layers, and a read-only file of at most 1 MiB is copied; others are
+ * refused by name.
  *
  * mount(2) of these kinds takes well under a millisecond and is called on the loop.
  */
@@ -11,6 +19,7 @@
 #include "proto/oci.pb-c.h"
 #include "shim/idmap.h"
 #include "shim/share_folder.h"
+#include "factory/vm/storages.h"
 
 struct volumes;
 
@@ -21,10 +30,12 @@ struct volumes_options {
 	const struct idmap *idmap; /* the machine's */
 };
 
-/* Mounts them and changes the sources in oci's mounts to the guest's paths. All borrowed. On
- * failure nothing is left mounted. Errors name the source. */
+/* Mounts them, changes the sources in oci's mounts to the guest's paths, and appends the storages
+ * that the guest needs. All borrowed. On failure nothing is left mounted. Errors name the source.
+ */
 _must_check_ int volumes_mount(Grpc__Spec *oci, const struct volumes_options *options,
-			       struct volumes **ret_volumes, struct error *err);
+			       struct storages *storages, struct volumes **ret_volumes,
+			       struct error *err);
 
 /* Unmounts them; what a process still uses goes when it does. Frees. */
 void volumes_unmount(struct volumes *volumes);

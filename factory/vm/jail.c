@@ -194,7 +194,7 @@ int jail_new(const struct jail_options *options, struct jail **ret_jail, struct 
 		add_entry(jail, options->template_dir, data | MOUNT_ATTR_RDONLY);
 	add_file(jail, options->kernel, data | MOUNT_ATTR_RDONLY);
 	add_file(jail, options->initrd, data | MOUNT_ATTR_RDONLY);
-	add_entry(jail, options->share_dir, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	add_entry(jail, options->share_dir, data);
 	int r = add_memory(jail, options, err);
 	if (r == 0 && options->cgroup)
 		r = cgroup_open(options->cgroup, jail->cgroup_doors, &jail->ndoors, err);

@@ -287,6 +287,40 @@ static void test_overlay_on_scratch(void **state _unused_)
 	assert_int_equal(chmod(fixture.rootfs, 0755), 0);
 }
 
+/* A folder of the guest's: its mode and owner are given once, and what is kept stays as it is. */
+static void test_local_storages(void **state _unused_)
+{
+	skip_unless_possible();
+	static const char request[] =
+		"{\"storages\": [{\"driver\": \"local\", \"source\": \"local\","
+		" \"driver_options\": [\"kiln.keep\"], \"mount_point\": \"%s\","
+		" \"options\": [\"mode=%s\", \"uid=5\", \"gid=6\"]}]}";
+	_cleanup_free_ char *point = path_join(fixture.folder, "volume/deep");
+	_cleanup_free_ char *file = path_join(point, "file");
+	_cleanup_free_ char *link = path_join(fixture.folder, "volume/link");
+	_cleanup_free_ char *through = path_join(link, "x");
+	struct stat st;
+
+	must("DestroySandbox", "{}");
+	must("CreateSandbox", request, point, "2775");
+	assert_int_equal(stat(point, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 02775);
+	assert_int_equal(st.st_uid, 5);
+	assert_int_equal(st.st_gid, 6);
+	assert_int_equal(mkdir(file, 0755), 0);
+	assert_int_equal(chmod(point, 0700), 0);
+	must("DestroySandbox", "{}");
+	must("CreateSandbox", request, point, "0755");
+	assert_int_equal(stat(point, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	assert_int_equal(stat(file, &st), 0);
+
+	must("DestroySandbox", "{}");
+	assert_int_equal(symlink("deep", link), 0);
+	must_fail("cannot set mode and owner", "CreateSandbox", request, through, "0777");
+	must_fail("option \"mode=9\" is not supported", "CreateSandbox", request, file, "9");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -301,6 +335,7 @@ int main(void)
 		LIFE(test_remove_running),
 		LIFE(test_storages),
 		LIFE(test_overlay_on_scratch),
+		LIFE(test_local_storages),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

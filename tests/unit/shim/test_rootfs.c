@@ -7,6 +7,7 @@
 
 /* What the test mounts: an overlay of containerd's, or nothing. */
 static enum rootfs_driver driver;
+static int slot = LAYER_IMAGE_NONE;
 static struct storages storages;
 static Grpc__Spec oci = GRPC__SPEC__INIT;
 static Grpc__Root oci_root; /* its path is what rootfs_mount() has set */
@@ -19,6 +20,7 @@ static int mount_it(struct spec *spec, Containerd__Types__Mount *const *mounts, 
 	_cleanup_free_ char *scratch = scratch_dir();
 	struct rootfs_options options = {
 		.driver = driver,
+		.slot = slot,
 		.share_dir = share,
 		.container_id = "c1",
 		.folder = &folder,
@@ -155,6 +157,25 @@ static void what_was_written_before_is_the_topmost_layer(void **state _unused_)
 	assert_text("snapshots/up/fs/file0", "layer");
 }
 
+/* Nothing is mounted on the host for it. */
+static void image_on_a_slot_is_the_lower_side(void **state _unused_)
+{
+	struct rootfs *rootfs = NULL;
+	struct spec spec = {};
+
+	use(ROOTFS_OVERLAY);
+	slot = 2;
+	assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
+	slot = LAYER_IMAGE_NONE;
+	assert_int_equal(mounts_here(), 0);
+	assert_int_equal(storages.count, 2);
+	assert_string_equal(storages.items[0]->driver, "blk");
+	assert_string_equal(storages.items[0]->source, "/dev/disk/by-id/virtio-kiln-slot2");
+	_cleanup_free_ char *lower = xasprintf("lowerdir=%s", storages.items[0]->mount_point);
+	assert_string_equal(storages.items[1]->options[0], lower);
+	rootfs_unmount(rootfs);
+}
+
 /* Two containers of one name are two folders to a guest that keeps what it has read. */
 static void no_name_comes_twice(void **state _unused_)
 {
@@ -246,6 +267,7 @@ int main(void)
 		T(small_overlay_is_mounted),
 		T(layers_are_mounted_for_the_guest),
 		T(what_was_written_before_is_the_topmost_layer),
+		T(image_on_a_slot_is_the_lower_side),
 		T(no_name_comes_twice),
 		T(overlay_of_many_layers_is_mounted),
 		T(missing_sources_leave_nothing),

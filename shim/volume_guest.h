@@ -1,0 +1,12 @@
+/* Volumes that only the guest has (kinds FOLDER and MEMORY of shim/volume_kind.h). */
+#pragma once
+
+#include "base/error.h"
+#include "factory/vm/storages.h"
+#include "shim/volume_kind.h"
+
+/* Appends what the guest has to make for the volume, and has the mount show it. Mode and owner
+ * are those of the host's folders, the size of a tmpfs too. */
+_must_check_ int volume_guest_add(Grpc__Mount *mount, enum volume_kind kind,
+				  const struct volume_home *home, struct storages *storages,
+				  struct error *err);

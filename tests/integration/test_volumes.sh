@@ -1,0 +1,277 @@
+#!/bin/bash
+# Volumes by real containerd: what a container and the host see of each other's files, what the
+# containers of a pod share, and what the machine's VMM can do with it.
+. "$(dirname "$0")/lib.sh"
+
+vol=$work/vol
+probe() { gcc -D_GNU_SOURCE -O1 -static -o "$1/probe" "$tests/integration/volume_probe.c"; }
+
+# bind SOURCE DESTINATION OPTIONS: for ctr.
+bind() { echo "--mount type=bind,src=$1,dst=$2,options=$3"; }
+
+# with_volume ID COMMAND...: a container that has the folder $vol as /v.
+with_volume() { kiln_run "$1" $(bind "$vol" /v rbind:rw) -- "${@:2}"; }
+
+# fresh: an empty $vol, also after a test that failed half-way.
+fresh() {
+	local mount
+	awk -v v="$vol" '$5 == v || index($5, v "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+		while read -r mount; do umount -l "$mount"; done
+	rm -rf --one-file-system "$vol"
+	mkdir "$vol"
+}
+
+# in_pod POD ID [CTR OPTIONS]: a container of the pod that stays.
+in_pod() {
+	local pod=$1 id=$2
+	ctr run -d --runtime io.containerd.kiln.v2 --annotation "io.kubernetes.cri.sandbox-id=$pod" \
+		--annotation "io.kubernetes.cri.container-type=$([ "$pod" = "$id" ] && echo sandbox || echo container)" \
+		"${@:3}" "$image" "$id" sleep 1000
+}
+inside() { ctr tasks exec --exec-id "e$RANDOM" "$1" "${@:2}"; }
+
+# ---------------------------------------------------------------- what the host has
+
+test_a_full_volume_is_told() {
+	local out
+	mkdir -p "$work/full"
+	mount -t tmpfs -o size=4m tmpfs "$work/full"
+	out=$(kiln_run full $(bind "$work/full" /full rbind:rw) -- \
+		sh -c 'dd if=/dev/zero of=/full/a bs=1M count=8 2>/dev/null; echo $?') || true
+	expect 1 "$out" 'status of dd'
+	umount "$work/full"
+}
+
+test_two_sandboxes_append() {
+	local i pids=()
+	fresh
+	for i in 1 2; do
+		with_volume "append$i" sh -c 'i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo X$i >>/v/log; done' &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i" || fail 'a writer failed'; done
+	expect 600 "$(grep -c '^X[0-9]*$' "$vol/log")" 'whole lines'
+}
+
+test_a_write_is_on_the_host_when_it_returns() {
+	local line
+	fresh
+	mkfifo "$work/told"
+	with_volume late sh -c 'exec 3>/v/log; for i in 1 2 3 4 5; do echo x >&3; echo $i; sleep 0.2; done' \
+		>"$work/told" &
+	while read -r line; do
+		[ "$(wc -l <"$vol/log")" -ge "$line" ] || fail "the guest wrote $line lines, the host has fewer"
+	done <"$work/told"
+	wait $! || fail 'the writer failed'
+	expect 5 "$(wc -l <"$vol/log")" lines
+}
+
+test_the_hosts_writes_are_seen_at_once() {
+	fresh
+	echo one >"$vol/file"
+	in_pod seen seen $(bind "$vol" /v rbind:rw) $(bind "$vol/file" /etc/file rbind:rw)
+	expect one "$(inside seen cat /etc/file)"
+	echo 'two, and longer' >"$vol/file"
+	expect 'two, and longer' "$(inside seen cat /etc/file)" 'the file'
+	expect 'two, and longer' "$(inside seen cat /v/file)" 'the file in its folder'
+	inside seen sh -c 'echo three >/etc/file'
+	expect three "$(cat "$vol/file")" 'on the host'
+	remove_container seen
+}
+
+test_a_shared_writable_mapping_is_refused() {
+	fresh
+	probe "$vol"
+	expect EINVAL "$(with_volume map /v/probe mmap /v/m)"
+}
+
+# As the kubelet does it: a new folder, a new link to it, renamed over the old one.
+test_swapped_files_are_always_whole() {
+	local i out
+	fresh
+	probe "$vol"
+	mkdir "$vol/..0"
+	echo 0 >"$vol/..0/value"
+	ln -s ..0 "$vol/..data"
+	ln -s ..data/value "$vol/value"
+	out=$work/swap.out
+	kiln_run swap $(bind "$vol" /v rbind:ro) -- /v/probe look /v >"$out" &
+	for i in {1..200}; do
+		mkdir "$vol/..$i"
+		echo "$i" >"$vol/..$i/value"
+		ln -s "..$i" "$vol/..new"
+		mv -T "$vol/..new" "$vol/..data"
+		sleep 0.05
+		# A look that has read the link before goes on in the old folder.
+		((i < 3)) || rm -r "$vol/..$((i - 3))"
+	done
+	touch "$vol/stop"
+	wait $! || fail 'the reader failed'
+	expect_match '^[0-9]+ looks 0 failures [1-9][0-9]+ lines' "$(cat "$out")"
+}
+
+test_sources_below_dev() {
+	local folder
+	folder=$(mktemp -d /dev/shm/kiln-test.XXXXXX)
+	echo here >"$folder/file"
+	expect here "$(kiln_run dev1 $(bind "$folder" /d rbind:rw) -- cat /d/file)"
+	expect here "$(kiln_run dev2 $(bind "$folder/file" /f rbind:ro) -- cat /f)"
+	expect ok "$(kiln_run dev3 $(bind /dev/null /null rbind:rw) -- sh -c 'test -c /null && echo ok')"
+	rm -r "$folder"
+}
+
+test_ro_is_the_mount_and_rro_the_tree() {
+	fresh
+	mkdir "$vol/below"
+	mount -t tmpfs tmpfs "$vol/below"
+	expect below "$(kiln_run ro $(bind "$vol" /v rbind:ro) -- \
+		sh -c 'echo a >/v/a && echo top; echo b >/v/below/b && echo below' 2>/dev/null)"
+	expect '' "$(kiln_run rro $(bind "$vol" /v rbind:rro) -- \
+		sh -c 'echo a >/v/a && echo top; echo b >/v/below/b && echo below; :' 2>/dev/null)"
+	umount "$vol/below"
+}
+
+test_later_mounts_are_seen() {
+	fresh
+	mkdir "$vol/late"
+	mount --bind "$vol" "$vol"
+	mount --make-shared "$vol"
+	in_pod slave slave $(bind "$vol" /v rbind:rslave)
+	mount -t tmpfs tmpfs "$vol/late"
+	echo late >"$vol/late/file"
+	expect late "$(inside slave cat /v/late/file)"
+	umount "$vol/late"
+	! inside slave cat /v/late/file 2>/dev/null || fail 'an unmounted file is still there'
+	remove_container slave
+	umount "$vol"
+}
+
+test_a_read_only_overlay_is_a_volume() {
+	fresh
+	mkdir -p "$vol"/{a,b/sub,shown,upper,work}
+	echo a >"$vol/a/file"
+	echo b >"$vol/b/sub/file"
+	chown 1234 "$vol/b/sub/file"
+	mount -t overlay -o "lowerdir=$vol/a:$vol/b" overlay "$vol/shown"
+	expect a "$(kiln_run over1 $(bind "$vol/shown" /o rbind:ro) -- cat /o/file)"
+	expect '1234 b' "$(kiln_run over2 $(bind "$vol/shown/sub" /o rbind:ro) -- \
+		sh -c 'echo $(stat -c %u /o/file) $(cat /o/file)')"
+	umount "$vol/shown"
+}
+
+test_another_overlay_is_refused_by_name_and_small_files_copied() {
+	fresh
+	mkdir -p "$vol"/{a,shown,upper,work}
+	echo a >"$vol/a/file"
+	mount -t overlay -o "lowerdir=$vol/a,upperdir=$vol/upper,workdir=$vol/work" overlay "$vol/shown"
+	expect_match "volume $vol/shown: .*idmapped mounts" \
+		"$(kiln_run over3 $(bind "$vol/shown" /o rbind:rw) -- cat /o/file 2>&1 || true)"
+	expect a "$(kiln_run over4 $(bind "$vol/shown/file" /f rbind:ro) -- cat /f)"
+	umount "$vol/shown"
+}
+
+# What the VMM of a container could open of a volume, its device nodes not among it.
+test_no_device_of_a_volume_can_be_opened() {
+	local pid
+	fresh
+	mkdir "$vol/below"
+	mount -t tmpfs tmpfs "$vol/below"
+	mknod -m 666 "$vol/below/null" c 1 3
+	in_pod nodev nodev $(bind "$vol" /v rbind:rw)
+	pid=$(factory_ctl list --json | jq '[.vms[] | select(.state == "claimed")][0].pid')
+	expect '' "$(awk '$5 ~ "/vms/" && ($6 !~ /nodev/ || $6 !~ /nosuid/ || $6 !~ /noexec/) { print $5, $6 }' \
+		"/proc/$pid/mountinfo")" 'mounts of the jail that are not nodev, nosuid and noexec'
+	expect ok "$(inside nodev sh -c 'test -c /v/below/null && echo ok')" 'the node is seen'
+	remove_container nodev
+	umount "$vol/below"
+}
+
+# ---------------------------------------------------------------- what only the pod has
+
+test_empty_dirs_are_the_pods() {
+	local dir=$work/pods/1/volumes/kubernetes.io~empty-dir/cache
+	mkdir -p "$dir"
+	chown 7:8 "$dir"
+	chmod 2775 "$dir"
+	in_pod pod1 pod1
+	in_pod pod1 one $(bind "$dir" /a rbind:rw)
+	in_pod pod1 two $(bind "$dir" /b rbind:ro:nosuid:nodev:noexec)
+	expect '7 8 2775' "$(inside one stat -c '%u %g %a' /a)" 'owner and mode'
+	inside one sh -c 'echo mine >/a/file; mkfifo /a/fifo; cp /bin/busybox /a/'
+	expect mine "$(inside two cat /b/file)" 'in the other container'
+	! inside two sh -c 'echo x >/b/x' 2>/dev/null || fail 'a read-only bind can be written to'
+	! inside two /b/busybox true 2>/dev/null || fail 'a noexec bind is executed from'
+	inside one /a/busybox true || fail 'an emptyDir cannot be executed from'
+	expect '' "$(ls -A "$dir")" 'on the host'
+	remove_container one
+	in_pod pod1 one $(bind "$dir" /a rbind:rw)
+	expect mine "$(inside one cat /a/file)" 'after a restart of the container'
+	remove_container two
+	remove_container one
+	in_pod pod1 three $(bind "$dir" /a rbind:rw)
+	expect mine "$(inside three cat /a/file)" 'after no container had it'
+	remove_container three
+	remove_container pod1
+}
+
+test_sub_paths_of_empty_dirs() {
+	local pod=$work/pods/2 dir
+	dir=$pod/volumes/kubernetes.io~empty-dir/cache
+	mkdir -p "$dir/sub" "$pod/volume-subpaths/cache/two/0"
+	mount --bind "$dir/sub" "$pod/volume-subpaths/cache/two/0"
+	in_pod pod2 pod2
+	in_pod pod2 one $(bind "$dir" /a rbind:rw)
+	in_pod pod2 two $(bind "$pod/volume-subpaths/cache/two/0" /s rbind:rw)
+	inside two sh -c 'echo deep >/s/file'
+	expect deep "$(inside one cat /a/sub/file)"
+	remove_container two
+	# What a container puts in the place of the folder leads nowhere.
+	inside one sh -c 'rm -r /a/sub; ln -s /etc /a/sub'
+	! in_pod pod2 two $(bind "$pod/volume-subpaths/cache/two/0" /s rbind:rw) 2>/dev/null ||
+		fail "a link was followed to $(inside two ls /s)"
+	ctr containers delete two 2>/dev/null || true
+	remove_container one
+	remove_container pod2
+	umount "$pod/volume-subpaths/cache/two/0"
+}
+
+test_shm_and_memory_are_the_pods() {
+	local shm=$work/shm memory=$work/pods/3/volumes/kubernetes.io~empty-dir/memory
+	mkdir -p "$shm" "$memory"
+	mount -t tmpfs -o nosuid,nodev,noexec,mode=1777,size=1m shm "$shm"
+	mount -t tmpfs -o size=2m tmpfs "$memory"
+	in_pod pod3 pod3
+	in_pod pod3 one $(bind "$shm" /dev/shm rbind:rw) $(bind "$memory" /m rbind:rw)
+	in_pod pod3 two $(bind "$shm" /dev/shm rbind:rw) $(bind "$memory" /m rbind:rw)
+	inside one sh -c 'echo s >/dev/shm/file; echo m >/m/file'
+	expect 's m' "$(inside two cat /dev/shm/file /m/file | xargs)"
+	expect_match ' /dev/shm rw,nosuid,nodev,noexec.* - tmpfs ' "$(inside one cat /proc/self/mountinfo)"
+	expect '1777 1024' "$(inside one sh -c 'echo $(stat -c %a /dev/shm) $(df -k /dev/shm | awk "END { print \$2 }")')"
+	! inside one dd if=/dev/zero of=/dev/shm/big bs=64k count=32 2>/dev/null || fail 'no limit of /dev/shm'
+	! inside one dd if=/dev/zero of=/m/big bs=64k count=48 2>/dev/null || fail 'no limit of the emptyDir'
+	expect '' "$(ls -A "$shm" "$memory" | grep -v :)" 'on the host'
+	remove_container two
+	remove_container one
+	remove_container pod3
+	umount "$shm" "$memory"
+}
+
+test_an_empty_dir_takes_sockets_and_mappings() {
+	local dir=$work/pods/4/volumes/kubernetes.io~empty-dir/run
+	mkdir -p "$dir"
+	fresh
+	probe "$vol"
+	expect 'ok ok' "$(kiln_run socket $(bind "$dir" /run/x rbind:rw) $(bind "$vol" /v rbind:ro) -- \
+		sh -c 'echo $(/v/probe socket /run/x/s) $(/v/probe mmap /run/x/m)')"
+}
+
+test_nothing_is_left() {
+	wait_no_sandboxes
+	expect '' "$(awk -v w="$run/vms" 'index($5, w) == 1 && $5 ~ "/mounts/" { print $5 }' /proc/self/mountinfo)" mounts
+}
+
+write_config 3
+start_factory
+start_containerd
+wait_full
+run_tests "$@"
