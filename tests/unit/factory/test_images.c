@@ -279,6 +279,7 @@ static void test_layers_without_an_image(void **state)
 {
 	struct bench *bench = *state;
 	struct asked asked = {};
+	const struct strv none = {};
 	char relative[] = "layer", gone[] = "/nowhere/at/all", without_birth[] = "/proc/self";
 
 	ask_and_wait(bench, relative, false, &asked);
@@ -289,8 +290,8 @@ static void test_layers_without_an_image(void **state)
 	ask_and_wait(bench, without_birth, true, &asked);
 	assert_int_equal(asked.number, -EOPNOTSUPP);
 	error_done(&asked.err);
-	assert_int_equal(images_prepare(bench->images, &(struct strv){}, "", false, on_answer,
-					&asked, &asked.wish, NULL),
+	assert_int_equal(images_prepare(bench->images, &none, "", false, on_answer, &asked,
+					&asked.wish, NULL),
 			 -EINVAL);
 	assert_int_equal(failed(bench), 0);
 }
