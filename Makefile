@@ -358,8 +358,8 @@ help: ## This list
 # Debian 12 package: reason stands in README.md, section Dependencies.
 DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev
-DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system e2fsprogs
-DEBIAN_IMAGE := erofs-utils cpio xz-utils zstd lz4
+DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs
+DEBIAN_IMAGE := cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client openssh-client
 DEBIAN_BENCH := gnuplot-nox
 DEBIAN_LINT  := clang-format clang-tidy cppcheck

@@ -511,7 +511,7 @@ int spawn_and_wait(char *const *argv, char **ret_output, struct error *err)
 {
 	const struct spawn_options options = { .argv = argv };
 	_cleanup_free_ char *output = NULL;
-	int status;
+	int status = 0;
 	int r = spawn_run(&options, -1, &status, &output, err);
 
 	if (r == 0)

@@ -27,9 +27,10 @@ struct spawn_options {
 	bool no_huge_pages;         /* PR_SET_THP_DISABLE in the child */
 	bool merge_pages;           /* KSM may merge its pages, where the kernel can (6.7) */
 
-	/* Either may be NULL. in_child runs in the child when all of the parent's descriptors are still
-	 * there, and may make system calls only; a negative errno ends the start, with *ret_what (a
-	 * literal) as its sentence. in_parent runs meanwhile, and may wait for the child. */
+	/* Either may be NULL. in_child runs in the child when all of the parent's descriptors are
+	 * still there, and may make system calls only; a negative errno ends the start, with
+	 * *ret_what (a literal) as its sentence. in_parent runs meanwhile, and may wait for the
+	 * child. */
 	int (*in_child)(void *data, const char **ret_what);
 	int (*in_parent)(void *data, pid_t pid, struct error *err);
 	void *hook_data;

@@ -1,6 +1,7 @@
 #include "factory/image_make.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +27,8 @@
 #define MKFS  "mkfs.erofs"
 #define BLOCK 4096
 #define NICE  10 /* sandboxes come first */
+
+enum { DIGEST_STEP = 1 << 20 };
 
 /* One making under way; all owned. */
 struct attempt {
@@ -224,6 +227,28 @@ static int run_mkfs(struct attempt *attempt, struct error *err)
 
 /* ---------------------------------------------------------------- after it */
 
+/* As digest_file(), but for the word to give up: an image may have many GiB. */
+static int digest_image(const struct attempt *attempt, int fd, char ret_hex[static DIGEST_HEX_SIZE],
+			struct error *err)
+{
+	struct pollfd cancel = { .fd = attempt->making->cancel_fd, .events = POLLIN };
+	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
+	_cleanup_free_ char *data = xcalloc(1, DIGEST_STEP);
+	ssize_t n;
+
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return error_set_errno(err, errno, "cannot read %s", attempt->temporary);
+	while ((n = read_full(fd, data, DIGEST_STEP)) > 0) {
+		digest_add(d, data, (size_t)n);
+		if (poll(&cancel, 1, 0) > 0)
+			return error_set(err, ECANCELED, "it was given up");
+	}
+	if (n < 0)
+		return error_set_errno(err, (int)n, "cannot read %s", attempt->temporary);
+	digest_finish(d, ret_hex);
+	return 0;
+}
+
 /* On the disk, and of whole blocks. */
 static int settle(const struct attempt *attempt, struct image_record *record, struct error *err)
 {
@@ -237,7 +262,7 @@ static int settle(const struct attempt *attempt, struct image_record *record, st
 	    fsync(fd) < 0 || fstat(fd, &st) < 0)
 		return error_set_errno(err, errno, "cannot write %s", attempt->temporary);
 	record->stamp = input_stamp_of(&st);
-	return digest_file(attempt->temporary, record->digest, err);
+	return digest_image(attempt, fd, record->digest, err);
 }
 
 /* The record of an older image goes first: no image is to be opened by another's record. */
@@ -289,8 +314,9 @@ int image_make(const struct image_making *making, struct error *err)
 		r = check_key(&attempt, err);
 	if (r == 0)
 		r = prepare(&attempt, err);
+	if (r < 0)
+		return r;
 	FAULT_POINT("image.making");
-	if (r == 0)
-		r = run_mkfs(&attempt, err);
+	r = run_mkfs(&attempt, err);
 	return r < 0 ? r : store(&attempt, err);
 }

@@ -120,8 +120,9 @@ static uint32_t task_count(const struct images *images, enum image_state state)
 	const struct task *task;
 	uint32_t count = 0;
 
-	TAILQ_FOREACH (task, &images->tasks, entry)
+	TAILQ_FOREACH (task, &images->tasks, entry) {
 		count += task->state == state;
+	}
 	return count;
 }
 
@@ -193,6 +194,7 @@ void images_give_up(struct image_wish *wish)
 
 struct taking {
 	const char *dir;
+	uint64_t limit_bytes;
 	int lock_fd; /* of before, closed first; then what was taken */
 	struct stored_images found;
 	int number;
@@ -205,6 +207,9 @@ static void take_run(void *data)
 
 	taking->lock_fd = close_fd(taking->lock_fd);
 	taking->number = image_store_take(taking->dir, &taking->lock_fd, &taking->err);
+	/* What is in use stays, beyond the limit if need be. */
+	if (taking->number == 0)
+		(void)!image_store_make_room(taking->dir, "", 0, taking->limit_bytes, NULL);
 	if (taking->number == 0)
 		taking->number = image_store_list(taking->dir, &taking->found, &taking->err);
 	if (taking->number < 0)
@@ -221,7 +226,8 @@ static void folder_failed(struct images *images, const struct error *err)
 {
 	bool same = str_equal(images->folder_error.message, error_message(err));
 
-	note_found(images, &(struct stored_images){});
+	images->count = 0;
+	images->bytes = 0;
 	images->take_after_ms = clock_monotonic_ms() + TAKE_AGAIN_MS;
 	if (same)
 		return;
@@ -258,7 +264,9 @@ static void take_again(struct images *images)
 	    clock_monotonic_ms() < images->take_after_ms)
 		return;
 	taking = xnew(struct taking);
-	*taking = (struct taking){ .dir = images->dir, .lock_fd = steal_fd(&images->lock_fd) };
+	*taking = (struct taking){ .dir = images->dir,
+				   .limit_bytes = images->limit_bytes,
+				   .lock_fd = steal_fd(&images->lock_fd) };
 	const struct worker_job job = {
 		.run = take_run, .done = take_done, .data = taking, .owner = images
 	};
@@ -726,7 +734,7 @@ struct images *images_new(struct loop *loop, const char *dir, uint64_t limit_byt
 		abort();
 	}
 	images->workers = worker_pool_new(loop, THREADS, JOBS_MAX);
-	*taking = (struct taking){ .dir = dir, .lock_fd = -EBADF };
+	*taking = (struct taking){ .dir = dir, .limit_bytes = limit_bytes, .lock_fd = -EBADF };
 	take_run(taking);
 	take_done(taking, images);
 	return images;
@@ -742,20 +750,22 @@ void images_stop(struct images *images)
 		return;
 	images->stopping = true;
 	(void)!write(images->cancel_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
-	TAILQ_FOREACH (task, &images->tasks, entry)
+	TAILQ_FOREACH (task, &images->tasks, entry) {
 		answer_waiters(task, r, &err);
+	}
 }
 
 void images_free(struct images *images)
 {
-	struct task *task;
+	struct task *task, *next;
 
 	if (!images)
 		return;
 	images_stop(images);
 	worker_pool_free(images->workers);
-	while ((task = TAILQ_FIRST(&images->tasks)))
-		task_remove(images, task);
+	TAILQ_FOREACH_SAFE (task, &images->tasks, entry, next) {
+		task_free(task);
+	}
 	close_fd(images->cancel_fd);
 	close_fd(images->lock_fd);
 	error_done(&images->folder_error);

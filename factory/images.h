@@ -37,7 +37,7 @@ void images_stop(struct images *images);
 void images_free(struct images *images); /* NULL is nothing */
 
 /* What could not be made because it was too large may be tried again. A lower limit counts with
- * the next image. */
+ * the next image, and at the next start. */
 void images_set_limit(struct images *images, uint64_t limit_bytes);
 
 /* number 0: the state is QUEUED or MAKING (without `wait` only), or READY, or FAILED as it was

@@ -163,6 +163,27 @@ static void counters_are_text(void **state)
 	assert_null(strstr(first + 1, "# TYPE kiln_claims_total"));
 }
 
+/* What concerns no template has no label of one, and is there from the beginning. */
+static void the_factorys_own_are_text(void **state)
+{
+	_cleanup_(strbuf_done) struct strbuf b = {};
+	struct metrics own = {};
+	const struct metrics_set sets[] = { { "", &own }, { "default", *state } };
+
+	metrics_count(&own, COUNTER_IMAGES_FAILED, "no space");
+	metrics_observe(&own, HISTOGRAM_IMAGE_MAKE, 2 * MS);
+	text_counters(&b, sets, ARRAY_SIZE(sets));
+	text_histograms(&b, sets, ARRAY_SIZE(sets));
+	metrics_done(&own);
+	assert_line(b.text, "kiln_image_makes_total{reason=\"\",result=\"made\"} 0");
+	assert_line(b.text, "kiln_image_makes_total{reason=\"no space\",result=\"failed\"} 1");
+	assert_line(b.text, "kiln_image_make_seconds_count 1");
+	assert_line(b.text, "kiln_bake_seconds_count{template=\"default\"} 0");
+	assert_null(strstr(b.text, "kiln_image_makes_total{template"));
+	assert_null(strstr(b.text, "kiln_image_make_seconds_count{template"));
+	assert_null(strstr(b.text, "kiln_bake_seconds_count{template=\"\"}"));
+}
+
 static void histograms_are_text(void **state)
 {
 	_cleanup_(strbuf_done) struct strbuf b = {};
@@ -210,6 +231,7 @@ int main(void)
 		METRICS_TEST(sets_are_merged),
 		METRICS_TEST(label_values_are_escaped),
 		METRICS_TEST(counters_are_text),
+		METRICS_TEST(the_factorys_own_are_text),
 		METRICS_TEST(histograms_are_text),
 		METRICS_TEST(memory_is_read_from_smaps),
 	};

@@ -146,6 +146,7 @@ static void script_good(struct bench *bench)
 	response->share_dir = xasprintf("%s/vms/vm1/share", bench->run_dir);
 	response->share_tag = (char *)"kilnShared";
 	response->template_id = (char *)"t1";
+	response->image_cache = (char *)"/var/lib/images";
 	response->origin = KILN__FACTORY__V1__ORIGIN__CLONED;
 	response->reason = (char *)"the pool was empty";
 	response->vmm_pid = 4711;
@@ -258,6 +259,7 @@ static void test_claim(void **state)
 	assert_string_equal(bench->claimed_for, "pod-1");
 	assert_string_equal(claim->vm_id, "vm1");
 	assert_string_equal(claim->share_tag, "kilnShared");
+	assert_string_equal(claim->image_cache, "/var/lib/images");
 	assert_string_equal(claim->template_id, "t1");
 	assert_string_equal(claim->origin, "cloned");
 	assert_string_equal(claim->reason, "the pool was empty");

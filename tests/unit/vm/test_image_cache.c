@@ -120,6 +120,7 @@ static void test_what_has_no_key(void **state)
 {
 	struct bench *bench = *state;
 	char key[DIGEST_HEX_SIZE] = "untouched";
+	const struct strv none = {};
 	static const struct {
 		const char *layer;
 		int number;
@@ -133,7 +134,7 @@ static void test_what_has_no_key(void **state)
 		replace_string(&bench->layers.items[2], bad[i].layer);
 		assert_int_equal(image_key(&bench->layers, key, &bench->err), bad[i].number);
 	}
-	assert_int_equal(image_key(&(struct strv){}, key, &bench->err), -EINVAL);
+	assert_int_equal(image_key(&none, key, &bench->err), -EINVAL);
 	while (bench->layers.count <= IMAGE_LAYERS_MAX)
 		strv_add(&bench->layers, bench->layers.items[0]);
 	assert_int_equal(image_key(&bench->layers, key, &bench->err), -EINVAL);
