@@ -146,10 +146,10 @@ test_a_claimed_one_without_a_factory_is_shut_in_too() {
 
 test_what_cannot_be_mapped_is_refused_by_name() {
 	local code=0
-	mkdir "$work/over" "$work/under"
-	mount -t overlay -o "lowerdir=$work/volume:$work/under" overlay "$work/over"
+	mkdir "$work/over" "$work/upper" "$work/work"
+	mount -t overlay -o "lowerdir=$work/volume,upperdir=$work/upper,workdir=$work/work" overlay "$work/over"
 	ctr run --rm --runtime io.containerd.kiln.v2 \
-		--mount "type=bind,src=$work/over,dst=/p,options=rbind:ro" "$image" over true \
+		--mount "type=bind,src=$work/over,dst=/p,options=rbind:rw" "$image" over true \
 		>"$work/out" 2>&1 || code=$?
 	umount "$work/over"
 	[ $code != 0 ] || fail 'it was mounted'
