@@ -268,6 +268,10 @@ check-integration: all image faults $(PROBE) ## The integration tests only (ONLY
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
 
+.PHONY: conformance-files
+conformance-files: all image ## The crate pjdfstest in containers by runc and by kiln (needs cargo; by hand)
+	$(Q)BUILD=$(BUILD) tests/conformance/pjdfstest
+
 .PHONY: demo bench bench-quick
 demo: all image ## From nothing to a container in a pooled VM, with a table of times
 	$(Q)BUILD=$(BUILD) bench/demo
@@ -282,7 +286,7 @@ bench-quick: all image ## The same in a minute and a half, with less of it
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] factory/preload/*.c factory/rehearsal/*.c shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/integration/*.sh bench/demo bench/run bench/daemons.sh .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh .ci/run)
 
 .PHONY: lint lint-format lint-docs lint-tidy lint-cppcheck lint-headers format
 lint: lint-format lint-docs lint-headers lint-cppcheck lint-tidy ## clang-format, README's keys, headers alone, cppcheck, clang-tidy
