@@ -24,13 +24,12 @@ endif
 WARNINGS := -Wall -Wextra -Wshadow -Wswitch-enum -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough -Wundef -Wvla \
             $(if $(filter 1,$(WERROR)),-Werror)
-# What the throwaway container of warming runs: a program without a library, part of libvm.
+# What the throwaway container of warming runs: a program without a library, in the guest's image.
 REHEARSAL_PROGRAM := $(BUILD)/rehearsal-program
 
 # gnu17 predefines `linux`, which is a field of grpc.Spec.
 CPPFLAGS_ALL := -Ulinux -D_GNU_SOURCE -DKILN_VERSION='"$(VERSION)"' -DKILN_DATA_DIR='"$(PREFIX)/share/kiln"' \
                 -DKILN_LIB_DIR='"$(PREFIX)/lib/kiln"' \
-                -DREHEARSAL_PROGRAM='"$(REHEARSAL_PROGRAM)"' \
                 -I. -I$(BUILD)/gen $(if $(filter 1,$(FAULTS)),-DKILN_FAULTS) $(CPPFLAGS)
 CFLAGS  ?= -O2 -g
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
@@ -131,7 +130,6 @@ $(REHEARSAL_PROGRAM): factory/rehearsal/program.c | $(AUTO_DEPS)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 $(WARNINGS) -Os -ffreestanding -fno-stack-protector -fno-pie \
 		-fcf-protection=none -fno-asynchronous-unwind-tables -static -no-pie -nostdlib \
 		-Wl,--build-id=none,--strip-all -o $@ $<
-$(call obj,factory/vm/rehearsal.c) $(call aobj,factory/vm/rehearsal.c): $(REHEARSAL_PROGRAM)
 
 $(BUILD)/libbase.a: $(call obj,$(SRC_base))
 $(BUILD)/libproto.a: $(call obj,$(SRC_proto)) $(call gobj,obj)
@@ -214,9 +212,10 @@ IMAGE := $(BUILD)/image
 .PHONY: image
 image: $(IMAGE)/default.json ## Build the guest kernel, initramfs and root image (KERNEL=vmlinux or bzImage of your own)
 
-$(IMAGE)/default.json: $(BIN_agent) $(BIN_init) templates/build-image templates/default.json \
+$(IMAGE)/default.json: $(BIN_agent) $(BIN_init) $(REHEARSAL_PROGRAM) templates/build-image templates/default.json \
                        templates/machine.xml $(KERNEL) $(BUILD)/image.args | $(AUTO_DEPS)
 	$(Q)templates/build-image --out $(IMAGE) --agent $(BIN_agent) --init $(BIN_init) \
+		--program $(REHEARSAL_PROGRAM) \
 		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODULES),--modules $(MODULES))
 
 # Another kernel than last time makes another image.
@@ -253,7 +252,7 @@ $(foreach room,base proto vm factory shim agent ctl bench,$(eval $(call unit_rul
 FUZZ_SECONDS ?= 5
 # What a program reads of foreign bytes, and what that needs, beside the libraries.
 $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: FUZZ_MORE := $(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c)
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) $(REHEARSAL_PROGRAM) | $(GEN_H) $(AUTO_DEPS)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(GEN_H) $(AUTO_DEPS)
 	$(call say,FUZZER,$@)
 	@mkdir -p $(@D)
 	$(Q)clang $(CPPFLAGS_ALL) -std=gnu17 -w -O1 -g -fsanitize=fuzzer,address,undefined \
@@ -369,7 +368,7 @@ help: ## This list
 # Debian 12 package: reason stands in README.md, section Dependencies.
 DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev
-DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system
+DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system e2fsprogs
 DEBIAN_IMAGE := erofs-utils cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client openssh-client
 DEBIAN_BENCH := gnuplot-nox

@@ -7,12 +7,14 @@ struct channel;
 struct loop;
 struct reaper;
 struct sandbox;
+struct scratch;
 struct ttrpc_server;
 
 struct agent {
 	struct loop *loop;           /* owned by main */
 	struct reaper *reaper;       /* owned by main */
 	struct ttrpc_server *server; /* owned by main */
+	struct scratch *scratch;     /* owned by main */
 	struct sandbox *sandbox;     /* owned by main */
 	struct channel *channel;     /* owned by main; NULL outside of a guest */
 	bool is_init;                /* this is PID 1 of a guest */

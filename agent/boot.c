@@ -16,6 +16,7 @@
 #include "agent/cgroup.h"
 #include "agent/hotplug.h"
 #include "agent/sandbox.h"
+#include "agent/scratch.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -150,6 +151,9 @@ int boot_guest(struct error *err)
 	set_log_level();
 	raise_limits();
 	load_modules();
+	r = scratch_mount(err);
+	if (r < 0)
+		return r;
 	hotplug_prepare();
 	bring_loopback_up();
 	if (sethostname(SANDBOX_DEFAULT_HOSTNAME, strlen(SANDBOX_DEFAULT_HOSTNAME)) < 0)
@@ -164,5 +168,5 @@ int boot_outside_guest(struct error *err)
 		return error_set_errno(err, errno, "cannot make namespaces (root is needed)");
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return error_set_errno(err, errno, "cannot become the reaper of orphans");
-	return 0;
+	return scratch_mount(err);
 }

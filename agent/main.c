@@ -11,6 +11,7 @@
 #include "agent/reaper.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
+#include "agent/scratch.h"
 #include "agent/vsock.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -117,6 +118,7 @@ static void build(struct agent *agent)
 	agent->loop = loop_new();
 	agent->reaper = reaper_new(agent->loop, on_reaped, agent);
 	agent->server = ttrpc_server_new(agent->loop, &options);
+	agent->scratch = scratch_new(agent->loop);
 	agent->sandbox = sandbox_new(agent);
 	rpc_register(agent);
 }
@@ -131,6 +133,7 @@ static void tear_down(struct program *program)
 	channel_free(steal_ptr(agent->channel));
 	ttrpc_server_free(agent->server);
 	sandbox_free(agent->sandbox);
+	scratch_free(agent->scratch);
 	reaper_free(agent->reaper);
 	loop_free(agent->loop);
 }

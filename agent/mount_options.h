@@ -18,6 +18,7 @@ struct mount_options {
 	uint64_t propagation;          /* MS_SHARED and the like; 0: private */
 	bool propagation_tree;
 	bool bind, bind_tree; /* "bind", "rbind" */
+	bool fs_readonly;     /* the file system itself, not only this mount of it */
 	const char **data;    /* owned array of borrowed strings */
 	size_t ndata;
 };

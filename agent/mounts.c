@@ -50,6 +50,8 @@ static int set_options(int fs, const char *type, const char *source,
 {
 	if (!str_empty(source) && fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0)
 		return refused(fs, errno, type, "source", err);
+	if (options->fs_readonly && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
+		return refused(fs, errno, type, "ro", err);
 	for (size_t i = 0; i < options->ndata; i++) {
 		int r = set_option(fs, options->data[i]);
 		if (r < 0)

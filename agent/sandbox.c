@@ -4,6 +4,7 @@
 
 #include "agent/machine_id.h"
 #include "agent/pending.h"
+#include "agent/scratch.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -48,7 +49,7 @@ struct sandbox *sandbox_new(struct agent *agent)
 	struct sandbox *sandbox = xnew(struct sandbox);
 
 	sandbox->agent = agent;
-	TAILQ_INIT(&sandbox->storages);
+	storage_list_init(&sandbox->storages, agent->scratch);
 	pending_init(&sandbox->destroyers, NULL, NULL);
 	sandbox->timer = loop_timer_new(agent->loop, on_timeout, sandbox);
 	return sandbox;
@@ -129,6 +130,7 @@ static void return_to_none(struct sandbox *sandbox)
 	_cleanup_(error_done) struct error err = {};
 
 	storage_drop_all(&sandbox->storages);
+	scratch_sync();
 	machine_id_remove();
 	if (path_remove(DNS_FILE, &err) < 0 || set_hostname(SANDBOX_DEFAULT_HOSTNAME, &err) < 0)
 		log_warning(sandbox->id, "%s", error_message(&err));

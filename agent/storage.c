@@ -5,12 +5,15 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "agent/disk.h"
 #include "agent/mounts.h"
+#include "agent/scratch.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
+#include "base/strv.h"
 #include "base/trace.h"
 
 enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
@@ -18,38 +21,52 @@ enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
 #define PMEM_DEVICE "/dev/pmem"
 #define PMEM_MAX    255
 #define KEEP        "kiln.keep"
+#define OVERLAY_RW  "io.katacontainers.fs-opt.overlay-rw"
 
 struct storage {
 	TAILQ_ENTRY(storage) link;
 	char *mount_point; /* owned */
 	char *content;     /* owned; what is there: content_of() */
+	char *scratch;     /* owned; its folder on the scratch disk, or NULL */
 	bool is_mount;     /* else a folder of ours */
 	bool is_kept;
 	unsigned users;
 };
 
-static int add_9p(const Grpc__Storage *request, struct error *err);
-static int add_tmpfs(const Grpc__Storage *request, struct error *err);
-static int add_local(const Grpc__Storage *request, struct error *err);
-static int add_bind(const Grpc__Storage *request, struct error *err);
-static int add_nvdimm(const Grpc__Storage *request, struct error *err);
+/* A request on its way through a driver. */
+struct addition {
+	struct scratch *scratch;
+	const Grpc__Storage *request;
+	char *folder; /* owned: of scratch_make(), where the driver has made one */
+};
+
+static int add_9p(struct addition *addition, struct error *err);
+static int add_tmpfs(struct addition *addition, struct error *err);
+static int add_local(struct addition *addition, struct error *err);
+static int add_bind(struct addition *addition, struct error *err);
+static int add_nvdimm(struct addition *addition, struct error *err);
+static int add_blk(struct addition *addition, struct error *err);
+static int add_overlay(struct addition *addition, struct error *err);
 
 static const struct driver {
-	int (*add)(const Grpc__Storage *request, struct error *err);
+	int (*add)(struct addition *addition, struct error *err);
 	bool is_mount;
 	bool is_fresh; /* its content is ours to give to a group */
 } drivers[] = {
-	{ add_9p, true, false },    { add_tmpfs, true, true }, { add_tmpfs, true, true },
-	{ add_local, false, true }, { add_bind, true, false }, { add_nvdimm, true, false },
+	{ add_9p, true, false },   { add_tmpfs, true, true },   { add_tmpfs, true, true },
+	{ add_local, false, true }, { add_bind, true, false },  { add_nvdimm, true, false },
+	{ add_blk, true, false },  { add_overlay, true, false },
 };
 
-const char *const storage_drivers[] = { "9p", "ephemeral", "tmpfs", "local", "bind", "nvdimm" };
+const char *const storage_drivers[] = { "9p", "ephemeral", "tmpfs", "local",
+					"bind", "nvdimm",    "blk",   "overlayfs" };
 const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
 _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");
 
 /* ---------------------------------------------------------------- drivers */
 
-static int add_mount(const Grpc__Storage *request, const char *type, bool bind, struct error *err)
+static int add_mount_of(const Grpc__Storage *request, const char *type, const char *source,
+			bool bind, struct error *err)
 {
 	_cleanup_(mount_options_done) struct mount_options options = {};
 	int r = dir_make(request->mount_point, 0755, err);
@@ -59,26 +76,34 @@ static int add_mount(const Grpc__Storage *request, const char *type, bool bind, 
 	if (r < 0)
 		return r;
 	options.bind |= bind;
-	return mount_at(type, request->source, &options, request->mount_point, err);
+	/* Of a device that cannot be written to, else none is mounted. */
+	options.fs_readonly = !bind && options.attr_set & MOUNT_ATTR_RDONLY;
+	return mount_at(type, source, &options, request->mount_point, err);
 }
 
-static int add_9p(const Grpc__Storage *request, struct error *err)
+static int add_mount(const Grpc__Storage *request, const char *type, bool bind, struct error *err)
 {
-	return add_mount(request, "9p", false, err);
+	return add_mount_of(request, type, request->source, bind, err);
 }
 
-static int add_tmpfs(const Grpc__Storage *request, struct error *err)
+static int add_9p(struct addition *addition, struct error *err)
 {
-	return add_mount(request, "tmpfs", false, err);
+	return add_mount(addition->request, "9p", false, err);
 }
 
-static int add_bind(const Grpc__Storage *request, struct error *err)
+static int add_tmpfs(struct addition *addition, struct error *err)
 {
-	return add_mount(request, "", true, err);
+	return add_mount(addition->request, "tmpfs", false, err);
 }
 
-static int add_nvdimm(const Grpc__Storage *request, struct error *err)
+static int add_bind(struct addition *addition, struct error *err)
 {
+	return add_mount(addition->request, "", true, err);
+}
+
+static int add_nvdimm(struct addition *addition, struct error *err)
+{
+	const Grpc__Storage *request = addition->request;
 	const char *number = str_after(request->source, PMEM_DEVICE);
 	uint64_t index;
 
@@ -106,8 +131,9 @@ static int local_mode(const Grpc__Storage *request, mode_t *ret, struct error *e
 	return 0;
 }
 
-static int add_local(const Grpc__Storage *request, struct error *err)
+static int add_local(struct addition *addition, struct error *err)
 {
+	const Grpc__Storage *request = addition->request;
 	mode_t mode;
 	int r = local_mode(request, &mode, err);
 
@@ -118,6 +144,96 @@ static int add_local(const Grpc__Storage *request, struct error *err)
 		return error_set_errno(err, errno, "cannot set the mode of %s",
 				       request->mount_point);
 	return r;
+}
+
+static int add_blk(struct addition *addition, struct error *err)
+{
+	const Grpc__Storage *request = addition->request;
+	_cleanup_free_ char *device = NULL;
+	int r;
+
+	if (str_empty(request->fstype))
+		return error_set(err, EINVAL, "%s has no file system type", request->source);
+	r = disk_find(request->source, &device, err);
+	if (r == 0)
+		r = disk_forget(device, err);
+	return r < 0 ? r : add_mount_of(request, request->fstype, device, false, err);
+}
+
+/* ---------------------------------------------------------------- overlays */
+
+static bool has_driver_option(const Grpc__Storage *request, const char *option)
+{
+	for (size_t i = 0; i < request->n_driver_options; i++)
+		if (str_equal(request->driver_options[i], option))
+			return true;
+	return false;
+}
+
+/* The topmost lower folder; the caller frees. NULL: the request names none. */
+static char *top_lower(const Grpc__Storage *request)
+{
+	for (size_t i = 0; i < request->n_options; i++) {
+		const char *value = str_after(request->options[i], "lowerdir=");
+		if (value)
+			return xstrndup(value, strcspn(value, ":"));
+	}
+	return NULL;
+}
+
+/* The root of an overlay is its upper folder's: owner and mode come from the lower one. */
+static int make_upper(const char *path, const char *lower, struct error *err)
+{
+	struct stat st;
+
+	if (stat(lower, &st) < 0)
+		return error_set_errno(err, errno, "lower folder %s", lower);
+	if (mkdir(path, 0755) < 0 || chown(path, st.st_uid, st.st_gid) < 0 ||
+	    chmod(path, st.st_mode & 07777) < 0)
+		return error_set_errno(err, errno, "cannot make the folder %s", path);
+	return 0;
+}
+
+/* Files have one device number and numbers that last, as on a file system (xino); what is synced is
+ * in the guest's memory, which does not outlive the disk (volatile). */
+static int mount_writable(const Grpc__Storage *request, const char *folder, struct error *err)
+{
+	_cleanup_free_ char *upper = path_join(folder, "upper");
+	_cleanup_free_ char *work = path_join(folder, "work");
+	_cleanup_free_ char *lower = top_lower(request);
+	_cleanup_(strv_done) struct strv options = {};
+	int r;
+
+	if (!lower)
+		return error_set(err, EINVAL, "an overlay needs the option lowerdir=");
+	r = make_upper(upper, lower, err);
+	if (r == 0)
+		r = dir_make(work, 0700, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < request->n_options; i++)
+		strv_add(&options, request->options[i]);
+	strv_addf(&options, "upperdir=%s", upper);
+	strv_addf(&options, "workdir=%s", work);
+	strv_add(&options, "xino=on");
+	strv_add(&options, "volatile");
+	strv_add(&options, "nodev");
+
+	Grpc__Storage whole = *request;
+
+	whole.options = options.items;
+	whole.n_options = options.count;
+	return add_mount(&whole, "overlay", false, err);
+}
+
+static int add_overlay(struct addition *addition, struct error *err)
+{
+	int r;
+
+	if (!has_driver_option(addition->request, OVERLAY_RW))
+		return add_mount(addition->request, "overlay", false, err);
+	r = scratch_make(addition->scratch, &addition->folder, err);
+	return r < 0 ? r : mount_writable(addition->request, addition->folder, err);
 }
 
 /* ---------------------------------------------------------------- add */
@@ -165,10 +281,16 @@ static struct storage *storage_find(struct storage_list *list, const char *mount
 {
 	struct storage *storage;
 
-	TAILQ_FOREACH (storage, list, link)
+	TAILQ_FOREACH (storage, &list->items, link)
 		if (str_equal(storage->mount_point, mount_point))
 			return storage;
 	return NULL;
+}
+
+void storage_list_init(struct storage_list *list, struct scratch *scratch)
+{
+	TAILQ_INIT(&list->items);
+	list->scratch = scratch;
 }
 
 static void storage_release(struct storage_list *list, struct storage *storage)
@@ -183,7 +305,9 @@ static void storage_release(struct storage_list *list, struct storage *storage)
 		log_warning(NULL, "cannot unmount storage %s: %s", storage->mount_point,
 			    strerror(errno));
 	}
-	TAILQ_REMOVE(list, storage, link);
+	if (storage->scratch)
+		scratch_remove(list->scratch, storage->scratch);
+	TAILQ_REMOVE(&list->items, storage, link);
 	free(storage->mount_point);
 	free(storage->content);
 	free(storage);
@@ -200,14 +324,6 @@ static char *content_of(const Grpc__Storage *request)
 	return strbuf_steal(&text);
 }
 
-static bool asks_to_keep(const Grpc__Storage *request)
-{
-	for (size_t i = 0; i < request->n_driver_options; i++)
-		if (str_equal(request->driver_options[i], KEEP))
-			return true;
-	return false;
-}
-
 static int add_new(struct storage_list *list, const Grpc__Storage *request, struct error *err)
 {
 	const struct driver *driver = driver_find(request->driver);
@@ -217,21 +333,26 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 		return r;
 	if (!driver)
 		return refuse_driver(request->driver, err);
+	struct addition addition = { .scratch = list->scratch, .request = request };
 	uint64_t begin = trace_begin();
 
-	r = driver->add(request, err);
+	r = driver->add(&addition, err);
 	trace_end(TRACE_STORAGE, NULL, begin);
-	if (r < 0)
+	if (r < 0) {
+		if (addition.folder)
+			scratch_remove(list->scratch, addition.folder);
 		return error_wrap(err, "storage %s on %s", request->driver, request->mount_point);
+	}
 
 	struct storage *storage = xnew(struct storage);
 
 	storage->mount_point = xstrdup(request->mount_point);
 	storage->content = content_of(request);
+	storage->scratch = addition.folder;
 	storage->is_mount = driver->is_mount;
-	storage->is_kept = asks_to_keep(request);
+	storage->is_kept = has_driver_option(request, KEEP);
 	storage->users = 1;
-	TAILQ_INSERT_HEAD(list, storage, link); /* newest first */
+	TAILQ_INSERT_HEAD(&list->items, storage, link); /* newest first */
 	r = set_group(driver, request, err);
 	if (r < 0)
 		storage_drop(list, request->mount_point);
@@ -248,7 +369,7 @@ static struct storage *take_over(struct storage_list *list, struct storage *stor
 		storage_release(list, storage);
 		return NULL;
 	}
-	storage->is_kept = asks_to_keep(request);
+	storage->is_kept = has_driver_option(request, KEEP);
 	return storage;
 }
 
@@ -263,7 +384,7 @@ int storage_add(struct storage_list *list, const Grpc__Storage *request, struct 
 		storage->users++;
 		return 0;
 	}
-	TAILQ_FOREACH (storage, list, link)
+	TAILQ_FOREACH (storage, &list->items, link)
 		count++;
 	if (count >= STORAGES_MAX)
 		return error_set(err, EAGAIN, "%d storages are in use", STORAGES_MAX);
@@ -284,7 +405,7 @@ void storage_drop_all(struct storage_list *list)
 {
 	struct storage *storage, *next;
 
-	TAILQ_FOREACH_SAFE (storage, list, link, next) {
+	TAILQ_FOREACH_SAFE (storage, &list->items, link, next) {
 		storage->users = 0;
 		if (!storage->is_kept)
 			storage_release(list, storage);
@@ -295,7 +416,7 @@ void storage_list_done(struct storage_list *list)
 {
 	struct storage *storage;
 
-	while ((storage = TAILQ_FIRST(list)))
+	while ((storage = TAILQ_FIRST(&list->items)))
 		/* It leaves the list; the analyzer does not follow TAILQ_REMOVE.
 		 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		storage_release(list, storage);

@@ -5,6 +5,9 @@
  *   ephemeral  a tmpfs, also called tmpfs
  *   local      a folder of the guest's own
  *   bind       a path of the guest at another place
+ *   blk        a file system on a disk of the guest: /dev/disk/by-id/virtio-SERIAL, or a device
+ *   overlayfs  an overlay; with the driver option io.katacontainers.fs-opt.overlay-rw its upper
+ *              and work folder are made on the scratch disk (agent/scratch.h), and go with it
  *   nvdimm     an image on a device of persistent memory, /dev/pmemN, whose pages are the host's
  *              (option "dax=always" of EROFS): the images a template carries
  *
@@ -20,7 +23,14 @@
 #include "proto/agent.pb-c.h"
 
 struct storage;
-TAILQ_HEAD(storage_list, storage);
+struct scratch;
+
+struct storage_list {
+	TAILQ_HEAD(, storage) items;
+	struct scratch *scratch; /* borrowed */
+};
+
+void storage_list_init(struct storage_list *list, struct scratch *scratch);
 
 /* Mounts it, or counts one more user of what is mounted there. -EOPNOTSUPP for a driver this
  * agent does not have. */

@@ -8,13 +8,16 @@
 #include <sys/wait.h>
 
 #include "agent/reaper.h"
+#include "agent/watermarks.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "proto/guest.pb-c.h"
 
 enum {
-	KEPT_FREE = 8 << 20, /* above the kernel's low watermark: nothing is swapped or killed */
-	HUGE_PAGE = 2 << 20, /* few page tables, which are not zero when they are freed */
+	MARGIN = 4 << 20, /* above the watermarks, for what others take meanwhile */
+	STEP_MAX = 16 << 20,
+	SMALL_FIRST = 64 << 20, /* more than such a list ever has: the low watermark */
+	HUGE_PAGE = 2 << 20,
 	STATUS_FAILED = 1,
 };
 
@@ -40,24 +43,58 @@ static uint64_t free_bytes(void)
 	return sysinfo(&info) < 0 ? 0 : (uint64_t)info.freeram * info.mem_unit;
 }
 
-/* Takes what is free and gives it back; the bytes that were taken. */
-static uint64_t zero_free(void)
+/* What to take next; 0: all is taken that the kernel can spare. */
+static int next_step(size_t left, size_t *ret_size, struct error *err)
 {
-	uint64_t free = free_bytes();
+	uint64_t spare;
+	int r = watermarks_spare(&spare, err);
 
-	if (free < KEPT_FREE + HUGE_PAGE)
-		return 0;
+	if (r < 0)
+		return r;
+	spare = spare > MARGIN ? spare - MARGIN : 0;
+	if (spare > STEP_MAX)
+		spare = STEP_MAX;
+	if (spare > left)
+		spare = left;
+	*ret_size = (size_t)spare / HUGE_PAGE * HUGE_PAGE;
+	return 0;
+}
 
-	size_t size = (size_t)((free - KEPT_FREE) / HUGE_PAGE * HUGE_PAGE);
-	void *area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* Small pages first: what was freed last is on the vCPU's own list of them, which huge pages are
+ * never made of. Then huge ones, for few page tables and a short time. A kernel that knows no huge
+ * pages refuses both, and has small ones only. */
+static void advise_pages(char *area, size_t size)
+{
+	size_t small = size < SMALL_FIRST ? size : SMALL_FIRST;
+
+	(void)madvise(area, small, MADV_NOHUGEPAGE);
+	(void)madvise(area + small, size - small, MADV_HUGEPAGE);
+}
+
+/* Takes what is free and gives it back; ret_size: the bytes that were taken. It goes in steps, as
+ * what can be spared becomes less by more than what was taken: by page tables, by what others
+ * take, and where khugepaged raises the watermarks. Once all is given back, in the template and in
+ * clones, they may be raised as they like. What they keep from us (up to 100 MiB) was hardly ever
+ * in use: lowering them for this while made no template smaller. */
+static int zero_free(uint64_t *ret_size, struct error *err)
+{
+	size_t size = (size_t)free_bytes(), taken = 0, step = 0;
+	char *area = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (area == MAP_FAILED)
-		return 0;
-	(void)madvise(area, size, MADV_HUGEPAGE); /* a kernel without them is as good */
-	if (madvise(area, size, MADV_POPULATE_WRITE) < 0)
-		size = 0;
+		return error_set_errno(err, errno, "cannot map %zu bytes", size);
+	advise_pages(area, size);
+
+	int r = next_step(size, &step, err);
+
+	while (r == 0 && step > 0 && madvise(area + taken, step, MADV_POPULATE_WRITE) == 0) {
+		taken += step;
+		r = next_step(size - taken, &step, err);
+	}
 	munmap(area, size);
-	return size;
+	*ret_size = taken;
+	return r;
 }
 
 static int drop_and_compact(struct error *err)
@@ -76,12 +113,11 @@ static _Noreturn void child_trim(struct trim_result *result)
 	_cleanup_(error_done) struct error err = {};
 
 	result->free_before = free_bytes();
-	if (drop_and_compact(&err) < 0) {
+	if (drop_and_compact(&err) < 0 || zero_free(&result->zeroed, &err) < 0) {
 		result->number = err.number;
 		snprintf(result->text, sizeof(result->text), "%s", error_message(&err));
 		_exit(STATUS_FAILED);
 	}
-	result->zeroed = zero_free();
 	result->free_after = free_bytes();
 	_exit(EXIT_SUCCESS);
 }

@@ -7,11 +7,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
 
 #define DIGEST_READ_STEP (256 * 1024)
+#define DIGEST_PAGE      4096
 
 struct digest {
 	struct sha256_ctx context;
@@ -79,6 +81,56 @@ int digest_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE], struct e
 			break;
 		digest_add(d, data, (size_t)n);
 	}
+	digest_finish(d, ret_hex);
+	return 0;
+}
+
+static void digest_add_number(struct digest *d, uint64_t number)
+{
+	uint8_t bytes[8];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(number >> (8 * i));
+	digest_add(d, bytes, sizeof(bytes));
+}
+
+/* From one page on, up to the end of the data there. */
+static int digest_add_pages(struct digest *d, int fd, off_t at, off_t end)
+{
+	static const char zero[DIGEST_PAGE];
+	char page[DIGEST_PAGE];
+
+	for (; at < end; at += DIGEST_PAGE) {
+		ssize_t n = pread(fd, page, sizeof(page), at);
+		if (n < 0)
+			return -errno;
+		if (memcmp(page, zero, (size_t)n) == 0)
+			continue;
+		digest_add_number(d, (uint64_t)at);
+		digest_add(d, page, (size_t)n);
+	}
+	return 0;
+}
+
+int digest_sparse_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE], struct error *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
+	off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+	off_t at = 0;
+
+	if (size < 0)
+		return error_set_errno(err, errno, "cannot open %s", path);
+	digest_add_number(d, (uint64_t)size);
+	while (at < size && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+		off_t end = lseek(fd, at, SEEK_HOLE);
+		int r = digest_add_pages(d, fd, at - at % DIGEST_PAGE, end);
+		if (end < 0 || r < 0)
+			return error_set_errno(err, r < 0 ? r : errno, "cannot read %s", path);
+		at = end;
+	}
+	if (at < size && errno != ENXIO) /* ENXIO: no data up to the end */
+		return error_set_errno(err, errno, "cannot read %s", path);
 	digest_finish(d, ret_hex);
 	return 0;
 }

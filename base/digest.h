@@ -1,4 +1,4 @@
-/* SHA-256 (FIPS 180-4), by libcrypto. Linked only where it is used. */
+/* SHA-256 (FIPS 180-4), by nettle. Linked only where it is used. */
 #pragma once
 
 #include <stddef.h>
@@ -20,3 +20,9 @@ DEFINE_CLEANUP(struct digest *, digest_free)
 /* Digest of a file's content. Blocks for large files: call it on a worker. */
 _must_check_ int digest_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE],
 			     struct error *err);
+
+/* Digest of what a sparse file holds: its size, and each page (4 KiB) that is not all zero with its
+ * place. The same for two files of equal content, whichever holes they have; takes no longer than
+ * reading what is not a hole. */
+_must_check_ int digest_sparse_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE],
+				    struct error *err);

@@ -19,19 +19,30 @@
 
 /* ------------------------------------------------------------------ Unix addresses */
 
+int socket_check_path(const char *path, struct error *err)
+{
+	const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+	size_t len = strlen(path);
+
+	if (len == 0)
+		return error_set(err, EINVAL, "the socket's path is empty");
+	if (len > max)
+		return error_set(err, ENAMETOOLONG,
+				 "socket path %s has %zu bytes, more than the %zu a Unix socket "
+				 "can have",
+				 path, len, max);
+	return 0;
+}
+
 static int unix_address(const char *path, struct sockaddr_un *ret_addr, socklen_t *ret_len,
 			struct error *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	size_t len = strlen(path);
+	int r = socket_check_path(path, err);
 
-	if (len == 0)
-		return error_set(err, EINVAL, "the socket's path is empty");
-	if (len >= sizeof(addr.sun_path))
-		return error_set(err, ENAMETOOLONG,
-				 "socket path %s has %zu bytes, more than the %zu a Unix socket "
-				 "can have",
-				 path, len, sizeof(addr.sun_path) - 1);
+	if (r < 0)
+		return r;
 	memcpy(addr.sun_path, path, len);
 	*ret_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
 	if (path[0] == '@') {

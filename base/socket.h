@@ -16,6 +16,10 @@ struct peer {
 	gid_t gid;
 };
 
+/* -ENAMETOOLONG where path is longer than a Unix socket's can be, -EINVAL where it is empty: what
+ * listening and connecting would say, before there is anything to listen with. */
+_must_check_ int socket_check_path(const char *path, struct error *err);
+
 /* Binds and listens on a Unix path with mode. A socket file nobody answers on (its owner is
  * dead) is taken over; one somebody answers on gives -EADDRINUSE. */
 _must_check_ int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, struct error *err);

@@ -397,11 +397,12 @@ static void tail_add(struct tail *tail, const char *data, size_t len)
 }
 
 /* Reads until the pipe ends or, where a grandchild keeps it open, the child has ended. */
-static void collect_output(int pipe, int pidfd, struct tail *tail)
+static int collect_output(int pipe, int pidfd, int cancel_fd, struct tail *tail)
 {
 	struct pollfd poll_fds[] = {
 		{ .fd = pipe, .events = POLLIN },
 		{ .fd = pidfd, .events = POLLIN },
+		{ .fd = cancel_fd, .events = POLLIN },
 	};
 	char data[4096];
 
@@ -411,9 +412,11 @@ static void collect_output(int pipe, int pidfd, struct tail *tail)
 		if (n > 0)
 			tail_add(tail, data, (size_t)n);
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-			return;
+			return 0;
+		else if (poll_fds[2].revents)
+			return -ECANCELED;
 		else if (poll_fds[1].revents)
-			return;
+			return 0;
 		else
 			poll(poll_fds, ARRAY_SIZE(poll_fds), -1);
 	}
@@ -429,10 +432,10 @@ static int wait_for_end(int pidfd, int *ret_status)
 	return r;
 }
 
-static int command_result(const char *name, int status, const struct tail *tail, struct error *err)
+int spawn_status_error(const char *name, int status, const char *output, struct error *err)
 {
-	_cleanup_free_ char *text = xstrdup(tail->text);
-	size_t len = tail->len;
+	_cleanup_free_ char *text = xstrdup(output);
+	size_t len = strlen(text);
 
 	while (len > 0 && strchr(" \n\r\t", text[len - 1]))
 		text[--len] = '\0';
@@ -448,39 +451,72 @@ static int command_result(const char *name, int status, const struct tail *tail,
 	return 0;
 }
 
-int spawn_and_wait(char *const *argv, char **ret_output, struct error *err)
+/* The output's pipe is the child's alone from here on. */
+static int start_with_pipe(const struct spawn_options *options, int *ret_pipe, int *ret_pidfd,
+			   struct error *err)
 {
-	int pipe_fds[2], status = 0;
+	_cleanup_free_ struct spawn_fd *fds = xnew_array(struct spawn_fd, options->nfds + 2);
+	struct spawn_options with_pipe = *options;
+	int pipe_fds[2];
 	pid_t pid;
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return error_set_errno(err, errno, "cannot start %s: no pipe", argv[0]);
+		return error_set_errno(err, errno, "cannot start %s: no pipe", options->argv[0]);
 
-	_cleanup_close_ int in = pipe_fds[0], out = pipe_fds[1], pidfd = -EBADF;
-	const struct spawn_fd fds[] = { { out, 1 }, { out, 2 } };
-	const struct spawn_options options = {
-		.argv = argv,
-		.fds = fds,
-		.nfds = ARRAY_SIZE(fds),
-	};
-	int r = spawn(&options, &pid, &pidfd, err);
+	_cleanup_close_ int in = pipe_fds[0], out = pipe_fds[1];
+
+	for (size_t i = 0; i < options->nfds; i++)
+		fds[i] = options->fds[i];
+	fds[options->nfds] = (struct spawn_fd){ out, 1 };
+	fds[options->nfds + 1] = (struct spawn_fd){ out, 2 };
+	with_pipe.fds = fds;
+	with_pipe.nfds = options->nfds + 2;
+
+	int r = spawn(&with_pipe, &pid, ret_pidfd, err);
+
+	if (r == 0)
+		*ret_pipe = steal_fd(&in);
+	return r;
+}
+
+int spawn_run(const struct spawn_options *options, int cancel_fd, int *ret_status,
+	      char **ret_output, struct error *err)
+{
+	_cleanup_close_ int pipe = -EBADF, pidfd = -EBADF;
+	int r = start_with_pipe(options, &pipe, &pidfd, err);
 
 	if (r < 0)
 		return r;
-	close_fd(steal_fd(&out));
 
 	_cleanup_free_ char *text = xcalloc(1, SPAWN_OUTPUT_MAX + 1);
 	struct tail tail = { .text = text };
+	int given_up = 0, status = 0;
 
-	if (fcntl(in, F_SETFL, O_NONBLOCK) == 0)
-		collect_output(in, pidfd, &tail);
+	if (fcntl(pipe, F_SETFL, O_NONBLOCK) == 0)
+		given_up = collect_output(pipe, pidfd, cancel_fd, &tail);
+	if (given_up < 0)
+		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 	r = wait_for_end(pidfd, &status);
 	if (r < 0)
-		return error_set_errno(err, r, "cannot wait for %s", argv[0]);
-	r = command_result(argv[0], status, &tail, err);
-	if (r < 0)
-		return r;
+		return error_set_errno(err, r, "cannot wait for %s", options->argv[0]);
+	if (given_up < 0)
+		return error_set(err, -given_up, "%s was given up", options->argv[0]);
+	*ret_status = status;
 	if (ret_output)
 		*ret_output = steal_ptr(text);
 	return 0;
+}
+
+int spawn_and_wait(char *const *argv, char **ret_output, struct error *err)
+{
+	const struct spawn_options options = { .argv = argv };
+	_cleanup_free_ char *output = NULL;
+	int status;
+	int r = spawn_run(&options, -1, &status, &output, err);
+
+	if (r == 0)
+		r = spawn_status_error(argv[0], status, output, err);
+	if (r == 0 && ret_output)
+		*ret_output = steal_ptr(output);
+	return r;
 }

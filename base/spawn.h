@@ -27,7 +27,7 @@ struct spawn_options {
 	bool no_huge_pages;         /* PR_SET_THP_DISABLE in the child */
 	bool merge_pages;           /* KSM may merge its pages, where the kernel can (6.7) */
 
-	/* Both or none. in_child runs in the child when all of the parent's descriptors are still
+	/* Either may be NULL. in_child runs in the child when all of the parent's descriptors are still
 	 * there, and may make system calls only; a negative errno ends the start, with *ret_what (a
 	 * literal) as its sentence. in_parent runs meanwhile, and may wait for the child. */
 	int (*in_child)(void *data, const char **ret_what);
@@ -54,3 +54,12 @@ _must_check_ int process_open(pid_t pid, uint64_t start_time, int *ret_pidfd);
 /* Runs a command to its end and collects stdout and stderr (at most 64 KiB). Blocks: for
  * worker threads, ctl and tests. A status other than 0 is -EIO with the output's tail. */
 _must_check_ int spawn_and_wait(char *const *argv, char **ret_output, struct error *err);
+
+/* The same with more than an argument vector (but for the descriptors 1 and 2, which are the
+ * output's), for whom the status of waitpid(2) is a result, whatever it is. Where cancel_fd (-1:
+ * none) becomes readable the child is killed: -ECANCELED. */
+_must_check_ int spawn_run(const struct spawn_options *options, int cancel_fd, int *ret_status,
+			   char **ret_output, struct error *err);
+
+/* A status other than 0 as an error, -EIO, with the end of the output. */
+int spawn_status_error(const char *name, int status, const char *output, struct error *err);

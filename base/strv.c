@@ -68,6 +68,14 @@ char *strv_join(const struct strv *v, const char *separator)
 	return strbuf_steal(&b);
 }
 
+void strv_remove(struct strv *v, size_t index)
+{
+	free(v->items[index]);
+	/* With the terminator. */
+	memmove(&v->items[index], &v->items[index + 1], (v->count - index) * sizeof(*v->items));
+	v->count--;
+}
+
 void strv_done(struct strv *v)
 {
 	int saved = errno;

@@ -19,6 +19,7 @@ static const char *const trace_step_names[] = {
 	[TRACE_CLOCK] = "clock",
 	[TRACE_NETWORK] = "network",
 	[TRACE_CREATE_SANDBOX] = "create_sandbox",
+	[TRACE_SLOT] = "slot",
 	[TRACE_ROOTFS] = "rootfs",
 	[TRACE_CREATE_CONTAINER] = "create_container",
 	[TRACE_START_CONTAINER] = "start_container",

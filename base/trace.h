@@ -19,7 +19,8 @@
  *   clock              shim     SetGuestDateTime -> its answer
  *   network            (none yet: there is no network card)
  *   create_sandbox     shim, agent  CreateSandbox -> its answer
- *   rootfs             shim     mounting it into the share
+ *   slot               shim     an image is given to the machine's monitor -> it is on a slot
+ *   rootfs             shim     mounting its layers, or all of it, into the share; volumes
  *   create_container   shim, agent  CreateContainer -> its answer
  *   start_container    shim, agent  StartContainer -> its answer
  *   first_output       shim     the answer to StartContainer -> the first bytes of its output
@@ -50,6 +51,7 @@ enum trace_step {
 	TRACE_CLOCK,
 	TRACE_NETWORK,
 	TRACE_CREATE_SANDBOX,
+	TRACE_SLOT,
 	TRACE_ROOTFS,
 	TRACE_CREATE_CONTAINER,
 	TRACE_START_CONTAINER,

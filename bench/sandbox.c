@@ -1,6 +1,7 @@
 #include "bench/sandbox.h"
 
 #include "base/memory.h"
+#include "factory/vm/guest_root.h"
 #include "factory/vm/guest_share.h"
 #include "factory/vm/rehearsal.h"
 #include "factory/vm/vm.h"
@@ -96,12 +97,12 @@ static int agent_do(struct bench *bench, struct ttrpc_client *agent, const char 
 int sandbox_create(struct bench *bench, struct ttrpc_client *agent, struct error *err)
 {
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
-	Grpc__Storage share;
-	Grpc__Storage *storages[] = { &share };
+	_cleanup_(storages_done) struct storages storages = {};
 
-	guest_share_storage(&share, VM_SHARE_TAG);
-	request.storages = storages;
-	request.n_storages = ARRAY_SIZE(storages);
+	guest_share_add(&storages, VM_SHARE_TAG);
+	guest_root_add_lower_share(&storages);
+	request.storages = storages.items;
+	request.n_storages = storages.count;
 	request.sandbox_id = (char *)"bench";
 	request.hostname = (char *)"bench";
 	return agent_do(bench, agent, "CreateSandbox", &request.base, err);
@@ -111,11 +112,15 @@ int sandbox_start_container(struct bench *bench, struct ttrpc_client *agent, str
 {
 	Grpc__CreateContainerRequest create = GRPC__CREATE_CONTAINER_REQUEST__INIT;
 	Grpc__StartContainerRequest start = GRPC__START_CONTAINER_REQUEST__INIT;
+	_cleanup_(storages_done) struct storages storages = {};
 	Grpc__Spec *spec = NULL;
 
-	int r = rehearsal_spec(&spec, err);
+	/* A root that machines with slots and without have, and those that were booted plainly. */
+	int r = rehearsal_make(false, false, &spec, &storages, err);
 	if (r < 0)
 		return r;
+	create.storages = storages.items;
+	create.n_storages = storages.count;
 	create.container_id = (char *)CONTAINER_ID;
 	create.oci = spec;
 	start.container_id = (char *)CONTAINER_ID;

@@ -28,6 +28,7 @@ struct ctl_command {
 
 extern const struct ctl_command ctl_agent;
 extern const struct ctl_command ctl_factory;
+extern const struct ctl_command ctl_image;
 extern const struct ctl_command ctl_version;
 
 void ctl_say(const char *fmt, ...) _printf_(1, 2);

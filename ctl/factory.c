@@ -408,6 +408,8 @@ const struct ctl_command ctl_factory = {
 		"  memory       of all: shared_bytes (the templates'), private_bytes and "
 		"pss_bytes\n"
 		"               (the machines'), machines (measured)\n"
+		"  image_cache  dir, images, bytes, limit_bytes, making, queued, error; absent where\n"
+		"               the factory has none\n"
 		"  counters[]   name, reason, value\n"
 		"\n"
 		"Exit codes: 0 done, or the factory is on; 1 the operation failed; 2 the command\n"

@@ -218,6 +218,21 @@ static void print_counters(const Kiln__Factory__V1__StatusResponse *status, FILE
 	table_print(table, out);
 }
 
+static void print_images(const Kiln__Factory__V1__ImageCacheStatus *cache, FILE *out)
+{
+	if (!cache)
+		return;
+	fprintf(out, "\nimages: %u, %" PRIu64 " of %" PRIu64 " MiB in %s", cache->images,
+		cache->bytes / MIB, cache->limit_bytes / MIB, cache->dir);
+	if (!str_empty(cache->making))
+		fprintf(out, ", making %s", cache->making);
+	if (cache->queued > 0)
+		fprintf(out, ", %u queued", cache->queued);
+	fputc('\n', out);
+	if (!str_empty(cache->error))
+		fprintf(out, "images: %s\n", cache->error);
+}
+
 void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 {
 	_cleanup_free_ char *uptime = duration_text(status->uptime_s * 1000);
@@ -227,6 +242,7 @@ void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 	print_templates(status, out);
 	print_obstacles(status, out);
 	print_measures(status, out);
+	print_images(status->image_cache, out);
 	print_counters(status, out);
 }
 

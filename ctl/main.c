@@ -8,7 +8,8 @@
 #include "base/trace.h"
 #include "ctl/ctl.h"
 
-static const struct ctl_command *const commands[] = { &ctl_factory, &ctl_agent, &ctl_version };
+static const struct ctl_command *const commands[] = { &ctl_factory, &ctl_image, &ctl_agent,
+						      &ctl_version };
 
 static const struct ctl_command *find_command(const char *name)
 {

@@ -238,6 +238,7 @@ static void bake_answering(struct bake *bake)
 		.loop = bake->options.loop,
 		.agent = bake->agent,
 		.object = bake_work_id(bake->work),
+		.has_slot = bake->options.definition->block_slots > 0,
 		.first_timeout_ms = bake->options.definition->boot_timeout_s * 1000,
 		.on_answer = on_answer,
 		.on_trim = on_trim,

@@ -21,6 +21,8 @@
 #include "factory/machine.h"
 #include "factory/memory_place.h"
 #include "factory/vm/argv.h"
+#include "factory/vm/disks.h"
+#include "factory/vm/vm.h"
 
 enum {
 	TAIL_BYTES = 8192,
@@ -50,7 +52,7 @@ struct bake_work {
 	char id[DIGEST_HEX_SIZE];
 	bool owns;             /* the folders below are this bake's, and undo removes them */
 	char *dir;             /* STORE/templates/ID */
-	char *image;           /* below it */
+	char *image, *scratch; /* below it */
 	char *run;             /* RUN_DIR/bake/SHORT_ID */
 	char *kernel, *initrd; /* copies below it, until QEMU has read them */
 	char *agent_socket;
@@ -98,6 +100,7 @@ void bake_work_free(struct bake_work *work)
 	template_manifest_free(work->manifest);
 	free(work->dir);
 	free(work->image);
+	free(work->scratch);
 	free(work->run);
 	free(work->kernel);
 	free(work->initrd);
@@ -140,6 +143,7 @@ static void name_paths(struct bake_work *work)
 {
 	work->dir = xasprintf("%s/templates/%s", work->where.store, work->id);
 	work->image = path_join(work->dir, "image");
+	work->scratch = path_join(work->dir, DISKS_SCRATCH);
 	work->run = xasprintf("%s/bake/%.*s", work->where.run_dir, MACHINE_SHORT_ID, work->id);
 	work->kernel = path_join(work->run, "kernel");
 	work->initrd = path_join(work->run, "initrd");
@@ -199,6 +203,7 @@ static int open_to_user(const struct bake_work *work, struct error *err)
 	_cleanup_free_ char *templates = path_join(work->where.store, "templates");
 	_cleanup_free_ char *bakes = path_join(work->where.run_dir, "bake");
 	_cleanup_free_ char *libvirt = path_join(work->where.run_dir, "libvirt");
+	_cleanup_free_ char *lower = path_join(work->share, VM_LOWER_DIR);
 	const char *const folders[] = { work->where.store, templates, work->where.run_dir, bakes,
 					work->run,         libvirt };
 	struct bake_user user;
@@ -212,6 +217,8 @@ static int open_to_user(const struct bake_work *work, struct error *err)
 		r = bake_user_let_through(&user, folders[i], err);
 	if (r == 0)
 		r = bake_user_give(&user, work->share, err);
+	if (r == 0)
+		r = bake_user_give(&user, lower, err);
 	return r < 0 ? r : bake_user_make_file(&user, work->console, err);
 }
 
@@ -225,8 +232,9 @@ static int make_folders(struct bake_work *work, struct error *err)
 		r = dir_make(work->dir, 0700, err);
 	if (r == 0 && chmod(work->dir, TEMPLATE_DIR_MODE) < 0)
 		r = error_set_errno(err, errno, "cannot open %s to clones", work->dir);
+	_cleanup_free_ char *lower = path_join(work->share, VM_LOWER_DIR);
 	if (r == 0)
-		r = dir_make(work->share, 0700, err);
+		r = dir_make(lower, 0700, err);
 	return r < 0 ? r : open_to_user(work, err);
 }
 
@@ -281,6 +289,23 @@ static int copy_images(const struct bake_work *work, struct error *err)
 	return r;
 }
 
+/* A libvirt of the host's runs QEMU as the same user on Debian. */
+static int make_disks(const struct bake_work *work, struct error *err)
+{
+	_cleanup_free_ char *slot = path_join(work->dir, DISKS_SLOT);
+	struct bake_user user;
+	int r = 0;
+
+	if (work->definition->block_slots > 0)
+		r = disks_make_slot(slot, work->image, err);
+	if (r < 0 || work->definition->scratch_mib == 0)
+		return r;
+	r = disks_make_scratch(work->scratch, work->definition->scratch_mib << 20, err);
+	if (r == 0)
+		r = bake_user_find(&user, err);
+	return r < 0 ? r : bake_user_give(&user, work->scratch, err);
+}
+
 /* They may be where only root gets. */
 static int copy_kernel(const struct bake_work *work, struct error *err)
 {
@@ -301,6 +326,8 @@ int bake_work_prepare(struct bake_work *work, struct error *err)
 		r = check_space(work, err);
 	if (r == 0)
 		r = copy_images(work, err);
+	if (r == 0)
+		r = make_disks(work, err);
 	if (r == 0)
 		r = copy_kernel(work, err);
 	FAULT_POINT("bake.hashing");
@@ -453,10 +480,21 @@ static int take_memory(struct bake_work *work, struct error *err)
 	return 0;
 }
 
+/* Clones have copies, which the factory makes. */
+static int protect_scratch(const struct bake_work *work, struct error *err)
+{
+	if (work->definition->scratch_mib > 0 &&
+	    (chown(work->scratch, 0, 0) < 0 || chmod(work->scratch, 0400) < 0))
+		return error_set_errno(err, errno, "cannot protect %s", work->scratch);
+	return 0;
+}
+
 int bake_work_freeze(struct bake_work *work, struct error *err)
 {
 	int r = save_state(work, err);
 	FAULT_POINT("bake.freezing");
+	if (r == 0)
+		r = protect_scratch(work, err);
 	return r < 0 ? r : take_memory(work, err);
 }
 
@@ -503,6 +541,10 @@ static int measure_files(struct bake_work *work, struct template_manifest *manif
 		r = digest_file(state, manifest->state_digest, err);
 	if (r == 0)
 		r = digest_file(work->image, manifest->image_digest, err);
+	if (r == 0 && work->definition->scratch_mib > 0)
+		r = file_sync(work->scratch, &manifest->scratch_bytes, err);
+	if (r == 0 && work->definition->scratch_mib > 0)
+		r = digest_sparse_file(work->scratch, manifest->scratch_digest, err);
 	return r;
 }
 
@@ -557,6 +599,7 @@ static int describe(struct bake_work *work, struct template_manifest *manifest, 
 	manifest->vcpus = work->definition->vcpus;
 	manifest->spare_vcpus = work->definition->spare_vcpus;
 	manifest->max_memory_mib = work->definition->max_memory_mib;
+	manifest->block_slots = work->definition->block_slots;
 	manifest->memory_before_trim_bytes = work->memory_before;
 	manifest->memory_allocated_bytes = work->memory_after;
 	manifest->baked_at = clock_realtime_ns() / 1000000000;

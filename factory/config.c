@@ -4,16 +4,21 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/socket.h"
 #include "base/strings.h"
+#include "factory/machine.h"
+#include "factory/vm/remains.h"
 #include "factory/vm/uid_range.h"
 
 #define C struct factory_config
 
 static const struct config_key factory_keys[] = {
 	CONFIG_STRING(C, run_dir, "run_dir", "/run/kiln",
-		      "Folder of sockets, journal and share folders; best on tmpfs"),
+		      "Folder of sockets, journal and share folders, 47 bytes at most; best on "
+		      "tmpfs"),
 	CONFIG_STRING(C, socket, "socket", NULL,
 		      "Unix socket served; default RUN_DIR/factory.sock"),
 	CONFIG_STRING(
@@ -23,8 +28,16 @@ static const struct config_key factory_keys[] = {
 		    "Port on 127.0.0.1 for the same, for anybody on the host; 0: none"),
 	CONFIG_STRING(C, store, "store", NULL,
 		      "Folder of the baked templates, best on tmpfs; default RUN_DIR/store"),
+	CONFIG_STRING(C, scratch_dir, "scratch_dir", "/var/lib/kiln/scratch",
+		      "Folder for what containers write, best on a disk: each machine has a file "
+		      "without a name there, as large as what is in it"),
 	CONFIG_STRING(C, templates, "templates", KILN_DATA_DIR "/default.json",
 		      "Template definition, or a folder of them (*.json)"),
+	CONFIG_STRING(C, image_cache, "image_cache", "/var/lib/kiln/images",
+		      "Folder of the images made of containers' layers, on a disk; empty: none"),
+	CONFIG_UINT(C, image_cache_mib, "image_cache_mib", 10240, 1, 16 * 1024 * 1024,
+		    "MiB the images may take together; those used least recently go first",
+		    .reloadable = true),
 	CONFIG_STRING(C, qemu, "qemu", "/usr/bin/qemu-system-x86_64", "The QEMU to run"),
 	CONFIG_STRING(C, accelerator, "accelerator", "auto",
 		      "tcg, kvm, or auto: KVM where the CPU has vmx or svm, else TCG"),
@@ -114,6 +127,24 @@ static int check_cgroup(const char *name, struct error *err)
 		name);
 }
 
+/* A run_dir may be short enough for the factory's own sockets and too long for those that a machine
+ * has in its folder, or for the monitor that the embedded libvirt makes for a bake (its domain's
+ * name cut to 20 characters): nothing would ever be baked or cloned there. */
+static int check_run_dir_length(const struct factory_config *config, struct error *err)
+{
+	const char id[ID_HEX_SIZE] = "00000000000000000000000000000000";
+	_cleanup_free_ char *machine = remains_dir(config->run_dir, id);
+	_cleanup_free_ char *agent = path_join(machine, "agent.sock");
+	_cleanup_free_ char *monitor = xasprintf("%s/libvirt/lib/qemu/domain-1-%.20s/monitor.sock",
+						 config->run_dir,
+						 MACHINE_NAME_PREFIX "000000000000");
+
+	int r = socket_check_path(agent, err);
+	if (r == 0 && !config->libvirt_uri)
+		r = socket_check_path(monitor, err);
+	return r < 0 ? error_wrap(err, "run_dir is too long") : 0;
+}
+
 /* Fills in what depends on another key, and checks what the table cannot. */
 static int config_complete(struct factory_config *config, struct error *err)
 {
@@ -132,9 +163,19 @@ static int config_complete(struct factory_config *config, struct error *err)
 	if (r == 0)
 		r = check_absolute("http_socket", config->http_socket, err);
 	if (r == 0)
+		r = socket_check_path(config->socket, err);
+	if (r == 0)
+		r = socket_check_path(config->http_socket, err);
+	if (r == 0)
+		r = check_run_dir_length(config, err);
+	if (r == 0)
 		r = check_absolute("store", config->store, err);
 	if (r == 0)
+		r = check_absolute("scratch_dir", config->scratch_dir, err);
+	if (r == 0)
 		r = check_absolute("templates", config->templates, err);
+	if (r == 0 && config->image_cache[0] != '\0')
+		r = check_absolute("image_cache", config->image_cache, err);
 	if (r == 0 && config->trace)
 		r = check_absolute("trace", config->trace, err);
 	if (r == 0)

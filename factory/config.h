@@ -36,7 +36,10 @@ struct factory_config {
 	uint64_t lease_grace_s;
 	uint64_t min_free_mib;
 	bool merge_pages;
+	char *scratch_dir;
 	bool init_on_start;
+	char *image_cache; /* factory/vm/image_cache.h; "": none */
+	uint64_t image_cache_mib;
 	uint64_t uid_first; /* 0: machines run as root */
 	char *cgroup;       /* "": none */
 	char *allow_uids;   /* NULL: none but root; factory/access.h */

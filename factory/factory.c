@@ -39,6 +39,7 @@ struct factory {
 	struct ttrpc_server *server;
 	struct footprint *footprint;
 	struct pages *pages;
+	struct images *images; /* NULL: none */
 	struct loop_timer *stop_timer;
 	struct access *access;
 	int passed_fd;              /* the socket the service manager made, until it is served */
@@ -69,6 +70,8 @@ static int factory_make_dirs(const struct factory_config *config, struct error *
 		r = dir_make(pools, 0700, err);
 	if (r == 0)
 		r = dir_make(templates, 0700, err);
+	if (r == 0)
+		r = dir_make(config->scratch_dir, 0700, err);
 	return r;
 }
 
@@ -128,6 +131,16 @@ static int factory_recover(struct factory *factory, struct error *err)
 
 /* ---------------------------------------------------------------- start */
 
+static void factory_make_images(struct factory *factory)
+{
+	const struct factory_config *config = &factory->config;
+
+	if (config->image_cache[0] == '\0')
+		return;
+	factory->images = images_new(factory->loop, config->image_cache,
+				     config->image_cache_mib << 20, &factory->metrics);
+}
+
 static int factory_make_slots(struct factory *factory, struct error *err)
 {
 	_cleanup_(definitions_done) struct definitions definitions = {};
@@ -162,6 +175,21 @@ static int factory_open_socket(struct factory *factory, int *ret_fd, struct erro
 	return r < 0 ? r : access_apply(factory->access, factory->config.socket, err);
 }
 
+static int factory_leave_note(const struct factory *factory, struct error *err)
+{
+	const struct factory_config *config = &factory->config;
+	const struct store_note note = {
+		.run_dir = config->run_dir,
+		.store = config->store,
+		.uid_first = factory->jail.first_uid,
+		.cgroup = (char *)factory->jail.cgroup,
+		.scratch_dir = config->scratch_dir,
+		.image_cache = str_empty(config->image_cache) ? NULL : config->image_cache,
+	};
+
+	return store_note_write(config->socket, &note, err);
+}
+
 static int factory_serve(struct factory *factory, struct error *err)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -171,8 +199,7 @@ static int factory_serve(struct factory *factory, struct error *err)
 	if (r == 0)
 		r = factory_open_socket(factory, &fd, err);
 	if (r == 0)
-		r = store_note_write(factory->config.socket, factory->config.run_dir,
-				     factory->config.store, &factory->jail, err);
+		r = factory_leave_note(factory, err);
 	if (r < 0)
 		return r;
 	factory->server = service_new(factory->loop, factory);
@@ -201,6 +228,8 @@ static int factory_start(struct factory *factory, struct error *err)
 		r = factory_make_slots(factory, err);
 	if (r == 0)
 		r = factory_recover(factory, err);
+	if (r == 0)
+		factory_make_images(factory);
 	if (r == 0)
 		r = pages_new(factory->loop, factory, factory->footprint, &factory->pages, err);
 	if (r == 0)
@@ -265,6 +294,8 @@ int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
 	trace_init("factory", factory->config.trace, NULL);
 	log_set_level((enum log_level)factory->config.log_level);
 	log_set_format((enum log_format)factory->config.log_format);
+	if (factory->images)
+		images_set_limit(factory->images, factory->config.image_cache_mib << 20);
 	while ((slot = factory_next_slot(factory, slot)))
 		pool_set_limits(slot_pool(slot), (unsigned)factory->config.clones_at_once,
 				(unsigned)factory->config.max_vms,
@@ -303,6 +334,8 @@ void factory_stop(struct factory *factory)
 	ttrpc_server_stop_listening(factory->server);
 	factory->stop_timer = loop_timer_new(factory->loop, on_stop_deadline, factory);
 	loop_timer_start(factory->stop_timer, STOP_MS);
+	if (factory->images)
+		images_stop(factory->images);
 	factory->slots_ending = factory->nslots;
 	for (size_t i = 0; i < factory->nslots; i++) {
 		/* Who waits is told at once, not when a bake has been cancelled. */
@@ -320,6 +353,7 @@ void factory_free(struct factory *factory)
 {
 	if (!factory)
 		return;
+	images_free(factory->images);
 	worker_pool_free(factory->workers);
 	footprint_free(factory->footprint);
 	pages_free(factory->pages);
@@ -379,6 +413,11 @@ struct orphans *factory_orphans(struct factory *factory)
 struct footprint *factory_footprint(struct factory *factory)
 {
 	return factory->footprint;
+}
+
+struct images *factory_images(struct factory *factory)
+{
+	return factory->images;
 }
 
 uint64_t factory_uptime_s(const struct factory *factory)

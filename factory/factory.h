@@ -9,6 +9,7 @@
 #include "base/loop.h"
 #include "factory/access.h"
 #include "factory/config.h"
+#include "factory/images.h"
 #include "factory/metrics.h"
 #include "factory/orphans.h"
 #include "factory/reload.h"
@@ -42,6 +43,7 @@ struct worker_pool *factory_workers(struct factory *factory);
 struct metrics *factory_metrics(struct factory *factory);
 struct orphans *factory_orphans(struct factory *factory);
 struct footprint *factory_footprint(struct factory *factory);
+struct images *factory_images(struct factory *factory); /* NULL: there is no cache of images */
 uint64_t factory_uptime_s(const struct factory *factory);
 /* All templates; NULL ends it. */
 struct slot *factory_next_slot(struct factory *factory, const struct slot *after);

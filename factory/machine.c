@@ -9,13 +9,16 @@
 #include "base/id.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/disks.h"
 #include "factory/vm/growth.h"
 #include "factory/vm/placeholder.h"
 #include "factory/vm/qemu_option.h"
+#include "proto/guest_disks.h"
 
 #define XML_SIZE_MAX  (1u << 20)
 #define MEMORY_DEVICE "{{memory_device}}"
 #define IMAGE_DEVICES "{{image_devices}}"
+#define DISKS         "{{disks}}"
 #define PMEM_ALIGN    (2u << 20) /* virtio-pmem is placed at a multiple of it */
 
 /* A control character cannot stand in XML in any way. */
@@ -140,6 +143,52 @@ static int image_devices(const struct machine_options *options, char **ret_text,
 	return 0;
 }
 
+/* A node named `name` over a file in the template's folder, and its disk. QEMU's locks on the file
+ * are left out, for a clone opens it through /proc. An error of the host's is the guest's: no
+ * machine stops for it. */
+static int add_disk(struct strbuf *out, const struct machine_options *options, const char *name,
+		    const char *serial, const char *file, unsigned pci_slot, const char *node_options)
+{
+	_cleanup_free_ char *path = path_join(options->dir, file);
+	_cleanup_free_ char *option = double_commas(path);
+
+	strbuf_addf(out,
+		    "<qemu:arg value=\"-blockdev\"/>\n"
+		    "<qemu:arg value=\"driver=raw,node-name=%s,%s,file.driver=file,file.locking=off,"
+		    "file.filename=",
+		    name, node_options);
+	int r = escape_xml(out, option);
+	strbuf_addf(out,
+		    "\"/>\n<qemu:arg value=\"-device\"/>\n"
+		    "<qemu:arg value=\"virtio-blk-pci,id=disk-%s,drive=%s,serial=%s,num-queues=1,"
+		    "werror=report,rerror=report,bus=pcie.0,addr=0x%x\"/>\n",
+		    name, name, serial, pci_slot);
+	return r;
+}
+
+static int disks(const struct machine_options *options, char **ret_text, struct error *err)
+{
+	const struct template_definition *definition = options->definition;
+	_cleanup_(strbuf_done) struct strbuf out = {};
+	int r = 0;
+
+	if (definition->scratch_mib > 0)
+		r = add_disk(&out, options, DISKS_SCRATCH, GUEST_DISK_SCRATCH, DISKS_SCRATCH,
+			     DISKS_PCI_SLOT,
+			     "discard=unmap,cache.no-flush=on,file.discard=unmap,"
+			     "file.cache.no-flush=on");
+	for (unsigned i = 0; r == 0 && i < definition->block_slots; i++) {
+		_cleanup_free_ char *name = xasprintf(DISKS_SLOT_NODE, (size_t)i);
+		_cleanup_free_ char *serial = xasprintf(GUEST_DISK_SLOT, (size_t)i);
+		r = add_disk(&out, options, name, serial, DISKS_SLOT, DISKS_PCI_SLOT + 1 + i,
+			     "read-only=on,file.read-only=on");
+	}
+	if (r < 0)
+		return error_set(err, EINVAL, "the path %s cannot be written in XML", options->dir);
+	*ret_text = xstrdup(strbuf_text(&out));
+	return 0;
+}
+
 /* room: what all images take up in the guest's address space. */
 static int fill_in(const struct machine_options *options, const char *text, uint64_t image_bytes,
 		   uint64_t room, char **ret_xml, struct error *err)
@@ -212,9 +261,14 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 			  struct error *err)
 {
 	_cleanup_free_ char *memory = memory_device(options->definition);
-	_cleanup_free_ char *images = NULL;
+	_cleanup_free_ char *images = NULL, *disk_devices = NULL;
 
 	int r = insert_markup(text, MEMORY_DEVICE, memory, "max_memory_mib", err);
+	if (r == 0)
+		r = disks(options, &disk_devices, err);
+	if (r == 0)
+		r = insert_markup(text, DISKS, disk_devices,
+				  "scratch_mib or block_slots of the template (0: none)", err);
 	if (r == 0)
 		r = image_devices(options, &images, ret_bytes, err);
 	return r < 0 ? r : insert_markup(text, IMAGE_DEVICES, images, "images", err);

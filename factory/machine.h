@@ -20,7 +20,9 @@
  *   {{image_devices}}   <qemu:arg> elements for the images that are carried (factory/vm/carried.h):
  *                       a memory-backend-file and a virtio-pmem device each; no text without
  *                       images
- *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared)
+ *   {{disks}}           the same for the scratch disk and the slots (factory/vm/disks.h)
+ *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared); `lower` in it is another
+ *                       one (tag kilnLower), read-only
  *   {{console_log}}     file the serial console goes to
  *
  * Spare vCPUs are announced to the agent on the kernel's command line (factory/vm/growth.h),

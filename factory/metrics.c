@@ -56,6 +56,10 @@ static const struct {
 	[COUNTER_BAKES] = { "bakes", { BAKES, "done" } },
 	[COUNTER_BAKES_FAILED] = { "bakes_failed", { BAKES, "failed" } },
 #undef BAKES
+#define IMAGES "kiln_image_makes_total", "Images of containers' layers, by what became of them"
+	[COUNTER_IMAGES_MADE] = { "images_made", { IMAGES, "made", true } },
+	[COUNTER_IMAGES_FAILED] = { "images_failed", { IMAGES, "failed", true } },
+#undef IMAGES
 };
 _Static_assert(ARRAY_SIZE(counters) == COUNTER_MAX_, "every counter has a row");
 
@@ -85,6 +89,7 @@ static const char *const histogram_names[] = {
 	[HISTOGRAM_CLONE] = "clone",
 	[HISTOGRAM_WARM] = "warm",
 	[HISTOGRAM_BAKE] = "bake",
+	[HISTOGRAM_IMAGE_MAKE] = "image_make",
 };
 DEFINE_STRING_TABLE(histogram, enum histogram, histogram_names)
 

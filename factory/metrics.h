@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,8 @@ enum counter {
 	COUNTER_ADOPTED,
 	COUNTER_BAKES,
 	COUNTER_BAKES_FAILED,
+	COUNTER_IMAGES_MADE, /* of the factory, no template's; so the next one */
+	COUNTER_IMAGES_FAILED,
 	COUNTER_MAX_,
 };
 DECLARE_STRING_TABLE(counter, enum counter); /* as in Status: "claims_pooled", ... */
@@ -39,6 +42,7 @@ struct counter_family {
 	const char *name; /* "kiln_claims_total" */
 	const char *help;
 	const char *result; /* NULL: the family has no label `result` */
+	bool of_factory;    /* no template has any */
 };
 const struct counter_family *counter_family(enum counter counter);
 
@@ -46,9 +50,10 @@ enum histogram {
 	HISTOGRAM_CLAIM_POOLED, /* request to reply, of claims that got a machine */
 	HISTOGRAM_CLAIM_CLONED,
 	HISTOGRAM_CLAIM_BOOTED,
-	HISTOGRAM_CLONE, /* spawn to parked */
-	HISTOGRAM_WARM,  /* first call to the agent to parked */
-	HISTOGRAM_BAKE,  /* hashing to a stored template, of bakes that ran */
+	HISTOGRAM_CLONE,      /* spawn to parked */
+	HISTOGRAM_WARM,       /* first call to the agent to parked */
+	HISTOGRAM_BAKE,       /* hashing to a stored template, of bakes that ran */
+	HISTOGRAM_IMAGE_MAKE, /* of the factory: layers to a stored image, of those made */
 	HISTOGRAM_MAX_,
 };
 DECLARE_STRING_TABLE(histogram, enum histogram);

@@ -61,13 +61,19 @@ static void add_count(struct strbuf *b, const struct metrics_set *set, enum coun
 		NULL,
 	};
 
-	text_sample(b, family->name, labels, value);
+	text_sample(b, family->name, family->of_factory ? labels + 2 : labels, value);
+}
+
+/* The factory's set is the one without a template's name. */
+static bool is_of(const struct metrics_set *set, bool of_factory)
+{
+	return (*set->template_name == '\0') == of_factory;
 }
 
 /* Each counter of a template is there from the beginning, so that its first increase shows. */
 static void add_counter(struct strbuf *b, const struct metrics_set *set, enum counter counter)
 {
-	bool plain = *set->template_name == '\0';
+	bool plain = !is_of(set, counter_family(counter)->of_factory);
 
 	for (size_t i = 0; i < set->metrics->used; i++) {
 		const struct count *count = &set->metrics->counts[i];
@@ -121,6 +127,7 @@ void text_counters(struct strbuf *b, const struct metrics_set *sets, size_t nset
 /* Those of one name follow each other. */
 static const struct {
 	const char *name, *help, *result;
+	bool of_factory;
 } families[] = {
 #define CLAIM "kiln_claim_seconds", "Claims that got a machine, from request to reply"
 	[HISTOGRAM_CLAIM_POOLED] = { CLAIM, "pooled" },
@@ -132,6 +139,9 @@ static const struct {
 			     "Clones' warming, from the first call to the agent to parked", NULL },
 	[HISTOGRAM_BAKE] = { "kiln_bake_seconds", "Bakes, from hashing to a stored template",
 			     NULL },
+	[HISTOGRAM_IMAGE_MAKE] = { "kiln_image_make_seconds",
+				   "Images of containers' layers, from the layers to a stored image",
+				   NULL, .of_factory = true },
 };
 _Static_assert(ARRAY_SIZE(families) == HISTOGRAM_MAX_, "every histogram has a row");
 
@@ -157,9 +167,10 @@ static void add_histogram(struct strbuf *b, const struct metrics_set *set, enum 
 {
 	const struct latency *latency = &set->metrics->latencies[histogram];
 	const char *name = families[histogram].name, *result = families[histogram].result;
-	const char *const labels[] = {
+	const char *const all_labels[] = {
 		"template", set->template_name, result ? "result" : NULL, result, NULL,
 	};
+	const char *const *labels = families[histogram].of_factory ? all_labels + 2 : all_labels;
 
 	add_buckets(b, name, labels, latency);
 	strbuf_addf(b, "%s_sum", name);
@@ -176,7 +187,7 @@ void text_histograms(struct strbuf *b, const struct metrics_set *sets, size_t ns
 		if (h == 0 || !str_equal(families[h].name, families[h - 1].name))
 			text_family(b, families[h].name, "histogram", families[h].help);
 		for (size_t i = 0; i < nsets; i++) {
-			if (*sets[i].template_name != '\0')
+			if (is_of(&sets[i], families[h].of_factory))
 				add_histogram(b, &sets[i], h);
 		}
 	}

@@ -170,6 +170,17 @@ static void add_gauges(struct factory *factory, const struct footprint *footprin
 	}
 }
 
+static void add_images(const struct images *images, struct strbuf *b)
+{
+	struct images_status status;
+
+	images_status(images, &status);
+	text_family(b, "kiln_image_cache_images", "gauge", "Images in the cache of images");
+	text_sample(b, "kiln_image_cache_images", LABELS(NULL), status.count);
+	text_family(b, "kiln_image_cache_bytes", "gauge", "What they take up together");
+	text_sample(b, "kiln_image_cache_bytes", LABELS(NULL), status.bytes);
+}
+
 void pages_metrics(struct factory *factory, const struct footprint *footprint, struct strbuf *b)
 {
 	_cleanup_free_ struct metrics_set *sets = xnew(struct metrics_set);
@@ -183,6 +194,8 @@ void pages_metrics(struct factory *factory, const struct footprint *footprint, s
 	}
 	add_factory(factory, b);
 	add_gauges(factory, footprint, b);
+	if (factory_images(factory))
+		add_images(factory_images(factory), b);
 	text_counters(b, sets, nsets);
 	text_histograms(b, sets, nsets);
 }

@@ -66,6 +66,7 @@ struct pool_options {
 	unsigned max_waiting;
 	uint64_t lease_grace_ms;  /* see vm_lease(); 0: its default */
 	bool merge_pages;         /* of its machines, see struct vm_options */
+	const char *scratch_dir;  /* ditto; borrowed */
 	uint64_t (*now_ns)(void); /* NULL: CLOCK_MONOTONIC */
 	/* Something about the counts changed: called from the loop, never from within a pool
 	 * function. */

@@ -200,6 +200,7 @@ struct vm_options member_vm_options(struct pool_member *member,
 		.jail = member->pool->options.jail,
 		.lease_grace_ms = member->pool->options.lease_grace_ms,
 		.merge_pages = member->pool->options.merge_pages,
+		.scratch_dir = member->pool->options.scratch_dir,
 		.on_state = on_vm_state,
 		.userdata = member,
 	};

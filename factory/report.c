@@ -137,6 +137,23 @@ static Kiln__Factory__V1__MemoryStatus *sum_memory(const Kiln__Factory__V1__Stat
 	return sum;
 }
 
+static Kiln__Factory__V1__ImageCacheStatus *report_images(const struct images *images)
+{
+	Kiln__Factory__V1__ImageCacheStatus *report = xnew(Kiln__Factory__V1__ImageCacheStatus);
+	struct images_status status;
+
+	kiln__factory__v1__image_cache_status__init(report);
+	images_status(images, &status);
+	report->dir = xstrdup(status.dir);
+	report->images = status.count;
+	report->bytes = status.bytes;
+	report->limit_bytes = status.limit_bytes;
+	report->making = xstrdup(status.making);
+	report->queued = status.queued;
+	report->error = xstrdup(status.error);
+	return report;
+}
+
 Kiln__Factory__V1__StatusResponse *report_status(struct factory *factory,
 						 const struct footprint *footprint)
 {
@@ -156,6 +173,8 @@ Kiln__Factory__V1__StatusResponse *report_status(struct factory *factory,
 	report_counters(&all, report);
 	report->claims = report_claims(&all);
 	report->memory = sum_memory(report);
+	if (factory_images(factory))
+		report->image_cache = report_images(factory_images(factory));
 	metrics_done(&all);
 	return report;
 }

@@ -9,6 +9,7 @@
 #include "base/trace.h"
 #include "factory/footprint.h"
 #include "factory/report.h"
+#include "factory/service_images.h"
 #include "factory/service_pool.h"
 #include "factory/service_template.h"
 #include "factory/vm/annotations.h"
@@ -118,7 +119,9 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.claim_us = took_us;
 	response.vcpus = vm_size(vm).vcpus;
 	response.memory_mib = vm_size(vm).memory_mib;
+	response.block_slots = vm_block_slots(vm);
 	reply_images(vm, &response);
+	response.image_cache = factory_config(claiming->factory)->image_cache;
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,
 			took_us * 1000);
@@ -460,12 +463,27 @@ static void rpc_on_list(struct ttrpc_call *call, const ProtobufCMessage *message
 /* ---------------------------------------------------------------- the service */
 
 static const struct ttrpc_method factory_methods[] = {
-	{ "Claim", rpc_on_claim },     { "Confirm", rpc_on_confirm }, { "Release", rpc_on_release },
-	{ "Status", rpc_on_status },   { "List", rpc_on_list },       { "Init", rpc_on_init },
-	{ "Destroy", rpc_on_destroy }, { "Warm", rpc_on_warm },       { "Drain", rpc_on_drain },
-	{ "Pause", rpc_on_pause },     { "Resume", rpc_on_resume },   { "Inspect", rpc_on_inspect },
-	{ "Rebuild", rpc_on_rebuild }, { "Verify", rpc_on_verify },   { "Console", rpc_on_console },
-	{ "Renew", rpc_on_renew },     { "Hello", rpc_on_hello },
+	{ "Claim", rpc_on_claim },
+	{ "Confirm", rpc_on_confirm },
+	{ "Release", rpc_on_release },
+	{ "Status", rpc_on_status },
+	{ "List", rpc_on_list },
+	{ "Init", rpc_on_init },
+	{ "Destroy", rpc_on_destroy },
+	{ "Warm", rpc_on_warm },
+	{ "Drain", rpc_on_drain },
+	{ "Pause", rpc_on_pause },
+	{ "Resume", rpc_on_resume },
+	{ "Inspect", rpc_on_inspect },
+	{ "Rebuild", rpc_on_rebuild },
+	{ "Verify", rpc_on_verify },
+	{ "Console", rpc_on_console },
+	{ "Renew", rpc_on_renew },
+	{ "Hello", rpc_on_hello },
+	{ "PrepareImage", rpc_on_prepare_image },
+	{ "ListImages", rpc_on_list_images },
+	{ "RemoveImage", rpc_on_remove_image },
+	{ "PruneImages", rpc_on_prune_images },
 };
 
 static int on_accept(int fd, const struct peer *peer, void *userdata)

@@ -523,6 +523,7 @@ struct slot *slot_new(const struct slot_options *options)
 		.max_waiting = (unsigned)options->config->max_waiting,
 		.lease_grace_ms = options->config->lease_grace_s * 1000,
 		.merge_pages = options->config->merge_pages,
+		.scratch_dir = options->config->scratch_dir,
 		.on_change = on_pool_change,
 		.userdata = slot,
 	};

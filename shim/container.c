@@ -14,8 +14,12 @@
 #include "proto/events.pb-c.h"
 #include "shim/bundle.h"
 #include "shim/images.h"
+#include "shim/layer_image.h"
 #include "shim/rootfs.h"
+#include "shim/share_folder.h"
+#include "factory/vm/storages.h"
 #include "shim/timestamp.h"
+#include "shim/volumes.h"
 
 #define CREATE_TIMEOUT_MS 60000
 #define REMOVE_TIMEOUT_MS 30000
@@ -47,9 +51,13 @@ struct container {
 	enum container_state state;
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed; CREATING only */
 	struct settings settings;
-	bool is_cri;           /* made by containerd's CRI plugin, for a pod */
-	struct spec *spec;     /* until the agent has it */
-	struct rootfs *rootfs; /* NULL: not mounted */
+	bool is_cri;       /* made by containerd's CRI plugin, for a pod */
+	struct spec *spec; /* until the agent has it */
+	struct slots *image_slots; /* with the image of its layers; a reference; NULL: none */
+	int image_slot;            /* of image_slots */
+	struct share_folder folder;
+	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
+	struct volumes *volumes; /* in the folder; NULL: not mounted */
 	struct process *init;
 	TAILQ_HEAD(exec_list, exec) execs;
 	size_t nexecs;
@@ -60,12 +68,22 @@ struct container {
 	void *userdata;
 };
 
+static void unmount_files(struct container *container)
+{
+	volumes_unmount(steal_ptr(container->volumes));
+	rootfs_unmount(steal_ptr(container->rootfs));
+	share_folder_remove(&container->folder);
+	if (container->image_slots)
+		slots_release(container->image_slots, (size_t)container->image_slot);
+	slots_unref(steal_ptr(container->image_slots));
+}
+
 static void container_free(void *userdata)
 {
 	struct container *container = userdata;
 
 	process_unref(container->init);
-	rootfs_unmount(container->rootfs);
+	unmount_files(container);
 	spec_free(container->spec);
 	settings_done(&container->settings);
 	free(container->id);
@@ -119,7 +137,7 @@ static void set_state(struct container *container, enum container_state state)
 	forget_execs(container);
 	if (container->init)
 		process_end(container->init);
-	rootfs_unmount(steal_ptr(container->rootfs));
+	unmount_files(container);
 	container->on_gone(container, failed, container->userdata);
 }
 
@@ -187,6 +205,7 @@ int container_new(const struct container_options *options, struct container **re
 		.bundle = xstrdup(options->request->bundle),
 		.state = CONTAINER_CREATING,
 		.request = options->request,
+		.folder = SHARE_FOLDER_NONE,
 		.execs = TAILQ_HEAD_INITIALIZER(container->execs),
 		.on_gone = options->on_gone,
 		.userdata = options->userdata,
@@ -263,15 +282,15 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	finish(container, &err);
 }
 
-static void create_in_guest(struct container *container, const struct images *images)
+static void create_in_guest(struct container *container, const struct storages *storages)
 {
 	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;
 
 	request.container_id = container->id;
 	request.oci = container->spec->oci;
 	container->begun_ns = trace_begin();
-	request.storages = images->storages;
-	request.n_storages = images->count;
+	request.storages = storages->items;
+	request.n_storages = storages->count;
 	agent_call(sandbox_agent(container->sandbox), "CreateContainer", &request.base,
 		   CREATE_TIMEOUT_MS, on_created, container_ref(container));
 	spec_free(steal_ptr(container->spec));
@@ -295,48 +314,107 @@ static int write_machine(const struct container *container, struct error *err)
 	return bundle_write_machine(container->bundle, &machine, err);
 }
 
-static int mount_rootfs(struct container *container, struct error *err)
+static int mount_for(struct container *container, const struct idmap *idmap,
+		     struct storages *storages, struct error *err)
 {
 	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
-	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
-	struct rootfs_options options = {
+	const struct rootfs_options rootfs = {
+		.driver = (enum rootfs_driver)container->settings.rootfs,
 		.share_dir = sandbox_share_dir(container->sandbox),
-		.scratch_dir = scratch,
-		.idmap = &idmap,
 		.container_id = container->id,
+		.slot = container->image_slots ? container->image_slot : LAYER_IMAGE_NONE,
+		.folder = &container->folder,
+		.scratch_dir = scratch,
+		.idmap = idmap,
 		.spec = container->spec,
 		.mounts = container->request->rootfs,
 		.nmounts = container->request->n_rootfs,
 	};
+	const struct volumes_options volumes = {
+		.folder = &container->folder,
+		.container_id = container->id,
+		.scratch_dir = scratch,
+		.idmap = idmap,
+	};
+	int r = share_folder_make(sandbox_share_dir(container->sandbox), container->id,
+				  &container->folder, err);
+
+	if (r == 0)
+		r = rootfs_mount(&rootfs, storages, &container->rootfs, err);
+	if (r == 0)
+		r = volumes_mount(container->spec->oci, &volumes, &container->volumes, err);
+	return r;
+}
+
+/* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
+ * is a task, so a missing file is an invalid argument. */
+static int mount_files(struct container *container, struct storages *storages, struct error *err)
+{
+	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
 	uint64_t begin = trace_begin();
 	int r = idmap_open(sandbox_vmm_pid(container->sandbox),
 			   sandbox_vmm_pidfd(container->sandbox), &idmap, err);
 
 	if (r == 0)
-		r = rootfs_mount(&options, &container->rootfs, err);
+		r = mount_for(container, &idmap, storages, err);
 	trace_end(TRACE_ROOTFS, NULL, begin);
+	if (r == -ENOENT)
+		err->number = EINVAL;
 	return r;
+}
+
+static void on_layer_image(int slot, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	_cleanup_(storages_done) struct storages storages = {};
+	_cleanup_(error_done) struct error err = {};
+	struct slots *slots = sandbox_slots(container->sandbox);
+
+	if (container->state != CONTAINER_CREATING) {
+		if (slot != LAYER_IMAGE_NONE && slots)
+			slots_release(slots, (size_t)slot);
+		return;
+	}
+	if (slot != LAYER_IMAGE_NONE) {
+		container->image_slots = slots_ref(slots);
+		container->image_slot = slot;
+	}
+	/* Volumes before images, whose mounts become binds of the guest's. */
+	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
+	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0) {
+		create_failed(container, &err);
+		return;
+	}
+	create_in_guest(container, &storages);
+}
+
+static void get_layer_image(struct container *container)
+{
+	const struct layer_image_options options = {
+		.loop = container->loop,
+		.slots = sandbox_slots(container->sandbox),
+		.cache_dir = sandbox_image_cache(container->sandbox),
+		.factory_address = container->settings.factory,
+		.container_id = container->id,
+		.mounts = container->request->rootfs,
+		.nmounts = container->request->n_rootfs,
+	};
+
+	layer_image_get(&options, on_layer_image, container_ref(container));
 }
 
 static void on_sandbox(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
-	_cleanup_(images_done) struct images images = {};
-	_cleanup_(error_done) struct error err = {};
 
 	if (container->state != CONTAINER_CREATING)
 		return;
-	if (number < 0) {
+	if (number < 0)
 		create_failed(container, why);
-		return;
-	}
-	if (write_machine(container, &err) < 0 ||
-	    images_mount(container->spec->oci, container->sandbox, &images, &err) < 0 ||
-	    mount_rootfs(container, &err) < 0) {
-		create_failed(container, &err);
-		return;
-	}
-	create_in_guest(container, &images);
+	else if (container->settings.rootfs == ROOTFS_OVERLAY)
+		get_layer_image(container);
+	else
+		on_layer_image(LAYER_IMAGE_NONE, container_ref(container));
 }
 
 void container_create(struct container *container, container_done_fn done, void *userdata)

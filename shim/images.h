@@ -11,15 +11,11 @@
 #include "base/error.h"
 #include "proto/agent.pb-c.h"
 #include "shim/sandbox.h"
+#include "factory/vm/storages.h"
 
 #define IMAGES_MOUNT_TYPE "kiln-image"
 
-struct images {
-	Grpc__Storage **storages; /* owned, for the request */
-	size_t count;
-};
-
-/* Changes oci's mounts. -EINVAL: the machine carries no such image, with what to do. */
+/* Changes oci's mounts and appends what the guest needs for them. -EINVAL: the machine carries no
+ * such image, with what to do. */
 _must_check_ int images_mount(Grpc__Spec *oci, const struct sandbox *sandbox,
-			      struct images *ret_images, struct error *err);
-void images_done(struct images *images);
+			      struct storages *storages, struct error *err);

@@ -1,5 +1,6 @@
 #include "shim/mount.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -279,6 +280,73 @@ int mount_at(const struct mount_place *place, const struct mount_spec *spec, str
 	if (flags & MS_BIND || str_equal(spec->type, "bind"))
 		return mount_bind_at(place, spec->source, flags & MS_REC, flags & MS_RDONLY, err);
 	return mount_new(place, spec, flags, strbuf_text(&data), err);
+}
+
+/* ---------------------------------------------------------------- without a writable side */
+
+static bool folder_is_empty(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+	bool empty = true;
+
+	while (dir && empty && (entry = readdir(dir)))
+		empty = str_equal(entry->d_name, ".") || str_equal(entry->d_name, "..");
+	if (dir)
+		closedir(dir);
+	return empty;
+}
+
+/* The folders of "lowerdir=A:B", appended to layers. */
+static void split_layers(const char *value, struct strv *layers)
+{
+	_cleanup_free_ char *copy = xstrdup(value);
+	char *rest = copy;
+
+	for (const char *path; (path = strsep(&rest, ":"));)
+		if (*path)
+			strv_add(layers, path);
+}
+
+void mount_layers_of(const struct mount_spec *spec, struct strv *layers, bool *ret_has_upper)
+{
+	const char *value;
+
+	*ret_has_upper = false;
+	for (size_t i = 0; i < spec->noptions; i++) {
+		value = str_after(spec->options[i], "upperdir=");
+		if (value && !folder_is_empty(value)) {
+			strv_add(layers, value);
+			*ret_has_upper = true;
+		}
+	}
+	for (size_t i = 0; i < spec->noptions; i++) {
+		value = str_after(spec->options[i], "lowerdir=");
+		if (value)
+			split_layers(value, layers);
+	}
+}
+
+int mount_layers_at(const struct mount_place *place, const struct strv *layers, struct error *err)
+{
+	if (layers->count == 0)
+		return error_set(err, EINVAL, "the overlay has no lowerdir");
+	if (layers->count == 1)
+		return mount_bind_at(place, layers->items[0], false, true, err);
+	_cleanup_free_ char *joined = strv_join(layers, ":");
+	_cleanup_free_ char *data = xasprintf("lowerdir=%s", joined);
+	const struct mount_spec overlay = { (char *)"overlay", (char *)"overlay", NULL, 0 };
+	return mount_new(place, &overlay, MS_RDONLY, data, err);
+}
+
+int mount_readonly_at(const struct mount_place *place, struct error *err)
+{
+	struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
+
+	if (mount_setattr(place->dir_fd, place->name, AT_SYMLINK_NOFOLLOW | AT_RECURSIVE, &readonly,
+			  sizeof(readonly)) < 0)
+		return error_set_errno(err, errno, "cannot make %s read-only", place->name);
+	return 0;
 }
 
 void mount_remove_at(int dir_fd, const char *name)

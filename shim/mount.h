@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "base/strv.h"
 #include "shim/idmap.h"
 
 struct mount_spec {
@@ -33,6 +34,17 @@ _must_check_ int mount_at(const struct mount_place *place, const struct mount_sp
 /* Binds source on the place. */
 _must_check_ int mount_bind_at(const struct mount_place *place, const char *source, bool recursive,
 			       bool readonly, struct error *err);
+
+/* The layers of an overlay, topmost first, appended to layers. Its upper folder is one of them where
+ * there is something in it already (*ret_has_upper). */
+void mount_layers_of(const struct mount_spec *spec, struct strv *layers, bool *ret_has_upper);
+
+/* Layers on the place, read-only: the folder itself where there is one, else an overlay. */
+_must_check_ int mount_layers_at(const struct mount_place *place, const struct strv *layers,
+				 struct error *err);
+
+/* Makes what is mounted on the place read-only, with all that is mounted below. */
+_must_check_ int mount_readonly_at(const struct mount_place *place, struct error *err);
 
 /* Takes away all that is mounted there, at once for new users (MNT_DETACH). */
 void mount_remove_at(int dir_fd, const char *name);

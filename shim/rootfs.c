@@ -1,164 +1,157 @@
 #include "shim/rootfs.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/strv.h"
+#include "factory/vm/guest_root.h"
+#include "factory/vm/guest_share.h"
+#include "factory/vm/vm.h"
 #include "shim/mount.h"
 
+#define ROOT "rootfs" /* name in the folder */
+
+static const char *const rootfs_driver_names[] = {
+	[ROOTFS_OVERLAY] = "overlay",
+	[ROOTFS_SHARE] = "share",
+};
+DEFINE_STRING_TABLE(rootfs_driver, enum rootfs_driver, rootfs_driver_names)
+
 struct rootfs {
-	char *path;      /* SHARE/ID */
-	int dir_fd;      /* SHARE/ID */
-	int mounts_fd;   /* SHARE/ID/mounts */
-	size_t nvolumes; /* made so far */
+	struct share_folder lower;         /* of the overlay driver */
+	const struct share_folder *folder; /* with what is mounted on ROOT: lower, or borrowed */
 };
 
-/* A fresh folder, which somebody else cannot have prepared. */
-static int make_folder(int dir_fd, const char *name, int *ret_fd, struct error *err)
+static void set_root(const struct rootfs_options *options, const char *path)
 {
-	int fd;
-
-	if (mkdirat(dir_fd, name, 0755) < 0)
-		return error_set_errno(err, errno, "cannot make folder %s in the share", name);
-	fd = openat(dir_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return error_set_errno(err, errno, "cannot open folder %s in the share", name);
-	*ret_fd = fd;
-	return 0;
+	replace_string(&options->spec->oci->root->path, path);
 }
 
-static int make_folders(struct rootfs *rootfs, const struct rootfs_options *options,
-			struct error *err)
+static struct mount_spec spec_of(const Containerd__Types__Mount *mount)
 {
-	_cleanup_close_ int share = -EBADF;
-	_cleanup_close_ int root = -EBADF;
-	int r;
+	return (struct mount_spec){ mount->type, mount->source, mount->options, mount->n_options };
+}
 
-	share = open(options->share_dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (share < 0)
-		return error_set_errno(err, errno, "cannot open share %s", options->share_dir);
-	r = make_folder(share, options->container_id, &rootfs->dir_fd, err);
-	if (r >= 0)
-		r = make_folder(rootfs->dir_fd, "rootfs", &root, err);
-	if (r >= 0)
-		r = make_folder(rootfs->dir_fd, "mounts", &rootfs->mounts_fd, err);
+/* A fresh mount point in a folder. */
+static int make_place(const struct rootfs_options *options, const struct share_folder *folder,
+		      struct mount_place *ret_place, struct error *err)
+{
+	_cleanup_close_ int root = -EBADF;
+	int r = share_folder_add(folder, ROOT, &root, err);
+
+	*ret_place = (struct mount_place){ folder->fd, ROOT, options->idmap, options->scratch_dir };
+	return r < 0 ? r : dir_make(options->scratch_dir, 0700, err);
+}
+
+/* What containerd gave, as it is. */
+static int mount_given(const struct rootfs_options *options, const struct mount_place *place,
+		       struct error *err)
+{
+	int r = 0;
+
+	if (options->nmounts == 0) {
+		r = mount_bind_at(place, options->spec->rootfs, true, false, err);
+		return r < 0 ? error_wrap(err, "%s", options->spec->rootfs) : 0;
+	}
+	for (size_t i = 0; r == 0 && i < options->nmounts; i++) {
+		const struct mount_spec spec = spec_of(options->mounts[i]);
+		r = mount_at(place, &spec, err);
+	}
 	return r;
 }
 
-static struct mount_place place_of(const struct rootfs_options *options, int dir_fd,
-				   const char *name)
+static int mount_shared(struct rootfs *rootfs, const struct rootfs_options *options,
+			struct error *err)
 {
-	return (struct mount_place){ dir_fd, name, options->idmap, options->scratch_dir };
+	_cleanup_free_ char *path = xasprintf(GUEST_SHARE "/%s/" ROOT, options->container_id);
+	struct mount_place place;
+	int r = make_place(options, options->folder, &place, err);
+
+	rootfs->folder = options->folder;
+	if (r == 0)
+		r = mount_given(options, &place, err);
+	set_root(options, path);
+	return r;
 }
 
-static int mount_root(struct rootfs *rootfs, const struct rootfs_options *options,
-		      struct error *err)
-{
-	struct mount_place place = place_of(options, rootfs->dir_fd, "rootfs");
-	int r;
+/* ---------------------------------------------------------------- the overlay driver */
 
-	if (options->nmounts == 0) {
-		r = mount_bind_at(&place, options->spec->rootfs, true, false, err);
-		return r < 0 ? error_wrap(err, "rootfs %s", options->spec->rootfs) : 0;
+/* Without its writable side. */
+static int mount_layers(const struct rootfs_options *options, const struct mount_place *place,
+			struct error *err)
+{
+	_cleanup_(strv_done) struct strv layers = {};
+
+	if (options->nmounts != 1 || !str_equal(options->mounts[0]->type, "overlay")) {
+		int r = mount_given(options, place, err);
+		return r < 0 ? r : mount_readonly_at(place, err);
 	}
-	for (size_t i = 0; i < options->nmounts; i++) {
-		const Containerd__Types__Mount *mount = options->mounts[i];
-		struct mount_spec spec = { mount->type, mount->source, mount->options,
-					   mount->n_options };
-		r = mount_at(&place, &spec, err);
-		if (r < 0)
-			return error_wrap(err, "rootfs");
-	}
-	return 0;
+	const struct mount_spec spec = spec_of(options->mounts[0]);
+	bool has_upper;
+	mount_layers_of(&spec, &layers, &has_upper);
+	return mount_layers_at(place, &layers, err);
 }
 
-/* A folder for a folder, an empty file for anything else. */
-static int make_mount_point(int dir_fd, const char *name, const char *source, struct error *err)
+/* The guest keeps what it has read of a name, so no name comes twice in a machine's life. */
+static int mount_lower(struct rootfs *rootfs, const struct rootfs_options *options, char **ret_guest,
+		       struct error *err)
 {
-	struct stat st;
-	int fd;
+	static unsigned next;
+	_cleanup_free_ char *folder = path_join(options->share_dir, VM_LOWER_DIR);
+	_cleanup_free_ char *name = xasprintf("%s.%u", options->container_id, next++);
+	struct mount_place place;
+	int r = share_folder_make(folder, name, &rootfs->lower, err);
 
-	if (stat(source, &st) < 0)
-		return error_set_errno(err, errno, "volume %s", source);
-	if (S_ISDIR(st.st_mode))
-		return mkdirat(dir_fd, name, 0755) < 0
-			       ? error_set_errno(err, errno, "volume %s", source)
-			       : 0;
-	fd = openat(dir_fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return error_set_errno(err, errno, "volume %s", source);
-	close(fd);
-	return 0;
+	rootfs->folder = &rootfs->lower;
+	if (r == 0)
+		r = make_place(options, rootfs->folder, &place, err);
+	if (r == 0)
+		r = mount_layers(options, &place, err);
+	*ret_guest = xasprintf(GUEST_LOWER "/%s/" ROOT, name);
+	return r;
 }
 
-static int mount_volume(struct rootfs *rootfs, const struct rootfs_options *options,
-			const struct spec_volume *volume, struct error *err)
+static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *options,
+			 struct storages *storages, struct error *err)
 {
-	_cleanup_free_ char *name = xasprintf("%zu", rootfs->nvolumes);
-	struct mount_place place = place_of(options, rootfs->mounts_fd, name);
-	int r;
+	_cleanup_free_ char *path = guest_root_path(options->container_id);
+	_cleanup_free_ char *lower = NULL;
+	int r = 0;
 
-	r = make_mount_point(rootfs->mounts_fd, name, volume->source, err);
-	if (r < 0)
-		return r;
-	rootfs->nvolumes++;
-	r = mount_bind_at(&place, volume->source, volume->recursive, volume->readonly, err);
-	return r < 0 ? error_wrap(err, "volume %s", volume->source) : 0;
+	if (options->slot == LAYER_IMAGE_NONE)
+		r = mount_lower(rootfs, options, &lower, err);
+	else
+		lower = guest_root_add_slot(storages, (size_t)options->slot);
+	guest_root_add_overlay(storages, options->container_id, lower);
+	set_root(options, path);
+	return r;
 }
 
-static int mount_all(struct rootfs *rootfs, const struct rootfs_options *options, struct error *err)
-{
-	int r;
-
-	r = make_folders(rootfs, options, err);
-	if (r >= 0)
-		r = dir_make(options->scratch_dir, 0700, err);
-	if (r >= 0)
-		r = mount_root(rootfs, options, err);
-	for (size_t i = 0; r >= 0 && i < options->spec->nvolumes; i++)
-		r = mount_volume(rootfs, options, &options->spec->volumes[i], err);
-	if (r < 0 && err && err->number == ENOENT)
-		err->number = EINVAL;
-	return r == -ENOENT ? -EINVAL : r;
-}
-
-int rootfs_mount(const struct rootfs_options *options, struct rootfs **ret_rootfs,
-		 struct error *err)
+int rootfs_mount(const struct rootfs_options *options, struct storages *storages,
+		 struct rootfs **ret_rootfs, struct error *err)
 {
 	_cleanup_(rootfs_unmount_cleanup) struct rootfs *rootfs = xnew(struct rootfs);
-	int r;
 
-	rootfs->path = path_join(options->share_dir, options->container_id);
-	rootfs->dir_fd = -EBADF;
-	rootfs->mounts_fd = -EBADF;
-	r = mount_all(rootfs, options, err);
+	rootfs->lower = (struct share_folder)SHARE_FOLDER_NONE;
+	int r = options->driver == ROOTFS_SHARE ? mount_shared(rootfs, options, err)
+						: mount_overlay(rootfs, options, storages, err);
 	if (r < 0)
-		return r;
+		return error_wrap(err, "rootfs");
+	log_info(options->container_id, "root file system: %s%s",
+		 rootfs_driver_to_string(options->driver),
+		 options->slot == LAYER_IMAGE_NONE ? "" : " over an image of its layers");
 	*ret_rootfs = steal_ptr(rootfs);
 	return 0;
 }
 
 void rootfs_unmount(struct rootfs *rootfs)
 {
-	_cleanup_(error_done) struct error err = {};
-
 	if (!rootfs)
 		return;
-	for (size_t i = 0; i < rootfs->nvolumes; i++) {
-		_cleanup_free_ char *name = xasprintf("%zu", i);
-		mount_remove_at(rootfs->mounts_fd, name);
-	}
-	if (rootfs->dir_fd >= 0) {
-		mount_remove_at(rootfs->dir_fd, "rootfs");
-		if (path_remove(rootfs->path, &err) < 0)
-			log_debug(NULL, "left in the share: %s", error_message(&err));
-	}
-	close_fd(rootfs->mounts_fd);
-	close_fd(rootfs->dir_fd);
-	free(rootfs->path);
+	if (rootfs->folder && rootfs->folder->fd >= 0)
+		mount_remove_at(rootfs->folder->fd, ROOT);
+	share_folder_remove(&rootfs->lower);
 	free(rootfs);
 }

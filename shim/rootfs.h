@@ -1,37 +1,55 @@
-/* A container's files in the share: the share driver of the design.
+/* A container's root file system, by one of two drivers:
  *
- *   SHARE/ID/rootfs      what containerd gave: its mounts (overlay, bind, ...) or, where there are
- *                        none, a bind mount of the bundle's own rootfs
- *   SHARE/ID/mounts/N    volume N of the spec, bind-mounted; read-only ones on the host too
+ *   overlay   the guest mounts an overlay: what the container writes is on the guest's scratch disk
+ *             and ends with the container; below it are the layers that containerd names, read-only:
+ *             their image (shim/layer_image.h), or the layers themselves through the share
+ *             (factory/vm/guest_root.h). What an earlier task of the same container left in the
+ *             upper folder on the host is the topmost of them.
+ *   share     all of it is the host's, and the guest reads and writes it by virtio-9p: slower, and
+ *             without what that cannot do (sockets, FIFOs, locks)
  *
- * A VMM that is root can write into SHARE, so no path below it is trusted: folders are made and
- * mounted on by descriptor, never through a link. mount(2) of these kinds takes well under a
- * millisecond and is called on the loop.
+ * On the host:
+ *
+ *   SHARE/lower/ID.N/rootfs   overlay: the layers, where the guest has no image of them
+ *   SHARE/ID/rootfs           share: what containerd gave: its mounts (overlay, bind, ...) or, where
+ *                             there are none, a bind mount of the bundle's own rootfs
+ *
+ * mount(2) of these kinds takes well under a millisecond and is called on the loop.
  */
 #pragma once
 
 #include "base/error.h"
+#include "base/strings.h"
+#include "factory/vm/storages.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/idmap.h"
+#include "shim/layer_image.h"
+#include "shim/share_folder.h"
 #include "shim/spec.h"
+
+enum rootfs_driver { ROOTFS_OVERLAY, ROOTFS_SHARE };
+DECLARE_STRING_TABLE(rootfs_driver, enum rootfs_driver); /* "overlay", "share" */
 
 struct rootfs;
 
 struct rootfs_options {
-	const char *share_dir;     /* of the machine, on the host */
-	const char *scratch_dir;   /* made where it is missing; empty again afterwards */
-	const struct idmap *idmap; /* the machine's */
+	enum rootfs_driver driver;
+	const char *share_dir;             /* of the machine, on the host */
+	const struct share_folder *folder; /* the container's in it; must outlive the rootfs */
+	const char *scratch_dir;           /* made where it is missing; empty again afterwards */
+	const struct idmap *idmap;         /* the machine's */
 	const char *container_id;
-	const struct spec *spec; /* after spec_for_guest() */
+	const struct spec *spec; /* after spec_for_guest(); its root.path is set here */
+	int slot; /* with the image of the layers, for the overlay; LAYER_IMAGE_NONE */
 	Containerd__Types__Mount *const *mounts;
 	size_t nmounts;
 };
 
-/* All borrowed. On failure nothing is left mounted. Errors name the source: -ENOENT becomes
- * -EINVAL, for to containerd "not found" is a task. */
-_must_check_ int rootfs_mount(const struct rootfs_options *options, struct rootfs **ret_rootfs,
-			      struct error *err);
+/* All borrowed. Appends what the guest is to mount to storages. On failure nothing is left mounted.
+ * Errors name the source. */
+_must_check_ int rootfs_mount(const struct rootfs_options *options, struct storages *storages,
+			      struct rootfs **ret_rootfs, struct error *err);
 
-/* Unmounts and removes everything; what a process still uses goes when it does. Frees. */
+/* Unmounts it; what a process still uses goes when it does. Frees. */
 void rootfs_unmount(struct rootfs *rootfs);
 DEFINE_CLEANUP(struct rootfs *, rootfs_unmount)

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "factory/vm/claim.h"
+#include "factory/vm/guest_root.h"
 #include "factory/vm/guest_share.h"
 #include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
@@ -39,6 +40,7 @@ struct sandbox {
 	struct settings settings; /* of the machine; empty in NONE */
 	char *hostname;
 	struct claim *claim; /* RUNNING */
+	struct slots *slots; /* RUNNING */
 	struct agent_link *agent;
 	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
@@ -120,14 +122,14 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 static void create_in_guest(struct sandbox *sandbox)
 {
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
-	Grpc__Storage share;
-	Grpc__Storage *storages[] = { &share };
+	_cleanup_(storages_done) struct storages storages = {};
 
-	guest_share_storage(&share, sandbox->claim->share_tag);
+	guest_share_add(&storages, sandbox->claim->share_tag);
+	guest_root_add_lower_share(&storages);
 	request.sandbox_id = sandbox->id;
 	request.hostname = sandbox->hostname;
-	request.storages = storages;
-	request.n_storages = ARRAY_SIZE(storages);
+	request.storages = storages.items;
+	request.n_storages = storages.count;
 	guest_trace_begin(sandbox->agent);
 	sandbox->created_ns = trace_begin();
 	agent_call(sandbox->agent, "CreateSandbox", &request.base, CREATE_TIMEOUT_MS, on_created,
@@ -160,6 +162,7 @@ static void release_machine(void *userdata)
 	struct sandbox *sandbox = userdata;
 
 	sandbox->release_ns = trace_begin();
+	slots_close(steal_ptr(sandbox->slots));
 	agent_link_set(sandbox->agent, NULL);
 	if (claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
 			  on_released, sandbox))
@@ -211,6 +214,8 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 	}
 	set_state(sandbox, SANDBOX_RUNNING);
 	agent_link_set(sandbox->agent, claim->agent);
+	sandbox->slots = slots_new(sandbox->loop, steal_fd(&claim->qmp_fd), claim->block_slots,
+				   sandbox->id);
 	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
 					sandbox);
 	create_in_guest(sandbox);
@@ -268,6 +273,7 @@ void sandbox_free(struct sandbox *sandbox)
 	set_state(sandbox, SANDBOX_NONE);
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
+	slots_close(sandbox->slots);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
 	agent_link_free(sandbox->agent);
@@ -375,6 +381,16 @@ const char *sandbox_share_dir(const struct sandbox *sandbox)
 int sandbox_vmm_pidfd(const struct sandbox *sandbox)
 {
 	return sandbox->claim->vmm_pidfd;
+}
+
+struct slots *sandbox_slots(const struct sandbox *sandbox)
+{
+	return sandbox->slots;
+}
+
+const char *sandbox_image_cache(const struct sandbox *sandbox)
+{
+	return sandbox->claim->image_cache;
 }
 
 const char *sandbox_image_device(const struct sandbox *sandbox, const char *name)

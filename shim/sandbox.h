@@ -20,6 +20,7 @@
 #include "base/strings.h"
 #include "shim/agent_link.h"
 #include "shim/settings.h"
+#include "shim/slots.h"
 
 enum sandbox_state { SANDBOX_NONE, SANDBOX_CLAIMING, SANDBOX_RUNNING, SANDBOX_RELEASING };
 DECLARE_STRING_TABLE(sandbox_state, enum sandbox_state);
@@ -65,6 +66,9 @@ const struct error *sandbox_error(const struct sandbox *sandbox);
 const char *sandbox_vm_id(const struct sandbox *sandbox);
 const char *sandbox_vm_dir(const struct sandbox *sandbox);
 const char *sandbox_share_dir(const struct sandbox *sandbox);
+/* Its slots for images, and the cache that these come from; NULL: none. */
+struct slots *sandbox_slots(const struct sandbox *sandbox);
+const char *sandbox_image_cache(const struct sandbox *sandbox);
 /* The guest's device of an image its template carries; NULL: there is none of this name. */
 const char *sandbox_image_device(const struct sandbox *sandbox, const char *name);
 

@@ -9,6 +9,7 @@
 #include "factory/vm/carried.h"
 #include "factory/vm/claim_priority.h"
 #include "proto/runtimeoptions.pb-c.h"
+#include "shim/rootfs.h"
 #include "shim/spec.h"
 
 #define KILN "io.kiln."
@@ -28,6 +29,9 @@ static const struct config_key keys[] = {
 		    "vCPUs a sandbox has at least; 0: the template's"),
 	CONFIG_UINT(struct settings, memory_mib, "memory_mib", 0, 0, MEMORY_MAX_MIB,
 		    "MiB a sandbox has at least; 0: the template's"),
+	CONFIG_ENUM(struct settings, rootfs, "rootfs", "overlay", rootfs_driver_from_string,
+		    "what containers write their root file system to: overlay (a disk of the "
+		    "guest) or share (the host's, slower)"),
 	CONFIG_STRING(struct settings, annotations, "annotations", "",
 		      "words the template has to carry, with commas between them"),
 };
@@ -143,6 +147,19 @@ static int read_images(const struct spec *spec, struct settings *settings, struc
 	return 0;
 }
 
+static int read_rootfs(const struct spec *spec, struct settings *settings, struct error *err)
+{
+	const char *name = spec_annotation(spec, KILN "rootfs");
+	int driver = name ? rootfs_driver_from_string(name) : settings->rootfs;
+
+	if (driver < 0)
+		return error_set(err, EINVAL,
+				 "annotation " KILN "rootfs is \"%.64s\": must be overlay or share",
+				 name);
+	settings->rootfs = driver;
+	return 0;
+}
+
 int settings_annotate(struct settings *settings, const struct spec *spec, struct error *err)
 {
 	const char *template_name = spec_annotation(spec, KILN "template");
@@ -152,7 +169,9 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 		replace_string(&settings->template_name, template_name);
 	if (annotations)
 		replace_string(&settings->annotations, annotations);
-	int r = read_limits(spec, settings, err);
+	int r = read_rootfs(spec, settings, err);
+	if (r == 0)
+		r = read_limits(spec, settings, err);
 	if (r == 0)
 		r = read_number(spec, KILN "vcpus", VCPUS_MAX, &settings->vcpus, err);
 	if (r == 0)

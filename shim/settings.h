@@ -8,6 +8,7 @@
  *   memory_mib annotation io.kiln.memory_mib, CRI's, the config file              the template's
  *   annotations  annotation io.kiln.annotations, the config file                  none
  *   images     annotation io.kiln.images: names, commas between                   none
+ *   rootfs     annotation io.kiln.rootfs, the config file: overlay, share         overlay
  *
  * vcpus and memory_mib are what the sandbox has to have at least; annotations are words the
  * template has to carry (factory/vm/annotations.h), images are those it has to carry
@@ -36,6 +37,7 @@ struct settings {
 	uint64_t memory_mib; /* 0: the template's */
 	char *annotations;   /* owned; "": none */
 	struct strv images;  /* that the template must carry; owned */
+	int rootfs;          /* enum rootfs_driver; of a container */
 };
 
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */

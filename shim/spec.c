@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/vm/guest_share.h"
 #include "proto/pbjson.h"
 
 /* Messages come from protobuf-c's unpacker or pbjson, which both use malloc(3). */
@@ -101,9 +100,6 @@ void spec_free(struct spec *spec)
 	if (!spec)
 		return;
 	free_message(spec->oci);
-	for (size_t i = 0; i < spec->nvolumes; i++)
-		free(spec->volumes[i].source);
-	free(spec->volumes);
 	free(spec->rootfs);
 	free(spec);
 }
@@ -114,54 +110,6 @@ const char *spec_annotation(const struct spec *spec, const char *key)
 		if (str_equal(spec->oci->annotations[i]->key, key))
 			return spec->oci->annotations[i]->value;
 	return NULL;
-}
-
-static bool has_option(const Grpc__Mount *mount, const char *name)
-{
-	for (size_t i = 0; i < mount->n_options; i++)
-		if (str_equal(mount->options[i], name))
-			return true;
-	return false;
-}
-
-/* These trees are the kernel's: the guest has its own. */
-static bool is_kernel_path(const char *path)
-{
-	static const char *const trees[] = { "/dev", "/proc", "/sys" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(trees); i++) {
-		const char *rest = str_after(path, trees[i]);
-		if (rest && (*rest == '\0' || *rest == '/'))
-			return true;
-	}
-	return false;
-}
-
-static bool is_volume(const Grpc__Mount *mount)
-{
-	bool bind = str_equal(mount->type, "bind") || has_option(mount, "bind") ||
-		    has_option(mount, "rbind");
-	return bind && mount->source[0] == '/' && !is_kernel_path(mount->source);
-}
-
-static void volumes_take(struct spec *spec, const char *container_id)
-{
-	Grpc__Spec *oci = spec->oci;
-
-	spec->volumes = xnew_array(struct spec_volume, oci->n_mounts + 1);
-	for (size_t i = 0; i < oci->n_mounts; i++) {
-		Grpc__Mount *mount = oci->mounts[i];
-		if (!is_volume(mount))
-			continue;
-		spec->volumes[spec->nvolumes] = (struct spec_volume){
-			.source = xstrdup(mount->source),
-			.readonly = has_option(mount, "ro"),
-			.recursive = has_option(mount, "rbind"),
-		};
-		take_string(&mount->source,
-			    xasprintf(GUEST_SHARE "/%s/mounts/%zu", container_id, spec->nvolumes));
-		spec->nvolumes++;
-	}
 }
 
 static bool namespace_stays(Grpc__LinuxNamespace *ns)
@@ -218,8 +166,6 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 {
 	Grpc__Spec *oci = spec->oci;
 
-	take_string(&oci->root->path, xasprintf(GUEST_SHARE "/%s/rootfs", container_id));
-	volumes_take(spec, container_id);
 	if (oci->hooks) {
 		log_warning(container_id, "hooks in %s are not run: they are programs of the host",
 			    SPEC_FILE);

@@ -3,9 +3,7 @@
  * Source: the OCI runtime specification 1.0.2 (config.md, config-linux.md). What changes on the
  * way into the guest:
  *
- *   root.path         the guest's path of the rootfs in the share
- *   bind mounts       become volumes: the host binds them into the share, the guest binds them
- *                     from there. Sources in /dev, /proc and /sys stay: they mean the guest's own
+ *   root.path         stays: rootfs_mount() sets it (shim/rootfs.h)
  *   namespaces        network is dropped (the machine is the container's network namespace);
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
  *                     shared by the pod, hence the guest's own, and dropped; others lose the path
@@ -13,6 +11,8 @@
  *                     something else in the guest. Memory, terminal and misc devices stay
  *   hooks             dropped, with a warning: they are programs of the host
  *   linux.cgroupsPath /kiln/ID
+ *
+ * Bind mounts of the host's are for shim/volumes.h.
  *
  * The file is hostile input: bounded, and checked by type for every key (proto/pbjson.h).
  */
@@ -26,18 +26,9 @@
 #define SPEC_FILE "config.json"
 #define SPEC_MAX  (2u << 20) /* bytes of config.json */
 
-/* A host path to be bound into the share at ID/mounts/INDEX. */
-struct spec_volume {
-	char *source; /* owned */
-	bool readonly;
-	bool recursive;
-};
-
 struct spec {
 	Grpc__Spec *oci; /* owned */
 	char *rootfs;    /* root.path, made absolute by the bundle; owned */
-	struct spec_volume *volumes;
-	size_t nvolumes;
 };
 
 /* Reads BUNDLE/config.json. -ENOENT, or -EINVAL with what is wrong where. */

@@ -29,8 +29,9 @@ write_config() {
 		 | .image = $dir + "/" + .image | .machine = $dir + "/" + .machine
 		 | .pool_size = $pool | '"${2:-del(.pool)}" "$BUILD/image/default.json" >"$work/template.json"
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
-		--arg log "$work/factory.log" --arg cgroup "$(basename "$work")" \
-		'{run_dir: $run, store: $store, templates: $template, log_file: $log, cgroup: $cgroup,
+		--arg log "$work/factory.log" --arg cgroup "$(basename "$work")" --arg work "$work" \
+		'{run_dir: $run, store: $store, scratch_dir: ($work + "/scratch"), image_cache: ($work + "/images"),
+		  templates: $template, log_file: $log, cgroup: $cgroup,
 		  log_level: "debug", init_on_start: false}' >"$work/factory.json"
 }
 
@@ -40,7 +41,7 @@ start_empty_factory() {
 	jq --arg share "$2" '.pool_size = 0 | .share = $share' "$work/template.json" >"$work/$1-template.json"
 	jq --arg name "$1" --arg run "$store/$1-run" --arg store "$store/$1" \
 		'.run_dir = $run | .store = $store | .templates |= sub("template.json$"; $name + "-template.json")
-		 | .log_file = $run + "/factory.log" | .max_vms = 512' "$work/factory.json" >"$work/$1.json"
+		 | .image_cache += "-" + $name | .log_file = $run + "/factory.log" | .max_vms = 512' "$work/factory.json" >"$work/$1.json"
 	timeout 60 kiln-factory --daemon --config "$work/$1.json"
 }
 

@@ -17,6 +17,7 @@ struct survey {
 	char *ram_path;       /* its file */
 	char *agent;          /* id of the agent channel's chardev */
 	char *share;          /* id of the fsdev behind VM_SHARE_TAG */
+	char *lower;          /* ditto VM_LOWER_TAG; NULL: there is none */
 	struct strv monitors; /* ids of the monitors' chardevs */
 };
 
@@ -32,6 +33,7 @@ static void survey_done(struct survey *survey)
 	free(survey->ram_path);
 	free(survey->agent);
 	free(survey->share);
+	free(survey->lower);
 	strv_done(&survey->monitors);
 }
 
@@ -66,6 +68,9 @@ static int survey_device(struct survey *survey, const struct qemu_option *option
 				err);
 	if (str_equal(qemu_option_get(option, "mount_tag"), VM_SHARE_TAG))
 		return set_once(&survey->share, qemu_option_get(option, "fsdev"), "share", err);
+	if (str_equal(qemu_option_get(option, "mount_tag"), VM_LOWER_TAG))
+		return set_once(&survey->lower, qemu_option_get(option, "fsdev"), "lower share",
+				err);
 	return 0;
 }
 
@@ -183,9 +188,10 @@ static void add_option(struct derivation *d, const char *name, const struct qemu
 
 /* "{{image}}" for DIR/image, "{{images_0}}" for DIR/images/0; NULL for a file elsewhere. The
  * caller frees. */
-static char *file_placeholder(const struct derivation *d, const struct qemu_option *option)
+static char *file_placeholder(const struct derivation *d, const struct qemu_option *option,
+			      const char *key)
 {
-	const char *path = qemu_option_get(option, "mem-path");
+	const char *path = qemu_option_get(option, key);
 	const char *name = path ? str_after(path, d->template->dir) : NULL;
 
 	if (!name || *name++ != '/' || !*name)
@@ -197,13 +203,13 @@ static char *file_placeholder(const struct derivation *d, const struct qemu_opti
 }
 
 static int derive_file(struct derivation *d, const struct argument *argument,
-		       struct qemu_option *option, struct error *err)
+		       struct qemu_option *option, const char *key, struct error *err)
 {
-	_cleanup_free_ char *placeholder = file_placeholder(d, option);
+	_cleanup_free_ char *placeholder = file_placeholder(d, option, key);
 
 	if (!placeholder)
 		return keep(d, argument, err);
-	qemu_option_set(option, "mem-path", placeholder);
+	qemu_option_set(option, key, placeholder);
 	add_option(d, argument->name, option);
 	return 0;
 }
@@ -218,11 +224,20 @@ static int derive_object(struct derivation *d, const struct argument *argument, 
 	if (str_equal(qemu_option_get(option, "qom-type"), "secret"))
 		return 0; /* libvirt's key, in a file that dies with the template's domain */
 	if (!str_equal(qemu_option_get(option, "id"), d->survey->ram))
-		return derive_file(d, argument, option, err);
+		return derive_file(d, argument, option, "mem-path", err);
 	qemu_option_set(option, "mem-path", "{{memory}}");
 	qemu_option_set_bool(option, "share", d->template->copied);
 	add_option(d, argument->name, option);
 	return 0;
+}
+
+static int derive_blockdev(struct derivation *d, const struct argument *argument,
+			   struct error *err)
+{
+	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+
+	int r = qemu_option_parse(argument->value, "driver", &option, err);
+	return r < 0 ? r : derive_file(d, argument, option, "file.filename", err);
 }
 
 static int derive_device(struct derivation *d, const struct argument *argument, struct error *err)
@@ -268,11 +283,14 @@ static int derive_fsdev(struct derivation *d, const struct argument *argument, s
 	int r = qemu_option_parse(argument->value, "fsdriver", &option, err);
 	if (r < 0)
 		return r;
-	if (!str_equal(qemu_option_get(option, "id"), d->survey->share))
+	const char *id = qemu_option_get(option, "id");
+	bool is_lower = d->survey->lower && str_equal(id, d->survey->lower);
+	if (!is_lower && !str_equal(id, d->survey->share))
 		return error_set(err, EINVAL,
 				 "-fsdev %s is not the share: all clones would have it",
 				 argument->value);
-	qemu_option_set(option, "path", "{{share_dir}}");
+	qemu_option_set(option, "path",
+			is_lower ? "{{share_dir}}/" VM_LOWER_DIR : "{{share_dir}}");
 	add_option(d, argument->name, option);
 	return 0;
 }
@@ -285,6 +303,7 @@ static int derive_argument(struct derivation *d, const struct argument *argument
 	} rules[] = {
 		{ "-object", derive_object },
 		{ "-device", derive_device },
+		{ "-blockdev", derive_blockdev },
 		{ "-chardev", derive_chardev },
 		{ "-fsdev", derive_fsdev },
 		/* libvirt's own */
@@ -354,6 +373,9 @@ int argv_derive(const struct argv_template *template, struct strv *ret, struct e
 	if (!survey.share)
 		return error_set(err, EINVAL, "the machine has no virtio-9p share with the tag %s",
 				 VM_SHARE_TAG);
+	if (!survey.lower)
+		return error_set(err, EINVAL, "the machine has no virtio-9p share with the tag %s",
+				 VM_LOWER_TAG);
 	strv_add(&out, template_argv->items[0]);
 	for (size_t at = 1; at < template_argv->count;) {
 		struct argument argument = argument_take(template_argv, &at);

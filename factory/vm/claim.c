@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "base/trace.h"
 #include "factory/vm/claim_clone.h"
+#include "factory/vm/disks.h"
 #include "factory/vm/factory_rpc.h"
 #include "factory/vm/guest_clock.h"
 #include "factory/vm/vm.h"
@@ -116,11 +117,17 @@ static int check_answer(const Kiln__Factory__V1__ClaimResponse *answer, size_t n
 				 (int)answer->origin);
 	if (answer->vm_dir[0] != '/' || answer->share_dir[0] != '/' || str_empty(answer->share_tag))
 		return error_set(err, EPROTO, "the claim's answer has no folder or share");
+	if (answer->block_slots > DISKS_SLOTS_MAX)
+		return error_set(err, EPROTO, "the claim's answer has %u slots",
+				 answer->block_slots);
 	if (answer->vmm_pid < 2 || answer->vmm_pid > INT32_MAX)
 		return error_set(err, EPROTO, "the claim's answer has the pid %u", answer->vmm_pid);
 	if (answer->next_stream_id % 2 != 1)
 		return error_set(err, EPROTO, "the claim's answer has the stream id %u (not odd)",
 				 answer->next_stream_id);
+	if (*answer->image_cache && answer->image_cache[0] != '/')
+		return error_set(err, EPROTO,
+				 "the claim's answer has a cache of images at no absolute path");
 	if (answer->n_fds != nfds)
 		return error_set(err, EPROTO,
 				 "the claim's answer promises %zu descriptors and has %zu",
@@ -223,11 +230,14 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	claim->share_tag = xstrdup(answer->share_tag);
 	claim->template_id = xstrdup(answer->template_id);
 	claim->reason = xstrdup(answer->reason);
+	if (*answer->image_cache)
+		claim->image_cache = xstrdup(answer->image_cache);
 	claim->origin = origin_name(answer->origin);
 	claim->vmm_pid = (pid_t)answer->vmm_pid;
 	claim->claim_us = answer->claim_us;
 	claim->vcpus = answer->vcpus;
 	claim->memory_mib = answer->memory_mib;
+	claim->block_slots = answer->block_slots;
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
@@ -272,8 +282,8 @@ static void fallback_free(struct fallback *fallback)
 }
 
 static int fallback_take(const struct fallback *fallback, const struct vm *vm,
-			 const struct vm_handover *handover, struct claim **ret_claim,
-			 struct error *err)
+			 const struct vm_handover *handover, const char *image_cache,
+			 struct claim **ret_claim, struct error *err)
 {
 	_cleanup_(claim_free_cleanup) struct claim *claim = xnew(struct claim);
 	claim->vm_id = xstrdup(vm_id(vm));
@@ -281,6 +291,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->share_dir = xstrdup(vm_share_dir(vm));
 	claim->share_tag = xstrdup(VM_SHARE_TAG);
 	claim->template_id = xstrdup(vm_template_id(vm));
+	claim->image_cache = xstrdup(image_cache);
 	claim->reason = xstrdup(fallback->reason);
 	claim->images = xnew_array(struct claim_image, vm_images(vm)->count + 1);
 	for (size_t i = 0; i < vm_images(vm)->count; i++)
@@ -294,6 +305,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->qmp_fd = handover->qmp_fd;
 	claim->vcpus = vm_size(vm).vcpus;
 	claim->memory_mib = vm_size(vm).memory_mib;
+	claim->block_slots = vm_block_slots(vm);
 	claim->claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
 	claim->agent = ttrpc_client_new(fallback->loop, handover->agent_fd,
 					&(struct ttrpc_client_options){
@@ -306,7 +318,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 }
 
 static void on_cloned(int number, const struct vm *vm, const struct vm_handover *handover,
-		      const struct error *why, void *userdata)
+		      const char *image_cache, const struct error *why, void *userdata)
 {
 	struct fallback *fallback = userdata;
 	_cleanup_(error_done) struct error err = {};
@@ -314,7 +326,7 @@ static void on_cloned(int number, const struct vm *vm, const struct vm_handover 
 	if (number < 0)
 		error_set(&err, number, "%s; %s", fallback->reason, error_message(why));
 	else
-		number = fallback_take(fallback, vm, handover, &claim, &err);
+		number = fallback_take(fallback, vm, handover, image_cache, &claim, &err);
 	fallback->fn(number, claim, number < 0 ? &err : NULL, fallback->userdata);
 	fallback_free(fallback);
 }
@@ -505,6 +517,7 @@ void claim_free(struct claim *claim)
 	free(claim->share_dir);
 	free(claim->share_tag);
 	free(claim->template_id);
+	free(claim->image_cache);
 	free(claim->reason);
 	for (size_t i = 0; i < claim->nimages; i++) {
 		free(claim->images[i].name);

@@ -52,6 +52,7 @@ struct claim {
 	char *share_dir;
 	char *share_tag;
 	char *template_id;
+	char *image_cache;  /* folder of the cache of images (image_cache.h); NULL: there is none */
 	char *reason;       /* why it is not from the pool; "" where it is */
 	const char *origin; /* "pooled", "cloned", "booted"; static */
 	struct claim_image *images;
@@ -61,6 +62,7 @@ struct claim {
 	int qmp_fd;    /* monitor of our own, greeting unread */
 	uint64_t claim_us;
 	uint32_t vcpus, memory_mib; /* of the machine */
+	uint32_t block_slots;       /* of it: factory/vm/disks.h */
 	struct ttrpc_client *agent; /* connected to the guest's agent */
 	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
 };

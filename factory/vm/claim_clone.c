@@ -18,6 +18,7 @@ struct making {
 	struct vm_size size; /* that is wanted */
 	struct loop_timer *deadline;
 	char *sandbox_id;
+	char *image_cache; /* NULL: there is none */
 	claim_clone_fn fn; /* NULL once called */
 	void *userdata;
 };
@@ -29,6 +30,7 @@ static void making_free(void *userdata)
 	vm_free(making->vm);
 	loop_timer_free(making->deadline);
 	free(making->sandbox_id);
+	free(making->image_cache);
 	free(making);
 }
 
@@ -37,7 +39,7 @@ static void making_end(struct making *making, int number, const struct vm_handov
 {
 	claim_clone_fn fn = steal_ptr(making->fn);
 
-	fn(number, making->vm, handover, err, making->userdata);
+	fn(number, making->vm, handover, making->image_cache, err, making->userdata);
 	loop_defer(making->loop, making_free, making);
 }
 
@@ -166,6 +168,7 @@ static int making_start(struct making *making, const struct store_note *note,
 		.loop = making->loop,
 		.manifest = manifest,
 		.run_dir = note->run_dir,
+		.scratch_dir = note->scratch_dir,
 		.jail = { .first_uid = (uint32_t)note->uid_first, .cgroup = note->cgroup },
 		.sandbox_id = making->sandbox_id,
 		.on_state = on_state,
@@ -194,6 +197,7 @@ int claim_clone_start(struct loop *loop, const struct claim_options *options, cl
 	struct making *making = xnew(struct making);
 	*making = (struct making){ .loop = loop,
 				   .sandbox_id = xstrdup(options->sandbox_id),
+				   .image_cache = xstrdup(note.image_cache),
 				   .size = { options->vcpus, options->memory_mib },
 				   .fn = fn,
 				   .userdata = userdata };

@@ -8,24 +8,35 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/worker.h"
+#include "factory/vm/disks.h"
 #include "factory/vm/memory_copy.h"
 
 /* ---------------------------------------------------------------- the list */
 
-/* path is taken. */
-static void add(struct clone_files *files, const char *placeholder, char *path, int first_fd)
+/* path and copy_dir are taken. */
+static void add_file(struct clone_files *files, const char *placeholder, char *path, char *copy_dir,
+		     int first_fd)
 {
 	struct clone_file *file = &files->items[files->count];
 
 	*file = (struct clone_file){
 		.placeholder = xstrdup(placeholder),
 		.path = path,
+		.copy_dir = copy_dir,
 		.copy = -EBADF,
 		.child_fd = first_fd + (int)files->count,
 	};
-	file->opened = files->copied ? xasprintf("/proc/self/fd/%d", file->child_fd)
-				     : xstrdup(path);
+	file->opened = copy_dir ? xasprintf("/proc/self/fd/%d", file->child_fd) : xstrdup(path);
+	files->has_copies |= copy_dir != NULL;
 	files->count++;
+}
+
+/* path is taken. A copy is beside it. */
+static void add(struct clone_files *files, const char *placeholder, char *path, int first_fd)
+{
+	_cleanup_free_ char *copy = xstrdup(path);
+
+	add_file(files, placeholder, path, files->copied ? xstrdup(dirname(copy)) : NULL, first_fd);
 }
 
 void clone_files_init(struct clone_files *files, const struct clone_files_options *options)
@@ -42,6 +53,11 @@ void clone_files_init(struct clone_files *files, const struct clone_files_option
 		_cleanup_free_ char *placeholder = xasprintf("images_%zu", i);
 		add(files, placeholder, carried_path(manifest->dir, i), first_fd);
 	}
+	if (manifest->block_slots > 0)
+		add(files, DISKS_SLOT, path_join(manifest->dir, DISKS_SLOT), first_fd);
+	if (manifest->scratch_bytes > 0)
+		add_file(files, DISKS_SCRATCH, path_join(manifest->dir, DISKS_SCRATCH),
+			 xstrdup(options->scratch_dir), first_fd);
 }
 
 void clone_files_done(struct clone_files *files)
@@ -51,6 +67,7 @@ void clone_files_done(struct clone_files *files)
 		free(file->placeholder);
 		free(file->path);
 		free(file->opened);
+		free(file->copy_dir);
 		close_fd(file->copy);
 	}
 	files->count = 0;
@@ -73,13 +90,13 @@ static int copy_one(struct clone_file *file, uid_t owner, const atomic_bool *can
 		    struct error *err)
 {
 	_cleanup_close_ int from = open(file->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	_cleanup_free_ char *path = xstrdup(file->path);
-	_cleanup_free_ char *name = xasprintf("a clone's own copy of %s", file->path);
-	const char *dir = dirname(path);
+	_cleanup_free_ char *name = xasprintf("a clone's own copy of %s in %s", file->path,
+					      file->copy_dir);
 
 	if (from < 0)
 		return error_set_errno(err, errno, "cannot open %s", file->path);
-	_cleanup_close_ int to = open(dir, O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC, 0600);
+	_cleanup_close_ int to = open(file->copy_dir, O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC,
+				      0600);
 	if (to < 0 || fchown(to, owner, owner) < 0)
 		return error_set_errno(err, errno, "cannot make %s", name);
 	int r = memory_copy(from, to, name, cancelled, err);
@@ -93,7 +110,8 @@ static void copy_run(void *data)
 	struct clone_copy *copy = data;
 
 	for (size_t i = 0; i < copy->files->count && copy->number == 0; i++)
-		copy->number = copy_one(&copy->files->items[i], copy->files->owner,
+		if (copy->files->items[i].copy_dir)
+			copy->number = copy_one(&copy->files->items[i], copy->files->owner,
 					&copy->cancelled, &copy->err);
 }
 

@@ -1,10 +1,13 @@
 /* Every file of the template that a clone's QEMU opens, in one list: the guest's memory, the root
- * image and the carried images. (The device state is opened by us and passed as a descriptor.)
+ * image, the carried images and the disks'. (The device state is opened by us and passed as a
+ * descriptor.)
  *
- * Clones map the template's own files, and so share its pages. Where the template forbids that
- * (definition: "share": "never") each clone has copies: files without a name beside the
- * template's (O_TMPFILE), inherited by QEMU, which opens them as /proc/self/fd/N. They end with the
- * process that holds them, so nothing of them can be left behind and nothing is journaled.
+ * Clones map the template's own files, and so share its pages. Of the scratch disk, which they
+ * write to, each has a copy in the scratch folder; where the template forbids to share
+ * (definition: "share": "never") it has copies of all the others too, beside the template's. A
+ * copy is a file without a name (O_TMPFILE), inherited by QEMU, which opens it as
+ * /proc/self/fd/N. It ends with the process that holds it, so nothing of it can be left behind and
+ * nothing is journaled.
  */
 #pragma once
 
@@ -16,13 +19,14 @@
 #include "factory/vm/argv.h"
 #include "factory/vm/template.h"
 
-#define CLONE_FILES_MAX (2 + CARRIED_MAX)
+#define CLONE_FILES_MAX (4 + CARRIED_MAX)
 
 struct clone_file {
 	char *placeholder; /* owned; of its path in the argument vector */
 	char *path;        /* owned; the template's file */
 	char *opened;      /* owned; what QEMU opens */
-	int copy;          /* of a template that is not shared; -EBADF until it is made */
+	char *copy_dir;    /* owned; where the clone's own copy is made; NULL: it has none */
+	int copy;          /* -EBADF until it is made */
 	int child_fd;      /* what the copy is in QEMU */
 };
 
@@ -30,11 +34,13 @@ struct clone_files {
 	struct clone_file items[CLONE_FILES_MAX];
 	size_t count;
 	uid_t owner;
-	bool copied; /* there are to be copies */
+	bool copied;     /* all are to be copies */
+	bool has_copies; /* some are */
 };
 
 struct clone_files_options {
 	const struct template_manifest *manifest;
+	const char *scratch_dir; /* for the copy of the scratch disk */
 	bool booted;  /* not cloned: the template's memory is none of its files */
 	uid_t owner;  /* of the copies, for they are opened by name */
 	int first_fd; /* the copies are first_fd, first_fd + 1, ... in QEMU */

@@ -2,24 +2,15 @@
 
 #include "base/cleanup.h"
 
-void guest_share_storage(Grpc__Storage *storage, const char *tag)
+/* Nothing is cached: what a container writes is on the host when write(2) returns, with the host's
+ * errors, and what the host writes is there at the next read. */
+void guest_share_add(struct storages *list, const char *tag)
 {
-	static char *options[] = { (char *)"trans=virtio", (char *)"version=9p2000.L",
-				   (char *)"msize=262144", (char *)"cache=mmap" };
+	static const char *const options[] = { "trans=virtio", "version=9p2000.L", "msize=262144",
+					       "cache=none" };
+	Grpc__Storage *storage = storages_add(list, "9p", "9p", tag, GUEST_SHARE);
 
-	grpc__storage__init(storage);
-	storage->driver = (char *)"9p";
-	storage->fstype = (char *)"9p";
-	storage->source = (char *)tag;
-	storage->mount_point = (char *)GUEST_SHARE;
-	storage->options = options;
-	storage->n_options = ARRAY_SIZE(options);
-}
-
-void guest_share_keep(Grpc__Storage *storage)
-{
-	static char *options[] = { (char *)"kiln.keep" };
-
-	storage->driver_options = options;
-	storage->n_driver_options = ARRAY_SIZE(options);
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		storage_option(storage, options[i]);
+	storage_keep(storage);
 }

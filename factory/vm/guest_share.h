@@ -2,12 +2,10 @@
  * for it and for the rehearsal that does the same before. */
 #pragma once
 
-#include "proto/agent.pb-c.h"
+#include "factory/vm/storages.h"
 
 #define GUEST_SHARE "/run/kata-containers/shared/containers" /* in the guest */
 
-/* Fills a storage of CreateSandbox; tag is borrowed, the rest is static. */
-void guest_share_storage(Grpc__Storage *storage, const char *tag);
-
-/* Has the agent leave it mounted at the sandbox's end, for the next one (agent/storage.h). */
-void guest_share_keep(Grpc__Storage *storage);
+/* The share of this tag, which stays mounted at the sandbox's end for the next one (kiln.keep,
+ * agent/storage.h). */
+void guest_share_add(struct storages *list, const char *tag);

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 
@@ -15,4 +16,5 @@ struct input_stamp {
  * time. */
 _must_check_ int input_stamp_take(const char *path, struct input_stamp *ret_stamp,
 				  struct error *err);
+struct input_stamp input_stamp_of(const struct stat *st);
 bool input_stamp_equal(const struct input_stamp *a, const struct input_stamp *b);

@@ -10,7 +10,8 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-#define PIECE ((size_t)256 * 1024) /* of a common file system; a hole of this size is kept one */
+#define PIECE ((size_t)256 * 1024) /* of a common file system, read at a time */
+#define PAGE  ((size_t)4096)
 
 struct copying {
 	int from, to;
@@ -34,6 +35,12 @@ static bool is_zero(const char *data, size_t len)
 	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
 }
 
+/* Where the page that begins at `at` ends, in a piece of len bytes. */
+static size_t page_end(size_t at, size_t len)
+{
+	return len - at < PAGE ? len : at + PAGE;
+}
+
 /* Mapping takes the page, so that there is none to miss when it is touched. */
 static int write_huge(const struct copying *copying, off_t at, size_t len, struct error *err)
 {
@@ -51,12 +58,23 @@ static int write_huge(const struct copying *copying, off_t at, size_t len, struc
 	return 0;
 }
 
+/* Pages that are zero stay holes, also in the middle of a piece. */
 static int write_plain(const struct copying *copying, off_t at, size_t len, struct error *err)
 {
-	if (lseek(copying->to, at, SEEK_SET) < 0)
-		return error_set_errno(err, errno, "cannot write %s", copying->name);
-	int r = write_full(copying->to, copying->buffer, len);
-	return r < 0 ? error_set_errno(err, r, "cannot write %s", copying->name) : 0;
+	size_t begin = 0;
+
+	while (begin < len) {
+		size_t end = begin;
+		while (end < len && !is_zero(copying->buffer + end, page_end(end, len) - end))
+			end = page_end(end, len);
+		if (lseek(copying->to, at + (off_t)begin, SEEK_SET) < 0)
+			return error_set_errno(err, errno, "cannot write %s", copying->name);
+		int r = write_full(copying->to, copying->buffer + begin, end - begin);
+		if (r < 0)
+			return error_set_errno(err, r, "cannot write %s", copying->name);
+		begin = page_end(end, len);
+	}
+	return 0;
 }
 
 static int copy_piece(const struct copying *copying, off_t at, struct error *err)

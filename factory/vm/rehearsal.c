@@ -1,21 +1,19 @@
 #include "factory/vm/rehearsal.h"
 
-#include <fcntl.h>
 #include <jansson.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "factory/vm/guest_root.h"
 #include "factory/vm/guest_share.h"
 #include "proto/pbjson.h"
 
 #define TEXT(...) #__VA_ARGS__
 
-#define SHARED_ROOT   REHEARSAL_ID "/rootfs"
-#define PROGRAM       "program"
-#define PROGRAM_SIZE  (255 * 1024) /* more than one read-ahead; its last page is not full */
-#define GUEST_ROOT    "/usr/share/kiln/rehearsal"
-#define GUEST_PROGRAM "/kiln-agent"
+#define ROOT        "/usr/share/kiln/rehearsal" /* in every guest's root image */
+#define VOLUME      REHEARSAL_ID "/volume"
+#define VOLUME_TEXT "127.0.0.1 localhost\n"
 
 /* An OCI runtime configuration like the one `ctr run` writes. Root and program are filled in. */
 /* clang-format off */
@@ -23,7 +21,7 @@ static const char spec_json[] = TEXT({
 	"ociVersion": "1.0.2",
 	"process": {
 		"user": { "uid": 0, "gid": 0, "additionalGids": [ 0 ] },
-		"args": [ "", "--version" ],
+		"args": [ "/program" ],
 		"env": [ "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" ],
 		"cwd": "/",
 		"capabilities": {
@@ -34,7 +32,7 @@ static const char spec_json[] = TEXT({
 		"rlimits": [ { "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 } ],
 		"noNewPrivileges": true
 	},
-	"root": { "path": "", "readonly": true },
+	"root": { "path": "" },
 	"hostname": "kiln-rehearsal",
 	"mounts": [
 		{ "destination": "/proc", "type": "proc", "source": "proc",
@@ -67,9 +65,9 @@ static const char spec_json[] = TEXT({
 });
 /* clang-format on */
 
-static int read_spec(const char *root, const char *program_path, Grpc__Spec **ret_spec,
-		     struct error *err)
+static int read_spec(Grpc__Spec **ret_spec, struct error *err)
 {
+	_cleanup_free_ char *root = guest_root_path(REHEARSAL_ID);
 	json_error_t jerr;
 	json_t *json = json_loads(spec_json, JSON_REJECT_DUPLICATES, &jerr);
 	if (!json)
@@ -81,55 +79,50 @@ static int read_spec(const char *root, const char *program_path, Grpc__Spec **re
 		return error_wrap(err, "rehearsal specification");
 	*ret_spec = (Grpc__Spec *)message;
 	replace_string(&(*ret_spec)->root->path, root);
-	replace_string(&(*ret_spec)->process->args[0], program_path);
 	return 0;
 }
 
-int rehearsal_spec(Grpc__Spec **ret_spec, struct error *err)
+/* A read-only bind mount, as /etc/hosts and its like are in a pod. */
+static void add_volume(Grpc__Spec *spec)
 {
-	return read_spec(GUEST_ROOT, GUEST_PROGRAM, ret_spec, err);
+	Grpc__Mount *mount = xnew(Grpc__Mount);
+
+	grpc__mount__init(mount);
+	mount->destination = xstrdup("/etc/hosts");
+	mount->type = xstrdup("bind");
+	mount->source = xstrdup(GUEST_SHARE "/" VOLUME);
+	mount->options = xnew_array(char *, 2);
+	mount->options[mount->n_options++] = xstrdup("rbind");
+	mount->options[mount->n_options++] = xstrdup("ro");
+	spec->mounts = xrealloc_array(spec->mounts, spec->n_mounts + 1, sizeof(*spec->mounts));
+	spec->mounts[spec->n_mounts++] = mount;
 }
 
-int rehearsal_share_spec(Grpc__Spec **ret_spec, struct error *err)
+int rehearsal_make(bool has_slot, bool has_volume, Grpc__Spec **ret_spec,
+		   struct storages *list, struct error *err)
 {
-	return read_spec(GUEST_SHARE "/" SHARED_ROOT, "/" PROGRAM, ret_spec, err);
-}
+	_cleanup_free_ char *image = NULL;
+	int r = read_spec(ret_spec, err);
 
-/* ---- the root in the share */
-
-/* factory/rehearsal/program.c as it was linked. */
-__asm__(".pushsection .rodata\n"
-	".balign 8\n"
-	"rehearsal_program_len: .quad rehearsal_program_end - rehearsal_program\n"
-	"rehearsal_program: .incbin \"" REHEARSAL_PROGRAM "\"\n"
-	"rehearsal_program_end:\n"
-	".popsection\n");
-extern const uint64_t rehearsal_program_len;
-extern const uint8_t rehearsal_program[];
-
-/* The rest of its size is a hole. */
-static int write_program(const char *path, struct error *err)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
-	int r = fd < 0 ? -errno : write_full(fd, rehearsal_program, rehearsal_program_len);
-
-	if (r == 0 && ftruncate(fd, PROGRAM_SIZE) < 0)
-		r = -errno;
-	return r < 0 ? error_set_errno(err, r, "cannot write %s", path) : 0;
+	if (r < 0)
+		return r;
+	if (has_volume)
+		add_volume(*ret_spec);
+	if (has_slot)
+		image = guest_root_add_slot(list, 0);
+	_cleanup_free_ char *lower = xasprintf("%s" ROOT, image ? image : "");
+	guest_root_add_overlay(list, REHEARSAL_ID, lower);
+	return 0;
 }
 
 int rehearsal_share_make(const char *share_dir, struct error *err)
 {
-	static const char *const folders[] = { "proc", "dev", "sys", "tmp", "run" };
-	_cleanup_free_ char *root = path_join(share_dir, SHARED_ROOT);
-	_cleanup_free_ char *path = path_join(root, PROGRAM);
-	int r = 0;
+	_cleanup_free_ char *folder = path_join(share_dir, REHEARSAL_ID);
+	_cleanup_free_ char *path = path_join(share_dir, VOLUME);
+	int r = dir_make(folder, 0755, err);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(folders); i++) {
-		_cleanup_free_ char *folder = path_join(root, folders[i]);
-		r = dir_make(folder, 0755, err);
-	}
-	return r < 0 ? r : write_program(path, err);
+	return r < 0 ? r
+		     : file_write_volatile(path, VOLUME_TEXT, strlen(VOLUME_TEXT), 0644, err);
 }
 
 int rehearsal_share_remove(const char *share_dir, struct error *err)

@@ -17,21 +17,24 @@ static const struct config_key note_keys[] = {
 	CONFIG_STRING(C, store, "store", NULL, "folder of the templates"),
 	CONFIG_UINT(C, uid_first, "uid_first", 0, 0, UINT32_MAX, "first of the machines' user ids"),
 	CONFIG_STRING(C, cgroup, "cgroup", NULL, "control group of the machines"),
+	CONFIG_STRING(C, scratch_dir, "scratch_dir", NULL, "folder of their scratch disks"),
+	CONFIG_STRING(C, image_cache, "image_cache", NULL, "folder of the cache of images"),
 };
 
 #undef C
 
-int store_note_write(const char *socket, const char *run_dir, const char *store,
-		     const struct jail_settings *jail, struct error *err)
+int store_note_write(const char *socket, const struct store_note *note, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf("%s.json", socket);
-	json_t *note = json_pack("{s:s, s:s, s:I, s:s*}", "run_dir", run_dir, "store", store,
-				 "uid_first", (json_int_t)jail->first_uid, "cgroup", jail->cgroup);
-	_cleanup_free_ char *text = note ? json_dumps(note, JSON_INDENT(1)) : NULL;
+	json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:s*, s:s*}", "run_dir", note->run_dir,
+				 "store", note->store, "scratch_dir", note->scratch_dir,
+				 "uid_first", (json_int_t)note->uid_first, "cgroup", note->cgroup,
+				 "image_cache", note->image_cache);
+	_cleanup_free_ char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 
-	json_decref(note);
+	json_decref(json);
 	if (!text)
-		return error_set(err, EINVAL, "run_dir or store is no UTF-8 text");
+		return error_set(err, EINVAL, "a path of %s is no UTF-8 text", path);
 	return file_write_atomic(path, text, strlen(text), 0600, err);
 }
 
@@ -47,6 +50,11 @@ static int check_owner(const char *path, struct error *err)
 	return 0;
 }
 
+static bool is_absolute(const char *path)
+{
+	return path && path[0] == '/';
+}
+
 static int read_keys(const char *path, struct store_note *note, struct error *err)
 {
 	json_t *object = NULL;
@@ -57,8 +65,12 @@ static int read_keys(const char *path, struct store_note *note, struct error *er
 	r = config_read(note_keys, ARRAY_SIZE(note_keys), object, path, note, err);
 	json_decref(object);
 	if (r == 0 &&
-	    (!note->run_dir || !note->store || note->run_dir[0] != '/' || note->store[0] != '/'))
-		r = error_set(err, EBADMSG, "%s: run_dir and store must be absolute paths", path);
+	    (!is_absolute(note->run_dir) || !is_absolute(note->store) ||
+	     !is_absolute(note->scratch_dir)))
+		r = error_set(err, EBADMSG,
+			      "%s: run_dir, store and scratch_dir must be absolute paths", path);
+	if (r == 0 && note->image_cache && !is_absolute(note->image_cache))
+		r = error_set(err, EBADMSG, "%s: image_cache must be an absolute path", path);
 	return r;
 }
 

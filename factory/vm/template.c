@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "factory/vm/annotations.h"
+#include "factory/vm/disks.h"
 
 #define MIB                ((uint64_t)1024 * 1024)
 #define PMEM_ALIGN         (2 * MIB)
@@ -38,6 +39,10 @@ static const struct config_key definition_keys[] = {
 		   "virtual CPUs beyond them that a claim can have brought online"),
 	DEFINITION(UINT, max_memory_mib, "max_memory_mib", 0, 0, 1024 * 1024,
 		   "guest RAM that a claim can have it grow to, MiB; 0: memory_mib"),
+	DEFINITION(UINT, scratch_mib, "scratch_mib", DISKS_SCRATCH_MIB, 0, DISKS_SCRATCH_MAX_MIB,
+		   "disk that a machine's containers write to, MiB; 0: guest memory instead"),
+	DEFINITION(UINT, block_slots, "block_slots", DISKS_SLOTS, 0, DISKS_SLOTS_MAX,
+		   "waiting disks that take the images of containers' layers"),
 	DEFINITION(STRING, annotations, "annotations", "",
 		   "words, with commas between them, that claims can demand"),
 	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,
@@ -105,6 +110,10 @@ static int definition_check_growth(struct template_definition *d, struct error *
 				 "max_memory_mib is %" PRIu64 ": must be memory_mib (%" PRIu64
 				 ") and a multiple of %d more",
 				 d->max_memory_mib, d->memory_mib, BLOCK_MIB);
+	if (d->scratch_mib > 0 && d->scratch_mib < DISKS_SCRATCH_MIN_MIB)
+		return error_set(err, EINVAL,
+				 "scratch_mib is %" PRIu64 ": must be 0 or at least %d",
+				 d->scratch_mib, DISKS_SCRATCH_MIN_MIB);
 	return annotations_check(d->annotations, err);
 }
 

@@ -6,7 +6,7 @@
  * protocol's version; the template's id is the SHA-256 over its name and them.
  *
  * A manifest is what the bake leaves in STORE/templates/ID/: template.json, written last, next
- * to `memory`, `state`, `image` and `images/N`. A folder without a valid manifest is no template.
+ * to `memory`, `state`, `image`, `images/N`, `scratch` and `slot`. A folder without a valid manifest is no template.
  * Everything in it is checked when it is loaded (sizes and digest of `state`, size of `memory`, the
  * digests of the manifest itself), since a file can be truncated or edited behind our back. The
  * digests of `memory` and the images take a while and are compared by template_verify().
@@ -44,6 +44,8 @@ struct template_definition {
 	uint64_t memory_mib;
 	uint64_t spare_vcpus;    /* boot with the template and wait offline in its machines */
 	uint64_t max_memory_mib; /* to which a machine can grow; memory_mib where it cannot */
+	uint64_t scratch_mib;    /* factory/vm/disks.h; 0: what containers write is guest memory */
+	uint64_t block_slots;    /* ditto */
 	char *annotations;       /* factory/vm/annotations.h */
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
@@ -95,6 +97,8 @@ struct template_manifest {
 	uint64_t vcpus;
 	uint64_t spare_vcpus;
 	uint64_t max_memory_mib;           /* at least memory_bytes */
+	uint64_t block_slots;              /* factory/vm/disks.h */
+	uint64_t scratch_bytes;            /* size of `scratch`; 0: there is none */
 	uint64_t memory_bytes;             /* guest RAM */
 	uint64_t memory_before_trim_bytes; /* what it took up before the guest trimmed itself */
 	uint64_t memory_allocated_bytes;   /* and after */
@@ -103,6 +107,7 @@ struct template_manifest {
 	char memory_digest[DIGEST_HEX_SIZE];
 	char state_digest[DIGEST_HEX_SIZE];
 	char image_digest[DIGEST_HEX_SIZE]; /* of the copy in the store */
+	char scratch_digest[DIGEST_HEX_SIZE]; /* "": there is none */
 	uint64_t baked_at;                  /* seconds since the epoch */
 	uint64_t boot_ms;                   /* VMM start to the agent's first answer */
 	uint64_t bake_ms;                   /* all of it */
@@ -142,13 +147,13 @@ _must_check_ int template_remove_others(const char *store, const char *name, con
 
 /* One file of a template, compared with the digest in the manifest. */
 struct template_check {
-	char *file; /* owned: "memory", "state", "image", "image NAME" */
+	char *file; /* owned: "memory", "state", "image", "scratch", "image NAME" */
 	uint64_t bytes;
 	char expected[DIGEST_HEX_SIZE];
 	char found[DIGEST_HEX_SIZE]; /* "" where it cannot be read */
 	char *problem;               /* owned; NULL: it is what was baked */
 };
-#define TEMPLATE_CHECKS_MAX (3 + CARRIED_MAX)
+#define TEMPLATE_CHECKS_MAX (4 + CARRIED_MAX)
 
 /* Blocks: reads all files of the template. Returns how many there are. */
 size_t template_verify(const struct template_manifest *manifest,

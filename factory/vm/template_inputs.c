@@ -7,7 +7,7 @@
 #include "base/strbuf.h"
 #include "factory/vm/template.h"
 
-#define ID_FORMAT      "kiln-template-4"
+#define ID_FORMAT      "kiln-template-5"
 #define AGENT_PROTOCOL "grpc.AgentService 0.0.1"
 #define SHORT_DIGEST   8
 #define LONG_VALUE     60 /* characters; of longer ones only the words that differ are told */
@@ -22,6 +22,8 @@ static const char *const template_input_names[] = {
 	[INPUT_MEMORY_MIB] = "memory_mib",
 	[INPUT_SPARE_VCPUS] = "spare_vcpus",
 	[INPUT_MAX_MEMORY_MIB] = "max_memory_mib",
+	[INPUT_SCRATCH_MIB] = "scratch_mib",
+	[INPUT_BLOCK_SLOTS] = "block_slots",
 	[INPUT_ANNOTATIONS] = "annotations",
 	[INPUT_SHARE] = "share",
 	[INPUT_MEMORY_DIR] = "memory_dir",
@@ -86,6 +88,8 @@ int template_inputs_read(const struct template_definition *d, const struct templ
 	inputs.values[INPUT_MEMORY_MIB] = xasprintf("%" PRIu64, d->memory_mib);
 	inputs.values[INPUT_SPARE_VCPUS] = xasprintf("%" PRIu64, d->spare_vcpus);
 	inputs.values[INPUT_MAX_MEMORY_MIB] = xasprintf("%" PRIu64, d->max_memory_mib);
+	inputs.values[INPUT_SCRATCH_MIB] = xasprintf("%" PRIu64, d->scratch_mib);
+	inputs.values[INPUT_BLOCK_SLOTS] = xasprintf("%" PRIu64, d->block_slots);
 	inputs.values[INPUT_ANNOTATIONS] = xstrdup(d->annotations);
 	inputs.values[INPUT_SHARE] = xstrdup(
 		template_share_to_string((enum template_share)d->share));

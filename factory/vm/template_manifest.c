@@ -9,10 +9,11 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "factory/vm/disks.h"
 #include "factory/vm/template.h"
 #include "factory/vm/template_priv.h"
 
-#define MANIFEST_FORMAT 4
+#define MANIFEST_FORMAT 5
 #define MANIFEST_FILE   "template.json"
 #define MIB             ((uint64_t)1024 * 1024)
 #define STATE_MAX       (1024 * MIB)
@@ -36,6 +37,9 @@ struct manifest_file {
 	uint64_t vcpus;
 	uint64_t spare_vcpus;
 	uint64_t max_memory_mib;
+	uint64_t block_slots;
+	uint64_t scratch_bytes;
+	char *scratch_digest;
 	uint64_t memory_bytes;
 	uint64_t memory_before_trim_bytes;
 	uint64_t memory_allocated_bytes;
@@ -70,6 +74,10 @@ static const struct config_key manifest_keys[] = {
 	UINT(vcpus, 1, 1024, "virtual CPUs"),
 	UINT(spare_vcpus, 0, 1024, "further ones, offline"),
 	UINT(max_memory_mib, 1, MEMORY_MAX / MIB, "guest RAM it can grow to"),
+	UINT(block_slots, 0, DISKS_SLOTS_MAX, "waiting disks"),
+	UINT(scratch_bytes, 0, DISKS_SCRATCH_MAX_MIB * MIB, "size of `scratch`; 0: there is none"),
+	CONFIG_STRING(struct manifest_file, scratch_digest, "scratch_digest", "",
+		      "of `scratch` (digest_sparse_file)"),
 	UINT(memory_bytes, MIB, MEMORY_MAX, "guest RAM: size of `memory`"),
 	UINT(memory_before_trim_bytes, 0, MEMORY_MAX, "what `memory` took before it was trimmed"),
 	UINT(memory_allocated_bytes, 0, MEMORY_MAX, "of it, what is not a hole"),
@@ -202,6 +210,8 @@ static int manifest_check(const struct manifest_file *file, const struct templat
 		return error_set(err, EBADMSG, MANIFEST_FILE ": state_digest is not a SHA-256");
 	if (!is_digest(file->image_digest))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": image_digest is not a SHA-256");
+	if (file->scratch_bytes > 0 && !is_digest(file->scratch_digest))
+		return error_set(err, EBADMSG, MANIFEST_FILE ": scratch_digest is not a SHA-256");
 	if (!id_is_valid(file->name))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": name is not a valid one");
 	if (file->qemu_binary[0] != '/')
@@ -225,6 +235,10 @@ static struct template_manifest *manifest_new(struct manifest_file *file, struct
 	memcpy(m->memory_digest, file->memory_digest, sizeof(m->memory_digest));
 	memcpy(m->state_digest, file->state_digest, sizeof(m->state_digest));
 	memcpy(m->image_digest, file->image_digest, sizeof(m->image_digest));
+	if (file->scratch_bytes > 0)
+		memcpy(m->scratch_digest, file->scratch_digest, sizeof(m->scratch_digest));
+	m->scratch_bytes = file->scratch_bytes;
+	m->block_slots = file->block_slots;
 	m->generation = (unsigned)file->generation;
 	m->inputs = *inputs;
 	*inputs = (struct template_inputs){};
@@ -335,10 +349,34 @@ static int manifest_check_images(const struct template_manifest *m, struct error
 	return r;
 }
 
+/* What is frozen with the memory must be what the memory remembers of it. */
+static int check_digest(const char *path, const char *expected,
+			int (*digest)(const char *, char *, struct error *), struct error *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	int r = digest(path, hex, err);
+
+	if (r < 0 || str_equal(hex, expected))
+		return r;
+	return error_set(err, EBADMSG,
+			 "%s has changed since it was baked (its digest is %s, not %s)", path, hex,
+			 expected);
+}
+
+static int manifest_check_disks(const struct template_manifest *m, struct error *err)
+{
+	_cleanup_free_ char *scratch = path_join(m->dir, DISKS_SCRATCH);
+	int r = m->block_slots > 0 ? manifest_check_size(m, DISKS_SLOT, DISKS_SLOT_BYTES, err) : 0;
+
+	if (r < 0 || m->scratch_bytes == 0)
+		return r;
+	r = check_size(scratch, m->scratch_bytes, err);
+	return r < 0 ? r : check_digest(scratch, m->scratch_digest, digest_sparse_file, err);
+}
+
 static int manifest_check_files(const struct template_manifest *m, struct error *err)
 {
 	_cleanup_free_ char *state = path_join(m->dir, "state");
-	char hex[DIGEST_HEX_SIZE];
 	int r;
 
 	r = check_size(m->memory, m->memory_bytes, err);
@@ -348,17 +386,9 @@ static int manifest_check_files(const struct template_manifest *m, struct error 
 	if (r < 0)
 		return r;
 	r = manifest_check_images(m, err);
-	if (r < 0)
-		return r;
-	r = digest_file(state, hex, err);
-	if (r < 0)
-		return r;
-	if (!str_equal(hex, m->state_digest))
-		return error_set(err, EBADMSG,
-				 "%s has changed since it was baked (its digest is "
-				 "%s, not %s)",
-				 state, hex, m->state_digest);
-	return 0;
+	if (r == 0)
+		r = manifest_check_disks(m, err);
+	return r < 0 ? r : check_digest(state, m->state_digest, digest_file, err);
 }
 
 static int template_dir(const char *store, const char *id, char **ret_dir, struct error *err)
@@ -424,11 +454,13 @@ static json_t *manifest_to_json(const struct template_manifest *m)
 	if (!argv || !boot_argv || !inputs || !images)
 		return NULL;
 	return json_pack(
-		"{sI sI sO sO sO sI sI sI ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
+		"{sI sI sO sO sO sI sI sI sI sI ss ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
 		"format", (json_int_t)MANIFEST_FORMAT, "generation", (json_int_t)m->generation,
 		"inputs", inputs, "images", images, "boot_argv", boot_argv, "boot_room_kib",
 		(json_int_t)m->boot_room_kib, "spare_vcpus", (json_int_t)m->spare_vcpus,
-		"max_memory_mib", (json_int_t)m->max_memory_mib, "memory_digest", m->memory_digest,
+		"max_memory_mib", (json_int_t)m->max_memory_mib, "block_slots",
+		(json_int_t)m->block_slots, "scratch_bytes", (json_int_t)m->scratch_bytes,
+		"scratch_digest", m->scratch_digest, "memory_digest", m->memory_digest,
 		"image_digest", m->image_digest, "image_bytes", (json_int_t)m->image_bytes, "id",
 		m->id, "memory_before_trim_bytes", (json_int_t)m->memory_before_trim_bytes, "name",
 		m->name, "agent_version", m->agent_version, "qemu_binary", m->qemu_binary,

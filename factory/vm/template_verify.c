@@ -6,9 +6,11 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "factory/vm/disks.h"
 #include "factory/vm/template.h"
 
 static void check_file(const char *path, uint64_t bytes, const char *expected,
+		       int (*digest)(const char *, char *, struct error *),
 		       struct template_check *check)
 {
 	_cleanup_(error_done) struct error err = {};
@@ -22,7 +24,7 @@ static void check_file(const char *path, uint64_t bytes, const char *expected,
 	check->bytes = (uint64_t)st.st_size;
 	if (!S_ISREG(st.st_mode))
 		check->problem = xasprintf("%s is not a regular file", path);
-	else if (digest_file(path, check->found, &err) < 0)
+	else if (digest(path, check->found, &err) < 0)
 		check->problem = xstrdup(error_message(&err));
 	else if (check->bytes != bytes)
 		check->problem = xasprintf("%s is %ju bytes, not %ju", path,
@@ -41,15 +43,21 @@ size_t template_verify(const struct template_manifest *m,
 	ret_checks[0] = (struct template_check){ .file = xstrdup("memory") };
 	ret_checks[1] = (struct template_check){ .file = xstrdup("state") };
 	ret_checks[2] = (struct template_check){ .file = xstrdup("image") };
-	check_file(m->memory, m->memory_bytes, m->memory_digest, &ret_checks[0]);
-	check_file(state, m->state_bytes, m->state_digest, &ret_checks[1]);
-	check_file(image, m->image_bytes, m->image_digest, &ret_checks[2]);
+	check_file(m->memory, m->memory_bytes, m->memory_digest, digest_file, &ret_checks[0]);
+	check_file(state, m->state_bytes, m->state_digest, digest_file, &ret_checks[1]);
+	check_file(image, m->image_bytes, m->image_digest, digest_file, &ret_checks[2]);
+	if (m->scratch_bytes > 0) {
+		_cleanup_free_ char *scratch = path_join(m->dir, DISKS_SCRATCH);
+		struct template_check *check = &ret_checks[count++];
+		*check = (struct template_check){ .file = xstrdup(DISKS_SCRATCH) };
+		check_file(scratch, m->scratch_bytes, m->scratch_digest, digest_sparse_file, check);
+	}
 	for (size_t i = 0; i < m->inputs.images.count; i++) {
 		const struct carried_image *carried = &m->inputs.images.items[i];
 		_cleanup_free_ char *path = carried_path(m->dir, i);
 		struct template_check *check = &ret_checks[count++];
 		*check = (struct template_check){ .file = xasprintf("image %s", carried->name) };
-		check_file(path, carried->bytes, carried->digest, check);
+		check_file(path, carried->bytes, carried->digest, digest_file, check);
 	}
 	return count;
 }

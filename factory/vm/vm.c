@@ -386,8 +386,10 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	vm->entry.cgroup = xstrdup(entry->cgroup);
 	vm->dir = remains_dir(vm->run_dir, entry->id);
 	vm->share_dir = xasprintf("%s/share", vm->dir);
-	if (options->manifest)
+	if (options->manifest) {
 		carried_copy(&options->manifest->inputs.images, &vm->images);
+		vm->block_slots = (unsigned)options->manifest->block_slots;
+	}
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
 	vm->pidfd = vm->claimer_pidfd = -EBADF;
 	vm->deadline = loop_timer_new(options->loop, vm_on_deadline, vm);
@@ -407,6 +409,11 @@ const char *vm_dir(const struct vm *vm)
 const char *vm_share_dir(const struct vm *vm)
 {
 	return vm->share_dir;
+}
+
+unsigned vm_block_slots(const struct vm *vm)
+{
+	return vm->block_slots;
 }
 
 const struct carried *vm_images(const struct vm *vm)

@@ -30,6 +30,8 @@
 #include "factory/vm/template.h"
 
 #define VM_SHARE_TAG "kilnShared"
+#define VM_LOWER_TAG "kilnLower"
+#define VM_LOWER_DIR "lower" /* in share/: what VM_LOWER_TAG leads to, read-only */
 
 enum vm_state { VM_SPAWNED, VM_RESTORED, VM_WARMING, VM_SPARE, VM_PARKED, VM_CLAIMED, VM_GONE };
 DECLARE_STRING_TABLE(vm_state, enum vm_state); /* "spawned", "restored", ... */
@@ -42,6 +44,7 @@ struct vm_options {
 	const char *run_dir;
 	uint64_t lease_grace_ms; /* see vm_lease(); 0: 30 s */
 	bool merge_pages;        /* KSM may merge its pages with others' */
+	const char *scratch_dir; /* folder for its scratch disk; used while this is called only */
 	struct jail_settings jail;
 	/* NULL in a factory. Else the sandbox this very process makes the machine for: the journal
 	 * says whose it is from the first, and a factory that starts meanwhile leaves it alone. */
@@ -118,6 +121,7 @@ void vm_free(struct vm *vm);
 const char *vm_id(const struct vm *vm);
 const char *vm_dir(const struct vm *vm);
 const char *vm_share_dir(const struct vm *vm);
+unsigned vm_block_slots(const struct vm *vm); /* factory/vm/disks.h */
 const struct carried *vm_images(const struct vm *vm); /* as its template was baked */
 const char *vm_template_id(const struct vm *vm);
 const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */

@@ -165,6 +165,7 @@ static void guest_warm(struct vm *vm)
 		.agent = vm->agent,
 		.object = vm->entry.id,
 		.share_dir = vm->share_dir,
+		.has_slot = vm->block_slots > 0,
 		.first_timeout_ms = boot_ms,
 		.on_done = vm->spare ? on_up : on_warm,
 		.userdata = vm,
@@ -247,8 +248,9 @@ static void restore_begin(struct vm *vm, struct launch *launch)
 static int make_folders(struct vm *vm, struct error *err)
 {
 	int r = dir_make(vm->dir, 0700, err);
+	_cleanup_free_ char *lower = path_join(vm->share_dir, VM_LOWER_DIR);
 	if (r == 0)
-		r = dir_make(vm->share_dir, 0755, err);
+		r = dir_make(lower, 0755, err);
 	if (r == 0 && vm->entry.uid > 0)
 		r = jail_share_make(vm->share_dir, err);
 	return r;
@@ -392,6 +394,7 @@ static int launch_prepare(struct vm *vm, const struct template_manifest *manifes
 	if (r == 0) {
 		clone_files_init(&launch->files,
 				 &(struct clone_files_options){ .manifest = manifest,
+								.scratch_dir = vm->options.scratch_dir,
 								.booted = vm->booting,
 								.owner = vm->entry.uid,
 								.first_fd = FIRST_COPY_FD });
@@ -485,10 +488,10 @@ static int clone_start(struct vm *vm, const struct template_manifest *manifest, 
 	if (r == 0)
 		r = launch_prepare(vm, manifest, vm->launch, err);
 	FAULT_POINT("clone.prepared");
-	if (r < 0 || !vm->launch->files.copied)
+	if (r < 0 || !vm->launch->files.has_copies)
 		return r < 0 ? r : clone_launch(vm, err);
 	vm->copy = clone_copy_start(vm->options.loop, &vm->launch->files, on_copied, vm);
-	vm_wait(vm, COPY_DEADLINE_MS, "copy of the template's memory");
+	vm_wait(vm, COPY_DEADLINE_MS, "copy of the template's files");
 	return 0;
 }
 

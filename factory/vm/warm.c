@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/guest_root.h"
 #include "factory/vm/guest_share.h"
 #include "factory/vm/rehearsal.h"
 #include "factory/vm/vm.h"
@@ -195,18 +196,17 @@ static int mac_failed(struct warm *warm, const struct ttrpc_reply *reply, struct
 
 static int send_create_sandbox(struct warm *warm, const struct warm_step *step, struct error *err)
 {
+	_cleanup_(storages_done) struct storages storages = {};
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
-	Grpc__Storage share;
-	Grpc__Storage *storages[] = { &share };
 	if (warm->options.share_dir) {
 		int r = rehearsal_share_make(warm->options.share_dir, err);
 		if (r < 0)
 			return r;
-		guest_share_storage(&share, VM_SHARE_TAG);
-		guest_share_keep(&share);
-		request.storages = storages;
-		request.n_storages = ARRAY_SIZE(storages);
+		guest_share_add(&storages, VM_SHARE_TAG);
+		guest_root_add_lower_share(&storages);
 	}
+	request.storages = storages.items;
+	request.n_storages = storages.count;
 	request.sandbox_id = (char *)REHEARSAL_ID;
 	request.hostname = (char *)REHEARSAL_ID;
 	return warm_call(warm, step, &request.base, err);
@@ -214,15 +214,18 @@ static int send_create_sandbox(struct warm *warm, const struct warm_step *step, 
 
 static int send_create_container(struct warm *warm, const struct warm_step *step, struct error *err)
 {
+	_cleanup_(storages_done) struct storages storages = {};
 	Grpc__Spec *spec = NULL;
-	int r = warm->options.share_dir ? rehearsal_share_spec(&spec, err)
-					: rehearsal_spec(&spec, err);
+	int r = rehearsal_make(warm->options.has_slot, warm->options.share_dir, &spec, &storages,
+			       err);
 	if (r < 0)
 		return r;
 	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;
 	request.container_id = (char *)REHEARSAL_ID;
 	request.exec_id = (char *)REHEARSAL_ID;
 	request.oci = spec;
+	request.storages = storages.items;
+	request.n_storages = storages.count;
 	r = warm_call(warm, step, &request.base, err);
 	grpc__spec__free_unpacked(spec, NULL);
 	return r;

@@ -35,8 +35,9 @@ struct warm_options {
 	struct loop *loop;
 	struct ttrpc_client *agent; /* borrowed; the one to free before it is the warm */
 	const char *object;         /* id of the machine or template, for the log; copied */
-	const char *share_dir;      /* to rehearse with the share, as claimers do; copied. NULL:
-				     * with a root of the guest image, as in a bake */
+	const char *share_dir;      /* to rehearse with the shares, as claimers do; copied. NULL:
+				     * without them, as in a bake */
+	bool has_slot;              /* the machine has disks that wait for images of layers */
 	uint64_t first_timeout_ms;  /* for the agent's first answer; 0: as the other steps. A
 				     * guest that still boots answers as soon as it is up. */
 	/* The agent has answered for the first time: its version. May be NULL. */

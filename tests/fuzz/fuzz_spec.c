@@ -12,19 +12,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check_accepted(const struct spec *spec)
 {
 	const Grpc__Linux *linux = spec->oci->linux;
-	size_t volumes = 0;
 
-	for (size_t i = 0; i < spec->oci->n_mounts; i++)
-		volumes += str_after(spec->oci->mounts[i]->source, GUEST_SHARE "/c1/mounts/") !=
-			   NULL;
-	if (volumes < spec->nvolumes || !str_equal(spec->oci->root->path, GUEST_SHARE "/c1/rootfs"))
-		abort();
 	for (size_t i = 0; linux && i < linux->n_namespaces; i++)
 		if (!str_empty(linux->namespaces[i]->path) ||
 		    str_equal(linux->namespaces[i]->type, "network"))
-			abort();
-	for (size_t i = 0; i < spec->nvolumes; i++)
-		if (spec->volumes[i].source[0] != '/')
 			abort();
 	if (spec->oci->hooks || !spec->oci->process || spec->oci->process->n_args == 0)
 		abort();

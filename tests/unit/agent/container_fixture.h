@@ -22,6 +22,7 @@
 #include "agent/reaper.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
+#include "agent/scratch.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -358,6 +359,7 @@ static inline int group_setup(void **state _unused_)
 	agent->loop = loop_new();
 	agent->reaper = reaper_new(agent->loop, on_reaped, agent);
 	agent->server = ttrpc_server_new(agent->loop, &options);
+	agent->scratch = scratch_new(agent->loop);
 	agent->sandbox = sandbox_new(agent);
 	rpc_register(agent);
 	assert_int_equal(socket_pair(pair), 0);
@@ -376,6 +378,7 @@ static inline int group_teardown(void **state _unused_)
 	ttrpc_client_free(fixture.client);
 	ttrpc_server_free(agent->server);
 	sandbox_free(agent->sandbox);
+	scratch_free(agent->scratch);
 	reaper_free(agent->reaper);
 	loop_free(agent->loop);
 	int r = path_remove(fixture.folder, &err);

@@ -1,6 +1,9 @@
 /* Real containers by the agent's own handlers: the sandbox, the world a container finds itself in,
  * what cannot be created, and that all of it goes. */
+#include <dirent.h>
+
 #include "agent/cgroup.h"
+#include "proto/guest_disks.h"
 #include "proto/health.pb-c.h"
 #include "tests/unit/agent/container_fixture.h"
 
@@ -219,8 +222,69 @@ static void test_storages(void **state _unused_)
 					     "grep -c '/s .* tmpfs' /proc/self/mountinfo", 0);
 	assert_string_equal(out, "1\n");
 	must("DestroySandbox", "{}");
-	must_fail("not supported", "CreateSandbox",
+	must_fail("no file system type", "CreateSandbox",
 		  "{\"storages\": [{\"driver\": \"blk\", \"mount_point\": \"%s\"}]}", point);
+	must_fail("no disk of this machine has the serial number none", "CreateSandbox",
+		  "{\"storages\": [{\"driver\": \"blk\", \"fstype\": \"erofs\", \"source\": "
+		  "\"/dev/disk/by-id/virtio-none\", \"mount_point\": \"%s\"}]}",
+		  point);
+}
+
+static bool scratch_is_empty(void)
+{
+	DIR *dir = opendir(GUEST_SCRATCH);
+	const struct dirent *entry;
+	bool empty = true;
+
+	while (dir && (entry = readdir(dir)))
+		empty &= entry->d_name[0] == '.';
+	if (dir)
+		closedir(dir);
+	return empty;
+}
+
+/* A container "one" on an overlay over the fixture's root, which runs the line. */
+static void create_on_overlay(const char *point, const char *line)
+{
+	_cleanup_free_ char *process = xasprintf("\"args\": [\"sh\", \"-c\", \"%s\"]", line);
+	_cleanup_free_ char *spec = xasprintf(spec_format, "one", process, point, "", "");
+
+	must("CreateContainer",
+	     "{\"storages\": [{\"driver\": \"overlayfs\", \"fstype\": \"overlay\","
+	     " \"source\": \"overlay\", \"options\": [\"lowerdir=%s\"],"
+	     " \"driver_options\": [\"io.katacontainers.fs-opt.overlay-rw\"],"
+	     " \"mount_point\": \"%s\"}], %s",
+	     fixture.rootfs, point, spec + 1);
+}
+
+/* What a container writes to its overlay is on the scratch disk and goes with it: a name is free
+ * for the next one at once, and deep trees are no burden. */
+static void test_overlay_on_scratch(void **state _unused_)
+{
+	static const char nest[] = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); mkdir d; cd d; "
+				   "echo x >f; done";
+	skip_unless_possible();
+	_cleanup_free_ char *point = path_join(fixture.folder, "overlay");
+	_cleanup_free_ char *written = path_join(point, "d/d/d/f");
+	struct stat st, lower;
+
+	assert_int_equal(chmod(fixture.rootfs, 0711), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		create_on_overlay(point, nest);
+		assert_int_equal(stat(point, &st), 0);
+		assert_int_equal(stat(fixture.rootfs, &lower), 0);
+		assert_int_equal(st.st_mode, lower.st_mode);
+		must("StartContainer", "{\"container_id\": \"one\"}");
+		assert_int_equal(wait_for("one", ""), 0);
+		assert_int_equal(access(written, F_OK), 0);
+		must("RemoveContainer", "{\"container_id\": \"one\"}");
+		assert_int_equal(access(written, F_OK), -1);
+	}
+	bool never = false;
+	for (unsigned i = 0; i < TIMEOUT_MS && !scratch_is_empty(); i++)
+		loop_run_until(fixture.agent.loop, &never, 1);
+	assert_true(scratch_is_empty());
+	assert_int_equal(chmod(fixture.rootfs, 0755), 0);
 }
 
 int main(void)
@@ -236,6 +300,7 @@ int main(void)
 		LIFE(test_destroy_with_containers),
 		LIFE(test_remove_running),
 		LIFE(test_storages),
+		LIFE(test_overlay_on_scratch),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

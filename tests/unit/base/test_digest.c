@@ -59,6 +59,44 @@ static void test_file(void **state _unused_)
 	assert_int_equal(digest_file("/tmp", hex, &err), -EISDIR);
 }
 
+static void write_at(int fd, off_t at, const char *text)
+{
+	assert_int_equal(pwrite(fd, text, strlen(text), at), strlen(text));
+}
+
+/* The same content in one file with holes and in one without. */
+static void test_sparse_file(void **state _unused_)
+{
+	char paths[2][32] = { "/tmp/kiln-test-digest.XXXXXX", "/tmp/kiln-test-digest.XXXXXX" };
+	char hex[2][DIGEST_HEX_SIZE];
+	enum { SIZE = 10 * 4096 + 5 };
+	int fds[2];
+
+	for (int i = 0; i < 2; i++) {
+		fds[i] = mkstemp(paths[i]);
+		assert_int_equal(ftruncate(fds[i], SIZE), 0);
+	}
+	_cleanup_free_ char *zeroes = xcalloc(1, SIZE);
+	assert_int_equal(write_full(fds[1], zeroes, SIZE), 0);
+	for (int i = 0; i < 2; i++) {
+		write_at(fds[i], 4096 + 7, "page 1");
+		write_at(fds[i], SIZE - 3, "end");
+		assert_int_equal(digest_sparse_file(paths[i], hex[i], NULL), 0);
+	}
+	assert_string_equal(hex[0], hex[1]);
+	write_at(fds[1], 5 * 4096, "x"); /* where the other has a hole */
+	assert_int_equal(digest_sparse_file(paths[1], hex[1], NULL), 0);
+	assert_string_not_equal(hex[0], hex[1]);
+	assert_int_equal(ftruncate(fds[0], SIZE + 4096), 0); /* longer by a hole */
+	assert_int_equal(digest_sparse_file(paths[0], hex[1], NULL), 0);
+	assert_string_not_equal(hex[0], hex[1]);
+	for (int i = 0; i < 2; i++) {
+		close(fds[i]);
+		unlink(paths[i]);
+	}
+	assert_int_equal(digest_sparse_file(paths[0], hex[0], NULL), -ENOENT);
+}
+
 static void digest_pair(const char *a, const char *b, char ret_hex[static DIGEST_HEX_SIZE])
 {
 	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
@@ -84,6 +122,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vectors),
 		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_sparse_file),
 		cmocka_unit_test(test_strings_do_not_run_together),
 	};
 

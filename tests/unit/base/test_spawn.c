@@ -395,6 +395,40 @@ static void test_spawn_and_wait(void **state _unused_)
 }
 
 /* A grandchild that keeps the pipe does not keep us. */
+static void test_spawn_run(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+	_cleanup_free_ char *output = NULL;
+	char *none = NULL;
+	int pipe_fds[2], extra[2], status = -1;
+
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(extra, O_CLOEXEC), 0);
+	const struct spawn_fd fds[] = { { extra[1], 5 } };
+	struct spawn_options options = {
+		.argv = SPAWN_ARGV("sh", "-c", "echo out; echo more >&5; kill -25 $$"),
+		.fds = fds,
+		.nfds = 1,
+	};
+	assert_int_equal(spawn_run(&options, pipe_fds[0], &status, &output, &err), 0);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == 25);
+	assert_string_equal(output, "out\n");
+	char more[8] = "";
+	assert_int_equal(read(extra[0], more, sizeof(more) - 1), 5);
+	assert_string_equal(more, "more\n");
+
+	/* The word to give up comes while it runs. */
+	options.argv = SPAWN_ARGV("sh", "-c", "echo x >&5; exec sleep 100");
+	const struct spawn_fd cancel[] = { { pipe_fds[1], 5 } };
+	options.fds = cancel;
+	assert_int_equal(spawn_run(&options, pipe_fds[0], &status, &none, &err), -ECANCELED);
+	assert_null(none);
+	for (int i = 0; i < 2; i++) {
+		close(pipe_fds[i]);
+		close(extra[i]);
+	}
+}
+
 static void test_spawn_and_wait_with_a_daemon(void **state _unused_)
 {
 	char *const *argv = SPAWN_ARGV("sh", "-c", "sleep 60 & echo $!");
@@ -421,6 +455,7 @@ int main(void)
 		cmocka_unit_test(test_process_open),
 		cmocka_unit_test(test_start_time_with_odd_name),
 		cmocka_unit_test(test_spawn_and_wait),
+		cmocka_unit_test(test_spawn_run),
 		cmocka_unit_test(test_spawn_and_wait_with_a_daemon),
 	};
 

@@ -227,7 +227,7 @@ static inline int bench_setup(void **state)
 
 	strcpy(bench->dir, "/tmp/kiln-test-shim.XXXXXX");
 	assert_non_null(mkdtemp(bench->dir));
-	share = path_join(bench->dir, "vms/vm1/share");
+	share = path_join(bench->dir, "vms/vm1/share/lower");
 	assert_int_equal(dir_make(share, 0755, NULL), 0);
 	bench->loop = loop_new();
 	fake_agent_init(&bench->agent, bench->loop);

@@ -1,104 +1,29 @@
-/* Mounts of the share, in a mount namespace of the test's own. Needs root; without, it says so. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* Root file systems in the share. */
+#include "share_fixture.h"
 
-#include <cmocka.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "base/file.h"
-#include "base/memory.h"
 #include "base/strbuf.h"
+#include "factory/vm/guest_root.h"
 #include "shim/rootfs.h"
 
-static char dir[] = "/tmp/kiln-test-rootfs.XXXXXX";
-
-static char *in_dir(const char *name)
-{
-	return path_join(dir, name);
-}
-
-static void make(const char *name)
-{
-	_cleanup_free_ char *path = in_dir(name);
-
-	assert_int_equal(dir_make(path, 0755, NULL), 0);
-}
-
-static void write_text(const char *name, const char *text)
-{
-	_cleanup_free_ char *path = in_dir(name);
-	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-}
-
-static void assert_text(const char *name, const char *text)
-{
-	_cleanup_free_ char *path = in_dir(name);
-	_cleanup_free_ char *got = NULL;
-
-	assert_int_equal(file_read(path, 100, &got, NULL, NULL), 0);
-	assert_string_equal(got, text);
-}
-
-static bool exists(const char *name)
-{
-	_cleanup_free_ char *path = in_dir(name);
-
-	return path_exists(path);
-}
-
-static size_t mounts_here(void)
-{
-	_cleanup_free_ char *text = NULL;
-	size_t count = 0;
-
-	assert_int_equal(file_read("/proc/self/mountinfo", 1 << 20, &text, NULL, NULL), 0);
-	for (const char *p = text; (p = strstr(p, dir)); p++)
-		count += strncmp(p + strlen(dir), "/share/", 7) == 0;
-	return count;
-}
-
-static int setup(void **state _unused_)
-{
-	strcpy(dir + strlen(dir) - 6, "XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	make("share");
-	make("bundle/rootfs");
-	write_text("bundle/rootfs/file", "bundle's");
-	return 0;
-}
-
-static int teardown(void **state _unused_)
-{
-	assert_int_equal(mounts_here(), 0);
-	assert_false(exists("share/c1"));
-	return path_remove(dir, NULL);
-}
+/* What the test mounts: an overlay of containerd's, or nothing. */
+static enum rootfs_driver driver;
+static struct storages storages;
+static Grpc__Spec oci = GRPC__SPEC__INIT;
+static Grpc__Root oci_root; /* its path is what rootfs_mount() has set */
 
 static int mount_it(struct spec *spec, Containerd__Types__Mount *const *mounts, size_t nmounts,
 		    struct rootfs **ret, struct error *err)
 {
 	_cleanup_free_ char *share = in_dir("share");
 	_cleanup_free_ char *root = in_dir("bundle/rootfs");
-	_cleanup_free_ char *scratch = in_dir("layers");
-	struct idmap idmap = IDMAP_NONE;
+	_cleanup_free_ char *scratch = scratch_dir();
 	struct rootfs_options options = {
+		.driver = driver,
 		.share_dir = share,
+		.container_id = "c1",
+		.folder = &folder,
 		.scratch_dir = scratch,
 		.idmap = &idmap,
-		.container_id = "c1",
 		.spec = spec,
 		.mounts = mounts,
 		.nmounts = nmounts,
@@ -106,10 +31,23 @@ static int mount_it(struct spec *spec, Containerd__Types__Mount *const *mounts, 
 
 	if (!spec->rootfs)
 		spec->rootfs = root;
-	int r = rootfs_mount(&options, ret, err);
+	oci.root = &oci_root;
+	spec->oci = &oci;
+	make("share/lower");
+	int r = folder_make(err);
+	if (r == 0)
+		r = rootfs_mount(&options, &storages, ret, err);
 	if (spec->rootfs == root)
 		spec->rootfs = NULL;
 	return r;
+}
+
+static void use(enum rootfs_driver wanted)
+{
+	driver = wanted;
+	storages_done(&storages);
+	free(oci_root.path);
+	oci_root.path = NULL;
 }
 
 static void without_mounts_the_bundle_is_bound(void **state _unused_)
@@ -117,14 +55,51 @@ static void without_mounts_the_bundle_is_bound(void **state _unused_)
 	struct rootfs *rootfs = NULL;
 	struct spec spec = {};
 
+	use(ROOTFS_SHARE);
 	assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
 	assert_text("share/c1/rootfs/file", "bundle's");
 	rootfs_unmount(rootfs);
 	assert_true(exists("bundle/rootfs/file"));
 }
 
+/* By the share: what is written is in the upper folder. */
+static void shared_overlay_is_writable(const char *last)
+{
+	_cleanup_free_ char *path = path_join("share/c1/rootfs", last);
+
+	assert_text(path, "layer");
+	write_text("share/c1/rootfs/new", "written");
+	assert_text("snapshots/up/fs/new", "written");
+	assert_string_equal(oci_root.path, "/run/kata-containers/shared/containers/c1/rootfs");
+	assert_int_equal(storages.count, 0);
+}
+
+/* The folder that the guest is told of, seen from the host. */
+static char *lower_of(const Grpc__Storage *storage)
+{
+	const char *name = str_after(storage->options[0], "lowerdir=" GUEST_LOWER "/");
+
+	assert_non_null(name);
+	return path_join("share/lower", name);
+}
+
+static void lower_is_readonly(const char *last)
+{
+	_cleanup_free_ char *lower = lower_of(storages.items[0]);
+	_cleanup_free_ char *file = path_join(lower, last);
+	_cleanup_free_ char *path = in_dir(file);
+
+	assert_text(file, "layer");
+	assert_int_equal(open(path, O_WRONLY), -1);
+	assert_int_equal(errno, EROFS);
+	assert_string_equal(storages.items[0]->driver, "overlayfs");
+	assert_string_equal(oci_root.path, "/run/kata-containers/c1/rootfs");
+	assert_string_equal(storages.items[0]->mount_point, oci_root.path);
+	assert_false(exists("share/c1/rootfs"));
+}
+
 /* An overlay like containerd's; layers many enough that the options fill more than a page. */
-static void overlay_is_mounted(unsigned layers)
+static void overlay_is_mounted(unsigned layers, void (*check)(const char *last))
 {
 	_cleanup_(strbuf_done) struct strbuf lower = {};
 	_cleanup_free_ char *upper = xasprintf("upperdir=%s/snapshots/up/fs", dir);
@@ -154,58 +129,80 @@ static void overlay_is_mounted(unsigned layers)
 	mount.n_options = 3;
 	if (mount_it(&spec, mounts, 1, &rootfs, &err) < 0)
 		fail_msg("%s", error_message(&err));
-	_cleanup_free_ char *last = xasprintf("share/c1/rootfs/file%u", layers - 1);
-	assert_text(last, "layer");
-	write_text("share/c1/rootfs/new", "written");
+	_cleanup_free_ char *last = xasprintf("file%u", layers - 1);
+	check(last);
 	rootfs_unmount(rootfs);
-	assert_text("snapshots/up/fs/new", "written");
 }
 
 static void small_overlay_is_mounted(void **state _unused_)
 {
-	overlay_is_mounted(1);
+	use(ROOTFS_SHARE);
+	overlay_is_mounted(1, shared_overlay_is_writable);
+}
+
+static void layers_are_mounted_for_the_guest(void **state _unused_)
+{
+	use(ROOTFS_OVERLAY);
+	overlay_is_mounted(1, lower_is_readonly);
+}
+
+static void what_was_written_before_is_the_topmost_layer(void **state _unused_)
+{
+	use(ROOTFS_OVERLAY);
+	make("snapshots/up/fs");
+	write_text("snapshots/up/fs/file0", "layer");
+	overlay_is_mounted(1, lower_is_readonly);
+	assert_text("snapshots/up/fs/file0", "layer");
+}
+
+/* Two containers of one name are two folders to a guest that keeps what it has read. */
+static void no_name_comes_twice(void **state _unused_)
+{
+	_cleanup_free_ char *first = NULL;
+	struct rootfs *rootfs = NULL;
+	struct spec spec = {};
+
+	use(ROOTFS_OVERLAY);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
+		_cleanup_free_ char *lower = lower_of(storages.items[i]);
+		_cleanup_free_ char *file = path_join(lower, "file");
+		assert_text(file, "bundle's");
+		assert_string_not_equal(lower, first ? first : "");
+		replace_string(&first, lower);
+		rootfs_unmount(rootfs);
+		share_folder_remove(&folder);
+	}
+}
+
+static int remove_snapshots(void)
+{
+	_cleanup_free_ char *path = in_dir("snapshots");
+
+	return path_remove(path, NULL);
 }
 
 static void overlay_of_many_layers_is_mounted(void **state _unused_)
 {
 	_cleanup_free_ char *before = getcwd(NULL, 0);
 
-	overlay_is_mounted(120);
+	use(ROOTFS_SHARE);
+	overlay_is_mounted(120, shared_overlay_is_writable);
+	share_folder_remove(&folder);
+	use(ROOTFS_OVERLAY);
+	assert_int_equal(remove_snapshots(), 0);
+	overlay_is_mounted(120, lower_is_readonly);
 	_cleanup_free_ char *after = getcwd(NULL, 0);
 	assert_string_equal(before, after);
 }
 
-static void volumes_are_bound_and_read_only_ones_protected(void **state _unused_)
-{
-	_cleanup_free_ char *folder = in_dir("vol");
-	_cleanup_free_ char *file = in_dir("vol/f");
-	struct spec_volume volumes[] = { { folder, false, true }, { file, true, false } };
-	struct spec spec = { .volumes = volumes, .nvolumes = 2 };
-	struct rootfs *rootfs = NULL;
-
-	make("vol");
-	write_text("vol/f", "data");
-	assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
-	write_text("share/c1/mounts/0/g", "more");
-	assert_text("share/c1/mounts/1", "data");
-	_cleanup_free_ char *target = in_dir("share/c1/mounts/1");
-	assert_int_equal(open(target, O_WRONLY), -1);
-	assert_int_equal(errno, EROFS);
-	rootfs_unmount(rootfs);
-	assert_text("vol/g", "more");
-}
-
 static void missing_sources_leave_nothing(void **state _unused_)
 {
-	struct spec_volume volume = { (char *)"/nowhere/vol", false, false };
-	struct spec spec = { .volumes = &volume, .nvolumes = 1 };
 	struct spec missing = { .rootfs = (char *)"/nowhere/rootfs" };
 	_cleanup_(error_done) struct error err = {};
 	struct rootfs *rootfs = NULL;
 
-	assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, &err), -EINVAL);
-	assert_non_null(strstr(error_message(&err), "/nowhere/vol"));
-	assert_int_equal(mount_it(&missing, NULL, 0, &rootfs, &err), -EINVAL);
+	assert_int_equal(mount_it(&missing, NULL, 0, &rootfs, &err), -ENOENT);
 	assert_non_null(strstr(error_message(&err), "/nowhere/rootfs"));
 	assert_int_equal(mounts_here(), 0);
 }
@@ -242,23 +239,23 @@ static void unknown_kinds_of_mounts_are_refused(void **state _unused_)
 	assert_non_null(strstr(error_message(&err), "loop"));
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(without_mounts_the_bundle_is_bound),
 		T(small_overlay_is_mounted),
+		T(layers_are_mounted_for_the_guest),
+		T(what_was_written_before_is_the_topmost_layer),
+		T(no_name_comes_twice),
 		T(overlay_of_many_layers_is_mounted),
-		T(volumes_are_bound_and_read_only_ones_protected),
 		T(missing_sources_leave_nothing),
 		T(links_planted_by_the_guest_are_not_followed),
 		T(unknown_kinds_of_mounts_are_refused),
 	};
 
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-		printf("skipped: a mount namespace of its own needs root\n");
+	if (!enter_private_mounts())
 		return 0;
-	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int r = cmocka_run_group_tests(tests, NULL, NULL);
+	use(ROOTFS_SHARE);
+	return r;
 }

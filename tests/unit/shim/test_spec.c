@@ -48,41 +48,11 @@ static void guest_gets_its_own_paths(void **state _unused_)
 	_cleanup_(spec_free_cleanup) struct spec *spec = parse(SPEC_JSON("", "", ""));
 
 	spec_for_guest(spec, "c1");
-	assert_string_equal(spec->oci->root->path,
-			    "/run/kata-containers/shared/containers/c1/rootfs");
 	assert_string_equal(spec->rootfs, "/bundle/rootfs");
 	assert_string_equal(spec->oci->linux->cgroupspath, "/kiln/c1");
 	assert_null(spec->oci->hooks);
 	assert_int_equal(spec->oci->linux->n_devices, 1);
 	assert_string_equal(spec->oci->linux->devices[0]->path, "/dev/fuse");
-	assert_int_equal(spec->nvolumes, 0);
-}
-
-static void bind_mounts_become_volumes(void **state _unused_)
-{
-	_cleanup_(spec_free_cleanup) struct spec *spec = parse(SPEC_JSON(
-		"",
-		",{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"/host/a\","
-		"\"options\":[\"rbind\",\"ro\"]}"
-		",{\"destination\":\"/sys\",\"type\":\"bind\",\"source\":\"/sys\","
-		"\"options\":[\"rbind\"]}"
-		",{\"destination\":\"/b\",\"source\":\"/devices/b\",\"options\":[\"bind\"]}",
-		""));
-
-	spec_for_guest(spec, "c1");
-	assert_int_equal(spec->nvolumes, 2);
-	assert_string_equal(spec->volumes[0].source, "/host/a");
-	assert_true(spec->volumes[0].readonly);
-	assert_true(spec->volumes[0].recursive);
-	assert_string_equal(spec->volumes[1].source, "/devices/b");
-	assert_false(spec->volumes[1].readonly);
-	assert_false(spec->volumes[1].recursive);
-	assert_string_equal(spec->oci->mounts[0]->source, "proc");
-	assert_string_equal(spec->oci->mounts[1]->source,
-			    "/run/kata-containers/shared/containers/c1/mounts/0");
-	assert_string_equal(spec->oci->mounts[2]->source, "/sys");
-	assert_string_equal(spec->oci->mounts[3]->source,
-			    "/run/kata-containers/shared/containers/c1/mounts/1");
 }
 
 static void namespaces_of_the_host_are_dropped(void **state _unused_)
@@ -179,7 +149,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_spec_is_read_whole),
 		cmocka_unit_test(guest_gets_its_own_paths),
-		cmocka_unit_test(bind_mounts_become_volumes),
 		cmocka_unit_test(namespaces_of_the_host_are_dropped),
 		cmocka_unit_test(annotations_are_found),
 		cmocka_unit_test(wrong_specs_are_refused_by_name),

@@ -49,6 +49,11 @@ static const char *const machine[] = {
 	"-device",
 	"{\"driver\":\"virtio-9p-pci\",\"id\":\"fs0\",\"fsdev\":\"fsdev-fs0\","
 	"\"mount_tag\":\"kilnShared\",\"addr\":\"0x3\"}",
+	"-fsdev",
+	"local,security_model=passthrough,id=fsdev-fs1,path=/r/sh,,are/lower,readonly=on",
+	"-device",
+	"{\"driver\":\"virtio-9p-pci\",\"id\":\"fs1\",\"fsdev\":\"fsdev-fs1\","
+	"\"mount_tag\":\"kilnLower\",\"addr\":\"0x7\"}",
 	"-add-fd",
 	"set=0,fd=5,opaque=serial0-source",
 	"-chardev",
@@ -64,6 +69,10 @@ static const char *const machine[] = {
 	"memory-backend-file,id=image,size=4194304,mem-path=/s/image,share=on,readonly=on",
 	"-device",
 	"virtio-pmem-pci,id=root,memdev=image,bus=pcie.0,addr=0x5",
+	"-blockdev",
+	"driver=raw,node-name=scratch,file.driver=file,file.filename=/s/scratch",
+	"-blockdev",
+	"driver=raw,node-name=other,file.driver=file,file.filename=/elsewhere/disk",
 	"-sandbox",
 	"on,spawn=deny",
 	"-msg",
@@ -73,6 +82,7 @@ static const char *const machine[] = {
 static const struct placeholder files[] = {
 	{ "memory", "/store/mem,or\"y" },
 	{ "image", "/t/im,age" },
+	{ "scratch", "/proc/self/fd/8" },
 };
 
 static const struct argv_values values = {
@@ -161,6 +171,7 @@ static void replaces_what_differs(void **state _unused_)
 		"\"mem-path\":\"{{memory}}\",\"share\":false,\"size\":268435456}",
 		"{\"driver\":\"vmgenid\",\"guid\":\"auto\",\"id\":\"g0\"}",
 		"local,security_model=passthrough,id=fsdev-fs0,path={{share_dir}}",
+		"local,security_model=passthrough,id=fsdev-fs1,path={{share_dir}}/lower,readonly=on",
 		"null,id=charserial0",
 		"socket,id=charchannel0,fd={{agent_fd}},server=on,wait=off",
 		"socket,id=kiln-factory,fd={{qmp_fd}},server=on,wait=off",
@@ -304,6 +315,10 @@ static void the_templates_files_are_placeholders(void **state _unused_)
 	assert_true(strv_contains(
 		&out, "memory-backend-file,id=image1,mem-path={{images_1}},readonly=on"));
 	assert_true(strv_contains(&out, "memory-backend-file,id=other,mem-path=/sister/images/1"));
+	assert_true(strv_contains(&out, "driver=raw,node-name=scratch,file.driver=file,"
+					"file.filename={{scratch}}"));
+	assert_true(strv_contains(&out, "driver=raw,node-name=other,file.driver=file,"
+					"file.filename=/elsewhere/disk"));
 	/* A copy of its own takes what the guest writes. */
 	assert_true(strv_contains(&out,
 				  "{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\","

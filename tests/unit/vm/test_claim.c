@@ -371,6 +371,9 @@ static void test_bad_answers(void **state)
 	response->share_dir = (char *)"share";
 	expect_refusal(bench, "no folder or share");
 	*response = good;
+	response->image_cache = (char *)"images";
+	expect_refusal(bench, "at no absolute path");
+	*response = good;
 }
 
 static void test_refused_by_the_factory(void **state)
@@ -394,7 +397,9 @@ static void test_store_note(void **state)
 					   "{}",
 					   "{\"run_dir\":\"/r\"}",
 					   "{\"run_dir\":\"r\",\"store\":\"/s\"}",
-					   "{\"run_dir\":\"/r\",\"store\":\"/s\",\"more\":1}" };
+					   "{\"run_dir\":\"/r\",\"store\":\"/s\",\"more\":1}",
+					   "{\"run_dir\":\"/r\",\"store\":\"/s\","
+					   "\"image_cache\":\"i\"}" };
 
 	assert_int_equal(store_note_read(address, &note, &err), -ENOENT);
 	assert_int_equal(store_note_read("vsock://3:4", &note, &err), -ENOENT);
@@ -404,16 +409,25 @@ static void test_store_note(void **state)
 		assert_true(store_note_read(address, &note, &err) < 0);
 		assert_null(note.run_dir);
 	}
-	const struct jail_settings jail = { .first_uid = 65536, .cgroup = "kiln" };
-	assert_int_equal(store_note_write(socket, "/r", "/s", &jail, &err), 0);
+	const struct store_note written = {
+		.run_dir = (char *)"/r",
+		.store = (char *)"/s",
+		.uid_first = 65536,
+		.cgroup = (char *)"kiln",
+		.scratch_dir = (char *)"/w",
+		.image_cache = (char *)"/i",
+	};
+	assert_int_equal(store_note_write(socket, &written, &err), 0);
 	assert_int_equal(chmod(file, 0666), 0);
 	assert_int_equal(store_note_read(address, &note, &err), -EPERM);
 	assert_int_equal(chmod(file, 0600), 0);
 	assert_int_equal(store_note_read(address, &note, &err), 0);
 	assert_string_equal(note.run_dir, "/r");
 	assert_string_equal(note.store, "/s");
+	assert_string_equal(note.scratch_dir, "/w");
 	assert_int_equal(note.uid_first, 65536);
 	assert_string_equal(note.cgroup, "kiln");
+	assert_string_equal(note.image_cache, "/i");
 }
 
 static void test_no_factory(void **state)
@@ -425,8 +439,10 @@ static void test_no_factory(void **state)
 	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), -ENOENT);
 	assert_non_null(strstr(error_message(&err), "start it with kiln-factory"));
 	assert_non_null(strstr(error_message(&err), "no factory was ever there"));
-	const struct jail_settings none = {};
-	assert_int_equal(store_note_write(nowhere, bench->run_dir, bench->run_dir, &none, NULL), 0);
+	const struct store_note note = { .run_dir = bench->run_dir,
+					 .store = bench->run_dir,
+					 .scratch_dir = bench->run_dir };
+	assert_int_equal(store_note_write(nowhere, &note, NULL), 0);
 	_cleanup_free_ char *templates = path_join(bench->run_dir, "templates");
 	assert_int_equal(dir_make(templates, 0700, NULL), 0);
 	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), -ENOENT);

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -19,6 +20,7 @@
 
 struct fixture {
 	char dir[32];
+	const char *scratch_dir;
 	struct template_manifest manifest;
 	struct loop *loop;
 	struct clone_files files;
@@ -41,6 +43,7 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(f->dir));
 	f->loop = loop_new();
 	f->manifest.dir = f->dir;
+	f->scratch_dir = f->dir;
 	f->manifest.memory = path_join(f->dir, "memory");
 	inputs->images = (struct carried){ .items = xnew(struct carried_image), .count = 1 };
 	inputs->images.items[0].name = xstrdup("tools");
@@ -73,6 +76,7 @@ static void init(struct fixture *f, const char *share)
 {
 	replace_string(&f->manifest.inputs.values[INPUT_SHARE], share);
 	clone_files_init(&f->files, &(struct clone_files_options){ .manifest = &f->manifest,
+								   .scratch_dir = f->scratch_dir,
 								   .owner = getuid(),
 								   .first_fd = FIRST_FD });
 }
@@ -134,6 +138,52 @@ static void test_copies_are_nobodys_else(void **state)
 	assert_string_equal(text, "carried");
 }
 
+/* Each clone writes to its own scratch disk, whether it shares the rest or not; it is in the folder
+ * for those, and takes up no more than what is in it. */
+static void test_scratch_disk_is_always_a_copy(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *scratch = path_join(f->dir, "scratch");
+	_cleanup_free_ char *slot = path_join(f->dir, "slot");
+	const struct clone_file *file;
+	struct stat st;
+
+	put(scratch, "file system");
+	put(slot, "image");
+	assert_int_equal(truncate(scratch, (off_t)1 << 30), 0);
+	f->manifest.scratch_bytes = (uint64_t)1 << 30;
+	f->manifest.block_slots = 2;
+	init(f, "always");
+	assert_false(f->files.copied);
+	assert_true(f->files.has_copies);
+	assert_int_equal(f->files.count, 5);
+	assert_string_equal(f->files.items[3].opened, slot);
+	file = &f->files.items[4];
+	assert_string_equal(file->placeholder, "scratch");
+	assert_string_equal(file->opened, "/proc/self/fd/10");
+	copy(f);
+	assert_int_equal(f->number, 0);
+	assert_int_equal(f->files.items[0].copy, -EBADF);
+	assert_int_equal(fstat(file->copy, &st), 0);
+	assert_int_equal(st.st_nlink, 0);
+	assert_int_equal(st.st_size, (off_t)1 << 30);
+	assert_in_range(st.st_blocks * 512, 1, 64 * 1024);
+}
+
+static void test_scratch_folder_that_is_not_there_is_named(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *scratch = path_join(f->dir, "scratch");
+
+	put(scratch, "file system");
+	f->manifest.scratch_bytes = 11;
+	f->scratch_dir = "/nowhere/scratch";
+	init(f, "always");
+	copy(f);
+	assert_int_equal(f->number, -ENOENT);
+	assert_non_null(strstr(f->why, "/nowhere/scratch"));
+}
+
 static void test_what_is_missing_is_named(void **state)
 {
 	struct fixture *f = *state;
@@ -163,6 +213,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_shared_ones_are_the_templates),
 		TEST(test_copies_are_nobodys_else),
+		TEST(test_scratch_disk_is_always_a_copy),
+		TEST(test_scratch_folder_that_is_not_there_is_named),
 		TEST(test_what_is_missing_is_named),
 		TEST(test_nobody_is_told_once_it_is_given_up),
 	};

@@ -1,0 +1,124 @@
+#include "ctl/factory_progress.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/strings.h"
+
+#define POLL_MS           250
+#define STATUS_TIMEOUT_MS 5000
+
+struct progress {
+	struct factory_link *link;
+	const struct progress_options *options;
+	struct loop_timer *timer;
+	uint64_t begun_ms;
+	bool tty;      /* one line that changes, else a line a change */
+	char *shown;   /* what was said last; owned */
+	bool answered; /* the call is */
+	bool asking;   /* a Status is under way */
+	bool done;     /* answered and not asking: nothing refers to this object any more */
+	int result;
+	ProtobufCMessage *response; /* owned */
+	struct error *err;
+};
+
+static void show(struct progress *progress, const char *text)
+{
+	uint64_t seconds = (clock_monotonic_ms() - progress->begun_ms) / 1000;
+
+	if (progress->tty)
+		fprintf(stderr, "\r\033[K%s (%lu s)", text, (unsigned long)seconds);
+	else if (!str_equal(text, progress->shown))
+		fprintf(stderr, "%s (%lu s)\n", text, (unsigned long)seconds);
+	replace_string(&progress->shown, text);
+}
+
+static void on_status(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct progress *progress = userdata;
+	const struct progress_options *options = progress->options;
+
+	progress->asking = false;
+	progress->done = progress->answered;
+	if (progress->answered)
+		return;
+	/* A failed Status is no news: the call itself will tell. */
+	if (reply->code == TTRPC_OK) {
+		_cleanup_free_ char *text = options->describe((const void *)reply->response,
+							      options->userdata);
+		if (text)
+			show(progress, text);
+	}
+	loop_timer_start(progress->timer, POLL_MS);
+}
+
+static void on_timer(void *userdata)
+{
+	struct progress *progress = userdata;
+	Kiln__Factory__V1__StatusRequest request = KILN__FACTORY__V1__STATUS_REQUEST__INIT;
+
+	progress->asking = !progress->answered &&
+			   factory_rpc_call(progress->link->client, "Status", &request.base,
+					    STATUS_TIMEOUT_MS, on_status, progress) == 0;
+}
+
+/* The response is the reply's: a copy by way of its encoding. */
+static ProtobufCMessage *copy_message(const ProtobufCMessage *message)
+{
+	size_t len = protobuf_c_message_get_packed_size(message);
+	_cleanup_free_ uint8_t *data = xcalloc(len + 1, 1);
+
+	protobuf_c_message_pack(message, data);
+	return protobuf_c_message_unpack(message->descriptor, NULL, len, data);
+}
+
+static void on_answer(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct progress *progress = userdata;
+
+	progress->result = ttrpc_reply_error(reply, progress->err);
+	if (progress->result == 0)
+		progress->response = copy_message(reply->response);
+	progress->answered = true;
+	progress->done = !progress->asking;
+}
+
+static int progress_run(struct progress *progress)
+{
+	const struct progress_options *options = progress->options;
+	int r = factory_rpc_call(progress->link->client, options->method, options->request,
+				 options->timeout_s * 1000ull, on_answer, progress);
+
+	if (r < 0)
+		return error_set_errno(progress->err, r, "cannot ask the factory");
+	on_timer(progress);
+	/* Both calls have deadlines of their own and end for certain. */
+	while (!progress->done)
+		(void)loop_run_until(progress->link->loop, &progress->done, 1000);
+	return progress->result;
+}
+
+int factory_progress_call(struct factory_link *link, const struct progress_options *options,
+			  ProtobufCMessage **ret_response, struct error *err)
+{
+	struct progress progress = {
+		.link = link,
+		.options = options,
+		.begun_ms = clock_monotonic_ms(),
+		.tty = isatty(STDERR_FILENO),
+		.err = err,
+	};
+
+	progress.timer = loop_timer_new(link->loop, on_timer, &progress);
+	int r = progress_run(&progress);
+	if (progress.tty && progress.shown)
+		fputs("\r\033[K", stderr);
+	loop_timer_free(progress.timer);
+	free(progress.shown);
+	if (r == 0)
+		*ret_response = progress.response;
+	return r;
+}

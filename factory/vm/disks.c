@@ -1,0 +1,59 @@
+#include "factory/vm/disks.h"
+
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/memory.h"
+#include "base/spawn.h"
+
+enum { COPY_CHUNK = 64 << 20 };
+
+/* A file that did not exist before, of this size, all of it a hole. */
+static int make_file(const char *path, uint64_t bytes, int *ret_fd, struct error *err)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
+		return error_set_errno(err, errno, "cannot make %s", path);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+/* No journal and no copies of the superblock: there is no crash that the file system outlives. The
+ * file is a hole, so inode tables need no zeroing, neither now nor later in the guest. */
+int disks_make_scratch(const char *path, uint64_t bytes, struct error *err)
+{
+	char *const *argv = SPAWN_ARGV("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-O",
+				       "^has_journal,^resize_inode,sparse_super2", "-E",
+				       "assume_storage_prezeroed=1,nodiscard,root_owner=0:0,"
+				       "num_backup_sb=0",
+				       path);
+	_cleanup_close_ int fd = -EBADF;
+	int r = make_file(path, bytes, &fd, err);
+
+	if (r == 0)
+		r = spawn_and_wait(argv, NULL, err);
+	return r < 0 ? error_wrap(err, "scratch disk (mkfs.ext4 is of Debian's package e2fsprogs)")
+		     : 0;
+}
+
+int disks_make_slot(const char *path, const char *image, struct error *err)
+{
+	_cleanup_close_ int from = open(image, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int to = -EBADF;
+	ssize_t copied;
+
+	if (from < 0)
+		return error_set_errno(err, errno, "cannot open %s", image);
+	int r = make_file(path, DISKS_SLOT_BYTES, &to, err);
+	if (r < 0)
+		return r;
+	while ((copied = sendfile(to, from, NULL, COPY_CHUNK)) > 0)
+		continue;
+	if (copied < 0 || fchmod(to, 0444) < 0)
+		return error_set_errno(err, errno, "cannot copy %s to %s", image, path);
+	return 0;
+}

@@ -1,0 +1,39 @@
+/* The disks of a machine (virtio-blk), which are in its template and waiting in each clone:
+ *
+ *   scratch   what containers write: an ext4 that is made with the template and mounted by the
+ *             agent before the template is frozen. A clone has a copy of its own, a file without
+ *             a name that ends with the VMM; only what is written takes up room. Nothing in it
+ *             outlives the machine, so it has no journal and the host never flushes it.
+ *   slot N    read-only, for the EROFS image of a container's layers. Until it is given one
+ *             (blockdev-reopen on a running machine) it holds a copy of the root image, from
+ *             which the warming's container runs. The guest sees the size of that file for ever,
+ *             so it is as large as an image can be, and a hole for the most part.
+ *
+ * The guest's side of it: proto/guest_disks.h.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define DISKS_SCRATCH_MIB     10240              /* default size */
+#define DISKS_SCRATCH_MIN_MIB 16                 /* of which a file system can be made */
+#define DISKS_SCRATCH_MAX_MIB (16 * 1024 * 1024) /* what an ext4 of blocks of 4 KiB can be */
+#define DISKS_SLOTS           4
+#define DISKS_SLOTS_MAX       7 /* PCI slots between DISKS_PCI_SLOT and the carried images */
+#define DISKS_SLOT_BYTES      ((uint64_t)64 << 30)
+
+/* Files in a template's folder. */
+#define DISKS_SCRATCH "scratch"
+#define DISKS_SLOT    "slot"
+
+#define DISKS_PCI_SLOT 0x8 /* of the scratch disk; slot N follows it */
+
+/* QEMU's name of a slot's node and device, as "slot0". */
+#define DISKS_SLOT_NODE "slot%zu"
+
+/* Makes the file system in a new file of this size. Blocks (mkfs.ext4, some 20 ms). */
+_must_check_ int disks_make_scratch(const char *path, uint64_t bytes, struct error *err);
+/* Copies image to a new file of DISKS_SLOT_BYTES. Blocks. */
+_must_check_ int disks_make_slot(const char *path, const char *image, struct error *err);

@@ -1,0 +1,48 @@
+#include "factory/vm/guest_root.h"
+
+#include "base/memory.h"
+#include "base/strings.h"
+#include "factory/vm/vm.h"
+#include "proto/guest_disks.h"
+
+#define OVERLAY_RW "io.katacontainers.fs-opt.overlay-rw"
+#define SLOT_MOUNT "/run/kata-containers/images/slot%zu"
+
+char *guest_root_path(const char *container_id)
+{
+	return xasprintf("/run/kata-containers/%s/rootfs", container_id);
+}
+
+char *guest_root_add_slot(struct storages *list, size_t slot)
+{
+	_cleanup_free_ char *device = xasprintf(GUEST_DISK_BY_ID GUEST_DISK_SLOT, slot);
+	char *mount_point = xasprintf(SLOT_MOUNT, slot);
+	Grpc__Storage *storage = storages_add(list, "blk", "erofs", device, mount_point);
+
+	storage_option(storage, "ro");
+	return mount_point;
+}
+
+void guest_root_add_overlay(struct storages *list, const char *container_id,
+			    const char *lower)
+{
+	_cleanup_free_ char *mount_point = guest_root_path(container_id);
+	_cleanup_free_ char *option = xasprintf("lowerdir=%s", lower);
+	Grpc__Storage *storage = storages_add(list, "overlayfs", "overlay", "overlay",
+						    mount_point);
+
+	storage_option(storage, option);
+	storage_driver_option(storage, OVERLAY_RW);
+}
+
+/* Nothing in it changes while a container has it, so all of it may be kept in the guest's memory. */
+void guest_root_add_lower_share(struct storages *list)
+{
+	static const char *const options[] = { "trans=virtio", "version=9p2000.L", "msize=262144",
+					       "cache=loose", "ro" };
+	Grpc__Storage *storage = storages_add(list, "9p", "9p", VM_LOWER_TAG, GUEST_LOWER);
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		storage_option(storage, options[i]);
+	storage_keep(storage);
+}

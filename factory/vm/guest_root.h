@@ -1,0 +1,27 @@
+/* A container's root file system in the guest: an overlay whose writable side is on the guest's
+ * scratch disk and whose lower side is one of
+ *
+ *   an image     an EROFS image on a slot (factory/vm/disks.h)
+ *   a folder     that the lower share (VM_LOWER_TAG) leads to
+ *
+ * The options are Kata's: driver "overlayfs" with io.katacontainers.fs-opt.overlay-rw has the
+ * agent make the upper and the work folder. */
+#pragma once
+
+#include "factory/vm/storages.h"
+
+#define GUEST_LOWER "/run/kata-containers/lower" /* where the lower share is mounted */
+
+/* Where the root of a container is; the caller frees. */
+char *guest_root_path(const char *container_id);
+
+/* The image on a slot, mounted; returns where, to be freed by the caller. All containers that ask
+ * for it share the mount. */
+char *guest_root_add_slot(struct storages *list, size_t slot);
+
+/* The overlay over lower, a folder of the guest. */
+void guest_root_add_overlay(struct storages *list, const char *container_id,
+			    const char *lower);
+
+/* The mount of the lower share, which stays when its sandbox ends (kiln.keep). */
+void guest_root_add_lower_share(struct storages *list);
