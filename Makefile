@@ -64,6 +64,7 @@ BIN_bench   := $(BUILD)/kiln-bench
 BIN_init    := $(BUILD)/kiln-init
 PRELOAD     := $(BUILD)/kiln-private-memory.so
 PROBE       := $(BUILD)/probe
+FILES_WORK  := $(BUILD)/kiln-files-work
 BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD)
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
@@ -192,6 +193,11 @@ $(PROBE): $(call obj,$(wildcard tests/probe/*.c))
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
+# What the scenario `files` measures; it runs in containers and in a machine without one.
+$(FILES_WORK): $(call obj,bench/work/work.c)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
+
 # A factory and a claimer that a test can kill at points of its choice (base/fault.h).
 .PHONY: faults
 faults: | $(AUTO_DEPS)
@@ -255,33 +261,37 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(
 
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
-check: $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
+check: $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(FILES_WORK) ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit fuzz integration
 
 check-unit: $(UNIT_BIN) ## The unit tests only
 	$(Q)BUILD=$(BUILD) tests/run unit
 
-check-integration: all image faults $(PROBE) ## The integration tests only (ONLY=name for one)
+check-integration: all image faults $(PROBE) $(FILES_WORK) ## The integration tests only (ONLY=name for one)
 	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/run integration
 
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
 
+.PHONY: conformance-files
+conformance-files: all image ## The crate pjdfstest in containers by runc and by kiln (needs cargo; by hand)
+	$(Q)BUILD=$(BUILD) tests/conformance/pjdfstest
+
 .PHONY: demo bench bench-quick
-demo: all image ## From nothing to a container in a pooled VM, with a table of times
+demo: all image $(FILES_WORK) ## From nothing to a container in a pooled VM, with a table of times
 	$(Q)BUILD=$(BUILD) bench/demo
 
-bench: all image ## Measure everything, ten to twelve minutes; writes bench/out/, checks the baseline
+bench: all image $(FILES_WORK) ## Measure everything, ten to twelve minutes; writes bench/out/, checks the baseline
 	$(Q)BUILD=$(BUILD) bench/run full
 
-bench-quick: all image ## The same in a minute and a half, with less of it
+bench-quick: all image $(FILES_WORK) ## The same in a minute and a half, with less of it
 	$(Q)BUILD=$(BUILD) bench/run quick
 
 # ---------------------------------------------------------------- lint
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] factory/preload/*.c factory/rehearsal/*.c shim/*.[ch] \
-             agent/*.[ch] ctl/*.[ch] bench/*.[ch] templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/integration/*.sh bench/demo bench/run bench/daemons.sh .ci/run)
+             agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image .ci/run)
 
 .PHONY: lint lint-format lint-docs lint-tidy lint-cppcheck lint-headers format
 lint: lint-format lint-docs lint-headers lint-cppcheck lint-tidy ## clang-format, README's keys, headers alone, cppcheck, clang-tidy

@@ -30,6 +30,8 @@ enum count {
 	COUNT_SUSTAIN_SECONDS,  /* at each rate */
 	COUNT_DENSITY_MOST,     /* machines, the largest of 1, 10, 50, 100 up to it */
 	COUNT_DENSITY_UNSHARED, /* the same, of a template that is not shared; 0: left out */
+	COUNT_FILES,            /* runs of the work on files, by each contestant; 0: left out */
+	COUNT_FILES_SCALE,      /* how much work that is, in percent */
 	COUNT_MAX_
 };
 DECLARE_STRING_TABLE(count, enum count); /* "boots", "clones", ... */
@@ -40,6 +42,9 @@ struct bench_options {
 	const char *unshared;   /* address; NULL: ditto */
 	const char *containerd; /* socket; NULL: ditto */
 	const char *image;
+	const char *files_image; /* bench/files-image; NULL: ditto */
+	const char *limit;       /* folder of what bench/files-image makes for it; NULL: ditto */
+	const char *rootfs;      /* drivers of roots, with commas between them; NULL: overlay */
 	const char *namespace_;
 	unsigned counts[COUNT_MAX_];
 	unsigned rounds; /* scenarios take turns: A B C A B C */

@@ -19,6 +19,7 @@
 #include "proto/health.pb-c.h"
 
 #define BOOT_MS     300000
+#define RUN_MS      600000
 #define SCRATCH     "/dev/shm" /* RAM belongs on tmpfs */
 #define SOCKETS     3
 #define REAP_TRIES  1000
@@ -182,8 +183,7 @@ static int booted_greet(struct bench *bench, struct booted *booted, struct error
 	return r < 0 ? error_wrap(err, "the booted guest does not answer") : 0;
 }
 
-static int booted_make(struct bench *bench, struct booted *booted, const struct strv *argv,
-		       struct error *err)
+static int make_folder(struct booted *booted, struct error *err)
 {
 	const char *scratch = getenv("TMPDIR");
 	_cleanup_free_ char *folder = xasprintf("%s/kiln-bench-XXXXXX",
@@ -193,36 +193,129 @@ static int booted_make(struct bench *bench, struct booted *booted, const struct 
 		return error_set_errno(err, errno, "cannot make %s", folder);
 	booted->dir = xstrdup(folder);
 	booted->memory = path_join(folder, "memory");
-	int r = booted_spawn(booted, argv, err);
+	return 0;
+}
+
+/* The machine's folder, and its arguments before the folder's files are put into them. */
+static int booted_prepare(struct booted *booted, const char *factory, struct strv *argv,
+			  struct error *err)
+{
+	_cleanup_(inspect_response_free_cleanup)
+		Kiln__Factory__V1__InspectResponse *inspected = NULL;
+
+	int r = factory_inspect(booted->bench->loop, factory, &inspected, err);
 	if (r == 0)
-		r = booted_greet(bench, booted, err);
+		r = boot_argv(inspected, argv, err);
+	if (r < 0)
+		return r;
+	booted->images = xstrdup(inspected->dir);
+	return make_folder(booted, err);
+}
+
+/* One that is among the bench's; booted_free() ends it from any state. */
+static struct booted *booted_start(struct bench *bench)
+{
+	struct booted *booted = xnew(struct booted);
+
+	*booted = (struct booted){ .bench = bench, .next = bench->booted, .pidfd = -EBADF };
+	bench->booted = booted;
+	return booted;
+}
+
+static int booted_boot(struct booted *booted, const struct strv *argv, struct error *err)
+{
+	int r = booted_spawn(booted, argv, err);
+
+	if (r == 0)
+		r = booted_greet(booted->bench, booted, err);
 	/* A file without a name is known for the machine's own (bench/smaps.h). */
 	if (r == 0 && unlink(booted->memory) < 0)
 		r = error_set_errno(err, errno, "cannot unlink %s", booted->memory);
-	return r;
+	return r < 0 ? error_wrap(err, "cannot boot a machine of the factory's template") : 0;
 }
+
+/* ---------------------------------------------------------------- a machine of its own */
+
+static void change_boot(struct strv *argv, const char *initrd, const char *parameters)
+{
+	for (size_t i = 0; i + 1 < argv->count; i++) {
+		char **value = &argv->items[i + 1];
+
+		if (str_equal(argv->items[i], "-initrd")) {
+			free(*value);
+			*value = xstrdup(initrd);
+		} else if (str_equal(argv->items[i], "-append")) {
+			char *longer = xasprintf("%s %s", *value, parameters);
+			free(*value);
+			*value = longer;
+		}
+	}
+}
+
+/* The disk is thrown away: what the guest flushes need not reach the host's disk. */
+static void add_disk(struct strv *argv, const char *disk)
+{
+	strv_add(argv, "-drive");
+	strv_addf(argv, "file=%s,format=raw,if=none,id=limit,cache=unsafe", disk);
+	strv_add(argv, "-device");
+	strv_add(argv, "virtio-blk-pci,drive=limit");
+}
+
+static void on_end(int fd _unused_, unsigned events _unused_, void *userdata)
+{
+	*(bool *)userdata = true;
+}
+
+static int wait_for_end(struct booted *booted, struct error *err)
+{
+	bool ended = false;
+	_cleanup_(loop_watch_free_cleanup) struct loop_watch *watch _unused_ = loop_watch_new(
+		booted->bench->loop, booted->pidfd, LOOP_READ, on_end, &ended);
+	int status;
+
+	if (!loop_run_until(booted->bench->loop, &ended, RUN_MS))
+		return error_set(err, ETIMEDOUT, "the machine has not ended itself in %d s",
+				 RUN_MS / 1000);
+	int r = spawn_reap(booted->pidfd, &status);
+	close_fd(booted->pidfd);
+	booted->pidfd = -EBADF;
+	return r < 0 || status != 0
+		       ? error_set(err, EIO, "QEMU has failed, with wait status %d", status)
+		       : 0;
+}
+
+int booted_run(struct bench *bench, const char *factory, const char *initrd, const char *parameters,
+	       const char *disk, struct error *err)
+{
+	_cleanup_(booted_free_cleanup) struct booted *booted = booted_start(bench);
+	_cleanup_(strv_done) struct strv argv = {};
+
+	int r = booted_prepare(booted, factory, &argv, err);
+	if (r < 0)
+		return r;
+	change_boot(&argv, initrd, parameters);
+	add_disk(&argv, disk);
+	r = booted_spawn(booted, &argv, err);
+	if (r == 0)
+		r = wait_for_end(booted, err);
+	return r < 0 ? error_wrap(err, "cannot run a machine with disk %s", disk) : 0;
+}
+
+/* ---------------------------------------------------------------- a booted machine */
 
 int booted_new(struct bench *bench, const char *factory, struct booted **ret_booted,
 	       uint64_t *ret_ns, struct error *err)
 {
-	_cleanup_(inspect_response_free_cleanup)
-		Kiln__Factory__V1__InspectResponse *inspected = NULL;
-	_cleanup_(booted_free_cleanup) struct booted *booted = xnew(struct booted);
+	_cleanup_(booted_free_cleanup) struct booted *booted = booted_start(bench);
 	_cleanup_(strv_done) struct strv argv = {};
 
-	*booted = (struct booted){ .bench = bench, .next = bench->booted, .pidfd = -EBADF };
-	bench->booted = booted;
-	int r = factory_inspect(bench->loop, factory, &inspected, err);
-	if (r == 0)
-		r = boot_argv(inspected, &argv, err);
+	int r = booted_prepare(booted, factory, &argv, err);
 	if (r < 0)
 		return r;
-	booted->images = xstrdup(inspected->dir);
 	uint64_t begun = clock_monotonic_ns();
-	r = booted_make(bench, booted, &argv, err);
+	r = booted_boot(booted, &argv, err);
 	if (r < 0)
-		return error_wrap(err, "cannot boot a machine of template %s",
-				  inspected->status->name);
+		return r;
 	*ret_ns = clock_monotonic_ns() - begun;
 	*ret_booted = steal_ptr(booted);
 	return 0;

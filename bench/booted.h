@@ -17,6 +17,10 @@
  * agent's answer. */
 _must_check_ int booted_new(struct bench *bench, const char *factory, struct booted **ret_booted,
 			    uint64_t *ret_ns, struct error *err);
+/* Boots the same machine with another initramfs, words added to its kernel parameters, and a disk
+ * (virtio-blk, a raw file that is written to); returns when the machine has ended itself. */
+_must_check_ int booted_run(struct bench *bench, const char *factory, const char *initrd,
+			    const char *parameters, const char *disk, struct error *err);
 /* Kills it and removes its folder. */
 void booted_free(struct booted *booted);
 DEFINE_CLEANUP(struct booted *, booted_free)

@@ -44,6 +44,9 @@ void command_run_help(void)
 	     "  -c, --containerd SOCKET   containerd that has the image and finds the kiln shim\n"
 	     "      --namespace NAME      of containerd (default)\n"
 	     "      --image NAME          (docker.io/kiln/busybox:test)\n"
+	     "      --files-image NAME    of what bench/files-image makes, for `files`\n"
+	     "      --limit FOLDER        its folder of that name, for the plain machine of `files`\n"
+	     "      --rootfs DRIVER,...   of roots (io.kiln.rootfs) to measure `files` with (overlay)\n"
 	     "  -s, --set NAME            how much: full, quick (the default), demo, smoke\n"
 	     "  -n, --count WHAT=N        changes one count of the set; 0 leaves it out\n"
 	     "  -r, --rounds N            scenarios take turns N times\n"
@@ -111,6 +114,15 @@ static int parse_option(int option, struct arguments *arguments)
 	case 'I':
 		arguments->bench.image = optarg;
 		return -1;
+	case 'F':
+		arguments->bench.files_image = optarg;
+		return -1;
+	case 'L':
+		arguments->bench.limit = optarg;
+		return -1;
+	case 'R':
+		arguments->bench.rootfs = optarg;
+		return -1;
 	case 's':
 		arguments->set = optarg;
 		return plan_apply(optarg, &arguments->bench) == 0
@@ -147,6 +159,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 		{ "containerd", required_argument, NULL, 'c' },
 		{ "namespace", required_argument, NULL, 'N' },
 		{ "image", required_argument, NULL, 'I' },
+		{ "files-image", required_argument, NULL, 'F' },
+		{ "limit", required_argument, NULL, 'L' },
+		{ "rootfs", required_argument, NULL, 'R' },
 		{ "set", required_argument, NULL, 's' },
 		{ "count", required_argument, NULL, 'n' },
 		{ "rounds", required_argument, NULL, 'r' },
@@ -255,7 +270,7 @@ static int run_all(const struct arguments *arguments, struct result *result, str
 	_cleanup_(loop_signal_free_cleanup) struct loop_signal *interrupt _unused_ =
 		loop_signal_new(loop, SIGINT, on_signal, &bench);
 	_cleanup_(loop_signal_free_cleanup) struct loop_signal *end _unused_ = loop_signal_new(
-		loop, SIGTERM, on_signal, loop);
+		loop, SIGTERM, on_signal, &bench);
 	progress_init(&bench.progress, arguments->progress);
 	/* The baseline of all ratios: what is not baked yet is not to be measured. */
 	int r = factory_init(loop, bench.options.factory, err);

@@ -20,5 +20,5 @@ start_empty_factories() { start_empty_factory empty always && start_empty_factor
 # bench SET [OPTION...]: kiln-bench on all of it.
 bench() {
 	TMPDIR=$store kiln-bench run --factory "$empty" --unshared "$unshared" --pool "$KILN_FACTORY" \
-		--containerd "$work/containerd.sock" --namespace "$(basename "$work")" --image "$image" --set "$@"
+		--containerd "$work/containerd.sock" --namespace "$(basename "$work")" --image "$image" "${files[@]}" --set "$@"
 }

@@ -24,7 +24,9 @@ static const struct plan plans[] = {
 	    [COUNT_BURSTS] = 4,
 	    [COUNT_SUSTAIN_SECONDS] = 12,
 	    [COUNT_DENSITY_MOST] = 100,
-	    [COUNT_DENSITY_UNSHARED] = 10 } },
+	    [COUNT_DENSITY_UNSHARED] = 10,
+	    [COUNT_FILES] = 5,
+	    [COUNT_FILES_SCALE] = 100 } },
 	{ "quick",
 	  1,
 	  { [COUNT_BOOTS] = 3,
@@ -36,7 +38,8 @@ static const struct plan plans[] = {
 	    [COUNT_BURST] = 4,
 	    [COUNT_BURST_POOL] = 2,
 	    [COUNT_BURSTS] = 1,
-	    [COUNT_DENSITY_MOST] = 10 } },
+	    [COUNT_DENSITY_MOST] = 10,
+	    [COUNT_FILES_SCALE] = 100 } },
 	/* What `make demo` shows at its end. */
 	{ "demo",
 	  1,
@@ -46,7 +49,8 @@ static const struct plan plans[] = {
 	    [COUNT_FIRST_EXECS] = 4,
 	    [COUNT_COLD_EXECS] = 1,
 	    [COUNT_CTRS] = 5,
-	    [COUNT_DENSITY_MOST] = 1 } },
+	    [COUNT_DENSITY_MOST] = 1,
+	    [COUNT_FILES_SCALE] = 100 } },
 	/* One of everything: does it work? */
 	{ "smoke",
 	  1,
@@ -63,7 +67,9 @@ static const struct plan plans[] = {
 	    [COUNT_BURSTS] = 1,
 	    [COUNT_SUSTAIN_SECONDS] = 1,
 	    [COUNT_DENSITY_MOST] = 1,
-	    [COUNT_DENSITY_UNSHARED] = 1 } },
+	    [COUNT_DENSITY_UNSHARED] = 1,
+	    [COUNT_FILES] = 1,
+	    [COUNT_FILES_SCALE] = 2 } },
 };
 
 int plan_apply(const char *name, struct bench_options *options)

@@ -13,7 +13,7 @@
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "base/strings.h"
-#include "base/strv.h"
+#include "bench/ctr.h"
 #include "bench/empty_shim.h"
 #include "bench/factory_client.h"
 #include "bench/scenarios.h"
@@ -30,23 +30,11 @@ struct contestant {
 
 /* ---------------------------------------------------------------- ctr */
 
-static void ctr_begin(const struct bench *bench, const char *word, struct strv *argv)
-{
-	strv_add(argv, "ctr");
-	strv_addf(argv, "--address=%s", bench->options.containerd);
-	strv_addf(argv, "--namespace=%s", bench->options.namespace_);
-	strv_add(argv, word);
-}
-
 /* ctr run HOW --runtime … IMAGE ID; the command is the caller's to add. */
-static void ctr_run_begin(const struct bench *bench, const struct contestant *contestant,
+static void ctr_run_image(const struct bench *bench, const struct contestant *contestant,
 			  const char *how, const char *id, struct strv *argv)
 {
-	ctr_begin(bench, "run", argv);
-	strv_add(argv, how);
-	strv_addf(argv, "--runtime=%s", contestant->runtime);
-	if (contestant->config)
-		strv_addf(argv, "--runtime-config-path=%s", contestant->config);
+	ctr_run_begin(bench, contestant->runtime, contestant->config, how, argv);
 	strv_add(argv, bench->options.image);
 	strv_add(argv, id);
 }
@@ -58,7 +46,7 @@ static int ctr_run(struct bench *bench, const struct contestant *contestant, boo
 	_cleanup_free_ char *output = NULL;
 	_cleanup_free_ char *id = bench_id(bench);
 
-	ctr_run_begin(bench, contestant, "--rm", id, &argv);
+	ctr_run_image(bench, contestant, "--rm", id, &argv);
 	strv_add(&argv, "true");
 
 	uint64_t begun = clock_monotonic_ns();
@@ -129,7 +117,7 @@ static int ctr_detached(struct bench *bench, const struct contestant *contestant
 	_cleanup_(strv_done) struct strv argv = {};
 	_cleanup_free_ char *output = NULL;
 
-	ctr_run_begin(bench, contestant, "-d", id, &argv);
+	ctr_run_image(bench, contestant, "-d", id, &argv);
 	strv_add(&argv, "sleep");
 	strv_add(&argv, "600");
 	return spawn_and_wait(argv.items, &output, err);
@@ -187,22 +175,12 @@ static int link_self(const char *path, struct error *err)
 	return 0;
 }
 
-/* Shims are to claim from our factory, wherever containerd's environment sends them. */
-static int write_config(const struct bench *bench, const char *path, struct error *err)
-{
-	json_t *config = json_pack("{s:s}", "factory", bench->options.factory);
-	_cleanup_free_ char *text = json_dumps(config, 0);
-
-	json_decref(config);
-	return file_write_atomic(path, text, strlen(text), 0644, err);
-}
-
 static int contest(struct bench *bench, const char *empty, const char *config, struct error *err)
 {
 	const struct contestant contestants[] = {
-		{ "io.containerd.kiln.v2", config,
+		{ CTR_KILN, config,
 		  result_series(bench->result, "ctr.kiln", "ctr run --rm, kiln") },
-		{ "io.containerd.runc.v2", NULL,
+		{ CTR_RUNC, NULL,
 		  result_series(bench->result, "ctr.runc", "ctr run --rm, runc, same containerd") },
 		{ empty, NULL,
 		  result_series(bench->result, "ctr.empty",
@@ -231,7 +209,7 @@ int scenario_ctr(struct bench *bench, struct error *err)
 	_cleanup_free_ char *config = path_join(folder, "kiln.json");
 	int r = link_self(empty, err);
 	if (r == 0)
-		r = write_config(bench, config, err);
+		r = ctr_write_config(bench, config, err);
 	if (r == 0)
 		r = contest(bench, empty, config, err);
 	(void)!path_remove(folder, NULL);

@@ -20,6 +20,11 @@ static const struct scenario scenarios[] = {
 	  .summary = "ctr run by kiln, runc and a shim that does nothing (needs --containerd)",
 	  .run = scenario_ctr,
 	  .needs_containerd = true },
+	{ .name = "files",
+	  .summary = "work on files by runc, kiln and a plain machine (needs --files-image)",
+	  .run = scenario_files,
+	  .needs_containerd = true,
+	  .needs_files_image = true },
 	{ .name = "burst", .summary = "N claims at once, M parked", .run = scenario_burst },
 	{ .name = "sustain",
 	  .summary = "Poisson arrivals at several rates, a pool that refills (needs --pool)",
@@ -52,5 +57,7 @@ const char *scenario_obstacle(const struct scenario *scenario, const struct benc
 		return "it needs --pool";
 	if (scenario->needs_containerd && !options->containerd)
 		return "it needs --containerd";
+	if (scenario->needs_files_image && !options->files_image)
+		return "it needs --files-image";
 	return NULL;
 }

@@ -15,6 +15,7 @@ struct scenario {
 	bool once; /* in the first round only */
 	bool needs_pool;
 	bool needs_containerd;
+	bool needs_files_image;
 };
 
 /* NULL past the last one. */
@@ -30,6 +31,7 @@ _must_check_ int scenario_claim(struct bench *bench, struct error *err);
 _must_check_ int scenario_many(struct bench *bench, struct error *err);
 _must_check_ int scenario_first_exec(struct bench *bench, struct error *err);
 _must_check_ int scenario_ctr(struct bench *bench, struct error *err);
+_must_check_ int scenario_files(struct bench *bench, struct error *err);
 _must_check_ int scenario_burst(struct bench *bench, struct error *err);
 _must_check_ int scenario_sustain(struct bench *bench, struct error *err);
 _must_check_ int scenario_density(struct bench *bench, struct error *err);

@@ -128,6 +128,19 @@ kiln_run() {
 	ctr run --rm --runtime io.containerd.kiln.v2 "${options[@]}" "$image" "$id" "$@"
 }
 
+# make_files_image: what kiln-bench's scenario `files` works on; its options are then in $files.
+files=()
+make_files_image() {
+	local made=$work/files name=docker.io/kiln/files:test
+	mkdir "$made"
+	"$tests/../bench/files-image" "$BUILD/kiln-files-work" "$made" &&
+		"$tests/oci-image" "$name" "$made/image.tar" "$made/root" &&
+		ctr images import "$made/image.tar" >/dev/null || return 1
+	rm -rf "$made"/{root,image.tar}
+	files=(--files-image "$name")
+	[ ! -e "$made/limit" ] || files+=(--limit "$made/limit")
+}
+
 # Ends what this test started, by pid, and removes what it made.
 cleanup() {
 	trap - EXIT

@@ -11,7 +11,7 @@ result=$work/result.json
 measure() {
 	timeout 400 kiln-bench run --factory "unix://$empty_run/factory.sock" --pool "$KILN_FACTORY" \
 		--unshared "unix://$unshared_run/factory.sock" --containerd "$work/containerd.sock" --namespace "$(basename "$work")" \
-		--image "$image" --set smoke "$@"
+		--image "$image" "${files[@]}" --rootfs overlay --set smoke "$@"
 }
 
 code_of() {
@@ -59,7 +59,7 @@ test_the_result_has_the_documented_form() {
 	local name
 	for name in boot.ready clone.parked clone.claimed claim.claim claim.create_sandbox claim.total \
 		claim.of_one claim.of_many first-exec.pooled first-exec.booted ctr.kiln ctr.runc \
-		ctr.empty burst.latency; do
+		ctr.empty burst.latency files.{write,walk,sqlite}.{runc,overlay,limit}; do
 		jq -e --arg name "$name" '.series[$name].n > 0' "$result" >/dev/null || fail "no $name"
 	done
 	for name in parked running unshared_parked unshared_running booted; do
@@ -71,6 +71,12 @@ test_the_result_has_the_documented_form() {
 		fail sustain
 	jq -e '[.targets[] | .verdict as $v | ["pass", "aim", "miss", "not measured"] | index($v)]
 		| all' "$result" >/dev/null || fail targets
+}
+
+test_work_on_files_is_compared() {
+	jq -e '[.values | to_entries[] | select(.key | test("^files\\..*\\.overlay:(runc|limit)$")).value | . > 0]
+		| length == 28 and all' "$result" >/dev/null || fail "$(jq -c .values "$result")"
+	jq -e '.targets.files_untar.verdict != "not measured"' "$result" >/dev/null || fail target
 }
 
 # The parts are the whole: a clone's memory is mostly the template's.
@@ -118,6 +124,7 @@ test_wrong_usage_is_status_2() {
 	expect 2 "$(code_of kiln-bench run nosuch)" 'no scenario'
 	expect 2 "$(code_of kiln-bench run --count boots=x)" 'no number'
 	expect 2 "$(code_of kiln-bench run ctr)" 'no containerd'
+	expect 2 "$(code_of kiln-bench run --containerd "$work/containerd.sock" files)" 'no image'
 	expect 0 "$(code_of kiln-bench --help)" help
 }
 
@@ -166,4 +173,5 @@ start_factory
 start_empty_factory empty always
 start_empty_factory unshared never
 start_containerd
+make_files_image
 run_tests

@@ -1,0 +1,20 @@
+/* ctr(1) on the containerd of the options: command lines begun, the rest is the caller's to add. */
+#pragma once
+
+#include "base/strv.h"
+#include "bench/bench.h"
+
+#define CTR_KILN "io.containerd.kiln.v2"
+#define CTR_RUNC "io.containerd.runc.v2"
+
+/* ctr WORD */
+void ctr_begin(const struct bench *bench, const char *word, struct strv *argv);
+
+/* ctr run HOW --runtime=RUNTIME; config is a file for the shim, NULL: none. Options, image, id and
+ * command are to follow. */
+void ctr_run_begin(const struct bench *bench, const char *runtime, const char *config,
+		   const char *how, struct strv *argv);
+
+/* A file for the shim: it is to claim from the factory of the options, wherever containerd's
+ * environment sends it. */
+_must_check_ int ctr_write_config(const struct bench *bench, const char *path, struct error *err);

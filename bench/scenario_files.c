@@ -1,0 +1,259 @@
+/* files.WORK.WHO: what WHO takes for a kind of work on files (bench/work), measured in the place
+ * where it is done. In turn, the order of which changes: runc; kiln, with each driver of root file
+ * systems that the options name; and the limit, which is the same kernel in the same machine as
+ * kiln's, with the same files on a disk of its own and nothing else: no container, no overlay. Each
+ * time all kinds are done once, in a container or a machine that is new.
+ *
+ * files.WORK.WHO:OTHER are ratios of the medians. */
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/spawn.h"
+#include "base/strv.h"
+#include "bench/booted.h"
+#include "bench/ctr.h"
+#include "bench/factory_client.h"
+#include "bench/scenarios.h"
+
+#define FOLDER      "/tmp/kiln-bench-XXXXXX"
+#define MOST        8 /* contestants */
+#define PROGRAM_IN  "/bin/kiln-files-work"
+#define NS_LARGEST  ((uint64_t)3600 * 1000000000)
+#define RUNC        "runc"
+#define LIMIT       "limit"
+#define DEFAULT     "overlay" /* the driver, where none is named */
+#define RESULT_FILE "/result"
+
+/* Their names are those of bench/work/work.c. */
+static const struct work {
+	const char *name;
+	const char *what;
+} works[] = {
+	{ "write", "200 MB written and synced" },
+	{ "read", "the same read, not from the page cache" },
+	{ "small", "5000 writes of 4 KiB" },
+	{ "make", "2000 files made" },
+	{ "find", "the same found" },
+	{ "remove", "the same removed" },
+	{ "untar", "tar x of 3000 files" },
+	{ "tar", "tar c of the same" },
+	{ "rm", "rm -rf of the same" },
+	{ "git-clone", "git clone, 20 commits of 300 files" },
+	{ "git-gc", "git gc of the same" },
+	{ "mmap", "shared mapping of 32 MiB written and synced" },
+	{ "walk", "20000 files of the image found" },
+	{ "sqlite", "200 transactions in WAL mode" },
+};
+
+struct contest {
+	struct bench *bench;
+	const char *config; /* file for the shim */
+	const char *folder; /* for the disk of the limit */
+	struct strv who;    /* runc, drivers, limit */
+};
+
+/* ---------------------------------------------------------------- what the work prints */
+
+static struct series *series_of(struct bench *bench, const struct work *work, const char *who)
+{
+	_cleanup_free_ char *name = xasprintf("files.%s.%s", work->name, who);
+
+	return result_series(bench->result, name, work->what);
+}
+
+/* One line: NAME NANOSECONDS. */
+static int read_line(struct bench *bench, char *line, const char *who, uint64_t *seen,
+		     struct error *err)
+{
+	char *space = strchr(line, ' ');
+	uint64_t ns = 0;
+
+	if (space)
+		*space = '\0';
+	for (size_t i = 0; space && i < ARRAY_SIZE(works); i++) {
+		if (!str_equal(line, works[i].name) ||
+		    str_to_u64(space + 1, 1, NS_LARGEST, &ns) < 0)
+			continue;
+		series_add(series_of(bench, &works[i], who), ns);
+		*seen |= UINT64_C(1) << i;
+		return 0;
+	}
+	if (space)
+		*space = ' ';
+	return error_set(err, EBADMSG, "the work by %s says \"%.200s\"", who, line);
+}
+
+static int read_output(struct bench *bench, char *output, const char *who, struct error *err)
+{
+	uint64_t seen = 0;
+	char *rest = output, *line;
+	int r = 0;
+
+	while (r == 0 && (line = strsep(&rest, "\r\n"))) {
+		if (*line)
+			r = read_line(bench, line, who, &seen, err);
+	}
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(works); i++) {
+		if (!(seen & UINT64_C(1) << i))
+			r = error_set(err, EBADMSG, "the work by %s does not come to %s", who,
+				      works[i].name);
+	}
+	return r;
+}
+
+/* ---------------------------------------------------------------- the contestants */
+
+static unsigned scale_of(const struct bench *bench)
+{
+	return bench->options.counts[COUNT_FILES_SCALE];
+}
+
+static int by_container(const struct contest *contest, const char *who, struct error *err)
+{
+	struct bench *bench = contest->bench;
+	bool runc = str_equal(who, RUNC);
+	_cleanup_free_ char *id = bench_id(bench);
+	_cleanup_(strv_done) struct strv argv = {};
+	_cleanup_free_ char *output = NULL;
+
+	ctr_run_begin(bench, runc ? CTR_RUNC : CTR_KILN, runc ? NULL : contest->config, "--rm",
+		      &argv);
+	if (!runc)
+		strv_addf(&argv, "--annotation=io.kiln.rootfs=%s", who);
+	strv_add(&argv, bench->options.files_image);
+	strv_add(&argv, id);
+	strv_add(&argv, PROGRAM_IN);
+	strv_addf(&argv, "%u", scale_of(bench));
+	int r = factory_warm(bench->loop, bench->options.factory, 1, err);
+	if (r == 0)
+		r = spawn_and_wait(argv.items, &output, err);
+	if (r < 0)
+		return error_wrap(err, "the work by %s", who);
+	return read_output(bench, output, who, err);
+}
+
+/* The disk's holes stay holes. */
+static int copy_disk(const struct bench *bench, const char *disk, struct error *err)
+{
+	_cleanup_free_ char *output = NULL;
+	_cleanup_free_ char *original = path_join(bench->options.limit, "disk.ext4");
+
+	return spawn_and_wait(SPAWN_ARGV("cp", "--sparse=always", original, disk), &output, err);
+}
+
+static int by_machine(const struct contest *contest, struct error *err)
+{
+	struct bench *bench = contest->bench;
+	_cleanup_free_ char *disk = path_join(contest->folder, "disk");
+	_cleanup_free_ char *initrd = path_join(bench->options.limit, "initrd.img");
+	_cleanup_free_ char *parameters = xasprintf("files_scale=%u", scale_of(bench));
+	_cleanup_free_ char *output = NULL;
+
+	int r = copy_disk(bench, disk, err);
+	if (r == 0)
+		r = booted_run(bench, bench->options.factory, initrd, parameters, disk, err);
+	if (r == 0)
+		r = spawn_and_wait(
+			SPAWN_ARGV("debugfs", "-R", "dump " RESULT_FILE " /dev/stdout", disk),
+			&output, err);
+	if (r < 0)
+		return error_wrap(err, "the work by a plain machine");
+	/* Before it comes what debugfs says of itself. */
+	char *begin = strstr(output, "write ");
+	return read_output(bench, begin ? begin : output, LIMIT, err);
+}
+
+static int take_turns(const struct contest *contest, struct error *err)
+{
+	struct bench *bench = contest->bench;
+	unsigned runs = bench_share(bench, COUNT_FILES);
+	size_t count = contest->who.count;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < runs; i++) {
+		progress_step(&bench->progress, i, runs);
+		for (size_t j = 0; r == 0 && j < count; j++) {
+			const char *who = contest->who.items[(bench->round + i + j) % count];
+			r = str_equal(who, LIMIT) ? by_machine(contest, err)
+						  : by_container(contest, who, err);
+		}
+	}
+	return r;
+}
+
+/* ---------------------------------------------------------------- ratios */
+
+static void set_ratio(struct bench *bench, const struct work *work, const char *who,
+		      const char *other)
+{
+	const struct series *a = series_of(bench, work, who);
+	const struct series *b = series_of(bench, work, other);
+	_cleanup_free_ char *name = xasprintf("files.%s.%s:%s", work->name, who, other);
+
+	if (a->count > 0 && b->count > 0)
+		result_set(bench->result, name, series_quantile(a, 0.5) / series_quantile(b, 0.5));
+}
+
+static void set_ratios(const struct contest *contest)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
+		for (size_t j = 0; j < contest->who.count; j++) {
+			const char *who = contest->who.items[j];
+
+			if (str_equal(who, RUNC) || str_equal(who, LIMIT))
+				continue;
+			set_ratio(contest->bench, &works[i], who, RUNC);
+			if (contest->bench->options.limit)
+				set_ratio(contest->bench, &works[i], who, LIMIT);
+		}
+	}
+}
+
+/* ---------------------------------------------------------------- the scenario */
+
+static int name_contestants(const struct bench *bench, struct strv *who, struct error *err)
+{
+	_cleanup_free_ char *drivers = xstrdup(bench->options.rootfs ? bench->options.rootfs
+								     : DEFAULT);
+	char *rest = drivers, *driver;
+
+	strv_add(who, RUNC);
+	while ((driver = strsep(&rest, ",")))
+		strv_add(who, driver);
+	if (bench->options.limit)
+		strv_add(who, LIMIT);
+	return who->count <= MOST ? 0 : error_set(err, E2BIG, "more than %d contestants", MOST);
+}
+
+static int run_contest(struct contest *contest, struct error *err)
+{
+	int r = ctr_write_config(contest->bench, contest->config, err);
+
+	if (r == 0)
+		r = name_contestants(contest->bench, &contest->who, err);
+	if (r == 0)
+		r = take_turns(contest, err);
+	if (r == 0)
+		set_ratios(contest);
+	return r;
+}
+
+int scenario_files(struct bench *bench, struct error *err)
+{
+	char folder[] = FOLDER;
+
+	if (bench->options.counts[COUNT_FILES] == 0)
+		return 0;
+	if (!mkdtemp(folder))
+		return error_set_errno(err, errno, "cannot make %s", folder);
+	_cleanup_free_ char *config = path_join(folder, "kiln.json");
+	struct contest contest = { .bench = bench, .config = config, .folder = folder };
+	int r = run_contest(&contest, err);
+	strv_done(&contest.who);
+	(void)!path_remove(folder, NULL);
+	return r;
+}
