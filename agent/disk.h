@@ -3,8 +3,8 @@
 
 #include "base/error.h"
 
-/* path: "/dev/disk/by-id/virtio-SERIAL" (proto/guest_disks.h), or any other path, which is taken as it
- * is. *ret_device ("/dev/vda") is the caller's. -ENODEV: there is no such disk. */
+/* path: "/dev/disk/by-id/virtio-SERIAL" (proto/guest_disks.h), or any other path, which is taken as
+ * it is. *ret_device ("/dev/vda") is the caller's. -ENODEV: there is no such disk. */
 _must_check_ int disk_find(const char *path, char **ret_device, struct error *err);
 
 /* Forgets what was read of the disk: the host may have given it another content since. */

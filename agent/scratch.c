@@ -94,7 +94,8 @@ static int remove_entry(struct scratch *scratch, int dir, const char *name, int 
 	if (dir != top)
 		return move_up(scratch, dir, name, top);
 
-	_cleanup_close_ int sub = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int sub = openat(top, name,
+					 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int r = sub < 0 ? -errno : empty_some(scratch, sub, top, budget);
 
 	if (r == 0 && unlinkat(top, name, AT_REMOVEDIR) < 0)

@@ -56,12 +56,12 @@ static const struct driver {
 	bool is_mount;
 	bool is_fresh; /* its content is ours to give to a group */
 } drivers[] = {
-	{ add_9p, true, false },   { add_tmpfs, true, true },   { add_tmpfs, true, true },
-	{ add_local, false, true }, { add_bind, true, false },  { add_nvdimm, true, false },
-	{ add_blk, true, false },  { add_overlay, true, false },
+	{ add_9p, true, false },    { add_tmpfs, true, true },    { add_tmpfs, true, true },
+	{ add_local, false, true }, { add_bind, true, false },    { add_nvdimm, true, false },
+	{ add_blk, true, false },   { add_overlay, true, false },
 };
 
-const char *const storage_drivers[] = { "9p", "ephemeral", "tmpfs", "local",
+const char *const storage_drivers[] = { "9p",   "ephemeral", "tmpfs", "local",
 					"bind", "nvdimm",    "blk",   "overlayfs" };
 const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
 _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");

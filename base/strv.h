@@ -19,5 +19,5 @@ void strv_add_all(struct strv *v, const struct strv *other); /* copies */
 bool strv_equal(const struct strv *a, const struct strv *b);
 bool strv_contains(const struct strv *v, const char *text);
 char *strv_join(const struct strv *v, const char *separator); /* the caller frees */
-void strv_remove(struct strv *v, size_t index);       /* frees it; the others move up */
+void strv_remove(struct strv *v, size_t index);               /* frees it; the others move up */
 void strv_done(struct strv *v);

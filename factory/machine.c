@@ -147,16 +147,18 @@ static int image_devices(const struct machine_options *options, char **ret_text,
  * are left out, for a clone opens it through /proc. An error of the host's is the guest's: no
  * machine stops for it. */
 static int add_disk(struct strbuf *out, const struct machine_options *options, const char *name,
-		    const char *serial, const char *file, unsigned pci_slot, const char *node_options)
+		    const char *serial, const char *file, unsigned pci_slot,
+		    const char *node_options)
 {
 	_cleanup_free_ char *path = path_join(options->dir, file);
 	_cleanup_free_ char *option = double_commas(path);
 
-	strbuf_addf(out,
-		    "<qemu:arg value=\"-blockdev\"/>\n"
-		    "<qemu:arg value=\"driver=raw,node-name=%s,%s,file.driver=file,file.locking=off,"
-		    "file.filename=",
-		    name, node_options);
+	strbuf_addf(
+		out,
+		"<qemu:arg value=\"-blockdev\"/>\n"
+		"<qemu:arg value=\"driver=raw,node-name=%s,%s,file.driver=file,file.locking=off,"
+		"file.filename=",
+		name, node_options);
 	int r = escape_xml(out, option);
 	strbuf_addf(out,
 		    "\"/>\n<qemu:arg value=\"-device\"/>\n"

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "base/trace.h"
+#include "factory/vm/storages.h"
 #include "proto/agent.pb-c.h"
 #include "proto/events.pb-c.h"
 #include "shim/bundle.h"
@@ -17,7 +18,6 @@
 #include "shim/layer_image.h"
 #include "shim/rootfs.h"
 #include "shim/share_folder.h"
-#include "factory/vm/storages.h"
 #include "shim/timestamp.h"
 #include "shim/volumes.h"
 
@@ -51,8 +51,8 @@ struct container {
 	enum container_state state;
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed; CREATING only */
 	struct settings settings;
-	bool is_cri;       /* made by containerd's CRI plugin, for a pod */
-	struct spec *spec; /* until the agent has it */
+	bool is_cri;               /* made by containerd's CRI plugin, for a pod */
+	struct spec *spec;         /* until the agent has it */
 	struct slots *image_slots; /* with the image of its layers; a reference; NULL: none */
 	int image_slot;            /* of image_slots */
 	struct share_folder folder;

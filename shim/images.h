@@ -9,9 +9,9 @@
 #pragma once
 
 #include "base/error.h"
+#include "factory/vm/storages.h"
 #include "proto/agent.pb-c.h"
 #include "shim/sandbox.h"
-#include "factory/vm/storages.h"
 
 #define IMAGES_MOUNT_TYPE "kiln-image"
 

@@ -1,6 +1,6 @@
 /* The image of a container's layers, on a slot of its machine: from the node's cache
- * (factory/vm/image_cache.h), where it has one. Where it has none, the factory is asked to make it for
- * the next one, and this container does without: nobody waits. */
+ * (factory/vm/image_cache.h), where it has one. Where it has none, the factory is asked to make it
+ * for the next one, and this container does without: nobody waits. */
 #pragma once
 
 #include "base/loop.h"

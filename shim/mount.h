@@ -52,8 +52,8 @@ _must_check_ int mount_bind_at(const struct mount_place *place, const char *sour
 _must_check_ int mount_narrow_at(const struct mount_place *place, const char *sub,
 				 struct error *err);
 
-/* The layers of an overlay, topmost first, appended to layers. Its upper folder is one of them where
- * there is something in it already (*ret_has_upper). */
+/* The layers of an overlay, topmost first, appended to layers. Its upper folder is one of them
+ * where there is something in it already (*ret_has_upper). */
 void mount_layers_of(const struct mount_spec *spec, struct strv *layers, bool *ret_has_upper);
 
 /* Layers on the place, read-only: the folder itself where there is one, else an overlay. */

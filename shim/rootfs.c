@@ -95,8 +95,8 @@ static int mount_layers(const struct rootfs_options *options, const struct mount
 }
 
 /* The guest keeps what it has read of a name, so no name comes twice in a machine's life. */
-static int mount_lower(struct rootfs *rootfs, const struct rootfs_options *options, char **ret_guest,
-		       struct error *err)
+static int mount_lower(struct rootfs *rootfs, const struct rootfs_options *options,
+		       char **ret_guest, struct error *err)
 {
 	static unsigned next;
 	_cleanup_free_ char *folder = path_join(options->share_dir, VM_LOWER_DIR);

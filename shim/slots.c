@@ -29,12 +29,12 @@ struct waiter {
 struct slot {
 	struct slots *slots; /* whose it is */
 	enum slot_state state;
-	char key[DIGEST_HEX_SIZE];         /* not in EMPTY */
-	unsigned users;                    /* those who wait included */
-	unsigned node;                     /* number of the image's node in QEMU; 0: none of ours */
-	unsigned old_node;                 /* in ATTACHING: of the image that was there before */
-	struct error error;                /* in ATTACHING: the first that QEMU said; owned */
-	TAILQ_HEAD(, waiter) waiters;      /* in ATTACHING, and until they are told */
+	char key[DIGEST_HEX_SIZE];    /* not in EMPTY */
+	unsigned users;               /* those who wait included */
+	unsigned node;                /* number of the image's node in QEMU; 0: none of ours */
+	unsigned old_node;            /* in ATTACHING: of the image that was there before */
+	struct error error;           /* in ATTACHING: the first that QEMU said; owned */
+	TAILQ_HEAD(, waiter) waiters; /* in ATTACHING, and until they are told */
 };
 
 struct slots {
@@ -144,8 +144,8 @@ static void send_commands(struct slot *slot, int fd)
 			      "filename", path, "read-only", 1, "locking", "off"),
 		    ATTACH_TIMEOUT_MS, on_command, slot);
 	qmp_command(qmp, "blockdev-reopen",
-		    json_pack("{s:[{s:s, s:s, s:b, s:s}]}", "options", "driver", "raw",
-			      "node-name", node, "read-only", 1, "file", image),
+		    json_pack("{s:[{s:s, s:s, s:b, s:s}]}", "options", "driver", "raw", "node-name",
+			      node, "read-only", 1, "file", image),
 		    ATTACH_TIMEOUT_MS, on_reopened, slot);
 }
 

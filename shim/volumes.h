@@ -16,10 +16,10 @@
 #pragma once
 
 #include "base/error.h"
+#include "factory/vm/storages.h"
 #include "proto/oci.pb-c.h"
 #include "shim/idmap.h"
 #include "shim/share_folder.h"
-#include "factory/vm/storages.h"
 
 struct volumes;
 

@@ -231,8 +231,7 @@ static int derive_object(struct derivation *d, const struct argument *argument, 
 	return 0;
 }
 
-static int derive_blockdev(struct derivation *d, const struct argument *argument,
-			   struct error *err)
+static int derive_blockdev(struct derivation *d, const struct argument *argument, struct error *err)
 {
 	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
 
@@ -289,8 +288,7 @@ static int derive_fsdev(struct derivation *d, const struct argument *argument, s
 		return error_set(err, EINVAL,
 				 "-fsdev %s is not the share: all clones would have it",
 				 argument->value);
-	qemu_option_set(option, "path",
-			is_lower ? "{{share_dir}}/" VM_LOWER_DIR : "{{share_dir}}");
+	qemu_option_set(option, "path", is_lower ? "{{share_dir}}/" VM_LOWER_DIR : "{{share_dir}}");
 	add_option(d, argument->name, option);
 	return 0;
 }

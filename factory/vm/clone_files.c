@@ -112,7 +112,7 @@ static void copy_run(void *data)
 	for (size_t i = 0; i < copy->files->count && copy->number == 0; i++)
 		if (copy->files->items[i].copy_dir)
 			copy->number = copy_one(&copy->files->items[i], copy->files->owner,
-					&copy->cancelled, &copy->err);
+						&copy->cancelled, &copy->err);
 }
 
 static void copy_done(void *data, void *owner _unused_)

@@ -41,9 +41,9 @@ struct clone_files {
 struct clone_files_options {
 	const struct template_manifest *manifest;
 	const char *scratch_dir; /* for the copy of the scratch disk */
-	bool booted;  /* not cloned: the template's memory is none of its files */
-	uid_t owner;  /* of the copies, for they are opened by name */
-	int first_fd; /* the copies are first_fd, first_fd + 1, ... in QEMU */
+	bool booted;             /* not cloned: the template's memory is none of its files */
+	uid_t owner;             /* of the copies, for they are opened by name */
+	int first_fd;            /* the copies are first_fd, first_fd + 1, ... in QEMU */
 };
 
 void clone_files_init(struct clone_files *files, const struct clone_files_options *options);

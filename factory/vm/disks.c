@@ -26,8 +26,8 @@ static int make_file(const char *path, uint64_t bytes, int *ret_fd, struct error
  * file is a hole, so inode tables need no zeroing, neither now nor later in the guest. */
 int disks_make_scratch(const char *path, uint64_t bytes, struct error *err)
 {
-	char *const *argv = SPAWN_ARGV("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-O",
-				       "^has_journal,^resize_inode,sparse_super2", "-E",
+	char *const *argv = SPAWN_ARGV("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-m",
+				       "0", "-O", "^has_journal,^resize_inode,sparse_super2", "-E",
 				       "assume_storage_prezeroed=1,nodiscard,root_owner=0:0,"
 				       "num_backup_sb=0",
 				       path);

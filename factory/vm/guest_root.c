@@ -23,19 +23,18 @@ char *guest_root_add_slot(struct storages *list, size_t slot)
 	return mount_point;
 }
 
-void guest_root_add_overlay(struct storages *list, const char *container_id,
-			    const char *lower)
+void guest_root_add_overlay(struct storages *list, const char *container_id, const char *lower)
 {
 	_cleanup_free_ char *mount_point = guest_root_path(container_id);
 	_cleanup_free_ char *option = xasprintf("lowerdir=%s", lower);
-	Grpc__Storage *storage = storages_add(list, "overlayfs", "overlay", "overlay",
-						    mount_point);
+	Grpc__Storage *storage = storages_add(list, "overlayfs", "overlay", "overlay", mount_point);
 
 	storage_option(storage, option);
 	storage_driver_option(storage, OVERLAY_RW);
 }
 
-/* Nothing in it changes while a container has it, so all of it may be kept in the guest's memory. */
+/* Nothing in it changes while a container has it, so all of it may be kept in the guest's memory.
+ */
 void guest_root_add_lower_share(struct storages *list)
 {
 	static const char *const options[] = { "trans=virtio", "version=9p2000.L", "msize=262144",

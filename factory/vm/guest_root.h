@@ -20,8 +20,7 @@ char *guest_root_path(const char *container_id);
 char *guest_root_add_slot(struct storages *list, size_t slot);
 
 /* The overlay over lower, a folder of the guest. */
-void guest_root_add_overlay(struct storages *list, const char *container_id,
-			    const char *lower);
+void guest_root_add_overlay(struct storages *list, const char *container_id, const char *lower);
 
 /* The mount of the lower share, which stays when its sandbox ends (kiln.keep). */
 void guest_root_add_lower_share(struct storages *list);

@@ -98,8 +98,8 @@ static void add_volume(Grpc__Spec *spec)
 	spec->mounts[spec->n_mounts++] = mount;
 }
 
-int rehearsal_make(bool has_slot, bool has_volume, Grpc__Spec **ret_spec,
-		   struct storages *list, struct error *err)
+int rehearsal_make(bool has_slot, bool has_volume, Grpc__Spec **ret_spec, struct storages *list,
+		   struct error *err)
 {
 	_cleanup_free_ char *image = NULL;
 	int r = read_spec(ret_spec, err);
@@ -121,8 +121,7 @@ int rehearsal_share_make(const char *share_dir, struct error *err)
 	_cleanup_free_ char *path = path_join(share_dir, VOLUME);
 	int r = dir_make(folder, 0755, err);
 
-	return r < 0 ? r
-		     : file_write_volatile(path, VOLUME_TEXT, strlen(VOLUME_TEXT), 0644, err);
+	return r < 0 ? r : file_write_volatile(path, VOLUME_TEXT, strlen(VOLUME_TEXT), 0644, err);
 }
 
 int rehearsal_share_remove(const char *share_dir, struct error *err)

@@ -64,9 +64,8 @@ static int read_keys(const char *path, struct store_note *note, struct error *er
 		return r;
 	r = config_read(note_keys, ARRAY_SIZE(note_keys), object, path, note, err);
 	json_decref(object);
-	if (r == 0 &&
-	    (!is_absolute(note->run_dir) || !is_absolute(note->store) ||
-	     !is_absolute(note->scratch_dir)))
+	if (r == 0 && (!is_absolute(note->run_dir) || !is_absolute(note->store) ||
+		       !is_absolute(note->scratch_dir)))
 		r = error_set(err, EBADMSG,
 			      "%s: run_dir, store and scratch_dir must be absolute paths", path);
 	if (r == 0 && note->image_cache && !is_absolute(note->image_cache))

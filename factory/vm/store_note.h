@@ -1,6 +1,6 @@
 /* What a factory leaves beside its socket for claimers that come when it is not there: where its
- * folders are, and what machines are shut in. SOCKET.json, readable by its owner only; it stays after
- * the factory's end, and a claimer believes only one of its own user's. */
+ * folders are, and what machines are shut in. SOCKET.json, readable by its owner only; it stays
+ * after the factory's end, and a claimer believes only one of its own user's. */
 #pragma once
 
 #include <stdint.h>

@@ -6,10 +6,11 @@
  * protocol's version; the template's id is the SHA-256 over its name and them.
  *
  * A manifest is what the bake leaves in STORE/templates/ID/: template.json, written last, next
- * to `memory`, `state`, `image`, `images/N`, `scratch` and `slot`. A folder without a valid manifest is no template.
- * Everything in it is checked when it is loaded (sizes and digest of `state`, size of `memory`, the
- * digests of the manifest itself), since a file can be truncated or edited behind our back. The
- * digests of `memory` and the images take a while and are compared by template_verify().
+ * to `memory`, `state`, `image`, `images/N`, `scratch` and `slot`. A folder without a valid
+ * manifest is no template. Everything in it is checked when it is loaded (sizes and digest of
+ * `state`, size of `memory`, the digests of the manifest itself), since a file can be truncated or
+ * edited behind our back. The digests of `memory` and the images take a while and are compared by
+ * template_verify().
  */
 #pragma once
 
@@ -106,11 +107,11 @@ struct template_manifest {
 	uint64_t image_bytes;
 	char memory_digest[DIGEST_HEX_SIZE];
 	char state_digest[DIGEST_HEX_SIZE];
-	char image_digest[DIGEST_HEX_SIZE]; /* of the copy in the store */
+	char image_digest[DIGEST_HEX_SIZE];   /* of the copy in the store */
 	char scratch_digest[DIGEST_HEX_SIZE]; /* "": there is none */
-	uint64_t baked_at;                  /* seconds since the epoch */
-	uint64_t boot_ms;                   /* VMM start to the agent's first answer */
-	uint64_t bake_ms;                   /* all of it */
+	uint64_t baked_at;                    /* seconds since the epoch */
+	uint64_t boot_ms;                     /* VMM start to the agent's first answer */
+	uint64_t bake_ms;                     /* all of it */
 };
 
 /* The size of its machines, and what they can grow to. */

@@ -75,7 +75,7 @@ static const struct config_key manifest_keys[] = {
 	UINT(spare_vcpus, 0, 1024, "further ones, offline"),
 	UINT(max_memory_mib, 1, MEMORY_MAX / MIB, "guest RAM it can grow to"),
 	UINT(block_slots, 0, DISKS_SLOTS_MAX, "waiting disks"),
-	UINT(scratch_bytes, 0, DISKS_SCRATCH_MAX_MIB * MIB, "size of `scratch`; 0: there is none"),
+	UINT(scratch_bytes, 0, DISKS_SCRATCH_MAX_MIB *MIB, "size of `scratch`; 0: there is none"),
 	CONFIG_STRING(struct manifest_file, scratch_digest, "scratch_digest", "",
 		      "of `scratch` (digest_sparse_file)"),
 	UINT(memory_bytes, MIB, MEMORY_MAX, "guest RAM: size of `memory`"),

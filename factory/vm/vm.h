@@ -121,7 +121,7 @@ void vm_free(struct vm *vm);
 const char *vm_id(const struct vm *vm);
 const char *vm_dir(const struct vm *vm);
 const char *vm_share_dir(const struct vm *vm);
-unsigned vm_block_slots(const struct vm *vm); /* factory/vm/disks.h */
+unsigned vm_block_slots(const struct vm *vm);         /* factory/vm/disks.h */
 const struct carried *vm_images(const struct vm *vm); /* as its template was baked */
 const char *vm_template_id(const struct vm *vm);
 const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */

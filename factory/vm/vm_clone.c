@@ -392,12 +392,12 @@ static int launch_prepare(struct vm *vm, const struct template_manifest *manifes
 	if (r == 0)
 		r = open_sockets(vm, launch, err);
 	if (r == 0) {
-		clone_files_init(&launch->files,
-				 &(struct clone_files_options){ .manifest = manifest,
-								.scratch_dir = vm->options.scratch_dir,
-								.booted = vm->booting,
-								.owner = vm->entry.uid,
-								.first_fd = FIRST_COPY_FD });
+		clone_files_init(&launch->files, &(struct clone_files_options){
+							 .manifest = manifest,
+							 .scratch_dir = vm->options.scratch_dir,
+							 .booted = vm->booting,
+							 .owner = vm->entry.uid,
+							 .first_fd = FIRST_COPY_FD });
 		r = make_arguments(vm, manifest, launch, err);
 	}
 	if (r == 0)

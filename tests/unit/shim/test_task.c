@@ -16,8 +16,7 @@ static void life_of_a_container_in_its_order(void **state)
 	assert_int_equal(answer.pid, bench->vmm);
 	assert_true(bench_in_bundle(bench, "c1", "kiln.json"));
 	assert_true(bench_is_shared(bench, "c1"));
-	assert_string_equal(bench->agent.spec->root->path,
-			    "/run/kata-containers/c1/rootfs");
+	assert_string_equal(bench->agent.spec->root->path, "/run/kata-containers/c1/rootfs");
 	expect_ok(bench_start(bench, "c1", ""));
 	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
 	expect_ok(bench_start(bench, "c1", "x1"));
