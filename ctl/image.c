@@ -65,14 +65,14 @@ static ProtobufCMessage *ask(struct factory_link *link, const struct image_args 
 
 /* ---------------------------------------------------------------- add, prepare */
 
-static char *describe(const Kiln__Factory__V1__StatusResponse *status, const void *what)
+static char *describe(const Kiln__Factory__V1__StatusResponse *status, const void *unused _unused_)
 {
 	const Kiln__Factory__V1__ImageCacheStatus *cache = status->image_cache;
 
 	if (!cache || str_empty(cache->making))
 		return NULL;
-	if (str_equal(cache->making, what))
-		return xasprintf("making the image of %s", (const char *)what);
+	if (cache->queued == 0)
+		return xasprintf("making the image of %s", cache->making);
 	return xasprintf("making the image of %s, %u more are queued", cache->making,
 			 cache->queued);
 }
@@ -87,7 +87,6 @@ static int make(struct factory_link *link, const struct image_args *args, const 
 		.request = &request.base,
 		.timeout_s = args->timeout_s ? args->timeout_s : MAKE_TIMEOUT_S,
 		.describe = describe,
-		.userdata = name,
 	};
 	_cleanup_(error_done) struct error err = {};
 	ProtobufCMessage *response = NULL;

@@ -176,8 +176,8 @@ test_one_that_is_open_is_not_removed() {
 	expect 1 "$(image_rows '.name == "next"')"
 	expect 0 "$(image_rows '.name == "fits"')" 'the one used before'
 	expect 1 "$(image_rows ".key == \"$key\"")" 'the one that is open'
-	kill "$holder"
-	wait_gone "$holder"
+	eval "exec ${COPROC[1]}>&-" # the end of its stdin is the holder's
+	wait "$holder"
 	image remove "$key"
 	image prune
 }
