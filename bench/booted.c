@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -15,7 +16,9 @@
 #include "bench/factory_client.h"
 #include "factory/vm/argv.h"
 #include "factory/vm/carried.h"
+#include "factory/vm/disks.h"
 #include "factory/vm/qemu_option.h"
+#include "factory/vm/vm.h"
 #include "proto/health.pb-c.h"
 
 #define BOOT_MS     300000
@@ -108,12 +111,16 @@ static int boot_argv(const Kiln__Factory__V1__InspectResponse *inspected, struct
 static int booted_expand(const struct booted *booted, const struct strv *template_argv,
 			 const char *share, struct strv *argv, struct error *err)
 {
-	struct placeholder files[2 + CARRIED_MAX] = { { "memory", booted->memory } };
+	struct placeholder files[4 + CARRIED_MAX] = { { "memory", booted->memory } };
 	_cleanup_(strv_done) struct strv owned = {};
-	size_t count = 2;
+	size_t count = 4;
 
 	strv_take(&owned, path_join(booted->images, "image"));
+	strv_take(&owned, path_join(booted->images, DISKS_SLOT));
+	strv_take(&owned, path_join(booted->dir, DISKS_SCRATCH));
 	files[1] = (struct placeholder){ "image", owned.items[0] };
+	files[2] = (struct placeholder){ DISKS_SLOT, owned.items[1] };
+	files[3] = (struct placeholder){ DISKS_SCRATCH, owned.items[2] };
 	for (size_t i = 0; i < CARRIED_MAX; i++) {
 		strv_addf(&owned, "images_%zu", i);
 		strv_take(&owned, carried_path(booted->images, i));
@@ -133,6 +140,7 @@ static int booted_expand(const struct booted *booted, const struct strv *templat
 static int booted_spawn(struct booted *booted, const struct strv *template_argv, struct error *err)
 {
 	_cleanup_free_ char *share = path_join(booted->dir, "share");
+	_cleanup_free_ char *lower = path_join(share, VM_LOWER_DIR);
 	_cleanup_free_ char *log = path_join(booted->dir, "qemu.log");
 	_cleanup_close_ int log_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	_cleanup_(strv_done) struct strv argv = {};
@@ -140,6 +148,8 @@ static int booted_spawn(struct booted *booted, const struct strv *template_argv,
 	int sockets[SOCKETS] = { -EBADF, -EBADF, -EBADF };
 
 	int r = dir_make(share, 0755, err);
+	if (r == 0)
+		r = dir_make(lower, 0755, err);
 	for (int i = 0; r == 0 && i < SOCKETS; i++) {
 		_cleanup_free_ char *path = path_join(booted->dir, socket_names[i]);
 		r = socket_listen_unix(path, 0600, &sockets[i], err);
@@ -196,6 +206,18 @@ static int make_folder(struct booted *booted, struct error *err)
 	return 0;
 }
 
+/* A machine writes to its scratch disk: it gets a copy of the template's, where that has one. */
+static int copy_scratch(const struct booted *booted, struct error *err)
+{
+	_cleanup_free_ char *from = path_join(booted->images, DISKS_SCRATCH);
+	_cleanup_free_ char *to = path_join(booted->dir, DISKS_SCRATCH);
+	_cleanup_free_ char *output = NULL;
+
+	if (access(from, F_OK) < 0)
+		return 0;
+	return spawn_and_wait(SPAWN_ARGV("cp", "--sparse=always", from, to), &output, err);
+}
+
 /* The machine's folder, and its arguments before the folder's files are put into them. */
 static int booted_prepare(struct booted *booted, const char *factory, struct strv *argv,
 			  struct error *err)
@@ -209,7 +231,8 @@ static int booted_prepare(struct booted *booted, const char *factory, struct str
 	if (r < 0)
 		return r;
 	booted->images = xstrdup(inspected->dir);
-	return make_folder(booted, err);
+	r = make_folder(booted, err);
+	return r < 0 ? r : copy_scratch(booted, err);
 }
 
 /* One that is among the bench's; booted_free() ends it from any state. */
@@ -279,9 +302,12 @@ static int wait_for_end(struct booted *booted, struct error *err)
 	int r = spawn_reap(booted->pidfd, &status);
 	close_fd(booted->pidfd);
 	booted->pidfd = -EBADF;
-	return r < 0 || status != 0
-		       ? error_set(err, EIO, "QEMU has failed, with wait status %d", status)
-		       : 0;
+	if (r == 0 && status == 0)
+		return 0;
+	_cleanup_free_ char *path = path_join(booted->dir, "qemu.log");
+	_cleanup_free_ char *log = NULL;
+	(void)!file_read(path, 1 << 16, &log, NULL, NULL);
+	return error_set(err, EIO, "QEMU has failed: %.400s", log ? log : "it does not say why");
 }
 
 int booted_run(struct bench *bench, const char *factory, const char *initrd, const char *parameters,
