@@ -4,7 +4,6 @@
 
 #include "agent/machine_id.h"
 #include "agent/pending.h"
-#include "agent/scratch.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -130,7 +129,6 @@ static void return_to_none(struct sandbox *sandbox)
 	_cleanup_(error_done) struct error err = {};
 
 	storage_drop_all(&sandbox->storages);
-	scratch_sync();
 	machine_id_remove();
 	if (path_remove(DNS_FILE, &err) < 0 || set_hostname(SANDBOX_DEFAULT_HOSTNAME, &err) < 0)
 		log_warning(sandbox->id, "%s", error_message(&err));

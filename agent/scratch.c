@@ -51,14 +51,6 @@ int scratch_mount(struct error *err)
 	return 0;
 }
 
-void scratch_sync(void)
-{
-	_cleanup_close_ int fd = open(GUEST_SCRATCH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0 || syncfs(fd) < 0)
-		log_warning(NULL, "cannot sync " GUEST_SCRATCH ": %s", strerror(errno));
-}
-
 /* ---------------------------------------------------------------- removal */
 
 /* Folders are moved up to the top one before their parent goes, so that none is ever deeper than

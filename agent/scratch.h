@@ -23,6 +23,3 @@ _must_check_ int scratch_make(struct scratch *scratch, char **ret_path, struct e
 /* Removes a folder of scratch_make() with all that is in it, a few entries each turn of the loop,
  * for a container may leave millions. Takes path. */
 void scratch_remove(struct scratch *scratch, char *path);
-
-/* What was written is on the disk when this returns. */
-void scratch_sync(void);

@@ -209,7 +209,7 @@ static int make_folder(struct booted *booted, struct error *err)
 /* A machine writes to its scratch disk: it gets a copy of the template's, where that has one. */
 static int copy_scratch(const struct booted *booted, struct error *err)
 {
-	_cleanup_free_ char *from = path_join(booted->images, DISKS_SCRATCH);
+	_cleanup_free_ char *from = path_join(booted->images, DISKS_SCRATCH_NEW);
 	_cleanup_free_ char *to = path_join(booted->dir, DISKS_SCRATCH);
 	_cleanup_free_ char *output = NULL;
 

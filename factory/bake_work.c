@@ -300,7 +300,7 @@ static int make_disks(const struct bake_work *work, struct error *err)
 		r = disks_make_slot(slot, work->image, err);
 	if (r < 0 || work->definition->scratch_mib == 0)
 		return r;
-	r = disks_make_scratch(work->scratch, work->definition->scratch_mib << 20, err);
+	r = disks_make_scratch(work->dir, work->definition->scratch_mib << 20, err);
 	if (r == 0)
 		r = bake_user_find(&user, err);
 	return r < 0 ? r : bake_user_give(&user, work->scratch, err);

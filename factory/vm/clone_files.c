@@ -56,7 +56,9 @@ void clone_files_init(struct clone_files *files, const struct clone_files_option
 	if (manifest->block_slots > 0)
 		add(files, DISKS_SLOT, path_join(manifest->dir, DISKS_SLOT), first_fd);
 	if (manifest->scratch_bytes > 0)
-		add_file(files, DISKS_SCRATCH, path_join(manifest->dir, DISKS_SCRATCH),
+		add_file(files, DISKS_SCRATCH,
+			 path_join(manifest->dir,
+				   options->booted ? DISKS_SCRATCH_NEW : DISKS_SCRATCH),
 			 xstrdup(options->scratch_dir), first_fd);
 }
 

@@ -5,9 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/spawn.h"
+#include "factory/vm/memory_copy.h"
 
 enum { COPY_CHUNK = 64 << 20 };
 
@@ -24,20 +25,36 @@ static int make_file(const char *path, uint64_t bytes, int *ret_fd, struct error
 
 /* No journal and no copies of the superblock: there is no crash that the file system outlives. The
  * file is a hole, so inode tables need no zeroing, neither now nor later in the guest. */
-int disks_make_scratch(const char *path, uint64_t bytes, struct error *err)
+static int make_file_system(const char *path, struct error *err)
 {
 	char *const *argv = SPAWN_ARGV("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-m",
 				       "0", "-O", "^has_journal,^resize_inode,sparse_super2", "-E",
 				       "assume_storage_prezeroed=1,nodiscard,root_owner=0:0,"
 				       "num_backup_sb=0",
 				       path);
-	_cleanup_close_ int fd = -EBADF;
-	int r = make_file(path, bytes, &fd, err);
+	int r = spawn_and_wait(argv, NULL, err);
 
-	if (r == 0)
-		r = spawn_and_wait(argv, NULL, err);
 	return r < 0 ? error_wrap(err, "scratch disk (mkfs.ext4 is of Debian's package e2fsprogs)")
 		     : 0;
+}
+
+int disks_make_scratch(const char *dir, uint64_t bytes, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(dir, DISKS_SCRATCH);
+	_cleanup_free_ char *path_new = path_join(dir, DISKS_SCRATCH_NEW);
+	_cleanup_close_ int fd = -EBADF, fd_new = -EBADF, made = -EBADF;
+	int r = make_file(path_new, bytes, &fd_new, err);
+
+	if (r == 0)
+		r = make_file_system(path_new, err);
+	if (r == 0)
+		r = make_file(path, bytes, &fd, err);
+	if (r < 0)
+		return r;
+	made = open(path_new, O_RDONLY | O_CLOEXEC);
+	if (made < 0)
+		return error_set_errno(err, errno, "cannot open %s", path_new);
+	return memory_copy(made, fd, path, NULL, err);
 }
 
 int disks_make_slot(const char *path, const char *image, struct error *err)

@@ -25,7 +25,8 @@
 #define DISKS_SLOT_BYTES      ((uint64_t)64 << 30)
 
 /* Files in a template's folder. */
-#define DISKS_SCRATCH "scratch"
+#define DISKS_SCRATCH     "scratch"     /* as it was when the memory was frozen */
+#define DISKS_SCRATCH_NEW "scratch-new" /* as it was made: of machines that are booted */
 #define DISKS_SLOT    "slot"
 
 #define DISKS_PCI_SLOT 0x8 /* of the scratch disk; slot N follows it */
@@ -33,7 +34,8 @@
 /* QEMU's name of a slot's node and device, as "slot0". */
 #define DISKS_SLOT_NODE "slot%zu"
 
-/* Makes the file system in a new file of this size. Blocks (mkfs.ext4, some 20 ms). */
-_must_check_ int disks_make_scratch(const char *path, uint64_t bytes, struct error *err);
+/* Makes the file system in two new files of this size in a template's folder. Blocks (mkfs.ext4,
+ * some 20 ms). */
+_must_check_ int disks_make_scratch(const char *dir, uint64_t bytes, struct error *err);
 /* Copies image to a new file of DISKS_SLOT_BYTES. Blocks. */
 _must_check_ int disks_make_slot(const char *path, const char *image, struct error *err);

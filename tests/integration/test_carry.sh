@@ -57,7 +57,7 @@ test_a_clone_of_its_own_works_and_leaves_nothing() {
 	vm=$(vm_of alone 0 pid)
 	kill -9 "$vm"
 	wait_gone "$vm"
-	expect "$(printf 'console\nimage\nmemory\nstate\ntemplate.json')" "$(ls "$(template_dir alone)")"
+	expect "$(printf 'console\nimage\nmemory\nscratch\nscratch-new\nslot\nstate\ntemplate.json')" "$(ls "$(template_dir alone)")"
 }
 
 test_memory_on_a_disk() {

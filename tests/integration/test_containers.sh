@@ -109,7 +109,7 @@ by_the_agent() {
 }
 
 # limited RESOURCES: ctr has no words for these.
-limited() { by_the_agent /usr/share/kiln/rehearsal "$1" /kiln-agent --version; }
+limited() { by_the_agent /usr/share/kiln/rehearsal "$1" /program; }
 
 test_limits_of_controllers_that_few_use() {
 	expect_match '"status": 0' "$(limited '{"cpu": {"cpus": "0"}}')"

@@ -170,6 +170,22 @@ static void test_scratch_disk_is_always_a_copy(void **state)
 	assert_in_range(st.st_blocks * 512, 1, 64 * 1024);
 }
 
+/* What is frozen with the memory is of no use to a machine that is booted. */
+static void test_booted_machine_has_a_fresh_scratch_disk(void **state)
+{
+	struct fixture *f = *state;
+	const struct clone_file *file;
+
+	f->manifest.scratch_bytes = 4096;
+	clone_files_init(&f->files, &(struct clone_files_options){ .manifest = &f->manifest,
+								   .booted = true,
+								   .scratch_dir = f->dir,
+								   .first_fd = FIRST_FD });
+	file = &f->files.items[f->files.count - 1];
+	assert_string_equal(file->placeholder, "scratch");
+	assert_non_null(strstr(file->path, "/scratch-new"));
+}
+
 static void test_scratch_folder_that_is_not_there_is_named(void **state)
 {
 	struct fixture *f = *state;
@@ -214,6 +230,7 @@ int main(void)
 		TEST(test_shared_ones_are_the_templates),
 		TEST(test_copies_are_nobodys_else),
 		TEST(test_scratch_disk_is_always_a_copy),
+		TEST(test_booted_machine_has_a_fresh_scratch_disk),
 		TEST(test_scratch_folder_that_is_not_there_is_named),
 		TEST(test_what_is_missing_is_named),
 		TEST(test_nobody_is_told_once_it_is_given_up),
