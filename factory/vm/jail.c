@@ -303,19 +303,21 @@ static const char *enter_root(struct jail *jail)
 	return NULL;
 }
 
+/* The calls themselves, not libc's: those have all threads of the process do the same, and would
+ * wait here for one of the parent's that was just being started or ended when this was forked. */
 static const char *become_nobody(struct jail *jail)
 {
 	char byte = 0;
 
 	/* The device's group stays, though it has no number in the namespace. */
-	if (setgroups(jail->ngroups, jail->groups) < 0)
+	if (syscall(SYS_setgroups, jail->ngroups, jail->groups) < 0)
 		return "cannot leave its groups";
 	if (unshare(CLONE_NEWUSER) < 0)
 		return "cannot make a user namespace (see /proc/sys/user/max_user_namespaces)";
 	errno = ECANCELED; /* of a parent that fails or is killed meanwhile */
 	if (write(jail->child_end, &byte, 1) != 1 || read(jail->child_end, &byte, 1) != 1)
 		return "cannot get its user ids";
-	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+	if (syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0)
 		return "cannot take its user ids";
 	return NULL;
 }
