@@ -34,6 +34,7 @@ struct slot {
 	unsigned node;                /* number of the image's node in QEMU; 0: none of ours */
 	unsigned old_node;            /* in ATTACHING: of the image that was there before */
 	struct error error;           /* in ATTACHING: the first that QEMU said; owned */
+	bool added;                   /* in ATTACHING: QEMU has the node */
 	TAILQ_HEAD(, waiter) waiters; /* in ATTACHING, and until they are told */
 };
 
@@ -88,6 +89,14 @@ static void on_command(int number, json_t *result _unused_, const struct error *
 		(void)error_set(&slot->error, -number, "%s", error_message(err));
 }
 
+static void on_added(int number, json_t *result, const struct error *err, void *userdata)
+{
+	struct slot *slot = userdata;
+
+	slot->added = number >= 0;
+	on_command(number, result, err, slot);
+}
+
 static char *node_name(unsigned node)
 {
 	return xasprintf("image%u", node);
@@ -118,7 +127,7 @@ static void on_reopened(int number, json_t *result, const struct error *err, voi
 	if (slot->error.number) {
 		log_warning(slots->sandbox_id, "slot %zu did not take image %.12s: %s",
 			    number_of(slot), slot->key, error_message(&slot->error));
-		if (slot->error.number != ENOTCONN)
+		if (slot->added)
 			remove_node(slots, slot->node);
 		slot->node = slot->old_node;
 		set_state(slot, SLOT_EMPTY);
@@ -142,7 +151,7 @@ static void send_commands(struct slot *slot, int fd)
 	qmp_command(qmp, "blockdev-add",
 		    json_pack("{s:s, s:s, s:s, s:b, s:s}", "driver", "file", "node-name", image,
 			      "filename", path, "read-only", 1, "locking", "off"),
-		    ATTACH_TIMEOUT_MS, on_command, slot);
+		    ATTACH_TIMEOUT_MS, on_added, slot);
 	qmp_command(qmp, "blockdev-reopen",
 		    json_pack("{s:[{s:s, s:s, s:b, s:s}]}", "options", "driver", "raw", "node-name",
 			      node, "read-only", 1, "file", image),
@@ -239,6 +248,7 @@ void slots_attach(struct slots *slots, const char *key, int fd, slots_fn fn, voi
 		return;
 	}
 	memcpy(slot->key, key, sizeof(slot->key));
+	slot->added = false;
 	slot->old_node = slot->node;
 	slot->node = ++slots->next_node;
 	set_state(slot, SLOT_ATTACHING);
