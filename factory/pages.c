@@ -1,6 +1,7 @@
 #include "factory/pages.h"
 
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -181,6 +182,23 @@ static void add_images(const struct images *images, struct strbuf *b)
 	text_sample(b, "kiln_image_cache_bytes", LABELS(NULL), status.bytes);
 }
 
+/* What scratch disks can still grow by. */
+static void add_scratch(const char *dir, struct strbuf *b)
+{
+	struct statvfs st;
+
+	if (statvfs(dir, &st) < 0)
+		return;
+	text_family(b, "kiln_scratch_free_bytes", "gauge",
+		    "Free on the file system of the scratch disks");
+	text_sample(b, "kiln_scratch_free_bytes", LABELS(NULL),
+		    (uint64_t)st.f_bavail * st.f_frsize);
+	text_family(b, "kiln_scratch_size_bytes", "gauge",
+		    "Size of the file system of the scratch disks");
+	text_sample(b, "kiln_scratch_size_bytes", LABELS(NULL),
+		    (uint64_t)st.f_blocks * st.f_frsize);
+}
+
 void pages_metrics(struct factory *factory, const struct footprint *footprint, struct strbuf *b)
 {
 	_cleanup_free_ struct metrics_set *sets = xnew(struct metrics_set);
@@ -194,6 +212,7 @@ void pages_metrics(struct factory *factory, const struct footprint *footprint, s
 	}
 	add_factory(factory, b);
 	add_gauges(factory, footprint, b);
+	add_scratch(factory_config(factory)->scratch_dir, b);
 	if (factory_images(factory))
 		add_images(factory_images(factory), b);
 	text_counters(b, sets, nsets);

@@ -164,6 +164,14 @@ test_watch_shows_changes_and_ends_well() {
 	expect_match 'vm factory is on' "$(head -n 1 "$work/watch.txt")"
 }
 
+test_what_scratch_disks_can_grow_by() {
+	local free size
+	free=$(metrics kiln_scratch_free_bytes | xargs printf '%.0f')
+	size=$(metrics kiln_scratch_size_bytes | xargs printf '%.0f')
+	expect "$(($(stat -f -c '%b * %S' "$work/scratch")))" "$size" 'size of the file system'
+	((free > 0 && free < size)) || fail "$free of $size bytes are free"
+}
+
 test_a_destroyed_template_is_not_ready() {
 	factory_ctl destroy >/dev/null
 	expect 200 "$(http_code /healthz)" /healthz
