@@ -10,6 +10,7 @@ agent create_container
 agent create_sandbox
 agent remove_container
 agent start_container
+agent storage
 factory claim
 factory handover
 factory resume
@@ -23,6 +24,7 @@ shim first_output
 shim release
 shim rootfs
 shim shim.start
+shim slot
 shim start_container"
 
 # wait_step ID STEP: the shim and its `start` write on after ctr has ended.
@@ -70,4 +72,5 @@ off=$(kiln_run off echo hello)
 off_files=$(find "$work" -name '*.jsonl')
 kill "$containerd_pid" && wait "$containerd_pid"
 KILN_TRACE=$trace start_containerd || exit 1
+ctl image prepare "$image" --containerd "$work/containerd.sock" --namespace "$(basename "$work")" >/dev/null 2>&1
 run_tests
