@@ -99,7 +99,7 @@ test_files_belong_to_whom_they_should() {
 	mkdir -m 755 "$work/volume"
 	echo data >"$work/volume/read"
 	chown 1000:1000 "$work/volume" "$work/volume/read"
-	start files --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw"
+	start files --annotation io.kiln.rootfs=share --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw"
 	ctr tasks exec --exec-id e1 files sh -ec 'echo x >/root0; chown 1000:1001 /root0; mkdir /d
 		chown 65534 /d; echo y >/zero; ln -s zero /link; chmod 4755 /zero; rm /bin/false 2>/dev/null || true
 		cat /volume/read; echo z >/volume/by-root'
