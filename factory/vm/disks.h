@@ -27,7 +27,7 @@
 /* Files in a template's folder. */
 #define DISKS_SCRATCH     "scratch"     /* as it was when the memory was frozen */
 #define DISKS_SCRATCH_NEW "scratch-new" /* as it was made: of machines that are booted */
-#define DISKS_SLOT    "slot"
+#define DISKS_SLOT        "slot"
 
 #define DISKS_PCI_SLOT 0x8 /* of the scratch disk; slot N follows it */
 
