@@ -27,7 +27,7 @@ struct storage;
 struct scratch;
 
 struct storage_list {
-	TAILQ_HEAD(, storage) items;
+	TAILQ_HEAD(storage_head, storage) items;
 	struct scratch *scratch; /* borrowed */
 };
 

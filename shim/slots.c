@@ -29,13 +29,13 @@ struct waiter {
 struct slot {
 	struct slots *slots; /* whose it is */
 	enum slot_state state;
-	char key[DIGEST_HEX_SIZE];    /* not in EMPTY */
-	unsigned users;               /* those who wait included */
-	unsigned node;                /* number of the image's node in QEMU; 0: none of ours */
-	unsigned old_node;            /* in ATTACHING: of the image that was there before */
-	struct error error;           /* in ATTACHING: the first that QEMU said; owned */
-	bool added;                   /* in ATTACHING: QEMU has the node */
-	TAILQ_HEAD(, waiter) waiters; /* in ATTACHING, and until they are told */
+	char key[DIGEST_HEX_SIZE]; /* not in EMPTY */
+	unsigned users;            /* those who wait included */
+	unsigned node;             /* number of the image's node in QEMU; 0: none of ours */
+	unsigned old_node;         /* in ATTACHING: of the image that was there before */
+	struct error error;        /* in ATTACHING: the first that QEMU said; owned */
+	bool added;                /* in ATTACHING: QEMU has the node */
+	TAILQ_HEAD(waiter_list, waiter) waiters; /* in ATTACHING, and until they are told */
 };
 
 struct slots {
