@@ -72,5 +72,5 @@ off=$(kiln_run off echo hello)
 off_files=$(find "$work" -name '*.jsonl')
 kill "$containerd_pid" && wait "$containerd_pid"
 KILN_TRACE=$trace start_containerd || exit 1
-ctl image prepare "$image" --containerd "$work/containerd.sock" --namespace "$(basename "$work")" >/dev/null 2>&1
+prepare_image "$image" || exit 1
 run_tests
