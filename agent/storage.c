@@ -218,8 +218,9 @@ static int make_upper(const char *path, const char *lower, struct error *err)
 	return 0;
 }
 
-/* Files have one device number and numbers that last, as on a file system (xino); what is synced is
- * in the guest's memory, which does not outlive the disk (volatile). */
+/* Files have one device number and numbers that last, as on a file system (xino). What is synced is
+ * really written ("volatile" would be quicker): so the error of a disk that is full on the host is
+ * told to who asks. */
 static int mount_writable(const Grpc__Storage *request, const char *folder, struct error *err)
 {
 	_cleanup_free_ char *upper = path_join(folder, "upper");
@@ -240,7 +241,6 @@ static int mount_writable(const Grpc__Storage *request, const char *folder, stru
 	strv_addf(&options, "upperdir=%s", upper);
 	strv_addf(&options, "workdir=%s", work);
 	strv_add(&options, "xino=on");
-	strv_add(&options, "volatile");
 	strv_add(&options, "nodev");
 
 	Grpc__Storage whole = *request;

@@ -77,7 +77,7 @@ void layer_image_get(const struct layer_image_options *options, layer_image_fn f
 	struct getting *getting = xnew(struct getting);
 	_cleanup_(error_done) struct error err = {};
 	char key[DIGEST_HEX_SIZE];
-	int fd;
+	int fd = -EBADF;
 
 	*getting = (struct getting){ options->container_id, fn, userdata, trace_begin() };
 	if (open_image(options, key, &fd, &err) == 0) {

@@ -10,6 +10,8 @@
 #include "base/spawn.h"
 #include "factory/vm/memory_copy.h"
 
+#define EXTENDED_OPTIONS "assume_storage_prezeroed=1,nodiscard,root_owner=0:0,num_backup_sb=0"
+
 enum { COPY_CHUNK = 64 << 20 };
 
 /* A file that did not exist before, of this size, all of it a hole. */
@@ -29,9 +31,7 @@ static int make_file_system(const char *path, struct error *err)
 {
 	char *const *argv = SPAWN_ARGV("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-m",
 				       "0", "-O", "^has_journal,^resize_inode,sparse_super2", "-E",
-				       "assume_storage_prezeroed=1,nodiscard,root_owner=0:0,"
-				       "num_backup_sb=0",
-				       path);
+				       EXTENDED_OPTIONS, path);
 	int r = spawn_and_wait(argv, NULL, err);
 
 	return r < 0 ? error_wrap(err, "scratch disk (mkfs.ext4 is of Debian's package e2fsprogs)")

@@ -166,8 +166,8 @@ test_watch_shows_changes_and_ends_well() {
 
 test_what_scratch_disks_can_grow_by() {
 	local free size
-	free=$(metrics kiln_scratch_free_bytes | xargs printf '%.0f')
-	size=$(metrics kiln_scratch_size_bytes | xargs printf '%.0f')
+	free=$(http /metrics | sed -n 's/^kiln_scratch_free_bytes //p')
+	size=$(http /metrics | sed -n 's/^kiln_scratch_size_bytes //p')
 	expect "$(($(stat -f -c '%b * %S' "$work/scratch")))" "$size" 'size of the file system'
 	((free > 0 && free < size)) || fail "$free of $size bytes are free"
 }
