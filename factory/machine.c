@@ -160,11 +160,12 @@ static int add_disk(struct strbuf *out, const struct machine_options *options, c
 		"file.filename=",
 		name, node_options);
 	int r = escape_xml(out, option);
-	strbuf_addf(out,
-		    "\"/>\n<qemu:arg value=\"-device\"/>\n"
-		    "<qemu:arg value=\"virtio-blk-pci,id=disk-%s,drive=%s,serial=%s,num-queues=1,"
-		    "werror=report,rerror=report,bus=pcie.0,addr=0x%x\"/>\n",
-		    name, name, serial, pci_slot);
+	strbuf_addf(
+		out,
+		"\"/>\n<qemu:arg value=\"-device\"/>\n"
+		"<qemu:arg value=\"virtio-blk-pci,id=disk-%s,drive=%s,serial=%s,num-queues=1,ioeventfd=off,"
+		"werror=report,rerror=report,bus=pcie.0,addr=0x%x\"/>\n",
+		name, name, serial, pci_slot);
 	return r;
 }
 
