@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "agent/disk.h"
+#include "agent/layers.h"
 #include "agent/mounts.h"
 #include "agent/scratch.h"
 #include "base/file.h"
@@ -50,6 +51,7 @@ static int add_bind(struct addition *addition, struct error *err);
 static int add_nvdimm(struct addition *addition, struct error *err);
 static int add_blk(struct addition *addition, struct error *err);
 static int add_overlay(struct addition *addition, struct error *err);
+static int add_layers(struct addition *addition, struct error *err);
 
 static const struct driver {
 	int (*add)(struct addition *addition, struct error *err);
@@ -58,11 +60,11 @@ static const struct driver {
 } drivers[] = {
 	{ add_9p, true, false },    { add_tmpfs, true, true },    { add_tmpfs, true, true },
 	{ add_local, false, true }, { add_bind, true, false },    { add_nvdimm, true, false },
-	{ add_blk, true, false },   { add_overlay, true, false },
+	{ add_blk, true, false },   { add_overlay, true, false }, { add_layers, true, false },
 };
 
-const char *const storage_drivers[] = { "9p",   "ephemeral", "tmpfs", "local",
-					"bind", "nvdimm",    "blk",   "overlayfs" };
+const char *const storage_drivers[] = { "9p",     "ephemeral", "tmpfs",     "local", "bind",
+					"nvdimm", "blk",       "overlayfs", "layers" };
 const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
 _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");
 
@@ -184,6 +186,17 @@ static int add_blk(struct addition *addition, struct error *err)
 	return r < 0 ? r : add_mount_of(request, request->fstype, device, false, err);
 }
 
+static int add_layers(struct addition *addition, struct error *err)
+{
+	const Grpc__Storage *request = addition->request;
+	_cleanup_free_ char *device = NULL;
+	int r = disk_find(request->source, &device, err);
+
+	return r < 0 ? r
+		     : layers_mount(device, request->options, request->n_options,
+				    request->mount_point, err);
+}
+
 /* ---------------------------------------------------------------- overlays */
 
 static bool has_driver_option(const Grpc__Storage *request, const char *option)
@@ -198,7 +211,8 @@ static bool has_driver_option(const Grpc__Storage *request, const char *option)
 static char *top_lower(const Grpc__Storage *request)
 {
 	for (size_t i = 0; i < request->n_options; i++) {
-		const char *value = str_after(request->options[i], "lowerdir=");
+		const char *value = str_after(request->options[i], "lowerdir=")
+					    ?: str_after(request->options[i], "lowerdir+=");
 		if (value)
 			return xstrndup(value, strcspn(value, ":"));
 	}
@@ -230,7 +244,8 @@ static int mount_writable(const Grpc__Storage *request, const char *folder, stru
 	int r;
 
 	if (!lower)
-		return error_set(err, EINVAL, "an overlay needs the option lowerdir=");
+		return error_set(err, EINVAL,
+				 "an overlay needs the option lowerdir= or lowerdir+=");
 	r = make_upper(upper, lower, err);
 	if (r == 0)
 		r = dir_make(work, 0700, err);

@@ -54,7 +54,7 @@ struct container {
 	bool is_cri;               /* made by containerd's CRI plugin, for a pod */
 	struct spec *spec;         /* until the agent has it */
 	struct slots *image_slots; /* with the image of its layers; a reference; NULL: none */
-	int image_slot;            /* of image_slots */
+	struct layer_image image;  /* on a slot of image_slots */
 	struct share_folder folder;
 	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
@@ -74,7 +74,8 @@ static void unmount_files(struct container *container)
 	rootfs_unmount(steal_ptr(container->rootfs));
 	share_folder_remove(&container->folder);
 	if (container->image_slots)
-		slots_release(container->image_slots, (size_t)container->image_slot);
+		slots_release(container->image_slots, (size_t)container->image.slot);
+	strv_done(&container->image.layout);
 	slots_unref(steal_ptr(container->image_slots));
 }
 
@@ -206,6 +207,7 @@ int container_new(const struct container_options *options, struct container **re
 		.state = CONTAINER_CREATING,
 		.request = options->request,
 		.folder = SHARE_FOLDER_NONE,
+		.image = LAYER_IMAGE_EMPTY,
 		.execs = TAILQ_HEAD_INITIALIZER(container->execs),
 		.on_gone = options->on_gone,
 		.userdata = options->userdata,
@@ -322,7 +324,7 @@ static int mount_for(struct container *container, const struct idmap *idmap,
 		.driver = (enum rootfs_driver)container->settings.rootfs,
 		.share_dir = sandbox_share_dir(container->sandbox),
 		.container_id = container->id,
-		.slot = container->image_slots ? container->image_slot : LAYER_IMAGE_NONE,
+		.image = &container->image,
 		.folder = &container->folder,
 		.scratch_dir = scratch,
 		.idmap = idmap,
@@ -364,22 +366,11 @@ static int mount_files(struct container *container, struct storages *storages, s
 	return r;
 }
 
-static void on_layer_image(int slot, void *userdata)
+static void mount_and_create(struct container *container)
 {
-	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	_cleanup_(storages_done) struct storages storages = {};
 	_cleanup_(error_done) struct error err = {};
-	struct slots *slots = sandbox_slots(container->sandbox);
 
-	if (container->state != CONTAINER_CREATING) {
-		if (slot != LAYER_IMAGE_NONE && slots)
-			slots_release(slots, (size_t)slot);
-		return;
-	}
-	if (slot != LAYER_IMAGE_NONE) {
-		container->image_slots = slots_ref(slots);
-		container->image_slot = slot;
-	}
 	/* Volumes before images, whose mounts become binds of the guest's. */
 	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
 	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0) {
@@ -387,6 +378,26 @@ static void on_layer_image(int slot, void *userdata)
 		return;
 	}
 	create_in_guest(container, &storages);
+}
+
+static void on_layer_image(struct layer_image *image, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	struct slots *slots = sandbox_slots(container->sandbox);
+
+	if (container->state != CONTAINER_CREATING) {
+		if (image->slot != LAYER_IMAGE_NONE && slots)
+			slots_release(slots, (size_t)image->slot);
+		strv_done(&image->layout);
+		return;
+	}
+	container->image = *image;
+	if (image->slot != LAYER_IMAGE_NONE)
+		container->image_slots = slots_ref(slots);
+	if (why->number)
+		create_failed(container, why);
+	else
+		mount_and_create(container);
 }
 
 static void get_layer_image(struct container *container)
@@ -415,7 +426,7 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 	else if (container->settings.rootfs == ROOTFS_OVERLAY)
 		get_layer_image(container);
 	else
-		on_layer_image(LAYER_IMAGE_NONE, container_ref(container));
+		mount_and_create(container);
 }
 
 void container_create(struct container *container, container_done_fn done, void *userdata)

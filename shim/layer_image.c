@@ -6,6 +6,8 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "factory/vm/image_cache.h"
+#include "shim/layer_files.h"
+#include "shim/layer_mounts.h"
 #include "shim/mount.h"
 
 /* From layer_image_get() to its callback. */
@@ -13,29 +15,93 @@ struct getting {
 	const char *container_id; /* borrowed */
 	layer_image_fn fn;
 	void *userdata;
-	uint64_t begun_ns; /* trace_begin() */
+	struct layer_image image; /* what fn is given */
+	struct error error;       /* ditto */
+	uint64_t begun_ns;        /* trace_begin() */
 };
 
-static void getting_end(struct getting *getting, int slot)
+static void getting_end(void *userdata)
 {
-	getting->fn(slot, getting->userdata);
+	struct getting *getting = userdata;
+
+	getting->fn(&getting->image, &getting->error, getting->userdata);
+	error_done(&getting->error);
 	free(getting);
 }
 
-static void on_none(void *userdata)
+static void log_share(const struct getting *getting, const struct error *err)
 {
-	getting_end(userdata, LAYER_IMAGE_NONE);
+	log_info(getting->container_id, "its layers are read through the share: %s",
+		 error_message(err));
 }
 
-static void on_attached(int number, const struct error *err, void *userdata)
+/* ---------------------------------------------------------------- images of layers */
+
+/* In a pod of many images; -EBUSY: a machine's slots do not become more while it runs. */
+static void on_layers_attached(int number, const struct error *err, void *userdata)
 {
 	struct getting *getting = userdata;
 
 	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
 	if (number < 0)
-		log_info(getting->container_id, "its layers are read through the share: %s",
-			 error_message(err));
-	getting_end(getting, number < 0 ? LAYER_IMAGE_NONE : number);
+		(void)error_set(&getting->error, -number,
+				"the images of its layers cannot be given to the machine: %s",
+				error_message(err));
+	else
+		getting->image.slot = number;
+	getting_end(getting);
+}
+
+/* What the overlay would have been made of beside the layers. */
+static int check_written(const struct getting *getting, const struct layer_mounts *mounts,
+			 struct error *err)
+{
+	if (mounts->writable)
+		log_warning(getting->container_id,
+			    "%s is not used, nor is its size a limit: what the container writes is "
+			    "on the guest's scratch disk",
+			    mounts->writable);
+	if (mounts->upper && !mount_folder_is_empty(mounts->upper))
+		return error_set(
+			err, EOPNOTSUPP,
+			"%s has what was written by another runtime, which cannot be shown "
+			"above images of layers",
+			mounts->upper);
+	return 0;
+}
+
+static int attach_layers(struct getting *getting, struct slots *slots,
+			 const struct layer_mounts *mounts, struct error *err)
+{
+	_cleanup_(layer_files_done) struct layer_files files = {};
+	int r = check_written(getting, mounts, err);
+
+	if (r == 0)
+		r = layer_files_open(mounts, &files, err);
+	if (r < 0)
+		return r;
+	log_info(getting->container_id, "%zu layers, of %zu images", files.layout.count,
+		 files.count);
+	for (size_t i = 0; i < mounts->count; i++)
+		log_debug(getting->container_id, "layer %zu: %s", i, mounts->items[i].path);
+	getting->image.layout = files.layout;
+	files.layout = (struct strv){};
+	slots_attach(slots, files.key, files.items, files.count, on_layers_attached, getting);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- the cache's image */
+
+static void on_image_attached(int number, const struct error *err, void *userdata)
+{
+	struct getting *getting = userdata;
+
+	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
+	if (number < 0)
+		log_share(getting, err);
+	else
+		getting->image.slot = number;
+	getting_end(getting);
 }
 
 /* The layers of an overlay, which do not change. Folders of any other mount may, and so may an
@@ -55,10 +121,9 @@ static bool find_layers(const struct layer_image_options *options, struct strv *
 
 /* -ENOENT: the cache has none, and the factory was asked for it. */
 static int open_image(const struct layer_image_options *options, char key[static DIGEST_HEX_SIZE],
-		      int *ret_fd, struct error *err)
+		      struct slot_file *ret, struct error *err)
 {
 	_cleanup_(strv_done) struct strv layers = {};
-	uint64_t bytes;
 
 	if (str_empty(options->cache_dir))
 		return error_set(err, EOPNOTSUPP, "there is no cache of images");
@@ -66,25 +131,46 @@ static int open_image(const struct layer_image_options *options, char key[static
 		return error_set(err, EOPNOTSUPP, "they are no layers of an image");
 	int r = image_key(&layers, key, err);
 	if (r == 0)
-		r = image_open(options->cache_dir, key, ret_fd, &bytes, err);
+		r = image_open(options->cache_dir, key, &ret->fd, &ret->bytes, err);
 	if (r == -ENOENT || r == -EBADMSG)
 		image_request(options->loop, options->factory_address, &layers, NULL);
 	return r;
 }
 
+static int attach_image(struct getting *getting, const struct layer_image_options *options,
+			struct error *err)
+{
+	struct slot_file file = { .fd = -EBADF };
+	char key[DIGEST_HEX_SIZE];
+	int r = open_image(options, key, &file, err);
+
+	if (r == 0)
+		slots_attach(options->slots, key, &file, 1, on_image_attached, getting);
+	return r;
+}
+
 void layer_image_get(const struct layer_image_options *options, layer_image_fn fn, void *userdata)
 {
-	struct getting *getting = xnew(struct getting);
+	_cleanup_(layer_mounts_done) struct layer_mounts mounts = {};
 	_cleanup_(error_done) struct error err = {};
-	char key[DIGEST_HEX_SIZE];
-	int fd = -EBADF;
+	struct getting *getting = xnew(struct getting);
+	int r;
 
-	*getting = (struct getting){ options->container_id, fn, userdata, trace_begin() };
-	if (open_image(options, key, &fd, &err) == 0) {
-		slots_attach(options->slots, key, fd, on_attached, getting);
-		return;
+	*getting = (struct getting){ .container_id = options->container_id,
+				     .fn = fn,
+				     .userdata = userdata,
+				     .image = LAYER_IMAGE_EMPTY,
+				     .begun_ns = trace_begin() };
+	r = layer_mounts_find(options->mounts, options->nmounts, &mounts, &getting->error);
+	if (r == 0 && mounts.count > 0)
+		r = attach_layers(getting, options->slots, &mounts, &getting->error);
+	if (r == -ENOENT)
+		getting->error.number = EINVAL; /* to containerd "not found" is a task */
+	if (r == 0 && mounts.count == 0) {
+		r = attach_image(getting, options, &err);
+		if (r < 0)
+			log_share(getting, &err);
 	}
-	log_info(options->container_id, "its layers are read through the share: %s",
-		 error_message(&err));
-	loop_defer(options->loop, on_none, getting);
+	if (r < 0)
+		loop_defer(options->loop, getting_end, getting);
 }

@@ -1,13 +1,30 @@
-/* The image of a container's layers, on a slot of its machine: from the node's cache
+/* The layers of a container as a disk of its guest, on a slot of its machine:
+ *
+ *   an EROFS snapshotter's    the images of the layers themselves (shim/layer_files.h). There is no
+ *                             other way to them, so the container fails where they cannot be had
+ *   folders of an overlay     one image of them all, from the node's cache
  * (factory/vm/image_cache.h), where it has one. Where it has none, the factory is asked to make it
- * for the next one, and this container does without: nobody waits. */
+ *                             for the next one, and this container does without: nobody waits
+ */
 #pragma once
 
 #include "base/loop.h"
+#include "base/strv.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/slots.h"
 
 #define LAYER_IMAGE_NONE (-1)
+
+/* What is on a slot. `struct layer_image i = LAYER_IMAGE_EMPTY;` is nothing. */
+struct layer_image {
+	int slot;           /* or LAYER_IMAGE_NONE */
+	struct strv layout; /* of struct layer_files; empty: one image that is the whole disk */
+};
+
+#define LAYER_IMAGE_EMPTY                                                                          \
+	{                                                                                          \
+		.slot = LAYER_IMAGE_NONE                                                           \
+	}
 
 struct layer_image_options {
 	struct loop *loop;
@@ -19,7 +36,8 @@ struct layer_image_options {
 	size_t nmounts;
 };
 
-/* Calls fn once, from the loop: the number of a slot, which is to be given back with
- * slots_release(), or LAYER_IMAGE_NONE. What kept the image off a slot is logged. */
-typedef void (*layer_image_fn)(int slot, void *userdata);
+/* Calls fn once, from the loop: with the image on a slot, which is to be given back with
+ * slots_release(), with one without a slot (what kept it off is logged), or with the error for
+ * which the container cannot be made. fn owns the image's layout. */
+typedef void (*layer_image_fn)(struct layer_image *image, const struct error *err, void *userdata);
 void layer_image_get(const struct layer_image_options *options, layer_image_fn fn, void *userdata);

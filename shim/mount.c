@@ -317,7 +317,7 @@ int mount_at(const struct mount_place *place, const struct mount_spec *spec, str
 
 /* ---------------------------------------------------------------- without a writable side */
 
-static bool folder_is_empty(const char *path)
+bool mount_folder_is_empty(const char *path)
 {
 	DIR *dir = opendir(path);
 	const struct dirent *entry;
@@ -348,7 +348,7 @@ void mount_layers_of(const struct mount_spec *spec, struct strv *layers, bool *r
 	*ret_has_upper = false;
 	for (size_t i = 0; i < spec->noptions; i++) {
 		value = str_after(spec->options[i], "upperdir=");
-		if (value && !folder_is_empty(value)) {
+		if (value && !mount_folder_is_empty(value)) {
 			strv_add(layers, value);
 			*ret_has_upper = true;
 		}

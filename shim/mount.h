@@ -52,6 +52,8 @@ _must_check_ int mount_bind_at(const struct mount_place *place, const char *sour
 _must_check_ int mount_narrow_at(const struct mount_place *place, const char *sub,
 				 struct error *err);
 
+bool mount_folder_is_empty(const char *path); /* also where it cannot be read */
+
 /* The layers of an overlay, topmost first, appended to layers. Its upper folder is one of them
  * where there is something in it already (*ret_has_upper). */
 void mount_layers_of(const struct mount_spec *spec, struct strv *layers, bool *ret_has_upper);

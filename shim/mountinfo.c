@@ -58,6 +58,7 @@ static bool parse_line(char *line, struct mountinfo_entry *ret)
 		.root = unescape(first[3]),
 		.point = unescape(first[4]),
 		.type = unescape(type),
+		.source = unescape(source),
 		.options = unescape(options),
 	};
 	return true;
@@ -91,6 +92,7 @@ void mountinfo_done(struct mountinfo *info)
 		free(info->entries[i].root);
 		free(info->entries[i].point);
 		free(info->entries[i].type);
+		free(info->entries[i].source);
 		free(info->entries[i].options);
 	}
 	free(info->entries);

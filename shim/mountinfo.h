@@ -11,6 +11,7 @@ struct mountinfo_entry {
 	char *root;    /* what of the file system is shown */
 	char *point;   /* where */
 	char *type;    /* of the file system */
+	char *source;  /* what it is mounted of */
 	char *options; /* of the file system */
 };
 

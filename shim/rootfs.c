@@ -9,6 +9,7 @@
 #include "factory/vm/guest_root.h"
 #include "factory/vm/guest_share.h"
 #include "factory/vm/vm.h"
+#include "shim/layer_mounts.h"
 #include "shim/mount.h"
 
 #define ROOT "rootfs" /* name in the folder */
@@ -62,13 +63,28 @@ static int mount_given(const struct rootfs_options *options, const struct mount_
 	return r;
 }
 
+/* Mounted on the host, an image would be looked into by the host's kernel. */
+static int refuse_images(const struct rootfs_options *options, struct error *err)
+{
+	_cleanup_(layer_mounts_done) struct layer_mounts layers = {};
+	int r = layer_mounts_find(options->mounts, options->nmounts, &layers, err);
+
+	if (r == 0 && layers.count > 0)
+		r = error_set(err, EOPNOTSUPP,
+			      "images of layers are mounted in the guest alone: they need "
+			      "io.kiln.rootfs=overlay");
+	return r;
+}
+
 static int mount_shared(struct rootfs *rootfs, const struct rootfs_options *options,
 			struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf(GUEST_SHARE "/%s/" ROOT, options->container_id);
 	struct mount_place place;
-	int r = make_place(options, options->folder, &place, err);
+	int r = refuse_images(options, err);
 
+	if (r == 0)
+		r = make_place(options, options->folder, &place, err);
 	rootfs->folder = options->folder;
 	if (r == 0)
 		r = mount_given(options, &place, err);
@@ -117,16 +133,30 @@ static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *opt
 			 struct storages *storages, struct error *err)
 {
 	_cleanup_free_ char *path = guest_root_path(options->container_id);
-	_cleanup_free_ char *lower = NULL;
+	const struct layer_image *image = options->image;
+	_cleanup_(strv_done) struct strv lowers = {};
+	char *lower = NULL;
 	int r = 0;
 
-	if (options->slot == LAYER_IMAGE_NONE)
+	if (image->slot == LAYER_IMAGE_NONE)
 		r = mount_lower(rootfs, options, &lower, err);
+	else if (image->layout.count == 0)
+		lower = guest_root_add_slot(storages, (size_t)image->slot);
 	else
-		lower = guest_root_add_slot(storages, (size_t)options->slot);
-	guest_root_add_overlay(storages, options->container_id, lower);
+		guest_root_add_layers(storages, (size_t)image->slot, &image->layout, &lowers);
+	if (lower)
+		strv_take(&lowers, lower);
+	guest_root_add_overlay(storages, options->container_id, &lowers);
 	set_root(options, path);
 	return r;
+}
+
+static const char *over_what(const struct layer_image *image)
+{
+	if (image->slot == LAYER_IMAGE_NONE)
+		return "";
+	return image->layout.count ? " over the images of its layers"
+				   : " over an image of its layers";
 }
 
 int rootfs_mount(const struct rootfs_options *options, struct storages *storages,
@@ -140,8 +170,7 @@ int rootfs_mount(const struct rootfs_options *options, struct storages *storages
 	if (r < 0)
 		return error_wrap(err, "rootfs");
 	log_info(options->container_id, "root file system: %s%s",
-		 rootfs_driver_to_string(options->driver),
-		 options->slot == LAYER_IMAGE_NONE ? "" : " over an image of its layers");
+		 rootfs_driver_to_string(options->driver), over_what(options->image));
 	*ret_rootfs = steal_ptr(rootfs);
 	return 0;
 }

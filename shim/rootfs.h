@@ -39,8 +39,8 @@ struct rootfs_options {
 	const char *scratch_dir;           /* made where it is missing; empty again afterwards */
 	const struct idmap *idmap;         /* the machine's */
 	const char *container_id;
-	const struct spec *spec; /* after spec_for_guest(); its root.path is set here */
-	int slot; /* with the image of the layers, for the overlay; LAYER_IMAGE_NONE */
+	const struct spec *spec;         /* after spec_for_guest(); its root.path is set here */
+	const struct layer_image *image; /* of the layers, for the overlay */
 	Containerd__Types__Mount *const *mounts;
 	size_t nmounts;
 };

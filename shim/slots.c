@@ -1,16 +1,19 @@
 #include "shim/slots.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/strbuf.h"
 #include "factory/vm/disks.h"
 #include "proto/qmp.h"
 
-enum { ATTACH_TIMEOUT_MS = 5000 };
+enum { ATTACH_TIMEOUT_MS = 5000, SECTOR = 512 };
 
 static const char *const slot_state_names[] = {
 	[SLOT_EMPTY] = "empty",
@@ -26,13 +29,19 @@ struct waiter {
 	void *userdata;
 };
 
+/* An image in QEMU: its node's number, which is that of its first set of descriptors, too. */
+struct node {
+	unsigned number; /* 0: none of ours */
+	unsigned fdsets; /* how many, each of one descriptor */
+};
+
 struct slot {
 	struct slots *slots; /* whose it is */
 	enum slot_state state;
 	char key[DIGEST_HEX_SIZE]; /* not in EMPTY */
 	unsigned users;            /* those who wait included */
-	unsigned node;             /* number of the image's node in QEMU; 0: none of ours */
-	unsigned old_node;         /* in ATTACHING: of the image that was there before */
+	struct node node;          /* the image's in QEMU */
+	struct node old_node;      /* in ATTACHING: of the image that was there before */
 	struct error error;        /* in ATTACHING: the first that QEMU said; owned */
 	bool added;                /* in ATTACHING: QEMU has the node */
 	TAILQ_HEAD(waiter_list, waiter) waiters; /* in ATTACHING, and until they are told */
@@ -42,7 +51,7 @@ struct slots {
 	struct loop *loop;
 	struct qmp *qmp; /* NULL once it is lost */
 	char *sandbox_id;
-	unsigned next_node;
+	unsigned last_node; /* the highest number of a node or a set of descriptors */
 	unsigned refs;
 	bool closed; /* answers that come now are of nobody's interest */
 	struct slot items[DISKS_SLOTS_MAX];
@@ -102,17 +111,27 @@ static char *node_name(unsigned node)
 	return xasprintf("image%u", node);
 }
 
-/* What was on the slot before is closed, and so is its descriptor. */
-static void remove_node(struct slots *slots, unsigned node)
+/* The end of the machine is no failure. */
+static void on_removed(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
-	_cleanup_free_ char *name = node_name(node);
+	const struct slots *slots = userdata;
 
-	if (node == 0)
-		return;
-	qmp_command(slots->qmp, "blockdev-del", json_pack("{s:s}", "node-name", name), 0, NULL,
-		    NULL);
-	qmp_command(slots->qmp, "remove-fd", json_pack("{s:i}", "fdset-id", (int)node), 0, NULL,
-		    NULL);
+	if (number < 0 && number != -ECANCELED)
+		log_warning(slots->sandbox_id, "%s", error_message(err));
+}
+
+/* What was on the slot before is closed, and so are its descriptors. */
+static void remove_node(struct slots *slots, const struct node *node, bool was_added)
+{
+	_cleanup_free_ char *name = node_name(node->number);
+
+	if (was_added && node->number)
+		qmp_command(slots->qmp, "blockdev-del", json_pack("{s:s}", "node-name", name), 0,
+			    on_removed, slots);
+	for (unsigned i = 0; i < node->fdsets; i++)
+		qmp_command(slots->qmp, "remove-fd",
+			    json_pack("{s:i}", "fdset-id", (int)(node->number + i)), 0, on_removed,
+			    slots);
 }
 
 /* The last command's answer: the image is on the slot, or one of them was refused. */
@@ -127,31 +146,51 @@ static void on_reopened(int number, json_t *result, const struct error *err, voi
 	if (slot->error.number) {
 		log_warning(slots->sandbox_id, "slot %zu did not take image %.12s: %s",
 			    number_of(slot), slot->key, error_message(&slot->error));
-		if (slot->added)
-			remove_node(slots, slot->node);
+		remove_node(slots, &slot->node, slot->added);
 		slot->node = slot->old_node;
 		set_state(slot, SLOT_EMPTY);
 	} else {
-		remove_node(slots, slot->old_node);
+		remove_node(slots, &slot->old_node, true);
 		set_state(slot, SLOT_HOLDING);
 	}
 	tell_waiters(slot);
 }
 
-/* All commands at once: QEMU takes them in order, and the last one fails where one before has. */
-static void send_commands(struct slot *slot, int fd)
+static void add_fd(struct slot *slot, int fd)
+{
+	unsigned fdset = slot->node.number + slot->node.fdsets++;
+
+	qmp_command_fds(slot->slots->qmp, "add-fd", json_pack("{s:i}", "fdset-id", (int)fdset), &fd,
+			1, ATTACH_TIMEOUT_MS, on_command, slot);
+}
+
+/* A file node of the node's first set of descriptors, with its options for blockdev-add. */
+static json_t *file_node(const struct slot *slot)
+{
+	_cleanup_free_ char *path = xasprintf("/dev/fdset/%u", slot->node.number);
+
+	return json_pack("{s:s, s:s, s:b, s:s}", "driver", "file", "filename", path, "read-only", 1,
+			 "locking", "off");
+}
+
+/* One file is a node of its own, several are those below the node that joins them. All commands at
+ * once: QEMU takes them in order, and the last one fails where one before has. */
+static void send_commands(struct slot *slot, int descriptor, struct slot_file *files, size_t count)
 {
 	struct qmp *qmp = slot->slots->qmp;
-	_cleanup_free_ char *image = node_name(slot->node);
+	_cleanup_free_ char *image = node_name(slot->node.number);
 	_cleanup_free_ char *node = xasprintf(DISKS_SLOT_NODE, number_of(slot));
-	_cleanup_free_ char *path = xasprintf("/dev/fdset/%u", slot->node);
+	json_t *options = file_node(slot);
 
-	qmp_command_fds(qmp, "add-fd", json_pack("{s:i}", "fdset-id", (int)slot->node), &fd, 1,
-			ATTACH_TIMEOUT_MS, on_command, slot);
-	qmp_command(qmp, "blockdev-add",
-		    json_pack("{s:s, s:s, s:s, s:b, s:s}", "driver", "file", "node-name", image,
-			      "filename", path, "read-only", 1, "locking", "off"),
-		    ATTACH_TIMEOUT_MS, on_added, slot);
+	if (descriptor >= 0) {
+		add_fd(slot, descriptor);
+		options = json_pack("{s:s, s:b, s:o}", "driver", "vmdk", "read-only", 1, "file",
+				    options);
+	}
+	for (size_t i = 0; i < count; i++)
+		add_fd(slot, steal_fd(&files[i].fd));
+	json_object_set_new(options, "node-name", json_string(image));
+	qmp_command(qmp, "blockdev-add", options, ATTACH_TIMEOUT_MS, on_added, slot);
 	qmp_command(qmp, "blockdev-reopen",
 		    json_pack("{s:[{s:s, s:s, s:b, s:s}]}", "options", "driver", "raw", "node-name",
 			      node, "read-only", 1, "file", image),
@@ -192,7 +231,7 @@ static struct slot *find_free(struct slots *slots)
 	return unused;
 }
 
-/* Where there is no slot, or no monitor any more. */
+/* Where there is no slot, or no monitor any more: told from the loop. */
 struct refusal {
 	slots_fn fn;
 	void *userdata;
@@ -208,16 +247,13 @@ static void tell_refused(void *userdata)
 	free(refusal);
 }
 
-static void refuse(struct slots *slots, slots_fn fn, void *userdata)
+static void refuse(struct slots *slots, struct error *err, slots_fn fn, void *userdata)
 {
 	struct refusal *refusal = xnew(struct refusal);
 
 	refusal->fn = fn;
 	refusal->userdata = userdata;
-	if (slots->qmp)
-		(void)error_set(&refusal->error, EBUSY, "all %zu slots are taken", slots->count);
-	else
-		(void)error_set(&refusal->error, ENOTCONN, "the machine's monitor is gone");
+	error_move(&refusal->error, err);
 	loop_defer(slots->loop, tell_refused, refusal);
 }
 
@@ -231,29 +267,82 @@ static void add_waiter(struct slot *slot, slots_fn fn, void *userdata)
 	slot->users++;
 }
 
-void slots_attach(struct slots *slots, const char *key, int fd, slots_fn fn, void *userdata)
-{
-	_cleanup_close_ int image = fd;
-	struct slot *slot = find_holder(slots, key);
+/* ---------------------------------------------------------------- attaching */
 
-	if (slot) {
-		add_waiter(slot, fn, userdata);
-		if (slot->state == SLOT_HOLDING)
-			loop_defer(slots->loop, tell_waiters, slot);
-		return;
-	}
-	slot = slots->qmp ? find_free(slots) : NULL;
-	if (!slot) {
-		refuse(slots, fn, userdata);
-		return;
-	}
+/* To be read only, as QEMU asks of a set of descriptors that is to be read. */
+static int write_descriptor(const struct strbuf *text, int *ret_fd, struct error *err)
+{
+	_cleanup_close_ int fd = memfd_create("layers.vmdk", MFD_CLOEXEC);
+	_cleanup_free_ char *path = xasprintf("/proc/self/fd/%d", fd);
+
+	if (fd < 0 || write(fd, text->text, text->len) != (ssize_t)text->len)
+		return error_set_errno(err, errno, "cannot write a disk's descriptor");
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_fd < 0 ? error_set_errno(err, errno, "cannot open %s", path) : 0;
+}
+
+/* Each file is an extent, named by the set that its descriptor will be in; the first set is the
+ * disk's descriptor's. "RW" is the only access QEMU's driver knows: the node is read-only. */
+static int make_descriptor(unsigned first_set, const struct slot_file *files, size_t count,
+			   int *ret_fd, struct error *err)
+{
+	_cleanup_(strbuf_done) struct strbuf text = {};
+
+	strbuf_adds(&text, "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+			   "createType=\"monolithicFlat\"\n");
+	for (size_t i = 0; i < count; i++)
+		strbuf_addf(&text, "RW %llu FLAT \"/dev/fdset/%zu\" 0\n",
+			    (unsigned long long)(files[i].bytes / SECTOR), first_set + 1 + i);
+	return write_descriptor(&text, ret_fd, err);
+}
+
+/* files may be of more than one, which a descriptor joins. */
+static int attach_new(struct slots *slots, const char *key, struct slot_file *files, size_t count,
+		      struct slot **ret_slot, struct error *err)
+{
+	struct slot *slot = slots->qmp ? find_free(slots) : NULL;
+	unsigned number = slots->last_node + 1;
+	int descriptor = -EBADF;
+
+	if (!slots->qmp)
+		return error_set(err, ENOTCONN, "the machine's monitor is gone");
+	if (!slot)
+		return error_set(err, EBUSY, "all %zu slots are taken", slots->count);
+	int r = count > 1 ? make_descriptor(number, files, count, &descriptor, err) : 0;
+	if (r < 0)
+		return r;
+	slots->last_node += (count > 1) + (unsigned)count;
 	memcpy(slot->key, key, sizeof(slot->key));
 	slot->added = false;
 	slot->old_node = slot->node;
-	slot->node = ++slots->next_node;
+	slot->node = (struct node){ .number = number };
 	set_state(slot, SLOT_ATTACHING);
+	send_commands(slot, descriptor, files, count);
+	*ret_slot = slot;
+	return 0;
+}
+
+static void close_files(struct slot_file *files, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		close_fd(steal_fd(&files[i].fd));
+}
+
+void slots_attach(struct slots *slots, const char *key, struct slot_file *files, size_t count,
+		  slots_fn fn, void *userdata)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct slot *slot = find_holder(slots, key);
+	int r = slot ? 0 : attach_new(slots, key, files, count, &slot, &err);
+
+	close_files(files, count);
+	if (r < 0) {
+		refuse(slots, &err, fn, userdata);
+		return;
+	}
 	add_waiter(slot, fn, userdata);
-	send_commands(slot, steal_fd(&image));
+	if (slot->state == SLOT_HOLDING)
+		loop_defer(slots->loop, tell_waiters, slot);
 }
 
 void slots_release(struct slots *slots, size_t slot)

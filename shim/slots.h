@@ -1,4 +1,6 @@
-/* The slots of a machine (factory/vm/disks.h): which image is on which, and who uses it.
+/* The slots of a machine (factory/vm/disks.h): which image is on which, and who uses it. Several
+ * files that are given together are one disk, one after another: QEMU joins them by a VMDK
+ * descriptor.
  *
  *   state      what is on the slot                         leaves by
  *   EMPTY      nothing of ours                             slots_attach()
@@ -12,6 +14,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -22,6 +25,12 @@ enum slot_state { SLOT_EMPTY, SLOT_ATTACHING, SLOT_HOLDING };
 DECLARE_STRING_TABLE(slot_state, enum slot_state);
 
 struct slots;
+
+/* bytes: a multiple of 512. */
+struct slot_file {
+	int fd;
+	uint64_t bytes;
+};
 
 /* Takes qmp_fd, a monitor of the machine's with its greeting unread. sandbox_id is copied. */
 struct slots *slots_new(struct loop *loop, int qmp_fd, size_t count, const char *sandbox_id);
@@ -36,9 +45,11 @@ void slots_unref(struct slots *slots); /* NULL is nothing */
 /* Once, from the loop: the number of the slot, or a negative errno. */
 typedef void (*slots_fn)(int number, const struct error *err, void *userdata);
 
-/* Has the image (its descriptor is taken) on a slot, with one user more. -EBUSY: all slots are
- * taken; -EIO, -ETIMEDOUT: QEMU refused, with its sentence. */
-void slots_attach(struct slots *slots, const char *key, int fd, slots_fn fn, void *userdata);
+/* Has the files (at least one; their descriptors are taken and -EBADF then) on a slot as the image
+ * `key`, with one user more. -EBUSY: all slots are taken; -EIO, -ETIMEDOUT: QEMU refused, with its
+ * sentence. */
+void slots_attach(struct slots *slots, const char *key, struct slot_file *files, size_t count,
+		  slots_fn fn, void *userdata);
 
 /* One user less, when the guest has unmounted it. */
 void slots_release(struct slots *slots, size_t slot);

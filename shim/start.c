@@ -17,6 +17,7 @@
 #include "base/socket.h"
 #include "base/strings.h"
 #include "base/trace.h"
+#include "shim/bootstrap.h"
 #include "shim/bundle.h"
 #include "shim/shim.h"
 #include "shim/spec.h"
@@ -29,8 +30,8 @@ static const char *const group_annotations[] = {
 };
 
 enum {
-	OPTIONS_MAX = 64 * 1024,
-	OPTIONS_WAIT_MS = 1000, /* containerd writes them at once; somebody else may never */
+	STDIN_MAX = 64 * 1024,
+	STDIN_WAIT_MS = 1000, /* containerd writes them at once; somebody else may never */
 };
 
 /* What a start has found out. */
@@ -38,7 +39,7 @@ struct start {
 	const struct arguments *arguments; /* borrowed */
 	char *bundle;                      /* owned */
 	struct spec *spec;                 /* owned; the bundle's */
-	Google__Protobuf__Any *options;    /* owned; containerd's runtime options, or NULL */
+	struct bootstrap bootstrap;        /* what stdin held */
 	const char *group;                 /* in spec or arguments */
 	char *path;                        /* owned; of the socket */
 	int listen_fd;                     /* owned */
@@ -47,8 +48,7 @@ struct start {
 /* What is large and not needed any more; group goes, too. */
 static void start_forget(struct start *start)
 {
-	if (start->options)
-		google__protobuf__any__free_unpacked(steal_ptr(start->options), NULL);
+	bootstrap_done(&start->bootstrap);
 	spec_free(steal_ptr(start->spec));
 	start->group = NULL;
 }
@@ -75,8 +75,8 @@ static int find_group(struct start *start, struct error *err)
 	return 0;
 }
 
-/* They come on stdin, and again with Create: here they are a hint, and none are as good. */
-static Google__Protobuf__Any *read_options(void)
+/* Options come again with Create: here they are a hint, and none are as good. */
+static void read_stdin(struct start *start)
 {
 	_cleanup_free_ uint8_t *data = NULL;
 	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
@@ -85,13 +85,14 @@ static Google__Protobuf__Any *read_options(void)
 	ssize_t n = 1;
 
 	if (fstat(STDIN_FILENO, &st) < 0 || !S_ISFIFO(st.st_mode))
-		return NULL;
-	data = xcalloc(1, OPTIONS_MAX);
-	while (n > 0 && len < OPTIONS_MAX && poll(&in, 1, OPTIONS_WAIT_MS) > 0) {
-		n = read(STDIN_FILENO, data + len, OPTIONS_MAX - len);
+		return;
+	data = xcalloc(1, STDIN_MAX);
+	while (n > 0 && len < STDIN_MAX && poll(&in, 1, STDIN_WAIT_MS) > 0) {
+		n = read(STDIN_FILENO, data + len, STDIN_MAX - len);
 		len += n > 0 ? (size_t)n : 0;
 	}
-	return len > 0 && n == 0 ? google__protobuf__any__unpack(NULL, len, data) : NULL;
+	if (n == 0)
+		bootstrap_read(data, len, start->arguments->id, &start->bootstrap);
 }
 
 static char *socket_path(const struct arguments *arguments, const char *group)
@@ -183,7 +184,7 @@ static int serve(struct start *start, struct error *err)
 	options.loop = loop;
 	options.listen_fd = steal_fd(&start->listen_fd);
 	_cleanup_(shim_free_cleanup) struct shim *shim = shim_new(&options);
-	shim_prepare(shim, start->options, start->spec);
+	shim_prepare(shim, start->bootstrap.options, start->spec);
 	start_forget(start);
 	loop_run(loop);
 	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
@@ -229,6 +230,15 @@ static int prepare(struct start *start, struct error *err)
 	return 0;
 }
 
+static void answer(const struct start *start, const char *address)
+{
+	_cleanup_(strbuf_done) struct strbuf bytes = {};
+
+	bootstrap_answer(&start->bootstrap, address, &bytes);
+	(void)fwrite(bytes.text, 1, bytes.len, stdout);
+	(void)fflush(stdout);
+}
+
 int start_run(const struct arguments *arguments, struct error *err)
 {
 	_cleanup_(start_done) struct start start = { .arguments = arguments, .listen_fd = -EBADF };
@@ -245,17 +255,16 @@ int start_run(const struct arguments *arguments, struct error *err)
 	if (r < 0)
 		return r;
 
+	read_stdin(&start);
 	r = listen_on(start.path, &start.listen_fd, err);
 	if (r == 0) {
-		start.options = read_options();
 		r = start_server(&start, err);
 	} else if (r == -EADDRINUSE) {
 		r = 0; /* the pod's shim is there */
 	}
 	if (r == 0) {
 		error_done(err);
-		printf("%s\n", address);
-		fflush(stdout);
+		answer(&start, address);
 		trace_start(start.group, begun_ns);
 	}
 	return r;

@@ -6,8 +6,8 @@
  * The socket is /run/kiln/shims/<SHA-256 of containerd's address, namespace and group>, so every
  * `start` of the group finds it.
  *
- * On success nothing but the address goes to stdout and nothing at all to stderr: containerd
- * reads both as the address.
+ * On success nothing but the answer (shim/bootstrap.h) goes to stdout and nothing at all to stderr:
+ * containerd reads both as the answer.
  */
 #pragma once
 

@@ -23,13 +23,28 @@ char *guest_root_add_slot(struct storages *list, size_t slot)
 	return mount_point;
 }
 
-void guest_root_add_overlay(struct storages *list, const char *container_id, const char *lower)
+void guest_root_add_layers(struct storages *list, size_t slot, const struct strv *layout,
+			   struct strv *folders)
+{
+	_cleanup_free_ char *device = xasprintf(GUEST_DISK_BY_ID GUEST_DISK_SLOT, slot);
+	_cleanup_free_ char *mount_point = xasprintf(SLOT_MOUNT, slot);
+	Grpc__Storage *storage = storages_add(list, "layers", "erofs", device, mount_point);
+
+	for (size_t i = 0; i < layout->count; i++) {
+		storage_option(storage, layout->items[i]);
+		strv_addf(folders, "%s/%zu", mount_point, i);
+	}
+}
+
+/* One option for each folder, so that there can be more than fit a page. */
+void guest_root_add_overlay(struct storages *list, const char *container_id,
+			    const struct strv *lowers)
 {
 	_cleanup_free_ char *mount_point = guest_root_path(container_id);
-	_cleanup_free_ char *option = xasprintf("lowerdir=%s", lower);
 	Grpc__Storage *storage = storages_add(list, "overlayfs", "overlay", "overlay", mount_point);
 
-	storage_option(storage, option);
+	for (size_t i = 0; i < lowers->count; i++)
+		storage_take_option(storage, xasprintf("lowerdir+=%s", lowers->items[i]));
 	storage_driver_option(storage, OVERLAY_RW);
 }
 

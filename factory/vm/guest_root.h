@@ -2,12 +2,14 @@
  * scratch disk and whose lower side is one of
  *
  *   an image     an EROFS image on a slot (factory/vm/disks.h)
+ *   images       EROFS images of layers, one after another on a slot
  *   a folder     that the lower share (VM_LOWER_TAG) leads to
  *
  * The options are Kata's: driver "overlayfs" with io.katacontainers.fs-opt.overlay-rw has the
  * agent make the upper and the work folder. */
 #pragma once
 
+#include "base/strv.h"
 #include "factory/vm/storages.h"
 
 #define GUEST_LOWER "/run/kata-containers/lower" /* where the lower share is mounted */
@@ -19,8 +21,15 @@ char *guest_root_path(const char *container_id);
  * for it share the mount. */
 char *guest_root_add_slot(struct storages *list, size_t slot);
 
-/* The overlay over lower, a folder of the guest. */
-void guest_root_add_overlay(struct storages *list, const char *container_id, const char *lower);
+/* The images of layers on a slot, each mounted on a folder of its own, which are appended to
+ * folders. layout: for each, where it lies (agent/layers.h), topmost first. Shared in the same way.
+ */
+void guest_root_add_layers(struct storages *list, size_t slot, const struct strv *layout,
+			   struct strv *folders);
+
+/* The overlay over lowers, folders of the guest, topmost first. */
+void guest_root_add_overlay(struct storages *list, const char *container_id,
+			    const struct strv *lowers);
 
 /* The mount of the lower share, which stays when its sandbox ends (kiln.keep). */
 void guest_root_add_lower_share(struct storages *list);

@@ -110,8 +110,9 @@ int rehearsal_make(bool has_slot, bool has_volume, Grpc__Spec **ret_spec, struct
 		add_volume(*ret_spec);
 	if (has_slot)
 		image = guest_root_add_slot(list, 0);
-	_cleanup_free_ char *lower = xasprintf("%s" ROOT, image ? image : "");
-	guest_root_add_overlay(list, REHEARSAL_ID, lower);
+	_cleanup_(strv_done) struct strv lowers = {};
+	strv_addf(&lowers, "%s" ROOT, image ? image : "");
+	guest_root_add_overlay(list, REHEARSAL_ID, &lowers);
 	return 0;
 }
 

@@ -7,7 +7,7 @@
 
 /* What the test mounts: an overlay of containerd's, or nothing. */
 static enum rootfs_driver driver;
-static int slot = LAYER_IMAGE_NONE;
+static struct layer_image image = LAYER_IMAGE_EMPTY;
 static struct storages storages;
 static Grpc__Spec oci = GRPC__SPEC__INIT;
 static Grpc__Root oci_root; /* its path is what rootfs_mount() has set */
@@ -20,7 +20,7 @@ static int mount_it(struct spec *spec, Containerd__Types__Mount *const *mounts, 
 	_cleanup_free_ char *scratch = scratch_dir();
 	struct rootfs_options options = {
 		.driver = driver,
-		.slot = slot,
+		.image = &image,
 		.share_dir = share,
 		.container_id = "c1",
 		.folder = &folder,
@@ -79,7 +79,7 @@ static void shared_overlay_is_writable(const char *last)
 /* The folder that the guest is told of, seen from the host. */
 static char *lower_of(const Grpc__Storage *storage)
 {
-	const char *name = str_after(storage->options[0], "lowerdir=" GUEST_LOWER "/");
+	const char *name = str_after(storage->options[0], "lowerdir+=" GUEST_LOWER "/");
 
 	assert_non_null(name);
 	return path_join("share/lower", name);
@@ -157,6 +157,47 @@ static void what_was_written_before_is_the_topmost_layer(void **state _unused_)
 	assert_text("snapshots/up/fs/file0", "layer");
 }
 
+/* Each has a folder of its own, and the guest is told where each lies. */
+static void images_of_layers_are_the_lower_side(void **state _unused_)
+{
+	struct rootfs *rootfs = NULL;
+	struct spec spec = {};
+
+	use(ROOTFS_OVERLAY);
+	image.slot = 1;
+	strv_add(&image.layout, "0+16");
+	strv_add(&image.layout, "16+8,24+8");
+	assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
+	image.slot = LAYER_IMAGE_NONE;
+	strv_done(&image.layout);
+	assert_int_equal(mounts_here(), 0);
+	assert_int_equal(storages.count, 2);
+	assert_string_equal(storages.items[0]->driver, "layers");
+	assert_string_equal(storages.items[0]->source, "/dev/disk/by-id/virtio-kiln-slot1");
+	assert_int_equal(storages.items[0]->n_options, 2);
+	assert_string_equal(storages.items[0]->options[1], "16+8,24+8");
+	_cleanup_free_ char *lower = xasprintf("lowerdir+=%s/1", storages.items[0]->mount_point);
+	assert_int_equal(storages.items[1]->n_options, 2);
+	assert_string_equal(storages.items[1]->options[1], lower);
+	rootfs_unmount(rootfs);
+}
+
+/* The host's kernel looks into none. */
+static void images_of_layers_are_not_shared(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+	Containerd__Types__Mount mount = CONTAINERD__TYPES__MOUNT__INIT;
+	Containerd__Types__Mount *mounts[] = { &mount };
+	struct rootfs *rootfs = NULL;
+	struct spec spec = {};
+
+	use(ROOTFS_SHARE);
+	mount.type = (char *)"erofs";
+	mount.source = (char *)"/layers/1.erofs";
+	assert_int_equal(mount_it(&spec, mounts, 1, &rootfs, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.message, "io.kiln.rootfs=overlay"));
+}
+
 /* Nothing is mounted on the host for it. */
 static void image_on_a_slot_is_the_lower_side(void **state _unused_)
 {
@@ -164,14 +205,14 @@ static void image_on_a_slot_is_the_lower_side(void **state _unused_)
 	struct spec spec = {};
 
 	use(ROOTFS_OVERLAY);
-	slot = 2;
+	image.slot = 2;
 	assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
-	slot = LAYER_IMAGE_NONE;
+	image.slot = LAYER_IMAGE_NONE;
 	assert_int_equal(mounts_here(), 0);
 	assert_int_equal(storages.count, 2);
 	assert_string_equal(storages.items[0]->driver, "blk");
 	assert_string_equal(storages.items[0]->source, "/dev/disk/by-id/virtio-kiln-slot2");
-	_cleanup_free_ char *lower = xasprintf("lowerdir=%s", storages.items[0]->mount_point);
+	_cleanup_free_ char *lower = xasprintf("lowerdir+=%s", storages.items[0]->mount_point);
 	assert_string_equal(storages.items[1]->options[0], lower);
 	rootfs_unmount(rootfs);
 }
@@ -267,6 +308,8 @@ int main(void)
 		T(small_overlay_is_mounted),
 		T(layers_are_mounted_for_the_guest),
 		T(what_was_written_before_is_the_topmost_layer),
+		T(images_of_layers_are_the_lower_side),
+		T(images_of_layers_are_not_shared),
 		T(image_on_a_slot_is_the_lower_side),
 		T(no_name_comes_twice),
 		T(overlay_of_many_layers_is_mounted),

@@ -23,7 +23,7 @@
 
 #define QEMU "/usr/bin/qemu-system-x86_64"
 
-enum { SLOTS = 2, DEADLINE_MS = 20000 };
+enum { SLOTS = 2, DEADLINE_MS = 20000, FILES = 255 };
 
 struct bench {
 	struct loop *loop;
@@ -140,8 +140,11 @@ static void on_attached(int number, const struct error *err, void *userdata)
 
 static void begin(struct bench *bench, char letter, int fd)
 {
+	struct slot_file file = { fd, 1 << 20 };
+
 	bench->done = false;
-	slots_attach(bench->slots, key_of(letter), fd, on_attached, bench);
+	slots_attach(bench->slots, key_of(letter), &file, 1, on_attached, bench);
+	assert_int_equal(file.fd, -EBADF);
 	assert_false(bench->done);
 }
 
@@ -189,6 +192,72 @@ static void test_one_image_is_on_one_slot(void **state)
 	assert_non_null(strstr(bench->why, "all 2 slots are taken"));
 }
 
+static int attach_many(struct bench *bench, char letter, int fd, size_t count)
+{
+	struct slot_file files[FILES] = { { fd, 1 << 20 } };
+
+	for (size_t i = 1; i < count; i++)
+		files[i] = (struct slot_file){ image_new(), 1 << 20 };
+	bench->done = false;
+	slots_attach(bench->slots, key_of(letter), files, count, on_attached, bench);
+	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(files[i].fd, -EBADF);
+	return bench->number;
+}
+
+static void on_sets(int number, json_t *result, const struct error *err _unused_, void *userdata)
+{
+	struct bench *bench = userdata;
+
+	assert_int_equal(number, 0);
+	bench->number = (int)json_array_size(result);
+	bench->done = true;
+}
+
+/* QEMU removes by the other monitor what is not used any more: at once, and without being awaited.
+ */
+static void expect_sets(struct bench *bench, int count)
+{
+	for (int i = 0; i < DEADLINE_MS; i++) {
+		bench->done = false;
+		qmp_command(bench->qmp, "query-fdsets", NULL, 0, on_sets, bench);
+		assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+		if (bench->number == count)
+			return;
+	}
+	fail_msg("%d sets of descriptors, not %d", bench->number, count);
+}
+
+/* As many as a kernel makes partitions of a disk. */
+static void test_many_files_are_one_disk(void **state)
+{
+	struct bench *bench = *state;
+
+	assert_int_equal(attach_many(bench, 'a', image_new(), FILES), 0);
+	assert_true(qemu_has(bench, "image1"));
+	assert_non_null(strstr(bench->nodes, "\"virtual-size\": 267386880")); /* 255 MiB */
+	expect_sets(bench, FILES + 1);
+	assert_int_equal(attach_many(bench, 'b', image_new(), 2), 1);
+	assert_true(qemu_has(bench, "image257"));
+	slots_release(bench->slots, 0);
+	assert_int_equal(attach(bench, 'c'), 0);
+	assert_true(qemu_has(bench, "image260"));
+	assert_false(qemu_has(bench, "image1"));
+	expect_sets(bench, 3 + 1);
+}
+
+/* Nor does it leave descriptors behind. */
+static void test_refused_file_of_many_leaves_its_slot(void **state)
+{
+	struct bench *bench = *state;
+	int folder = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(attach_many(bench, 'a', folder, 3), -EIO);
+	expect_sets(bench, 0);
+	assert_int_equal(attach_many(bench, 'a', image_new(), 3), 0);
+}
+
 static void test_an_image_stays_until_its_place_is_needed(void **state)
 {
 	struct bench *bench = *state;
@@ -209,9 +278,10 @@ static void test_two_who_ask_at_once_share(void **state)
 {
 	struct bench *bench = *state;
 	struct bench other = { .number = -1 };
+	struct slot_file file = { image_new(), 1 << 20 };
 
 	begin(bench, 'a', image_new());
-	slots_attach(bench->slots, key_of('a'), image_new(), on_attached, &other);
+	slots_attach(bench->slots, key_of('a'), &file, 1, on_attached, &other);
 	assert_true(loop_run_until(bench->loop, &other.done, DEADLINE_MS));
 	assert_true(bench->done);
 	assert_int_equal(other.number, 0);
@@ -263,6 +333,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_one_image_is_on_one_slot),
+		TEST(test_many_files_are_one_disk),
+		TEST(test_refused_file_of_many_leaves_its_slot),
 		TEST(test_an_image_stays_until_its_place_is_needed),
 		TEST(test_two_who_ask_at_once_share),
 		TEST(test_refused_image_leaves_its_slot),

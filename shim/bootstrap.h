@@ -1,0 +1,32 @@
+/* What containerd tells `start` on stdin, and what `start` answers on stdout.
+ *
+ *   containerd    stdin                                   stdout
+ *   1.6 to 2.2    nothing, or the runtime options (Any)   the address, a line of text
+ *   from 2.3 on   BootstrapParams                         BootstrapResult (2.3 and 2.4 take both)
+ *
+ * The result says which mounts of a root file system Kiln makes by itself (MountCapabilities, read
+ * by containerd from 2.4 on): those of an EROFS snapshotter, which containerd then hands over as
+ * the images they are (shim/layer_mounts.h), and mounts none of them on the host.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/strbuf.h"
+#include "google/protobuf/any.pb-c.h"
+
+struct bootstrap {
+	bool wants_result;              /* stdin held BootstrapParams */
+	Google__Protobuf__Any *options; /* owned; containerd's runtime options, or NULL */
+};
+
+/* Never fails: what is neither of the two counts as nothing. id is the container's of the command
+ * line, which BootstrapParams repeat: an Any can be read as them, too, and they as an Any. */
+void bootstrap_read(const uint8_t *data, size_t len, const char *id, struct bootstrap *ret);
+
+/* The bytes for stdout. */
+void bootstrap_answer(const struct bootstrap *bootstrap, const char *address, struct strbuf *ret);
+
+void bootstrap_done(struct bootstrap *bootstrap);

@@ -1,0 +1,33 @@
+/* The images of layers (shim/layer_mounts.h), open to be given to a machine. One after another they
+ * are a disk, each from a sector of its own on.
+ *
+ * What is checked here is what a user can put right: that each is a file that begins as an EROFS
+ * does and is not shorter than that says. All else in it is for the guest's kernel.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/strv.h"
+#include "shim/layer_mounts.h"
+#include "shim/slots.h"
+
+struct layer_files {
+	struct slot_file *items; /* owned, with the descriptors in them */
+	size_t count;
+	/* For each layer, topmost first, where its image and those that it refers to lie on the
+	 * disk: "START+LENGTH,...", in sectors (agent/layers.h). */
+	struct strv layout;
+	char key[DIGEST_HEX_SIZE]; /* of what the files are: device, inode, time of birth, size */
+};
+
+/* -EBADMSG: an image is truncated or none, by its path; -E2BIG: all of them are larger than a slot;
+ * open(2)'s. */
+_must_check_ int layer_files_open(const struct layer_mounts *mounts, struct layer_files *ret,
+				  struct error *err);
+
+/* Closes what slots_attach() has not taken (its descriptors are -EBADF). */
+void layer_files_done(struct layer_files *files);
