@@ -264,7 +264,7 @@ check: WERROR := 1
 check: $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(FILES_WORK) ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit fuzz integration
 
-check-unit: $(UNIT_BIN) ## The unit tests only
+check-unit: $(UNIT_BIN) $(PRELOAD) ## The unit tests only
 	$(Q)BUILD=$(BUILD) tests/run unit
 
 check-integration: all image faults $(PROBE) $(FILES_WORK) ## The integration tests only (ONLY=name for one)

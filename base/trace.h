@@ -19,7 +19,7 @@
  *   clock              shim     SetGuestDateTime -> its answer
  *   network            (none yet: there is no network card)
  *   create_sandbox     shim, agent  CreateSandbox -> its answer
- *   slot               shim     an image is given to the machine's monitor -> it is on a slot
+ *   slot               shim     an image is given to the machine -> it is in a window or on a slot
  *   rootfs             shim     mounting its layers, or all of it, into the share; volumes
  *   create_container   shim, agent  CreateContainer -> its answer
  *   start_container    shim, agent  StartContainer -> its answer

@@ -54,7 +54,7 @@ struct container {
 	bool is_cri;               /* made by containerd's CRI plugin, for a pod */
 	struct spec *spec;         /* until the agent has it */
 	struct slots *image_slots; /* with the image of its layers; a reference; NULL: none */
-	struct layer_image image;  /* on a slot of image_slots */
+	struct layer_image image;  /* in a window, or on a slot of image_slots */
 	struct share_folder folder;
 	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
@@ -75,7 +75,7 @@ static void unmount_files(struct container *container)
 	share_folder_remove(&container->folder);
 	if (container->image_slots)
 		slots_release(container->image_slots, (size_t)container->image.slot);
-	strv_done(&container->image.layout);
+	layer_image_done(&container->image);
 	slots_unref(steal_ptr(container->image_slots));
 }
 
@@ -388,7 +388,7 @@ static void on_layer_image(struct layer_image *image, const struct error *why, v
 	if (container->state != CONTAINER_CREATING) {
 		if (image->slot != LAYER_IMAGE_NONE && slots)
 			slots_release(slots, (size_t)image->slot);
-		strv_done(&image->layout);
+		layer_image_done(image);
 		return;
 	}
 	container->image = *image;
@@ -404,6 +404,7 @@ static void get_layer_image(struct container *container)
 {
 	const struct layer_image_options options = {
 		.loop = container->loop,
+		.windows = sandbox_dax_windows(container->sandbox),
 		.slots = sandbox_slots(container->sandbox),
 		.cache_dir = sandbox_image_cache(container->sandbox),
 		.factory_address = container->settings.factory,

@@ -4,9 +4,8 @@
 
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/guest_root.h"
 #include "shim/settings.h"
-
-#define MOUNTS_FOLDER "/run/kata-containers/images" /* in the guest */
 
 static void set_string(char **field, char *text)
 {
@@ -37,11 +36,8 @@ static int mount_one(Grpc__Mount *mount, const struct sandbox *sandbox, struct s
 				 "that does with the annotation "
 				 "io.kiln.images",
 				 mount->source);
-	_cleanup_free_ char *mount_point = xasprintf(MOUNTS_FOLDER "/%s", device + strlen("/dev/"));
-	Grpc__Storage *storage = storages_add(storages, "nvdimm", "erofs", device, mount_point);
+	_cleanup_free_ char *mount_point = guest_root_add_window(storages, device);
 
-	storage_take_option(storage, xstrdup("ro"));
-	storage_take_option(storage, xstrdup("dax=always"));
 	become_bind(mount, mount_point);
 	return 0;
 }

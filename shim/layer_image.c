@@ -15,6 +15,7 @@ struct getting {
 	const char *container_id; /* borrowed */
 	layer_image_fn fn;
 	void *userdata;
+	const struct dax_windows *windows; /* borrowed */
 	struct layer_image image; /* what fn is given */
 	struct error error;       /* ditto */
 	uint64_t begun_ns;        /* trace_begin() */
@@ -137,6 +138,18 @@ static int open_image(const struct layer_image_options *options, char key[static
 	return r;
 }
 
+static void on_image_in_window(int number, const struct error *err, void *userdata)
+{
+	struct getting *getting = userdata;
+
+	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
+	if (number < 0)
+		log_share(getting, err);
+	else
+		getting->image.window = dax_windows_device(getting->windows, (size_t)number);
+	getting_end(getting);
+}
+
 static int attach_image(struct getting *getting, const struct layer_image_options *options,
 			struct error *err)
 {
@@ -144,9 +157,18 @@ static int attach_image(struct getting *getting, const struct layer_image_option
 	char key[DIGEST_HEX_SIZE];
 	int r = open_image(options, key, &file, err);
 
-	if (r == 0)
-		slots_attach(options->slots, key, &file, 1, on_image_attached, getting);
+	if (r < 0 || dax_windows_attach(options->windows, key, &file.fd, file.bytes,
+					on_image_in_window, getting))
+		return r;
+	slots_attach(options->slots, key, &file, 1, on_image_attached, getting);
 	return r;
+}
+
+void layer_image_done(struct layer_image *image)
+{
+	strv_done(&image->layout);
+	free(image->window);
+	*image = (struct layer_image)LAYER_IMAGE_EMPTY;
 }
 
 void layer_image_get(const struct layer_image_options *options, layer_image_fn fn, void *userdata)
@@ -159,6 +181,7 @@ void layer_image_get(const struct layer_image_options *options, layer_image_fn f
 	*getting = (struct getting){ .container_id = options->container_id,
 				     .fn = fn,
 				     .userdata = userdata,
+				     .windows = options->windows,
 				     .image = LAYER_IMAGE_EMPTY,
 				     .begun_ns = trace_begin() };
 	r = layer_mounts_find(options->mounts, options->nmounts, &mounts, &getting->error);

@@ -1,4 +1,4 @@
-/* The layers of a container as a disk of its guest, on a slot of its machine:
+/* The layers of a container as a device of its guest, in a DAX window or on a slot of its machine:
  *
  *   an EROFS snapshotter's    the images of the layers themselves (shim/layer_files.h). There is no
  *                             other way to them, so the container fails where they cannot be had
@@ -11,12 +11,14 @@
 #include "base/loop.h"
 #include "base/strv.h"
 #include "proto/containerd_mount.pb-c.h"
+#include "shim/dax_windows.h"
 #include "shim/slots.h"
 
 #define LAYER_IMAGE_NONE (-1)
 
-/* What is on a slot. `struct layer_image i = LAYER_IMAGE_EMPTY;` is nothing. */
+/* What the guest has of them. `struct layer_image i = LAYER_IMAGE_EMPTY;` is nothing. */
 struct layer_image {
+	char *window;       /* the guest's device of a DAX window; owned; NULL: in none */
 	int slot;           /* or LAYER_IMAGE_NONE */
 	struct strv layout; /* of struct layer_files; empty: one image that is the whole disk */
 };
@@ -28,7 +30,8 @@ struct layer_image {
 
 struct layer_image_options {
 	struct loop *loop;
-	struct slots *slots;         /* of the machine; borrowed */
+	struct dax_windows *windows; /* of the machine; borrowed */
+	struct slots *slots;         /* ditto */
 	const char *cache_dir;       /* NULL or "": there is no cache */
 	const char *factory_address; /* borrowed */
 	const char *container_id;    /* for the log; borrowed until fn is called */
@@ -36,8 +39,10 @@ struct layer_image_options {
 	size_t nmounts;
 };
 
-/* Calls fn once, from the loop: with the image on a slot, which is to be given back with
- * slots_release(), with one without a slot (what kept it off is logged), or with the error for
- * which the container cannot be made. fn owns the image's layout. */
+/* Calls fn once, from the loop: with the image in a window, with one on a slot, which is to be given
+ * back with slots_release(), with one without either (what kept it off is logged), or with the error
+ * for which the container cannot be made. fn owns the image: layer_image_done(). */
 typedef void (*layer_image_fn)(struct layer_image *image, const struct error *err, void *userdata);
 void layer_image_get(const struct layer_image_options *options, layer_image_fn fn, void *userdata);
+
+void layer_image_done(struct layer_image *image);

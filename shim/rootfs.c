@@ -138,7 +138,9 @@ static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *opt
 	char *lower = NULL;
 	int r = 0;
 
-	if (image->slot == LAYER_IMAGE_NONE)
+	if (image->window)
+		lower = guest_root_add_window(storages, image->window);
+	else if (image->slot == LAYER_IMAGE_NONE)
 		r = mount_lower(rootfs, options, &lower, err);
 	else if (image->layout.count == 0)
 		lower = guest_root_add_slot(storages, (size_t)image->slot);
@@ -153,6 +155,8 @@ static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *opt
 
 static const char *over_what(const struct layer_image *image)
 {
+	if (image->window)
+		return " over an image of its layers, by DAX";
 	if (image->slot == LAYER_IMAGE_NONE)
 		return "";
 	return image->layout.count ? " over the images of its layers"

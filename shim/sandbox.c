@@ -40,7 +40,8 @@ struct sandbox {
 	struct settings settings; /* of the machine; empty in NONE */
 	char *hostname;
 	struct claim *claim; /* RUNNING */
-	struct slots *slots; /* RUNNING */
+	struct slots *slots;         /* RUNNING */
+	struct dax_windows *windows; /* RUNNING */
 	struct agent_link *agent;
 	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
@@ -163,6 +164,7 @@ static void release_machine(void *userdata)
 
 	sandbox->release_ns = trace_begin();
 	slots_close(steal_ptr(sandbox->slots));
+	dax_windows_close(steal_ptr(sandbox->windows));
 	agent_link_set(sandbox->agent, NULL);
 	if (claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
 			  on_released, sandbox))
@@ -216,6 +218,14 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 	agent_link_set(sandbox->agent, claim->agent);
 	sandbox->slots = slots_new(sandbox->loop, steal_fd(&claim->qmp_fd), claim->block_slots,
 				   sandbox->id);
+	sandbox->windows = dax_windows_new(&(struct dax_windows_options){
+		.loop = sandbox->loop,
+		.vm_dir = claim->vm_dir,
+		.sandbox_id = sandbox->id,
+		.carried = claim->nimages,
+		.count = claim->dax_windows,
+		.bytes = claim->dax_window_bytes,
+	});
 	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
 					sandbox);
 	create_in_guest(sandbox);
@@ -274,6 +284,7 @@ void sandbox_free(struct sandbox *sandbox)
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
 	slots_close(sandbox->slots);
+	dax_windows_close(sandbox->windows);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
 	agent_link_free(sandbox->agent);
@@ -381,6 +392,11 @@ const char *sandbox_share_dir(const struct sandbox *sandbox)
 int sandbox_vmm_pidfd(const struct sandbox *sandbox)
 {
 	return sandbox->claim->vmm_pidfd;
+}
+
+struct dax_windows *sandbox_dax_windows(const struct sandbox *sandbox)
+{
+	return sandbox->windows;
 }
 
 struct slots *sandbox_slots(const struct sandbox *sandbox)

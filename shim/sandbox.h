@@ -20,6 +20,7 @@
 #include "base/strings.h"
 #include "shim/agent_link.h"
 #include "shim/settings.h"
+#include "shim/dax_windows.h"
 #include "shim/slots.h"
 
 enum sandbox_state { SANDBOX_NONE, SANDBOX_CLAIMING, SANDBOX_RUNNING, SANDBOX_RELEASING };
@@ -66,7 +67,8 @@ const struct error *sandbox_error(const struct sandbox *sandbox);
 const char *sandbox_vm_id(const struct sandbox *sandbox);
 const char *sandbox_vm_dir(const struct sandbox *sandbox);
 const char *sandbox_share_dir(const struct sandbox *sandbox);
-/* Its slots for images, and the cache that these come from; NULL: none. */
+/* Its windows and slots for images, and the cache that these come from; NULL: none. */
+struct dax_windows *sandbox_dax_windows(const struct sandbox *sandbox);
 struct slots *sandbox_slots(const struct sandbox *sandbox);
 const char *sandbox_image_cache(const struct sandbox *sandbox);
 /* The guest's device of an image its template carries; NULL: there is none of this name. */

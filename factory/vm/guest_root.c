@@ -1,12 +1,15 @@
 #include "factory/vm/guest_root.h"
 
+#include <string.h>
+
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/vm/vm.h"
 #include "proto/guest_disks.h"
 
 #define OVERLAY_RW "io.katacontainers.fs-opt.overlay-rw"
-#define SLOT_MOUNT "/run/kata-containers/images/slot%zu"
+#define IMAGES     "/run/kata-containers/images"
+#define SLOT_MOUNT IMAGES "/slot%zu"
 
 char *guest_root_path(const char *container_id)
 {
@@ -20,6 +23,16 @@ char *guest_root_add_slot(struct storages *list, size_t slot)
 	Grpc__Storage *storage = storages_add(list, "blk", "erofs", device, mount_point);
 
 	storage_option(storage, "ro");
+	return mount_point;
+}
+
+char *guest_root_add_window(struct storages *list, const char *device)
+{
+	char *mount_point = xasprintf(IMAGES "/%s", device + strlen("/dev/"));
+	Grpc__Storage *storage = storages_add(list, "nvdimm", "erofs", device, mount_point);
+
+	storage_option(storage, "ro");
+	storage_option(storage, "dax=always");
 	return mount_point;
 }
 

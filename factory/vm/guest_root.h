@@ -1,7 +1,8 @@
 /* A container's root file system in the guest: an overlay whose writable side is on the guest's
  * scratch disk and whose lower side is one of
  *
- *   an image     an EROFS image on a slot (factory/vm/disks.h)
+ *   an image     an EROFS image in a DAX window (factory/vm/dax_window.h) or on a slot
+ *                (factory/vm/disks.h)
  *   images       EROFS images of layers, one after another on a slot
  *   a folder     that the lower share (VM_LOWER_TAG) leads to
  *
@@ -16,6 +17,10 @@
 
 /* Where the root of a container is; the caller frees. */
 char *guest_root_path(const char *container_id);
+
+/* The image in a window, or one that the machine carries, whose device is given, mounted with DAX;
+ * as that on a slot. */
+char *guest_root_add_window(struct storages *list, const char *device);
 
 /* The image on a slot, mounted; returns where, to be freed by the caller. All containers that ask
  * for it share the mount. */

@@ -1,0 +1,190 @@
+#include "shim/dax_windows.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/digest.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "factory/vm/carried.h"
+#include "factory/vm/dax_window.h"
+#include "shim/dax_link.h"
+
+static const char *const dax_window_state_names[] = {
+	[DAX_WINDOW_EMPTY] = "empty",
+	[DAX_WINDOW_ATTACHING] = "attaching",
+	[DAX_WINDOW_HOLDING] = "holding",
+	[DAX_WINDOW_BROKEN] = "broken",
+};
+DEFINE_STRING_TABLE(dax_window_state, enum dax_window_state, dax_window_state_names)
+
+static const bool edges[][DAX_WINDOW_BROKEN + 1] = {
+	[DAX_WINDOW_EMPTY] = { [DAX_WINDOW_ATTACHING] = true },
+	[DAX_WINDOW_ATTACHING] = { [DAX_WINDOW_HOLDING] = true, [DAX_WINDOW_BROKEN] = true },
+	[DAX_WINDOW_BROKEN] = {},
+};
+
+/* Who has called dax_windows_attach() and not been called back. */
+struct waiter {
+	TAILQ_ENTRY(waiter) link;
+	dax_windows_fn fn;
+	void *userdata;
+};
+
+struct window {
+	struct dax_windows *windows; /* whose it is */
+	enum dax_window_state state;
+	char key[DIGEST_HEX_SIZE]; /* not in EMPTY */
+	TAILQ_HEAD(waiter_list, waiter) waiters;
+};
+
+struct dax_windows {
+	struct loop *loop;
+	struct dax_link *link; /* NULL once closed */
+	char *sandbox_id;
+	size_t carried;
+	size_t count;
+	uint64_t bytes;
+	struct window items[DAX_WINDOWS_MAX];
+};
+
+static size_t number_of(const struct window *window)
+{
+	return (size_t)(window - window->windows->items);
+}
+
+static void set_state(struct window *window, enum dax_window_state state)
+{
+	assert(edges[window->state][state]);
+	log_debug(window->windows->sandbox_id, "DAX window %zu: %s -> %s (%.12s)",
+		  number_of(window), dax_window_state_to_string(window->state),
+		  dax_window_state_to_string(state), window->key);
+	window->state = state;
+}
+
+static void tell_waiters(struct window *window, int number, const struct error *err)
+{
+	struct waiter *waiter;
+
+	while ((waiter = TAILQ_FIRST(&window->waiters))) {
+		TAILQ_REMOVE(&window->waiters, waiter, link);
+		waiter->fn(number, err, waiter->userdata);
+		free(waiter);
+	}
+}
+
+static void tell_held(void *userdata)
+{
+	static const struct error none = {};
+	struct window *window = userdata;
+
+	tell_waiters(window, (int)number_of(window), &none);
+}
+
+static void on_put(int number, const struct error *err, void *userdata)
+{
+	struct window *window = userdata;
+
+	set_state(window, number < 0 ? DAX_WINDOW_BROKEN : DAX_WINDOW_HOLDING);
+	if (number < 0)
+		log_warning(window->windows->sandbox_id, "image %.12s: %s", window->key,
+			    error_message(err));
+	tell_waiters(window, number < 0 ? number : (int)number_of(window), err);
+}
+
+static struct window *find_holder(struct dax_windows *windows, const char *key)
+{
+	for (size_t i = 0; i < windows->count; i++) {
+		struct window *window = &windows->items[i];
+		if ((window->state == DAX_WINDOW_ATTACHING ||
+		     window->state == DAX_WINDOW_HOLDING) &&
+		    str_equal(window->key, key))
+			return window;
+	}
+	return NULL;
+}
+
+static struct window *find_empty(struct dax_windows *windows)
+{
+	for (size_t i = 0; i < windows->count; i++)
+		if (windows->items[i].state == DAX_WINDOW_EMPTY)
+			return &windows->items[i];
+	return NULL;
+}
+
+static void add_waiter(struct window *window, dax_windows_fn fn, void *userdata)
+{
+	struct waiter *waiter = xnew(struct waiter);
+
+	waiter->fn = fn;
+	waiter->userdata = userdata;
+	TAILQ_INSERT_TAIL(&window->waiters, waiter, link);
+}
+
+bool dax_windows_attach(struct dax_windows *windows, const char *key, int *fd, uint64_t bytes,
+			dax_windows_fn fn, void *userdata)
+{
+	struct window *window = find_holder(windows, key);
+
+	if (window) {
+		close_fd(steal_fd(fd));
+		add_waiter(window, fn, userdata);
+		if (window->state == DAX_WINDOW_HOLDING)
+			loop_defer(windows->loop, tell_held, window);
+		return true;
+	}
+	window = bytes <= windows->bytes ? find_empty(windows) : NULL;
+	if (!window)
+		return false;
+	memcpy(window->key, key, sizeof(window->key));
+	set_state(window, DAX_WINDOW_ATTACHING);
+	add_waiter(window, fn, userdata);
+	dax_link_put(windows->link, number_of(window), steal_fd(fd), on_put, window);
+	return true;
+}
+
+char *dax_windows_device(const struct dax_windows *windows, size_t window)
+{
+	return carried_device(windows->carried + window);
+}
+
+struct dax_windows *dax_windows_new(const struct dax_windows_options *options)
+{
+	struct dax_windows *windows = xnew(struct dax_windows);
+
+	windows->loop = options->loop;
+	windows->link = dax_link_new(options->loop, options->vm_dir);
+	windows->sandbox_id = xstrdup(options->sandbox_id);
+	windows->carried = options->carried;
+	windows->count = options->count < DAX_WINDOWS_MAX ? options->count : DAX_WINDOWS_MAX;
+	windows->bytes = options->bytes;
+	for (size_t i = 0; i < windows->count; i++) {
+		windows->items[i].windows = windows;
+		TAILQ_INIT(&windows->items[i].waiters);
+	}
+	return windows;
+}
+
+/* Calls that are deferred already come before it, and find nobody who waits. */
+static void free_windows(void *userdata)
+{
+	struct dax_windows *windows = userdata;
+
+	free(windows->sandbox_id);
+	free(windows);
+}
+
+void dax_windows_close(struct dax_windows *windows)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (!windows)
+		return;
+	dax_link_free(steal_ptr(windows->link));
+	(void)error_set(&err, ECANCELED, "the machine is being released");
+	for (size_t i = 0; i < windows->count; i++)
+		tell_waiters(&windows->items[i], -ECANCELED, &err);
+	loop_defer(windows->loop, free_windows, windows);
+}

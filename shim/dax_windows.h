@@ -1,0 +1,53 @@
+/* The DAX windows of a machine (factory/vm/dax_window.h): which image is in which.
+ *
+ *   state      what is in the window                     leaves by
+ *   EMPTY      nothing                                   dax_windows_attach()
+ *   ATTACHING  the VMM has been asked                    its answer: HOLDING, or BROKEN
+ *   HOLDING    the image `key`, to the machine's end     never
+ *   BROKEN     perhaps an image, for no answer came      never
+ *
+ * A container that asks for an image that is in a window already shares it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "base/strings.h"
+
+enum dax_window_state {
+	DAX_WINDOW_EMPTY,
+	DAX_WINDOW_ATTACHING,
+	DAX_WINDOW_HOLDING,
+	DAX_WINDOW_BROKEN
+};
+DECLARE_STRING_TABLE(dax_window_state, enum dax_window_state);
+
+struct dax_windows;
+
+/* All borrowed. */
+struct dax_windows_options {
+	struct loop *loop;
+	const char *vm_dir; /* of the machine */
+	const char *sandbox_id;
+	size_t carried; /* images that the machine carries, whose devices come before the windows' */
+	size_t count;
+	uint64_t bytes; /* of each */
+};
+struct dax_windows *dax_windows_new(const struct dax_windows_options *options);
+
+/* The guest's device of a window ("/dev/pmem1"); the caller frees. */
+char *dax_windows_device(const struct dax_windows *windows, size_t window);
+
+/* The machine is being released: who waits is told -ECANCELED. Frees it. NULL is nothing. */
+void dax_windows_close(struct dax_windows *windows);
+
+/* Once, from the loop: the number of the window, or a negative errno. */
+typedef void (*dax_windows_fn)(int number, const struct error *err, void *userdata);
+
+/* Has the image in a window; its descriptor is taken. False: none is free and large enough, and
+ * nothing has happened. */
+bool dax_windows_attach(struct dax_windows *windows, const char *key, int *fd, uint64_t bytes,
+			dax_windows_fn fn, void *userdata);

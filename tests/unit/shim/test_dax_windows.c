@@ -1,0 +1,288 @@
+/* Images in the DAX windows of a real QEMU, started with the library that puts them there
+ * (factory/preload/), and with no machine around them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/socket.h"
+#include "base/spawn.h"
+#include "base/strings.h"
+#include "base/strv.h"
+#include "factory/vm/dax_window.h"
+#include "shim/dax_windows.h"
+
+#define QEMU "/usr/bin/qemu-system-x86_64"
+
+enum { WINDOWS = 2, WINDOW_BYTES = 4 << 20, DEADLINE_MS = 20000, SOCKET_FD = 3 };
+
+struct bench {
+	char dir[64];
+	struct loop *loop;
+	struct dax_windows *windows;
+	pid_t pid;
+	int pidfd;
+	/* of the last that was attached */
+	bool done;
+	int number;
+	char *why;
+};
+
+static const char *key_of(char letter)
+{
+	static char keys[26][DIGEST_HEX_SIZE];
+	char *key = keys[letter - 'a'];
+
+	memset(key, letter, DIGEST_HEX_SIZE - 1);
+	return key;
+}
+
+/* Of one byte over and over, and no whole number of pages. */
+static int image_new(char letter, size_t bytes)
+{
+	_cleanup_free_ char *text = xcalloc(1, bytes);
+	int fd = memfd_create("image", MFD_CLOEXEC);
+
+	memset(text, letter, bytes);
+	assert_int_equal(write(fd, text, bytes), bytes);
+	return fd;
+}
+
+/* build/unit/shim/test_dax_windows -> build/kiln-preload.so */
+static char *library(void)
+{
+	char self[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[len > 0 ? len : 0] = '\0';
+	return path_join(dirname(dirname(dirname(self))), "kiln-preload.so");
+}
+
+static void start_qemu(struct bench *bench)
+{
+	_cleanup_free_ char *path = path_join(bench->dir, DAX_WINDOW_SOCKET);
+	_cleanup_free_ char *preload = library();
+	_cleanup_(strv_done) struct strv argv = {}, env = {};
+	_cleanup_close_ int listener = -EBADF;
+
+	assert_int_equal(socket_listen_unix(path, 0600, &listener, NULL), 0);
+	strv_addf(&env, "LD_PRELOAD=%s", preload);
+	strv_addf(&env, DAX_WINDOW_ENV_FILES "=%s/" DAX_WINDOW_NAME, bench->dir);
+	strv_addf(&env, DAX_WINDOW_ENV_SOCKET "=%d", SOCKET_FD);
+	strv_add(&argv, QEMU);
+	for (const char *const *word = (const char *const[]){ "-machine", "none", "-nodefaults",
+							      "-display", "none", "-S", NULL };
+	     *word; word++)
+		strv_add(&argv, *word);
+	for (size_t i = 0; i < WINDOWS; i++) {
+		_cleanup_free_ char *file = dax_window_path(bench->dir, i);
+		assert_int_equal(dax_window_make(bench->dir, i, WINDOW_BYTES, NULL), 0);
+		strv_add(&argv, "-object");
+		strv_addf(&argv,
+			  "memory-backend-file,id=window%zu,size=%d,share=on,readonly=on,"
+			  "mem-path=%s",
+			  i, WINDOW_BYTES, file);
+	}
+	const struct spawn_fd fds[] = { { listener, SOCKET_FD } };
+	const struct spawn_options options = {
+		.argv = argv.items, .env = env.items, .fds = fds, .nfds = 1
+	};
+	assert_int_equal(spawn(&options, &bench->pid, &bench->pidfd, NULL), 0);
+}
+
+/* Where QEMU has mapped a window; 0: nowhere yet. */
+static unsigned long window_address(const struct bench *bench, size_t window)
+{
+	_cleanup_free_ char *file = dax_window_path(bench->dir, window);
+	_cleanup_free_ char *path = xasprintf("/proc/%d/maps", bench->pid);
+	unsigned long address = 0;
+	char line[4096];
+	FILE *maps = fopen(path, "re");
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, file))
+			assert_int_equal(sscanf(line, "%lx-", &address), 1);
+	fclose(maps);
+	return address;
+}
+
+/* QEMU has made its objects when it waits for events; there is no monitor to ask. */
+static void wait_for_windows(struct bench *bench)
+{
+	for (int ms = 0; ms < DEADLINE_MS; ms++) {
+		if (window_address(bench, WINDOWS - 1))
+			return;
+		usleep(1000);
+	}
+	fail_msg("QEMU has not mapped its windows");
+}
+
+static int setup(void **state)
+{
+	struct bench *bench = xnew(struct bench);
+
+	strcpy(bench->dir, "/tmp/kiln-dax.XXXXXX");
+	assert_non_null(mkdtemp(bench->dir));
+	bench->loop = loop_new();
+	start_qemu(bench);
+	wait_for_windows(bench);
+	bench->windows = dax_windows_new(&(struct dax_windows_options){
+		.loop = bench->loop,
+		.vm_dir = bench->dir,
+		.sandbox_id = "pod-1",
+		.carried = 3,
+		.count = WINDOWS,
+		.bytes = WINDOW_BYTES,
+	});
+	*state = bench;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct bench *bench = *state;
+	int status;
+
+	dax_windows_close(bench->windows);
+	kill(bench->pid, SIGKILL);
+	waitpid(bench->pid, &status, 0);
+	close(bench->pidfd);
+	loop_free(bench->loop);
+	assert_int_equal(path_remove(bench->dir, NULL), 0);
+	free(bench->why);
+	free(bench);
+	return 0;
+}
+
+static void on_attached(int number, const struct error *err, void *userdata)
+{
+	struct bench *bench = userdata;
+
+	assert_false(bench->done);
+	bench->done = true;
+	bench->number = number;
+	replace_string(&bench->why, number < 0 ? error_message(err) : "");
+}
+
+/* -ENOSPC: there was no window for it. */
+static int attach(struct bench *bench, char letter, size_t bytes)
+{
+	int fd = image_new(letter, bytes);
+
+	bench->done = false;
+	if (!dax_windows_attach(bench->windows, key_of(letter), &fd, bytes, on_attached, bench)) {
+		close(fd);
+		return -ENOSPC;
+	}
+	assert_int_equal(fd, -EBADF);
+	assert_false(bench->done);
+	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+	return bench->number;
+}
+
+static char qemu_byte(const struct bench *bench, unsigned long address)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/mem", bench->pid);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char byte;
+
+	assert_int_equal(pread(fd, &byte, 1, (off_t)address), 1);
+	return byte;
+}
+
+static void test_the_guests_memory_is_the_image(void **state)
+{
+	struct bench *bench = *state;
+	unsigned long first = window_address(bench, 0);
+	_cleanup_free_ char *device = dax_windows_device(bench->windows, 0);
+
+	assert_int_equal(attach(bench, 'a', 10000), 0);
+	assert_int_equal(qemu_byte(bench, first), 'a');
+	assert_int_equal(qemu_byte(bench, first + 9999), 'a');
+	assert_int_equal(qemu_byte(bench, first + 10000), 0);
+	assert_int_equal(qemu_byte(bench, first + WINDOW_BYTES - 1), 0);
+	assert_string_equal(device, "/dev/pmem4"); /* after the root image and three carried ones */
+}
+
+static void test_an_image_has_one_window_and_keeps_it(void **state)
+{
+	struct bench *bench = *state;
+
+	assert_int_equal(attach(bench, 'x', WINDOW_BYTES + 1), -ENOSPC);
+	assert_int_equal(attach(bench, 'a', 4096), 0);
+	assert_int_equal(attach(bench, 'a', 4096), 0);
+	assert_int_equal(attach(bench, 'b', WINDOW_BYTES), 1);
+	assert_int_equal(attach(bench, 'c', 4096), -ENOSPC);
+	assert_int_equal(attach(bench, 'b', WINDOW_BYTES), 1);
+}
+
+static void test_a_window_that_failed_is_not_used_again(void **state)
+{
+	struct bench *bench = *state;
+	int pipe_fds[2];
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	bench->done = false;
+	assert_true(dax_windows_attach(bench->windows, key_of('p'), &pipe_fds[0], 4096, on_attached,
+				       bench));
+	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+	assert_int_equal(bench->number, -EINVAL);
+	assert_non_null(strstr(bench->why, "DAX window 0 did not take it"));
+	close(pipe_fds[1]);
+	assert_int_equal(attach(bench, 'a', 4096), 1);
+}
+
+static void test_a_vmm_that_is_gone(void **state)
+{
+	struct bench *bench = *state;
+
+	assert_int_equal(attach(bench, 'a', 4096), 0);
+	kill(bench->pid, SIGKILL);
+	waitpid(bench->pid, NULL, 0);
+	assert_int_equal(attach(bench, 'b', 4096), -ENOTCONN);
+	assert_non_null(strstr(bench->why, DAX_WINDOW_SOCKET));
+	assert_int_equal(attach(bench, 'a', 4096), 0); /* what it is told of the machine's end is others' */
+}
+
+static void test_who_waits_is_told_of_the_release(void **state)
+{
+	struct bench *bench = *state;
+	int fd = image_new('a', 4096);
+
+	bench->done = false;
+	assert_true(dax_windows_attach(bench->windows, key_of('a'), &fd, 4096, on_attached, bench));
+	dax_windows_close(steal_ptr(bench->windows));
+	assert_true(bench->done);
+	assert_int_equal(bench->number, -ECANCELED);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_the_guests_memory_is_the_image),
+		TEST(test_an_image_has_one_window_and_keeps_it),
+		TEST(test_a_window_that_failed_is_not_used_again),
+		TEST(test_a_vmm_that_is_gone),
+		TEST(test_who_waits_is_told_of_the_release),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
