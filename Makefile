@@ -62,7 +62,7 @@ BIN_agent   := $(BUILD)/kiln-agent
 BIN_ctl     := $(BUILD)/kiln-ctl
 BIN_bench   := $(BUILD)/kiln-bench
 BIN_init    := $(BUILD)/kiln-init
-PRELOAD     := $(BUILD)/kiln-private-memory.so
+PRELOAD     := $(BUILD)/kiln-preload.so
 PROBE       := $(BUILD)/probe
 FILES_WORK  := $(BUILD)/kiln-files-work
 BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD)
@@ -183,10 +183,10 @@ $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
 # What clones' QEMU is started with; it needs nothing but libc.
-$(PRELOAD): factory/preload/private_memory.c | $(AUTO_DEPS)
+$(PRELOAD): $(wildcard factory/preload/*.c) factory/vm/dax_window.h | $(AUTO_DEPS)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -shared -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -shared -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $(filter %.c,$^)
 
 # What tests run in containers to learn what a file system does for programs.
 $(PROBE): $(call obj,$(wildcard tests/probe/*.c))

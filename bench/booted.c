@@ -16,6 +16,7 @@
 #include "bench/factory_client.h"
 #include "factory/vm/argv.h"
 #include "factory/vm/carried.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/disks.h"
 #include "factory/vm/qemu_option.h"
 #include "factory/vm/vm.h"
@@ -111,7 +112,7 @@ static int boot_argv(const Kiln__Factory__V1__InspectResponse *inspected, struct
 static int booted_expand(const struct booted *booted, const struct strv *template_argv,
 			 const char *share, struct strv *argv, struct error *err)
 {
-	struct placeholder files[4 + CARRIED_MAX] = { { "memory", booted->memory } };
+	struct placeholder files[4 + CARRIED_MAX + DAX_WINDOWS_MAX] = { { "memory", booted->memory } };
 	_cleanup_(strv_done) struct strv owned = {};
 	size_t count = 4;
 
@@ -124,6 +125,12 @@ static int booted_expand(const struct booted *booted, const struct strv *templat
 	for (size_t i = 0; i < CARRIED_MAX; i++) {
 		strv_addf(&owned, "images_%zu", i);
 		strv_take(&owned, carried_path(booted->images, i));
+		files[count++] = (struct placeholder){ owned.items[owned.count - 2],
+						       owned.items[owned.count - 1] };
+	}
+	for (size_t i = 0; i < DAX_WINDOWS_MAX; i++) {
+		strv_addf(&owned, DAX_WINDOW_FILE, i);
+		strv_take(&owned, dax_window_path(booted->images, i));
 		files[count++] = (struct placeholder){ owned.items[owned.count - 2],
 						       owned.items[owned.count - 1] };
 	}

@@ -21,6 +21,7 @@
 #include "factory/machine.h"
 #include "factory/memory_place.h"
 #include "factory/vm/argv.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/disks.h"
 #include "factory/vm/vm.h"
 
@@ -298,6 +299,8 @@ static int make_disks(const struct bake_work *work, struct error *err)
 
 	if (work->definition->block_slots > 0)
 		r = disks_make_slot(slot, work->image, err);
+	for (size_t i = 0; r == 0 && i < work->definition->dax_windows; i++)
+		r = dax_window_make(work->dir, i, work->definition->dax_window_mib << 20, err);
 	if (r < 0 || work->definition->scratch_mib == 0)
 		return r;
 	r = disks_make_scratch(work->dir, work->definition->scratch_mib << 20, err);
@@ -600,6 +603,8 @@ static int describe(struct bake_work *work, struct template_manifest *manifest, 
 	manifest->spare_vcpus = work->definition->spare_vcpus;
 	manifest->max_memory_mib = work->definition->max_memory_mib;
 	manifest->block_slots = work->definition->block_slots;
+	manifest->dax_windows = work->definition->dax_windows;
+	manifest->dax_window_bytes = work->definition->dax_window_mib << 20;
 	manifest->memory_before_trim_bytes = work->memory_before;
 	manifest->memory_allocated_bytes = work->memory_after;
 	manifest->baked_at = clock_realtime_ns() / 1000000000;

@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/disks.h"
 #include "factory/vm/growth.h"
 #include "factory/vm/placeholder.h"
@@ -126,6 +127,25 @@ static int add_image_device(struct strbuf *out, const struct machine_options *op
 	return r;
 }
 
+static int add_window(struct strbuf *out, const struct machine_options *options, size_t index)
+{
+	_cleanup_free_ char *path = dax_window_path(options->dir, index);
+	_cleanup_free_ char *option = double_commas(path);
+
+	strbuf_addf(out,
+		    "<qemu:arg value=\"-object\"/>\n"
+		    "<qemu:arg value=\"memory-backend-file,id=window%zu,size=%" PRIu64
+		    "M,share=on,readonly=on,mem-path=",
+		    index, options->definition->dax_window_mib);
+	int r = escape_xml(out, option);
+	strbuf_addf(out,
+		    "\"/>\n<qemu:arg value=\"-device\"/>\n"
+		    "<qemu:arg value=\"virtio-pmem-pci,id=dax%zu,memdev=window%zu,bus=pcie.0,"
+		    "addr=0x%x.0x%zx\"/>\n",
+		    index, index, DAX_WINDOW_PCI_SLOT, DAX_WINDOW_PCI_FUNCTION + index);
+	return r;
+}
+
 static int image_devices(const struct machine_options *options, char **ret_text,
 			 uint64_t *ret_bytes, struct error *err)
 {
@@ -136,6 +156,12 @@ static int image_devices(const struct machine_options *options, char **ret_text,
 	for (size_t i = 0; i < images->count; i++) {
 		*ret_bytes += images->items[i].bytes + PMEM_ALIGN;
 		if (add_image_device(&out, options, i, images->items[i].bytes) < 0)
+			return error_set(err, EINVAL, "the path %s cannot be written in XML",
+					 options->dir);
+	}
+	for (size_t i = 0; i < options->definition->dax_windows; i++) {
+		*ret_bytes += (options->definition->dax_window_mib << 20) + PMEM_ALIGN;
+		if (add_window(&out, options, i) < 0)
 			return error_set(err, EINVAL, "the path %s cannot be written in XML",
 					 options->dir);
 	}
@@ -274,7 +300,8 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 				  "scratch_mib or block_slots of the template (0: none)", err);
 	if (r == 0)
 		r = image_devices(options, &images, ret_bytes, err);
-	return r < 0 ? r : insert_markup(text, IMAGE_DEVICES, images, "images", err);
+	return r < 0 ? r : insert_markup(text, IMAGE_DEVICES, images,
+				     "images or dax_windows of the template (0: none)", err);
 }
 
 int machine_xml(const struct machine_options *options, char **ret_xml, struct error *err)

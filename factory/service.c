@@ -120,6 +120,8 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.vcpus = vm_size(vm).vcpus;
 	response.memory_mib = vm_size(vm).memory_mib;
 	response.block_slots = vm_block_slots(vm);
+	response.dax_windows = vm_dax_windows(vm);
+	response.dax_window_bytes = vm_dax_window_bytes(vm);
 	reply_images(vm, &response);
 	response.image_cache = factory_config(claiming->factory)->image_cache;
 

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "base/trace.h"
 #include "factory/vm/claim_clone.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/disks.h"
 #include "factory/vm/factory_rpc.h"
 #include "factory/vm/guest_clock.h"
@@ -120,6 +121,9 @@ static int check_answer(const Kiln__Factory__V1__ClaimResponse *answer, size_t n
 	if (answer->block_slots > DISKS_SLOTS_MAX)
 		return error_set(err, EPROTO, "the claim's answer has %u slots",
 				 answer->block_slots);
+	if (answer->dax_windows > DAX_WINDOWS_MAX)
+		return error_set(err, EPROTO, "the claim's answer has %u DAX windows",
+				 answer->dax_windows);
 	if (answer->vmm_pid < 2 || answer->vmm_pid > INT32_MAX)
 		return error_set(err, EPROTO, "the claim's answer has the pid %u", answer->vmm_pid);
 	if (answer->next_stream_id % 2 != 1)
@@ -238,6 +242,8 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	claim->vcpus = answer->vcpus;
 	claim->memory_mib = answer->memory_mib;
 	claim->block_slots = answer->block_slots;
+	claim->dax_windows = answer->dax_windows;
+	claim->dax_window_bytes = answer->dax_window_bytes;
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
@@ -306,6 +312,8 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->vcpus = vm_size(vm).vcpus;
 	claim->memory_mib = vm_size(vm).memory_mib;
 	claim->block_slots = vm_block_slots(vm);
+	claim->dax_windows = vm_dax_windows(vm);
+	claim->dax_window_bytes = vm_dax_window_bytes(vm);
 	claim->claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
 	claim->agent = ttrpc_client_new(fallback->loop, handover->agent_fd,
 					&(struct ttrpc_client_options){

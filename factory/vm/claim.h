@@ -63,6 +63,8 @@ struct claim {
 	uint64_t claim_us;
 	uint32_t vcpus, memory_mib; /* of the machine */
 	uint32_t block_slots;       /* of it: factory/vm/disks.h */
+	uint32_t dax_windows;       /* factory/vm/dax_window.h */
+	uint64_t dax_window_bytes;
 	struct ttrpc_client *agent; /* connected to the guest's agent */
 	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
 };

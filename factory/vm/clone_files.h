@@ -1,5 +1,5 @@
 /* Every file of the template that a clone's QEMU opens, in one list: the guest's memory, the root
- * image, the carried images and the disks'. (The device state is opened by us and passed as a
+ * image, the carried images, the DAX windows' and the disks'. (The device state is opened by us and passed as a
  * descriptor.)
  *
  * Clones map the template's own files, and so share its pages. Of the scratch disk, which they
@@ -17,9 +17,10 @@
 
 #include "base/loop.h"
 #include "factory/vm/argv.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/template.h"
 
-#define CLONE_FILES_MAX (4 + CARRIED_MAX)
+#define CLONE_FILES_MAX (4 + CARRIED_MAX + DAX_WINDOWS_MAX)
 
 struct clone_file {
 	char *placeholder; /* owned; of its path in the argument vector */

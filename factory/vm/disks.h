@@ -4,7 +4,8 @@
  *             agent before the template is frozen. A clone has a copy of its own, a file without
  *             a name that ends with the VMM; only what is written takes up room. Nothing in it
  *             outlives the machine, so it has no journal and the host never flushes it.
- *   slot N    read-only, for the EROFS image of a container's layers. Until it is given one
+ *   slot N    read-only, for the EROFS image of a container's layers that no DAX window
+ *             (factory/vm/dax_window.h) takes. Until it is given one
  *             (blockdev-reopen on a running machine) it holds a copy of the root image, from
  *             which the warming's container runs. The guest sees the size of that file for ever,
  *             so it is as large as an image can be, and a hole for the most part.

@@ -18,9 +18,10 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/vm/cgroup.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/uid_range.h"
 
-#define PRELOAD      "kiln-private-memory.so"
+#define PRELOAD      "kiln-preload.so"
 #define ROOT_OPTIONS "size=256k,mode=0755" /* holds mount points only */
 /* virtio-9p looks at its own descriptors there; of other processes there is nothing. */
 #define PROC_OPTIONS "hidepid=invisible,subset=pid"
@@ -52,7 +53,7 @@ struct jail {
 	gid_t groups[1]; /* as the host counts */
 	size_t ngroups;
 	int parent_end, child_end; /* a byte each way: namespace made, ids written */
-	char *environment[3];
+	char *environment[5]; /* ends with NULL */
 };
 
 void jail_free(struct jail *jail)
@@ -65,8 +66,8 @@ void jail_free(struct jail *jail)
 	close_fd(jail->child_end);
 	for (size_t i = 0; i < jail->ndoors; i++)
 		close_fd(jail->cgroup_doors[i]);
-	free(jail->environment[0]);
-	free(jail->environment[1]);
+	for (size_t i = 0; i < ARRAY_SIZE(jail->environment); i++)
+		free(jail->environment[i]);
 	free(jail->dir);
 	free(jail);
 }
@@ -156,14 +157,22 @@ static char *find_preload(void)
 	return path_exists(KILN_LIB_DIR "/" PRELOAD) ? xstrdup(KILN_LIB_DIR "/" PRELOAD) : NULL;
 }
 
-static int add_memory(struct jail *jail, const struct jail_options *options, struct error *err)
+/* What the library (factory/preload/) is told, and the library itself. */
+static int add_preload(struct jail *jail, const struct jail_options *options, struct error *err)
 {
 	const uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+	size_t n = 0;
 
-	if (!options->memory)
+	if (options->memory)
+		jail->environment[n++] = xasprintf("KILN_PRIVATE_MEMORY=%s", options->memory);
+	if (options->dax_dir) {
+		jail->environment[n++] = xasprintf(DAX_WINDOW_ENV_FILES "=%s/" DAX_WINDOW_NAME,
+						   options->dax_dir);
+		jail->environment[n++] = xasprintf(DAX_WINDOW_ENV_SOCKET "=%s",
+						   options->dax_socket);
+	}
+	if (n == 0)
 		return 0;
-	if (!options->template_dir || !str_after(options->memory, options->template_dir))
-		add_file(jail, options->memory, attributes | MOUNT_ATTR_NOEXEC);
 	_cleanup_free_ char *preload = find_preload();
 
 	if (!preload)
@@ -171,8 +180,7 @@ static int add_memory(struct jail *jail, const struct jail_options *options, str
 				 PRELOAD " is missing: it is looked for beside this program and "
 					 "in " KILN_LIB_DIR " (make install)");
 	add_entry(jail, preload, attributes);
-	jail->environment[0] = xasprintf("LD_PRELOAD=%s", preload);
-	jail->environment[1] = xasprintf("KILN_PRIVATE_MEMORY=%s", options->memory);
+	jail->environment[n] = xasprintf("LD_PRELOAD=%s", preload);
 	return 0;
 }
 
@@ -195,7 +203,10 @@ int jail_new(const struct jail_options *options, struct jail **ret_jail, struct 
 	add_file(jail, options->kernel, data | MOUNT_ATTR_RDONLY);
 	add_file(jail, options->initrd, data | MOUNT_ATTR_RDONLY);
 	add_entry(jail, options->share_dir, data);
-	int r = add_memory(jail, options, err);
+	if (options->memory &&
+	    (!options->template_dir || !str_after(options->memory, options->template_dir)))
+		add_file(jail, options->memory, data | MOUNT_ATTR_RDONLY);
+	int r = add_preload(jail, options, err);
 	if (r == 0 && options->cgroup)
 		r = cgroup_open(options->cgroup, jail->cgroup_doors, &jail->ndoors, err);
 	if (r == 0)

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "factory/vm/annotations.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/disks.h"
 
 #define MIB                ((uint64_t)1024 * 1024)
@@ -43,6 +44,11 @@ static const struct config_key definition_keys[] = {
 		   "disk that a machine's containers write to, MiB; 0: guest memory instead"),
 	DEFINITION(UINT, block_slots, "block_slots", DISKS_SLOTS, 0, DISKS_SLOTS_MAX,
 		   "waiting disks that take the images of containers' layers"),
+	DEFINITION(UINT, dax_windows, "dax_windows", DAX_WINDOWS, 0, DAX_WINDOWS_MAX,
+		   "waiting memory devices that take such images, shared by all machines; none "
+		   "where share is never"),
+	DEFINITION(UINT, dax_window_mib, "dax_window_mib", 0, 0, DAX_WINDOW_MAX_MIB,
+		   "size of each, MiB; 0: twice memory_mib"),
 	DEFINITION(STRING, annotations, "annotations", "",
 		   "words, with commas between them, that claims can demand"),
 	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,
@@ -117,6 +123,30 @@ static int definition_check_growth(struct template_definition *d, struct error *
 	return annotations_check(d->annotations, err);
 }
 
+/* Images in windows are shared by machines: not where the definition forbids that. */
+static int definition_check_windows(struct template_definition *d, struct error *err)
+{
+	if (d->share == SHARE_NEVER || d->dax_windows == 0) {
+		d->dax_windows = d->dax_window_mib = 0;
+		return 0;
+	}
+	if (d->dax_window_mib == 0)
+		d->dax_window_mib = DAX_WINDOW_PER_MEMORY * d->memory_mib;
+	if (d->dax_window_mib > DAX_WINDOW_MAX_MIB)
+		d->dax_window_mib = DAX_WINDOW_MAX_MIB;
+	if (d->dax_window_mib % DAX_WINDOW_ALIGN_MIB != 0)
+		return error_set(err, EINVAL, "dax_window_mib is %" PRIu64 ": must be even",
+				 d->dax_window_mib);
+	if (d->dax_windows * d->dax_window_mib > DAX_WINDOWS_PER_MEMORY * d->memory_mib)
+		return error_set(err, EINVAL,
+				 "dax_windows (%" PRIu64 ") of dax_window_mib (%" PRIu64
+				 ") are more than %d times memory_mib (%" PRIu64
+				 "): the guest would need a quarter of its memory to describe them",
+				 d->dax_windows, d->dax_window_mib, DAX_WINDOWS_PER_MEMORY,
+				 d->memory_mib);
+	return 0;
+}
+
 static int definition_check(struct template_definition *d, struct error *err)
 {
 	if (!id_is_valid(d->name))
@@ -131,6 +161,8 @@ static int definition_check(struct template_definition *d, struct error *err)
 		return error_set(err, EINVAL, "memory_dir is \"%s\": must be an absolute path",
 				 d->memory_dir);
 	int r = definition_check_growth(d, err);
+	if (r == 0)
+		r = definition_check_windows(d, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(definition_files); i++) {

@@ -47,6 +47,8 @@ struct template_definition {
 	uint64_t max_memory_mib; /* to which a machine can grow; memory_mib where it cannot */
 	uint64_t scratch_mib;    /* factory/vm/disks.h; 0: what containers write is guest memory */
 	uint64_t block_slots;    /* ditto */
+	uint64_t dax_windows;    /* factory/vm/dax_window.h; none where nothing is shared */
+	uint64_t dax_window_mib; /* of each */
 	char *annotations;       /* factory/vm/annotations.h */
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
@@ -99,6 +101,8 @@ struct template_manifest {
 	uint64_t spare_vcpus;
 	uint64_t max_memory_mib;           /* at least memory_bytes */
 	uint64_t block_slots;              /* factory/vm/disks.h */
+	uint64_t dax_windows;              /* factory/vm/dax_window.h */
+	uint64_t dax_window_bytes;         /* of each */
 	uint64_t scratch_bytes;            /* size of `scratch`; 0: there is none */
 	uint64_t memory_bytes;             /* guest RAM */
 	uint64_t memory_before_trim_bytes; /* what it took up before the guest trimmed itself */

@@ -7,7 +7,7 @@
 #include "base/strbuf.h"
 #include "factory/vm/template.h"
 
-#define ID_FORMAT      "kiln-template-5"
+#define ID_FORMAT      "kiln-template-6"
 #define AGENT_PROTOCOL "grpc.AgentService 0.0.1"
 #define SHORT_DIGEST   8
 #define LONG_VALUE     60 /* characters; of longer ones only the words that differ are told */
@@ -24,6 +24,8 @@ static const char *const template_input_names[] = {
 	[INPUT_MAX_MEMORY_MIB] = "max_memory_mib",
 	[INPUT_SCRATCH_MIB] = "scratch_mib",
 	[INPUT_BLOCK_SLOTS] = "block_slots",
+	[INPUT_DAX_WINDOWS] = "dax_windows",
+	[INPUT_DAX_WINDOW_MIB] = "dax_window_mib",
 	[INPUT_ANNOTATIONS] = "annotations",
 	[INPUT_SHARE] = "share",
 	[INPUT_MEMORY_DIR] = "memory_dir",
@@ -90,6 +92,8 @@ int template_inputs_read(const struct template_definition *d, const struct templ
 	inputs.values[INPUT_MAX_MEMORY_MIB] = xasprintf("%" PRIu64, d->max_memory_mib);
 	inputs.values[INPUT_SCRATCH_MIB] = xasprintf("%" PRIu64, d->scratch_mib);
 	inputs.values[INPUT_BLOCK_SLOTS] = xasprintf("%" PRIu64, d->block_slots);
+	inputs.values[INPUT_DAX_WINDOWS] = xasprintf("%" PRIu64, d->dax_windows);
+	inputs.values[INPUT_DAX_WINDOW_MIB] = xasprintf("%" PRIu64, d->dax_window_mib);
 	inputs.values[INPUT_ANNOTATIONS] = xstrdup(d->annotations);
 	inputs.values[INPUT_SHARE] = xstrdup(
 		template_share_to_string((enum template_share)d->share));

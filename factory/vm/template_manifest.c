@@ -9,11 +9,12 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/disks.h"
 #include "factory/vm/template.h"
 #include "factory/vm/template_priv.h"
 
-#define MANIFEST_FORMAT 5
+#define MANIFEST_FORMAT 6
 #define MANIFEST_FILE   "template.json"
 #define MIB             ((uint64_t)1024 * 1024)
 #define STATE_MAX       (1024 * MIB)
@@ -38,6 +39,8 @@ struct manifest_file {
 	uint64_t spare_vcpus;
 	uint64_t max_memory_mib;
 	uint64_t block_slots;
+	uint64_t dax_windows;
+	uint64_t dax_window_bytes;
 	uint64_t scratch_bytes;
 	char *scratch_digest;
 	uint64_t memory_bytes;
@@ -75,6 +78,8 @@ static const struct config_key manifest_keys[] = {
 	UINT(spare_vcpus, 0, 1024, "further ones, offline"),
 	UINT(max_memory_mib, 1, MEMORY_MAX / MIB, "guest RAM it can grow to"),
 	UINT(block_slots, 0, DISKS_SLOTS_MAX, "waiting disks"),
+	UINT(dax_windows, 0, DAX_WINDOWS_MAX, "waiting memory devices"),
+	UINT(dax_window_bytes, 0, DAX_WINDOW_MAX_MIB *MIB, "size of each"),
 	UINT(scratch_bytes, 0, DISKS_SCRATCH_MAX_MIB *MIB, "size of `scratch`; 0: there is none"),
 	CONFIG_STRING(struct manifest_file, scratch_digest, "scratch_digest", "",
 		      "of `scratch` (digest_sparse_file)"),
@@ -239,6 +244,8 @@ static struct template_manifest *manifest_new(struct manifest_file *file, struct
 		memcpy(m->scratch_digest, file->scratch_digest, sizeof(m->scratch_digest));
 	m->scratch_bytes = file->scratch_bytes;
 	m->block_slots = file->block_slots;
+	m->dax_windows = file->dax_windows;
+	m->dax_window_bytes = file->dax_window_bytes;
 	m->generation = (unsigned)file->generation;
 	m->inputs = *inputs;
 	*inputs = (struct template_inputs){};
@@ -345,6 +352,10 @@ static int manifest_check_images(const struct template_manifest *m, struct error
 	for (size_t i = 0; r == 0 && i < m->inputs.images.count; i++) {
 		_cleanup_free_ char *path = carried_path(m->dir, i);
 		r = check_size(path, m->inputs.images.items[i].bytes, err);
+	}
+	for (size_t i = 0; r == 0 && i < m->dax_windows; i++) {
+		_cleanup_free_ char *path = dax_window_path(m->dir, i);
+		r = check_size(path, m->dax_window_bytes, err);
 	}
 	return r;
 }
@@ -454,12 +465,13 @@ static json_t *manifest_to_json(const struct template_manifest *m)
 	if (!argv || !boot_argv || !inputs || !images)
 		return NULL;
 	return json_pack(
-		"{sI sI sO sO sO sI sI sI sI sI ss ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
+		"{sI sI sO sO sO sI sI sI sI sI sI sI ss ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
 		"format", (json_int_t)MANIFEST_FORMAT, "generation", (json_int_t)m->generation,
 		"inputs", inputs, "images", images, "boot_argv", boot_argv, "boot_room_kib",
 		(json_int_t)m->boot_room_kib, "spare_vcpus", (json_int_t)m->spare_vcpus,
 		"max_memory_mib", (json_int_t)m->max_memory_mib, "block_slots",
-		(json_int_t)m->block_slots, "scratch_bytes", (json_int_t)m->scratch_bytes,
+		(json_int_t)m->block_slots, "dax_windows", (json_int_t)m->dax_windows,
+		"dax_window_bytes", (json_int_t)m->dax_window_bytes, "scratch_bytes", (json_int_t)m->scratch_bytes,
 		"scratch_digest", m->scratch_digest, "memory_digest", m->memory_digest,
 		"image_digest", m->image_digest, "image_bytes", (json_int_t)m->image_bytes, "id",
 		m->id, "memory_before_trim_bytes", (json_int_t)m->memory_before_trim_bytes, "name",

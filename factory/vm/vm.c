@@ -389,6 +389,8 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	if (options->manifest) {
 		carried_copy(&options->manifest->inputs.images, &vm->images);
 		vm->block_slots = (unsigned)options->manifest->block_slots;
+		vm->dax_windows = (unsigned)options->manifest->dax_windows;
+		vm->dax_window_bytes = options->manifest->dax_window_bytes;
 	}
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
 	vm->pidfd = vm->claimer_pidfd = -EBADF;
@@ -414,6 +416,17 @@ const char *vm_share_dir(const struct vm *vm)
 unsigned vm_block_slots(const struct vm *vm)
 {
 	return vm->block_slots;
+}
+
+/* The library that fills them is given to a VMM in a jail only. */
+unsigned vm_dax_windows(const struct vm *vm)
+{
+	return vm->entry.uid > 0 ? vm->dax_windows : 0;
+}
+
+uint64_t vm_dax_window_bytes(const struct vm *vm)
+{
+	return vm->dax_window_bytes;
 }
 
 const struct carried *vm_images(const struct vm *vm)

@@ -32,6 +32,7 @@
 #include "base/spawn.h"
 #include "factory/vm/argv.h"
 #include "factory/vm/cgroup.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/jail.h"
 #include "factory/vm/remains.h"
 #include "factory/vm/uid_range.h"
@@ -48,8 +49,8 @@ enum {
 
 enum { THREADS_MAX = 256 }; /* of a VMM beside its vCPUs: virtio-9p's requests have up to 64 */
 
-/* The sockets QEMU serves, and which descriptor each is there. */
-enum { SOCKET_AGENT, SOCKET_QMP, SOCKET_SHIM, SOCKETS };
+/* The sockets QEMU serves (the last by the library it is started with), and which descriptor each is there. */
+enum { SOCKET_AGENT, SOCKET_QMP, SOCKET_SHIM, SOCKET_DAX, SOCKETS };
 static const struct {
 	const char *name;
 	const char *child_fd;
@@ -57,6 +58,7 @@ static const struct {
 	[SOCKET_AGENT] = { "agent.sock", "3" },
 	[SOCKET_QMP] = { "qmp.sock", "4" },
 	[SOCKET_SHIM] = { "shim.sock", "5" },
+	[SOCKET_DAX] = { DAX_WINDOW_SOCKET, "6" },
 };
 
 enum { FIRST_COPY_FD = 3 + SOCKETS }; /* in QEMU: factory/vm/clone_files.h */
@@ -306,6 +308,8 @@ static int prepare_jail(struct vm *vm, const struct template_manifest *manifest,
 			.share_dir = vm->share_dir,
 			.template_dir = copied ? NULL : manifest->dir,
 			.memory = copied || vm->booting ? NULL : manifest->memory,
+			.dax_dir = manifest->dax_windows > 0 ? manifest->dir : NULL,
+			.dax_socket = sockets[SOCKET_DAX].child_fd,
 			.qemu_binary = launch->argv.items[0],
 			.kernel = option_value(&launch->argv, "-kernel"),
 			.initrd = option_value(&launch->argv, "-initrd"),
@@ -413,6 +417,7 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 		{ launch->sockets[SOCKET_AGENT], 3 },
 		{ launch->sockets[SOCKET_QMP], 4 },
 		{ launch->sockets[SOCKET_SHIM], 5 },
+		{ launch->sockets[SOCKET_DAX], 6 },
 	};
 	size_t nfds = 2 + SOCKETS;
 	for (size_t i = 0; i < launch->files.count; i++)

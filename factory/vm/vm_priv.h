@@ -19,6 +19,8 @@ struct vm {
 	char *share_dir;
 	struct carried images; /* its template's; of an adopted one where that is known */
 	unsigned block_slots;  /* ditto */
+	unsigned dax_windows;  /* ditto */
+	uint64_t dax_window_bytes;
 	uint64_t spawned_ns;
 	uint64_t state_since_ns;
 
