@@ -96,7 +96,8 @@ struct disk {
 	size_t used; /* partitions */
 };
 
-static int add_partitions(struct disk *disk, const char *option, struct strv *names,
+/* Their numbers follow each other, from disk->used + 1 on. */
+static int add_partitions(struct disk *disk, const char *option, size_t *ret_count,
 			  struct error *err)
 {
 	struct layers_part parts[LAYERS_PARTS_MAX];
@@ -104,34 +105,38 @@ static int add_partitions(struct disk *disk, const char *option, struct strv *na
 	int r = layers_parse(option, parts, LAYERS_PARTS_MAX - disk->used, &count, err);
 
 	for (size_t i = 0; r == 0 && i < count; i++) {
-		disk->used++;
-		r = tell_disk(disk->fd, BLKPG_ADD_PARTITION, (int)disk->used, &parts[i]);
+		r = tell_disk(disk->fd, BLKPG_ADD_PARTITION, (int)(disk->used + i + 1), &parts[i]);
 		if (r < 0)
 			return error_set_errno(err, r, "part \"%s\" of %s", option, disk->device);
-		strv_take(names, partition_name(disk->device, disk->used));
 	}
+	*ret_count = count;
 	return r;
 }
 
 static int mount_layer(struct disk *disk, const char *option, size_t number, struct error *err)
 {
 	_cleanup_free_ char *point = xasprintf("%s/%zu", disk->mount_point, number);
-	_cleanup_(strv_done) struct strv names = {}, words = {};
+	_cleanup_free_ char *image = partition_name(disk->device, disk->used + 1);
 	_cleanup_(mount_options_done) struct mount_options options = {};
-	int r = add_partitions(disk, option, &names, err);
+	_cleanup_(strv_done) struct strv words = {};
+	size_t count = 0;
+	int r = add_partitions(disk, option, &count, err);
 
 	if (r == 0)
 		r = dir_make(point, 0755, err);
 	if (r < 0)
 		return r;
 	strv_add(&words, "ro");
-	for (size_t i = 1; i < names.count; i++)
-		strv_addf(&words, "device=%s", names.items[i]);
+	for (size_t i = 1; i < count; i++) {
+		_cleanup_free_ char *other = partition_name(disk->device, disk->used + 1 + i);
+		strv_addf(&words, "device=%s", other);
+	}
+	disk->used += count;
 	r = mount_options_parse(words.items, words.count, &options, err);
 	if (r < 0)
 		return r;
 	options.fs_readonly = true;
-	return mount_at("erofs", names.items[0], &options, point, err);
+	return mount_at("erofs", image, &options, point, err);
 }
 
 /* Holds the folders of the layers and nothing else. */

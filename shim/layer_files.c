@@ -2,6 +2,7 @@
 
 #include <endian.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,6 +32,21 @@ struct superblock {
 	uint64_t built_at;
 	uint32_t built_at_ns;
 	uint32_t blocks;
+	uint8_t names[40]; /* and places that are of no interest here */
+	uint32_t needed_features;
+	uint16_t compression;
+	uint16_t devices; /* how much more data it refers to */
+	uint16_t device_table;
+};
+
+_Static_assert(offsetof(struct superblock, devices) == 86, "as Linux has it");
+
+/* Of its table of devices (struct erofs_deviceslot). */
+struct device {
+	uint8_t tag[64];
+	uint32_t blocks;
+	uint32_t first_block; /* where it begins on a disk that has all of it, one after another */
+	uint8_t reserved[56];
 };
 
 static int check_size(uint64_t bytes, struct error *err)
@@ -45,7 +61,31 @@ static int check_size(uint64_t bytes, struct error *err)
 	return 0;
 }
 
-static int check_image(int fd, uint64_t bytes, struct error *err)
+/* Data that the image refers to and that nobody has given: behind it in the same file (a tar with
+ * its index), or missing. */
+static int check_devices(int fd, uint64_t bytes, const struct superblock *sb, struct error *err)
+{
+	struct device device;
+
+	if (le16toh(sb->devices) > LAYER_MOUNTS_IMAGES_MAX)
+		return error_set(err, EBADMSG, "it refers to %u other images",
+				 (unsigned)le16toh(sb->devices));
+	for (unsigned i = 0; i < le16toh(sb->devices); i++) {
+		off_t at = (off_t)((le16toh(sb->device_table) + i) * sizeof(device));
+		if (pread(fd, &device, sizeof(device), at) != (ssize_t)sizeof(device))
+			return error_set(err, EBADMSG, "it is truncated: its devices are missing");
+		uint64_t end = (uint64_t)le32toh(device.first_block) + le32toh(device.blocks);
+		if (end << sb->block_bits > bytes)
+			return error_set(
+				err, EBADMSG,
+				"it is truncated, or other images that it refers to are "
+				"not known (an image merged of others needs containerd 2.4)");
+	}
+	return 0;
+}
+
+/* is_alone: no other images are given with it. */
+static int check_image(int fd, uint64_t bytes, bool is_alone, struct error *err)
 {
 	struct superblock sb;
 
@@ -56,7 +96,7 @@ static int check_image(int fd, uint64_t bytes, struct error *err)
 	if (bytes < said)
 		return error_set(err, EBADMSG, "it is truncated: %llu bytes of %llu",
 				 (unsigned long long)bytes, (unsigned long long)said);
-	return 0;
+	return is_alone ? check_devices(fd, bytes, &sb, err) : 0;
 }
 
 static void add_number(struct digest *d, uint64_t number)
@@ -68,7 +108,8 @@ static void add_number(struct digest *d, uint64_t number)
 
 /* As long as a slot has the file open, no other one can have its inode; the time of birth, where
  * the file system knows it, tells it from one that was there before. */
-static int open_file(const char *path, struct digest *d, struct slot_file *ret, struct error *err)
+static int open_file(const char *path, bool is_alone, struct digest *d, struct slot_file *ret,
+		     struct error *err)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct statx st;
@@ -80,7 +121,7 @@ static int open_file(const char *path, struct digest *d, struct slot_file *ret, 
 		return error_set(err, EBADMSG, "it is no file");
 	r = check_size(st.stx_size, err);
 	if (r == 0)
-		r = check_image(fd, st.stx_size, err);
+		r = check_image(fd, st.stx_size, is_alone, err);
 	if (r < 0)
 		return r;
 	add_number(d, (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor);
@@ -98,12 +139,12 @@ struct opening {
 	uint64_t bytes; /* of all before */
 };
 
-static int add_file(struct opening *opening, const char *path, struct strbuf *place,
+static int add_file(struct opening *opening, const char *path, bool is_alone, struct strbuf *place,
 		    struct error *err)
 {
 	struct layer_files *files = opening->files;
 	struct slot_file *file = &files->items[files->count];
-	int r = open_file(path, opening->digest, file, err);
+	int r = open_file(path, is_alone, opening->digest, file, err);
 
 	if (r < 0)
 		return error_wrap(err, "layer %s", path);
@@ -121,10 +162,10 @@ static int add_file(struct opening *opening, const char *path, struct strbuf *pl
 static int add_layer(struct opening *opening, const struct layer_mount *layer, struct error *err)
 {
 	_cleanup_(strbuf_done) struct strbuf place = {};
-	int r = add_file(opening, layer->path, &place, err);
+	int r = add_file(opening, layer->path, layer->devices.count == 0, &place, err);
 
 	for (size_t i = 0; r == 0 && i < layer->devices.count; i++)
-		r = add_file(opening, layer->devices.items[i], &place, err);
+		r = add_file(opening, layer->devices.items[i], true, &place, err);
 	add_number(opening->digest, layer->devices.count);
 	strv_add(&opening->files->layout, strbuf_text(&place));
 	return r;

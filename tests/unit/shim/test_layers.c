@@ -263,6 +263,21 @@ static void write_image(const char *name, uint32_t blocks, size_t bytes)
 	assert_int_equal(file_write_volatile(path, data, bytes, 0644, NULL), 0);
 }
 
+/* The same, which refers to data from a block on. */
+static void write_index(const char *name, uint32_t first, uint32_t blocks, size_t bytes)
+{
+	_cleanup_free_ char *path = in_dir(name), *data = NULL;
+	const uint16_t table[2] = { 1, 16 }; /* one device, in the slot of 128 bytes at 2048 */
+	size_t len;
+
+	write_image(name, 1, bytes);
+	assert_int_equal(file_read(path, 1 << 20, &data, &len, NULL), 0);
+	memcpy(data + 1024 + 86, table, sizeof(table));
+	memcpy(data + 2048 + 64, &blocks, sizeof(blocks));
+	memcpy(data + 2048 + 68, &first, sizeof(first));
+	assert_int_equal(file_write_volatile(path, data, len, 0644, NULL), 0);
+}
+
 static int open_of(const char *const *names, struct layer_files *files, struct error *err)
 {
 	_cleanup_(layer_mounts_done) struct layer_mounts mounts = {};
@@ -291,6 +306,21 @@ static void test_files_follow_each_other(void **state _unused_)
 	assert_string_equal(files.key, same.key);
 	assert_int_equal(open_of((const char *const[]){ "b", "a", "c", NULL }, &other, NULL), 0);
 	assert_string_not_equal(files.key, other.key);
+}
+
+/* It is behind the image, or given with it; else it is missing. */
+static void test_data_that_an_image_refers_to_is_there(void **state _unused_)
+{
+	_cleanup_(layer_files_done) struct layer_files behind = {}, given = {}, missing = {};
+	_cleanup_(error_done) struct error err = {};
+
+	write_index("tar", 1, 2, 3 * 4096);
+	assert_int_equal(open_of((const char *const[]){ "tar", NULL }, &behind, NULL), 0);
+	write_index("meta", 1, 3, 3 * 4096);
+	write_image("data", 1, 3 * 4096);
+	assert_int_equal(open_of((const char *const[]){ "meta", "data", NULL }, &given, NULL), 0);
+	assert_int_equal(open_of((const char *const[]){ "meta", NULL }, &missing, &err), -EBADMSG);
+	assert_non_null(strstr(err.message, "other images that it refers to"));
 }
 
 static void test_wrong_files_are_named(void **state _unused_)
@@ -341,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_layers_are_counted),
 		cmocka_unit_test(test_other_overlays_are_others),
 		cmocka_unit_test(test_files_follow_each_other),
+		cmocka_unit_test(test_data_that_an_image_refers_to_is_there),
 		cmocka_unit_test(test_wrong_files_are_named),
 	};
 

@@ -1,0 +1,179 @@
+"""shim.py start ID: what `start` answers to containerd 2.4's BootstrapParams, as JSON.
+shim.py run POD MOUNTS COMMAND [MOUNTS COMMAND]...: a pod's containers, one after another, as containerd 2.4
+would have them made: MOUNTS is a JSON list of mounts (type, source, options), COMMAND is for sh -c. All
+stay until the last one has ended. Prints what they print, and the shim's log on stderr; the exit
+status is the last one's, 125 with the shim's sentence where one cannot be made.
+
+The bundles are in $SHIM_WORK; $SHIM_NAMESPACE is containerd's namespace."""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+WORK, NAMESPACE = os.environ["SHIM_WORK"], os.environ["SHIM_NAMESPACE"]
+
+
+# Protocol buffers: a message is a list of (number, value).
+def varint(number):
+    out = b""
+    while number > 0x7F:
+        out += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def pack(*fields):
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(data)) + data
+    return out
+
+
+def unpack(data):
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            value |= (data[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if data[at - 1] < 0x80:
+                return value
+
+    at, fields = 0, []
+    while at < len(data):
+        key = number()
+        value = number()
+        if key & 7 == 2:
+            at, value = at + value, data[at : at + value]
+        fields.append((key >> 3, value))
+    return fields
+
+
+def texts(fields, number):
+    return [value.decode() for n, value in fields if n == number]
+
+
+def make_bundle(name, pod, command):
+    bundle = f"{WORK}/{name}"
+    os.mkdir(bundle)
+    os.mkfifo(f"{bundle}/log")
+    spec = {
+        "ociVersion": "1.0.2",
+        "process": {"args": ["sh", "-c", command], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+        "root": {"path": "rootfs"},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "annotations": {"io.containerd.runc.v2.group": pod},
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
+    }
+    with open(f"{bundle}/config.json", "w") as file:
+        json.dump(spec, file)
+    return bundle
+
+
+def copy_log(bundle):
+    with open(f"{bundle}/log") as log:
+        for line in log:
+            sys.stderr.write(line)
+
+
+def shim(name, bundle, action, stdin=b""):
+    words = ["containerd-shim-kiln-v2", "-namespace", NAMESPACE, "-id", name, "-bundle", bundle, "-debug", action]
+    return subprocess.run(words, input=stdin, stdout=subprocess.PIPE, cwd=bundle, check=True, timeout=60).stdout
+
+
+def start(name, bundle):
+    threading.Thread(target=copy_log, args=(bundle,), daemon=True).start()
+    answer = unpack(shim(name, bundle, "start", pack((1, name), (2, NAMESPACE), (4, "2.4.2"))))
+    any_ = unpack(unpack(next(value for number, value in answer if number == 6))[0][1])
+    can = unpack(any_[1][1])
+    return {
+        "version": dict(answer)[1],
+        "address": texts(answer, 2)[0],
+        "protocol": texts(answer, 3)[0],
+        "extension": texts(any_, 1)[0],
+        "types": texts(can, 1),
+        "transforms": texts(can, 2),
+    }
+
+
+class Task:
+    """ttRPC, one call after another."""
+
+    def __init__(self, address):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(120)
+        self.socket.connect(address.removeprefix("unix://"))
+        self.stream = 1
+
+    def read(self, length):
+        data = b""
+        while len(data) < length:
+            more = self.socket.recv(length - len(data))
+            if not more:
+                sys.exit("the shim has closed the connection")
+            data += more
+        return data
+
+    def call(self, method, *fields):
+        request = pack((1, "containerd.task.v2.Task"), (2, method), (3, pack(*fields)))
+        self.socket.sendall(struct.pack(">IIBB", len(request), self.stream, 1, 0) + request)
+        self.stream += 2
+        length = struct.unpack(">IIBB", self.read(10))[0]
+        answer = dict(unpack(self.read(length)))
+        if 1 in answer:
+            status = dict(unpack(answer[1]))
+            if status.get(1):
+                raise RuntimeError(f"{method}: {status.get(2, b'').decode()}")
+        return dict(unpack(answer.get(2, b"")))
+
+
+def run_one(task, name, bundle, mounts):
+    rootfs = [
+        (3, pack((1, m["type"]), (2, m["source"]), *((4, option) for option in m.get("options", []))))
+        for m in mounts
+    ]
+    output = f"{WORK}/{name}.out"
+    task.call("Create", (1, name), (2, bundle), *rootfs, (6, f"file://{output}"), (7, f"file://{output}"))
+    try:
+        task.call("Start", (1, name))
+        return task.call("Wait", (1, name)).get(1, 0)
+    finally:
+        with open(output) as file:
+            sys.stdout.write(file.read())
+
+
+def run(pod, pairs):
+    status, task, made = 125, None, []
+    try:
+        for i, (mounts, command) in enumerate(pairs):
+            name = f"{pod}-{i}" if i else pod
+            bundle = make_bundle(name, pod, command)
+            task = task or Task(start(name, bundle)["address"])
+            made.append((name, bundle))
+            status = run_one(task, name, bundle, json.loads(mounts))
+    except RuntimeError as error:
+        print(error)
+        status = 125
+        made.pop()
+    for name, _ in reversed(made):
+        task.call("Delete", (1, name))
+    task.call("Shutdown", (1, pod), (2, 1))
+    return status
+
+
+if sys.argv[1] == "start":
+    name = sys.argv[2]
+    result = start(name, make_bundle(name, name, "true"))
+    Task(result["address"]).call("Shutdown", (1, name), (2, 1))
+    print(json.dumps(result))
+else:
+    words = sys.argv[3:]
+    sys.exit(run(sys.argv[2], list(zip(words[::2], words[1::2]))))
