@@ -88,23 +88,30 @@ static int make_owned_node(int dir, const char *name, const struct node *node)
 	return r;
 }
 
-/* The root is nodev, so a device of another folder is made here in /dev and mounted there. */
-static int mount_node(int root, int dev, const char *path, const struct node *node,
-		      struct error *err)
+static int mount_node(int root, int dev, const char *path, struct error *err)
 {
 	_cleanup_close_ int tree = -EBADF, target = -EBADF;
-	int r = make_owned_node(dev, PASSING_NAME, node);
+	int r = mount_copy(dev, PASSING_NAME, false, &tree, err);
 
-	if (r < 0)
-		return error_set_errno(err, r, "cannot make a device in /dev");
-	r = mount_copy(dev, PASSING_NAME, false, &tree, err);
-	(void)!unlinkat(dev, PASSING_NAME, 0);
 	if (r == 0)
 		r = rootpath_make(root, path, false, &target, err);
 	if (r < 0)
 		return r;
 	r = mount_attach(tree, target);
-	return r < 0 ? error_set_errno(err, r, "cannot mount a device") : 0;
+	return r < 0 ? error_set_errno(err, r, "cannot mount it") : 0;
+}
+
+/* The root is nodev, so a device of another folder is made here in /dev and mounted there. */
+static int make_elsewhere(int root, int dev, const char *path, const struct node *node,
+			  struct error *err)
+{
+	int r = make_owned_node(dev, PASSING_NAME, node);
+
+	if (r < 0)
+		return error_set_errno(err, r, "cannot make it in /dev");
+	r = mount_node(root, dev, path, err);
+	(void)!unlinkat(dev, PASSING_NAME, 0);
+	return r;
 }
 
 static int make_device(int root, int dev, const Grpc__LinuxDevice *device, struct error *err)
@@ -130,7 +137,7 @@ static int make_device(int root, int dev, const Grpc__LinuxDevice *device, struc
 		.gid = device->gid,
 	};
 	if (type != S_IFIFO && !str_after(device->path, "/dev/")) {
-		int r = mount_node(root, dev, device->path, &node, err);
+		int r = make_elsewhere(root, dev, device->path, &node, err);
 		return r < 0 ? error_wrap(err, "device %s", device->path) : 0;
 	}
 	int r = rootpath_parent(root, device->path, &dir, &name, err);
