@@ -42,6 +42,7 @@ struct sandbox {
 	struct claim *claim; /* RUNNING */
 	struct slots *slots;         /* RUNNING */
 	struct dax_windows *windows; /* RUNNING */
+	struct disks *disks;         /* RUNNING */
 	struct agent_link *agent;
 	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
@@ -163,6 +164,7 @@ static void release_machine(void *userdata)
 	struct sandbox *sandbox = userdata;
 
 	sandbox->release_ns = trace_begin();
+	disks_close(steal_ptr(sandbox->disks));
 	slots_close(steal_ptr(sandbox->slots));
 	dax_windows_close(steal_ptr(sandbox->windows));
 	agent_link_set(sandbox->agent, NULL);
@@ -226,6 +228,7 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 		.count = claim->dax_windows,
 		.bytes = claim->dax_window_bytes,
 	});
+	sandbox->disks = disks_new(sandbox->loop, sandbox->slots, sandbox->agent, sandbox->id);
 	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
 					sandbox);
 	create_in_guest(sandbox);
@@ -283,6 +286,7 @@ void sandbox_free(struct sandbox *sandbox)
 	set_state(sandbox, SANDBOX_NONE);
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
+	disks_close(sandbox->disks);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
 	agent_link_set(sandbox->agent, NULL);
@@ -359,6 +363,11 @@ void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *
 		loop_defer(sandbox->loop, on_nothing_to_release, sandbox);
 }
 
+const char *sandbox_id(const struct sandbox *sandbox)
+{
+	return sandbox->id;
+}
+
 enum sandbox_state sandbox_state(const struct sandbox *sandbox)
 {
 	return sandbox->state;
@@ -402,6 +411,11 @@ struct dax_windows *sandbox_dax_windows(const struct sandbox *sandbox)
 struct slots *sandbox_slots(const struct sandbox *sandbox)
 {
 	return sandbox->slots;
+}
+
+struct disks *sandbox_disks(const struct sandbox *sandbox)
+{
+	return sandbox->disks;
 }
 
 const char *sandbox_image_cache(const struct sandbox *sandbox)
