@@ -120,6 +120,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.vcpus = vm_size(vm).vcpus;
 	response.memory_mib = vm_size(vm).memory_mib;
 	response.block_slots = vm_block_slots(vm);
+	response.own_memory = vm_has_own_memory(vm);
 	reply_images(vm, &response);
 	response.image_cache = factory_config(claiming->factory)->image_cache;
 

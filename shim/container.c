@@ -331,6 +331,7 @@ static int mount_for(struct container *container, const struct idmap *idmap,
 		.nmounts = container->request->n_rootfs,
 	};
 	const struct volumes_options volumes = {
+		.driver = (enum volumes_driver)container->settings.volumes,
 		.folder = &container->folder,
 		.container_id = container->id,
 		.scratch_dir = scratch,
@@ -404,14 +405,28 @@ static void get_layer_image(struct container *container)
 	layer_image_get(&options, on_layer_image, container_ref(container));
 }
 
+static int serve_volumes(struct container *container, struct error *err)
+{
+	int driver = container->settings.volumes;
+
+	if (driver == VOLUMES_9P)
+		return 0;
+	return sandbox_serve_volumes(
+		container->sandbox,
+		driver == VOLUMES_VIRTIOFS_LOCKS ? VIRTIOFS_LOCKS_HOST : VIRTIOFS_LOCKS_GUEST, err);
+}
+
 static void on_sandbox(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	_cleanup_(error_done) struct error err = {};
 
 	if (container->state != CONTAINER_CREATING)
 		return;
 	if (number < 0)
 		create_failed(container, why);
+	else if (serve_volumes(container, &err) < 0)
+		create_failed(container, &err);
 	else if (container->settings.rootfs == ROOTFS_OVERLAY)
 		get_layer_image(container);
 	else

@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "factory/vm/disks.h"
-#include "proto/qmp.h"
 
 enum { ATTACH_TIMEOUT_MS = 5000 };
 
@@ -276,6 +275,11 @@ struct slots *slots_new(struct loop *loop, int qmp_fd, size_t count, const char 
 	}
 	slots->qmp = qmp_new(loop, qmp_fd, &options);
 	return slots;
+}
+
+struct qmp *slots_monitor(const struct slots *slots)
+{
+	return slots->qmp;
 }
 
 static void cancel_waiters(struct slot *slot)

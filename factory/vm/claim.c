@@ -238,6 +238,7 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	claim->vcpus = answer->vcpus;
 	claim->memory_mib = answer->memory_mib;
 	claim->block_slots = answer->block_slots;
+	claim->own_memory = answer->own_memory;
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
@@ -306,6 +307,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->vcpus = vm_size(vm).vcpus;
 	claim->memory_mib = vm_size(vm).memory_mib;
 	claim->block_slots = vm_block_slots(vm);
+	claim->own_memory = vm_has_own_memory(vm);
 	claim->claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
 	claim->agent = ttrpc_client_new(fallback->loop, handover->agent_fd,
 					&(struct ttrpc_client_options){

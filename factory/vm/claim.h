@@ -63,6 +63,7 @@ struct claim {
 	uint64_t claim_us;
 	uint32_t vcpus, memory_mib; /* of the machine */
 	uint32_t block_slots;       /* of it: factory/vm/disks.h */
+	bool own_memory;            /* its template is not shared: factory/vm/guest_volumes.h */
 	struct ttrpc_client *agent; /* connected to the guest's agent */
 	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
 };

@@ -19,6 +19,7 @@ struct vm {
 	char *share_dir;
 	struct carried images; /* its template's; of an adopted one where that is known */
 	unsigned block_slots;  /* ditto */
+	bool own_memory;       /* ditto */
 	uint64_t spawned_ns;
 	uint64_t state_since_ns;
 
