@@ -129,12 +129,18 @@ int mount_copy(int dir, const char *path, bool tree, int *ret_tree, struct error
 /* What is below may be a container's to write to: a link there must not lead out. */
 static int open_source(const char *source, int *ret_fd, struct error *err)
 {
-	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
+	/* A folder is opened as one: so that of a virtio-fs becomes the mount that it is on the
+	 * host. */
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC | O_DIRECTORY,
 				.resolve = str_after(source, WRITTEN_BY_CONTAINERS)
 						   ? RESOLVE_NO_SYMLINKS
 						   : 0 };
 
 	*ret_fd = (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+	if (*ret_fd < 0 && errno == ENOTDIR) {
+		how.flags &= ~(uint64_t)O_DIRECTORY;
+		*ret_fd = (int)syscall(SYS_openat2, AT_FDCWD, source, &how, sizeof(how));
+	}
 	return *ret_fd < 0 ? error_set_errno(err, errno, "cannot bind %s", source) : 0;
 }
 

@@ -12,6 +12,7 @@
 #include "agent/layers.h"
 #include "agent/mounts.h"
 #include "agent/scratch.h"
+#include "agent/virtio_fs.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -33,6 +34,7 @@ struct storage {
 	char *content;     /* owned; what is there: content_of() */
 	char *scratch;     /* owned; its folder on the scratch disk, or NULL */
 	bool is_mount;     /* else a folder of ours */
+	void (*on_drop)(const char *mount_point); /* the driver's */
 	bool is_kept;
 	unsigned users;
 };
@@ -45,6 +47,7 @@ struct addition {
 };
 
 static int add_9p(struct addition *addition, struct error *err);
+static int add_virtio_fs(struct addition *addition, struct error *err);
 static int add_tmpfs(struct addition *addition, struct error *err);
 static int add_local(struct addition *addition, struct error *err);
 static int add_bind(struct addition *addition, struct error *err);
@@ -56,15 +59,18 @@ static int add_layers(struct addition *addition, struct error *err);
 static const struct driver {
 	int (*add)(struct addition *addition, struct error *err);
 	bool is_mount;
-	bool is_fresh; /* its content is ours to give to a group */
+	bool is_fresh;                            /* its content is ours to give to a group */
+	void (*on_drop)(const char *mount_point); /* one user less, and others stay; may be NULL */
 } drivers[] = {
-	{ add_9p, true, false },    { add_tmpfs, true, true },    { add_tmpfs, true, true },
-	{ add_local, false, true }, { add_bind, true, false },    { add_nvdimm, true, false },
-	{ add_blk, true, false },   { add_overlay, true, false }, { add_layers, true, false },
+	{ add_9p, true, false, NULL },      { add_virtio_fs, true, false, virtio_fs_forget },
+	{ add_tmpfs, true, true, NULL },    { add_tmpfs, true, true, NULL },
+	{ add_local, false, true, NULL },   { add_bind, true, false, NULL },
+	{ add_nvdimm, true, false, NULL },  { add_blk, true, false, NULL },
+	{ add_overlay, true, false, NULL }, { add_layers, true, false, NULL },
 };
 
-const char *const storage_drivers[] = { "9p",     "ephemeral", "tmpfs",     "local", "bind",
-					"nvdimm", "blk",       "overlayfs", "layers" };
+const char *const storage_drivers[] = { "9p",	"virtio-fs", "ephemeral", "tmpfs",     "local",
+					"bind", "nvdimm",    "blk",	  "overlayfs", "layers" };
 const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
 _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");
 
@@ -94,6 +100,13 @@ static int add_mount(const Grpc__Storage *request, const char *type, bool bind, 
 static int add_9p(struct addition *addition, struct error *err)
 {
 	return add_mount(addition->request, "9p", false, err);
+}
+
+static int add_virtio_fs(struct addition *addition, struct error *err)
+{
+	int r = virtio_fs_wait(addition->request->source, err);
+
+	return r < 0 ? r : add_mount(addition->request, "virtiofs", false, err);
 }
 
 static int add_tmpfs(struct addition *addition, struct error *err)
@@ -285,16 +298,6 @@ static const struct driver *driver_find(const char *name)
 	return NULL;
 }
 
-static int refuse_driver(const char *name, struct error *err)
-{
-	if (str_equal(name, "virtio-fs"))
-		return error_set(
-			err, EOPNOTSUPP,
-			"storage driver virtio-fs cannot work here: its host side sees the "
-			"template's memory, not this clone's private copy; use 9p");
-	return error_set(err, EOPNOTSUPP, "storage driver \"%s\" is not supported", name);
-}
-
 static int check_mount_point(const char *path, struct error *err)
 {
 	if (*path != '/' || strstr(path, "/../") || strlen(path) < 2)
@@ -378,7 +381,8 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	if (r < 0)
 		return r;
 	if (!driver)
-		return refuse_driver(request->driver, err);
+		return error_set(err, EOPNOTSUPP, "storage driver \"%s\" is not supported",
+				 request->driver);
 	struct addition addition = { .scratch = list->scratch, .request = request };
 	uint64_t begin = trace_begin();
 
@@ -396,6 +400,7 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	storage->content = content_of(request);
 	storage->scratch = addition.folder;
 	storage->is_mount = driver->is_mount;
+	storage->on_drop = driver->on_drop;
 	storage->is_kept = has_driver_option(request, KEEP);
 	storage->users = 1;
 	TAILQ_INSERT_HEAD(&list->items, storage, link); /* newest first */
@@ -443,8 +448,12 @@ void storage_drop(struct storage_list *list, const char *mount_point)
 {
 	struct storage *storage = storage_find(list, mount_point);
 
-	if (storage && --storage->users == 0 && !storage->is_kept)
+	if (!storage)
+		return;
+	if (--storage->users == 0 && !storage->is_kept)
 		storage_release(list, storage);
+	else if (storage->on_drop)
+		storage->on_drop(storage->mount_point);
 }
 
 void storage_drop_all(struct storage_list *list)

@@ -2,6 +2,7 @@
  * Kata's protocol has them. A mount point that is asked for again is shared and counted.
  *
  *   9p         the host's share directory, by its mount tag
+ *   virtio-fs  the same by a device that the host plugs in, by its tag; waited for
  *   ephemeral  a tmpfs, also called tmpfs
  *   local      a folder of the guest's own, with the options mode= (octal), uid= and gid=
  *   bind       a path of the guest at another place

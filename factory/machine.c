@@ -9,9 +9,11 @@
 #include "base/id.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/vm/argv.h"
 #include "factory/vm/dax_window.h"
 #include "factory/vm/disks.h"
 #include "factory/vm/growth.h"
+#include "factory/vm/guest_volumes.h"
 #include "factory/vm/placeholder.h"
 #include "factory/vm/qemu_option.h"
 #include "proto/guest_disks.h"
@@ -20,6 +22,7 @@
 #define MEMORY_DEVICE "{{memory_device}}"
 #define IMAGE_DEVICES "{{image_devices}}"
 #define DISKS         "{{disks}}"
+#define VOLUMES       "{{volumes_port}}"
 #define PMEM_ALIGN    (2u << 20) /* virtio-pmem is placed at a multiple of it */
 
 /* A control character cannot stand in XML in any way. */
@@ -89,13 +92,24 @@ static char *memory_device(const struct template_definition *definition)
 	if (growth == 0)
 		return xstrdup("");
 	return xasprintf("<qemu:arg value=\"-object\"/>\n"
-			 "    <qemu:arg value=\"memory-backend-ram,id=growth-memory,size=%" PRIu64
-			 "M\"/>\n"
+			 "    <qemu:arg value=\"%s,id=growth-memory,size=%" PRIu64 "M\"/>\n"
 			 "    <qemu:arg value=\"-device\"/>\n"
 			 "    <qemu:arg value=\"virtio-mem-pci,id=" GROWTH_DEVICE
 			 ",memdev=growth-memory,requested-size=0,block-size=2M,bus=pcie.0,"
 			 "addr=0x1e\"/>",
+			 definition->share == SHARE_NEVER ? ARGV_OWN_MEMORY : "memory-backend-ram",
 			 growth);
+}
+
+/* Where the memory is a clone's own, a device that works on it from another process can be plugged
+ * in; others do without the port, which every clone would pay for. */
+static char *volumes_port(const struct template_definition *definition)
+{
+	if (definition->share != SHARE_NEVER)
+		return xstrdup("");
+	return xstrdup("<qemu:arg value=\"-device\"/>\n"
+		       "    <qemu:arg value=\"pcie-root-port,id=" VOLUMES_PORT
+		       ",chassis=1,slot=1,bus=pcie.0,addr=0x1\"/>");
 }
 
 static char *kernel_params(const struct template_definition *definition)
@@ -290,9 +304,13 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 			  struct error *err)
 {
 	_cleanup_free_ char *memory = memory_device(options->definition);
+	_cleanup_free_ char *port = volumes_port(options->definition);
 	_cleanup_free_ char *images = NULL, *disk_devices = NULL;
 
 	int r = insert_markup(text, MEMORY_DEVICE, memory, "max_memory_mib", err);
+	if (r == 0)
+		r = insert_markup(text, VOLUMES, strstr(*text, VOLUMES) ? port : "", "virtio-fs",
+				  err);
 	if (r == 0)
 		r = disks(options, &disk_devices, err);
 	if (r == 0)

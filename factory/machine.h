@@ -20,6 +20,9 @@
  *   {{image_devices}}   <qemu:arg> elements for the images that are carried (factory/vm/carried.h):
  *                       a memory-backend-file and a virtio-pmem device each; no text without
  *                       images
+ *   {{volumes_port}}    the same for the port that a device for volumes is plugged into
+ *                       (factory/vm/guest_volumes.h); no text where memory is shared. A machine
+ *                       may do without it, and then has no such volumes
  *   {{disks}}           the same for the scratch disk and the slots (factory/vm/disks.h)
  *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared); `lower` in it is another
  *                       one (tag kilnLower), read-only

@@ -122,6 +122,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.block_slots = vm_block_slots(vm);
 	response.dax_windows = vm_dax_windows(vm);
 	response.dax_window_bytes = vm_dax_window_bytes(vm);
+	response.own_memory = vm_has_own_memory(vm);
 	reply_images(vm, &response);
 	response.image_cache = factory_config(claiming->factory)->image_cache;
 

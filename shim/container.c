@@ -353,6 +353,7 @@ static int mount_for(struct container *container, const struct idmap *idmap,
 		.nmounts = container->request->n_rootfs,
 	};
 	const struct volumes_options volumes = {
+		.driver = (enum volumes_driver)container->settings.volumes,
 		.folder = &container->folder,
 		.container_id = container->id,
 		.scratch_dir = scratch,
@@ -438,6 +439,17 @@ static void get_layer_image(struct container *container)
 	layer_image_get(&options, on_layer_image, container_ref(container));
 }
 
+static int serve_volumes(struct container *container, struct error *err)
+{
+	int driver = container->settings.volumes;
+
+	if (driver == VOLUMES_9P)
+		return 0;
+	return sandbox_serve_volumes(
+		container->sandbox,
+		driver == VOLUMES_VIRTIOFS_LOCKS ? VIRTIOFS_LOCKS_HOST : VIRTIOFS_LOCKS_GUEST, err);
+}
+
 static void prepare_root(struct container *container)
 {
 	if (container->rootfs_driver == ROOTFS_OVERLAY)
@@ -485,7 +497,7 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		return;
 	if (number < 0)
 		create_failed(container, why);
-	else if (list_disks(container, &err) < 0)
+	else if (serve_volumes(container, &err) < 0 || list_disks(container, &err) < 0)
 		create_failed(container, &err);
 	else if (container->disks)
 		container_disks_attach(container->disks, on_disks, container_ref(container));

@@ -39,14 +39,16 @@ struct sandbox {
 	enum sandbox_state state;
 	struct settings settings; /* of the machine; empty in NONE */
 	char *hostname;
-	struct claim *claim; /* RUNNING */
+	struct claim *claim;         /* RUNNING */
 	struct slots *slots;         /* RUNNING */
 	struct dax_windows *windows; /* RUNNING */
 	struct disks *disks;         /* RUNNING */
+	struct virtiofs *virtiofs;   /* RUNNING: where a container asked for it */
+	enum virtiofs_locks virtiofs_locks;
 	struct agent_link *agent;
 	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
-	struct error error;  /* why CreateSandbox failed */
+	struct error error;  /* why CreateSandbox failed, or virtio-fs */
 	uint64_t created_ns; /* trace_begin() of CreateSandbox */
 	uint64_t release_ns; /* of the release */
 	TAILQ_HEAD(acquirer_list, acquirer) acquirers;
@@ -167,6 +169,7 @@ static void release_machine(void *userdata)
 	disks_close(steal_ptr(sandbox->disks));
 	slots_close(steal_ptr(sandbox->slots));
 	dax_windows_close(steal_ptr(sandbox->windows));
+	virtiofs_stop(steal_ptr(sandbox->virtiofs));
 	agent_link_set(sandbox->agent, NULL);
 	if (claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
 			  on_released, sandbox))
@@ -289,6 +292,7 @@ void sandbox_free(struct sandbox *sandbox)
 	disks_close(sandbox->disks);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
+	virtiofs_stop(sandbox->virtiofs);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
 	agent_link_free(sandbox->agent);
@@ -366,6 +370,52 @@ void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *
 const char *sandbox_id(const struct sandbox *sandbox)
 {
 	return sandbox->id;
+}
+
+static void on_virtiofs_end(const struct error *why, void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	if (!sandbox->error.number)
+		(void)error_set(&sandbox->error, why->number, "volumes by virtio-fs: %s",
+				error_message(why));
+	report_lost(sandbox, error_message(&sandbox->error));
+}
+
+int sandbox_serve_volumes(struct sandbox *sandbox, enum virtiofs_locks locks, struct error *err)
+{
+	const struct claim *claim = sandbox->claim;
+	const struct virtiofs_options options = {
+		.loop = sandbox->loop,
+		.vm_dir = claim->vm_dir,
+		.share_dir = claim->share_dir,
+		.vmm_pidfd = claim->vmm_pidfd,
+		.locks = locks,
+		.qmp = slots_monitor(sandbox->slots),
+		.on_end = on_virtiofs_end,
+		.userdata = sandbox,
+	};
+	int r = 0;
+
+	if (sandbox->virtiofs && sandbox->virtiofs_locks == locks)
+		return 0;
+	if (sandbox->virtiofs)
+		r = error_set(
+			err, EINVAL,
+			"another container of the pod has asked for %s locks, and all have the "
+			"same (annotation io.kiln.volumes)",
+			locks == VIRTIOFS_LOCKS_HOST ? "the guest's" : "the host's");
+	else if (!claim->own_memory)
+		r = error_set(err, EINVAL,
+			      "the machine's memory is shared with its template: name a template "
+			      "with \"share\": \"never\" (annotation io.kiln.template), or use 9p");
+	else if (!options.qmp)
+		r = error_set(err, ENOTCONN, "the machine's monitor is gone");
+	else
+		r = virtiofs_start(&options, &sandbox->virtiofs, err);
+	if (r == 0)
+		sandbox->virtiofs_locks = locks;
+	return r < 0 ? error_wrap(err, "volumes by virtio-fs") : 0;
 }
 
 enum sandbox_state sandbox_state(const struct sandbox *sandbox)

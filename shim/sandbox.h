@@ -7,7 +7,8 @@
  *   RELEASING  the factory destroys the machine                 its answer: NONE
  *
  * CreateSandbox is not waited for: the agent handles calls in order, so the first container's
- * CreateContainer follows at once. Where CreateSandbox failed, sandbox_error() says why.
+ * CreateContainer follows at once. Where CreateSandbox failed, or virtio-fs, sandbox_error() says
+ * why.
  *
  * Loss (the VMM died, the agent's channel ended): on_lost is called once, from the loop; the owner
  * ends its tasks and calls sandbox_release(), which also cleans up after a dead VMM.
@@ -23,6 +24,7 @@
 #include "shim/settings.h"
 #include "shim/dax_windows.h"
 #include "shim/slots.h"
+#include "shim/virtiofs.h"
 
 enum sandbox_state { SANDBOX_NONE, SANDBOX_CLAIMING, SANDBOX_RUNNING, SANDBOX_RELEASING };
 DECLARE_STRING_TABLE(sandbox_state, enum sandbox_state);
@@ -74,6 +76,11 @@ struct dax_windows *sandbox_dax_windows(const struct sandbox *sandbox);
 struct slots *sandbox_slots(const struct sandbox *sandbox);
 struct disks *sandbox_disks(const struct sandbox *sandbox);
 const char *sandbox_image_cache(const struct sandbox *sandbox);
+/* Has its share served by virtio-fs as well (shim/virtiofs.h), if it is not yet. -EINVAL: the
+ * machine is of a template that shares its memory, or has other locks already. The daemon's end is
+ * a loss of the sandbox. */
+_must_check_ int sandbox_serve_volumes(struct sandbox *sandbox, enum virtiofs_locks locks,
+				       struct error *err);
 /* The guest's device of an image its template carries; NULL: there is none of this name. */
 const char *sandbox_image_device(const struct sandbox *sandbox, const char *name);
 

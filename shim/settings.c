@@ -11,6 +11,7 @@
 #include "proto/runtimeoptions.pb-c.h"
 #include "shim/rootfs.h"
 #include "shim/spec.h"
+#include "shim/volumes.h"
 
 #define KILN "io.kiln."
 #define CRI  "io.kubernetes.cri.sandbox-"
@@ -33,6 +34,11 @@ static const struct config_key keys[] = {
 		    "what containers write their root file system to: overlay (a disk of the "
 		    "guest; or the device, where the snapshotter gives one), block (such a device "
 		    "only) or share (the host's, slower)"),
+	CONFIG_ENUM(
+		struct settings, volumes, "volumes", "9p", volumes_driver_from_string,
+		"how the host's folders are shown as volumes: 9p, virtiofs (a daemon a sandbox; "
+		"its template needs \"share\": \"never\") or virtiofs-locks (with the host's "
+		"locks, which never wait)"),
 	CONFIG_STRING(struct settings, annotations, "annotations", "",
 		      "words the template has to carry, with commas between them"),
 };
@@ -162,6 +168,20 @@ static int read_rootfs(const struct spec *spec, struct settings *settings, struc
 	return 0;
 }
 
+static int read_volumes(const struct spec *spec, struct settings *settings, struct error *err)
+{
+	const char *name = spec_annotation(spec, KILN "volumes");
+	int driver = name ? volumes_driver_from_string(name) : settings->volumes;
+
+	if (driver < 0)
+		return error_set(err, EINVAL,
+				 "annotation " KILN "volumes is \"%.64s\": must be 9p, virtiofs or "
+				 "virtiofs-locks",
+				 name);
+	settings->volumes = driver;
+	return 0;
+}
+
 int settings_annotate(struct settings *settings, const struct spec *spec, struct error *err)
 {
 	const char *template_name = spec_annotation(spec, KILN "template");
@@ -172,6 +192,8 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 	if (annotations)
 		replace_string(&settings->annotations, annotations);
 	int r = read_rootfs(spec, settings, err);
+	if (r == 0)
+		r = read_volumes(spec, settings, err);
 	if (r == 0)
 		r = read_limits(spec, settings, err);
 	if (r == 0)

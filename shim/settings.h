@@ -9,6 +9,7 @@
  *   annotations  annotation io.kiln.annotations, the config file                  none
  *   images     annotation io.kiln.images: names, commas between                   none
  *   rootfs     annotation io.kiln.rootfs, the config file: overlay, share         overlay
+ *   volumes    annotation io.kiln.volumes, the config file: 9p, virtiofs, virtiofs-locks  9p
  *
  * vcpus and memory_mib are what the sandbox has to have at least; annotations are words the
  * template has to carry (factory/vm/annotations.h), images are those it has to carry
@@ -38,6 +39,7 @@ struct settings {
 	char *annotations;   /* owned; "": none */
 	struct strv images;  /* that the template must carry; owned */
 	int rootfs;          /* enum rootfs_driver; of a container */
+	int volumes;         /* enum volumes_driver; ditto */
 };
 
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/vm/guest_share.h"
+#include "factory/vm/guest_volumes.h"
 #include "factory/vm/uid_range.h"
 #include "shim/mount.h"
 #include "shim/mountinfo.h"
@@ -18,6 +19,13 @@
 #include "shim/volume_overlay.h"
 
 #define COPY_MAX (1u << 20) /* bytes of a file that is copied */
+
+static const char *const volumes_driver_names[] = {
+	[VOLUMES_9P] = "9p",
+	[VOLUMES_VIRTIOFS] = "virtiofs",
+	[VOLUMES_VIRTIOFS_LOCKS] = "virtiofs-locks",
+};
+DEFINE_STRING_TABLE(volumes_driver, enum volumes_driver, volumes_driver_names)
 
 struct volumes {
 	int dir_fd;   /* SHARE/ID/mounts; owned */
@@ -154,7 +162,10 @@ static int mount_in_share(struct volumes *volumes, const struct volumes_options 
 		return error_wrap(err, "volume %s", mount->source);
 	leave_readonly_to_the_host(mount, flags, info);
 	free(mount->source); /* of the host's; it is not the empty string */
-	mount->source = xasprintf(GUEST_SHARE "/%s/mounts/%s", options->container_id, name);
+	_cleanup_free_ char *path = xasprintf("mounts/%s", name);
+	mount->source = options->driver == VOLUMES_9P
+				? xasprintf(GUEST_SHARE "/%s/%s", options->container_id, path)
+				: guest_volumes_path(options->container_id, path);
 	return 0;
 }
 
@@ -197,6 +208,8 @@ int volumes_mount(Grpc__Spec *oci, const struct volumes_options *options, struct
 		r = mountinfo_read(&info, err);
 	for (size_t i = 0; r == 0 && i < oci->n_mounts; i++)
 		r = mount_one(volumes, oci, options, &info, storages, oci->mounts[i], err);
+	if (r == 0 && options->driver != VOLUMES_9P && volumes->count > 0)
+		guest_volumes_add(storages, options->container_id);
 	if (r == 0)
 		*ret_volumes = steal_ptr(volumes);
 	return r;

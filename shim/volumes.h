@@ -1,7 +1,8 @@
 /* A container's volumes: the bind mounts of its configuration. What kind each is, says
  * shim/volume_kind.h; docs/FILES.md says what users see.
  *
- *   HOST            SHARE/ID/mounts/N, where the host binds it and the guest takes it from.
+ *   HOST            SHARE/ID/mounts/N, where the host binds it and the guest takes it from: by
+ *                   the 9p share, or by virtio-fs (shim/virtiofs.h) where that was asked for.
  *                   Read-only ones are so on the host too: `ro` the mount itself, `rro` those
  *                   below it as well
  *   FOLDER, MEMORY  a storage of the guest, the same one for all containers of the pod, which
@@ -16,14 +17,21 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/strings.h"
 #include "factory/vm/storages.h"
 #include "proto/oci.pb-c.h"
 #include "shim/idmap.h"
 #include "shim/share_folder.h"
 
+/* "9p", "virtiofs", "virtiofs-locks": the last is the second with the host's locks (enum
+ * virtiofs_locks in shim/virtiofs.h). */
+enum volumes_driver { VOLUMES_9P, VOLUMES_VIRTIOFS, VOLUMES_VIRTIOFS_LOCKS };
+DECLARE_STRING_TABLE(volumes_driver, enum volumes_driver);
+
 struct volumes;
 
 struct volumes_options {
+	enum volumes_driver driver;        /* by which the guest reaches those of the kind HOST */
 	const struct share_folder *folder; /* the container's; must outlive the volumes */
 	const char *container_id;
 	const char *scratch_dir;   /* made where it is missing; empty again afterwards */

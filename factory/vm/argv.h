@@ -31,6 +31,10 @@
 #include "base/strv.h"
 #include "factory/vm/placeholder.h"
 
+/* The start of an -object: memory that nobody else maps, and that another process can be given, as
+ * the back end of a vhost-user device needs it. */
+#define ARGV_OWN_MEMORY "memory-backend-memfd,share=on"
+
 struct argv_template {
 	const struct strv *argv;
 	const char *dir; /* the template's folder, whose files get placeholders */
@@ -46,7 +50,7 @@ _must_check_ int argv_derive(const struct argv_template *template, struct strv *
  * its own, which stands in further placeholders:
  *
  *   {{vcpus}} {{last_vcpu}}
- *   {{memory_kib}}      RAM, anonymous and private
+ *   {{memory_kib}}      RAM, anonymous: private, or (copied) such that another process can have it
  *   {{max_memory_kib}}  RAM and *ret_room_kib for the memory devices
  *
  * What a clone grows by (virtio-mem, spare vCPUs) is left out. template is one that

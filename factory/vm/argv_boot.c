@@ -13,6 +13,7 @@
 
 struct conversion {
 	struct strv *out;
+	const char *ram;   /* the start of its -object */
 	char *growth;      /* owned; id of the memory backend of the virtio-mem; NULL: none */
 	uint64_t room_kib; /* maxmem without the RAM */
 	bool sized;        /* -m was there */
@@ -86,7 +87,7 @@ static int convert_object(struct conversion *c, const struct argument *argument,
 		return 0;
 	strv_add(c->out, argument->name);
 	if (str_equal(qemu_option_get(option, "mem-path"), "{{memory}}"))
-		strv_addf(c->out, "memory-backend-ram,id=%s,size={{memory_kib}}k", id);
+		strv_addf(c->out, "%s,id=%s,size={{memory_kib}}k", c->ram, id);
 	else
 		strv_add(c->out, argument->value);
 	return 0;
@@ -191,7 +192,10 @@ int argv_derive_boot(const struct argv_template *template, struct strv *ret, uin
 {
 	const struct strv *template_argv = template->argv;
 	_cleanup_(strv_done) struct strv clone = {}, out = {};
-	_cleanup_(conversion_done) struct conversion c = { .out = &out };
+	_cleanup_(conversion_done) struct conversion c = {
+		.out = &out,
+		.ram = template->copied ? ARGV_OWN_MEMORY : "memory-backend-ram",
+	};
 
 	int r = argv_derive(template, &clone, err);
 	if (r == 0)

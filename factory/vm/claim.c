@@ -244,6 +244,7 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	claim->block_slots = answer->block_slots;
 	claim->dax_windows = answer->dax_windows;
 	claim->dax_window_bytes = answer->dax_window_bytes;
+	claim->own_memory = answer->own_memory;
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
@@ -314,6 +315,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->block_slots = vm_block_slots(vm);
 	claim->dax_windows = vm_dax_windows(vm);
 	claim->dax_window_bytes = vm_dax_window_bytes(vm);
+	claim->own_memory = vm_has_own_memory(vm);
 	claim->claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
 	claim->agent = ttrpc_client_new(fallback->loop, handover->agent_fd,
 					&(struct ttrpc_client_options){

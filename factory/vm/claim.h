@@ -65,6 +65,7 @@ struct claim {
 	uint32_t block_slots;       /* of it: factory/vm/disks.h */
 	uint32_t dax_windows;       /* factory/vm/dax_window.h */
 	uint64_t dax_window_bytes;
+	bool own_memory;            /* its template is not shared: factory/vm/guest_volumes.h */
 	struct ttrpc_client *agent; /* connected to the guest's agent */
 	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
 };

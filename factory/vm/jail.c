@@ -19,6 +19,7 @@
 #include "base/strings.h"
 #include "factory/vm/cgroup.h"
 #include "factory/vm/dax_window.h"
+#include "factory/vm/jail_priv.h"
 #include "factory/vm/uid_range.h"
 
 #define PRELOAD      "kiln-preload.so"
@@ -26,11 +27,7 @@
 /* virtio-9p looks at its own descriptors there; of other processes there is nothing. */
 #define PROC_OPTIONS "hidepid=invisible,subset=pid"
 
-/* Over files of its own ids only. SETFCAP: packages unpacked in a container bring files with
- * capabilities along. */
-#define KEPT_CAPABILITIES                                                                          \
-	(1U << CAP_CHOWN | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FOWNER | 1U << CAP_FSETID |          \
-	 1U << CAP_SETFCAP)
+#define KEPT_CAPABILITIES JAIL_FILE_CAPABILITIES
 
 enum { ENTRIES_MAX = 24 };
 
@@ -234,12 +231,17 @@ int jail_share_make(const char *share_dir, struct error *err)
  *
  * System calls only. Each step returns what failed, with errno, or NULL. */
 
-static const char *join_cgroup(struct jail *jail)
+const char *jail_enter_cgroup(const int *doors, size_t count)
 {
-	for (size_t i = 0; i < jail->ndoors; i++)
-		if (write(jail->cgroup_doors[i], "0", 1) != 1)
+	for (size_t i = 0; i < count; i++)
+		if (write(doors[i], "0", 1) != 1)
 			return "cannot enter its control group";
 	return NULL;
+}
+
+static const char *join_cgroup(struct jail *jail)
+{
+	return jail_enter_cgroup(jail->cgroup_doors, jail->ndoors);
 }
 
 static const char *copy_mounts(struct jail *jail)
@@ -334,22 +336,24 @@ static const char *become_nobody(struct jail *jail)
 }
 
 /* The bounding set is what root has after execve. */
-static const char *drop_capabilities(_unused_ struct jail *jail)
+const char *jail_keep_capabilities(uint32_t kept)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2] = {
-		{ .effective = KEPT_CAPABILITIES, .permitted = KEPT_CAPABILITIES },
-	};
+	struct __user_cap_data_struct data[2] = { { .effective = kept, .permitted = kept } };
 
 	for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if ((cap >= 32 || !(KEPT_CAPABILITIES & 1U << cap)) &&
-		    prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+		if ((cap >= 32 || !(kept & 1U << cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
 			return "cannot drop a capability";
 	if (syscall(SYS_capset, &header, data) < 0)
 		return "cannot drop its capabilities";
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return "cannot renounce privileges";
 	return NULL;
+}
+
+static const char *drop_capabilities(_unused_ struct jail *jail)
+{
+	return jail_keep_capabilities(KEPT_CAPABILITIES);
 }
 
 static const char *leave_namespaces(_unused_ struct jail *jail)

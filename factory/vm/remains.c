@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -22,6 +23,8 @@
 enum {
 	MOUNTINFO_MAX = 16 * 1024 * 1024,
 	MOUNT_PASSES_MAX = 16, /* mounts stacked on one point need a pass each */
+	KILL_PASSES_MAX = 16,  /* a process may have forked meanwhile */
+	STATUS_MAX = 16 * 1024,
 	KILL_WAIT_MS = 10 * 1000,
 	CMDLINE_MAX = 256 * 1024,
 	LOG_TAIL = 2048,
@@ -115,6 +118,79 @@ static int detach_mounts(const char *dir, struct error *err)
 	return error_set(err, EBUSY, "mounts below %s come faster than they are removed", dir);
 }
 
+/* ---- processes beside the VMM (factory/vm/jail_join.h) */
+
+/* One that lives: who is dead and not yet reaped holds nothing any more. */
+static bool is_of_range(pid_t pid, uint32_t first)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)pid);
+	_cleanup_free_ char *text = NULL;
+	const char *line;
+	unsigned uid;
+
+	if (file_read(path, STATUS_MAX, &text, NULL, NULL) < 0)
+		return false;
+	if (strstr(text, "\nState:\tZ"))
+		return false;
+	line = strstr(text, "\nUid:");
+	return line && sscanf(line, "\nUid: %u", &uid) == 1 && uid >= first &&
+	       uid - first < UID_RANGE_SIZE;
+}
+
+/* 1: it was one, and is dead; 0: it is none, or has ended by itself. */
+static int kill_if_of_range(pid_t pid, uint32_t first, struct error *err)
+{
+	_cleanup_close_ int pidfd = -EBADF;
+	uint64_t start;
+
+	if (process_start_time(pid, &start) < 0 || !is_of_range(pid, first) ||
+	    process_open(pid, start, &pidfd) < 0)
+		return 0;
+	int r = remains_kill(pidfd, err);
+	return r < 0 ? r : 1;
+}
+
+/* One pass; how many there were. */
+static int kill_range_once(uint32_t first, struct error *err)
+{
+	DIR *proc = opendir("/proc");
+	int count = 0, r = 0;
+
+	if (!proc)
+		return error_set_errno(err, errno, "cannot read /proc");
+	for (const struct dirent *entry; r >= 0 && (entry = readdir(proc)); count += r) {
+		uint64_t pid;
+		if (str_to_u64(entry->d_name, 2, INT32_MAX, &pid) < 0)
+			r = 0;
+		else
+			r = kill_if_of_range((pid_t)pid, first, err);
+	}
+	closedir(proc);
+	return r < 0 ? r : count;
+}
+
+static int kill_range(uint32_t first, struct error *err)
+{
+	int r = 1;
+
+	for (int pass = 0; r > 0 && pass < KILL_PASSES_MAX; pass++)
+		r = kill_range_once(first, err);
+	return r > 0 ? error_set(err, EBUSY, "the machine's processes come faster than they end")
+		     : r;
+}
+
+/* A control group that is empty can be removed, and tells by that that there are none. */
+static int end_processes(const struct journal_entry *entry, struct error *err)
+{
+	int r = entry->cgroup ? cgroup_remove(entry->cgroup, err) : 0;
+
+	if (entry->uid == 0 || (entry->cgroup && r != -EBUSY))
+		return r;
+	error_done(err);
+	r = kill_range(entry->uid, err);
+	return r == 0 && entry->cgroup ? cgroup_remove(entry->cgroup, err) : r;
+}
+
 int remains_remove(const char *run_dir, const struct journal_entry *entry, struct error *err)
 {
 	_cleanup_free_ char *dir = remains_dir(run_dir, entry->id);
@@ -125,8 +201,8 @@ int remains_remove(const char *run_dir, const struct journal_entry *entry, struc
 	if (r == 0)
 		r = path_remove(dir, err);
 	FAULT_POINT("end.removed");
-	if (r == 0 && entry->cgroup)
-		r = cgroup_remove(entry->cgroup, err);
+	if (r == 0)
+		r = end_processes(entry, err);
 	if (r == 0 && entry->uid > 0)
 		r = uid_range_release(run_dir, entry->uid, entry->id, err);
 	FAULT_POINT("end.released");
@@ -192,9 +268,8 @@ int remains_kill(int pidfd, struct error *err)
 
 /* ---- the log */
 
-static char *log_last_line(const char *dir)
+static char *log_last_line(const char *path)
 {
-	_cleanup_free_ char *path = path_join(dir, "qemu.log");
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	char tail[LOG_TAIL];
 	if (fd < 0)
@@ -216,18 +291,25 @@ static char *log_last_line(const char *dir)
 	return line;
 }
 
-char *remains_last_words(const char *dir, int status)
+char *remains_last_words_of(const char *program, const char *log, int status)
 {
 	_cleanup_(strbuf_done) struct strbuf out = {};
 	if (status == -1)
-		strbuf_adds(&out, "QEMU ended");
+		strbuf_addf(&out, "%s ended", program);
 	else if (WIFSIGNALED(status))
-		strbuf_addf(&out, "QEMU was killed by signal %d (%s)", WTERMSIG(status),
+		strbuf_addf(&out, "%s was killed by signal %d (%s)", program, WTERMSIG(status),
 			    strsignal(WTERMSIG(status)));
 	else
-		strbuf_addf(&out, "QEMU ended with status %d", WEXITSTATUS(status));
-	_cleanup_free_ char *line = log_last_line(dir);
+		strbuf_addf(&out, "%s ended with status %d", program, WEXITSTATUS(status));
+	_cleanup_free_ char *line = log_last_line(log);
 	if (line)
 		strbuf_addf(&out, ": %s", line);
 	return strbuf_steal(&out);
+}
+
+char *remains_last_words(const char *dir, int status)
+{
+	_cleanup_free_ char *log = path_join(dir, "qemu.log");
+
+	return remains_last_words_of("QEMU", log, status);
 }

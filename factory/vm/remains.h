@@ -1,5 +1,6 @@
 /* What a machine has on the host beyond its process, and how it is taken away: sockets and the
- * share folder in RUN_DIR/vms/ID/, mounts below it, control group, user ids, the journal entry. */
+ * share folder in RUN_DIR/vms/ID/, mounts below it, a process beside it (factory/vm/jail_join.h),
+ * control group, user ids, the journal entry. */
 #pragma once
 
 #include <stddef.h>
@@ -14,8 +15,9 @@ char *remains_dir(const char *run_dir, const char *id);
 /* Mount points at or below dir that /proc/PID/mountinfo's text tells of, deepest first. */
 void remains_find_mounts(const char *mountinfo, const char *dir, struct strv *ret_mounts);
 
-/* Detaches mounts, removes all and last the journal entry (which stays where something else
- * could not be removed, so that the next start tries again). */
+/* Detaches mounts, ends what else runs with the machine's user ids, removes all and last the
+ * journal entry (which stays where something else could not be removed, so that the next start
+ * tries again). */
 struct journal_entry;
 _must_check_ int remains_remove(const char *run_dir, const struct journal_entry *entry,
 				struct error *err);
@@ -32,3 +34,6 @@ _must_check_ int remains_kill(int pidfd, struct error *err);
 
 /* How QEMU ended, in words: its wait status (-1: unknown) and the last line of its log. */
 char *remains_last_words(const char *dir, int status);
+
+/* The same of another program with a log. The caller frees. */
+char *remains_last_words_of(const char *program, const char *log, int status);

@@ -391,6 +391,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 		vm->block_slots = (unsigned)options->manifest->block_slots;
 		vm->dax_windows = (unsigned)options->manifest->dax_windows;
 		vm->dax_window_bytes = options->manifest->dax_window_bytes;
+		vm->own_memory = template_is_copied(options->manifest);
 	}
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
 	vm->pidfd = vm->claimer_pidfd = -EBADF;
@@ -427,6 +428,11 @@ unsigned vm_dax_windows(const struct vm *vm)
 uint64_t vm_dax_window_bytes(const struct vm *vm)
 {
 	return vm->dax_window_bytes;
+}
+
+bool vm_has_own_memory(const struct vm *vm)
+{
+	return vm->own_memory;
 }
 
 const struct carried *vm_images(const struct vm *vm)

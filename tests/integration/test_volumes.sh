@@ -186,6 +186,12 @@ test_no_device_of_a_volume_can_be_opened() {
 	umount "$vol/below"
 }
 
+test_virtio_fs_wants_memory_of_its_own() {
+	expect_match 'volumes by virtio-fs: .*"share": "never"' \
+		"$(kiln_run fs --annotation io.kiln.volumes=virtiofs -- true 2>&1 || true)"
+	expect_match 'io.kiln.volumes is "nfs"' "$(kiln_run fs --annotation io.kiln.volumes=nfs -- true 2>&1 || true)"
+}
+
 # ---------------------------------------------------------------- what only the pod has
 
 test_empty_dirs_are_the_pods() {

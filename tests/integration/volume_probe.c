@@ -2,6 +2,9 @@
  *
  *   volume_probe mmap FILE   map it shared, to be written to
  *   volume_probe socket PATH bind a Unix socket
+ *   volume_probe late FILE   change a file by its descriptor when its name is another one's
+ *   volume_probe lock FILE   take all of it by fcntl(2), then by flock(2): two answers
+ *   volume_probe hold FILE   the same, and keep both until it is killed
  *   volume_probe look NAME   until NAME/stop is there: each look at NAME/value must find one whole
  *                            line; prints how many looks and how many different lines there were */
 #include <errno.h>
@@ -9,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -38,6 +43,42 @@ static int try_socket(const char *path)
 		return 1;
 	strcpy(address.sun_path, path);
 	return answer(bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0);
+}
+
+/* FILE is a new one of mode 600 then, and its old content of mode 640 has 3 bytes. */
+static int change_late(const char *path)
+{
+	char old[4096];
+	struct stat st;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+	snprintf(old, sizeof(old), "%s.old", path);
+	if (fd < 0 || write(fd, "abcdef", 6) != 6 || rename(path, old) < 0 ||
+	    open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) < 0)
+		return 1;
+	if (ftruncate(fd, 3) < 0 || fchmod(fd, 0640) < 0 || unlink(old) < 0 ||
+	    fchown(fd, 7, 8) < 0 || fstat(fd, &st) < 0)
+		return answer(1);
+	printf("%lo %ld %u ", (unsigned long)st.st_mode & 0777, (long)st.st_size, st.st_uid);
+	if (stat(path, &st) < 0)
+		return answer(1);
+	printf("%lo %u ", (unsigned long)st.st_mode & 0777, st.st_uid);
+	return answer(0);
+}
+
+static int lock(const char *path, int keep)
+{
+	struct flock whole = { .l_type = F_WRLCK };
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return 1;
+	answer(fcntl(fd, F_SETLK, &whole) < 0);
+	answer(flock(fd, LOCK_EX | LOCK_NB) < 0);
+	fflush(stdout);
+	if (keep)
+		pause();
+	return 0;
 }
 
 static int look(const char *path, char *line, size_t size)
@@ -79,5 +120,9 @@ int main(int argc, char **argv)
 		return try_mmap(argv[2]);
 	if (strcmp(argv[1], "socket") == 0)
 		return try_socket(argv[2]);
+	if (strcmp(argv[1], "late") == 0)
+		return change_late(argv[2]);
+	if (strcmp(argv[1], "lock") == 0 || strcmp(argv[1], "hold") == 0)
+		return lock(argv[2], *argv[1] == 'h');
 	return strcmp(argv[1], "look") == 0 ? keep_looking(argv[2]) : 2;
 }

@@ -50,8 +50,8 @@ static void test_sandbox_is_one(void **state _unused_)
 	must_fail("is not /dev/pmemN", "CreateSandbox",
 		  "{\"storages\": [{\"driver\": \"nvdimm\", \"source\": \"/dev/sda\", "
 		  "\"fstype\": \"erofs\", \"mount_point\": \"/run/x\"}]}");
-	must_fail("virtio-fs cannot work", "CreateSandbox",
-		  "{\"storages\": [{\"driver\": \"virtio-fs\", \"mount_point\": \"/run/x\"}]}");
+	must_fail("driver \"nfs\" is not supported", "CreateSandbox",
+		  "{\"storages\": [{\"driver\": \"nfs\", \"mount_point\": \"/run/x\"}]}");
 	must("CreateSandbox", "{\"hostname\": \"again\"}");
 }
 

@@ -116,9 +116,27 @@ static void adds_what_can_grow(void **state _unused_)
 	assert_non_null(strstr(xml, "virtio-mem-pci,id=growth,memdev=growth-memory,"
 				    "requested-size=0,"));
 	refuses("{{memory_kib}}", "{{memory_device}}");
+	definition.share = SHARE_NEVER;
+	free(xml);
+	assert_int_equal(expand("{{memory_device}}", &xml, NULL), 0);
+	assert_non_null(
+		strstr(xml, "memory-backend-memfd,share=on,id=growth-memory,size=256M\"/>"));
+	definition.share = SHARE_ALWAYS;
 	definition.max_memory_mib = 256;
 	definition.spare_vcpus = 0;
 	definition.kernel_params = (char *)PARAMS;
+}
+
+static void a_port_for_volumes_where_memory_is_not_shared(void **state _unused_)
+{
+	_cleanup_free_ char *xml = NULL;
+
+	becomes("a{{volumes_port}}b", "ab");
+	definition.share = SHARE_NEVER;
+	assert_int_equal(expand("{{volumes_port}}", &xml, NULL), 0);
+	assert_non_null(strstr(xml, "\"pcie-root-port,id=volumes-port,"));
+	becomes("no port", "no port");
+	definition.share = SHARE_ALWAYS;
 }
 
 static void escapes(void **state _unused_)
@@ -162,9 +180,13 @@ static void refuses_what_it_cannot_fill_in(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(fills_in),       cmocka_unit_test(adds_what_can_grow),
-		cmocka_unit_test(escapes),        cmocka_unit_test(follows_the_accelerator),
-		cmocka_unit_test(genid_is_fresh), cmocka_unit_test(refuses_what_it_cannot_fill_in),
+		cmocka_unit_test(fills_in),
+		cmocka_unit_test(adds_what_can_grow),
+		cmocka_unit_test(a_port_for_volumes_where_memory_is_not_shared),
+		cmocka_unit_test(escapes),
+		cmocka_unit_test(follows_the_accelerator),
+		cmocka_unit_test(genid_is_fresh),
+		cmocka_unit_test(refuses_what_it_cannot_fill_in),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

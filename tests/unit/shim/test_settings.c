@@ -93,6 +93,7 @@ static void nonsense_is_refused_by_name(void **state _unused_)
 		{ SPEC_JSON("\"io.kiln.memory_mib\":\"-1\"", "", ""), "io.kiln.memory_mib" },
 		{ SPEC_JSON(CRI "memory\":\"1Gi\"", "", ""), "sandbox-memory" },
 		{ SPEC_JSON(CRI "cpu-quota\":\"x\"", "", ""), "sandbox-cpu-quota" },
+		{ SPEC_JSON("\"io.kiln.volumes\":\"nfs\"", "", ""), "io.kiln.volumes is \"nfs\"" },
 		{ SPEC_JSON("\"io.kiln.images\":\"../tools\"", "", ""), "\"../tools\"" },
 	};
 

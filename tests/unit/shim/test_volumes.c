@@ -7,6 +7,7 @@
 #include "proto/guest_disks.h"
 #include "shim/volumes.h"
 
+static enum volumes_driver driver;
 static struct storages storages; /* of the test; emptied by oci_done() */
 
 /* An OCI configuration with up to 4 mounts. */
@@ -61,6 +62,7 @@ static int mount_them(struct oci *oci, struct volumes **ret, struct error *err)
 {
 	_cleanup_free_ char *scratch = scratch_dir();
 	const struct volumes_options options = {
+		.driver = driver,
 		.folder = &folder,
 		.container_id = "c1",
 		.scratch_dir = scratch,
@@ -90,6 +92,40 @@ static void binds_of_the_host_become_volumes(void **state _unused_)
 	assert_string_equal(oci.mounts[2].source, "/sys");
 	assert_string_equal(oci.mounts[3].source,
 			    "/run/kata-containers/shared/containers/c1/mounts/1");
+	volumes_unmount(volumes);
+}
+
+static void virtio_fs_shows_the_same_folder(void **state _unused_)
+{
+	_cleanup_(oci_done) struct oci oci = {};
+	struct volumes *volumes = NULL;
+
+	oci_init(&oci);
+	make("a");
+	oci_add(&oci, "bind", in_dir("a"), "/a", "rbind");
+	driver = VOLUMES_VIRTIOFS_LOCKS;
+	assert_int_equal(mount_them(&oci, &volumes, NULL), 0);
+	driver = VOLUMES_9P;
+	assert_int_equal(storages.count, 2);
+	assert_string_equal(storages.items[0]->driver, "virtio-fs");
+	assert_string_equal(storages.items[0]->source, "kilnVolumes");
+	assert_string_equal(storages.items[1]->driver, "bind");
+	assert_string_equal(storages.items[1]->source, "/run/kiln/host-volumes/share/c1");
+	assert_string_equal(oci.mounts[0].source, "/run/kiln/host-volumes/containers/c1/mounts/0");
+	volumes_unmount(volumes);
+}
+
+static void without_volumes_nothing_is_mounted(void **state _unused_)
+{
+	_cleanup_(oci_done) struct oci oci = {};
+	struct volumes *volumes = NULL;
+
+	oci_init(&oci);
+	oci_add(&oci, "proc", xstrdup("proc"), "/proc", "");
+	driver = VOLUMES_VIRTIOFS;
+	assert_int_equal(mount_them(&oci, &volumes, NULL), 0);
+	driver = VOLUMES_9P;
+	assert_int_equal(storages.count, 0);
 	volumes_unmount(volumes);
 }
 
@@ -392,6 +428,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(binds_of_the_host_become_volumes),
+		T(virtio_fs_shows_the_same_folder),
+		T(without_volumes_nothing_is_mounted),
 		T(volumes_are_bound_and_read_only_ones_protected),
 		T(missing_sources_leave_nothing),
 		T(empty_dirs_are_the_guests),

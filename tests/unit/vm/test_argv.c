@@ -406,7 +406,7 @@ static void boots_at_any_size(void **state _unused_)
 					    "kiln.vcpus", "sockets=2", "{{",     "mem,or" };
 	_cleanup_(strv_done) struct strv argv = growing_vector();
 	_cleanup_(strv_done) struct strv derived_argv = {}, out = {};
-	const struct argv_template template = { .argv = &argv, .dir = "/s" };
+	struct argv_template template = { .argv = &argv, .dir = "/s" };
 	struct argv_values sized = values;
 	uint64_t room_kib = 0;
 
@@ -423,6 +423,12 @@ static void boots_at_any_size(void **state _unused_)
 	for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
 		assert_null(argument_with(&out, gone[i]));
 	assert_false(strv_contains(&out, "-S"));
+
+	template.copied = true;
+	strv_done(&derived_argv);
+	assert_int_equal(argv_derive_boot(&template, &derived_argv, &room_kib, NULL), 0);
+	assert_true(strv_contains(
+		&derived_argv, "memory-backend-memfd,share=on,id=ram-node0,size={{memory_kib}}k"));
 }
 
 static void refuses_boot(const char *old, const char *replacement, const char *word)
