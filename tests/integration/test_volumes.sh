@@ -32,14 +32,33 @@ inside() { ctr tasks exec --exec-id "e$RANDOM" "$1" "${@:2}"; }
 
 # ---------------------------------------------------------------- what the host has
 
-test_a_full_volume_is_told() {
-	local out
+# full_volume COMMAND...: what a container prints that has a folder of 4 MiB as /full.
+full_volume() {
 	mkdir -p "$work/full"
 	mount -t tmpfs -o size=4m tmpfs "$work/full"
-	out=$(kiln_run full $(bind "$work/full" /full rbind:rw) -- \
-		sh -c 'dd if=/dev/zero of=/full/a bs=1M count=8 2>/dev/null; echo $?') || true
-	expect 1 "$out" 'status of dd'
+	kiln_run full $(bind "$work/full" /full rbind:rw) $(bind "$vol" /v rbind:ro) -- "$@"
+}
+
+# As runc does it: cp is refused by write() itself, for it asks for no fsync.
+test_a_full_volume_is_told() {
+	local out
+	fresh
+	out=$(full_volume sh -c 'dd if=/dev/zero of=/full/a bs=1M count=8 2>&1; echo $?
+		cp /bin/busybox /full/c 2>&1; echo $?; wc -c </full/c')
 	umount "$work/full"
+	expect_match "dd: error writing '/full/a': No space left on device.*"$'\n1\n'"cp: .*: No space left on device"$'\n1\n0$' "$out"
+}
+
+# More may be there than was accepted: QEMU tells only the error of a write that fails half-way.
+test_what_a_full_volume_accepts_is_there() {
+	local error accepted whole
+	fresh
+	probe "$vol"
+	read -r error accepted < <(full_volume /v/probe fill /full/a)
+	whole=$("$vol/probe" whole "$work/full/a")
+	umount "$work/full"
+	expect ENOSPC "$error"
+	((accepted > 4000000 && accepted <= whole)) || fail "$accepted bytes were accepted, $whole are there"
 }
 
 test_two_sandboxes_append() {
@@ -83,6 +102,34 @@ test_a_shared_writable_mapping_is_refused() {
 	fresh
 	probe "$vol"
 	expect EINVAL "$(with_volume map /v/probe mmap /v/m)"
+}
+
+# list_of FILE: its ACL, in hex.
+list_of() {
+	/usr/bin/python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "system.posix_acl_access").hex())' "$1"
+}
+
+# Whom they let in, is by the mode alone in the guest (docs/FILES.md).
+test_access_lists_are_the_hosts() {
+	fresh
+	probe "$vol"
+	touch "$vol/file"
+	expect ok "$(with_volume acl /v/probe acl /v/file)"
+	expect 0200000001000600ffffffff02000400e803000004000000ffffffff10000400ffffffff20000000ffffffff \
+		"$(list_of "$vol/file")"
+}
+
+# The names of files that come and go are there or not: no other error.
+test_files_that_go_are_gone() {
+	local pid out
+	fresh
+	probe "$vol"
+	(until [ -e "$vol/stop" ]; do touch "$vol/file" && rm "$vol/file"; done) &
+	pid=$!
+	out=$(with_volume going /v/probe open /v/file)
+	touch "$vol/stop"
+	wait $pid
+	expect_match '^[1-9][0-9]* opened, [1-9][0-9]* ENOENT, 0 others$' "$out"
 }
 
 # As the kubelet does it: a new folder, a new link to it, renamed over the old one.
