@@ -28,6 +28,8 @@ enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
 #define KEEP        "kiln.keep"
 #define OVERLAY_RW  "io.katacontainers.fs-opt.overlay-rw"
 
+enum { OVERLAY_DATA_MAX = 4096 }; /* a page, as mount(2) takes */
+
 struct storage {
 	TAILQ_ENTRY(storage) link;
 	char *mount_point; /* owned */
@@ -245,6 +247,46 @@ static int make_upper(const char *path, const char *lower, struct error *err)
 	return 0;
 }
 
+/* The lower folders, however many options they are in, as one. */
+static char *overlay_data(const struct mount_options *options)
+{
+	_cleanup_(strbuf_done) struct strbuf lowers = {}, data = {};
+
+	for (size_t i = 0; i < options->ndata; i++) {
+		const char *lower = str_after(options->data[i], "lowerdir=")
+					    ?: str_after(options->data[i], "lowerdir+=");
+		if (lower)
+			strbuf_addf(&lowers, "%s%s", lowers.len > 0 ? ":" : "", lower);
+		else
+			strbuf_addf(&data, ",%s", options->data[i]);
+	}
+	return xasprintf("lowerdir=%s%s", strbuf_text(&lowers), strbuf_text(&data));
+}
+
+/* By mount(2): fsconfig(2) takes values of 255 bytes, and one lower folder at a time only since Linux
+ * 6.8. The flags of both have the same values. */
+static int mount_overlay(const Grpc__Storage *request, struct error *err)
+{
+	const uint64_t flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+			       MOUNT_ATTR_NOEXEC;
+	_cleanup_(mount_options_done) struct mount_options options = {};
+	int r = dir_make(request->mount_point, 0755, err);
+
+	if (r == 0)
+		r = mount_options_parse(request->options, request->n_options, &options, err);
+	if (r < 0)
+		return r;
+	if (options.attr_set & ~flags)
+		return error_set(err, EINVAL, "an overlay takes ro, nosuid, nodev and noexec only");
+	_cleanup_free_ char *data = overlay_data(&options);
+	if (strlen(data) >= OVERLAY_DATA_MAX)
+		return error_set(err, E2BIG, "its lower folders are %zu bytes, and %d can be given",
+				 strlen(data), OVERLAY_DATA_MAX);
+	if (mount("overlay", request->mount_point, "overlay", options.attr_set, data) < 0)
+		return error_set_errno(err, errno, "cannot mount an overlay");
+	return 0;
+}
+
 /* Files have one device number and numbers that last, as on a file system (xino). What is synced is
  * really written ("volatile" would be quicker): so the error of a disk that is full on the host is
  * told to who asks. */
@@ -275,7 +317,7 @@ static int mount_writable(const Grpc__Storage *request, const char *folder, stru
 
 	whole.options = options.items;
 	whole.n_options = options.count;
-	return add_mount(&whole, "overlay", false, err);
+	return mount_overlay(&whole, err);
 }
 
 static int add_overlay(struct addition *addition, struct error *err)
@@ -283,7 +325,7 @@ static int add_overlay(struct addition *addition, struct error *err)
 	int r;
 
 	if (!has_driver_option(addition->request, OVERLAY_RW))
-		return add_mount(addition->request, "overlay", false, err);
+		return mount_overlay(addition->request, err);
 	r = scratch_make(addition->scratch, &addition->folder, err);
 	return r < 0 ? r : mount_writable(addition->request, addition->folder, err);
 }

@@ -10,6 +10,8 @@
 #define OVERLAY_RW "io.katacontainers.fs-opt.overlay-rw"
 #define IMAGES     "/run/kata-containers/images"
 #define SLOT_MOUNT IMAGES "/slot%zu"
+/* Short: the folders of all layers have to fit a page, as an overlay's option. */
+#define LAYERS_MOUNT "/run/kiln/l%zu"
 
 char *guest_root_path(const char *container_id)
 {
@@ -40,7 +42,7 @@ void guest_root_add_layers(struct storages *list, size_t slot, const struct strv
 			   struct strv *folders)
 {
 	_cleanup_free_ char *device = xasprintf(GUEST_DISK_BY_ID GUEST_DISK_SLOT, slot);
-	_cleanup_free_ char *mount_point = xasprintf(SLOT_MOUNT, slot);
+	_cleanup_free_ char *mount_point = xasprintf(LAYERS_MOUNT, slot);
 	Grpc__Storage *storage = storages_add(list, "layers", "erofs", device, mount_point);
 
 	for (size_t i = 0; i < layout->count; i++) {
@@ -49,7 +51,7 @@ void guest_root_add_layers(struct storages *list, size_t slot, const struct strv
 	}
 }
 
-/* One option for each folder, so that there can be more than fit a page. */
+/* One option for each folder: fsconfig(2) takes no longer ones, and the agent joins them. */
 void guest_root_add_overlay(struct storages *list, const char *container_id,
 			    const struct strv *lowers)
 {
