@@ -71,8 +71,8 @@ static const struct driver {
 	{ add_overlay, true, false, NULL }, { add_layers, true, false, NULL },
 };
 
-const char *const storage_drivers[] = { "9p",	"virtio-fs", "ephemeral", "tmpfs",     "local",
-					"bind", "nvdimm",    "blk",	  "overlayfs", "layers" };
+const char *const storage_drivers[] = { "9p",   "virtio-fs", "ephemeral", "tmpfs",     "local",
+					"bind", "nvdimm",    "blk",       "overlayfs", "layers" };
 const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
 _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");
 
@@ -263,8 +263,8 @@ static char *overlay_data(const struct mount_options *options)
 	return xasprintf("lowerdir=%s%s", strbuf_text(&lowers), strbuf_text(&data));
 }
 
-/* By mount(2): fsconfig(2) takes values of 255 bytes, and one lower folder at a time only since Linux
- * 6.8. The flags of both have the same values. */
+/* By mount(2): fsconfig(2) takes values of 255 bytes, and one lower folder at a time only since
+ * Linux 6.8. The flags of both have the same values. */
 static int mount_overlay(const Grpc__Storage *request, struct error *err)
 {
 	const uint64_t flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |

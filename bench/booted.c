@@ -112,7 +112,8 @@ static int boot_argv(const Kiln__Factory__V1__InspectResponse *inspected, struct
 static int booted_expand(const struct booted *booted, const struct strv *template_argv,
 			 const char *share, struct strv *argv, struct error *err)
 {
-	struct placeholder files[4 + CARRIED_MAX + DAX_WINDOWS_MAX] = { { "memory", booted->memory } };
+	struct placeholder files[4 + CARRIED_MAX + DAX_WINDOWS_MAX] = { { "memory",
+									  booted->memory } };
 	_cleanup_(strv_done) struct strv owned = {};
 	size_t count = 4;
 

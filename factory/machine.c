@@ -318,7 +318,8 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 				  "scratch_mib or block_slots of the template (0: none)", err);
 	if (r == 0)
 		r = image_devices(options, &images, ret_bytes, err);
-	return r < 0 ? r : insert_markup(text, IMAGE_DEVICES, images,
+	return r < 0 ? r
+		     : insert_markup(text, IMAGE_DEVICES, images,
 				     "images or dax_windows of the template (0: none)", err);
 }
 

@@ -16,9 +16,9 @@ struct getting {
 	layer_image_fn fn;
 	void *userdata;
 	const struct dax_windows *windows; /* borrowed */
-	struct layer_image image; /* what fn is given */
-	struct error error;       /* ditto */
-	uint64_t begun_ns;        /* trace_begin() */
+	struct layer_image image;          /* what fn is given */
+	struct error error;                /* ditto */
+	uint64_t begun_ns;                 /* trace_begin() */
 };
 
 static void getting_end(void *userdata)

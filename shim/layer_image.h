@@ -39,9 +39,9 @@ struct layer_image_options {
 	size_t nmounts;
 };
 
-/* Calls fn once, from the loop: with the image in a window, with one on a slot, which is to be given
- * back with slots_release(), with one without either (what kept it off is logged), or with the error
- * for which the container cannot be made. fn owns the image: layer_image_done(). */
+/* Calls fn once, from the loop: with the image in a window, with one on a slot, which is to be
+ * given back with slots_release(), with one without either (what kept it off is logged), or with
+ * the error for which the container cannot be made. fn owns the image: layer_image_done(). */
 typedef void (*layer_image_fn)(struct layer_image *image, const struct error *err, void *userdata);
 void layer_image_get(const struct layer_image_options *options, layer_image_fn fn, void *userdata);
 

@@ -20,9 +20,9 @@
 
 #include "base/strings.h"
 #include "shim/agent_link.h"
+#include "shim/dax_windows.h"
 #include "shim/disks.h"
 #include "shim/settings.h"
-#include "shim/dax_windows.h"
 #include "shim/slots.h"
 #include "shim/virtiofs.h"
 

@@ -135,8 +135,8 @@ static void *serve(void *unused)
 	return NULL;
 }
 
-/* QEMU shuts itself in only later, so the thread is there before threads are forbidden. It takes none
- * of the process's signals. */
+/* QEMU shuts itself in only later, so the thread is there before threads are forbidden. It takes
+ * none of the process's signals. */
 static __attribute__((constructor)) void begin(void)
 {
 	const char *socket = getenv(DAX_WINDOW_ENV_SOCKET);

@@ -1,6 +1,6 @@
 /* Every file of the template that a clone's QEMU opens, in one list: the guest's memory, the root
- * image, the carried images, the DAX windows' and the disks'. (The device state is opened by us and passed as a
- * descriptor.)
+ * image, the carried images, the DAX windows' and the disks'. (The device state is opened by us and
+ * passed as a descriptor.)
  *
  * Clones map the template's own files, and so share its pages. Of the scratch disk, which they
  * write to, each has a copy in the scratch folder; where the template forbids to share

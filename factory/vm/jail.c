@@ -50,7 +50,7 @@ struct jail {
 	gid_t groups[1]; /* as the host counts */
 	size_t ngroups;
 	int parent_end, child_end; /* a byte each way: namespace made, ids written */
-	char *environment[5]; /* ends with NULL */
+	char *environment[5];      /* ends with NULL */
 };
 
 void jail_free(struct jail *jail)

@@ -31,9 +31,9 @@ struct jail_options {
 	const char *dir;          /* of the machine; covered by the new root while that is made */
 	const char *share_dir;    /* below it */
 	const char *template_dir; /* NULL: it maps nothing of it */
-	const char *memory; /* the template's RAM: QEMU gets it read-only whatever it asks; NULL:
-			     * its RAM is its own */
-	const char *dax_dir;    /* folder of its DAX windows (factory/vm/dax_window.h); NULL: none */
+	const char *memory;  /* the template's RAM: QEMU gets it read-only whatever it asks; NULL:
+			      * its RAM is its own */
+	const char *dax_dir; /* folder of its DAX windows (factory/vm/dax_window.h); NULL: none */
 	const char *dax_socket; /* number of the descriptor they are filled by, in QEMU */
 	const char *qemu_binary;
 	const char *kernel; /* and initramfs, of a machine that is booted; else NULL */

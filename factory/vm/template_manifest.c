@@ -471,17 +471,17 @@ static json_t *manifest_to_json(const struct template_manifest *m)
 		(json_int_t)m->boot_room_kib, "spare_vcpus", (json_int_t)m->spare_vcpus,
 		"max_memory_mib", (json_int_t)m->max_memory_mib, "block_slots",
 		(json_int_t)m->block_slots, "dax_windows", (json_int_t)m->dax_windows,
-		"dax_window_bytes", (json_int_t)m->dax_window_bytes, "scratch_bytes", (json_int_t)m->scratch_bytes,
-		"scratch_digest", m->scratch_digest, "memory_digest", m->memory_digest,
-		"image_digest", m->image_digest, "image_bytes", (json_int_t)m->image_bytes, "id",
-		m->id, "memory_before_trim_bytes", (json_int_t)m->memory_before_trim_bytes, "name",
-		m->name, "agent_version", m->agent_version, "qemu_binary", m->qemu_binary,
-		"accelerator", accelerator_to_string(m->accelerator), "argv", argv, "vcpus",
-		(json_int_t)m->vcpus, "memory_bytes", (json_int_t)m->memory_bytes,
-		"memory_allocated_bytes", (json_int_t)m->memory_allocated_bytes, "state_bytes",
-		(json_int_t)m->state_bytes, "state_digest", m->state_digest, "baked_at",
-		(json_int_t)m->baked_at, "boot_ms", (json_int_t)m->boot_ms, "bake_ms",
-		(json_int_t)m->bake_ms);
+		"dax_window_bytes", (json_int_t)m->dax_window_bytes, "scratch_bytes",
+		(json_int_t)m->scratch_bytes, "scratch_digest", m->scratch_digest, "memory_digest",
+		m->memory_digest, "image_digest", m->image_digest, "image_bytes",
+		(json_int_t)m->image_bytes, "id", m->id, "memory_before_trim_bytes",
+		(json_int_t)m->memory_before_trim_bytes, "name", m->name, "agent_version",
+		m->agent_version, "qemu_binary", m->qemu_binary, "accelerator",
+		accelerator_to_string(m->accelerator), "argv", argv, "vcpus", (json_int_t)m->vcpus,
+		"memory_bytes", (json_int_t)m->memory_bytes, "memory_allocated_bytes",
+		(json_int_t)m->memory_allocated_bytes, "state_bytes", (json_int_t)m->state_bytes,
+		"state_digest", m->state_digest, "baked_at", (json_int_t)m->baked_at, "boot_ms",
+		(json_int_t)m->boot_ms, "bake_ms", (json_int_t)m->bake_ms);
 }
 
 int template_manifest_store(const struct template_manifest *manifest, struct error *err)

@@ -49,7 +49,8 @@ enum {
 
 enum { THREADS_MAX = 256 }; /* of a VMM beside its vCPUs: virtio-9p's requests have up to 64 */
 
-/* The sockets QEMU serves (the last by the library it is started with), and which descriptor each is there. */
+/* The sockets QEMU serves (the last by the library it is started with), and which descriptor each
+ * is there. */
 enum { SOCKET_AGENT, SOCKET_QMP, SOCKET_SHIM, SOCKET_DAX, SOCKETS };
 static const struct {
 	const char *name;

@@ -229,11 +229,11 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(const char *path);
-	} questions[] = { { "mmap", try_mmap },     { "socket", try_socket },
-			{ "late", change_late },  { "lock", lock },
-			{ "hold", hold },	  { "look", keep_looking },
-			{ "acl", try_acl },	  { "open", keep_opening },
-			{ "fill", fill },	  { "whole", count_whole } };
+	} questions[] = { { "mmap", try_mmap },    { "socket", try_socket },
+			  { "late", change_late }, { "lock", lock },
+			  { "hold", hold },        { "look", keep_looking },
+			  { "acl", try_acl },      { "open", keep_opening },
+			  { "fill", fill },        { "whole", count_whole } };
 
 	for (size_t i = 0; argc == 3 && i < sizeof(questions) / sizeof(*questions); i++)
 		if (strcmp(argv[1], questions[i].name) == 0)
