@@ -157,7 +157,7 @@ cleanup() {
 	done
 	[ -n "$containerd_pid" ] && kill "$containerd_pid" 2>/dev/null && wait "$containerd_pid" 2>/dev/null
 	for pid in $(pgrep -f "containerd-shim.*$(basename "$work")") \
-		$(pgrep -f "qemu-system-x86_64 .*($work|$store)/"); do
+		$(pgrep -f "(qemu-system-x86_64|virtiofsd) .*($work|$store)/"); do
 		kill -9 "$pid" 2>/dev/null && wait_gone "$pid" # its control group is busy until then
 	done
 	awk -v w="$work/" -v s="$store/" 'index($5, w) == 1 || index($5, s) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
