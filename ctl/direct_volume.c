@@ -143,7 +143,8 @@ static int run_stats(const struct volume_args *args)
 	request.volume_path = (char *)args->path;
 	if (ask(args, "Stats", &request.base, STATS_TIMEOUT_MS, &response, &err) < 0)
 		return ctl_fail(&err);
-	print_stats((const Grpc__VolumeStatsResponse *)response);
+	if (response)
+		print_stats((const Grpc__VolumeStatsResponse *)response);
 	protobuf_c_message_free_unpacked(response, NULL);
 	return CTL_OK;
 }

@@ -97,7 +97,7 @@ static int parse(json_t *info, struct direct_volume *volume, struct error *err)
 		r = take_string(info, "fstype", &volume->fstype, err);
 	if (r == 0)
 		r = take_options(info, &volume->options, err);
-	if (r == 0 && volume->device[0] != '/')
+	if (r == 0 && !str_after(volume->device, "/"))
 		r = error_set(err, EINVAL, "\"device\" is no absolute path");
 	return r;
 }
@@ -236,12 +236,12 @@ static char *find_newest(const char *folder)
 int direct_volume_find_user(const char *run_dir, const char *path, char **ret_address,
 			    struct error *err)
 {
-	_cleanup_free_ char *folder = NULL;
+	_cleanup_free_ char *folder = NULL, *file = NULL;
 	int r = folder_of(run_dir, path, &folder, err);
-	_cleanup_free_ char *file = r == 0 ? find_newest(folder) : NULL;
 
-	if (r < 0)
+	if (r < 0 || !folder)
 		return r;
+	file = find_newest(folder);
 	if (!file)
 		return error_set(err, ENOENT, "no sandbox has the volume %s", path);
 	return file_read(file, ADDRESS_MAX, ret_address, NULL, err);
