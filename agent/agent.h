@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 struct channel;
+struct disk_calls;
 struct loop;
 struct reaper;
 struct sandbox;
@@ -15,6 +16,7 @@ struct agent {
 	struct reaper *reaper;       /* owned by main */
 	struct ttrpc_server *server; /* owned by main */
 	struct scratch *scratch;     /* owned by main */
+	struct disk_calls *disks;    /* owned by main */
 	struct sandbox *sandbox;     /* owned by main */
 	struct channel *channel;     /* owned by main; NULL outside of a guest */
 	bool is_init;                /* this is PID 1 of a guest */

@@ -2,11 +2,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/netlink.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 
+#include "agent/uevents.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -16,7 +15,7 @@
 #define PORT_NAME   "org.kiln.agent.0"
 #define PORT_FOLDER "/sys/class/virtio-ports"
 
-enum { RETRY_MS = 20, NAME_MAX_BYTES = 256, UEVENT_GROUP = 1 };
+enum { RETRY_MS = 20, NAME_MAX_BYTES = 256 };
 
 static const char *const state_names[] = {
 	[CHANNEL_SEARCHING] = "searching",
@@ -30,7 +29,7 @@ struct channel {
 	enum channel_state state;
 	int port;                        /* owned; -EBADF in SEARCHING */
 	struct loop_watch *port_watch;   /* owned; WAITING only */
-	int uevents;                     /* owned; -EBADF where the kernel gives none */
+	int uevents;                     /* owned; negative where the kernel gives none */
 	struct loop_watch *uevent_watch; /* owned; paused but in SEARCHING */
 	struct loop_timer *retry;        /* owned */
 	struct ttrpc_conn *conn;         /* borrowed; SERVING only */
@@ -104,25 +103,17 @@ char *channel_find_port(const char *folder, const char *name)
 
 static void on_uevent(int fd, unsigned events _unused_, void *userdata)
 {
-	char text[4096];
-
-	/* Which device it was about does not matter: the look into sysfs is what counts. */
-	while (recv(fd, text, sizeof(text), MSG_DONTWAIT) > 0)
-		;
+	uevents_drain(fd);
 	search(userdata);
 }
 
 static void listen_to_uevents(struct channel *channel)
 {
-	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = UEVENT_GROUP };
-	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
-					NETLINK_KOBJECT_UEVENT);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		log_warning(PORT_NAME, "no device events: %s", strerror(errno));
+	channel->uevents = uevents_open();
+	if (channel->uevents < 0) {
+		log_warning(PORT_NAME, "no device events: %s", strerror(-channel->uevents));
 		return;
 	}
-	channel->uevents = steal_fd(&fd);
 	channel->uevent_watch = loop_watch_new(channel->agent->loop, channel->uevents, 0, on_uevent,
 					       channel);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/cgroup.h"
+#include "agent/device_numbers.h"
 #include "agent/pending.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -349,12 +350,13 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 	if (request->sandbox_pidns)
 		return error_set(err, EOPNOTSUPP,
 				 "a pid namespace for the whole sandbox is not supported");
-	if (request->n_devices > 0 || request->n_shared_mounts > 0)
-		return error_set(err, EOPNOTSUPP,
-				 "devices and shared mounts of the guest are not supported");
+	if (request->n_shared_mounts > 0)
+		return error_set(err, EOPNOTSUPP, "shared mounts of the guest are not supported");
 	if (request->string_user)
 		return error_set(err, EOPNOTSUPP, "users by name are not supported");
-	r = process_plan_init(spec->process, request->container_id, &plans->process, err);
+	r = device_numbers_set(request, err);
+	if (r == 0)
+		r = process_plan_init(spec->process, request->container_id, &plans->process, err);
 	if (r == 0)
 		r = rootfs_plan_init(spec, &plans->rootfs, err);
 	if (r == 0)

@@ -8,7 +8,16 @@
 #include "agent/rootpath.h"
 #include "base/strings.h"
 
+#define PASSING_NAME ".kiln-device" /* in /dev, for a moment */
+
 enum { MODE_BITS = 07777 };
+
+struct node {
+	mode_t mode; /* with its type */
+	dev_t number;
+	uid_t uid;
+	gid_t gid;
+};
 
 static const struct {
 	const char *name;
@@ -69,7 +78,43 @@ static int node_type(const char *type, mode_t *ret)
 	return 0;
 }
 
-static int make_device(int root, const Grpc__LinuxDevice *device, struct error *err)
+static int make_owned_node(int dir, const char *name, const struct node *node)
+{
+	int r = make_node(dir, name, node->mode, node->number);
+
+	if (r == 0 && (node->uid || node->gid) &&
+	    fchownat(dir, name, node->uid, node->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	return r;
+}
+
+static int mount_node(int root, int dev, const char *path, struct error *err)
+{
+	_cleanup_close_ int tree = -EBADF, target = -EBADF;
+	int r = mount_copy(dev, PASSING_NAME, false, &tree, err);
+
+	if (r == 0)
+		r = rootpath_make(root, path, false, &target, err);
+	if (r < 0)
+		return r;
+	r = mount_attach(tree, target);
+	return r < 0 ? error_set_errno(err, r, "cannot mount it") : 0;
+}
+
+/* The root is nodev, so a device of another folder is made here in /dev and mounted there. */
+static int make_elsewhere(int root, int dev, const char *path, const struct node *node,
+			  struct error *err)
+{
+	int r = make_owned_node(dev, PASSING_NAME, node);
+
+	if (r < 0)
+		return error_set_errno(err, r, "cannot make it in /dev");
+	r = mount_node(root, dev, path, err);
+	(void)!unlinkat(dev, PASSING_NAME, 0);
+	return r;
+}
+
+static int make_device(int root, int dev, const Grpc__LinuxDevice *device, struct error *err)
 {
 	_cleanup_close_ int dir = -EBADF;
 	const char *name;
@@ -83,17 +128,22 @@ static int make_device(int root, const Grpc__LinuxDevice *device, struct error *
 		return error_set(err, EINVAL, "device %s has the unknown type \"%s\"", device->path,
 				 device->type);
 
+	const struct node node = {
+		.mode = type | (device->filemode ? device->filemode & MODE_BITS : 0666),
+		.number = type == S_IFIFO
+				  ? 0
+				  : makedev((unsigned)device->major, (unsigned)device->minor),
+		.uid = device->uid,
+		.gid = device->gid,
+	};
+	if (type != S_IFIFO && !str_after(device->path, "/dev/")) {
+		int r = make_elsewhere(root, dev, device->path, &node, err);
+		return r < 0 ? error_wrap(err, "device %s", device->path) : 0;
+	}
 	int r = rootpath_parent(root, device->path, &dir, &name, err);
 	if (r < 0)
 		return r;
-
-	mode_t mode = device->filemode ? device->filemode & MODE_BITS : 0666;
-	dev_t number = type == S_IFIFO ? 0
-				       : makedev((unsigned)device->major, (unsigned)device->minor);
-	r = make_node(dir, name, type | mode, number);
-	if (r == 0 && (device->uid || device->gid) &&
-	    fchownat(dir, name, device->uid, device->gid, AT_SYMLINK_NOFOLLOW) < 0)
-		r = -errno;
+	r = make_owned_node(dir, name, &node);
 	if (r < 0)
 		return error_set_errno(err, r, "cannot make device %s", device->path);
 	return 0;
@@ -111,7 +161,7 @@ int devices_make(int root, const Grpc__Linux *linux, struct error *err)
 		return 0;
 	}
 	for (size_t i = 0; r == 0 && linux && i < linux->n_devices; i++)
-		r = make_device(root, linux->devices[i], err);
+		r = make_device(root, dev, linux->devices[i], err);
 	return r;
 }
 

@@ -6,7 +6,9 @@
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
 
-/* The file mode mask must be 0. A root file system that is read-only and has nothing mounted
+/* A device of the spec that is not below /dev is mounted where it belongs: roots are nodev.
+ *
+ * The file mode mask must be 0. A root file system that is read-only and has nothing mounted
  * on /dev keeps the devices it has. linux may be NULL. */
 _must_check_ int devices_make(int root, const Grpc__Linux *linux, struct error *err);
 

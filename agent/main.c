@@ -8,6 +8,7 @@
 
 #include "agent/boot.h"
 #include "agent/channel.h"
+#include "agent/disk_calls.h"
 #include "agent/reaper.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
@@ -119,6 +120,7 @@ static void build(struct agent *agent)
 	agent->reaper = reaper_new(agent->loop, on_reaped, agent);
 	agent->server = ttrpc_server_new(agent->loop, &options);
 	agent->scratch = scratch_new(agent->loop);
+	agent->disks = disk_calls_new(agent->loop);
 	agent->sandbox = sandbox_new(agent);
 	rpc_register(agent);
 }
@@ -134,6 +136,7 @@ static void tear_down(struct program *program)
 	ttrpc_server_free(agent->server);
 	sandbox_free(agent->sandbox);
 	scratch_free(agent->scratch);
+	disk_calls_free(agent->disks);
 	reaper_free(agent->reaper);
 	loop_free(agent->loop);
 }

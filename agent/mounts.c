@@ -83,6 +83,9 @@ static int new_tree(const char *type, const char *source, const struct mount_opt
 {
 	_cleanup_close_ int fs = fsopen(type, FSOPEN_CLOEXEC);
 
+	if (fs < 0 && errno == ENODEV)
+		return error_set(err, ENODEV, "the guest's kernel knows no file system \"%s\"",
+				 type);
 	if (fs < 0)
 		return error_set_errno(err, errno, "cannot mount %s", type);
 

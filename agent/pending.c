@@ -10,7 +10,7 @@ void pending_init(struct pending_list *list, void (*on_cancel)(void *userdata), 
 	list->userdata = userdata;
 }
 
-static struct ttrpc_call *leave(struct pending *pending)
+struct ttrpc_call *pending_leave(struct pending *pending)
 {
 	struct ttrpc_call *call = pending->call;
 
@@ -25,7 +25,7 @@ static void on_call_cancelled(struct ttrpc_call *call _unused_, void *userdata)
 	struct pending *pending = userdata;
 	struct pending_list *list = pending->list;
 
-	ttrpc_call_drop(leave(pending));
+	ttrpc_call_drop(pending_leave(pending));
 	if (list->on_cancel)
 		list->on_cancel(list->userdata);
 }
@@ -51,5 +51,5 @@ struct ttrpc_call *pending_take(struct pending_list *list)
 {
 	struct pending *first = pending_first(list);
 
-	return first ? leave(first) : NULL;
+	return first ? pending_leave(first) : NULL;
 }

@@ -34,5 +34,8 @@ static inline struct pending *pending_first(const struct pending_list *list)
 	return TAILQ_FIRST(&list->calls);
 }
 
+/* Takes this one out; the caller must end the call. */
+struct ttrpc_call *pending_leave(struct pending *pending);
+
 /* Takes the first out; the caller must end the call. NULL where there is none. */
 struct ttrpc_call *pending_take(struct pending_list *list);

@@ -31,11 +31,15 @@ static const struct ttrpc_method agent_methods[] = {
 	{ "WriteStdin", rpc_write_stdin },
 	{ "CloseStdin", rpc_close_stdin },
 	{ "TtyWinResize", rpc_tty_win_resize },
+	{ "GetVolumeStats", rpc_get_volume_stats },
+	{ "ResizeVolume", rpc_resize_volume },
 };
 
 static const struct ttrpc_method guest_methods[] = {
 	{ "Trim", rpc_trim },
 	{ "TakeTrace", rpc_take_trace },
+	{ "FindDisk", rpc_find_disk },
+	{ "LeaveDisk", rpc_leave_disk },
 };
 
 static const struct ttrpc_service services[] = {

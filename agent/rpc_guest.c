@@ -1,6 +1,7 @@
 /* Kiln's own calls. */
 #include <stdlib.h>
 
+#include "agent/disk_calls.h"
 #include "agent/rpc.h"
 #include "agent/trim.h"
 #include "base/memory.h"
@@ -43,4 +44,18 @@ RPC_HANDLER(take_trace)
 	response.n_steps = n;
 	response.now_ns = clock_monotonic_ns();
 	ttrpc_call_reply(call, &response.base);
+}
+
+RPC_HANDLER(find_disk)
+{
+	struct agent *agent = userdata;
+
+	disk_calls_find(agent->disks, call, (const Kiln__Guest__V1__FindDiskRequest *)message);
+}
+
+RPC_HANDLER(leave_disk)
+{
+	struct agent *agent = userdata;
+
+	disk_calls_leave(agent->disks, call, (const Kiln__Guest__V1__LeaveDiskRequest *)message);
 }

@@ -1,10 +1,12 @@
 /* Calls about the guest and its sandbox. */
+#include "agent/disk_calls.h"
 #include "agent/guest.h"
 #include "agent/hotplug.h"
 #include "agent/interfaces.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
 #include "agent/storage.h"
+#include "agent/volume.h"
 #include "base/trace.h"
 
 RPC_HANDLER(get_guest_details)
@@ -107,4 +109,31 @@ RPC_HANDLER(destroy_sandbox)
 
 	(void)message;
 	sandbox_destroy(agent->sandbox, call);
+}
+
+RPC_HANDLER(get_volume_stats)
+{
+	const Grpc__VolumeStatsRequest *request = (const Grpc__VolumeStatsRequest *)message;
+	Grpc__VolumeStatsResponse response = GRPC__VOLUME_STATS_RESPONSE__INIT;
+	Grpc__VolumeCondition condition = GRPC__VOLUME_CONDITION__INIT;
+	Grpc__VolumeUsage bytes = GRPC__VOLUME_USAGE__INIT, inodes = GRPC__VOLUME_USAGE__INIT;
+	Grpc__VolumeUsage *usage[] = { &bytes, &inodes };
+	_cleanup_(error_done) struct error err = {};
+
+	(void)userdata;
+	if (volume_stats(request->volume_guest_path, &bytes, &inodes, &err) < 0) {
+		ttrpc_call_fail(call, &err);
+		return;
+	}
+	response.usage = usage;
+	response.n_usage = ARRAY_SIZE(usage);
+	response.volume_condition = &condition;
+	ttrpc_call_reply(call, &response.base);
+}
+
+RPC_HANDLER(resize_volume)
+{
+	struct agent *agent = userdata;
+
+	disk_calls_resize(agent->disks, call, (const Grpc__ResizeVolumeRequest *)message);
 }

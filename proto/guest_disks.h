@@ -5,6 +5,7 @@
 #define GUEST_DISK_BY_ID   "/dev/disk/by-id/virtio-"
 #define GUEST_DISK_SCRATCH "kiln-scratch"
 #define GUEST_DISK_SLOT    "kiln-slot%zu"
+#define GUEST_DISK_PLUGGED "kiln-disk%u" /* shim/disks.h; no number comes twice in a machine */
 
 /* Where the agent mounts the scratch disk, or a tmpfs where there is none. */
 #define GUEST_SCRATCH "/run/kiln/scratch"
