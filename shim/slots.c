@@ -11,7 +11,6 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "factory/vm/disks.h"
-#include "proto/qmp.h"
 
 enum { ATTACH_TIMEOUT_MS = 5000, SECTOR = 512 };
 
@@ -54,6 +53,8 @@ struct slots {
 	unsigned last_node; /* the highest number of a node or a set of descriptors */
 	unsigned refs;
 	bool closed; /* answers that come now are of nobody's interest */
+	void (*on_event)(const char *event, json_t *data, void *userdata); /* NULL: nobody */
+	void *event_userdata;
 	struct slot items[DISKS_SLOTS_MAX];
 	size_t count;
 };
@@ -195,6 +196,15 @@ static void send_commands(struct slot *slot, int descriptor, struct slot_file *f
 		    json_pack("{s:[{s:s, s:s, s:b, s:s}]}", "options", "driver", "raw", "node-name",
 			      node, "read-only", 1, "file", image),
 		    ATTACH_TIMEOUT_MS, on_reopened, slot);
+}
+
+static void on_monitor_event(struct qmp *qmp _unused_, const char *event, json_t *data,
+			     void *userdata)
+{
+	struct slots *slots = userdata;
+
+	if (slots->on_event)
+		slots->on_event(event, data, slots->event_userdata);
 }
 
 static void on_monitor_end(struct qmp *qmp, int reason, void *userdata)
@@ -353,7 +363,11 @@ void slots_release(struct slots *slots, size_t slot)
 struct slots *slots_new(struct loop *loop, int qmp_fd, size_t count, const char *sandbox_id)
 {
 	struct slots *slots = xnew(struct slots);
-	const struct qmp_options options = { .on_end = on_monitor_end, .userdata = slots };
+	const struct qmp_options options = {
+		.on_event = on_monitor_event,
+		.on_end = on_monitor_end,
+		.userdata = slots,
+	};
 
 	slots->refs = 1;
 	slots->loop = loop;
@@ -365,6 +379,18 @@ struct slots *slots_new(struct loop *loop, int qmp_fd, size_t count, const char 
 	}
 	slots->qmp = qmp_new(loop, qmp_fd, &options);
 	return slots;
+}
+
+struct qmp *slots_monitor(const struct slots *slots)
+{
+	return slots->qmp;
+}
+
+void slots_on_event(struct slots *slots,
+		    void (*fn)(const char *event, json_t *data, void *userdata), void *userdata)
+{
+	slots->on_event = fn;
+	slots->event_userdata = userdata;
 }
 
 static void cancel_waiters(struct slot *slot)

@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "base/strings.h"
+#include "proto/qmp.h"
 
 enum slot_state { SLOT_EMPTY, SLOT_ATTACHING, SLOT_HOLDING };
 DECLARE_STRING_TABLE(slot_state, enum slot_state);
@@ -37,6 +38,13 @@ struct slots *slots_new(struct loop *loop, int qmp_fd, size_t count, const char 
 /* The machine is being released: who waits is told -ECANCELED, and nothing can be attached any
  * more. Drops the owner's reference. NULL is nothing. */
 void slots_close(struct slots *slots);
+
+/* The monitor, for what else is plugged into the machine; NULL once it is lost. */
+struct qmp *slots_monitor(const struct slots *slots);
+
+/* Who is told of the monitor's events, of which slots need none. */
+void slots_on_event(struct slots *slots,
+		    void (*fn)(const char *event, json_t *data, void *userdata), void *userdata);
 
 /* Whoever has something on a slot holds a reference, for the machine may be released before. */
 struct slots *slots_ref(struct slots *slots);

@@ -10,6 +10,8 @@
  *             which the warming's container runs. The guest sees the size of that file for ever,
  *             so it is as large as an image can be, and a hole for the most part.
  *
+ * Where the definition of the machine has the bridge, more can be plugged in while it runs.
+ *
  * The guest's side of it: proto/guest_disks.h.
  */
 #pragma once
@@ -22,7 +24,7 @@
 #define DISKS_SCRATCH_MIN_MIB 16                 /* of which a file system can be made */
 #define DISKS_SCRATCH_MAX_MIB (16 * 1024 * 1024) /* what an ext4 of blocks of 4 KiB can be */
 #define DISKS_SLOTS           4
-#define DISKS_SLOTS_MAX       7 /* PCI slots between DISKS_PCI_SLOT and the carried images */
+#define DISKS_SLOTS_MAX       6 /* PCI slots between DISKS_PCI_SLOT and the bridge's, 0xf */
 #define DISKS_SLOT_BYTES      ((uint64_t)64 << 30)
 
 /* Files in a template's folder. */
@@ -31,6 +33,11 @@
 #define DISKS_SLOT        "slot"
 
 #define DISKS_PCI_SLOT 0x8 /* of the scratch disk; slot N follows it */
+
+/* QEMU's name of the bridge in templates/machine.xml on which further disks are plugged in
+ * (shim/disks.h), on its slots 1 to DISKS_PLUGGED_MAX. */
+#define DISKS_BRIDGE      "disks"
+#define DISKS_PLUGGED_MAX 31
 
 /* QEMU's name of a slot's node and device, as "slot0". */
 #define DISKS_SLOT_NODE "slot%zu"
