@@ -27,6 +27,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_agent;
+extern const struct ctl_command ctl_direct_volume;
 extern const struct ctl_command ctl_factory;
 extern const struct ctl_command ctl_image;
 extern const struct ctl_command ctl_version;
