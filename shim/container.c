@@ -14,6 +14,7 @@
 #include "proto/agent.pb-c.h"
 #include "proto/events.pb-c.h"
 #include "shim/bundle.h"
+#include "shim/container_disks.h"
 #include "shim/images.h"
 #include "shim/layer_image.h"
 #include "shim/rootfs.h"
@@ -46,6 +47,7 @@ struct container {
 	struct loop *loop;
 	struct sandbox *sandbox;
 	struct events *events;
+	const char *shim_address; /* borrowed */
 	char *id;
 	char *bundle;
 	enum container_state state;
@@ -55,6 +57,8 @@ struct container {
 	struct spec *spec;         /* until the agent has it */
 	struct slots *image_slots; /* with the image of its layers; a reference; NULL: none */
 	struct layer_image image;  /* on a slot of image_slots */
+	enum rootfs_driver rootfs_driver;
+	struct container_disks *disks; /* NULL: it has none */
 	struct share_folder folder;
 	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
@@ -77,6 +81,7 @@ static void unmount_files(struct container *container)
 		slots_release(container->image_slots, (size_t)container->image.slot);
 	strv_done(&container->image.layout);
 	slots_unref(steal_ptr(container->image_slots));
+	container_disks_release(steal_ptr(container->disks), NULL, NULL);
 }
 
 static void container_free(void *userdata)
@@ -185,6 +190,11 @@ static int load(struct container *container, struct error *err)
 		r = settings_annotate(&container->settings, container->spec, err);
 	if (r < 0)
 		return r;
+	r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
+			  container->request->rootfs, container->request->n_rootfs,
+			  &container->rootfs_driver, err);
+	if (r < 0)
+		return r;
 	container->is_cri = spec_annotation(container->spec, CRI_ANNOTATION);
 	spec_for_guest(container->spec, container->id);
 	container->spec->oci->process->terminal = container->request->terminal;
@@ -202,6 +212,7 @@ int container_new(const struct container_options *options, struct container **re
 		.loop = options->loop,
 		.sandbox = options->sandbox,
 		.events = options->events,
+		.shim_address = options->shim_address,
 		.id = xstrdup(options->request->id),
 		.bundle = xstrdup(options->request->bundle),
 		.state = CONTAINER_CREATING,
@@ -293,17 +304,26 @@ static void create_in_guest(struct container *container, const struct storages *
 	container->begun_ns = trace_begin();
 	request.storages = storages->items;
 	request.n_storages = storages->count;
+	if (container->disks)
+		request.n_devices = container_disks_devices(container->disks, &request.devices);
 	agent_call(sandbox_agent(container->sandbox), "CreateContainer", &request.base,
 		   CREATE_TIMEOUT_MS, on_created, container_ref(container));
 	spec_free(steal_ptr(container->spec));
 }
 
-/* VM_DIR is RUN_DIR/vms/ID. */
-static int write_machine(const struct container *container, struct error *err)
+/* VM_DIR is RUN_DIR/vms/ID; the caller frees. */
+static char *run_dir(const struct container *container)
 {
 	_cleanup_free_ char *dir = xstrdup(sandbox_vm_dir(container->sandbox));
+
+	return xstrdup(dirname(dirname(dir)));
+}
+
+static int write_machine(const struct container *container, struct error *err)
+{
+	_cleanup_free_ char *dir = run_dir(container);
 	struct bundle_machine machine = {
-		.run_dir = dirname(dirname(dir)),
+		.run_dir = dir,
 		.vm_id = (char *)sandbox_vm_id(container->sandbox),
 		.vmm_pid = sandbox_vmm_pid(container->sandbox),
 		.shim_pid = getpid(),
@@ -321,7 +341,7 @@ static int mount_for(struct container *container, const struct idmap *idmap,
 {
 	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
 	const struct rootfs_options rootfs = {
-		.driver = (enum rootfs_driver)container->settings.rootfs,
+		.driver = container->rootfs_driver,
 		.share_dir = sandbox_share_dir(container->sandbox),
 		.container_id = container->id,
 		.image = &container->image,
@@ -371,12 +391,14 @@ static void mount_and_create(struct container *container)
 	_cleanup_(storages_done) struct storages storages = {};
 	_cleanup_(error_done) struct error err = {};
 
-	/* Volumes before images, whose mounts become binds of the guest's. */
+	/* Volumes before images and disks, whose mounts become binds of the guest's. */
 	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
 	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0) {
 		create_failed(container, &err);
 		return;
 	}
+	if (container->disks)
+		container_disks_show(container->disks, container->spec->oci, &storages);
 	create_in_guest(container, &storages);
 }
 
@@ -415,7 +437,15 @@ static void get_layer_image(struct container *container)
 	layer_image_get(&options, on_layer_image, container_ref(container));
 }
 
-static void on_sandbox(int number, const struct error *why, void *userdata)
+static void prepare_root(struct container *container)
+{
+	if (container->rootfs_driver == ROOTFS_OVERLAY)
+		get_layer_image(container);
+	else
+		mount_and_create(container);
+}
+
+static void on_disks(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 
@@ -423,10 +453,43 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		return;
 	if (number < 0)
 		create_failed(container, why);
-	else if (container->settings.rootfs == ROOTFS_OVERLAY)
-		get_layer_image(container);
 	else
-		mount_and_create(container);
+		prepare_root(container);
+}
+
+/* To containerd "not found" is a task. */
+static int list_disks(struct container *container, struct error *err)
+{
+	bool is_block = container->rootfs_driver == ROOTFS_BLOCK;
+	_cleanup_free_ char *dir = run_dir(container);
+	const struct container_disks_options options = {
+		.disks = sandbox_disks(container->sandbox),
+		.run_dir = dir,
+		.sandbox_id = sandbox_id(container->sandbox),
+		.shim_address = container->shim_address,
+		.container_id = container->id,
+		.oci = container->spec->oci,
+		.root = is_block ? container->request->rootfs : NULL,
+	};
+
+	return container_disks_new(&options, &container->disks, err);
+}
+
+static void on_sandbox(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	_cleanup_(error_done) struct error err = {};
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (number < 0)
+		create_failed(container, why);
+	else if (list_disks(container, &err) < 0)
+		create_failed(container, &err);
+	else if (container->disks)
+		container_disks_attach(container->disks, on_disks, container_ref(container));
+	else
+		prepare_root(container);
 }
 
 void container_create(struct container *container, container_done_fn done, void *userdata)
@@ -468,18 +531,30 @@ static void publish_delete(const struct container *container)
 	events_publish(container->events, &event.base);
 }
 
-static void on_removed(const struct ttrpc_reply *reply, void *userdata)
+static void on_disks_out(void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	static const struct error none;
 
-	if (reply->code != TTRPC_OK && reply->code != TTRPC_UNAVAILABLE)
-		log_warning(container->id, "the guest did not remove the container: %s",
-			    reply->message);
 	publish_delete(container);
 	set_state(container, CONTAINER_GONE);
 	trace_end(TRACE_DELETE, NULL, container->begun_ns);
 	finish(container, &none);
+}
+
+/* Its disks are out before containerd hears that it is deleted: a snapshotter takes the device away
+ * then. */
+static void on_removed(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct container *container = userdata;
+
+	if (reply->code != TTRPC_OK && reply->code != TTRPC_UNAVAILABLE)
+		log_warning(container->id, "the guest did not remove the container: %s",
+			    reply->message);
+	if (container->disks)
+		container_disks_release(steal_ptr(container->disks), on_disks_out, container);
+	else
+		on_disks_out(container);
 }
 
 static void remove_stopped(const struct process *init _unused_, void *userdata)
@@ -636,6 +711,12 @@ const char *container_id(const struct container *container)
 const char *container_bundle(const struct container *container)
 {
 	return container->bundle;
+}
+
+struct disk *container_find_volume(const struct container *container, const char *path,
+				   char **ret_guest_path)
+{
+	return container_disks_find_volume(container->disks, path, ret_guest_path);
 }
 
 void container_list_add(struct container_list *list, struct container *container)

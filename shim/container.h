@@ -30,6 +30,7 @@ struct container_options {
 	struct loop *loop;
 	struct sandbox *sandbox;
 	struct events *events;
+	const char *shim_address;                               /* outlives it */
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed until created */
 	/* GONE; failed: it was never created. Drops the list's reference. */
 	void (*on_gone)(struct container *container, bool failed, void *userdata);
@@ -76,6 +77,10 @@ _must_check_ int container_delete_exec(struct container *container, struct proce
 enum container_state container_state(const struct container *container);
 const char *container_id(const struct container *container);
 const char *container_bundle(const struct container *container);
+
+/* The disk of a direct volume it has (shim/container_disks.h). */
+struct disk *container_find_volume(const struct container *container, const char *path,
+				   char **ret_guest_path);
 
 /* The shim's list of its containers. */
 TAILQ_HEAD(container_list, container);

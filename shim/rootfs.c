@@ -9,6 +9,7 @@
 #include "factory/vm/guest_root.h"
 #include "factory/vm/guest_share.h"
 #include "factory/vm/vm.h"
+#include "shim/container_disks.h"
 #include "shim/layer_mounts.h"
 #include "shim/mount.h"
 
@@ -17,6 +18,7 @@
 static const char *const rootfs_driver_names[] = {
 	[ROOTFS_OVERLAY] = "overlay",
 	[ROOTFS_SHARE] = "share",
+	[ROOTFS_BLOCK] = "block",
 };
 DEFINE_STRING_TABLE(rootfs_driver, enum rootfs_driver, rootfs_driver_names)
 
@@ -159,14 +161,51 @@ static const char *over_what(const struct layer_image *image)
 				   : " over an image of its layers";
 }
 
+/* The disk's storage comes with the container's other disks. */
+static int mount_block(const struct rootfs_options *options)
+{
+	_cleanup_free_ char *path = guest_root_path(options->container_id);
+
+	set_root(options, path);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- all of them */
+
+int rootfs_choose(enum rootfs_driver wanted, Containerd__Types__Mount *const *mounts,
+		  size_t nmounts, enum rootfs_driver *ret, struct error *err)
+{
+	bool is_block = container_disks_have_root(mounts, nmounts);
+
+	if (wanted == ROOTFS_BLOCK && !is_block)
+		return error_set(err, EINVAL,
+				 "rootfs: the driver block is asked for, and the snapshotter gives "
+				 "no block device");
+	*ret = wanted == ROOTFS_OVERLAY && is_block ? ROOTFS_BLOCK : wanted;
+	return 0;
+}
+
+static int mount_by_driver(struct rootfs *rootfs, const struct rootfs_options *options,
+			   struct storages *storages, struct error *err)
+{
+	switch (options->driver) {
+	case ROOTFS_OVERLAY:
+		return mount_overlay(rootfs, options, storages, err);
+	case ROOTFS_SHARE:
+		return mount_shared(rootfs, options, err);
+	case ROOTFS_BLOCK:
+		return mount_block(options);
+	}
+	return 0;
+}
+
 int rootfs_mount(const struct rootfs_options *options, struct storages *storages,
 		 struct rootfs **ret_rootfs, struct error *err)
 {
 	_cleanup_(rootfs_unmount_cleanup) struct rootfs *rootfs = xnew(struct rootfs);
 
 	rootfs->lower = (struct share_folder)SHARE_FOLDER_NONE;
-	int r = options->driver == ROOTFS_SHARE ? mount_shared(rootfs, options, err)
-						: mount_overlay(rootfs, options, storages, err);
+	int r = mount_by_driver(rootfs, options, storages, err);
 	if (r < 0)
 		return error_wrap(err, "rootfs");
 	log_info(options->container_id, "root file system: %s%s",

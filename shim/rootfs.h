@@ -1,4 +1,4 @@
-/* A container's root file system, by one of two drivers:
+/* A container's root file system, by one of three drivers:
  *
  *   overlay   the guest mounts an overlay: what the container writes is on the guest's scratch disk
  *             and ends with the container; below it are the layers that containerd names,
@@ -7,6 +7,11 @@
  *             upper folder on the host is the topmost of them.
  *   share     all of it is the host's, and the guest reads and writes it by virtio-9p: slower, and
  *             without what that cannot do (sockets, FIFOs, locks)
+ *   block     what containerd gives is a device, or a file with the option `loop` (snapshotters
+ *             like blockfile and devmapper): it becomes a disk of the machine, which the guest
+ *             mounts (shim/container_disks.h). All is written to it
+ *
+ * Where no other driver than the overlay is asked for, block has what it can have.
  *
  * On the host:
  *
@@ -27,10 +32,15 @@
 #include "shim/share_folder.h"
 #include "shim/spec.h"
 
-enum rootfs_driver { ROOTFS_OVERLAY, ROOTFS_SHARE };
-DECLARE_STRING_TABLE(rootfs_driver, enum rootfs_driver); /* "overlay", "share" */
+enum rootfs_driver { ROOTFS_OVERLAY, ROOTFS_SHARE, ROOTFS_BLOCK };
+DECLARE_STRING_TABLE(rootfs_driver, enum rootfs_driver); /* "overlay", "share", "block" */
 
 struct rootfs;
+
+/* The driver for what containerd gives, where the user wants this one. -EINVAL: it wants a device.
+ */
+_must_check_ int rootfs_choose(enum rootfs_driver wanted, Containerd__Types__Mount *const *mounts,
+			       size_t nmounts, enum rootfs_driver *ret, struct error *err);
 
 struct rootfs_options {
 	enum rootfs_driver driver;

@@ -41,6 +41,7 @@ struct sandbox {
 	char *hostname;
 	struct claim *claim; /* RUNNING */
 	struct slots *slots; /* RUNNING */
+	struct disks *disks; /* RUNNING */
 	struct agent_link *agent;
 	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
@@ -162,6 +163,7 @@ static void release_machine(void *userdata)
 	struct sandbox *sandbox = userdata;
 
 	sandbox->release_ns = trace_begin();
+	disks_close(steal_ptr(sandbox->disks));
 	slots_close(steal_ptr(sandbox->slots));
 	agent_link_set(sandbox->agent, NULL);
 	if (claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
@@ -216,6 +218,7 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 	agent_link_set(sandbox->agent, claim->agent);
 	sandbox->slots = slots_new(sandbox->loop, steal_fd(&claim->qmp_fd), claim->block_slots,
 				   sandbox->id);
+	sandbox->disks = disks_new(sandbox->loop, sandbox->slots, sandbox->agent, sandbox->id);
 	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
 					sandbox);
 	create_in_guest(sandbox);
@@ -273,6 +276,7 @@ void sandbox_free(struct sandbox *sandbox)
 	set_state(sandbox, SANDBOX_NONE);
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
+	disks_close(sandbox->disks);
 	slots_close(sandbox->slots);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
@@ -348,6 +352,11 @@ void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *
 		loop_defer(sandbox->loop, on_nothing_to_release, sandbox);
 }
 
+const char *sandbox_id(const struct sandbox *sandbox)
+{
+	return sandbox->id;
+}
+
 enum sandbox_state sandbox_state(const struct sandbox *sandbox)
 {
 	return sandbox->state;
@@ -386,6 +395,11 @@ int sandbox_vmm_pidfd(const struct sandbox *sandbox)
 struct slots *sandbox_slots(const struct sandbox *sandbox)
 {
 	return sandbox->slots;
+}
+
+struct disks *sandbox_disks(const struct sandbox *sandbox)
+{
+	return sandbox->disks;
 }
 
 const char *sandbox_image_cache(const struct sandbox *sandbox)

@@ -19,6 +19,7 @@
 
 #include "base/strings.h"
 #include "shim/agent_link.h"
+#include "shim/disks.h"
 #include "shim/settings.h"
 #include "shim/slots.h"
 
@@ -58,6 +59,7 @@ void sandbox_prepare(struct sandbox *sandbox, const struct settings *settings,
  * -ECANCELED. */
 void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *userdata);
 
+const char *sandbox_id(const struct sandbox *sandbox);
 enum sandbox_state sandbox_state(const struct sandbox *sandbox);
 struct agent_link *sandbox_agent(const struct sandbox *sandbox); /* always; may be down */
 const struct error *sandbox_error(const struct sandbox *sandbox);
@@ -68,6 +70,7 @@ const char *sandbox_vm_dir(const struct sandbox *sandbox);
 const char *sandbox_share_dir(const struct sandbox *sandbox);
 /* Its slots for images, and the cache that these come from; NULL: none. */
 struct slots *sandbox_slots(const struct sandbox *sandbox);
+struct disks *sandbox_disks(const struct sandbox *sandbox);
 const char *sandbox_image_cache(const struct sandbox *sandbox);
 /* The guest's device of an image its template carries; NULL: there is none of this name. */
 const char *sandbox_image_device(const struct sandbox *sandbox, const char *name);

@@ -31,7 +31,8 @@ static const struct config_key keys[] = {
 		    "MiB a sandbox has at least; 0: the template's"),
 	CONFIG_ENUM(struct settings, rootfs, "rootfs", "overlay", rootfs_driver_from_string,
 		    "what containers write their root file system to: overlay (a disk of the "
-		    "guest) or share (the host's, slower)"),
+		    "guest; or the device, where the snapshotter gives one), block (such a device "
+		    "only) or share (the host's, slower)"),
 	CONFIG_STRING(struct settings, annotations, "annotations", "",
 		      "words the template has to carry, with commas between them"),
 };
@@ -154,7 +155,8 @@ static int read_rootfs(const struct spec *spec, struct settings *settings, struc
 
 	if (driver < 0)
 		return error_set(err, EINVAL,
-				 "annotation " KILN "rootfs is \"%.64s\": must be overlay or share",
+				 "annotation " KILN
+				 "rootfs is \"%.64s\": must be overlay, block or share",
 				 name);
 	settings->rootfs = driver;
 	return 0;

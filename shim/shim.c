@@ -10,6 +10,7 @@
 #include "shim/bundle.h"
 #include "shim/spec.h"
 #include "shim/task_service.h"
+#include "shim/volume_service.h"
 
 #define DRAIN_TIMEOUT_MS  5000
 #define HANGUP_TIMEOUT_MS 1000
@@ -19,6 +20,7 @@ struct shim {
 	struct loop *loop;
 	char *id;
 	char *socket_path;
+	char *address; /* of that socket */
 	struct ttrpc_server *server;
 	struct sandbox *sandbox;
 	struct events *events;
@@ -182,6 +184,7 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 	shim->forgotten = loop_timer_new(shim->loop, on_forgotten, shim);
 	shim->server = ttrpc_server_new(shim->loop, &server);
 	task_service_add(shim->server);
+	volume_service_add(shim->server);
 	ttrpc_server_listen(shim->server, options->listen_fd);
 }
 
@@ -192,6 +195,7 @@ struct shim *shim_new(const struct shim_options *options)
 	shim->loop = options->loop;
 	shim->id = xstrdup(options->id);
 	shim->socket_path = xstrdup(options->socket_path);
+	shim->address = xasprintf("unix://%s", options->socket_path);
 	shim->forgotten_ms = options->forgotten_ms ? options->forgotten_ms : FORGOTTEN_MS;
 	TAILQ_INIT(&shim->containers);
 	make_parts(shim, options);
@@ -230,6 +234,7 @@ void shim_free(struct shim *shim)
 	loop_timer_free(shim->forgotten);
 	free(shim->last_bundle);
 	free(shim->socket_path);
+	free(shim->address);
 	free(shim->id);
 	free(shim);
 }
@@ -257,6 +262,7 @@ int shim_create(struct shim *shim, const Containerd__Task__V2__CreateTaskRequest
 		.loop = shim->loop,
 		.sandbox = shim->sandbox,
 		.events = shim->events,
+		.shim_address = shim->address,
 		.request = request,
 		.on_gone = on_container_gone,
 		.userdata = shim,
@@ -286,6 +292,23 @@ int shim_find(struct shim *shim, const char *id, struct container **ret_containe
 		return error_set(err, ENOENT, "container %s: not found", id);
 	*ret_container = container;
 	return 0;
+}
+
+int shim_find_volume(struct shim *shim, const char *path, struct disk **ret_disk,
+		     char **ret_guest_path, struct agent_link **ret_agent, struct error *err)
+{
+	struct container *container;
+
+	for (container = TAILQ_FIRST(&shim->containers); container;
+	     container = container_list_next(container)) {
+		struct disk *disk = container_find_volume(container, path, ret_guest_path);
+		if (!disk)
+			continue;
+		*ret_disk = disk;
+		*ret_agent = sandbox_agent(shim->sandbox);
+		return 0;
+	}
+	return error_set(err, ENOENT, "sandbox %s does not have the volume %s", shim->id, path);
 }
 
 void shim_abort(struct shim *shim, const char *id)

@@ -47,6 +47,12 @@ _must_check_ int shim_create(struct shim *shim,
 _must_check_ int shim_find(struct shim *shim, const char *id, struct container **ret_container,
 			   struct error *err);
 
+/* The disk of a direct volume that one of the containers has, where the guest has mounted it (the
+ * caller frees), and the agent to ask. -ENOENT. Borrowed. */
+_must_check_ int shim_find_volume(struct shim *shim, const char *path, struct disk **ret_disk,
+				  char **ret_guest_path, struct agent_link **ret_agent,
+				  struct error *err);
+
 /* containerd has given up on a creation under way: takes it back. Else nothing. */
 void shim_abort(struct shim *shim, const char *id);
 

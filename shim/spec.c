@@ -151,7 +151,8 @@ static void devices_adjust(Grpc__Linux *linux, const char *container_id)
 
 	for (size_t i = 0; i < count; i++) {
 		Grpc__LinuxDevice *device = linux->devices[i];
-		if (device_is_everywhere(device) || str_equal(device->type, "p"))
+		if (device_is_everywhere(device) || str_equal(device->type, "p") ||
+		    str_equal(device->type, "b"))
 			linux->devices[kept++] = device;
 		else
 			free_message(device);

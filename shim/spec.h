@@ -8,7 +8,8 @@
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
  *                     shared by the pod, hence the guest's own, and dropped; others lose the path
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
- *                     something else in the guest. Memory, terminal and misc devices stay
+ *                     something else in the guest. Memory, terminal and misc devices stay; block
+ *                     devices are for shim/container_disks.h
  *   hooks             dropped, with a warning: they are programs of the host
  *   linux.cgroupsPath /kiln/ID
  *

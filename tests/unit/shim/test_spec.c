@@ -51,8 +51,9 @@ static void guest_gets_its_own_paths(void **state _unused_)
 	assert_string_equal(spec->rootfs, "/bundle/rootfs");
 	assert_string_equal(spec->oci->linux->cgroupspath, "/kiln/c1");
 	assert_null(spec->oci->hooks);
-	assert_int_equal(spec->oci->linux->n_devices, 1);
-	assert_string_equal(spec->oci->linux->devices[0]->path, "/dev/fuse");
+	assert_int_equal(spec->oci->linux->n_devices, 2);
+	assert_string_equal(spec->oci->linux->devices[0]->path, "/dev/sda");
+	assert_string_equal(spec->oci->linux->devices[1]->path, "/dev/fuse");
 }
 
 static void namespaces_of_the_host_are_dropped(void **state _unused_)
