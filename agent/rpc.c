@@ -36,6 +36,7 @@ static const struct ttrpc_method agent_methods[] = {
 static const struct ttrpc_method guest_methods[] = {
 	{ "Trim", rpc_trim },
 	{ "TakeTrace", rpc_take_trace },
+	{ "SetScratchRoom", rpc_set_scratch_room },
 };
 
 static const struct ttrpc_service services[] = {

@@ -50,3 +50,4 @@ RPC_HANDLER(close_stdin);
 RPC_HANDLER(tty_win_resize);
 RPC_HANDLER(trim);
 RPC_HANDLER(take_trace);
+RPC_HANDLER(set_scratch_room);

@@ -120,6 +120,9 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.vcpus = vm_size(vm).vcpus;
 	response.memory_mib = vm_size(vm).memory_mib;
 	response.block_slots = vm_block_slots(vm);
+	response.scratch_bytes = vm_scratch_bytes(vm);
+	if (response.scratch_bytes > 0)
+		response.scratch_dir = factory_config(claiming->factory)->scratch_dir;
 	reply_images(vm, &response);
 	response.image_cache = factory_config(claiming->factory)->image_cache;
 

@@ -12,6 +12,7 @@
 #include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
 #include "shim/guest_trace.h"
+#include "shim/scratch_watch.h"
 #include "shim/spec.h"
 
 #define CREATE_TIMEOUT_MS 30000
@@ -42,7 +43,8 @@ struct sandbox {
 	struct claim *claim; /* RUNNING */
 	struct slots *slots; /* RUNNING */
 	struct agent_link *agent;
-	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
+	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
+	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
 	struct error error;  /* why CreateSandbox failed */
 	uint64_t created_ns; /* trace_begin() of CreateSandbox */
@@ -104,6 +106,20 @@ static void on_agent_lost(void *userdata)
 	report_lost(userdata, "its agent does not answer any more");
 }
 
+static void watch_scratch(struct sandbox *sandbox)
+{
+	const struct claim *claim = sandbox->claim;
+
+	if (claim->scratch_dir)
+		sandbox->scratch = scratch_watch_new(&(struct scratch_watch_options){
+			.loop = sandbox->loop,
+			.agent = sandbox->agent,
+			.sandbox_id = sandbox->id,
+			.dir = claim->scratch_dir,
+			.disk_bytes = claim->scratch_bytes,
+		});
+}
+
 static void on_created(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct sandbox *sandbox = userdata;
@@ -113,6 +129,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	trace_end(TRACE_CREATE_SANDBOX, NULL, sandbox->created_ns);
 	if (reply->code == TTRPC_OK) {
 		claim_confirm(sandbox->claim);
+		watch_scratch(sandbox);
 		return;
 	}
 	(void)ttrpc_reply_error(reply, &sandbox->error);
@@ -173,6 +190,7 @@ static void release(struct sandbox *sandbox)
 {
 	set_state(sandbox, SANDBOX_RELEASING);
 	loop_watch_free(steal_ptr(sandbox->death));
+	scratch_watch_free(steal_ptr(sandbox->scratch));
 	if (trace_on)
 		guest_trace_end(sandbox->agent, release_machine, sandbox);
 	else
@@ -273,6 +291,7 @@ void sandbox_free(struct sandbox *sandbox)
 	set_state(sandbox, SANDBOX_NONE);
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
+	scratch_watch_free(sandbox->scratch);
 	slots_close(sandbox->slots);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);

@@ -53,6 +53,7 @@ struct claim {
 	char *share_tag;
 	char *template_id;
 	char *image_cache;  /* folder of the cache of images (image_cache.h); NULL: there is none */
+	char *scratch_dir;  /* folder of its scratch disk's file; NULL: it has no such disk */
 	char *reason;       /* why it is not from the pool; "" where it is */
 	const char *origin; /* "pooled", "cloned", "booted"; static */
 	struct claim_image *images;
@@ -63,6 +64,7 @@ struct claim {
 	uint64_t claim_us;
 	uint32_t vcpus, memory_mib; /* of the machine */
 	uint32_t block_slots;       /* of it: factory/vm/disks.h */
+	uint64_t scratch_bytes;     /* ditto */
 	struct ttrpc_client *agent; /* connected to the guest's agent */
 	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
 };

@@ -389,6 +389,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	if (options->manifest) {
 		carried_copy(&options->manifest->inputs.images, &vm->images);
 		vm->block_slots = (unsigned)options->manifest->block_slots;
+		vm->scratch_bytes = options->manifest->scratch_bytes;
 	}
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
 	vm->pidfd = vm->claimer_pidfd = -EBADF;
@@ -414,6 +415,11 @@ const char *vm_share_dir(const struct vm *vm)
 unsigned vm_block_slots(const struct vm *vm)
 {
 	return vm->block_slots;
+}
+
+uint64_t vm_scratch_bytes(const struct vm *vm)
+{
+	return vm->scratch_bytes;
 }
 
 const struct carried *vm_images(const struct vm *vm)

@@ -122,6 +122,7 @@ const char *vm_id(const struct vm *vm);
 const char *vm_dir(const struct vm *vm);
 const char *vm_share_dir(const struct vm *vm);
 unsigned vm_block_slots(const struct vm *vm);         /* factory/vm/disks.h */
+uint64_t vm_scratch_bytes(const struct vm *vm);       /* ditto; 0: it has no such disk */
 const struct carried *vm_images(const struct vm *vm); /* as its template was baked */
 const char *vm_template_id(const struct vm *vm);
 const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */

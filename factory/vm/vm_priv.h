@@ -17,8 +17,9 @@ struct vm {
 	char *run_dir;
 	char *dir;
 	char *share_dir;
-	struct carried images; /* its template's; of an adopted one where that is known */
-	unsigned block_slots;  /* ditto */
+	struct carried images;  /* its template's; of an adopted one where that is known */
+	unsigned block_slots;   /* ditto */
+	uint64_t scratch_bytes; /* ditto */
 	uint64_t spawned_ns;
 	uint64_t state_since_ns;
 
