@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "base/trace.h"
+#include "factory/vm/root_note.h"
 #include "factory/vm/storages.h"
 #include "proto/agent.pb-c.h"
 #include "proto/events.pb-c.h"
@@ -58,6 +59,7 @@ struct container {
 	struct share_folder folder;
 	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
+	char *root_note;         /* the factory's to read; NULL: none */
 	struct process *init;
 	TAILQ_HEAD(exec_list, exec) execs;
 	size_t nexecs;
@@ -72,6 +74,7 @@ static void unmount_files(struct container *container)
 {
 	volumes_unmount(steal_ptr(container->volumes));
 	rootfs_unmount(steal_ptr(container->rootfs));
+	root_note_remove(steal_ptr(container->root_note));
 	share_folder_remove(&container->folder);
 	if (container->image_slots)
 		slots_release(container->image_slots, (size_t)container->image_slot);
@@ -364,6 +367,27 @@ static int mount_files(struct container *container, struct storages *storages, s
 	return r;
 }
 
+/* For `kiln-ctl factory list` and the trace. */
+static void tell_root(struct container *container)
+{
+	static const enum trace_step steps[] = {
+		[ROOT_OVERLAY_IMAGE] = TRACE_ROOT_OVERLAY_IMAGE,
+		[ROOT_OVERLAY_SHARE] = TRACE_ROOT_OVERLAY_SHARE,
+		[ROOT_SHARE] = TRACE_ROOT_SHARE,
+	};
+	enum root_kind kind = container->settings.rootfs == ROOTFS_SHARE ? ROOT_SHARE
+			      : container->image_slots                   ? ROOT_OVERLAY_IMAGE
+									 : ROOT_OVERLAY_SHARE;
+	_cleanup_(error_done) struct error err = {};
+	uint64_t begin_ns = trace_begin();
+
+	if (root_note_write(sandbox_vm_dir(container->sandbox), container->id, kind,
+			    &container->root_note, &err) < 0)
+		log_warning(container->id, "the factory's list does not show its root: %s",
+			    error_message(&err));
+	trace_end(steps[kind], NULL, begin_ns);
+}
+
 static void on_layer_image(int slot, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
@@ -387,6 +411,7 @@ static void on_layer_image(int slot, void *userdata)
 		return;
 	}
 	create_in_guest(container, &storages);
+	tell_root(container);
 }
 
 static void get_layer_image(struct container *container)
