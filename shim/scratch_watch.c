@@ -101,7 +101,8 @@ static void tell(struct scratch_watch *watch, uint64_t room)
 	Kiln__Guest__V1__SetScratchRoomRequest request =
 		KILN__GUEST__V1__SET_SCRATCH_ROOM_REQUEST__INIT;
 
-	request.bytes = room;
+	/* However small the disk: one that fits is not near its host's end. */
+	request.bytes = room == watch->disk_bytes ? UINT64_MAX : room;
 	watch->told = room;
 	watch->told_ms = clock_monotonic_ms();
 	watch->calling = true;
