@@ -273,9 +273,12 @@ check-integration: all image faults $(PROBE) $(FILES_WORK) ## The integration te
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
 
-.PHONY: conformance-files
+.PHONY: conformance-files conformance-programs
 conformance-files: all image ## The crate pjdfstest in containers by runc and by kiln (needs cargo; by hand)
 	$(Q)BUILD=$(BUILD) tests/conformance/pjdfstest
+
+conformance-programs: all image ## PostgreSQL, fio and stress-ng in containers by runc and by kiln (by hand)
+	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/conformance/programs
 
 .PHONY: demo bench bench-quick
 demo: all image $(FILES_WORK) ## From nothing to a container in a pooled VM, with a table of times

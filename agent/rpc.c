@@ -40,6 +40,7 @@ static const struct ttrpc_method guest_methods[] = {
 	{ "TakeTrace", rpc_take_trace },
 	{ "FindDisk", rpc_find_disk },
 	{ "LeaveDisk", rpc_leave_disk },
+	{ "SetScratchRoom", rpc_set_scratch_room },
 };
 
 static const struct ttrpc_service services[] = {

@@ -3,6 +3,7 @@
 
 #include "agent/disk_calls.h"
 #include "agent/rpc.h"
+#include "agent/scratch_room.h"
 #include "agent/trim.h"
 #include "base/memory.h"
 #include "base/trace.h"
@@ -58,4 +59,21 @@ RPC_HANDLER(leave_disk)
 	struct agent *agent = userdata;
 
 	disk_calls_leave(agent->disks, call, (const Kiln__Guest__V1__LeaveDiskRequest *)message);
+}
+
+RPC_HANDLER(set_scratch_room)
+{
+	const Kiln__Guest__V1__SetScratchRoomRequest *request = (const void *)message;
+	Kiln__Guest__V1__SetScratchRoomResponse response =
+		KILN__GUEST__V1__SET_SCRATCH_ROOM_RESPONSE__INIT;
+	struct agent *agent = userdata;
+	_cleanup_(error_done) struct error err = {};
+
+	if (!agent->is_init)
+		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
+				     "only a guest has a scratch disk, and this is none");
+	else if (scratch_room_set(request->bytes, &err) < 0)
+		ttrpc_call_fail(call, &err);
+	else
+		ttrpc_call_reply(call, &response.base);
 }

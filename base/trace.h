@@ -21,6 +21,8 @@
  *   create_sandbox     shim, agent  CreateSandbox -> its answer
  *   slot               shim     an image is given to the machine -> it is in a window or on a slot
  *   rootfs             shim     mounting its layers, or all of it, into the share; volumes
+ *   root.overlay-dax, root.overlay-image, root.overlay-share, root.block, root.share
+ *                      shim     writing down which root a container has (factory/vm/root_note.h)
  *   create_container   shim, agent  CreateContainer -> its answer
  *   start_container    shim, agent  StartContainer -> its answer
  *   first_output       shim     the answer to StartContainer -> the first bytes of its output
@@ -53,6 +55,11 @@ enum trace_step {
 	TRACE_CREATE_SANDBOX,
 	TRACE_SLOT,
 	TRACE_ROOTFS,
+	TRACE_ROOT_OVERLAY_DAX,
+	TRACE_ROOT_OVERLAY_IMAGE,
+	TRACE_ROOT_OVERLAY_SHARE,
+	TRACE_ROOT_BLOCK,
+	TRACE_ROOT_SHARE,
 	TRACE_CREATE_CONTAINER,
 	TRACE_START_CONTAINER,
 	TRACE_FIRST_OUTPUT,

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/strbuf.h"
 #include "base/strings.h"
 #include "ctl/table.h"
 #include "proto/pbjson.h"
@@ -266,10 +267,21 @@ void status_print_json(const Kiln__Factory__V1__StatusResponse *status, FILE *ou
 	dump(json, out);
 }
 
+/* "app share, side overlay-image" */
+static void add_roots(struct table *table, const Kiln__Factory__V1__VmStatus *vm)
+{
+	_cleanup_(strbuf_done) struct strbuf text = {};
+
+	for (size_t i = 0; i < vm->n_roots; i++)
+		strbuf_addf(&text, "%s%s %s", i > 0 ? ", " : "", vm->roots[i]->container_id,
+			    vm->roots[i]->root);
+	add_text(table, strbuf_text(&text));
+}
+
 void list_print(const Kiln__Factory__V1__ListResponse *list, FILE *out)
 {
-	static const char *const heads[] = { "ID",  "STATE",   "TEMPLATE", "PID",
-					     "AGE", "SANDBOX", "ORIGIN",   NULL };
+	static const char *const heads[] = { "ID",      "STATE",  "TEMPLATE", "PID", "AGE",
+					     "SANDBOX", "ORIGIN", "ROOTS",    NULL };
 	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
 
 	for (size_t i = 0; i < list->n_vms; i++) {
@@ -281,6 +293,7 @@ void list_print(const Kiln__Factory__V1__ListResponse *list, FILE *out)
 		add_duration(table, vm->age_ms);
 		add_text(table, vm->sandbox_id);
 		add_text(table, vm->origin);
+		add_roots(table, vm);
 	}
 	table_print(table, out);
 	for (size_t i = 0; i < list->n_unconfigured; i++) {

@@ -1,5 +1,6 @@
 #include "factory/factory.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -59,6 +60,20 @@ static int factory_lock(struct factory *factory, struct error *err)
 				     &factory->store_lock_fd, err);
 }
 
+/* A machine's own file is made there each time; better told at the start than by each of them. One
+ * that is merely full may have room by then. */
+static int factory_check_scratch(const char *dir, struct error *err)
+{
+	_cleanup_close_ int fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+
+	if (fd >= 0 || errno == ENOSPC || errno == EDQUOT)
+		return 0;
+	return error_set_errno(err, errno,
+			       "cannot make a file without a name (O_TMPFILE) in scratch_dir %s, "
+			       "which scratch disks need: name a folder on a local disk",
+			       dir);
+}
+
 static int factory_make_dirs(const struct factory_config *config, struct error *err)
 {
 	_cleanup_free_ char *vms = path_join(config->run_dir, "vms");
@@ -72,7 +87,7 @@ static int factory_make_dirs(const struct factory_config *config, struct error *
 		r = dir_make(templates, 0700, err);
 	if (r == 0)
 		r = dir_make(config->scratch_dir, 0700, err);
-	return r;
+	return r < 0 ? r : factory_check_scratch(config->scratch_dir, err);
 }
 
 /* A host without control groups is told of once, and goes without. */

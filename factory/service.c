@@ -13,6 +13,7 @@
 #include "factory/service_pool.h"
 #include "factory/service_template.h"
 #include "factory/vm/annotations.h"
+#include "factory/vm/root_note.h"
 #include "proto/factory.pb-c.h"
 
 /* ---------------------------------------------------------------- Claim */
@@ -123,6 +124,9 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.dax_windows = vm_dax_windows(vm);
 	response.dax_window_bytes = vm_dax_window_bytes(vm);
 	response.own_memory = vm_has_own_memory(vm);
+	response.scratch_bytes = vm_scratch_bytes(vm);
+	if (response.scratch_bytes > 0)
+		response.scratch_dir = factory_config(claiming->factory)->scratch_dir;
 	reply_images(vm, &response);
 	response.image_cache = factory_config(claiming->factory)->image_cache;
 
@@ -403,6 +407,31 @@ static void rpc_on_status(struct ttrpc_call *call, const ProtobufCMessage *messa
 
 /* ---------------------------------------------------------------- List */
 
+static void roots_report(const char *dir, Kiln__Factory__V1__VmStatus *report)
+{
+	_cleanup_(root_notes_done) struct root_notes notes = {};
+
+	root_notes_load(dir, &notes);
+	report->roots = xnew_array(Kiln__Factory__V1__ContainerRoot *, notes.count + 1);
+	for (size_t i = 0; i < notes.count; i++) {
+		Kiln__Factory__V1__ContainerRoot *root = xnew(Kiln__Factory__V1__ContainerRoot);
+		kiln__factory__v1__container_root__init(root);
+		root->container_id = steal_ptr(notes.items[i].container_id);
+		root->root = (char *)root_kind_to_string(notes.items[i].kind);
+		report->roots[report->n_roots++] = root;
+	}
+}
+
+static void vm_report_free(Kiln__Factory__V1__VmStatus *report)
+{
+	for (size_t i = 0; i < report->n_roots; i++) {
+		free(report->roots[i]->container_id);
+		free(report->roots[i]);
+	}
+	free(report->roots);
+	free(report);
+}
+
 static Kiln__Factory__V1__VmStatus *vm_report(const struct slot *slot,
 					      const struct pool_member *member)
 {
@@ -418,6 +447,8 @@ static Kiln__Factory__V1__VmStatus *vm_report(const struct slot *slot,
 	report->sandbox_id = (char *)vm_sandbox_id(vm);
 	report->age_ms = (clock_monotonic_ns() - vm_spawned_ns(vm)) / 1000000;
 	report->origin = (char *)pool_member_origin(member);
+	if (!str_empty(report->sandbox_id))
+		roots_report(vm_dir(vm), report);
 	return report;
 }
 
@@ -456,7 +487,7 @@ static void rpc_on_list(struct ttrpc_call *call, const ProtobufCMessage *message
 	orphans_report(factory_orphans(userdata), &response);
 	ttrpc_call_reply(call, &response.base);
 	for (size_t i = 0; i < response.n_vms; i++)
-		free(response.vms[i]);
+		vm_report_free(response.vms[i]);
 	for (size_t i = 0; i < response.n_unconfigured; i++)
 		free(response.unconfigured[i]);
 	free(response.vms);

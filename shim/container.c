@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "base/trace.h"
+#include "factory/vm/root_note.h"
 #include "factory/vm/storages.h"
 #include "proto/agent.pb-c.h"
 #include "proto/events.pb-c.h"
@@ -62,6 +63,7 @@ struct container {
 	struct share_folder folder;
 	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
+	char *root_note;         /* the factory's to read; NULL: none */
 	struct process *init;
 	TAILQ_HEAD(exec_list, exec) execs;
 	size_t nexecs;
@@ -76,6 +78,7 @@ static void unmount_files(struct container *container)
 {
 	volumes_unmount(steal_ptr(container->volumes));
 	rootfs_unmount(steal_ptr(container->rootfs));
+	root_note_remove(steal_ptr(container->root_note));
 	share_folder_remove(&container->folder);
 	if (container->image_slots)
 		slots_release(container->image_slots, (size_t)container->image.slot);
@@ -387,6 +390,38 @@ static int mount_files(struct container *container, struct storages *storages, s
 	return r;
 }
 
+static enum root_kind root_kind(const struct container *container)
+{
+	if (container->rootfs_driver == ROOTFS_SHARE)
+		return ROOT_SHARE;
+	if (container->rootfs_driver == ROOTFS_BLOCK)
+		return ROOT_BLOCK;
+	if (container->image.window)
+		return ROOT_OVERLAY_DAX;
+	return container->image_slots ? ROOT_OVERLAY_IMAGE : ROOT_OVERLAY_SHARE;
+}
+
+/* For `kiln-ctl factory list` and the trace. */
+static void tell_root(struct container *container)
+{
+	static const enum trace_step steps[] = {
+		[ROOT_OVERLAY_DAX] = TRACE_ROOT_OVERLAY_DAX,
+		[ROOT_OVERLAY_IMAGE] = TRACE_ROOT_OVERLAY_IMAGE,
+		[ROOT_OVERLAY_SHARE] = TRACE_ROOT_OVERLAY_SHARE,
+		[ROOT_BLOCK] = TRACE_ROOT_BLOCK,
+		[ROOT_SHARE] = TRACE_ROOT_SHARE,
+	};
+	enum root_kind kind = root_kind(container);
+	_cleanup_(error_done) struct error err = {};
+	uint64_t begin_ns = trace_begin();
+
+	if (root_note_write(sandbox_vm_dir(container->sandbox), container->id, kind,
+			    &container->root_note, &err) < 0)
+		log_warning(container->id, "the factory's list does not show its root: %s",
+			    error_message(&err));
+	trace_end(steps[kind], NULL, begin_ns);
+}
+
 static void mount_and_create(struct container *container)
 {
 	_cleanup_(storages_done) struct storages storages = {};
@@ -401,6 +436,7 @@ static void mount_and_create(struct container *container)
 	if (container->disks)
 		container_disks_show(container->disks, container->spec->oci, &storages);
 	create_in_guest(container, &storages);
+	tell_root(container);
 }
 
 static void on_layer_image(struct layer_image *image, const struct error *why, void *userdata)

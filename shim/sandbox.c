@@ -12,6 +12,7 @@
 #include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
 #include "shim/guest_trace.h"
+#include "shim/scratch_watch.h"
 #include "shim/spec.h"
 
 #define CREATE_TIMEOUT_MS 30000
@@ -46,7 +47,8 @@ struct sandbox {
 	struct virtiofs *virtiofs;   /* RUNNING: where a container asked for it */
 	enum virtiofs_locks virtiofs_locks;
 	struct agent_link *agent;
-	struct loop_watch *death; /* RUNNING: on the VMM's pidfd */
+	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
+	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
 	struct error error;  /* why CreateSandbox failed, or virtio-fs */
 	uint64_t created_ns; /* trace_begin() of CreateSandbox */
@@ -108,6 +110,20 @@ static void on_agent_lost(void *userdata)
 	report_lost(userdata, "its agent does not answer any more");
 }
 
+static void watch_scratch(struct sandbox *sandbox)
+{
+	const struct claim *claim = sandbox->claim;
+
+	if (claim->scratch_dir)
+		sandbox->scratch = scratch_watch_new(&(struct scratch_watch_options){
+			.loop = sandbox->loop,
+			.agent = sandbox->agent,
+			.sandbox_id = sandbox->id,
+			.dir = claim->scratch_dir,
+			.disk_bytes = claim->scratch_bytes,
+		});
+}
+
 static void on_created(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct sandbox *sandbox = userdata;
@@ -117,6 +133,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	trace_end(TRACE_CREATE_SANDBOX, NULL, sandbox->created_ns);
 	if (reply->code == TTRPC_OK) {
 		claim_confirm(sandbox->claim);
+		watch_scratch(sandbox);
 		return;
 	}
 	(void)ttrpc_reply_error(reply, &sandbox->error);
@@ -180,6 +197,7 @@ static void release(struct sandbox *sandbox)
 {
 	set_state(sandbox, SANDBOX_RELEASING);
 	loop_watch_free(steal_ptr(sandbox->death));
+	scratch_watch_free(steal_ptr(sandbox->scratch));
 	if (trace_on)
 		guest_trace_end(sandbox->agent, release_machine, sandbox);
 	else
@@ -290,6 +308,7 @@ void sandbox_free(struct sandbox *sandbox)
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
 	disks_close(sandbox->disks);
+	scratch_watch_free(sandbox->scratch);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);

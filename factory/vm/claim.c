@@ -132,6 +132,9 @@ static int check_answer(const Kiln__Factory__V1__ClaimResponse *answer, size_t n
 	if (*answer->image_cache && answer->image_cache[0] != '/')
 		return error_set(err, EPROTO,
 				 "the claim's answer has a cache of images at no absolute path");
+	if (answer->scratch_bytes > 0 && answer->scratch_dir[0] != '/')
+		return error_set(err, EPROTO,
+				 "the claim's answer has a scratch disk at no absolute path");
 	if (answer->n_fds != nfds)
 		return error_set(err, EPROTO,
 				 "the claim's answer promises %zu descriptors and has %zu",
@@ -236,6 +239,9 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 	claim->reason = xstrdup(answer->reason);
 	if (*answer->image_cache)
 		claim->image_cache = xstrdup(answer->image_cache);
+	claim->scratch_bytes = answer->scratch_bytes;
+	if (claim->scratch_bytes > 0)
+		claim->scratch_dir = xstrdup(answer->scratch_dir);
 	claim->origin = origin_name(answer->origin);
 	claim->vmm_pid = (pid_t)answer->vmm_pid;
 	claim->claim_us = answer->claim_us;
@@ -289,7 +295,7 @@ static void fallback_free(struct fallback *fallback)
 }
 
 static int fallback_take(const struct fallback *fallback, const struct vm *vm,
-			 const struct vm_handover *handover, const char *image_cache,
+			 const struct vm_handover *handover, const struct store_note *note,
 			 struct claim **ret_claim, struct error *err)
 {
 	_cleanup_(claim_free_cleanup) struct claim *claim = xnew(struct claim);
@@ -298,7 +304,10 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 	claim->share_dir = xstrdup(vm_share_dir(vm));
 	claim->share_tag = xstrdup(VM_SHARE_TAG);
 	claim->template_id = xstrdup(vm_template_id(vm));
-	claim->image_cache = xstrdup(image_cache);
+	claim->image_cache = xstrdup(note->image_cache);
+	claim->scratch_bytes = vm_scratch_bytes(vm);
+	if (claim->scratch_bytes > 0)
+		claim->scratch_dir = xstrdup(note->scratch_dir);
 	claim->reason = xstrdup(fallback->reason);
 	claim->images = xnew_array(struct claim_image, vm_images(vm)->count + 1);
 	for (size_t i = 0; i < vm_images(vm)->count; i++)
@@ -328,7 +337,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 }
 
 static void on_cloned(int number, const struct vm *vm, const struct vm_handover *handover,
-		      const char *image_cache, const struct error *why, void *userdata)
+		      const struct store_note *note, const struct error *why, void *userdata)
 {
 	struct fallback *fallback = userdata;
 	_cleanup_(error_done) struct error err = {};
@@ -336,7 +345,7 @@ static void on_cloned(int number, const struct vm *vm, const struct vm_handover 
 	if (number < 0)
 		error_set(&err, number, "%s; %s", fallback->reason, error_message(why));
 	else
-		number = fallback_take(fallback, vm, handover, image_cache, &claim, &err);
+		number = fallback_take(fallback, vm, handover, note, &claim, &err);
 	fallback->fn(number, claim, number < 0 ? &err : NULL, fallback->userdata);
 	fallback_free(fallback);
 }
@@ -528,6 +537,7 @@ void claim_free(struct claim *claim)
 	free(claim->share_tag);
 	free(claim->template_id);
 	free(claim->image_cache);
+	free(claim->scratch_dir);
 	free(claim->reason);
 	for (size_t i = 0; i < claim->nimages; i++) {
 		free(claim->images[i].name);

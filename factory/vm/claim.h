@@ -53,6 +53,7 @@ struct claim {
 	char *share_tag;
 	char *template_id;
 	char *image_cache;  /* folder of the cache of images (image_cache.h); NULL: there is none */
+	char *scratch_dir;  /* folder of its scratch disk's file; NULL: it has no such disk */
 	char *reason;       /* why it is not from the pool; "" where it is */
 	const char *origin; /* "pooled", "cloned", "booted"; static */
 	struct claim_image *images;
@@ -66,6 +67,7 @@ struct claim {
 	uint32_t dax_windows;       /* factory/vm/dax_window.h */
 	uint64_t dax_window_bytes;
 	bool own_memory;            /* its template is not shared: factory/vm/guest_volumes.h */
+	uint64_t scratch_bytes;     /* factory/vm/disks.h */
 	struct ttrpc_client *agent; /* connected to the guest's agent */
 	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
 };

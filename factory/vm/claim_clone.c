@@ -18,8 +18,8 @@ struct making {
 	struct vm_size size; /* that is wanted */
 	struct loop_timer *deadline;
 	char *sandbox_id;
-	char *image_cache; /* NULL: there is none */
-	claim_clone_fn fn; /* NULL once called */
+	struct store_note note; /* owned */
+	claim_clone_fn fn;      /* NULL once called */
 	void *userdata;
 };
 
@@ -30,7 +30,7 @@ static void making_free(void *userdata)
 	vm_free(making->vm);
 	loop_timer_free(making->deadline);
 	free(making->sandbox_id);
-	free(making->image_cache);
+	store_note_done(&making->note);
 	free(making);
 }
 
@@ -39,7 +39,7 @@ static void making_end(struct making *making, int number, const struct vm_handov
 {
 	claim_clone_fn fn = steal_ptr(making->fn);
 
-	fn(number, making->vm, handover, making->image_cache, err, making->userdata);
+	fn(number, making->vm, handover, &making->note, err, making->userdata);
 	loop_defer(making->loop, making_free, making);
 }
 
@@ -160,10 +160,10 @@ static int choose_template(const struct store_note *note, const struct claim_opt
 
 /* ---- start */
 
-static int making_start(struct making *making, const struct store_note *note,
-			const struct template_manifest *manifest, uint64_t timeout_ms,
-			struct error *err)
+static int making_start(struct making *making, const struct template_manifest *manifest,
+			uint64_t timeout_ms, struct error *err)
 {
+	const struct store_note *note = &making->note;
 	const struct vm_options options = {
 		.loop = making->loop,
 		.manifest = manifest,
@@ -197,11 +197,12 @@ int claim_clone_start(struct loop *loop, const struct claim_options *options, cl
 	struct making *making = xnew(struct making);
 	*making = (struct making){ .loop = loop,
 				   .sandbox_id = xstrdup(options->sandbox_id),
-				   .image_cache = xstrdup(note.image_cache),
+				   .note = note,
 				   .size = { options->vcpus, options->memory_mib },
 				   .fn = fn,
 				   .userdata = userdata };
-	r = making_start(making, &note, manifest, options->timeout_ms, err);
+	note = (struct store_note){};
+	r = making_start(making, manifest, options->timeout_ms, err);
 	if (r < 0)
 		making_free(making);
 	return r;

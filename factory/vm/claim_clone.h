@@ -9,13 +9,15 @@
 
 #include "base/loop.h"
 #include "factory/vm/claim.h"
+#include "factory/vm/store_note.h"
 #include "factory/vm/vm.h"
 
-/* Once, from the loop. number 0: the machine is claimed and confirmed. vm and image_cache (of the
- * note; NULL: there is none) are valid inside the callback only; the descriptors of the hand-over
- * are the callee's, and so is the VMM, a child of this process (spawn_reap). */
+/* Once, from the loop. number 0: the machine is claimed and confirmed. vm and the note (of
+ * the factory that is not there) are valid inside the callback only; the descriptors of the
+ * hand-over are the callee's, and so is the VMM, a child of this process (spawn_reap). */
 typedef void (*claim_clone_fn)(int number, const struct vm *vm, const struct vm_handover *handover,
-			       const char *image_cache, const struct error *err, void *userdata);
+			       const struct store_note *note, const struct error *err,
+			       void *userdata);
 
 /* Blocks for some milliseconds (the manifests, the VMM's start). -ENOENT: what the factory at
  * this address has left (factory/vm/store_note.h) leads to no template that would do. */

@@ -392,6 +392,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 		vm->dax_windows = (unsigned)options->manifest->dax_windows;
 		vm->dax_window_bytes = options->manifest->dax_window_bytes;
 		vm->own_memory = template_is_copied(options->manifest);
+		vm->scratch_bytes = options->manifest->scratch_bytes;
 	}
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
 	vm->pidfd = vm->claimer_pidfd = -EBADF;
@@ -433,6 +434,11 @@ uint64_t vm_dax_window_bytes(const struct vm *vm)
 bool vm_has_own_memory(const struct vm *vm)
 {
 	return vm->own_memory;
+}
+
+uint64_t vm_scratch_bytes(const struct vm *vm)
+{
+	return vm->scratch_bytes;
 }
 
 const struct carried *vm_images(const struct vm *vm)

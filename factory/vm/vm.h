@@ -124,7 +124,8 @@ const char *vm_share_dir(const struct vm *vm);
 unsigned vm_block_slots(const struct vm *vm); /* factory/vm/disks.h */
 unsigned vm_dax_windows(const struct vm *vm); /* factory/vm/dax_window.h */
 uint64_t vm_dax_window_bytes(const struct vm *vm);
-bool vm_has_own_memory(const struct vm *vm);          /* of a template with "share": "never" */
+bool vm_has_own_memory(const struct vm *vm);    /* of a template with "share": "never" */
+uint64_t vm_scratch_bytes(const struct vm *vm); /* factory/vm/disks.h; 0: it has no such disk */
 const struct carried *vm_images(const struct vm *vm); /* as its template was baked */
 const char *vm_template_id(const struct vm *vm);
 const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */

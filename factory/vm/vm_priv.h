@@ -21,7 +21,8 @@ struct vm {
 	unsigned block_slots;  /* ditto */
 	unsigned dax_windows;  /* ditto */
 	uint64_t dax_window_bytes;
-	bool own_memory; /* ditto */
+	bool own_memory;        /* ditto */
+	uint64_t scratch_bytes; /* ditto */
 	uint64_t spawned_ns;
 	uint64_t state_since_ns;
 

@@ -55,6 +55,25 @@ test_root_by_the_share_is_the_hosts() {
 	remove_container shared
 }
 
+# roots_of SANDBOX: what the factory's list says, as CONTAINER=ROOT.
+roots_of() {
+	factory_ctl list --json | jq -r --arg s "$1" \
+		'.vms[] | select(.sandbox_id == $s).roots[] | "\(.container_id)=\(.root)"'
+}
+
+# told ROOT CTR-OPTIONS...: of a container that runs.
+told() {
+	ctr run -d --runtime io.containerd.kiln.v2 "${@:2}" told sleep 60
+	expect "told=$1" "$(roots_of told)" 'root in the list'
+	remove_container told
+}
+
+test_the_list_says_which_root_a_container_has() {
+	told overlay-dax "$probe_image"
+	told share --annotation io.kiln.rootfs=share "$probe_image"
+	told overlay-share --rootfs "$work/layers/merged"
+}
+
 test_root_is_a_folder_of_the_host() {
 	cp -a "$work/layers/merged" "$work/root-of-kiln"
 	probe folder.runc runc folder-runc --rootfs "$work/layers/merged"

@@ -22,6 +22,7 @@ shim delete
 shim exit
 shim first_output
 shim release
+shim root.overlay-dax
 shim rootfs
 shim shim.start
 shim slot

@@ -84,6 +84,9 @@ static void on_list(struct ttrpc_call *call, const ProtobufCMessage *request _un
 	Kiln__Factory__V1__VmStatus one = KILN__FACTORY__V1__VM_STATUS__INIT;
 	Kiln__Factory__V1__VmStatus two = KILN__FACTORY__V1__VM_STATUS__INIT;
 	Kiln__Factory__V1__VmStatus *vms[] = { &one, &two };
+	Kiln__Factory__V1__ContainerRoot app = KILN__FACTORY__V1__CONTAINER_ROOT__INIT;
+	Kiln__Factory__V1__ContainerRoot side = KILN__FACTORY__V1__CONTAINER_ROOT__INIT;
+	Kiln__Factory__V1__ContainerRoot *roots[] = { &app, &side };
 
 	one.vm_id = text("0123456789abcdef");
 	one.state = text("parked");
@@ -95,6 +98,12 @@ static void on_list(struct ttrpc_call *call, const ProtobufCMessage *request _un
 	two.template_ = text("other");
 	two.sandbox_id = text("pod");
 	two.origin = text("pooled");
+	app.container_id = text("app");
+	app.root = text("overlay-image");
+	side.container_id = text("side");
+	side.root = text("share");
+	two.roots = roots;
+	two.n_roots = 2;
 	response.vms = vms;
 	response.n_vms = 2;
 	ttrpc_call_reply(call, &response.base);
@@ -204,12 +213,12 @@ static void test_list(void **state)
 						       factory.address);
 
 	assert_int_equal(o.code, CTL_OK);
-	assert_string_equal(o.out,
-			    "ID                STATE    TEMPLATE  PID   AGE        SANDBOX  "
-			    "ORIGIN\n"
-			    "0123456789abcdef  parked   default   4711  1 min 1 s  -        -\n"
-			    "fedcba9876543210  claimed  other     0     -          pod      "
-			    "pooled\n");
+	assert_string_equal(o.out, "ID                STATE    TEMPLATE  PID   AGE        SANDBOX  "
+				   "ORIGIN  ROOTS\n"
+				   "0123456789abcdef  parked   default   4711  1 min 1 s  -        "
+				   "-       -\n"
+				   "fedcba9876543210  claimed  other     0     -          pod      "
+				   "pooled  app overlay-image, side share\n");
 }
 
 static void test_failures(void **state)

@@ -147,6 +147,8 @@ static void script_good(struct bench *bench)
 	response->share_tag = (char *)"kilnShared";
 	response->template_id = (char *)"t1";
 	response->image_cache = (char *)"/var/lib/images";
+	response->scratch_dir = (char *)"/var/lib/scratch";
+	response->scratch_bytes = 1 << 30;
 	response->origin = KILN__FACTORY__V1__ORIGIN__CLONED;
 	response->reason = (char *)"the pool was empty";
 	response->vmm_pid = 4711;
@@ -260,6 +262,8 @@ static void test_claim(void **state)
 	assert_string_equal(claim->vm_id, "vm1");
 	assert_string_equal(claim->share_tag, "kilnShared");
 	assert_string_equal(claim->image_cache, "/var/lib/images");
+	assert_string_equal(claim->scratch_dir, "/var/lib/scratch");
+	assert_int_equal(claim->scratch_bytes, 1 << 30);
 	assert_string_equal(claim->template_id, "t1");
 	assert_string_equal(claim->origin, "cloned");
 	assert_string_equal(claim->reason, "the pool was empty");
@@ -375,6 +379,9 @@ static void test_bad_answers(void **state)
 	*response = good;
 	response->image_cache = (char *)"images";
 	expect_refusal(bench, "at no absolute path");
+	*response = good;
+	response->scratch_dir = (char *)"scratch";
+	expect_refusal(bench, "a scratch disk at no absolute path");
 	*response = good;
 }
 
