@@ -50,9 +50,10 @@ struct sandbox {
 	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
-	struct error error;  /* why CreateSandbox failed, or virtio-fs */
-	uint64_t created_ns; /* trace_begin() of CreateSandbox */
-	uint64_t release_ns; /* of the release */
+	struct error error;      /* why CreateSandbox failed, or virtio-fs */
+	uint64_t created_ns;     /* trace_begin() of CreateSandbox */
+	struct release *release; /* RELEASING, once it is under way */
+	uint64_t release_ns;     /* of the release */
 	TAILQ_HEAD(acquirer_list, acquirer) acquirers;
 	struct error acquire_error; /* what they are told */
 	bool release_wanted;        /* while CLAIMING */
@@ -160,9 +161,13 @@ static void create_in_guest(struct sandbox *sandbox)
 static void start_claim(struct sandbox *sandbox, const struct settings *settings,
 			const char *hostname);
 
-static void on_released(int number, const struct error *err, void *userdata)
+/* A machine on its way back; the sandbox may be freed before that has ended. */
+struct release {
+	struct sandbox *sandbox; /* NULL: freed */
+};
+
+static void released(struct sandbox *sandbox, int number, const struct error *err)
 {
-	struct sandbox *sandbox = userdata;
 	void (*fn)(void *userdata) = steal_ptr(sandbox->on_released);
 
 	if (sandbox->release_ns)
@@ -178,6 +183,16 @@ static void on_released(int number, const struct error *err, void *userdata)
 		start_claim(sandbox, &sandbox->wanted, sandbox->wanted_hostname);
 }
 
+static void on_released(int number, const struct error *err, void *userdata)
+{
+	_cleanup_free_ struct release *release = userdata;
+
+	if (!release->sandbox)
+		return;
+	release->sandbox->release = NULL;
+	released(release->sandbox, number, err);
+}
+
 static void release_machine(void *userdata)
 {
 	struct sandbox *sandbox = userdata;
@@ -188,8 +203,10 @@ static void release_machine(void *userdata)
 	dax_windows_close(steal_ptr(sandbox->windows));
 	virtiofs_stop(steal_ptr(sandbox->virtiofs));
 	agent_link_set(sandbox->agent, NULL);
+	sandbox->release = xnew(struct release);
+	sandbox->release->sandbox = sandbox;
 	if (claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
-			  on_released, sandbox))
+			  on_released, sandbox->release))
 		sandbox->on_given_up(sandbox->userdata);
 }
 
@@ -216,7 +233,7 @@ static void claim_failed(struct sandbox *sandbox, const struct error *err)
 	set_claim_error(sandbox, err);
 	set_state(sandbox, SANDBOX_RELEASING);
 	tell_acquirers(sandbox);
-	on_released(0, NULL, sandbox);
+	released(sandbox, 0, NULL);
 }
 
 static void on_claimed(int number, struct claim *claim, const struct error *err, void *userdata)
@@ -304,6 +321,8 @@ void sandbox_free(struct sandbox *sandbox)
 {
 	if (!sandbox)
 		return;
+	if (sandbox->release)
+		sandbox->release->sandbox = NULL;
 	set_state(sandbox, SANDBOX_NONE);
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
@@ -369,7 +388,7 @@ void sandbox_acquire(struct sandbox *sandbox, const struct settings *settings, c
 
 static void on_nothing_to_release(void *userdata)
 {
-	on_released(0, NULL, userdata);
+	released(userdata, 0, NULL);
 }
 
 void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *userdata)
