@@ -104,11 +104,14 @@ static int add_9p(struct addition *addition, struct error *err)
 	return add_mount(addition->request, "9p", false, err);
 }
 
+static int mount_virtio_fs(const void *request, struct error *err)
+{
+	return add_mount(request, "virtiofs", false, err);
+}
+
 static int add_virtio_fs(struct addition *addition, struct error *err)
 {
-	int r = virtio_fs_wait(addition->request->source, err);
-
-	return r < 0 ? r : add_mount(addition->request, "virtiofs", false, err);
+	return virtio_fs_mount(mount_virtio_fs, addition->request, err);
 }
 
 static int add_tmpfs(struct addition *addition, struct error *err)
