@@ -98,20 +98,39 @@ static void add_volume(Grpc__Spec *spec)
 	spec->mounts[spec->n_mounts++] = mount;
 }
 
-int rehearsal_make(bool has_slot, bool has_volume, Grpc__Spec **ret_spec, struct storages *list,
-		   struct error *err)
+enum rehearsal_image rehearsal_image_of(uint64_t dax_windows, uint64_t block_slots)
 {
-	_cleanup_free_ char *image = NULL;
+	if (dax_windows > 0)
+		return REHEARSAL_DAX;
+	return block_slots > 0 ? REHEARSAL_SLOT : REHEARSAL_NONE;
+}
+
+/* Where it is mounted; NULL: nowhere. The caller frees. */
+static char *add_image(enum rehearsal_image image, struct storages *list)
+{
+	switch (image) {
+	case REHEARSAL_DAX:
+		return guest_root_add_window(list, "/dev/pmem0");
+	case REHEARSAL_SLOT:
+		return guest_root_add_slot(list, 0);
+	case REHEARSAL_NONE:
+		break;
+	}
+	return NULL;
+}
+
+int rehearsal_make(enum rehearsal_image image, bool has_volume, Grpc__Spec **ret_spec,
+		   struct storages *list, struct error *err)
+{
+	_cleanup_(strv_done) struct strv lowers = {};
 	int r = read_spec(ret_spec, err);
 
 	if (r < 0)
 		return r;
 	if (has_volume)
 		add_volume(*ret_spec);
-	if (has_slot)
-		image = guest_root_add_slot(list, 0);
-	_cleanup_(strv_done) struct strv lowers = {};
-	strv_addf(&lowers, "%s" ROOT, image ? image : "");
+	_cleanup_free_ char *folder = add_image(image, list);
+	strv_addf(&lowers, "%s" ROOT, folder ? folder : "");
 	guest_root_add_overlay(list, REHEARSAL_ID, &lowers);
 	return 0;
 }

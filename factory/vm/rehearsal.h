@@ -2,12 +2,13 @@
  *
  * Its root file system is made as a real container's is (factory/vm/guest_root.h), so that
  * mounting an image and an overlay, finding files and running a program
- * (factory/rehearsal/program.c) are rehearsed too: the first slot holds a copy of the root image,
- * in which every guest has a small root. A machine without slots takes that from its own root. A
- * clone also has a volume, a file in its share; a template that is being baked has no share. */
+ * (factory/rehearsal/program.c) are rehearsed too. The small root for it is in every guest's root
+ * image. A clone also has a volume, a file in its share; a template that is being baked has no
+ * share. */
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "factory/vm/storages.h"
@@ -15,9 +16,19 @@
 
 #define REHEARSAL_ID "kiln-rehearsal"
 
+/* How the root image is mounted for it: as most containers of the machine will have theirs. (Both
+ * ways would cost a clone under emulation 2 MiB more, for what it translates of the guest's disk
+ * drivers.) */
+enum rehearsal_image {
+	REHEARSAL_DAX,  /* its own device once more, as those of DAX windows */
+	REHEARSAL_SLOT, /* the first slot, which holds a copy of it */
+	REHEARSAL_NONE, /* not at all: the guest's own root */
+};
+enum rehearsal_image rehearsal_image_of(uint64_t dax_windows, uint64_t block_slots);
+
 /* *ret_spec is freed with grpc__spec__free_unpacked(); its root's storages are appended to list.
  * has_volume: with the file that rehearsal_share_make() makes. */
-_must_check_ int rehearsal_make(bool has_slot, bool has_volume, Grpc__Spec **ret_spec,
+_must_check_ int rehearsal_make(enum rehearsal_image image, bool has_volume, Grpc__Spec **ret_spec,
 				struct storages *list, struct error *err);
 
 /* Makes SHARE_DIR/kiln-rehearsal with a file, and takes it away. */

@@ -168,7 +168,7 @@ static void guest_warm(struct vm *vm)
 		.agent = vm->agent,
 		.object = vm->entry.id,
 		.share_dir = vm->share_dir,
-		.has_slot = vm->block_slots > 0,
+		.image = rehearsal_image_of(vm->dax_windows, vm->block_slots),
 		.first_timeout_ms = boot_ms,
 		.on_done = vm->spare ? on_up : on_warm,
 		.userdata = vm,

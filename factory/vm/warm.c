@@ -216,8 +216,7 @@ static int send_create_container(struct warm *warm, const struct warm_step *step
 {
 	_cleanup_(storages_done) struct storages storages = {};
 	Grpc__Spec *spec = NULL;
-	int r = rehearsal_make(warm->options.has_slot, warm->options.share_dir, &spec, &storages,
-			       err);
+	int r = rehearsal_make(warm->options.image, warm->options.share_dir, &spec, &storages, err);
 	if (r < 0)
 		return r;
 	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "base/loop.h"
+#include "factory/vm/rehearsal.h"
 #include "proto/ttrpc_client.h"
 
 struct warm;
@@ -37,9 +38,9 @@ struct warm_options {
 	const char *object;         /* id of the machine or template, for the log; copied */
 	const char *share_dir;      /* to rehearse with the shares, as claimers do; copied. NULL:
 				     * without them, as in a bake */
-	bool has_slot;              /* the machine has disks that wait for images of layers */
-	uint64_t first_timeout_ms;  /* for the agent's first answer; 0: as the other steps. A
-				     * guest that still boots answers as soon as it is up. */
+	enum rehearsal_image image;
+	uint64_t first_timeout_ms; /* for the agent's first answer; 0: as the other steps. A
+				    * guest that still boots answers as soon as it is up. */
 	/* The agent has answered for the first time: its version. May be NULL. */
 	void (*on_answer)(struct warm *warm, const char *agent_version, void *userdata);
 	/* The guest is about to be trimmed. May be NULL. */
