@@ -120,44 +120,47 @@ static char *kernel_params(const struct template_definition *definition)
 			 definition->kernel_params);
 }
 
-/* Paths are written for an option of QEMU's first, then for XML. */
+/* A virtio-pmem device over a file. Paths are written for an option of QEMU's first, then for XML.
+ */
+static int add_pmem(struct strbuf *out, const char *path, uint64_t bytes, const char *backend,
+		    const char *device, const char *address)
+{
+	_cleanup_free_ char *option = double_commas(path);
+
+	strbuf_addf(out,
+		    "<qemu:arg value=\"-object\"/>\n"
+		    "<qemu:arg value=\"memory-backend-file,id=%s,size=%" PRIu64
+		    ",share=on,readonly=on,mem-path=",
+		    backend, bytes);
+	int r = escape_xml(out, option);
+	strbuf_addf(out,
+		    "\"/>\n<qemu:arg value=\"-device\"/>\n"
+		    "<qemu:arg value=\"virtio-pmem-pci,id=%s,memdev=%s,bus=pcie.0,addr=%s\"/>\n",
+		    device, backend, address);
+	return r;
+}
+
 static int add_image_device(struct strbuf *out, const struct machine_options *options, size_t index,
 			    uint64_t bytes)
 {
 	_cleanup_free_ char *path = carried_path(options->dir, index);
-	_cleanup_free_ char *option = double_commas(path);
+	_cleanup_free_ char *backend = xasprintf("image%zu", index);
+	_cleanup_free_ char *device = xasprintf("carried%zu", index);
+	_cleanup_free_ char *address = xasprintf("0x%zx", CARRIED_PCI_SLOT + index);
 
-	strbuf_addf(out,
-		    "<qemu:arg value=\"-object\"/>\n"
-		    "<qemu:arg value=\"memory-backend-file,id=image%zu,size=%" PRIu64
-		    ",share=on,readonly=on,mem-path=",
-		    index, bytes);
-	int r = escape_xml(out, option);
-	strbuf_addf(out,
-		    "\"/>\n<qemu:arg value=\"-device\"/>\n"
-		    "<qemu:arg value=\"virtio-pmem-pci,id=carried%zu,memdev=image%zu,bus=pcie.0,"
-		    "addr=0x%zx\"/>\n",
-		    index, index, CARRIED_PCI_SLOT + index);
-	return r;
+	return add_pmem(out, path, bytes, backend, device, address);
 }
 
-static int add_window(struct strbuf *out, const struct machine_options *options, size_t index)
+static int add_window(struct strbuf *out, const struct machine_options *options, size_t index,
+		      uint64_t bytes)
 {
 	_cleanup_free_ char *path = dax_window_path(options->dir, index);
-	_cleanup_free_ char *option = double_commas(path);
+	_cleanup_free_ char *backend = xasprintf("window%zu", index);
+	_cleanup_free_ char *device = xasprintf("dax%zu", index);
+	_cleanup_free_ char *address = xasprintf("0x%x.0x%zx", DAX_WINDOW_PCI_SLOT,
+						 DAX_WINDOW_PCI_FUNCTION + index);
 
-	strbuf_addf(out,
-		    "<qemu:arg value=\"-object\"/>\n"
-		    "<qemu:arg value=\"memory-backend-file,id=window%zu,size=%" PRIu64
-		    "M,share=on,readonly=on,mem-path=",
-		    index, options->definition->dax_window_mib);
-	int r = escape_xml(out, option);
-	strbuf_addf(out,
-		    "\"/>\n<qemu:arg value=\"-device\"/>\n"
-		    "<qemu:arg value=\"virtio-pmem-pci,id=dax%zu,memdev=window%zu,bus=pcie.0,"
-		    "addr=0x%x.0x%zx\"/>\n",
-		    index, index, DAX_WINDOW_PCI_SLOT, DAX_WINDOW_PCI_FUNCTION + index);
-	return r;
+	return add_pmem(out, path, bytes, backend, device, address);
 }
 
 static int image_devices(const struct machine_options *options, char **ret_text,
@@ -174,8 +177,9 @@ static int image_devices(const struct machine_options *options, char **ret_text,
 					 options->dir);
 	}
 	for (size_t i = 0; i < options->definition->dax_windows; i++) {
-		*ret_bytes += (options->definition->dax_window_mib << 20) + PMEM_ALIGN;
-		if (add_window(&out, options, i) < 0)
+		uint64_t bytes = options->definition->dax_window_mib << 20;
+		*ret_bytes += bytes + PMEM_ALIGN;
+		if (add_window(&out, options, i, bytes) < 0)
 			return error_set(err, EINVAL, "the path %s cannot be written in XML",
 					 options->dir);
 	}

@@ -202,7 +202,7 @@ test_direct_volumes_are_measured_and_grow() {
 block_root() {
 	mkdir -p "$disks/bundle-$1"
 	bundle "bundle-$1/config" ".process.args = [\"sh\", \"-c\", $(jq -n --arg c "$4" '$c')] | .root.path = \"rootfs\""
-	timeout 120 /usr/bin/python3 "$tests/integration/block_root.py" "$1" "$disks/bundle-$1" "$(basename "$work")" \
+	timeout 120 /usr/bin/python3 -B "$tests/integration/block_root.py" "$1" "$disks/bundle-$1" "$(basename "$work")" \
 		"$work/containerd.sock" ext4 "$2" "$3"
 }
 

@@ -6,7 +6,7 @@
 
 export SHIM_WORK=$work/pods SHIM_NAMESPACE=$(basename "$work")
 
-shim() { timeout 200 /usr/bin/python3 "$tests/integration/shim.py" "$@" 2>"$work/shim.log"; }
+shim() { timeout 200 /usr/bin/python3 -B "$tests/integration/shim.py" "$@" 2>"$work/shim.log"; }
 
 # layer NAME: the image of the folder $work/NAME.
 layer() { mkfs.erofs --quiet -Enoinline_data "$work/$1.erofs" "$work/$1"; }

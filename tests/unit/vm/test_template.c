@@ -103,9 +103,21 @@ static void test_defaults_and_paths(void **state)
 	assert_int_equal(d->memory_mib, 256);
 	assert_int_equal(d->spare_vcpus, 0);
 	assert_int_equal(d->max_memory_mib, 256);
+	assert_int_equal(d->dax_windows, 2);
+	assert_int_equal(d->dax_window_mib, 512);
 	assert_string_equal(d->annotations, "");
 	assert_int_equal(d->boot_timeout_s, 120);
 	assert_int_equal(d->pool_size, 3);
+}
+
+/* Images in them would be shared. */
+static void test_no_windows_where_nothing_is_shared(void **state)
+{
+	struct fixture *f = *state;
+
+	write_definition(f, "share", "\"never\"");
+	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
+	assert_int_equal(d->dax_windows, 0);
 }
 
 static void test_absolute_path_stays(void **state)
@@ -177,6 +189,9 @@ static void test_refused(void **state)
 		{ "spare_vcpus", "64", -EINVAL, "spare_vcpus" },
 		{ "max_memory_mib", "128", -EINVAL, "max_memory_mib" },
 		{ "max_memory_mib", "300", -EINVAL, "a multiple of 128 more" },
+		{ "dax_windows", "5", -EINVAL, "dax_windows" },
+		{ "dax_window_mib", "511", -EINVAL, "must be even" },
+		{ "dax_window_mib", "4096", -EINVAL, "more than 16 times memory_mib" },
 		{ "annotations", "\"a, b\"", -EINVAL, "annotations" },
 		{ "annotations", "\"a,\"", -EINVAL, "annotations" },
 		{ "pool_size", "100000", -EINVAL, "pool_size" },
@@ -251,6 +266,9 @@ static void test_id_changes_with_every_input(void **state)
 		{ "vcpus", "2", false },
 		{ "spare_vcpus", "2", false },
 		{ "max_memory_mib", "512", false },
+		{ "dax_windows", "1", false },
+		{ "dax_window_mib", "512", true }, /* as it is by itself */
+		{ "dax_window_mib", "256", false },
 		{ "annotations", "\"gpu,zone=a\"", false },
 		{ "memory_mib", "257", false },
 		{ "kernel_params", "\"quiet\"", false },
@@ -339,6 +357,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_defaults_and_paths),
+		TEST(test_no_windows_where_nothing_is_shared),
 		TEST(test_absolute_path_stays),
 		TEST(test_the_shipped_definition_is_understood),
 		TEST(test_refused),
