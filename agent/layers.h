@@ -2,8 +2,8 @@
  * of its own: the kernel takes them by ioctl (BLKPG), without a table on the disk, so there is no
  * loop device with a cache of its own in between.
  *
- *   option N   "START+LENGTH,START+LENGTH,..." in sectors of 512 bytes: where the image of layer N
- * is, and those that it refers to (EROFS' devices)
+ *   option N   "START+LENGTH,START+LENGTH,..." in sectors of 512 bytes: where the image of layer
+ *              N is, and those that it refers to (EROFS' devices)
  *
  * Layer N is mounted on MOUNT_POINT/N, in a tmpfs, so all of them go with that one mount.
  */

@@ -32,8 +32,7 @@ struct dax_windows_options {
 	struct loop *loop;
 	const char *vm_dir; /* of the machine */
 	const char *sandbox_id;
-	size_t carried; /* images that the machine carries, whose devices come before the windows'
-			 */
+	size_t carried; /* images of the machine, whose devices come before the windows' */
 	size_t count;
 	uint64_t bytes; /* of each */
 };

@@ -6,8 +6,9 @@
  *
  *   ext4 (mkfs/ext4)     SOURCE is the image for what is written, where default_size is configured
  *   erofs                SOURCE is a layer's image, topmost first; options ro, loop, device=IMAGE
- *   format/mkdir/overlay with lowerdir={{ mount 1 }} or {{ overlay 1 9 }}, upperdir={{ mount 0
- * }}/upper format/bind          of one layer alone, read-only
+ *   format/mkdir/overlay with lowerdir={{ mount 1 }} or lowerdir={{ overlay 1 9 }},
+ *                        upperdir={{ mount 0 }}/upper
+ *   format/bind          of one layer alone, read-only
  *
  * or one erofs mount alone. Before 2.4, containerd mounts the images on the host and gives an
  * overlay whose lower folders are where they are mounted.

@@ -1,8 +1,8 @@
 /* A container's root file system, by one of three drivers:
  *
  *   overlay   the guest mounts an overlay: what the container writes is on the guest's scratch disk
- *             and ends with the container; below it are the layers that containerd names,
- * read-only: their image (shim/layer_image.h), or the layers themselves through the share
+ *             and ends with the container; below it, read-only, are the layers that containerd
+ *             names: their image (shim/layer_image.h), or the layers themselves through the share
  *             (factory/vm/guest_root.h). What an earlier task of the same container left in the
  *             upper folder on the host is the topmost of them.
  *   share     all of it is the host's, and the guest reads and writes it by virtio-9p: slower, and
@@ -16,8 +16,8 @@
  * On the host:
  *
  *   SHARE/lower/ID.N/rootfs   overlay: the layers, where the guest has no image of them
- *   SHARE/ID/rootfs           share: what containerd gave: its mounts (overlay, bind, ...) or,
- * where there are none, a bind mount of the bundle's own rootfs
+ *   SHARE/ID/rootfs           share: what containerd gave, its mounts (overlay, bind, ...), or a
+ *                             bind mount of the bundle's own rootfs where there are none
  *
  * mount(2) of these kinds takes well under a millisecond and is called on the loop.
  */

@@ -5,8 +5,8 @@
  *   state      what is on the slot                         leaves by
  *   EMPTY      nothing of ours                             slots_attach()
  *   ATTACHING  QEMU has been told                          its answer: HOLDING, or EMPTY
- *   HOLDING    the image `key`; taken while it has users   another image's slots_attach(), without
- * users
+ *   HOLDING    the image `key`; taken while it has users   another image's slots_attach(), when
+ *                                                          it has none
  *
  * A container that asks for an image that is on a slot already shares it. An image stays on its
  * slot when nobody uses it any more, until another one needs the place.

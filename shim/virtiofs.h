@@ -7,9 +7,11 @@
  * SETUID, SETGID and MKNOD, over the machine's ids, and a seccomp profile. A guest that takes it
  * over has what one that takes over the VMM has: its own share, and files of its own ids.
  *
- *   writes        go through: they are on the host, with its errors, when write(2) returns. A
- * shared mapping's are when they are synced what is read  is kept by the guest while the host says
- * at each look that the file has not changed locks         enum virtiofs_locks
+ *   writes        go through: they are on the host, with its errors, when write(2) returns.
+ *                 Those by a shared mapping are when they are synced
+ *   what is read  is kept by the guest while the host says, at each look, that the file has not
+ *                 changed
+ *   locks         enum virtiofs_locks
  *
  * Without the daemon the guest's calls would wait for ever, so its end is the sandbox's.
  */

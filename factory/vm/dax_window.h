@@ -36,10 +36,10 @@
 #define DAX_WINDOW_PCI_SLOT     0x1f
 #define DAX_WINDOW_PCI_FUNCTION 4
 
-#define DAX_WINDOW_NAME "dax"
-#define DAX_WINDOW_FILE                                                                            \
-	DAX_WINDOW_NAME "%zu"        /* in a template's folder; a hole, mapped by all clones */
-#define DAX_WINDOW_SOCKET "dax.sock" /* in a machine's folder */
+/* In a template's folder: holes, mapped by all clones. In a machine's: the socket. */
+#define DAX_WINDOW_NAME   "dax"
+#define DAX_WINDOW_FILE   DAX_WINDOW_NAME "%zu"
+#define DAX_WINDOW_SOCKET "dax.sock"
 
 /* What the library finds in its environment. */
 #define DAX_WINDOW_ENV_SOCKET "KILN_DAX_SOCKET"  /* number of the listening descriptor */
