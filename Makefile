@@ -36,6 +36,7 @@ HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(CFLAGS)
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 ASAN    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZED  := -fsanitize=address,undefined -fno-sanitize-recover=all
 
 # ---------------------------------------------------------------- what is built from what
 
@@ -78,6 +79,7 @@ LIBS_bench   := $(LIBS_vm)
 
 obj  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 aobj = $(patsubst %.c,$(BUILD)/asan/%.o,$(1))
+zobj = $(patsubst %.c,$(BUILD)/fuzzed/%.o,$(1))
 gobj = $(patsubst $(BUILD)/gen/%.c,$(BUILD)/$(1)/gen/%.o,$(GEN_C))
 
 .PHONY: all
@@ -124,6 +126,15 @@ $(BUILD)/asan/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 -w $(ASAN) -MMD -MP -c -o $@ $<
 
+$(BUILD)/fuzzed/%.o: %.c | $(GEN_H) $(AUTO_DEPS)
+	$(call say,CC+FUZZ,$<)
+	@mkdir -p $(@D)
+	$(Q)clang $(CPPFLAGS_ALL) -std=gnu17 -w -O1 -g $(FUZZED) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+$(BUILD)/fuzzed/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(Q)clang $(CPPFLAGS_ALL) -std=gnu17 -w -O1 -g $(FUZZED) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
 $(REHEARSAL_PROGRAM): factory/rehearsal/program.c | $(AUTO_DEPS)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
@@ -137,6 +148,9 @@ $(BUILD)/libvm.a: $(call obj,$(SRC_vm))
 $(BUILD)/asan/libbase.a: $(call aobj,$(SRC_base))
 $(BUILD)/asan/libproto.a: $(call aobj,$(SRC_proto)) $(call gobj,asan)
 $(BUILD)/asan/libvm.a: $(call aobj,$(SRC_vm))
+$(BUILD)/fuzzed/libbase.a: $(call zobj,$(SRC_base))
+$(BUILD)/fuzzed/libproto.a: $(call zobj,$(SRC_proto)) $(call gobj,fuzzed)
+$(BUILD)/fuzzed/libvm.a: $(call zobj,$(SRC_vm))
 $(BUILD)/asan/libfactory.a: $(call aobj,$(filter-out factory/main.c,$(SRC_factory)))
 $(BUILD)/asan/libshim.a: $(call aobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/asan/libagent.a: $(call aobj,$(filter-out agent/main.c,$(SRC_agent)))
@@ -250,14 +264,14 @@ endef
 $(foreach room,base proto vm factory shim agent ctl bench,$(eval $(call unit_rule,$(room))))
 
 FUZZ_SECONDS ?= 5
-# What a program reads of foreign bytes, and what that needs, beside the libraries.
-$(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: FUZZ_MORE := $(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c)
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) | $(GEN_H) $(AUTO_DEPS)
+ZLIB_vm := $(addprefix $(BUILD)/fuzzed/,libvm.a libproto.a libbase.a)
+$(BUILD)/fuzz/%: $(BUILD)/fuzzed/tests/fuzz/%.o $(ZLIB_vm)
 	$(call say,FUZZER,$@)
 	@mkdir -p $(@D)
-	$(Q)clang $(CPPFLAGS_ALL) -std=gnu17 -w -O1 -g -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -o $@ $< $(FUZZ_MORE) $(SRC_base) $(SRC_proto) $(SRC_vm) $(GEN_C) \
-		$(LIBS_vm) $(LIBS_common)
+	$(Q)clang $(FUZZED) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(ZLIB_vm) $(LIBS_vm) $(LIBS_common)
+# What of a program's own these two try, beside the libraries.
+$(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
+	$(call zobj,$(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c))
 
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
