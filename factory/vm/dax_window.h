@@ -24,8 +24,9 @@
 #define DAX_WINDOWS_MAX 4 /* functions of the PCI device below */
 
 /* Size of a window where the definition says none, in sizes of the guest's memory: both windows
- * then take a sixteenth of that. */
-#define DAX_WINDOW_PER_MEMORY 2
+ * then take a sixteenth of that. Few images are larger than 2 GiB. */
+#define DAX_WINDOW_PER_MEMORY  2
+#define DAX_WINDOW_DEFAULT_MIB 2048 /* at most */
 /* All windows together: their description is a quarter of the guest's memory. */
 #define DAX_WINDOWS_PER_MEMORY 16
 #define DAX_WINDOW_MAX_MIB     (64 * 1024)

@@ -48,7 +48,7 @@ static const struct config_key definition_keys[] = {
 		   "waiting memory devices that take such images, shared by all machines; none "
 		   "where share is never"),
 	DEFINITION(UINT, dax_window_mib, "dax_window_mib", 0, 0, DAX_WINDOW_MAX_MIB,
-		   "size of each, MiB; 0: twice memory_mib"),
+		   "size of each, MiB; 0: twice memory_mib, 2048 at most"),
 	DEFINITION(STRING, annotations, "annotations", "",
 		   "words, with commas between them, that claims can demand"),
 	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,
@@ -131,9 +131,9 @@ static int definition_check_windows(struct template_definition *d, struct error 
 		return 0;
 	}
 	if (d->dax_window_mib == 0)
-		d->dax_window_mib = DAX_WINDOW_PER_MEMORY * d->memory_mib;
-	if (d->dax_window_mib > DAX_WINDOW_MAX_MIB)
-		d->dax_window_mib = DAX_WINDOW_MAX_MIB;
+		d->dax_window_mib = DAX_WINDOW_PER_MEMORY * d->memory_mib < DAX_WINDOW_DEFAULT_MIB
+					    ? DAX_WINDOW_PER_MEMORY * d->memory_mib
+					    : DAX_WINDOW_DEFAULT_MIB;
 	if (d->dax_window_mib % DAX_WINDOW_ALIGN_MIB != 0)
 		return error_set(err, EINVAL, "dax_window_mib is %" PRIu64 ": must be even",
 				 d->dax_window_mib);

@@ -110,6 +110,15 @@ static void test_defaults_and_paths(void **state)
 	assert_int_equal(d->pool_size, 3);
 }
 
+static void test_windows_of_a_large_machine(void **state)
+{
+	struct fixture *f = *state;
+
+	write_definition(f, "memory_mib", "6144");
+	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
+	assert_int_equal(d->dax_window_mib, 2048);
+}
+
 /* Images in them would be shared. */
 static void test_no_windows_where_nothing_is_shared(void **state)
 {
@@ -357,6 +366,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_defaults_and_paths),
+		TEST(test_windows_of_a_large_machine),
 		TEST(test_no_windows_where_nothing_is_shared),
 		TEST(test_absolute_path_stays),
 		TEST(test_the_shipped_definition_is_understood),
