@@ -75,7 +75,7 @@ static void test_what_is_no_note_is_passed_over(void **state)
 	assert_int_equal(dir_make(folder, 0700, NULL), 0);
 	put(*state, "app", "overlay-share");
 	put(*state, "empty", "");
-	put(*state, "unknown", "block");
+	put(*state, "unknown", "tape");
 	put(*state, "long", "overlay-share and then so much more that no note is as long as this");
 	put(*state, "-odd", "share");
 	expect_notes(*state, "app=overlay-share");
