@@ -36,7 +36,7 @@ killer() {
 	local pids
 	RANDOM=$SEED
 	until [ -e "$work/dusk" ]; do
-		mapfile -t pids < <(factory_ctl list --json 2>/dev/null | jq -r '.vms[]?.pid')
+		mapfile -t pids < <(factory_ctl list --json 2>/dev/null | jq -r '.vms[]?.pid | select(. > 0)') # 0: not started
 		((${#pids[@]} > 0)) && kill -9 "${pids[RANDOM % ${#pids[@]}]}" 2>/dev/null &&
 			echo killed >>"$work/killer"
 		sleep $((3 + RANDOM % 4)) # each kill of a clone under way costs a backoff
