@@ -78,14 +78,21 @@ _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a d
 
 /* ---------------------------------------------------------------- drivers */
 
+/* Its mount point and options. */
+static int prepare_mount(const Grpc__Storage *request, struct mount_options *options,
+			 struct error *err)
+{
+	int r = dir_make(request->mount_point, 0755, err);
+
+	return r < 0 ? r : mount_options_parse(request->options, request->n_options, options, err);
+}
+
 static int add_mount_of(const Grpc__Storage *request, const char *type, const char *source,
 			bool bind, struct error *err)
 {
 	_cleanup_(mount_options_done) struct mount_options options = {};
-	int r = dir_make(request->mount_point, 0755, err);
+	int r = prepare_mount(request, &options, err);
 
-	if (r == 0)
-		r = mount_options_parse(request->options, request->n_options, &options, err);
 	if (r < 0)
 		return r;
 	options.bind |= bind;
@@ -273,10 +280,8 @@ static int mount_overlay(const Grpc__Storage *request, struct error *err)
 	const uint64_t flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
 			       MOUNT_ATTR_NOEXEC;
 	_cleanup_(mount_options_done) struct mount_options options = {};
-	int r = dir_make(request->mount_point, 0755, err);
+	int r = prepare_mount(request, &options, err);
 
-	if (r == 0)
-		r = mount_options_parse(request->options, request->n_options, &options, err);
 	if (r < 0)
 		return r;
 	if (options.attr_set & ~flags)

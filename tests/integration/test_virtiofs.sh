@@ -1,7 +1,7 @@
 #!/bin/bash
 # Volumes by virtio-fs and real containerd: what 9p refuses, what the host sees and when, what the
 # daemon is shut in, and what its end and the shim's leave behind.
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/volumes.sh"
 
 vol=$work/vol
 bind() { echo "--mount type=bind,src=$1,dst=$2,options=$3"; }
@@ -64,16 +64,7 @@ test_what_is_on_the_host_and_when() {
 	umount "$vol/below"
 }
 
-test_two_sandboxes_append() {
-	local i pids=()
-	fresh
-	for i in 1 2; do
-		with_volume "append$i" sh -c 'i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo X$i >>/v/log; done' &
-		pids+=($!)
-	done
-	for i in "${pids[@]}"; do wait "$i" || fail 'a writer failed'; done
-	expect 600 "$(grep -c '^X[0-9]*$' "$vol/log")" 'whole lines'
-}
+test_two_sandboxes_append() { expect_whole_appends; }
 
 test_locks_are_the_guests_or_the_hosts() {
 	local holder

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Volumes by real containerd: what a container and the host see of each other's files, what the
 # containers of a pod share, and what the machine's VMM can do with it.
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/volumes.sh"
 
 vol=$work/vol
 probe() { gcc -D_GNU_SOURCE -O1 -static -o "$1/probe" "$tests/integration/volume_probe.c"; }
@@ -61,16 +61,7 @@ test_what_a_full_volume_accepts_is_there() {
 	((accepted > 4000000 && accepted <= whole)) || fail "$accepted bytes were accepted, $whole are there"
 }
 
-test_two_sandboxes_append() {
-	local i pids=()
-	fresh
-	for i in 1 2; do
-		with_volume "append$i" sh -c 'i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo X$i >>/v/log; done' &
-		pids+=($!)
-	done
-	for i in "${pids[@]}"; do wait "$i" || fail 'a writer failed'; done
-	expect 600 "$(grep -c '^X[0-9]*$' "$vol/log")" 'whole lines'
-}
+test_two_sandboxes_append() { expect_whole_appends; }
 
 test_a_write_is_on_the_host_when_it_returns() {
 	local line

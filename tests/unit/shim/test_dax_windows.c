@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@
 
 #define QEMU "/usr/bin/qemu-system-x86_64"
 
-enum { WINDOWS = 2, WINDOW_BYTES = 4 << 20, DEADLINE_MS = 20000, SOCKET_FD = 3 };
+enum { WINDOWS = 2, WINDOW_BYTES = 4 << 20, DEADLINE_MS = 20000, SOCKET_FD = 3, MONITOR_FD = 4 };
 
 struct bench {
 	char dir[64];
@@ -37,6 +38,7 @@ struct bench {
 	struct dax_windows *windows;
 	pid_t pid;
 	int pidfd;
+	int monitor;
 	/* of the last that was attached */
 	bool done;
 	int number;
@@ -73,14 +75,18 @@ static char *library(void)
 	return path_join(dirname(dirname(dirname(self))), "kiln-preload.so");
 }
 
-static void start_qemu(struct bench *bench)
+/* Returns the other end of its monitor. */
+static int start_qemu(struct bench *bench)
 {
+	int monitor[2];
+
 	_cleanup_free_ char *path = path_join(bench->dir, DAX_WINDOW_SOCKET);
 	_cleanup_free_ char *preload = library();
 	_cleanup_(strv_done) struct strv argv = {}, env = {};
 	_cleanup_close_ int listener = -EBADF;
 
 	assert_int_equal(socket_listen_unix(path, 0600, &listener, NULL), 0);
+	assert_int_equal(socket_pair(monitor), 0);
 	strv_addf(&env, "LD_PRELOAD=%s", preload);
 	strv_addf(&env, DAX_WINDOW_ENV_FILES "=%s/" DAX_WINDOW_NAME, bench->dir);
 	strv_addf(&env, DAX_WINDOW_ENV_SOCKET "=%d", SOCKET_FD);
@@ -89,6 +95,10 @@ static void start_qemu(struct bench *bench)
 							      "-display", "none", "-S", NULL };
 	     *word; word++)
 		strv_add(&argv, *word);
+	strv_add(&argv, "-chardev");
+	strv_addf(&argv, "socket,id=monitor,fd=%d", MONITOR_FD);
+	strv_add(&argv, "-mon");
+	strv_add(&argv, "chardev=monitor,mode=control");
 	for (size_t i = 0; i < WINDOWS; i++) {
 		_cleanup_free_ char *file = dax_window_path(bench->dir, i);
 		assert_int_equal(dax_window_make(bench->dir, i, WINDOW_BYTES, NULL), 0);
@@ -98,14 +108,16 @@ static void start_qemu(struct bench *bench)
 			  "mem-path=%s",
 			  i, WINDOW_BYTES, file);
 	}
-	const struct spawn_fd fds[] = { { listener, SOCKET_FD } };
+	const struct spawn_fd fds[] = { { listener, SOCKET_FD }, { monitor[1], MONITOR_FD } };
 	const struct spawn_options options = {
-		.argv = argv.items, .env = env.items, .fds = fds, .nfds = 1
+		.argv = argv.items, .env = env.items, .fds = fds, .nfds = 2
 	};
 	assert_int_equal(spawn(&options, &bench->pid, &bench->pidfd, NULL), 0);
+	close(monitor[1]);
+	return monitor[0];
 }
 
-/* Where QEMU has mapped a window; 0: nowhere yet. */
+/* Where QEMU has mapped a window; 0: nowhere. */
 static unsigned long window_address(const struct bench *bench, size_t window)
 {
 	_cleanup_free_ char *file = dax_window_path(bench->dir, window);
@@ -122,15 +134,13 @@ static unsigned long window_address(const struct bench *bench, size_t window)
 	return address;
 }
 
-/* QEMU has made its objects when it waits for events; there is no monitor to ask. */
-static void wait_for_windows(struct bench *bench)
+/* QEMU has made its objects before its monitor greets. */
+static void wait_for_greeting(int monitor)
 {
-	for (int ms = 0; ms < DEADLINE_MS; ms++) {
-		if (window_address(bench, WINDOWS - 1))
-			return;
-		usleep(1000);
-	}
-	fail_msg("QEMU has not mapped its windows");
+	struct pollfd ready = { .fd = monitor, .events = POLLIN };
+
+	assert_int_equal(poll(&ready, 1, DEADLINE_MS), 1);
+	assert_true(ready.revents & POLLIN);
 }
 
 static int setup(void **state)
@@ -140,8 +150,7 @@ static int setup(void **state)
 	strcpy(bench->dir, "/tmp/kiln-dax.XXXXXX");
 	assert_non_null(mkdtemp(bench->dir));
 	bench->loop = loop_new();
-	start_qemu(bench);
-	wait_for_windows(bench);
+	wait_for_greeting(bench->monitor = start_qemu(bench));
 	bench->windows = dax_windows_new(&(struct dax_windows_options){
 		.loop = bench->loop,
 		.vm_dir = bench->dir,
@@ -163,6 +172,7 @@ static int teardown(void **state)
 	kill(bench->pid, SIGKILL);
 	waitpid(bench->pid, &status, 0);
 	close(bench->pidfd);
+	close(bench->monitor);
 	loop_free(bench->loop);
 	assert_int_equal(path_remove(bench->dir, NULL), 0);
 	free(bench->why);
