@@ -48,9 +48,9 @@ GEN_H     := $(GEN_C:.c=.h)
 
 SRC_base    := $(wildcard base/*.c)
 SRC_proto   := $(wildcard proto/*.c)
-SRC_vm      := $(wildcard factory/vm/*.c)
-SRC_factory := $(wildcard factory/*.c)
-SRC_libvirt := $(wildcard factory/libvirt/*.c)
+SRC_vm      := $(foreach room,guest store jail vm cache client,$(wildcard factory/$(room)/*.c))
+SRC_factory := $(foreach room,base bake pool images templates core api daemon,$(wildcard factory/$(room)/*.c))
+SRC_libvirt := $(wildcard factory/bake/libvirt/*.c)
 SRC_shim    := $(wildcard shim/*.c)
 SRC_agent   := $(wildcard agent/*.c)
 SRC_ctl     := $(wildcard ctl/*.c)
@@ -151,7 +151,7 @@ $(BUILD)/asan/libvm.a: $(call aobj,$(SRC_vm))
 $(BUILD)/fuzzed/libbase.a: $(call zobj,$(SRC_base))
 $(BUILD)/fuzzed/libproto.a: $(call zobj,$(SRC_proto)) $(call gobj,fuzzed)
 $(BUILD)/fuzzed/libvm.a: $(call zobj,$(SRC_vm))
-$(BUILD)/asan/libfactory.a: $(call aobj,$(filter-out factory/main.c,$(SRC_factory)))
+$(BUILD)/asan/libfactory.a: $(call aobj,$(filter-out factory/daemon/main.c,$(SRC_factory)))
 $(BUILD)/asan/libshim.a: $(call aobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/asan/libagent.a: $(call aobj,$(filter-out agent/main.c,$(SRC_agent)))
 $(BUILD)/asan/libctl.a: $(call aobj,$(filter-out ctl/main.c,$(SRC_ctl)))
@@ -197,7 +197,7 @@ $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
 # What clones' QEMU is started with; it needs nothing but libc.
-$(PRELOAD): $(wildcard factory/preload/*.c) factory/vm/dax_window.h | $(AUTO_DEPS)
+$(PRELOAD): $(wildcard factory/preload/*.c) factory/guest/dax_window.h | $(AUTO_DEPS)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -shared -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $(filter %.c,$^)
@@ -306,12 +306,12 @@ bench-quick: all image $(FILES_WORK) ## The same in a minute and a half, with le
 
 # ---------------------------------------------------------------- lint
 
-C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*.[ch] factory/vm/*.[ch] factory/preload/*.c factory/rehearsal/*.c shim/*.[ch] \
+C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/bake/libvirt/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image .ci/run)
 
-.PHONY: lint lint-format lint-docs lint-tidy lint-cppcheck lint-headers format
-lint: lint-format lint-docs lint-headers lint-cppcheck lint-tidy ## clang-format, README's keys, headers alone, cppcheck, clang-tidy
+.PHONY: lint lint-format lint-docs lint-layers lint-tidy lint-cppcheck lint-headers format
+lint: lint-format lint-docs lint-layers lint-headers lint-cppcheck lint-tidy ## clang-format, README's keys, who includes whom, headers alone, cppcheck, clang-tidy
 
 lint-format:
 	$(call say,FORMAT,check)
@@ -325,6 +325,10 @@ lint-docs: $(BIN_factory)
 	$(call say,DOCS,README.md)
 	$(Q)sed -n '/<!-- factory keys -->/,/<!-- end -->/p' README.md | sed '1d;$$d' | \
 		diff -u - <($(BIN_factory) --help-config)
+
+lint-layers:
+	$(call say,LAYERS,check)
+	$(Q)tests/lint/layers
 
 lint-headers: $(GEN_H)
 	$(call say,HEADERS,alone)

@@ -1,6 +1,6 @@
 /* What containers write: folders on the scratch disk (or on a tmpfs, in a machine without one).
  *
- * The disk comes with a file system (factory/vm/disks.h) and is mounted at the start, before the
+ * The disk comes with a file system (factory/guest/disks.h) and is mounted at the start, before the
  * template is frozen, so that a clone has it mounted from the first. All of it ends with the
  * machine; no crash is outlived.
  */

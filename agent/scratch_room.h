@@ -1,9 +1,9 @@
 /* How much of the scratch disk the guest may use.
  *
- * The disk's file on the host is thin (factory/vm/disks.h): a write that the host has no room for
- * comes back as EIO, and long after the program has written it, for the guest writes its cache back
- * later. So the guest is told what the host has left, and its own file system refuses what would
- * not fit, with ENOSPC, when a container writes and not when the cache is written back.
+ * The disk's file on the host is thin (factory/guest/disks.h): a write that the host has no room
+ * for comes back as EIO, and long after the program has written it, for the guest writes its cache
+ * back later. So the guest is told what the host has left, and its own file system refuses what
+ * would not fit, with ENOSPC, when a container writes and not when the cache is written back.
  *
  * ext4's reserved_clusters is what does that: it is kept from everybody, also from root and from
  * CAP_SYS_RESOURCE (which only pass the reserve of the superblock), `df` shows it as not available,

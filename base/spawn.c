@@ -329,52 +329,6 @@ int spawn_reap(int pidfd, int *ret_status)
 	return 0;
 }
 
-/* ------------------------------------------------------------------ other processes */
-
-int process_start_time(pid_t pid, uint64_t *ret_ticks)
-{
-	_cleanup_free_ char *path = xasprintf("/proc/%d/stat", (int)pid);
-	_cleanup_free_ char *text = NULL;
-	int r = file_read(path, 4096, &text, NULL, NULL);
-
-	if (r == -ENOENT || r == -ESRCH)
-		return -ESRCH;
-	if (r < 0)
-		return r;
-
-	/* The name, field 2, may itself hold spaces and brackets: count from its last one. */
-	char *at = strrchr(text, ')');
-	char *rest = NULL;
-
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	at = at ? strtok_r(at, " \n", &rest) : NULL;
-	return at ? str_to_u64(at, 0, UINT64_MAX, ret_ticks) : -EIO;
-}
-
-int process_open(pid_t pid, uint64_t start_time, int *ret_pidfd)
-{
-	uint64_t ticks;
-	_cleanup_close_ int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
-
-	if (pid <= 0)
-		return -ESRCH;
-	if (pidfd < 0)
-		return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno; /* a thread's id */
-
-	int r = process_start_time(pid, &ticks);
-
-	if (r < 0)
-		return r;
-	if (ticks != start_time)
-		return -ESRCH;
-	/* The pidfd still names somebody, so the pid was his while its start time was read. */
-	if (pidfd_send_signal(pidfd, 0, NULL, 0) < 0 && errno != EPERM)
-		return -errno;
-	*ret_pidfd = steal_fd(&pidfd);
-	return 0;
-}
-
 /* ------------------------------------------------------------------ commands */
 
 /* The last bytes of an output. */

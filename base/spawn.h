@@ -44,14 +44,6 @@ _must_check_ int spawn(const struct spawn_options *options, pid_t *ret_pid, int 
 /* Collects an ended child. The status is that of waitpid(2); -EAGAIN while it lives. */
 _must_check_ int spawn_reap(int pidfd, int *ret_status);
 
-/* Start time of a process in clock ticks since boot (/proc/PID/stat, field 22): with the pid
- * it names one process for ever. -ESRCH where there is no such process. */
-_must_check_ int process_start_time(pid_t pid, uint64_t *ret_ticks);
-
-/* A pidfd of the process that has this pid and start time; -ESRCH where it is gone, also
- * when the pid was reused. */
-_must_check_ int process_open(pid_t pid, uint64_t start_time, int *ret_pidfd);
-
 /* Runs a command to its end and collects stdout and stderr (at most 64 KiB). Blocks: for
  * worker threads, ctl and tests. A status other than 0 is -EIO with the output's tail. */
 _must_check_ int spawn_and_wait(char *const *argv, char **ret_output, struct error *err);

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "factory/vm/claim.h"
+#include "factory/client/claim.h"
 #include "proto/agent.pb-c.h"
 
 #define CALL_MS 60000

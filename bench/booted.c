@@ -14,12 +14,14 @@
 #include "base/spawn.h"
 #include "base/strv.h"
 #include "bench/factory_client.h"
+#include "factory/guest/carried_device.h"
+#include "factory/guest/dax_window.h"
+#include "factory/guest/disks.h"
+#include "factory/guest/guest_share.h"
+#include "factory/store/carried.h"
+#include "factory/store/device_files.h"
 #include "factory/vm/argv.h"
-#include "factory/vm/carried.h"
-#include "factory/vm/dax_window.h"
-#include "factory/vm/disks.h"
 #include "factory/vm/qemu_option.h"
-#include "factory/vm/vm.h"
 #include "proto/health.pb-c.h"
 
 #define BOOT_MS     300000
@@ -131,7 +133,7 @@ static int booted_expand(const struct booted *booted, const struct strv *templat
 	}
 	for (size_t i = 0; i < DAX_WINDOWS_MAX; i++) {
 		strv_addf(&owned, DAX_WINDOW_FILE, i);
-		strv_take(&owned, dax_window_path(booted->images, i));
+		strv_take(&owned, device_file_window(booted->images, i));
 		files[count++] = (struct placeholder){ owned.items[owned.count - 2],
 						       owned.items[owned.count - 1] };
 	}
@@ -148,7 +150,7 @@ static int booted_expand(const struct booted *booted, const struct strv *templat
 static int booted_spawn(struct booted *booted, const struct strv *template_argv, struct error *err)
 {
 	_cleanup_free_ char *share = path_join(booted->dir, "share");
-	_cleanup_free_ char *lower = path_join(share, VM_LOWER_DIR);
+	_cleanup_free_ char *lower = path_join(share, GUEST_LOWER_DIR);
 	_cleanup_free_ char *log = path_join(booted->dir, "qemu.log");
 	_cleanup_close_ int log_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	_cleanup_(strv_done) struct strv argv = {};

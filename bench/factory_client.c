@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "factory/vm/factory_rpc.h"
+#include "factory/client/factory_rpc.h"
 
 #define FACTORY_TIMEOUT_MS 300000
 #define REST_TIMEOUT_MS    60000

@@ -1,10 +1,9 @@
 #include "bench/sandbox.h"
 
 #include "base/memory.h"
-#include "factory/vm/guest_root.h"
-#include "factory/vm/guest_share.h"
+#include "factory/guest/guest_root.h"
+#include "factory/guest/guest_share.h"
 #include "factory/vm/rehearsal.h"
-#include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
 
 #define CALL_MS      60000
@@ -99,7 +98,7 @@ int sandbox_create(struct bench *bench, struct ttrpc_client *agent, struct error
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
 	_cleanup_(storages_done) struct storages storages = {};
 
-	guest_share_add(&storages, VM_SHARE_TAG);
+	guest_share_add(&storages, GUEST_SHARE_TAG);
 	guest_root_add_lower_share(&storages);
 	request.storages = storages.items;
 	request.n_storages = storages.count;

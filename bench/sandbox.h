@@ -2,7 +2,7 @@
 #pragma once
 
 #include "bench/bench.h"
-#include "factory/vm/claim.h"
+#include "factory/client/claim.h"
 
 /* Claims a machine; the caller ends it with sandbox_release(). A factory that is not there is an
  * error here: nothing is cloned behind its back. */

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/loop.h"
-#include "factory/vm/claim.h"
+#include "factory/client/claim.h"
 #include "proto/ttrpc_client.h"
 
 struct channel_options {

@@ -8,7 +8,7 @@
 #include "base/socket.h"
 #include "base/strings.h"
 #include "ctl/ctl.h"
-#include "factory/vm/direct_volume.h"
+#include "proto/direct_volume.h"
 #include "proto/ttrpc_client.h"
 #include "proto/volumes.pb-c.h"
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/loop.h"
-#include "factory/vm/factory_rpc.h"
+#include "factory/client/factory_rpc.h"
 
 /* Where a command looks without --socket: $KILN_FACTORY, else FACTORY_SOCKET. */
 const char *factory_default_address(void);

@@ -14,7 +14,7 @@
 #include "ctl/factory_show.h"
 #include "ctl/image_layers.h"
 #include "ctl/table.h"
-#include "factory/vm/image_record.h"
+#include "factory/cache/image_record.h"
 #include "proto/pbjson.h"
 
 #define MAKE_TIMEOUT_S   600

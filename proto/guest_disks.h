@@ -1,5 +1,5 @@
-/* What host and guest have agreed on about a machine's disks (factory/vm/disks.h): a disk is known
- * by its serial number, named as udev names it. */
+/* What host and guest have agreed on about a machine's disks (factory/guest/disks.h): a disk is
+ * known by its serial number, named as udev names it. */
 #pragma once
 
 #define GUEST_DISK_BY_ID   "/dev/disk/by-id/virtio-"

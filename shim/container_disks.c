@@ -8,8 +8,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strv.h"
-#include "factory/vm/direct_volume.h"
-#include "factory/vm/guest_root.h"
+#include "factory/guest/guest_root.h"
+#include "proto/direct_volume.h"
 #include "proto/guest_disks.h"
 #include "shim/disk_file.h"
 

@@ -3,7 +3,7 @@
  *   its root   where the driver is `block` (shim/rootfs.h): what a snapshotter like blockfile or
  *              devmapper gives, one mount of a device, or of a file with the option `loop`
  *   a volume   a mount of its spec of the same kind, or a bind mount of a direct volume
- *              (factory/vm/direct_volume.h). The guest mounts the file system once for all
+ *              (proto/direct_volume.h). The guest mounts the file system once for all
  *              containers of the pod, and each shows it where it wants it
  *   a device   a block device of the spec, by the host's numbers (CRI's volumeDevices,
  *              `ctr run --device`). The node in the container has the mode and owner asked for,
@@ -22,7 +22,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "factory/vm/storages.h"
+#include "factory/guest/storages.h"
 #include "proto/agent.pb-c.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/disks.h"
@@ -33,7 +33,7 @@ struct container_disks_options {
 	struct disks *disks;
 	const char *run_dir; /* with the direct volumes */
 	const char *sandbox_id;
-	const char *shim_address; /* noted with them (factory/vm/direct_volume.h) */
+	const char *shim_address; /* noted with them (proto/direct_volume.h) */
 	const char *container_id;
 	Grpc__Spec *oci;
 	Containerd__Types__Mount *const *root; /* NULL: the root is no disk */

@@ -8,7 +8,7 @@
 #include "base/list.h"
 #include "base/memory.h"
 #include "base/stream.h"
-#include "factory/vm/dax_window.h"
+#include "factory/guest/dax_window.h"
 
 enum { ANSWER_TIMEOUT_MS = 5000 };
 

@@ -1,5 +1,5 @@
-/* Puts images into the DAX windows of a machine (factory/vm/dax_window.h): asks the library in its
- * VMM, by the socket in the machine's folder. Connects when the first image comes. */
+/* Puts images into the DAX windows of a machine (factory/guest/dax_window.h): asks the library in
+ * its VMM, by the socket in the machine's folder. Connects when the first image comes. */
 #pragma once
 
 #include <stddef.h>

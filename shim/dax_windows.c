@@ -8,8 +8,8 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "factory/vm/carried.h"
-#include "factory/vm/dax_window.h"
+#include "factory/guest/carried_device.h"
+#include "factory/guest/dax_window.h"
 #include "shim/dax_link.h"
 
 static const char *const dax_window_state_names[] = {

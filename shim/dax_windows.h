@@ -1,4 +1,4 @@
-/* The DAX windows of a machine (factory/vm/dax_window.h): which image is in which.
+/* The DAX windows of a machine (factory/guest/dax_window.h): which image is in which.
  *
  *   state      what is in the window                     leaves by
  *   EMPTY      nothing                                   dax_windows_attach()

@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/spawn.h"
-#include "factory/vm/vm.h"
+#include "base/pidfd.h"
+#include "factory/client/reap.h"
 #include "proto/task.pb-c.h"
 #include "shim/bundle.h"
 #include "shim/timestamp.h"
@@ -59,7 +59,7 @@ static int clean(const char *bundle, uint32_t *ret_pid, struct error *err)
 	*ret_pid = (uint32_t)machine.vmm_pid;
 	if (!wait_for_shim(&machine))
 		return 0;
-	r = vm_reap(machine.run_dir, machine.vm_id, err);
+	r = reap_machine(machine.run_dir, machine.vm_id, err);
 	if (r < 0)
 		return r;
 	bundle_remove_machine(bundle);

@@ -6,7 +6,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "factory/vm/disks.h"
+#include "factory/guest/disks.h"
 #include "proto/guest.pb-c.h"
 #include "proto/guest_disks.h"
 #include "shim/disk_file.h"

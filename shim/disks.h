@@ -17,9 +17,10 @@
  * A device that is attached already is shared by all that ask for it in the same machine; one that
  * was attached read-only is not given to who wants to write.
  *
- * They are plugged in on the slots of one bridge (DISKS_BRIDGE, factory/vm/disks.h). Measured with
- * QEMU 7.2 under TCG and load, in a clone that had run two programs, three times, from the first
- * command until the guest knew the disk and its size, and until it was out again; in milliseconds:
+ * They are plugged in on the slots of one bridge (DISKS_BRIDGE, factory/guest/disks.h). Measured
+ * with QEMU 7.2 under TCG and load, in a clone that had run two programs, three times, from the
+ * first command until the guest knew the disk and its size, and until it was out again; in
+ * milliseconds:
  *
  *                                        the first     further     out
  *   virtio-blk on the bridge             193 210 315   32 43       26-228

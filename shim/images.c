@@ -4,7 +4,7 @@
 
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/vm/guest_root.h"
+#include "factory/guest/guest_root.h"
 #include "shim/settings.h"
 
 static void set_string(char **field, char *text)

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "factory/vm/storages.h"
+#include "factory/guest/storages.h"
 #include "proto/agent.pb-c.h"
 #include "shim/sandbox.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/memory.h"
 #include "base/strbuf.h"
-#include "factory/vm/disks.h"
+#include "factory/guest/disks.h"
 
 #define KEY_VERSION "kiln layers 1"
 

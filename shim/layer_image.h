@@ -3,8 +3,8 @@
  *   an EROFS snapshotter's    the images of the layers themselves (shim/layer_files.h). There is no
  *                             other way to them, so the container fails where they cannot be had
  *   folders of an overlay     one image of them all, from the node's cache
- * (factory/vm/image_cache.h), where it has one. Where it has none, the factory is asked to make it
- *                             for the next one, and this container does without: nobody waits
+ * (factory/cache/image_cache.h), where it has one. Where it has none, the factory is asked to make
+ * it for the next one, and this container does without: nobody waits
  */
 #pragma once
 

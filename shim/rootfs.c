@@ -6,9 +6,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strv.h"
-#include "factory/vm/guest_root.h"
-#include "factory/vm/guest_share.h"
-#include "factory/vm/vm.h"
+#include "factory/guest/guest_root.h"
+#include "factory/guest/guest_share.h"
 #include "shim/container_disks.h"
 #include "shim/layer_mounts.h"
 #include "shim/mount.h"
@@ -117,7 +116,7 @@ static int mount_lower(struct rootfs *rootfs, const struct rootfs_options *optio
 		       char **ret_guest, struct error *err)
 {
 	static unsigned next;
-	_cleanup_free_ char *folder = path_join(options->share_dir, VM_LOWER_DIR);
+	_cleanup_free_ char *folder = path_join(options->share_dir, GUEST_LOWER_DIR);
 	_cleanup_free_ char *name = xasprintf("%s.%u", options->container_id, next++);
 	struct mount_place place;
 	int r = share_folder_make(folder, name, &rootfs->lower, err);

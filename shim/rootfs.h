@@ -3,7 +3,7 @@
  *   overlay   the guest mounts an overlay: what the container writes is on the guest's scratch disk
  *             and ends with the container; below it, read-only, are the layers that containerd
  *             names: their image (shim/layer_image.h), or the layers themselves through the share
- *             (factory/vm/guest_root.h). What an earlier task of the same container left in the
+ *             (factory/guest/guest_root.h). What an earlier task of the same container left in the
  *             upper folder on the host is the topmost of them.
  *   share     all of it is the host's, and the guest reads and writes it by virtio-9p: slower, and
  *             without what that cannot do (sockets, FIFOs, locks)
@@ -25,7 +25,7 @@
 
 #include "base/error.h"
 #include "base/strings.h"
-#include "factory/vm/storages.h"
+#include "factory/guest/storages.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/idmap.h"
 #include "shim/layer_image.h"

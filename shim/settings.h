@@ -12,8 +12,8 @@
  *   volumes    annotation io.kiln.volumes, the config file: 9p, virtiofs, virtiofs-locks  9p
  *
  * vcpus and memory_mib are what the sandbox has to have at least; annotations are words the
- * template has to carry (factory/vm/annotations.h), images are those it has to carry
- * (factory/vm/carried.h). CRI's annotations io.kubernetes.cri.sandbox-cpu-period, -cpu-quota and
+ * template has to carry (factory/store/annotations.h), images are those it has to carry
+ * (factory/store/carried.h). CRI's annotations io.kubernetes.cri.sandbox-cpu-period, -cpu-quota and
  * -memory (bytes) are what containerd says of a pod's limits: quota by period, rounded up, are its
  * vCPUs.
  *

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
-#include "factory/vm/disks.h"
+#include "factory/guest/disks.h"
 
 enum { ATTACH_TIMEOUT_MS = 5000, SECTOR = 512 };
 

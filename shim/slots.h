@@ -1,4 +1,4 @@
-/* The slots of a machine (factory/vm/disks.h): which image is on which, and who uses it. Several
+/* The slots of a machine (factory/guest/disks.h): which image is on which, and who uses it. Several
  * files that are given together are one disk, one after another: QEMU joins them by a VMDK
  * descriptor.
  *

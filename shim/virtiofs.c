@@ -10,11 +10,11 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/pidfd.h"
 #include "base/socket.h"
 #include "base/spawn.h"
-#include "factory/vm/guest_volumes.h"
-#include "factory/vm/jail_join.h"
-#include "factory/vm/remains.h"
+#include "factory/client/jail_join.h"
+#include "factory/guest/guest_volumes.h"
 
 #define PROGRAM "/usr/lib/qemu/virtiofsd" /* Debian's qemu-system-common */
 #define SOCKET  "volumes"                 /* the descriptor's and the chardev's name in QEMU */
@@ -97,7 +97,7 @@ static void on_death(int fd _unused_, unsigned events _unused_, void *userdata)
 
 	loop_watch_set(virtiofs->death, 0);
 	(void)!spawn_reap(virtiofs->pidfd, &status);
-	_cleanup_free_ char *words = remains_last_words_of("virtiofsd", virtiofs->log, status);
+	_cleanup_free_ char *words = program_last_words("virtiofsd", virtiofs->log, status);
 	if (!virtiofs->error.number)
 		(void)error_set(&virtiofs->error, ENOTCONN, "%s", words);
 	virtiofs->on_end(&virtiofs->error, virtiofs->userdata);
@@ -202,7 +202,7 @@ void virtiofs_stop(struct virtiofs *virtiofs)
 	if (!virtiofs)
 		return;
 	loop_watch_free(virtiofs->death);
-	if (virtiofs->pidfd >= 0 && remains_kill(virtiofs->pidfd, &err) == 0)
+	if (virtiofs->pidfd >= 0 && pidfd_kill(virtiofs->pidfd, &err) == 0)
 		(void)!spawn_reap(virtiofs->pidfd, &status);
 	close_fd(virtiofs->pidfd);
 	error_done(&virtiofs->error);

@@ -1,8 +1,8 @@
-/* The host's half of virtio-fs for one machine (factory/vm/guest_volumes.h): QEMU's virtiofsd,
+/* The host's half of virtio-fs for one machine (factory/guest/guest_volumes.h): QEMU's virtiofsd,
  * which serves the machine's share to its guest, and the device, which is plugged into the running
  * machine.
  *
- * The daemon is shut in as the machine's VMM is (factory/vm/jail_join.h) and shuts itself in
+ * The daemon is shut in as the machine's VMM is (factory/client/jail_join.h) and shuts itself in
  * further: its root is the share, it keeps only the capabilities that files are served with,
  * SETUID, SETGID and MKNOD, over the machine's ids, and a seccomp profile. A guest that takes it
  * over has what one that takes over the VMM has: its own share, and files of its own ids.

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "factory/vm/storages.h"
+#include "factory/guest/storages.h"
 #include "shim/volume_kind.h"
 
 /* Appends what the guest has to make for the volume, and has the mount show it. Mode and owner

@@ -18,7 +18,7 @@
 
 #include "base/error.h"
 #include "base/strings.h"
-#include "factory/vm/storages.h"
+#include "factory/guest/storages.h"
 #include "proto/oci.pb-c.h"
 #include "shim/idmap.h"
 #include "shim/share_folder.h"

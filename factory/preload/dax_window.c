@@ -1,4 +1,4 @@
-/* Puts images into the DAX windows of the QEMU it is loaded into: factory/vm/dax_window.h.
+/* Puts images into the DAX windows of the QEMU it is loaded into: factory/guest/dax_window.h.
  *
  * A thread of its own, for QEMU is to know nothing of it; it is asleep but for some system calls
  * when an image comes. What connects is the host's: the socket is root's. */
@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "factory/vm/dax_window.h"
+#include "factory/guest/dax_window.h"
 
 enum { STACK_BYTES = 64 * 1024 };
 

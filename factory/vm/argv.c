@@ -4,10 +4,10 @@
 
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/guest/guest_share.h"
 #include "factory/vm/argv_priv.h"
 #include "factory/vm/placeholder.h"
 #include "factory/vm/qemu_option.h"
-#include "factory/vm/vm.h"
 
 #define AGENT_PORT "org.kiln.agent.0"
 
@@ -16,8 +16,8 @@ struct survey {
 	char *ram;            /* id of the backend that is the guest's RAM */
 	char *ram_path;       /* its file */
 	char *agent;          /* id of the agent channel's chardev */
-	char *share;          /* id of the fsdev behind VM_SHARE_TAG */
-	char *lower;          /* ditto VM_LOWER_TAG; NULL: there is none */
+	char *share;          /* id of the fsdev behind GUEST_SHARE_TAG */
+	char *lower;          /* ditto GUEST_LOWER_TAG; NULL: there is none */
 	struct strv monitors; /* ids of the monitors' chardevs */
 };
 
@@ -66,9 +66,9 @@ static int survey_device(struct survey *survey, const struct qemu_option *option
 	if (str_equal(qemu_option_get(option, "name"), AGENT_PORT))
 		return set_once(&survey->agent, qemu_option_get(option, "chardev"), "agent channel",
 				err);
-	if (str_equal(qemu_option_get(option, "mount_tag"), VM_SHARE_TAG))
+	if (str_equal(qemu_option_get(option, "mount_tag"), GUEST_SHARE_TAG))
 		return set_once(&survey->share, qemu_option_get(option, "fsdev"), "share", err);
-	if (str_equal(qemu_option_get(option, "mount_tag"), VM_LOWER_TAG))
+	if (str_equal(qemu_option_get(option, "mount_tag"), GUEST_LOWER_TAG))
 		return set_once(&survey->lower, qemu_option_get(option, "fsdev"), "lower share",
 				err);
 	return 0;
@@ -288,7 +288,8 @@ static int derive_fsdev(struct derivation *d, const struct argument *argument, s
 		return error_set(err, EINVAL,
 				 "-fsdev %s is not the share: all clones would have it",
 				 argument->value);
-	qemu_option_set(option, "path", is_lower ? "{{share_dir}}/" VM_LOWER_DIR : "{{share_dir}}");
+	qemu_option_set(option, "path",
+			is_lower ? "{{share_dir}}/" GUEST_LOWER_DIR : "{{share_dir}}");
 	add_option(d, argument->name, option);
 	return 0;
 }
@@ -370,10 +371,10 @@ int argv_derive(const struct argv_template *template, struct strv *ret, struct e
 		return error_set(err, EINVAL, "the machine has no port named " AGENT_PORT);
 	if (!survey.share)
 		return error_set(err, EINVAL, "the machine has no virtio-9p share with the tag %s",
-				 VM_SHARE_TAG);
+				 GUEST_SHARE_TAG);
 	if (!survey.lower)
 		return error_set(err, EINVAL, "the machine has no virtio-9p share with the tag %s",
-				 VM_LOWER_TAG);
+				 GUEST_LOWER_TAG);
 	strv_add(&out, template_argv->items[0]);
 	for (size_t at = 1; at < template_argv->count;) {
 		struct argument argument = argument_take(template_argv, &at);

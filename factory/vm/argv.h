@@ -7,7 +7,8 @@
  *   {{memory}}        the guest's RAM; mapped privately (share=off), but for a clone's own copy
  *   {{image}}         the root image; {{images_0}}, ... the carried ones: each memory-backend-file
  *                     in the template's folder gets the placeholder of its name there
- *   {{scratch}} {{slot}}  files of disks (factory/vm/disks.h), found in the same way by -blockdev
+ *   {{scratch}} {{slot}}  files of disks (factory/guest/disks.h), found in the same way by
+ * -blockdev
  *   {{agent_fd}}      the agent channel: the number of a descriptor that QEMU inherits, a Unix
  *                     socket its parent has bound and listens on, as in
  *                     -chardev socket,id=...,fd={{agent_fd}},server=on,wait=off

@@ -8,9 +8,10 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/worker.h"
-#include "factory/vm/dax_window.h"
-#include "factory/vm/disks.h"
-#include "factory/vm/memory_copy.h"
+#include "factory/guest/dax_window.h"
+#include "factory/guest/disks.h"
+#include "factory/store/device_files.h"
+#include "factory/store/memory_copy.h"
 
 /* ---------------------------------------------------------------- the list */
 
@@ -56,7 +57,7 @@ void clone_files_init(struct clone_files *files, const struct clone_files_option
 	}
 	for (size_t i = 0; i < manifest->dax_windows; i++) {
 		_cleanup_free_ char *placeholder = xasprintf(DAX_WINDOW_FILE, i);
-		add(files, placeholder, dax_window_path(manifest->dir, i), first_fd);
+		add(files, placeholder, device_file_window(manifest->dir, i), first_fd);
 	}
 	if (manifest->block_slots > 0)
 		add(files, DISKS_SLOT, path_join(manifest->dir, DISKS_SLOT), first_fd);

@@ -16,9 +16,10 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "factory/guest/carried_device.h"
+#include "factory/guest/dax_window.h"
+#include "factory/store/template.h"
 #include "factory/vm/argv.h"
-#include "factory/vm/dax_window.h"
-#include "factory/vm/template.h"
 
 #define CLONE_FILES_MAX (4 + CARRIED_MAX + DAX_WINDOWS_MAX)
 

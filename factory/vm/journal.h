@@ -28,7 +28,7 @@ struct journal_entry {
 	 * itself without a factory. 0: nobody's (yet). */
 	pid_t claimer_pid;
 	uint64_t claimer_start;
-	/* What the process is shut in (factory/vm/jail.h), where it is. */
+	/* What the process is shut in (factory/jail/jail.h), where it is. */
 	uint32_t uid; /* first of its range; 0: none */
 	char *cgroup; /* NULL: none */
 };

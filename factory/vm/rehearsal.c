@@ -5,8 +5,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/vm/guest_root.h"
-#include "factory/vm/guest_share.h"
+#include "factory/guest/guest_root.h"
+#include "factory/guest/guest_share.h"
 #include "proto/pbjson.h"
 
 #define TEXT(...) #__VA_ARGS__

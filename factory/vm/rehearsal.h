@@ -1,6 +1,6 @@
 /* The throwaway container of warming: what a container engine asks for by default.
  *
- * Its root file system is made as a real container's is (factory/vm/guest_root.h), so that
+ * Its root file system is made as a real container's is (factory/guest/guest_root.h), so that
  * mounting an image and an overlay, finding files and running a program
  * (factory/rehearsal/program.c) are rehearsed too. The small root for it is in every guest's root
  * image. A clone also has a volume, a file in its share; a template that is being baked has no
@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "factory/vm/storages.h"
+#include "factory/guest/storages.h"
 #include "proto/oci.pb-c.h"
 
 #define REHEARSAL_ID "kiln-rehearsal"

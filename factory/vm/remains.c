@@ -13,12 +13,13 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/spawn.h"
+#include "base/pidfd.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
-#include "factory/vm/cgroup.h"
+#include "factory/base/layout.h"
+#include "factory/jail/cgroup.h"
+#include "factory/jail/uid_range.h"
 #include "factory/vm/journal.h"
-#include "factory/vm/uid_range.h"
 
 enum {
 	MOUNTINFO_MAX = 16 * 1024 * 1024,
@@ -33,7 +34,7 @@ enum {
 
 char *remains_dir(const char *run_dir, const char *id)
 {
-	return xasprintf("%s/vms/%s", run_dir, id);
+	return xasprintf(LAYOUT_VM_DIR, run_dir, id);
 }
 
 /* ---- mounts */
@@ -118,7 +119,7 @@ static int detach_mounts(const char *dir, struct error *err)
 	return error_set(err, EBUSY, "mounts below %s come faster than they are removed", dir);
 }
 
-/* ---- processes beside the VMM (factory/vm/jail_join.h) */
+/* ---- processes beside the VMM (factory/client/jail_join.h) */
 
 /* One that lives: who is dead and not yet reaped holds nothing any more. */
 static bool is_of_range(pid_t pid, uint32_t first)
@@ -146,7 +147,7 @@ static int kill_if_of_range(pid_t pid, uint32_t first, struct error *err)
 	if (process_start_time(pid, &start) < 0 || !is_of_range(pid, first) ||
 	    process_open(pid, start, &pidfd) < 0)
 		return 0;
-	int r = remains_kill(pidfd, err);
+	int r = pidfd_kill(pidfd, err);
 	return r < 0 ? r : 1;
 }
 
@@ -246,70 +247,13 @@ int remains_find_qemu(const char *path, int *ret_pidfd)
 
 int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd)
 {
-	_cleanup_free_ char *share = xasprintf("%s/vms/%s/share", run_dir, id);
+	_cleanup_free_ char *share = xasprintf(LAYOUT_VM_DIR "/share", run_dir, id);
 	return remains_find_qemu(share, ret_pidfd);
-}
-
-int remains_kill(int pidfd, struct error *err)
-{
-	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-		return error_set_errno(err, errno, "cannot kill the machine's process");
-	struct pollfd fd = { .fd = pidfd, .events = POLLIN };
-	int r;
-	do
-		r = poll(&fd, 1, KILL_WAIT_MS);
-	while (r < 0 && errno == EINTR);
-	if (r < 0)
-		return error_set_errno(err, errno, "cannot wait for the machine's process");
-	if (r == 0)
-		return error_set(err, ETIMEDOUT, "the machine's process does not end (10 s)");
-	return 0;
-}
-
-/* ---- the log */
-
-static char *log_last_line(const char *path)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char tail[LOG_TAIL];
-	if (fd < 0)
-		return NULL;
-	if (lseek(fd, -(off_t)sizeof(tail), SEEK_END) < 0 && errno != EINVAL)
-		return NULL;
-	ssize_t len = read_full(fd, tail, sizeof(tail));
-	while (len > 0 && (tail[len - 1] == '\n' || tail[len - 1] == ' '))
-		len--;
-	if (len <= 0)
-		return NULL;
-	const char *newline = memrchr(tail, '\n', (size_t)len);
-	const char *start = newline ? newline + 1 : tail;
-	size_t size = (size_t)(tail + len - start);
-	char *line = xstrndup(start, size < LAST_LINE_MAX ? size : LAST_LINE_MAX);
-	for (char *c = line; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
-	return line;
-}
-
-char *remains_last_words_of(const char *program, const char *log, int status)
-{
-	_cleanup_(strbuf_done) struct strbuf out = {};
-	if (status == -1)
-		strbuf_addf(&out, "%s ended", program);
-	else if (WIFSIGNALED(status))
-		strbuf_addf(&out, "%s was killed by signal %d (%s)", program, WTERMSIG(status),
-			    strsignal(WTERMSIG(status)));
-	else
-		strbuf_addf(&out, "%s ended with status %d", program, WEXITSTATUS(status));
-	_cleanup_free_ char *line = log_last_line(log);
-	if (line)
-		strbuf_addf(&out, ": %s", line);
-	return strbuf_steal(&out);
 }
 
 char *remains_last_words(const char *dir, int status)
 {
 	_cleanup_free_ char *log = path_join(dir, "qemu.log");
 
-	return remains_last_words_of("QEMU", log, status);
+	return program_last_words("QEMU", log, status);
 }

@@ -1,6 +1,6 @@
 /* What a machine has on the host beyond its process, and how it is taken away: sockets and the
- * share folder in RUN_DIR/vms/ID/, mounts below it, a process beside it (factory/vm/jail_join.h),
- * control group, user ids, the journal entry. */
+ * share folder in RUN_DIR/vms/ID/, mounts below it, a process beside it
+ * (factory/client/jail_join.h), control group, user ids, the journal entry. */
 #pragma once
 
 #include <stddef.h>
@@ -29,11 +29,5 @@ _must_check_ int remains_find_process(const char *run_dir, const char *id, int *
 /* The same of any QEMU that has `path` somewhere in its arguments. */
 _must_check_ int remains_find_qemu(const char *path, int *ret_pidfd);
 
-/* Kills and waits, at most 10 s. */
-_must_check_ int remains_kill(int pidfd, struct error *err);
-
 /* How QEMU ended, in words: its wait status (-1: unknown) and the last line of its log. */
 char *remains_last_words(const char *dir, int status);
-
-/* The same of another program with a log. The caller frees. */
-char *remains_last_words_of(const char *program, const char *log, int status);

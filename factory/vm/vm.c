@@ -487,32 +487,3 @@ uint64_t vm_state_since_ns(const struct vm *vm)
 }
 
 /* ---- reaping without a loop */
-
-static int reap_process(const char *run_dir, const struct journal_entry *entry, struct error *err)
-{
-	_cleanup_close_ int pidfd = -EBADF;
-	int r = entry->pid > 0 ? process_open(entry->pid, entry->start_time, &pidfd)
-			       : remains_find_process(run_dir, entry->id, &pidfd);
-	if (r == -ESRCH)
-		return 0;
-	if (r < 0)
-		return error_set_errno(err, r, "cannot open the process %d", (int)entry->pid);
-	return remains_kill(pidfd, err);
-}
-
-int vm_reap(const char *run_dir, const char *id, struct error *err)
-{
-	_cleanup_(journal_entry_done) struct journal_entry entry = {};
-	_cleanup_(error_done) struct error read_err = {};
-	int r = journal_read(run_dir, id, &entry, &read_err);
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0) {
-		error_move(err, &read_err);
-		return r;
-	}
-	r = reap_process(run_dir, &entry, err);
-	if (r == 0)
-		r = remains_remove(run_dir, &entry, err);
-	return r < 0 ? error_wrap(err, "cannot reap the machine %s", id) : 0;
-}

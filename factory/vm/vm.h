@@ -26,12 +26,8 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
-#include "factory/vm/jail.h"
-#include "factory/vm/template.h"
-
-#define VM_SHARE_TAG "kilnShared"
-#define VM_LOWER_TAG "kilnLower"
-#define VM_LOWER_DIR "lower" /* in share/: what VM_LOWER_TAG leads to, read-only */
+#include "factory/jail/jail.h"
+#include "factory/store/template.h"
 
 enum vm_state { VM_SPAWNED, VM_RESTORED, VM_WARMING, VM_SPARE, VM_PARKED, VM_CLAIMED, VM_GONE };
 DECLARE_STRING_TABLE(vm_state, enum vm_state); /* "spawned", "restored", ... */
@@ -121,11 +117,11 @@ void vm_free(struct vm *vm);
 const char *vm_id(const struct vm *vm);
 const char *vm_dir(const struct vm *vm);
 const char *vm_share_dir(const struct vm *vm);
-unsigned vm_block_slots(const struct vm *vm); /* factory/vm/disks.h */
-unsigned vm_dax_windows(const struct vm *vm); /* factory/vm/dax_window.h */
+unsigned vm_block_slots(const struct vm *vm); /* factory/guest/disks.h */
+unsigned vm_dax_windows(const struct vm *vm); /* factory/guest/dax_window.h */
 uint64_t vm_dax_window_bytes(const struct vm *vm);
 bool vm_has_own_memory(const struct vm *vm);    /* of a template with "share": "never" */
-uint64_t vm_scratch_bytes(const struct vm *vm); /* factory/vm/disks.h; 0: it has no such disk */
+uint64_t vm_scratch_bytes(const struct vm *vm); /* factory/guest/disks.h; 0: it has no such disk */
 const struct carried *vm_images(const struct vm *vm); /* as its template was baked */
 const char *vm_template_id(const struct vm *vm);
 const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */
@@ -135,7 +131,3 @@ struct vm_size vm_size(const struct vm *vm); /* as it is now; 0, 0 where the tem
 struct vm_size vm_max_size(const struct vm *vm);
 uint64_t vm_spawned_ns(const struct vm *vm); /* CLOCK_MONOTONIC; or since vm_use_spare() */
 uint64_t vm_state_since_ns(const struct vm *vm);
-
-/* The same end for a machine whose factory is not there: by RUN_DIR and id, from its journal.
- * Blocks shortly (kill, umount, unlink). A missing entry is success. */
-_must_check_ int vm_reap(const char *run_dir, const char *id, struct error *err);

@@ -13,8 +13,8 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/pidfd.h"
 #include "base/socket.h"
-#include "base/spawn.h"
 #include "factory/vm/remains.h"
 #include "factory/vm/vm_priv.h"
 

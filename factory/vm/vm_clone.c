@@ -28,14 +28,17 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/pidfd.h"
 #include "base/socket.h"
 #include "base/spawn.h"
+#include "factory/base/layout.h"
+#include "factory/guest/dax_window.h"
+#include "factory/guest/guest_share.h"
+#include "factory/jail/cgroup.h"
+#include "factory/jail/jail.h"
+#include "factory/jail/uid_range.h"
 #include "factory/vm/argv.h"
-#include "factory/vm/cgroup.h"
-#include "factory/vm/dax_window.h"
-#include "factory/vm/jail.h"
 #include "factory/vm/remains.h"
-#include "factory/vm/uid_range.h"
 #include "factory/vm/vm_priv.h"
 
 /* Generous: ten clones may share two slow cores. */
@@ -251,7 +254,7 @@ static void restore_begin(struct vm *vm, struct launch *launch)
 static int make_folders(struct vm *vm, struct error *err)
 {
 	int r = dir_make(vm->dir, 0700, err);
-	_cleanup_free_ char *lower = path_join(vm->share_dir, VM_LOWER_DIR);
+	_cleanup_free_ char *lower = path_join(vm->share_dir, GUEST_LOWER_DIR);
 	if (r == 0)
 		r = dir_make(lower, 0755, err);
 	if (r == 0 && vm->entry.uid > 0)
@@ -508,7 +511,7 @@ static void clone_undo(struct vm *vm)
 	int status;
 	int r = 0;
 	if (vm->pidfd >= 0) {
-		r = remains_kill(vm->pidfd, &err);
+		r = pidfd_kill(vm->pidfd, &err);
 		(void)spawn_reap(vm->pidfd, &status);
 	}
 	if (r == 0)

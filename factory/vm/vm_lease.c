@@ -5,7 +5,7 @@
  *   on_grace_over      the machine is destroyed */
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/spawn.h"
+#include "base/pidfd.h"
 #include "factory/vm/vm_priv.h"
 
 enum {

@@ -8,10 +8,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/vm/guest_root.h"
-#include "factory/vm/guest_share.h"
+#include "factory/guest/guest_root.h"
+#include "factory/guest/guest_share.h"
 #include "factory/vm/rehearsal.h"
-#include "factory/vm/vm.h"
 #include "proto/agent.pb-c.h"
 #include "proto/guest.pb-c.h"
 #include "proto/health.pb-c.h"
@@ -202,7 +201,7 @@ static int send_create_sandbox(struct warm *warm, const struct warm_step *step, 
 		int r = rehearsal_share_make(warm->options.share_dir, err);
 		if (r < 0)
 			return r;
-		guest_share_add(&storages, VM_SHARE_TAG);
+		guest_share_add(&storages, GUEST_SHARE_TAG);
 		guest_root_add_lower_share(&storages);
 	}
 	request.storages = storages.items;

@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "factory/vm/image_record.h"
+#include "factory/cache/image_record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

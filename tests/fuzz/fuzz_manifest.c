@@ -8,8 +8,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/vm/template.h"
-#include "factory/vm/template_priv.h"
+#include "factory/store/template.h"
+#include "factory/store/template_priv.h"
 
 #define ID "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 

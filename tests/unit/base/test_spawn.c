@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/pidfd.h"
 #include "base/spawn.h"
 #include "base/strings.h"
 

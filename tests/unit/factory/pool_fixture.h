@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
-#include "factory/pool_priv.h"
+#include "factory/pool/pool_priv.h"
 #include "factory/vm/journal.h"
 #include "factory/vm/vm_probe.h"
 

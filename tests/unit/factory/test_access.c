@@ -14,11 +14,11 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include "base/instance.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/access.h"
-#include "factory/instance.h"
+#include "factory/base/access.h"
 
 static struct access *access_of(const char *uids, const char *groups)
 {

@@ -11,8 +11,8 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/socket.h"
-#include "factory/bake.h"
-#include "factory/bake_work.h"
+#include "factory/bake/bake.h"
+#include "factory/bake/bake_work.h"
 #include "factory/vm/warm.h"
 
 enum { NEVER = -1, DEADLINE_MS = 20 * 1000 };

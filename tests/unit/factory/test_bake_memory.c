@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/bake_memory.h"
+#include "factory/bake/bake_memory.h"
 
 enum { PAGE = 4096, PAGES = 256, SIZE = PAGE * PAGES };
 

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "factory/bake_queue.h"
+#include "factory/bake/bake_queue.h"
 
 static unsigned given[4];
 

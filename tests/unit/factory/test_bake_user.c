@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/bake_user.h"
+#include "factory/bake/bake_user.h"
 
 static const struct bake_user user = { .uid = 4242, .gid = 4343 };
 

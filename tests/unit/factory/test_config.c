@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/config.h"
+#include "factory/base/config.h"
 
 /* The status of loading a configuration of this text; err says why. */
 static int load(const char *text, struct error *err)

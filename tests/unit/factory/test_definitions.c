@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/definitions.h"
+#include "factory/templates/definitions.h"
 
 static char dir[32];
 

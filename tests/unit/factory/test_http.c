@@ -15,7 +15,7 @@
 #include "base/socket.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
-#include "factory/http.h"
+#include "factory/api/http.h"
 
 #define CONNECTIONS 32 /* http.c's bound */
 

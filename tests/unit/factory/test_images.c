@@ -15,8 +15,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/images.h"
-#include "factory/vm/image_cache.h"
+#include "factory/cache/image_cache.h"
+#include "factory/images/images.h"
 
 enum { DEADLINE_MS = 20000, MIB = 1 << 20, ASKED_MAX = 150 };
 

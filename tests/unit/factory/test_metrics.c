@@ -8,8 +8,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
-#include "factory/footprint.h"
-#include "factory/metrics_text.h"
+#include "factory/api/metrics_text.h"
 
 #define US 1000ull
 #define MS (1000 * US)
@@ -204,21 +203,6 @@ static void histograms_are_text(void **state)
 	assert_line(b.text, "kiln_bake_seconds_bucket{template=\"default\",le=\"+Inf\"} 0");
 }
 
-static void memory_is_read_from_smaps(void **state)
-{
-	struct memory_use use = {};
-
-	(void)state;
-	memory_use_add(&use, "55d0-7ffe ---p 00000000 00:00 0    [rollup]\n"
-			     "Rss:                2000 kB\nPss:                1000 kB\n"
-			     "Pss_Anon:            900 kB\nPrivate_Clean:         3 kB\n"
-			     "Private_Dirty:        40 kB\n");
-	memory_use_add(&use, "nothing we know\n");
-	assert_int_equal(use.pss_bytes, 1000 * 1024);
-	assert_int_equal(use.private_bytes, 43 * 1024);
-	assert_int_equal(use.machines, 2);
-}
-
 #define METRICS_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -233,7 +217,6 @@ int main(void)
 		METRICS_TEST(counters_are_text),
 		METRICS_TEST(the_factorys_own_are_text),
 		METRICS_TEST(histograms_are_text),
-		METRICS_TEST(memory_is_read_from_smaps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,8 +17,8 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/strings.h"
-#include "factory/activation.h"
-#include "factory/notify.h"
+#include "factory/daemon/activation.h"
+#include "factory/daemon/notify.h"
 
 enum { ANSWER_MS = 5000, MESSAGE_MAX = 512 };
 

@@ -15,8 +15,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/audit.h"
-#include "factory/reload.h"
+#include "factory/base/audit.h"
+#include "factory/core/reload.h"
 
 static void load(const char *text, struct factory_config *ret_config)
 {

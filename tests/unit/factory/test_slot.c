@@ -9,8 +9,8 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
-#include "factory/input_watch.h"
-#include "factory/slot.h"
+#include "factory/templates/input_watch.h"
+#include "factory/templates/slot.h"
 
 #define DEADLINE_MS 10000
 

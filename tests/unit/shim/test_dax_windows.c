@@ -25,7 +25,8 @@
 #include "base/spawn.h"
 #include "base/strings.h"
 #include "base/strv.h"
-#include "factory/vm/dax_window.h"
+#include "factory/guest/dax_window.h"
+#include "factory/store/device_files.h"
 #include "shim/dax_windows.h"
 
 #define QEMU "/usr/bin/qemu-system-x86_64"
@@ -100,8 +101,8 @@ static int start_qemu(struct bench *bench)
 	strv_add(&argv, "-mon");
 	strv_add(&argv, "chardev=monitor,mode=control");
 	for (size_t i = 0; i < WINDOWS; i++) {
-		_cleanup_free_ char *file = dax_window_path(bench->dir, i);
-		assert_int_equal(dax_window_make(bench->dir, i, WINDOW_BYTES, NULL), 0);
+		_cleanup_free_ char *file = device_file_window(bench->dir, i);
+		assert_int_equal(device_file_make_window(bench->dir, i, WINDOW_BYTES, NULL), 0);
 		strv_add(&argv, "-object");
 		strv_addf(&argv,
 			  "memory-backend-file,id=window%zu,size=%d,share=on,readonly=on,"
@@ -120,7 +121,7 @@ static int start_qemu(struct bench *bench)
 /* Where QEMU has mapped a window; 0: nowhere. */
 static unsigned long window_address(const struct bench *bench, size_t window)
 {
-	_cleanup_free_ char *file = dax_window_path(bench->dir, window);
+	_cleanup_free_ char *file = device_file_window(bench->dir, window);
 	_cleanup_free_ char *path = xasprintf("/proc/%d/maps", bench->pid);
 	unsigned long address = 0;
 	char line[4096];

@@ -22,7 +22,7 @@
 #include "base/socket.h"
 #include "base/spawn.h"
 #include "base/strv.h"
-#include "factory/vm/disks.h"
+#include "factory/guest/disks.h"
 #include "proto/guest.pb-c.h"
 #include "proto/ttrpc_server.h"
 #include "shim/disks.h"

@@ -2,7 +2,7 @@
 #include "share_fixture.h"
 
 #include "base/strbuf.h"
-#include "factory/vm/guest_root.h"
+#include "factory/guest/guest_root.h"
 #include "shim/rootfs.h"
 
 /* What the test mounts: an overlay of containerd's, or nothing. */

@@ -9,8 +9,8 @@
 #include <cmocka.h>
 
 #include "base/strings.h"
-#include "factory/vm/annotations.h"
-#include "factory/vm/choice.h"
+#include "factory/store/annotations.h"
+#include "factory/store/choice.h"
 
 /* One that does not grow. */
 #define FIXED(vcpus_, memory_) .size = { vcpus_, memory_ }, .max_size = { vcpus_, memory_ }

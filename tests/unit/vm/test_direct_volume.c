@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/vm/direct_volume.h"
+#include "proto/direct_volume.h"
 
 static char dir[] = "/tmp/kiln-direct.XXXXXX";
 

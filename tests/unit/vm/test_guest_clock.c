@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/socket.h"
-#include "factory/vm/guest_clock.h"
+#include "factory/guest/guest_clock.h"
 #include "proto/agent.pb-c.h"
 #include "proto/ttrpc_server.h"
 

@@ -14,8 +14,9 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/socket.h"
-#include "factory/vm/image_cache.h"
-#include "factory/vm/image_record.h"
+#include "factory/cache/image_cache.h"
+#include "factory/cache/image_record.h"
+#include "factory/client/image_request.h"
 #include "proto/factory.pb-c.h"
 #include "proto/ttrpc_server.h"
 

@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/vm/memory_copy.h"
+#include "factory/store/memory_copy.h"
 
 #define FILE_BYTES (8 * 1024 * 1024 + 123)
 

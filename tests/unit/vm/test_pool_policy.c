@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/strings.h"
-#include "factory/vm/pool_policy.h"
+#include "factory/store/pool_policy.h"
 
 static int read_text(const char *text, struct pool_policy *policy, struct error *err)
 {

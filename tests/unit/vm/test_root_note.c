@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/vm/root_note.h"
+#include "proto/root_note.h"
 
 static int setup(void **state)
 {

@@ -13,7 +13,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/vm/template.h"
+#include "factory/store/template.h"
 
 #define IMAGE_BYTES (2 * 1024 * 1024)
 

@@ -11,8 +11,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/vm/template.h"
-#include "factory/vm/template_priv.h"
+#include "factory/store/template.h"
+#include "factory/store/template_priv.h"
 
 struct fixture {
 	char dir[32];

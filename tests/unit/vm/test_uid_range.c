@@ -8,7 +8,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/vm/uid_range.h"
+#include "factory/base/layout.h"
+#include "factory/jail/uid_range.h"
 
 static int setup(void **state)
 {

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <sys/wait.h>
 
+#include "factory/client/reap.h"
 #include "tests/unit/vm/vm_bench.h"
 
 static void test_adopt_parked(void **state)
@@ -200,7 +201,7 @@ static void test_reap_without_pid(void **state)
 	entry.start_time = 0;
 	entry.state = VM_SPAWNED;
 	assert_int_equal(journal_write(bench->run_dir, &entry, NULL), 0);
-	assert_int_equal(vm_reap(bench->run_dir, entry.id, NULL), 0);
+	assert_int_equal(reap_machine(bench->run_dir, entry.id, NULL), 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	assert_nothing_left(bench, entry.id, pid);
 }
@@ -208,8 +209,8 @@ static void test_reap_without_pid(void **state)
 static void test_reap_of_nothing(void **state)
 {
 	struct bench *bench = *state;
-	assert_int_equal(vm_reap(bench->run_dir, "nobody", NULL), 0);
-	assert_int_equal(vm_reap(bench->run_dir, "../x", NULL), -EINVAL);
+	assert_int_equal(reap_machine(bench->run_dir, "nobody", NULL), 0);
+	assert_int_equal(reap_machine(bench->run_dir, "../x", NULL), -EINVAL);
 }
 
 static void test_reap_spares_a_reused_pid(void **state)
@@ -222,7 +223,7 @@ static void test_reap_spares_a_reused_pid(void **state)
 				       .pid = getpid(),
 				       .start_time = 1 };
 	assert_int_equal(journal_write(bench->run_dir, &entry, NULL), 0);
-	assert_int_equal(vm_reap(bench->run_dir, "old", NULL), 0);
+	assert_int_equal(reap_machine(bench->run_dir, "old", NULL), 0);
 	assert_int_equal(journal_read(bench->run_dir, "old", &entry, NULL), -ENOENT);
 }
 

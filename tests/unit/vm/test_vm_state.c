@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
+#include "factory/client/reap.h"
 #include "tests/unit/vm/vm_bench.h"
 
 /* ---- tables */
@@ -203,7 +204,7 @@ static void test_forgotten_in_each_state(void **state)
 		pid_t pid = vm_pid(bench->vm);
 		vm_free(steal_ptr(bench->vm));
 		assert_int_equal(kill(pid, 0), 0);
-		assert_int_equal(vm_reap(bench->run_dir, id, NULL), 0);
+		assert_int_equal(reap_machine(bench->run_dir, id, NULL), 0);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
 		assert_nothing_left(bench, id, pid);
 	}

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "base/spawn.h"
+#include "base/pidfd.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
 #include "factory/vm/remains.h"

@@ -1,0 +1,27 @@
+#include "base/input_stamp.h"
+
+bool input_stamp_equal(const struct input_stamp *a, const struct input_stamp *b)
+{
+	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+	       a->changed_ns == b->changed_ns;
+}
+
+struct input_stamp input_stamp_of(const struct stat *st)
+{
+	return (struct input_stamp){
+		.device = st->st_dev,
+		.inode = st->st_ino,
+		.size = (uint64_t)st->st_size,
+		.changed_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+	};
+}
+
+int input_stamp_take(const char *path, struct input_stamp *ret_stamp, struct error *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return error_set_errno(err, errno, "%s", path);
+	*ret_stamp = input_stamp_of(&st);
+	return 0;
+}

@@ -1,0 +1,192 @@
+#include "factory/api/http.h"
+
+#include <arpa/inet.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/strings.h"
+
+#define HEADERS_MAX     8192
+#define BODY_MAX        4096
+#define CONNECTIONS_MAX 32
+#define IDLE_S          10
+#define BACKLOG         64
+#define RETRY_MS        1000
+
+struct http {
+	struct evhttp *evhttp;
+	struct evconnlistener *listener;                  /* evhttp's */
+	struct loop_timer *retry;                         /* while the listener is disabled */
+	struct bufferevent *connections[CONNECTIONS_MAX]; /* a reference each */
+	size_t nconnections;
+	const struct http_page *pages;
+	size_t npages;
+	void *userdata;
+};
+
+/* ---------------------------------------------------------------- connections */
+
+/* evhttp does not tell when a connection ends that asked nothing. So we hold on to the
+ * bufferevents: one whose callbacks are gone was given up, its descriptor closed, by evhttp. */
+static bool connection_ended(struct bufferevent *connection)
+{
+	bufferevent_event_cb on_event = NULL;
+
+	bufferevent_getcb(connection, NULL, NULL, &on_event, NULL);
+	return !on_event;
+}
+
+static void connections_sweep(struct http *http)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < http->nconnections; i++) {
+		if (connection_ended(http->connections[i]))
+			bufferevent_decref(http->connections[i]);
+		else
+			http->connections[kept++] = http->connections[i];
+	}
+	http->nconnections = kept;
+}
+
+static struct bufferevent *connection_new(struct event_base *base, void *userdata)
+{
+	struct http *http = userdata;
+	struct bufferevent *connection = bufferevent_socket_new(base, -1, 0);
+
+	connections_sweep(http);
+	bufferevent_incref(connection);
+	http->connections[http->nconnections++] = connection;
+	if (http->nconnections == CONNECTIONS_MAX) {
+		evconnlistener_disable(http->listener);
+		loop_timer_start(http->retry, RETRY_MS);
+	}
+	return connection;
+}
+
+static void on_retry(void *userdata)
+{
+	struct http *http = userdata;
+
+	connections_sweep(http);
+	if (http->nconnections < CONNECTIONS_MAX)
+		evconnlistener_enable(http->listener);
+	else
+		loop_timer_start(http->retry, RETRY_MS);
+}
+
+/* Of one that has asked: there may be room now, once evhttp is done with it. */
+static void on_connection_end(struct evhttp_connection *evcon _unused_, void *userdata)
+{
+	struct http *http = userdata;
+
+	if (http->nconnections == CONNECTIONS_MAX)
+		loop_timer_start(http->retry, 0);
+}
+
+/* Out of descriptors, mostly: trying on at once would spin. */
+static void on_accept_error(struct evconnlistener *listener, void *userdata)
+{
+	struct http *http = userdata;
+
+	log_warning(NULL, "cannot accept an HTTP connection: %s", strerror(errno));
+	evconnlistener_disable(listener);
+	loop_timer_start(http->retry, RETRY_MS);
+}
+
+/* ---------------------------------------------------------------- requests */
+
+void http_reply(struct http_request *request, int status, const char *type, const char *body)
+{
+	struct evhttp_request *req = (struct evhttp_request *)request;
+	struct evbuffer *buffer = evbuffer_new();
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+
+	evhttp_add_header(headers, "Content-Type", type);
+	evhttp_add_header(headers, "Cache-Control", "no-store");
+	evbuffer_add(buffer, body, strlen(body));
+	evhttp_send_reply(req, status, NULL, buffer);
+	evbuffer_free(buffer);
+}
+
+static void on_request(struct evhttp_request *req, void *userdata)
+{
+	struct http *http = userdata;
+	struct http_request *request = (struct http_request *)req;
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
+	const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
+	const struct http_page *page = NULL;
+
+	evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_connection_end, http);
+	for (size_t i = 0; i < http->npages; i++) {
+		if (str_equal(http->pages[i].path, path))
+			page = &http->pages[i];
+	}
+	if (!page) {
+		http_reply(request, 404, HTTP_TEXT, "no such page\n");
+	} else if (evhttp_request_get_command(req) != EVHTTP_REQ_GET) {
+		evhttp_add_header(evhttp_request_get_output_headers(req), "Allow", "GET");
+		http_reply(request, 405, HTTP_TEXT, "pages are read with GET\n");
+	} else {
+		page->fn(request, http->userdata);
+	}
+}
+
+/* ---------------------------------------------------------------- the server */
+
+struct http *http_new(struct loop *loop, int fd, const struct http_page *pages, size_t npages,
+		      void *userdata)
+{
+	struct http *http = xnew(struct http);
+
+	http->pages = pages;
+	http->npages = npages;
+	http->userdata = userdata;
+	http->retry = loop_timer_new(loop, on_retry, http);
+	http->evhttp = evhttp_new(loop_base(loop));
+	evhttp_set_allowed_methods(http->evhttp, (1 << 9) - 1); /* ours to refuse: 405, not 501 */
+	evhttp_set_max_headers_size(http->evhttp, HEADERS_MAX);
+	evhttp_set_max_body_size(http->evhttp, BODY_MAX);
+	evhttp_set_timeout(http->evhttp, IDLE_S);
+	evhttp_set_bevcb(http->evhttp, connection_new, http);
+	evhttp_set_gencb(http->evhttp, on_request, http);
+	struct evhttp_bound_socket *bound = evhttp_accept_socket_with_handle(http->evhttp, fd);
+	http->listener = evhttp_bound_socket_get_listener(bound);
+	evconnlistener_set_error_cb(http->listener, on_accept_error);
+	return http;
+}
+
+void http_free(struct http *http)
+{
+	if (!http)
+		return;
+	evhttp_free(http->evhttp);
+	connections_sweep(http);
+	loop_timer_free(http->retry);
+	free(http);
+}
+
+int http_listen_loopback(uint16_t port, int *ret_fd, struct error *err)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr = { htonl(INADDR_LOOPBACK) },
+	};
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot make a TCP socket");
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+	if (bind(fd, (const void *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0)
+		return error_set_errno(err, errno, "cannot listen on 127.0.0.1:%u", port);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}

@@ -1,0 +1,92 @@
+/* What a killed factory's bake left: see bake.h. */
+#include <dirent.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/pidfd.h"
+#include "factory/bake/bake.h"
+#include "factory/bake/bake_domain.h"
+#include "factory/store/template.h"
+#include "factory/vm/remains.h"
+
+static int kill_below(const char *root, struct error *err)
+{
+	_cleanup_free_ char *path = xasprintf("%s/", root);
+	int r = 0;
+
+	while (r == 0) {
+		_cleanup_close_ int pidfd = -EBADF;
+		if (remains_find_qemu(path, &pidfd) < 0)
+			break;
+		log_info(NULL, "killing a QEMU of %s that an earlier bake left", root);
+		r = pidfd_kill(pidfd, err);
+	}
+	return r;
+}
+
+/* libvirt is not asked: a domain whose factory was killed in the middle of its start blocks
+ * libvirt 9 for ever, and of the QEMU it asks for its capabilities it keeps no note. All that
+ * name its root are ours and are killed; libvirt forgets them with its state. */
+int bake_clean_embedded(const char *run_dir, const char *store, struct error *err)
+{
+	_cleanup_free_ char *memory = path_join(store, "libvirt");
+	_cleanup_free_ char *root = path_join(run_dir, "libvirt");
+	_cleanup_free_ char *run = path_join(root, "run");
+	_cleanup_free_ char *lib = path_join(root, "lib");
+
+	int r = kill_below(root, err);
+	if (r == 0)
+		r = path_remove(run, err);
+	if (r == 0)
+		r = path_remove(lib, err);
+	/* RAM of machines libvirt has lost sight of */
+	return r < 0 ? r : path_remove(memory, err);
+}
+
+/* dir is STORE/templates. */
+static int remove_unfinished(const char *templates, const char *id, struct error *err)
+{
+	_cleanup_free_ char *store = xstrndup(templates, strlen(templates) - strlen("/templates"));
+	_cleanup_free_ char *dir = path_join(templates, id);
+	_cleanup_free_ char *manifest = path_join(dir, "template.json");
+
+	if (path_exists(manifest))
+		return 0;
+	log_info(id, "removing an unfinished template");
+	return template_id_is_valid(id) ? template_remove(store, id, err) : path_remove(dir, err);
+}
+
+/* A missing folder is empty. */
+static int remove_all_unfinished(const char *templates, struct error *err)
+{
+	const struct dirent *entry;
+	int r = 0;
+
+	DIR *stream = opendir(templates);
+	if (!stream)
+		return errno == ENOENT ? 0
+				       : error_set_errno(err, errno, "cannot read %s", templates);
+	while (r == 0 && (entry = readdir(stream)))
+		if (id_is_valid(entry->d_name))
+			r = remove_unfinished(templates, entry->d_name, err);
+	closedir(stream);
+	return r;
+}
+
+int bake_clean(const char *store, const char *run_dir, const char *libvirt_uri, struct error *err)
+{
+	struct bake_domain_options where = {
+		.run_dir = run_dir,
+		.store = store,
+		.libvirt_uri = libvirt_uri,
+	};
+	_cleanup_free_ char *templates = path_join(store, "templates");
+	_cleanup_free_ char *bakes = path_join(run_dir, "bake");
+
+	int r = libvirt_uri ? bake_domain_clean(&where, err)
+			    : bake_clean_embedded(run_dir, store, err);
+	if (r == 0)
+		r = path_remove(bakes, err);
+	return r < 0 ? r : remove_all_unfinished(templates, err);
+}

@@ -1,0 +1,181 @@
+#include "factory/jail/cgroup.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/strings.h"
+
+#define CGROUP_ROOT "/sys/fs/cgroup"
+
+static const struct controller {
+	const char *name;
+	const char *v1_file, *v2_file;
+	size_t offset; /* of its limit in struct cgroup_limits */
+} controllers[] = {
+	{ "memory", "memory.limit_in_bytes", "memory.max",
+	  offsetof(struct cgroup_limits, memory_bytes) },
+	{ "pids", "pids.max", "pids.max", offsetof(struct cgroup_limits, threads) },
+};
+
+static bool is_v2(void)
+{
+	return path_exists(CGROUP_ROOT "/cgroup.controllers");
+}
+
+/* Folder of a group: of v2's one hierarchy (NULL), or of a controller's. */
+static char *group_path(const struct controller *controller, const char *name)
+{
+	return controller ? xasprintf(CGROUP_ROOT "/%s/%s", controller->name, name)
+			  : xasprintf(CGROUP_ROOT "/%s", name);
+}
+
+static int write_file(const char *folder, const char *file, const char *text, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(folder, file);
+
+	return file_write_value(path, text, err);
+}
+
+static int make_folder(const char *path, struct error *err)
+{
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return error_set_errno(err, errno, "cannot make the control group %s", path);
+	return 0;
+}
+
+/* v2 only: the groups in this folder get the controllers. */
+static int delegate(const char *folder, struct error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
+		_cleanup_free_ char *word = xasprintf("+%s", controllers[i].name);
+		int r = write_file(folder, "cgroup.subtree_control", word, err);
+		if (r < 0)
+			return error_wrap(err, "controller %s", controllers[i].name);
+	}
+	return 0;
+}
+
+static_assert(ARRAY_SIZE(controllers) <= CGROUP_DOORS, "a door a controller");
+
+/* Calls fn for each folder of the group. */
+static int for_each(const char *name,
+		    int (*fn)(const struct controller *controller, const char *folder, void *data,
+			      struct error *err),
+		    void *data, struct error *err)
+{
+	size_t count = is_v2() ? 1 : ARRAY_SIZE(controllers);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		const struct controller *controller = is_v2() ? NULL : &controllers[i];
+		_cleanup_free_ char *folder = group_path(controller, name);
+		r = fn(controller, folder, data, err);
+	}
+	return r;
+}
+
+static int make_parent(const struct controller *controller, const char *folder, void *data,
+		       struct error *err)
+{
+	const char *name = data;
+
+	/* Each folder on the way passes the controllers on to the next. */
+	for (const char *end = strchr(name, '/');; end = strchr(end + 1, '/')) {
+		size_t len = end ? (size_t)(end - name) : strlen(name);
+		_cleanup_free_ char *part = xstrndup(name, len);
+		_cleanup_free_ char *path = group_path(controller, part);
+		int r = controller ? 0 : delegate(CGROUP_ROOT, err);
+		if (r == 0)
+			r = make_folder(path, err);
+		if (r == 0 && !controller)
+			r = delegate(path, err);
+		if (r < 0 || !end)
+			return r < 0 ? error_wrap(err, "%s", folder) : 0;
+	}
+}
+
+int cgroup_make_parent(const char *name, struct error *err)
+{
+	return for_each(name, make_parent, (void *)name, err);
+}
+
+static int set_limit(const struct controller *controller, const char *file, const char *folder,
+		     const struct cgroup_limits *limits, struct error *err)
+{
+	uint64_t limit;
+
+	memcpy(&limit, (const char *)limits + controller->offset, sizeof(limit));
+	_cleanup_free_ char *text = xasprintf("%" PRIu64, limit);
+	return write_file(folder, file, text, err);
+}
+
+static int make(const struct controller *controller, const char *folder, void *data,
+		struct error *err)
+{
+	int r = make_folder(folder, err);
+
+	if (controller)
+		return r < 0 ? r : set_limit(controller, controller->v1_file, folder, data, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(controllers); i++)
+		r = set_limit(&controllers[i], controllers[i].v2_file, folder, data, err);
+	return r;
+}
+
+int cgroup_make(const char *name, const struct cgroup_limits *limits, struct error *err)
+{
+	return for_each(name, make, (void *)limits, err);
+}
+
+struct doors {
+	int fds[CGROUP_DOORS];
+	size_t count;
+};
+
+static int open_door(const struct controller *controller, const char *folder, void *data,
+		     struct error *err)
+{
+	struct doors *doors = data;
+	_cleanup_free_ char *path = path_join(folder, controller ? "tasks" : "cgroup.procs");
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open %s", path);
+	doors->fds[doors->count++] = fd;
+	return 0;
+}
+
+int cgroup_open(const char *name, int ret_doors[static CGROUP_DOORS], size_t *ret_count,
+		struct error *err)
+{
+	struct doors doors = {};
+	int r = for_each(name, open_door, &doors, err);
+
+	for (size_t i = 0; i < doors.count; i++) {
+		if (r < 0)
+			close(doors.fds[i]);
+		else
+			ret_doors[i] = doors.fds[i];
+	}
+	if (r == 0)
+		*ret_count = doors.count;
+	return r;
+}
+
+static int remove_group(_unused_ const struct controller *controller, const char *folder,
+			_unused_ void *data, struct error *err)
+{
+	if (rmdir(folder) < 0 && errno != ENOENT)
+		return error_set_errno(err, errno, "cannot remove the control group %s", folder);
+	return 0;
+}
+
+int cgroup_remove(const char *name, struct error *err)
+{
+	return for_each(name, remove_group, NULL, err);
+}

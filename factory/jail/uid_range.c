@@ -1,0 +1,55 @@
+#include "factory/jail/uid_range.h"
+
+#include <stddef.h>
+
+#include "base/file.h"
+#include "base/id.h"
+#include "base/memory.h"
+#include "base/strings.h"
+
+static char *link_path(const char *run_dir, uint32_t uid)
+{
+	return xasprintf("%s/uids/%u", run_dir, uid);
+}
+
+uint32_t uid_range_nth(uint32_t first, const char *id, unsigned n)
+{
+	uint32_t start = 0;
+
+	for (; *id; id++)
+		start = start * 31 + (unsigned char)*id;
+	return first + (start + n) % UID_RANGES * UID_RANGE_SIZE;
+}
+
+int uid_range_take(const char *run_dir, uint32_t uid, const char *id, struct error *err)
+{
+	_cleanup_free_ char *path = link_path(run_dir, uid);
+
+	if (symlink(id, path) == 0)
+		return 0;
+	if (errno == ENOENT) {
+		_cleanup_free_ char *dir = path_join(run_dir, "uids");
+		int r = dir_make(dir, 0700, err);
+		if (r < 0)
+			return r;
+		if (symlink(id, path) == 0)
+			return 0;
+	}
+	return error_set_errno(err, errno, "cannot take the user ids %u", uid);
+}
+
+int uid_range_release(const char *run_dir, uint32_t uid, const char *id, struct error *err)
+{
+	_cleanup_free_ char *path = link_path(run_dir, uid);
+	char owner[ID_HEX_SIZE + 1];
+	ssize_t len = readlink(path, owner, sizeof(owner) - 1);
+
+	if (len < 0 && errno == ENOENT)
+		return 0;
+	owner[len < 0 ? 0 : len] = '\0';
+	if (len >= 0 && !str_equal(owner, id))
+		return 0;
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_set_errno(err, errno, "cannot give back the user ids %u", uid);
+	return 0;
+}

@@ -1,0 +1,23 @@
+/* A range of user and group ids of a machine's own, so that no two VMMs are the same user.
+ *
+ * Ranges have 65536 ids each and begin at a configured one. Taken ones are links in
+ * RUN_DIR/uids/, named after the range's first id and pointing to the machine's: making one is
+ * a single step, so a factory and claimers that clone for themselves need no other lock. The
+ * journal entry has the id before the link is there.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "factory/base/layout.h"
+
+/* The nth range to try for a machine, 0 to UID_RANGES - 1: each has its own order. */
+uint32_t uid_range_nth(uint32_t first, const char *id, unsigned n);
+
+/* -EEXIST where another machine has it. */
+_must_check_ int uid_range_take(const char *run_dir, uint32_t uid, const char *id,
+				struct error *err);
+/* A range that is not (or no more) this machine's is left alone. */
+_must_check_ int uid_range_release(const char *run_dir, uint32_t uid, const char *id,
+				   struct error *err);

@@ -1,0 +1,168 @@
+/* What a template is made of, and what baking made of it.
+ *
+ * A definition is a JSON file written by a person (templates/default.json): kernel, initramfs,
+ * root image, machine, size. Its inputs (factory/store/template_inputs.h) are the content of all
+ * of that, QEMU's version, the accelerator, the host's kernel and CPU model and the agent
+ * protocol's version; the template's id is the SHA-256 over its name and them.
+ *
+ * A manifest is what the bake leaves in STORE/templates/ID/: template.json, written last, next
+ * to `memory`, `state`, `image`, `images/N`, `scratch` and `slot`. A folder without a valid
+ * manifest is no template. Everything in it is checked when it is loaded (sizes and digest of
+ * `state`, size of `memory`, the digests of the manifest itself), since a file can be truncated or
+ * edited behind our back. The digests of `memory` and the images take a while and are compared by
+ * template_verify().
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/strings.h"
+#include "base/strv.h"
+#include "factory/guest/carried_device.h"
+#include "factory/store/pool_policy.h"
+#include "factory/store/size.h"
+#include "factory/store/template_inputs.h"
+
+enum accelerator { ACCELERATOR_TCG, ACCELERATOR_KVM };
+DECLARE_STRING_TABLE(accelerator, enum accelerator); /* "tcg", "kvm" */
+
+/* What becomes of a template whose inputs are not what it was baked from any more. */
+enum on_stale { ON_STALE_KEEP, ON_STALE_REBUILD };
+DECLARE_STRING_TABLE(on_stale, enum on_stale); /* "keep", "rebuild" */
+
+/* All strings owned. Paths are absolute; in the file they may be relative to its folder. */
+struct template_definition {
+	char *path; /* of the file itself */
+	char *name;
+	char *kernel;
+	char *initrd;
+	char *image;   /* EROFS root, its size a multiple of 2 MiB (virtio-pmem) */
+	char *machine; /* libvirt domain XML with {{placeholders}} */
+	char *kernel_params;
+	uint64_t vcpus;
+	uint64_t memory_mib;
+	uint64_t spare_vcpus;    /* boot with the template and wait offline in its machines */
+	uint64_t max_memory_mib; /* to which a machine can grow; memory_mib where it cannot */
+	uint64_t scratch_mib; /* factory/guest/disks.h; 0: what containers write is guest memory */
+	uint64_t block_slots; /* ditto */
+	uint64_t dax_windows; /* factory/guest/dax_window.h; none where nothing is shared */
+	uint64_t dax_window_mib; /* of each */
+	char *annotations;       /* factory/store/annotations.h */
+	uint64_t boot_timeout_s;
+	uint64_t pool_size;
+	struct pool_policy pool;
+	int on_stale;     /* enum on_stale */
+	int share;        /* enum template_share */
+	char *memory_dir; /* where `memory` is kept (factory/bake/memory_place.h); "": in the store
+			   */
+	struct carried images;
+};
+
+/* Reads and checks a definition, including that its files exist: a missing one is named with
+ * the command that makes it (`make image`). */
+_must_check_ int template_definition_load(const char *path, struct template_definition **ret,
+					  struct error *err);
+void template_definition_free(struct template_definition *definition);
+DEFINE_CLEANUP(struct template_definition *, template_definition_free)
+
+/* Facts of this host that are part of a template's id. */
+struct template_host {
+	enum accelerator accelerator;
+	char *qemu_binary;    /* owned */
+	char *qemu_version;   /* owned; first line of --version */
+	char *cpu_model;      /* owned; /proc/cpuinfo */
+	char *kernel_release; /* owned; uname -r */
+};
+
+/* accel: "auto", "tcg" or "kvm". auto takes KVM only where /proc/cpuinfo has vmx or svm and
+ * /dev/kvm opens. -ENOENT names a missing QEMU and its package. Blocks (runs QEMU once). */
+_must_check_ int template_host_probe(const char *qemu_binary, const char *accel,
+				     struct template_host *ret_host, struct error *err);
+void template_host_done(struct template_host *host);
+void template_host_copy(const struct template_host *host, struct template_host *ret_copy);
+
+struct template_manifest {
+	char id[DIGEST_HEX_SIZE];
+	unsigned generation; /* 0 or 1, see template_inputs_id() */
+	struct template_inputs inputs;
+	char *name;
+	char *dir;    /* STORE/templates/ID */
+	char *memory; /* the file of the guest's RAM: `memory` in dir, or in the memory_dir */
+	char *agent_version;
+	char *qemu_binary;
+	enum accelerator accelerator;
+	struct strv argv; /* of a clone's QEMU, with {{placeholders}}; see factory/vm/argv.h */
+	/* Of a machine booted from it: likewise, with the placeholders of a size. Room for memory
+	 * devices beyond its RAM. */
+	struct strv boot_argv;
+	uint64_t boot_room_kib;
+	uint64_t vcpus;
+	uint64_t spare_vcpus;
+	uint64_t max_memory_mib;           /* at least memory_bytes */
+	uint64_t block_slots;              /* factory/guest/disks.h */
+	uint64_t dax_windows;              /* factory/guest/dax_window.h */
+	uint64_t dax_window_bytes;         /* of each */
+	uint64_t scratch_bytes;            /* size of `scratch`; 0: there is none */
+	uint64_t memory_bytes;             /* guest RAM */
+	uint64_t memory_before_trim_bytes; /* what it took up before the guest trimmed itself */
+	uint64_t memory_allocated_bytes;   /* and after */
+	uint64_t state_bytes;
+	uint64_t image_bytes;
+	char memory_digest[DIGEST_HEX_SIZE];
+	char state_digest[DIGEST_HEX_SIZE];
+	char image_digest[DIGEST_HEX_SIZE];   /* of the copy in the store */
+	char scratch_digest[DIGEST_HEX_SIZE]; /* "": there is none */
+	uint64_t baked_at;                    /* seconds since the epoch */
+	uint64_t boot_ms;                     /* VMM start to the agent's first answer */
+	uint64_t bake_ms;                     /* all of it */
+};
+
+/* The size of its machines, and what they can grow to. */
+struct vm_size template_size(const struct template_manifest *manifest);
+struct vm_size template_max_size(const struct template_manifest *manifest);
+const char *template_annotations(const struct template_manifest *manifest);
+
+/* Loads STORE/templates/ID. -ENOENT: there is none; -EBADMSG: there is one that cannot be
+ * trusted, with what is wrong. */
+_must_check_ int template_manifest_load(const char *store, const char *id,
+					struct template_manifest **ret, struct error *err);
+/* Writes template.json into manifest->dir, atomically. */
+_must_check_ int template_manifest_store(const struct template_manifest *manifest,
+					 struct error *err);
+void template_manifest_free(struct template_manifest *manifest);
+DEFINE_CLEANUP(struct template_manifest *, template_manifest_free)
+
+bool template_id_is_valid(const char *id); /* 64 hex digits */
+
+/* Whether the clones of a template have copies of their own of its files. */
+bool template_is_copied(const struct template_manifest *manifest);
+
+/* Where the RAM of a template is kept; memory_dir "": in its folder. The caller frees. */
+char *template_memory_path(const char *dir, const char *memory_dir, const char *id);
+
+/* Removes STORE/templates/ID, the manifest first, and the memory that is kept elsewhere (in its
+ * folder `memory` is a link to it then, made before the file). Running clones keep what they have
+ * mapped. */
+_must_check_ int template_remove(const char *store, const char *id, struct error *err);
+
+/* Removes all templates of this name but the one with the id `keep` (NULL: but none). Blocks. */
+_must_check_ int template_remove_others(const char *store, const char *name, const char *keep,
+					struct error *err);
+
+/* One file of a template, compared with the digest in the manifest. */
+struct template_check {
+	char *file; /* owned: "memory", "state", "image", "scratch", "image NAME" */
+	uint64_t bytes;
+	char expected[DIGEST_HEX_SIZE];
+	char found[DIGEST_HEX_SIZE]; /* "" where it cannot be read */
+	char *problem;               /* owned; NULL: it is what was baked */
+};
+#define TEMPLATE_CHECKS_MAX (4 + CARRIED_MAX)
+
+/* Blocks: reads all files of the template. Returns how many there are. */
+size_t template_verify(const struct template_manifest *manifest,
+		       struct template_check ret_checks[static TEMPLATE_CHECKS_MAX]);
+void template_checks_done(struct template_check *checks, size_t count);

@@ -1,0 +1,209 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/spawn.h"
+#include "factory/store/template.h"
+#include "factory/store/template_priv.h"
+
+#define CPUINFO      "/proc/cpuinfo"
+#define CPUINFO_MAX  (16 * 1024 * 1024) /* some thousand processors */
+#define KVM_DEVICE   "/dev/kvm"
+#define QEMU_DEFAULT "qemu-system-x86_64"
+#define QEMU_PACKAGE "install Debian's package qemu-system-x86"
+#define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+static const char *const accelerator_names[] = {
+	[ACCELERATOR_TCG] = "tcg",
+	[ACCELERATOR_KVM] = "kvm",
+};
+DEFINE_STRING_TABLE(accelerator, enum accelerator, accelerator_names)
+
+/* The value of a "key<blanks>: value" line, copied to its end of line, or NULL. */
+static char *cpuinfo_value(const char *line, const char *key)
+{
+	const char *rest = str_after(line, key);
+
+	if (!rest)
+		return NULL;
+	rest += strspn(rest, " \t");
+	if (*rest != ':')
+		return NULL;
+	rest += 1;
+	rest += strspn(rest, " \t");
+	return xstrndup(rest, strcspn(rest, "\n"));
+}
+
+static bool has_word(const char *text, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = text; (at = strstr(at, word)); at += len) {
+		if ((at == text || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+/* Only the first processor's block is read: those of one host do not differ in what counts. */
+void cpu_facts_parse(const char *cpuinfo, struct cpu_facts *ret)
+{
+	_cleanup_free_ char *name = NULL, *flags = NULL;
+	char hex[DIGEST_HEX_SIZE];
+
+	for (const char *line = cpuinfo; line && *line && *line != '\n';) {
+		if (!name)
+			name = cpuinfo_value(line, "model name");
+		if (!flags)
+			flags = cpuinfo_value(line, "flags");
+		line = strchr(line, '\n');
+		if (line)
+			line++;
+	}
+
+	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
+	digest_add_string(d, flags ?: "");
+	digest_finish(d, hex);
+	ret->virtualization = flags && (has_word(flags, "vmx") || has_word(flags, "svm"));
+	ret->model = xasprintf("%s, flags %.12s", name ?: "unknown processor", hex);
+}
+
+static int kvm_open(struct error *err)
+{
+	_cleanup_close_ int fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open " KVM_DEVICE);
+	return 0;
+}
+
+static int accelerator_choose(const char *accel, bool virtualization, enum accelerator *ret,
+			      struct error *err)
+{
+	if (str_equal(accel, "auto")) {
+		*ret = virtualization && kvm_open(NULL) == 0 ? ACCELERATOR_KVM : ACCELERATOR_TCG;
+		return 0;
+	}
+	int value = accelerator_from_string(accel);
+	if (value < 0)
+		return error_set(err, EINVAL, "accelerator \"%s\" is not one of auto, tcg, kvm",
+				 accel);
+	if (value == ACCELERATOR_KVM) {
+		int r = kvm_open(err);
+		if (r < 0) {
+			error_wrap(err, "accelerator kvm");
+			return r;
+		}
+	}
+	*ret = value;
+	return 0;
+}
+
+static bool is_program(const char *path)
+{
+	return access(path, X_OK) == 0;
+}
+
+/* Absolute path of the QEMU to use; libvirt wants one. */
+static int qemu_find(const char *binary, char **ret_path, struct error *err)
+{
+	const char *search = getenv("PATH");
+
+	if (strchr(binary, '/')) {
+		char *absolute = is_program(binary) ? realpath(binary, NULL) : NULL;
+		if (!absolute)
+			return error_set_errno(err, errno, "QEMU %s (" QEMU_PACKAGE ")", binary);
+		*ret_path = absolute;
+		return 0;
+	}
+	_cleanup_free_ char *folders = xstrdup(str_empty(search) ? PATH_DEFAULT : search);
+	char *rest = folders;
+	for (const char *folder; (folder = strsep(&rest, ":"));) {
+		_cleanup_free_ char *path = path_join(folder, binary);
+		if (*folder == '/' && is_program(path)) {
+			*ret_path = steal_ptr(path);
+			return 0;
+		}
+	}
+	return error_set(err, ENOENT, "no %s on PATH: " QEMU_PACKAGE, binary);
+}
+
+static int qemu_version_ask(char *binary, char **ret_version, struct error *err)
+{
+	_cleanup_free_ char *output = NULL;
+	char *argv[] = { binary, (char[]){ "--version" }, NULL };
+
+	int r = spawn_and_wait(argv, &output, err);
+	if (r < 0)
+		return r;
+	if (!str_after(output, "QEMU "))
+		return error_set(err, EPROTO, "%s is not QEMU: its --version says \"%.60s\"",
+				 binary, output);
+	*ret_version = xstrndup(output, strcspn(output, "\n"));
+	return 0;
+}
+
+static int host_fill(struct template_host *host, const char *qemu_binary, const char *accel,
+		     struct error *err)
+{
+	_cleanup_free_ char *cpuinfo = NULL;
+	struct cpu_facts cpu;
+	int r;
+
+	r = file_read(CPUINFO, CPUINFO_MAX, &cpuinfo, NULL, err);
+	if (r < 0)
+		return r;
+	struct utsname name;
+	if (uname(&name) < 0)
+		return error_set_errno(err, errno, "cannot read the kernel's release");
+	host->kernel_release = xstrdup(name.release);
+	cpu_facts_parse(cpuinfo, &cpu);
+	host->cpu_model = cpu.model;
+	r = accelerator_choose(accel, cpu.virtualization, &host->accelerator, err);
+	if (r < 0)
+		return r;
+	r = qemu_find(qemu_binary, &host->qemu_binary, err);
+	if (r < 0)
+		return r;
+	return qemu_version_ask(host->qemu_binary, &host->qemu_version, err);
+}
+
+int template_host_probe(const char *qemu_binary, const char *accel, struct template_host *ret_host,
+			struct error *err)
+{
+	struct template_host host = {};
+
+	if (str_empty(qemu_binary))
+		qemu_binary = QEMU_DEFAULT;
+	int r = host_fill(&host, qemu_binary, accel, err);
+	if (r < 0) {
+		template_host_done(&host);
+		return r;
+	}
+	*ret_host = host;
+	return 0;
+}
+
+void template_host_done(struct template_host *host)
+{
+	free(steal_ptr(host->qemu_binary));
+	free(steal_ptr(host->qemu_version));
+	free(steal_ptr(host->cpu_model));
+	free(steal_ptr(host->kernel_release));
+}
+
+void template_host_copy(const struct template_host *host, struct template_host *ret_copy)
+{
+	*ret_copy = (struct template_host){
+		.accelerator = host->accelerator,
+		.qemu_binary = xstrdup(host->qemu_binary),
+		.qemu_version = xstrdup(host->qemu_version),
+		.cpu_model = xstrdup(host->cpu_model),
+		.kernel_release = xstrdup(host->kernel_release),
+	};
+}

@@ -1,0 +1,83 @@
+#include "factory/templates/definitions.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+
+static bool is_definition_name(const char *name)
+{
+	const char *suffix = strrchr(name, '.');
+
+	return name[0] != '.' && str_equal(suffix, ".json");
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int list_folder(const char *path, struct strv *ret_paths, struct error *err)
+{
+	const struct dirent *entry;
+	DIR *dir = opendir(path);
+
+	if (!dir)
+		return error_set_errno(err, errno, "cannot read the folder %s", path);
+	while ((entry = readdir(dir)))
+		if (is_definition_name(entry->d_name))
+			strv_take(ret_paths, path_join(path, entry->d_name));
+	closedir(dir);
+	if (ret_paths->count == 0)
+		return error_set(err, ENOENT, "no template definition (*.json) in %s", path);
+	qsort(ret_paths->items, ret_paths->count, sizeof(*ret_paths->items), by_name);
+	return 0;
+}
+
+static int add_definition(struct definitions *definitions, const char *path, struct error *err)
+{
+	struct template_definition *definition = NULL;
+
+	int r = template_definition_load(path, &definition, err);
+	if (r < 0)
+		return r;
+	definitions->items = xrealloc_array(definitions->items, definitions->count + 1,
+					    sizeof(struct template_definition *));
+	definitions->items[definitions->count++] = definition;
+	for (size_t i = 0; i + 1 < definitions->count; i++)
+		if (str_equal(definitions->items[i]->name, definition->name))
+			return error_set(err, EEXIST, "%s and %s both define a template \"%s\"",
+					 definitions->items[i]->path, definition->path,
+					 definition->name);
+	return 0;
+}
+
+int definitions_load(const char *path, struct definitions *ret_definitions, struct error *err)
+{
+	_cleanup_(definitions_done) struct definitions definitions = {};
+	_cleanup_(strv_done) struct strv paths = {};
+	struct stat st;
+	int r = 0;
+
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		r = list_folder(path, &paths, err);
+	else
+		strv_add(&paths, path);
+	for (size_t i = 0; r == 0 && i < paths.count; i++)
+		r = add_definition(&definitions, paths.items[i], err);
+	if (r < 0)
+		return r;
+	*ret_definitions = definitions;
+	definitions = (struct definitions){};
+	return 0;
+}
+
+void definitions_done(struct definitions *definitions)
+{
+	for (size_t i = 0; i < definitions->count; i++)
+		template_definition_free(definitions->items[i]);
+	free(definitions->items);
+	*definitions = (struct definitions){};
+}

@@ -1,0 +1,699 @@
+#include "factory/templates/slot.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "factory/templates/input_watch.h"
+#include "factory/templates/template_removal.h"
+
+static const char *const slot_state_names[] = {
+	[SLOT_ABSENT] = "absent", [SLOT_BAKING] = "baking",     [SLOT_READY] = "ready",
+	[SLOT_BROKEN] = "broken", [SLOT_REMOVING] = "removing",
+};
+DEFINE_STRING_TABLE(slot_state, enum slot_state, slot_state_names)
+
+struct waiter {
+	slot_fn fn;
+	void *userdata;
+	TAILQ_ENTRY(waiter) link;
+};
+TAILQ_HEAD(waiter_list, waiter);
+
+struct slot {
+	struct slot_options options;
+	char *name, *definition_path, *word_path;
+	struct template_definition *definition; /* of the template, or of the next bake */
+	enum slot_state state;
+	struct template_manifest *manifest; /* while READY */
+	struct error broken;
+	struct input_watch *watch; /* watches while READY */
+
+	/* A bake, while BAKING, and while READY for a rebuild. */
+	struct bake_turn turn;
+	bool bake_anew; /* even if no input changed */
+	struct bake *bake;
+	enum bake_phase phase;
+	struct template_definition *bake_definition;
+	struct template_host bake_host;
+	char *console; /* of a bake that failed; owned */
+
+	/* Other templates of this name are in the store or have machines in the pool. */
+	bool rolling;
+	bool cleaning;          /* a worker removes them */
+	bool remove_when_clean; /* slot_remove_template() waits for it */
+	bool rebuild_when_clean;
+	char *rebuild_error;
+	struct template_inputs refused; /* what the last rebuild failed with */
+
+	struct pool *pool;
+	struct metrics metrics;
+	uint64_t bake_begun_ns;
+	struct waiter_list init_waiters; /* for READY and a full pool */
+	struct waiter_list rebuild_waiters;
+	struct waiter_list end_waiters; /* for ABSENT, or for a stopped pool */
+	bool stopping;                  /* the template stays */
+};
+
+static void slot_set_state(struct slot *slot, enum slot_state state)
+{
+	log_debug(slot->name, "template %s -> %s", slot_state_to_string(slot->state),
+		  slot_state_to_string(state));
+	slot->state = state;
+}
+
+static void waiters_add(struct waiter_list *list, slot_fn fn, void *userdata)
+{
+	if (!fn)
+		return;
+	struct waiter *waiter = xnew(struct waiter);
+	*waiter = (struct waiter){ .fn = fn, .userdata = userdata };
+	TAILQ_INSERT_TAIL(list, waiter, link);
+}
+
+static void waiters_answer(struct waiter_list *list, int number, const struct error *err)
+{
+	struct waiter *waiter;
+
+	while ((waiter = TAILQ_FIRST(list))) {
+		TAILQ_REMOVE(list, waiter, link);
+		waiter->fn(number, err, waiter->userdata);
+		free(waiter);
+	}
+}
+
+/* ---------------------------------------------------------------- after a rebuild */
+
+static void slot_remove_template(struct slot *slot);
+static void slot_roll(struct slot *slot);
+static void slot_bake(struct slot *slot, bool anew);
+
+static void on_cleaned(const struct template_removal *removal, void *userdata)
+{
+	struct slot *slot = userdata;
+
+	slot->cleaning = false;
+	if (removal->number < 0)
+		log_error(slot->name, "an old template cannot be removed: %s",
+			  error_message(&removal->err));
+	if (slot->remove_when_clean) {
+		slot->remove_when_clean = false;
+		slot_remove_template(slot);
+	} else if (slot->manifest && !str_equal(slot->manifest->id, removal->keep)) {
+		slot_roll(slot); /* replaced once more meanwhile */
+	} else {
+		slot->rolling = false;
+		if (slot->rebuild_when_clean)
+			slot_bake(slot, true);
+		else
+			waiters_answer(&slot->rebuild_waiters, removal->number, &removal->err);
+	}
+}
+
+/* Claimed machines have mapped what they need; the others may still open it. */
+static bool slot_has_old_machines(struct slot *slot)
+{
+	for (struct pool_member *m = pool_next(slot->pool, NULL); m; m = pool_next(slot->pool, m)) {
+		const struct vm *vm = pool_member_vm(m);
+		if (vm_state(vm) != VM_CLAIMED &&
+		    !str_equal(vm_template_id(vm), slot->manifest->id))
+			return true;
+	}
+	return false;
+}
+
+/* Removes the old templates once nothing will be made of them. */
+static void slot_roll(struct slot *slot)
+{
+	if (!slot->rolling || slot->cleaning || slot->state != SLOT_READY || slot->stopping ||
+	    slot_has_old_machines(slot))
+		return;
+	slot->cleaning = true;
+	template_removal_start(slot->options.workers, slot->options.config->store, slot->name,
+			       slot->manifest->id, on_cleaned, slot);
+}
+
+/* ---------------------------------------------------------------- the pool's news */
+
+static void on_pool_change(struct pool *pool, void *userdata)
+{
+	struct slot *slot = userdata;
+	struct pool_counts counts;
+
+	if (slot->state != SLOT_READY || slot->stopping)
+		return;
+	slot_roll(slot);
+	pool_counts(pool, &counts);
+	if (counts.parked >= counts.target) {
+		waiters_answer(&slot->init_waiters, 0, NULL);
+	} else if (pool_obstacle(pool)) {
+		_cleanup_(error_done) struct error err = {};
+		int r = error_set(&err, EIO, "template %s is baked, but %s: %s", slot->name,
+				  pool_failure(pool) ? "its clones fail" : "its pool is not filled",
+				  pool_obstacle(pool));
+		waiters_answer(&slot->init_waiters, r, &err);
+	}
+}
+
+/* ---------------------------------------------------------------- baking */
+
+static void bake_end(void *bake)
+{
+	bake_free(bake);
+}
+
+static bool slot_ending(const struct slot *slot)
+{
+	return slot->stopping || !TAILQ_EMPTY(&slot->end_waiters);
+}
+
+static void slot_continue_end(struct slot *slot);
+
+/* The old template goes on. What failed is not tried again by itself until an input changes. */
+static void rebuild_failed(struct slot *slot, const struct error *err)
+{
+	const struct template_inputs *inputs = input_watch_inputs(slot->watch);
+
+	template_inputs_done(&slot->refused);
+	if (inputs)
+		template_inputs_copy(inputs, &slot->refused);
+	if (err->number != ECANCELED)
+		log_error(slot->name, "rebuild failed, the template of before goes on: %s",
+			  error_message(err));
+	replace_string(&slot->rebuild_error, error_message(err));
+	waiters_answer(&slot->rebuild_waiters, -err->number, err);
+}
+
+static void bake_failed(struct slot *slot, const struct error *err)
+{
+	if (err->number != ECANCELED)
+		metrics_count(&slot->metrics, COUNTER_BAKES_FAILED,
+			      bake_phase_to_string(slot->phase));
+	if (slot->state == SLOT_READY) {
+		rebuild_failed(slot, err);
+		return;
+	}
+	if (err->number == ECANCELED) {
+		slot_set_state(slot, SLOT_ABSENT);
+	} else {
+		log_error(slot->name, "bake failed: %s", error_message(err));
+		(void)error_set(&slot->broken, err->number, "%s", error_message(err));
+		slot_set_state(slot, SLOT_BROKEN);
+	}
+	pool_drain(slot->pool, error_message(err), NULL, NULL);
+	waiters_answer(&slot->init_waiters, -err->number, err);
+	waiters_answer(&slot->rebuild_waiters, -err->number, err);
+}
+
+/* A template that was found baked is no bake. */
+static void bake_measure(struct slot *slot)
+{
+	if (slot->phase != BAKE_DONE)
+		return;
+	metrics_count(&slot->metrics, COUNTER_BAKES, "");
+	metrics_observe_since(&slot->metrics, HISTOGRAM_BAKE, slot->bake_begun_ns);
+}
+
+static void bake_succeeded(struct slot *slot, struct template_manifest *manifest)
+{
+	struct template_manifest *old = slot->manifest;
+
+	bake_measure(slot);
+	template_definition_free(slot->definition);
+	slot->definition = steal_ptr(slot->bake_definition);
+	slot->manifest = manifest;
+	replace_string(&slot->rebuild_error, NULL);
+	replace_string(&slot->console, NULL);
+	if (slot->state != SLOT_READY)
+		slot_set_state(slot, SLOT_READY);
+	log_info(slot->name,
+		 old ? "template %.12s takes over from %.12s" : "template %.12s is ready",
+		 manifest->id, old ? old->id : "");
+	if (!slot_ending(slot)) {
+		slot->rolling = true;
+		pool_set_policy(slot->pool, &slot->definition->pool);
+		if (old)
+			pool_roll(slot->pool, manifest);
+		else
+			pool_open(slot->pool, manifest);
+		input_watch_start(slot->watch, manifest);
+	}
+	template_manifest_free(old); /* the pool has left it */
+}
+
+/* The end of a bake, of one that never began too. */
+static void bake_over(struct slot *slot, struct template_manifest *manifest,
+		      const struct error *err)
+{
+	bake_queue_leave(slot->options.bakes, &slot->turn);
+	if (manifest)
+		bake_succeeded(slot, manifest);
+	else
+		bake_failed(slot, err);
+	template_definition_free(steal_ptr(slot->bake_definition));
+	template_host_done(&slot->bake_host);
+	if (slot_ending(slot))
+		slot_continue_end(slot);
+}
+
+static void on_bake_done(struct bake *bake, int number, struct template_manifest *manifest,
+			 const struct error *err, void *userdata)
+{
+	struct slot *slot = userdata;
+
+	if (number < 0) {
+		free(slot->console);
+		slot->console = bake_console(bake);
+	}
+	slot->bake = NULL;
+	loop_defer(slot->options.loop, bake_end, bake);
+	bake_over(slot, manifest, err);
+}
+
+static void on_bake_phase(struct bake *bake _unused_, enum bake_phase phase, void *userdata)
+{
+	struct slot *slot = userdata;
+
+	slot->phase = phase;
+	log_info(slot->name, "bake: %s", bake_phase_to_string(phase));
+}
+
+/* The definition is read again: what was written since is what is meant. */
+static int load_definition(struct slot *slot, struct template_definition **ret, struct error *err)
+{
+	_cleanup_(template_definition_free_cleanup) struct template_definition *definition = NULL;
+	const char *path = slot->definition_path;
+
+	int r = template_definition_load(path, &definition, err);
+	if (r == 0 && !str_equal(definition->name, slot->name))
+		r = error_set(err, ESTALE, "%s defines the template \"%s\" now, not \"%s\"", path,
+			      definition->name, slot->name);
+	if (r == 0)
+		*ret = steal_ptr(definition);
+	return r;
+}
+
+bool slot_reload_policy(struct slot *slot)
+{
+	_cleanup_(template_definition_free_cleanup) struct template_definition *definition = NULL;
+	_cleanup_(error_done) struct error err = {};
+	struct pool_policy *policy = &slot->definition->pool;
+
+	if (load_definition(slot, &definition, &err) < 0 || !definition) {
+		log_warning(slot->name, "its pool stays as it was: %s", error_message(&err));
+		return false;
+	}
+	if (pool_policy_equal(policy, &definition->pool))
+		return false;
+	*policy = definition->pool;
+	pool_set_policy(slot->pool, policy);
+	return true;
+}
+
+static void on_turn(void *userdata)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct slot *slot = userdata;
+
+	if (load_definition(slot, &slot->bake_definition, &err) < 0) {
+		bake_over(slot, NULL, &err);
+		return;
+	}
+	template_host_copy(input_watch_host(slot->watch), &slot->bake_host);
+	const struct bake_options options = {
+		.loop = slot->options.loop,
+		.workers = slot->options.workers,
+		.definition = slot->bake_definition,
+		.host = &slot->bake_host,
+		.store = slot->options.config->store,
+		.run_dir = slot->options.config->run_dir,
+		.libvirt_uri = slot->options.config->libvirt_uri,
+		.anew = slot->bake_anew,
+		.on_phase = on_bake_phase,
+		.on_done = on_bake_done,
+		.userdata = slot,
+	};
+	slot->bake_begun_ns = clock_monotonic_ns();
+	slot->bake = bake_start(&options);
+}
+
+static void slot_bake(struct slot *slot, bool anew)
+{
+	error_done(&slot->broken);
+	slot->phase = BAKE_HASHING;
+	slot->bake_anew = anew;
+	slot->rebuild_when_clean = false;
+	if (slot->state != SLOT_READY)
+		slot_set_state(slot, SLOT_BAKING);
+	bake_queue_enter(slot->options.bakes, &slot->turn);
+}
+
+static void on_look(struct input_watch *watch, void *userdata)
+{
+	const struct template_definition *definition = input_watch_definition(watch);
+	const struct template_inputs *inputs = input_watch_inputs(watch);
+	struct slot *slot = userdata;
+
+	if (slot->state != SLOT_READY || slot_ending(slot) || slot_rebuilding(slot) || !inputs ||
+	    str_empty(input_watch_stale(watch)) || !input_watch_settled(watch) ||
+	    definition->on_stale != ON_STALE_REBUILD ||
+	    template_inputs_equal(inputs, &slot->refused))
+		return;
+	log_info(slot->name, "rebuilding: %s", input_watch_stale(watch));
+	slot_bake(slot, false);
+}
+
+/* With unchanged inputs the template would be found baked: then it is baked anew. */
+void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata)
+{
+	if (slot->state != SLOT_READY || slot_ending(slot)) {
+		slot_init(slot, fn, userdata);
+		return;
+	}
+	waiters_add(&slot->rebuild_waiters, fn, userdata);
+	if (slot->rolling)
+		slot->rebuild_when_clean = true; /* there is room for one beside it */
+	else if (slot->turn.state == TURN_OUT)
+		slot_bake(slot, true);
+}
+
+void slot_init(struct slot *slot, slot_fn fn, void *userdata)
+{
+	waiters_add(&slot->init_waiters, fn, userdata);
+	switch (slot->state) {
+	case SLOT_ABSENT:
+	case SLOT_BROKEN:
+		slot_bake(slot, false);
+		break;
+	case SLOT_READY:
+		on_pool_change(slot->pool, slot);
+		break;
+	case SLOT_BAKING:
+	case SLOT_REMOVING: /* goes on in on_removed */
+		break;
+	}
+}
+
+/* ---------------------------------------------------------------- ending */
+
+static void on_removed(const struct template_removal *removal, void *userdata)
+{
+	struct slot *slot = userdata;
+
+	if (removal->number < 0)
+		log_error(slot->name, "template cannot be removed: %s",
+			  error_message(&removal->err));
+	slot_set_state(slot, SLOT_ABSENT);
+	waiters_answer(&slot->end_waiters, removal->number, &removal->err);
+	if (!TAILQ_EMPTY(&slot->init_waiters))
+		slot_bake(slot, false);
+}
+
+static void slot_remove_template(struct slot *slot)
+{
+	if (slot->cleaning) {
+		slot->remove_when_clean = true;
+		return;
+	}
+	template_manifest_free(steal_ptr(slot->manifest));
+	slot_set_state(slot, SLOT_REMOVING);
+	template_removal_start(slot->options.workers, slot->options.config->store, slot->name, NULL,
+			       on_removed, slot);
+}
+
+static void on_pool_drained(void *userdata)
+{
+	struct slot *slot = userdata;
+
+	/* Also where we have not baked: an earlier factory may have left one in the store. */
+	if (!slot->stopping)
+		slot_remove_template(slot);
+	else
+		waiters_answer(&slot->end_waiters, 0, NULL);
+}
+
+static void slot_continue_end(struct slot *slot)
+{
+	_cleanup_(error_done) struct error err = {};
+	int r = error_set(&err, ECANCELED, "template %s is being %s", slot->name,
+			  slot->stopping ? "stopped" : "destroyed");
+
+	waiters_answer(&slot->init_waiters, r, &err);
+	waiters_answer(&slot->rebuild_waiters, r, &err);
+	slot->rolling = slot->rebuild_when_clean = false;
+	replace_string(&slot->rebuild_error, NULL);
+	input_watch_stop(slot->watch);
+	(slot->stopping ? pool_stop : pool_drain)(slot->pool, error_message(&err), on_pool_drained,
+						  slot);
+}
+
+static void slot_end(struct slot *slot)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (slot->bake) {
+		bake_cancel(slot->bake); /* goes on in bake_over */
+	} else if (slot->turn.state == TURN_WAITING) {
+		(void)error_set(&err, ECANCELED, "cancelled");
+		bake_over(slot, NULL, &err);
+	} else if (slot->state != SLOT_REMOVING) {
+		slot_continue_end(slot);
+	}
+}
+
+void slot_destroy(struct slot *slot, slot_fn fn, void *userdata)
+{
+	waiters_add(&slot->end_waiters, fn, userdata);
+	slot_end(slot);
+	FAULT_POINT("destroy.draining");
+}
+
+void slot_stop(struct slot *slot, slot_fn fn, void *userdata)
+{
+	waiters_add(&slot->end_waiters, fn, userdata);
+	slot->stopping = true;
+	slot_end(slot);
+}
+
+/* ---------------------------------------------------------------- the slot */
+
+static struct input_watch *slot_new_watch(struct slot *slot)
+{
+	const struct input_watch_options options = {
+		.loop = slot->options.loop,
+		.workers = slot->options.workers,
+		.name = slot->name,
+		.path = slot->definition_path,
+		.qemu = slot->options.config->qemu,
+		.accelerator = slot->options.config->accelerator,
+		.host = slot->options.host,
+		.on_look = on_look,
+		.userdata = slot,
+	};
+
+	return input_watch_new(&options);
+}
+
+struct slot *slot_new(const struct slot_options *options)
+{
+	struct slot *slot = xnew(struct slot);
+
+	slot->options = *options;
+	slot->definition = options->definition;
+	slot->name = xstrdup(options->definition->name);
+	slot->definition_path = xstrdup(options->definition->path);
+	slot->word_path = xasprintf("%s/pools/%s.json", options->config->run_dir, slot->name);
+	slot->turn = (struct bake_turn){ .fn = on_turn, .userdata = slot };
+	TAILQ_INIT(&slot->init_waiters);
+	TAILQ_INIT(&slot->rebuild_waiters);
+	TAILQ_INIT(&slot->end_waiters);
+	struct pool_options pool = {
+		.loop = options->loop,
+		.name = slot->name,
+		.run_dir = options->config->run_dir,
+		.word = slot->word_path,
+		.jail = options->jail,
+		.metrics = &slot->metrics,
+		.room = options->room,
+		.policy = slot->definition->pool,
+		.clones_at_once = (unsigned)options->config->clones_at_once,
+		.max_waiting = (unsigned)options->config->max_waiting,
+		.lease_grace_ms = options->config->lease_grace_s * 1000,
+		.merge_pages = options->config->merge_pages,
+		.scratch_dir = options->config->scratch_dir,
+		.on_change = on_pool_change,
+		.userdata = slot,
+	};
+	slot->pool = pool_new(&pool);
+	slot->watch = slot_new_watch(slot);
+	return slot;
+}
+
+void slot_free(struct slot *slot)
+{
+	if (!slot)
+		return;
+	bake_abandon(slot->bake);
+	pool_free(slot->pool);
+	template_manifest_free(slot->manifest);
+	template_definition_free(slot->definition);
+	template_definition_free(slot->bake_definition);
+	template_host_done(&slot->bake_host);
+	template_inputs_done(&slot->refused);
+	input_watch_free(slot->watch);
+	error_done(&slot->broken);
+	free(slot->rebuild_error);
+	free(slot->console);
+	free(slot->definition_path);
+	free(slot->word_path);
+	free(slot->name);
+	metrics_done(&slot->metrics);
+	free(slot);
+}
+
+/* A boot takes kernel and initramfs from where the definition has them: not if they are no longer
+ * what the root image was baked with. */
+static bool slot_is_bootable(const struct slot *slot)
+{
+	const struct template_inputs *now = input_watch_inputs(slot->watch);
+
+	if (slot->state != SLOT_READY || slot_ending(slot))
+		return false;
+	return !now ||
+	       (str_equal(now->values[INPUT_KERNEL], slot->manifest->inputs.values[INPUT_KERNEL]) &&
+		str_equal(now->values[INPUT_INITRD], slot->manifest->inputs.values[INPUT_INITRD]));
+}
+
+static void offer_definition(const struct template_definition *definition,
+			     struct template_offer *offer)
+{
+	offer->size = (struct vm_size){ (uint32_t)definition->vcpus,
+					(uint32_t)definition->memory_mib };
+	offer->max_size = (struct vm_size){
+		(uint32_t)(definition->vcpus + definition->spare_vcpus),
+		(uint32_t)definition->max_memory_mib,
+	};
+	offer->annotations = definition->annotations;
+	offer->images = &definition->images;
+}
+
+static void offer_manifest(const struct template_manifest *manifest, struct template_offer *offer)
+{
+	offer->size = template_size(manifest);
+	offer->max_size = template_max_size(manifest);
+	offer->annotations = template_annotations(manifest);
+	offer->images = &manifest->inputs.images;
+}
+
+void slot_offer(const struct slot *slot, struct template_offer *ret_offer)
+{
+	static const unsigned readiness[] = {
+		[SLOT_READY] = 2,  [SLOT_BAKING] = 1,   [SLOT_ABSENT] = 0,
+		[SLOT_BROKEN] = 0, [SLOT_REMOVING] = 0,
+	};
+
+	*ret_offer = (struct template_offer){
+		.name = slot->name,
+		.state = slot_state_to_string(slot->state),
+		.readiness = pool_is_broken(slot->pool) ? 0 : readiness[slot->state],
+		.bootable = slot_is_bootable(slot),
+	};
+	if (slot->manifest)
+		offer_manifest(slot->manifest, ret_offer);
+	else
+		offer_definition(slot->definition, ret_offer);
+}
+
+int slot_accepts(const struct slot *slot, struct error *err)
+{
+	switch (slot->state) {
+	case SLOT_READY:
+	case SLOT_BAKING:
+		return 0;
+	case SLOT_BROKEN:
+		return error_set(err, ENOTCONN, "template %s is broken: %s", slot->name,
+				 error_message(&slot->broken));
+	case SLOT_ABSENT:
+	case SLOT_REMOVING:
+		break;
+	}
+	return error_set(err, ENOTCONN, "template %s is %s: run `kiln-ctl factory init`",
+			 slot->name, slot_state_to_string(slot->state));
+}
+
+struct metrics *slot_metrics(struct slot *slot)
+{
+	return &slot->metrics;
+}
+
+const char *slot_name(const struct slot *slot)
+{
+	return slot->name;
+}
+
+enum slot_state slot_state(const struct slot *slot)
+{
+	return slot->state;
+}
+
+const char *slot_phase(const struct slot *slot)
+{
+	if (slot->turn.state == TURN_WAITING)
+		return "queued";
+	return slot->bake ? bake_phase_to_string(slot->phase) : "";
+}
+
+const char *slot_stale(const struct slot *slot)
+{
+	return input_watch_stale(slot->watch);
+}
+
+const char *slot_rebuild_error(const struct slot *slot)
+{
+	return slot->rebuild_error ? slot->rebuild_error : "";
+}
+
+bool slot_rebuilding(const struct slot *slot)
+{
+	return slot->state == SLOT_READY && (slot->turn.state != TURN_OUT || slot->rolling);
+}
+
+const struct template_inputs *slot_inputs(const struct slot *slot)
+{
+	return input_watch_inputs(slot->watch);
+}
+
+const struct template_definition *slot_definition(const struct slot *slot)
+{
+	return slot->definition;
+}
+
+char *slot_console(const struct slot *slot)
+{
+	if (slot->bake)
+		return bake_console(slot->bake);
+	if (slot->console)
+		return xstrdup(slot->console);
+	return slot->manifest ? bake_console_of(slot->manifest) : xstrdup("");
+}
+
+const char *slot_error(const struct slot *slot)
+{
+	if (slot->state == SLOT_BROKEN)
+		return error_message(&slot->broken);
+	const char *failure = pool_failure(slot->pool);
+	return failure ? failure : "";
+}
+
+const struct template_manifest *slot_manifest(const struct slot *slot)
+{
+	return slot->manifest;
+}
+
+struct pool *slot_pool(struct slot *slot)
+{
+	return slot->pool;
+}
