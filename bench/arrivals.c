@@ -96,18 +96,14 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 	guest->claim = claim;
 	request.sandbox_id = (char *)"bench";
 	request.hostname = (char *)"bench";
-	int r = ttrpc_client_call(claim->agent, &(struct ttrpc_call_options){
-							.service = &grpc__agent_service__descriptor,
-							.method = "CreateSandbox",
-							.request = &request.base,
-							.timeout_ms = CALL_MS,
-							.on_reply = on_created,
-							.userdata = guest,
-						});
-	if (r < 0) {
-		guest_fail(guest, r, "CreateSandbox could not be sent");
-		guest_release(guest);
-	}
+	ttrpc_client_call(claim->agent, &(struct ttrpc_call_options){
+						.service = &grpc__agent_service__descriptor,
+						.method = "CreateSandbox",
+						.request = &request.base,
+						.timeout_ms = CALL_MS,
+						.on_reply = on_created,
+						.userdata = guest,
+					});
 }
 
 static void arrive(struct run *run, struct arrival *arrival)

@@ -89,12 +89,7 @@ static int make_request(struct session *session, const struct agent_request *req
 
 	if (session->signo)
 		return show_answer(session, request->method->name);
-	int r = ttrpc_client_call(session->channel.client, &options);
-	if (r < 0) {
-		ctl_say("%s: %s: cannot be sent: %s", request->method->name,
-			ttrpc_code_to_string(ttrpc_code_from_errno(r)), strerror(-r));
-		return CTL_FAILED;
-	}
+	ttrpc_client_call(session->channel.client, &options);
 	while (!session->done)
 		(void)loop_run_until(session->loop, &session->done, 1000);
 	int code = show_answer(session, request->method->name);

@@ -60,9 +60,10 @@ static void on_timer(void *userdata)
 	struct progress *progress = userdata;
 	Kiln__Factory__V1__StatusRequest request = KILN__FACTORY__V1__STATUS_REQUEST__INIT;
 
-	progress->asking = !progress->answered &&
-			   factory_rpc_call(progress->link->client, "Status", &request.base,
-					    STATUS_TIMEOUT_MS, on_status, progress) == 0;
+	progress->asking = !progress->answered;
+	if (progress->asking)
+		factory_rpc_call(progress->link->client, "Status", &request.base, STATUS_TIMEOUT_MS,
+				 on_status, progress);
 }
 
 /* The response is the reply's: a copy by way of its encoding. */
@@ -89,11 +90,9 @@ static void on_answer(const struct ttrpc_reply *reply, void *userdata)
 static int progress_run(struct progress *progress)
 {
 	const struct progress_options *options = progress->options;
-	int r = factory_rpc_call(progress->link->client, options->method, options->request,
-				 options->timeout_s * 1000ull, on_answer, progress);
 
-	if (r < 0)
-		return error_set_errno(progress->err, r, "cannot ask the factory");
+	factory_rpc_call(progress->link->client, options->method, options->request,
+			 options->timeout_s * 1000ull, on_answer, progress);
 	on_timer(progress);
 	/* Both calls have deadlines of their own and end for certain. */
 	while (!progress->done)

@@ -20,7 +20,7 @@ enum qmp_state {
 	QMP_ENDED, /* no stream any more; commands fail from the loop */
 };
 
-struct command {
+struct qmp_pending {
 	struct qmp *qmp;
 	json_int_t id;
 	char *line; /* owned; NULL once written */
@@ -31,15 +31,15 @@ struct command {
 	unsigned timeout_ms;
 	qmp_reply_fn on_reply; /* may be NULL */
 	void *userdata;
-	TAILQ_ENTRY(command) entry;
+	TAILQ_ENTRY(qmp_pending) entry;
 };
 
 struct qmp {
 	struct loop *loop;
 	struct qmp_options options;
 	enum qmp_state state;
-	struct stream *stream;                      /* owned; NULL once ENDED */
-	TAILQ_HEAD(command_list, command) commands; /* unanswered, oldest first */
+	struct stream *stream;                          /* owned; NULL once ENDED */
+	TAILQ_HEAD(command_list, qmp_pending) commands; /* unanswered, oldest first */
 	json_int_t last_id;
 	bool failing; /* qmp_fail_commands() is deferred */
 };
@@ -50,7 +50,7 @@ DEFINE_CLEANUP(json_t *, json_decref)
 
 static void command_free(void *userdata)
 {
-	struct command *command = userdata;
+	struct qmp_pending *command = userdata;
 
 	for (size_t i = 0; i < command->nfds; i++)
 		close_fd(command->fds[i]);
@@ -61,7 +61,7 @@ static void command_free(void *userdata)
 
 /* err is NULL for success. The qmp may be freed by the callback (its memory stays until the
  * next round). */
-static void command_finish(struct command *command, json_t *result, const struct error *err)
+static void command_finish(struct qmp_pending *command, json_t *result, const struct error *err)
 {
 	struct qmp *qmp = command->qmp;
 
@@ -76,7 +76,7 @@ static void command_finish(struct command *command, json_t *result, const struct
 
 static void command_on_timeout(void *userdata)
 {
-	struct command *command = userdata;
+	struct qmp_pending *command = userdata;
 	_cleanup_(error_done) struct error err = {};
 
 	error_set(&err, ETIMEDOUT, "QEMU did not answer %s within %u ms", command->name,
@@ -89,7 +89,7 @@ static void command_on_timeout(void *userdata)
 static void qmp_finish_commands(struct qmp *qmp, int number, const char *why)
 {
 	json_int_t last = qmp->last_id;
-	struct command *command;
+	struct qmp_pending *command;
 
 	while ((command = TAILQ_FIRST(&qmp->commands)) && command->id <= last) {
 		_cleanup_(error_done) struct error err = {};
@@ -118,7 +118,7 @@ static void qmp_end(struct qmp *qmp, int reason)
 
 /* ---------------------------------------------------------------- what QEMU says */
 
-static void command_write(struct command *command)
+static void command_write(struct qmp_pending *command)
 {
 	stream_write(command->qmp->stream, command->line, strlen(command->line), command->fds,
 		     command->nfds);
@@ -128,7 +128,7 @@ static void command_write(struct command *command)
 
 static void qmp_on_ready(struct qmp *qmp)
 {
-	struct command *command;
+	struct qmp_pending *command;
 
 	qmp->state = QMP_READY;
 	TAILQ_FOREACH (command, &qmp->commands, entry) {
@@ -138,9 +138,9 @@ static void qmp_on_ready(struct qmp *qmp)
 		qmp->options.on_ready(qmp, qmp->options.userdata);
 }
 
-static struct command *qmp_find_command(struct qmp *qmp, json_t *id)
+static struct qmp_pending *qmp_find_command(struct qmp *qmp, json_t *id)
 {
-	struct command *command;
+	struct qmp_pending *command;
 
 	if (!json_is_integer(id))
 		return NULL;
@@ -161,7 +161,7 @@ static const char *error_sentence(json_t *error)
 /* A "return" or an "error". */
 static void qmp_on_answer(struct qmp *qmp, json_t *id, json_t *result, json_t *error)
 {
-	struct command *command = qmp_find_command(qmp, id);
+	struct qmp_pending *command = qmp_find_command(qmp, id);
 
 	if (!command) {
 		if (error && !id)
@@ -303,16 +303,17 @@ static char *command_line(json_int_t id, const char *name, json_t *taken_argumen
 	return text ? xasprintf("%s\n", text) : NULL;
 }
 
-void qmp_command(struct qmp *qmp, const char *name, json_t *arguments, unsigned timeout_ms,
-		 qmp_reply_fn on_reply, void *userdata)
+struct qmp_pending *qmp_command(struct qmp *qmp, const char *name, json_t *arguments,
+				unsigned timeout_ms, qmp_reply_fn on_reply, void *userdata)
 {
-	qmp_command_fds(qmp, name, arguments, NULL, 0, timeout_ms, on_reply, userdata);
+	return qmp_command_fds(qmp, name, arguments, NULL, 0, timeout_ms, on_reply, userdata);
 }
 
-void qmp_command_fds(struct qmp *qmp, const char *name, json_t *arguments, const int *fds,
-		     size_t nfds, unsigned timeout_ms, qmp_reply_fn on_reply, void *userdata)
+struct qmp_pending *qmp_command_fds(struct qmp *qmp, const char *name, json_t *arguments,
+				    const int *fds, size_t nfds, unsigned timeout_ms,
+				    qmp_reply_fn on_reply, void *userdata)
 {
-	struct command *command = xnew(struct command);
+	struct qmp_pending *command = xnew(struct qmp_pending);
 
 	if (nfds > SOCKET_MAX_FDS)
 		abort();
@@ -334,7 +335,7 @@ void qmp_command_fds(struct qmp *qmp, const char *name, json_t *arguments, const
 		if (!qmp->failing)
 			loop_defer(qmp->loop, qmp_fail_commands, qmp);
 		qmp->failing = true;
-		return;
+		return command;
 	}
 	if (timeout_ms > 0) {
 		command->timer = loop_timer_new(qmp->loop, command_on_timeout, command);
@@ -342,4 +343,14 @@ void qmp_command_fds(struct qmp *qmp, const char *name, json_t *arguments, const
 	}
 	if (qmp->state == QMP_READY)
 		command_write(command);
+	return command;
+}
+
+void qmp_pending_cancel(struct qmp_pending *command)
+{
+	if (!command)
+		return;
+	TAILQ_REMOVE(&command->qmp->commands, command, entry);
+	loop_timer_free(steal_ptr(command->timer));
+	loop_defer(command->qmp->loop, command_free, command);
 }

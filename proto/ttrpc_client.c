@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/list.h"
 #include "base/memory.h"
@@ -16,17 +18,19 @@ enum {
 	NS_PER_MS = 1000000,
 };
 
-struct call {
+struct ttrpc_pending {
 	struct ttrpc_client *client;
-	uint32_t stream;
+	uint64_t number; /* they count up */
+	uint32_t stream; /* 0: it could not be sent */
 	const ProtobufCServiceDescriptor *service;
 	const ProtobufCMethodDescriptor *method;
 	uint64_t timeout_ms;
-	struct loop_timer *timer; /* NULL where there is no timeout */
+	struct loop_timer *timer; /* NULL where it was sent, and has no timeout */
 	ttrpc_reply_fn on_reply;  /* may be NULL */
 	void *userdata;
 	ProtobufCMessage **ret_response; /* of a waiting caller, who then owns it; or NULL */
-	TAILQ_ENTRY(call) entry;
+	int unsent;                      /* why it could not be sent; 0: it was */
+	TAILQ_ENTRY(ttrpc_pending) entry;
 };
 
 struct ttrpc_client {
@@ -35,15 +39,16 @@ struct ttrpc_client {
 	struct stream *stream;               /* owned; NULL once the connection ended */
 	struct ttrpc_reader reader;
 	uint32_t next_stream;
-	TAILQ_HEAD(call_list, call) calls;
+	TAILQ_HEAD(call_list, ttrpc_pending) calls;
 	unsigned ncalls;
+	uint64_t last_number; /* of a call */
 };
 
 /* ---------------------------------------------------------------- the end of a call */
 
 /* Takes response; fds left in reply->fds by the callback are closed. The client may be freed
  * by the callback (its memory stays until the next round). */
-static void call_finish(struct call *call, const struct ttrpc_reply *reply,
+static void call_finish(struct ttrpc_pending *call, const struct ttrpc_reply *reply,
 			ProtobufCMessage *response)
 {
 	struct ttrpc_client *client = call->client;
@@ -62,10 +67,10 @@ static void call_finish(struct call *call, const struct ttrpc_reply *reply,
 	loop_defer(client->loop, free, call);
 }
 
-static void call_finish_code(struct call *call, enum ttrpc_code code, const char *fmt, ...)
+static void call_finish_code(struct ttrpc_pending *call, enum ttrpc_code code, const char *fmt, ...)
 	_printf_(3, 4);
 
-static void call_finish_code(struct call *call, enum ttrpc_code code, const char *fmt, ...)
+static void call_finish_code(struct ttrpc_pending *call, enum ttrpc_code code, const char *fmt, ...)
 {
 	va_list args;
 
@@ -79,19 +84,41 @@ static void call_finish_code(struct call *call, enum ttrpc_code code, const char
 
 static void call_on_timeout(void *userdata)
 {
-	struct call *call = userdata;
+	struct ttrpc_pending *call = userdata;
 
 	call_finish_code(call, TTRPC_DEADLINE_EXCEEDED, "%s.%s was not answered within %llu ms",
 			 call->service->name, call->method->name,
 			 (unsigned long long)call->timeout_ms);
 }
 
+static void call_on_unsent(void *userdata)
+{
+	struct ttrpc_pending *call = userdata;
+
+	call_finish_code(call, ttrpc_code_from_errno(call->unsent), "cannot call %s.%s: %s",
+			 call->service->name, call->method->name,
+			 call->unsent == -EAGAIN ? "too much is unanswered already"
+						 : strerror(-call->unsent));
+}
+
+void ttrpc_pending_cancel(struct ttrpc_pending *call)
+{
+	if (!call)
+		return;
+	TAILQ_REMOVE(&call->client->calls, call, entry);
+	call->client->ncalls--;
+	loop_timer_free(call->timer);
+	loop_defer(call->client->loop, free, call);
+}
+
+/* Calls that callbacks make meanwhile are not of this turn: they come after the last one. */
 static void client_finish_calls(struct ttrpc_client *client, enum ttrpc_code code,
 				const char *reason)
 {
-	struct call *call;
+	uint64_t last = client->last_number;
+	struct ttrpc_pending *call;
 
-	while ((call = TAILQ_FIRST(&client->calls)))
+	while ((call = TAILQ_FIRST(&client->calls)) && call->number <= last)
 		call_finish_code(call, code, "%s.%s was not answered: %s", call->service->name,
 				 call->method->name, reason);
 }
@@ -128,7 +155,7 @@ static bool client_take_fds(struct ttrpc_client *client, uint32_t count,
 }
 
 /* What came for a call that waits: an error, or the method's output. */
-static void call_on_response(struct call *call, const Ttrpc__Response *envelope)
+static void call_on_response(struct ttrpc_pending *call, const Ttrpc__Response *envelope)
 {
 	const ProtobufCMessageDescriptor *output = call->method->output;
 	int fds[SOCKET_MAX_FDS];
@@ -161,9 +188,9 @@ static void call_on_response(struct call *call, const Ttrpc__Response *envelope)
 	call_finish(call, &reply, response);
 }
 
-static struct call *client_find_call(struct ttrpc_client *client, uint32_t stream)
+static struct ttrpc_pending *client_find_call(struct ttrpc_client *client, uint32_t stream)
 {
-	struct call *call;
+	struct ttrpc_pending *call;
 
 	TAILQ_FOREACH (call, &client->calls, entry) {
 		if (call->stream == stream)
@@ -180,7 +207,7 @@ static void envelope_free(Ttrpc__Response **envelope)
 static void client_on_frame(struct ttrpc_client *client, const struct ttrpc_frame *frame)
 {
 	const struct ttrpc_header *header = &frame->header;
-	struct call *call = client_find_call(client, header->stream);
+	struct ttrpc_pending *call = client_find_call(client, header->stream);
 
 	/* A peer has nothing to request of us. */
 	if (header->type == TTRPC_REQUEST)
@@ -282,7 +309,8 @@ void ttrpc_client_free(struct ttrpc_client *client)
 		return;
 	client->options.on_end = NULL;
 	stream_free(steal_ptr(client->stream));
-	client_finish_calls(client, TTRPC_CANCELLED, "the caller closed the connection");
+	while (!TAILQ_EMPTY(&client->calls))
+		client_finish_calls(client, TTRPC_CANCELLED, "the caller closed the connection");
 	loop_defer(client->loop, client_free_deferred, client);
 }
 
@@ -351,14 +379,9 @@ static uint32_t client_next_stream(struct ttrpc_client *client)
 	return stream;
 }
 
-static int client_call(struct ttrpc_client *client, const struct ttrpc_call_options *options,
-		       struct call **ret_call)
+static int client_try_to_send(struct ttrpc_client *client, const struct ttrpc_call_options *options,
+			      uint32_t *ret_stream)
 {
-	const ProtobufCMethodDescriptor *method = protobuf_c_service_descriptor_get_method_by_name(
-		options->service, options->method);
-
-	if (!method || options->request->descriptor != method->input)
-		return -EINVAL;
 	if (!client->stream)
 		return -ENOTCONN;
 	if (client->ncalls >= client->options.max_calls ||
@@ -366,34 +389,47 @@ static int client_call(struct ttrpc_client *client, const struct ttrpc_call_opti
 		return -EAGAIN;
 	uint32_t stream = client_next_stream(client);
 	int r = client_send(client, stream, options);
-	if (r < 0)
-		return r;
 
-	struct call *call = xnew(struct call);
-	*call = (struct call){
+	if (r < 0)
+		client->next_stream = stream;
+	else
+		*ret_stream = stream;
+	return r;
+}
+
+struct ttrpc_pending *ttrpc_client_call(struct ttrpc_client *client,
+					const struct ttrpc_call_options *options)
+{
+	struct ttrpc_pending *call = xnew(struct ttrpc_pending);
+
+	*call = (struct ttrpc_pending){
 		.client = client,
-		.stream = stream,
+		.number = ++client->last_number,
 		.service = options->service,
-		.method = method,
+		.method = protobuf_c_service_descriptor_get_method_by_name(options->service,
+									   options->method),
 		.timeout_ms = options->timeout_ms,
 		.on_reply = options->on_reply,
 		.userdata = options->userdata,
 	};
+	if (!call->method || options->request->descriptor != call->method->input)
+		abort();
+	call->unsent = client_try_to_send(client, options, &call->stream);
 	TAILQ_INSERT_TAIL(&client->calls, call, entry);
 	client->ncalls++;
-	if (call->timeout_ms > 0) {
+	if (call->unsent < 0) {
+		call->timer = loop_timer_new(client->loop, call_on_unsent, call);
+		loop_timer_start(call->timer, 0);
+	} else if (call->timeout_ms > 0) {
 		call->timer = loop_timer_new(client->loop, call_on_timeout, call);
 		loop_timer_start(call->timer, call->timeout_ms);
 	}
-	*ret_call = call;
-	return 0;
+	return call;
 }
 
-int ttrpc_client_call(struct ttrpc_client *client, const struct ttrpc_call_options *options)
+bool ttrpc_client_connected(const struct ttrpc_client *client)
 {
-	struct call *call;
-
-	return client_call(client, options, &call);
+	return client->stream != NULL;
 }
 
 /* ---------------------------------------------------------------- waiting for an answer */
@@ -427,14 +463,10 @@ int ttrpc_client_call_wait(struct ttrpc_client *client, struct loop *loop,
 {
 	struct wait wait = { .ret_fds = nfds ? ret_fds : NULL, .nfds = nfds, .err = err };
 	struct ttrpc_call_options waiting = *options;
-	struct call *call;
 
 	waiting.on_reply = wait_on_reply;
 	waiting.userdata = &wait;
-	int r = client_call(client, &waiting, &call);
-	if (r < 0)
-		return error_set_errno(err, r, "cannot call %s.%s", options->service->name,
-				       options->method);
+	struct ttrpc_pending *call = ttrpc_client_call(client, &waiting);
 	call->ret_response = ret_response;
 	if (!loop_run_until(loop, &wait.done, UINT_MAX))
 		call_finish_code(call, TTRPC_CANCELLED,

@@ -1,9 +1,14 @@
-/* A ttRPC client: many calls in flight over one stream, each with exactly one callback.
+/* A ttRPC client: many calls in flight over one stream.
  *
- * A call ends with its response, with DEADLINE_EXCEEDED when its timeout passes, or with
- * UNAVAILABLE when the connection ends. The callback never runs inside ttrpc_client_call().
- * An answer over 4 MiB is RESOURCE_EXHAUSTED, one that cannot be decoded INTERNAL; frames for
- * no call in flight are ignored.
+ * A call is a value that its caller holds. It ends by its callback, exactly once and never from
+ * within ttrpc_client_call(), or by ttrpc_pending_cancel(), after which no callback comes. (The
+ * same holds of QEMU's monitor: proto/qmp.h.) So whoever calls has one path for failures, and
+ * whoever ends cancels what it has called.
+ *
+ * A call ends with its response, with DEADLINE_EXCEEDED when its timeout passes, with
+ * UNAVAILABLE when the connection ends, or has ended before, and with RESOURCE_EXHAUSTED where
+ * the request is over 4 MiB or a bound is passed. An answer over 4 MiB is RESOURCE_EXHAUSTED,
+ * one that cannot be decoded INTERNAL; frames for no call in flight are ignored.
  *
  * Descriptors: a response says how many came with it (field "fds" of ttrpc.Response, Kiln's
  * own), for bytes read ahead may bring the descriptors of later responses along.
@@ -16,11 +21,12 @@
 #include "proto/ttrpc.h"
 
 struct ttrpc_client;
+struct ttrpc_pending; /* a call in flight */
 
 struct ttrpc_client_options {
 	uint32_t first_stream; /* odd; 0: 1. A taken-over channel goes on counting. */
 	unsigned max_calls;    /* in flight; 0: 1024 */
-	size_t max_pending;    /* bytes the peer has not taken; 0: 16 MiB. Beyond: -EAGAIN */
+	size_t max_pending;    /* bytes the peer has not taken; 0: 16 MiB */
 	/* The connection ended, after all calls have been answered UNAVAILABLE; may be NULL. The
 	 * client stays valid (calls fail at once) until freed. */
 	void (*on_end)(struct ttrpc_client *client, int reason, void *userdata);
@@ -55,10 +61,16 @@ struct ttrpc_client *ttrpc_client_new(struct loop *loop, int fd,
 void ttrpc_client_free(struct ttrpc_client *client);
 DEFINE_CLEANUP(struct ttrpc_client *, ttrpc_client_free)
 
-/* 0: on_reply will be called once. Negative errno: it will not (-EMSGSIZE over 4 MiB, -EAGAIN
- * past a bound, -ENOTCONN after the end, -EINVAL: no such method, or not its input type). */
-_must_check_ int ttrpc_client_call(struct ttrpc_client *client,
-				   const struct ttrpc_call_options *options);
+/* The service has the method, and the request is of its input type (else abort). What is returned
+ * is valid until on_reply has been called, and need not be kept. */
+struct ttrpc_pending *ttrpc_client_call(struct ttrpc_client *client,
+					const struct ttrpc_call_options *options);
+
+/* NULL is nothing. */
+void ttrpc_pending_cancel(struct ttrpc_pending *pending);
+
+/* Whether the connection is there still, as far as is known. */
+bool ttrpc_client_connected(const struct ttrpc_client *client);
 
 /* The same, turning the loop until the answer is there: for command lines and tests. The
  * caller frees *ret_response with protobuf_c_message_free_unpacked(); ret_fds (up to *nfds,

@@ -17,7 +17,6 @@ struct agent_call {
 	struct agent_link *link;
 	ttrpc_reply_fn on_reply;
 	void *userdata;
-	int number; /* of a call that was never sent */
 };
 
 struct agent_link *agent_link_new(struct loop *loop, struct ttrpc_client *client,
@@ -82,16 +81,14 @@ static void on_reply(const struct ttrpc_reply *reply, void *userdata)
 	link_free_unused(link);
 }
 
-static void on_unsent(void *userdata)
+static void on_down(void *userdata)
 {
-	struct agent_call *call = userdata;
-	struct ttrpc_reply reply = {
-		.code = ttrpc_code_from_errno(call->number),
-		.message = call->number == -ENOTCONN ? "the sandbox's agent is gone"
-						     : "the sandbox's agent takes no more calls",
+	static const struct ttrpc_reply reply = {
+		.code = TTRPC_UNAVAILABLE,
+		.message = "the sandbox's agent is gone",
 	};
 
-	on_reply(&reply, call);
+	on_reply(&reply, userdata);
 }
 
 void agent_call_service(struct agent_link *link, const ProtobufCServiceDescriptor *service,
@@ -110,9 +107,10 @@ void agent_call_service(struct agent_link *link, const ProtobufCServiceDescripto
 
 	*call = (struct agent_call){ .link = link, .on_reply = fn, .userdata = userdata };
 	link->calls++;
-	call->number = link->client ? ttrpc_client_call(link->client, &options) : -ENOTCONN;
-	if (call->number < 0)
-		loop_defer(link->loop, on_unsent, call);
+	if (link->client)
+		ttrpc_client_call(link->client, &options);
+	else
+		loop_defer(link->loop, on_down, call);
 }
 
 void agent_call(struct agent_link *link, const char *method, const ProtobufCMessage *request,

@@ -11,7 +11,7 @@
 
 struct agent_link;
 
-/* client is borrowed until agent_link_cut(). */
+/* client is borrowed until another one is set, or none. */
 struct agent_link *agent_link_new(struct loop *loop, struct ttrpc_client *client,
 				  void (*on_lost)(void *userdata), void *userdata);
 void agent_link_free(struct agent_link *link);

@@ -159,7 +159,7 @@ static int connect_client(struct events *events)
 	return 0;
 }
 
-static int forward(struct events *events, const struct event *event)
+static void forward(struct events *events, const struct event *event)
 {
 	Containerd__Services__Events__Ttrpc__V1__ForwardRequest request =
 		CONTAINERD__SERVICES__EVENTS__TTRPC__V1__FORWARD_REQUEST__INIT;
@@ -187,7 +187,7 @@ static int forward(struct events *events, const struct event *event)
 	envelope.topic = (char *)event->topic;
 	envelope.event = &any;
 	request.envelope = &envelope;
-	return ttrpc_client_call(events->client, &options);
+	ttrpc_client_call(events->client, &options);
 }
 
 static void send_next(struct events *events)
@@ -204,11 +204,7 @@ static void send_next(struct events *events)
 		retry_later(events);
 		return;
 	}
-	if (forward(events, events->current) < 0) {
-		disconnect(events);
-		retry_later(events);
-		return;
-	}
+	forward(events, events->current);
 	events->in_flight = true;
 }
 

@@ -83,12 +83,9 @@ void claim_confirm(struct claim *claim)
 	if (!link || link->confirming)
 		return; /* made without a factory: confirmed from the first */
 	request.vm_id = claim->vm_id;
-	int r = factory_rpc_call(link->factory, "Confirm", &request.base, CONFIRM_TIMEOUT_MS,
-				 on_confirmed, link);
-	if (r < 0)
-		log_warning(claim->vm_id, "cannot confirm the claim: %s", strerror(-r));
-	else
-		link->confirming = true;
+	factory_rpc_call(link->factory, "Confirm", &request.base, CONFIRM_TIMEOUT_MS, on_confirmed,
+			 link);
+	link->confirming = true;
 }
 
 /* ---- the answer */
@@ -268,10 +265,9 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 	_cleanup_(claim_free_cleanup) struct claim *claim = xnew(struct claim);
 	claim->qmp_fd = claim->vmm_pidfd = -EBADF;
 	r = claim_fill(claim, link->loop, reply, err);
-	if (r == 0)
-		r = guest_clock_set(claim->agent, claim->vm_id, err);
 	if (r < 0)
 		return r;
+	guest_clock_set(claim->agent, claim->vm_id);
 	claim->link = link;
 	link->claim = claim;
 	replace_string(&link->object, claim->vm_id);
@@ -295,11 +291,12 @@ static void fallback_free(struct fallback *fallback)
 	free(fallback);
 }
 
-static int fallback_take(const struct fallback *fallback, const struct vm *vm,
-			 const struct vm_handover *handover, const struct store_note *note,
-			 struct claim **ret_claim, struct error *err)
+static struct claim *fallback_take(const struct fallback *fallback, const struct vm *vm,
+				   const struct vm_handover *handover,
+				   const struct store_note *note)
 {
-	_cleanup_(claim_free_cleanup) struct claim *claim = xnew(struct claim);
+	struct claim *claim = xnew(struct claim);
+
 	claim->vm_id = xstrdup(vm_id(vm));
 	claim->vm_dir = xstrdup(vm_dir(vm));
 	claim->share_dir = xstrdup(vm_share_dir(vm));
@@ -331,10 +328,8 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 					&(struct ttrpc_client_options){
 						.first_stream = handover->next_stream,
 					});
-	int r = guest_clock_set(claim->agent, claim->vm_id, err);
-	if (r == 0)
-		*ret_claim = steal_ptr(claim);
-	return r;
+	guest_clock_set(claim->agent, claim->vm_id);
+	return claim;
 }
 
 static void on_cloned(int number, const struct vm *vm, const struct vm_handover *handover,
@@ -346,7 +341,7 @@ static void on_cloned(int number, const struct vm *vm, const struct vm_handover 
 	if (number < 0)
 		error_set(&err, number, "%s; %s", fallback->reason, error_message(why));
 	else
-		number = fallback_take(fallback, vm, handover, note, &claim, &err);
+		claim = fallback_take(fallback, vm, handover, note);
 	fallback->fn(number, claim, number < 0 ? &err : NULL, fallback->userdata);
 	fallback_free(fallback);
 }
@@ -396,10 +391,7 @@ static void link_fall_back(struct claim_link *link, struct error *err)
 /* An UNAVAILABLE of the factory's own is an answer. */
 static bool connection_is_lost(const struct claim_link *link, const struct ttrpc_reply *reply)
 {
-	Kiln__Factory__V1__HelloRequest request = KILN__FACTORY__V1__HELLO_REQUEST__INIT;
-
-	return reply->code == TTRPC_UNAVAILABLE &&
-	       factory_rpc_call(link->factory, "Hello", &request.base, 0, NULL, NULL) == -ENOTCONN;
+	return reply->code == TTRPC_UNAVAILABLE && !ttrpc_client_connected(link->factory);
 }
 
 static void on_claimed(const struct ttrpc_reply *reply, void *userdata)
@@ -447,9 +439,7 @@ static void on_patience_over(void *userdata)
 	Kiln__Factory__V1__HelloRequest request = KILN__FACTORY__V1__HELLO_REQUEST__INIT;
 	struct claim_link *link = userdata;
 
-	/* Where it fails, the connection's end is on its way. */
-	(void)!factory_rpc_call(link->factory, "Hello", &request.base, HELLO_TIMEOUT_MS, on_hello,
-				link);
+	factory_rpc_call(link->factory, "Hello", &request.base, HELLO_TIMEOUT_MS, on_hello, link);
 }
 
 static struct claim_link *link_new(struct loop *loop, struct ttrpc_client *factory,
@@ -474,7 +464,7 @@ static struct claim_link *link_new(struct loop *loop, struct ttrpc_client *facto
 	return link;
 }
 
-static int claim_send(struct claim_link *link, struct error *err)
+static void claim_send(struct claim_link *link)
 {
 	const struct claim_options *options = &link->options;
 	Kiln__Factory__V1__ClaimRequest request = KILN__FACTORY__V1__CLAIM_REQUEST__INIT;
@@ -486,15 +476,10 @@ static int claim_send(struct claim_link *link, struct error *err)
 	request.images = options->images->items;
 	request.n_images = options->images->count;
 	request.priority = (Kiln__Factory__V1__Priority)options->priority;
-	int r = factory_rpc_call(link->factory, "Claim", &request.base,
-				 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS,
-				 on_claimed, link);
-	if (r < 0) {
-		link_free(link);
-		return error_set_errno(err, r, "cannot send the claim");
-	}
+	factory_rpc_call(link->factory, "Claim", &request.base,
+			 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS, on_claimed,
+			 link);
 	loop_timer_start(link->patience, PATIENCE_MS);
-	return 0;
 }
 
 static bool means_no_factory(int number)
@@ -513,7 +498,7 @@ int claim_start(struct loop *loop, const struct claim_options *given, claim_fn f
 		options.factory_address = FACTORY_SOCKET;
 	int r = factory_rpc_connect(loop, options.factory_address, &factory, err);
 	if (r == 0)
-		return claim_send(link_new(loop, factory, &options, fn, userdata), err);
+		claim_send(link_new(loop, factory, &options, fn, userdata));
 	if (means_no_factory(r) && !options.no_fallback)
 		return fallback_start(loop, &options, fn, userdata, err);
 	return r;

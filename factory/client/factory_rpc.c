@@ -38,9 +38,9 @@ static struct ttrpc_call_options call_options(const char *method, const Protobuf
 	};
 }
 
-int factory_rpc_call(struct ttrpc_client *factory, const char *method,
-		     const ProtobufCMessage *request, uint64_t timeout_ms, ttrpc_reply_fn fn,
-		     void *userdata)
+struct ttrpc_pending *factory_rpc_call(struct ttrpc_client *factory, const char *method,
+				       const ProtobufCMessage *request, uint64_t timeout_ms,
+				       ttrpc_reply_fn fn, void *userdata)
 {
 	struct ttrpc_call_options call = call_options(method, request, timeout_ms);
 

@@ -14,9 +14,9 @@ _must_check_ int factory_rpc_connect(struct loop *loop, const char *address,
 				     struct ttrpc_client **ret_factory, struct error *err);
 
 /* As ttrpc_client_call(). */
-_must_check_ int factory_rpc_call(struct ttrpc_client *factory, const char *method,
-				  const ProtobufCMessage *request, uint64_t timeout_ms,
-				  ttrpc_reply_fn fn, void *userdata);
+struct ttrpc_pending *factory_rpc_call(struct ttrpc_client *factory, const char *method,
+				       const ProtobufCMessage *request, uint64_t timeout_ms,
+				       ttrpc_reply_fn fn, void *userdata);
 
 /* Turns the loop until the answer is there. The caller frees *ret_response (may be NULL) with
  * protobuf_c_message_free_unpacked(). */

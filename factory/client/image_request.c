@@ -46,9 +46,9 @@ static int ask(struct asking *asking, const char *address, const struct strv *la
 	request.layers = layers->items;
 	request.n_layers = layers->count;
 	request.name = (char *)(name ? name : "");
-	r = factory_rpc_call(asking->factory, "PrepareImage", &request.base, TIMEOUT_MS,
-			     on_prepared, asking);
-	return r < 0 ? error_set_errno(err, r, "cannot send the request") : 0;
+	factory_rpc_call(asking->factory, "PrepareImage", &request.base, TIMEOUT_MS, on_prepared,
+			 asking);
+	return 0;
 }
 
 void image_request(struct loop *loop, const char *factory_address, const struct strv *layers,

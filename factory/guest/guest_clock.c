@@ -30,16 +30,17 @@ static void setting_free(struct setting *setting)
 	free(setting);
 }
 
-static int setting_send(struct setting *setting);
+static void setting_send(struct setting *setting);
 
 static void on_set(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct setting *setting = userdata;
 	uint64_t took_ms = clock_monotonic_ms() - setting->sent_ms;
 
-	if (reply->code == TTRPC_OK && took_ms > GOOD_MS && setting->tries < TRIES_MAX &&
-	    setting_send(setting) == 0)
+	if (reply->code == TTRPC_OK && took_ms > GOOD_MS && setting->tries < TRIES_MAX) {
+		setting_send(setting);
 		return;
+	}
 	trace_end(TRACE_CLOCK, NULL, setting->begun_ns);
 	if (reply->code == TTRPC_OK && took_ms > BAD_MS)
 		log_warning(setting->object, "the guest's clock may be %lu ms behind",
@@ -50,7 +51,7 @@ static void on_set(const struct ttrpc_reply *reply, void *userdata)
 	setting_free(setting);
 }
 
-static int setting_send(struct setting *setting)
+static void setting_send(struct setting *setting)
 {
 	uint64_t now = clock_realtime_ns();
 	Grpc__SetGuestDateTimeRequest request = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
@@ -59,28 +60,22 @@ static int setting_send(struct setting *setting)
 	request.usec = (int64_t)(now / 1000 % 1000000);
 	setting->tries++;
 	setting->sent_ms = clock_monotonic_ms();
-	return ttrpc_client_call(setting->agent,
-				 &(struct ttrpc_call_options){
-					 .service = &grpc__agent_service__descriptor,
-					 .method = "SetGuestDateTime",
-					 .request = &request.base,
-					 .timeout_ms = TIMEOUT_MS,
-					 .on_reply = on_set,
-					 .userdata = setting,
-				 });
+	ttrpc_client_call(setting->agent, &(struct ttrpc_call_options){
+						  .service = &grpc__agent_service__descriptor,
+						  .method = "SetGuestDateTime",
+						  .request = &request.base,
+						  .timeout_ms = TIMEOUT_MS,
+						  .on_reply = on_set,
+						  .userdata = setting,
+					  });
 }
 
-int guest_clock_set(struct ttrpc_client *agent, const char *object, struct error *err)
+void guest_clock_set(struct ttrpc_client *agent, const char *object)
 {
 	struct setting *setting = xnew(struct setting);
 
 	setting->agent = agent;
 	setting->object = xstrdup(object);
 	setting->begun_ns = trace_begin();
-	int r = setting_send(setting);
-	if (r < 0) {
-		setting_free(setting);
-		return error_set_errno(err, r, "cannot set the guest's clock");
-	}
-	return 0;
+	setting_send(setting);
 }

@@ -8,6 +8,6 @@
 
 #include "proto/ttrpc_client.h"
 
-/* Sends the first, and the rest by itself as long as agent (borrowed) lives; what goes wrong
- * then is logged for object. */
-_must_check_ int guest_clock_set(struct ttrpc_client *agent, const char *object, struct error *err);
+/* Sends the first, and the rest by itself as long as agent (borrowed) lives; what goes wrong is
+ * logged for object. */
+void guest_clock_set(struct ttrpc_client *agent, const char *object);

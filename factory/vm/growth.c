@@ -19,43 +19,28 @@ enum growth_step {
 struct growth {
 	struct growth_options options; /* object is owned here */
 	unsigned left;                 /* steps, enum growth_step */
-	unsigned in_flight;            /* answers that will come, whatever happens */
 	bool onlined;                  /* the agent has seen the blocks online */
-	bool over;                     /* on_done was called */
-	bool freed;                    /* by its owner, while an answer was awaited */
 	uint64_t size;                 /* of the device, as last seen */
 	struct loop_timer *look;
 	struct loop_timer *deadline;
-	struct error error; /* of a call that could not even be sent, until it is reported */
+	struct ttrpc_pending *cpus, *blocks; /* calls to the agent; NULL: none is in flight */
+	struct qmp_pending *command;
 };
 
-static void growth_destroy(void *userdata)
+/* No answer is of interest any more. */
+static void growth_cancel(struct growth *growth)
 {
-	struct growth *growth = userdata;
-
-	loop_timer_free(growth->look);
-	loop_timer_free(growth->deadline);
-	error_done(&growth->error);
-	free((char *)growth->options.object);
-	free(growth);
-}
-
-/* An answer came: false where it is nobody's concern any more. */
-static bool growth_answered(struct growth *growth)
-{
-	growth->in_flight--;
-	if (growth->freed && growth->in_flight == 0)
-		growth_destroy(growth);
-	else if (!growth->freed && !growth->over)
-		return true;
-	return false;
-}
-
-static void growth_finish(struct growth *growth, int number, const struct error *err)
-{
-	growth->over = true;
 	loop_timer_stop(growth->look);
 	loop_timer_stop(growth->deadline);
+	ttrpc_pending_cancel(steal_ptr(growth->cpus));
+	ttrpc_pending_cancel(steal_ptr(growth->blocks));
+	qmp_pending_cancel(steal_ptr(growth->command));
+}
+
+/* The owner may free it meanwhile: nothing of it is touched afterwards. */
+static void growth_finish(struct growth *growth, int number, const struct error *err)
+{
+	growth_cancel(growth);
 	growth->options.on_done(growth, number, err, growth->options.userdata);
 }
 
@@ -97,44 +82,29 @@ static void on_deadline(void *userdata)
 
 /* ---- the agent */
 
-static void on_failed_to_send(void *userdata)
-{
-	struct growth *growth = userdata;
-
-	if (growth_answered(growth))
-		growth_fail(growth, growth->error.number, error_message(&growth->error),
-			    "OnlineCPUMem");
-}
-
-static void online(struct growth *growth, uint32_t vcpus, ttrpc_reply_fn fn)
+static struct ttrpc_pending *online(struct growth *growth, uint32_t vcpus, ttrpc_reply_fn fn)
 {
 	Grpc__OnlineCPUMemRequest request = GRPC__ONLINE_CPUMEM_REQUEST__INIT;
 
 	request.wait = true;
 	request.nb_cpus = vcpus;
 	request.cpu_only = vcpus > 0;
-	growth->in_flight++;
-	int r = ttrpc_client_call(growth->options.agent,
-				  &(struct ttrpc_call_options){
-					  .service = &grpc__agent_service__descriptor,
-					  .method = "OnlineCPUMem",
-					  .request = &request.base,
-					  .timeout_ms = 2 * GROWTH_DEADLINE_MS,
-					  .on_reply = fn,
-					  .userdata = growth,
-				  });
-	if (r < 0) {
-		(void)error_set_errno(&growth->error, r, "cannot be sent");
-		loop_defer(growth->options.loop, on_failed_to_send, growth);
-	}
+	return ttrpc_client_call(growth->options.agent,
+				 &(struct ttrpc_call_options){
+					 .service = &grpc__agent_service__descriptor,
+					 .method = "OnlineCPUMem",
+					 .request = &request.base,
+					 .timeout_ms = 2 * GROWTH_DEADLINE_MS,
+					 .on_reply = fn,
+					 .userdata = growth,
+				 });
 }
 
 static void on_vcpus(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct growth *growth = userdata;
 
-	if (!growth_answered(growth))
-		return;
+	growth->cpus = NULL;
 	if (reply->code != TTRPC_OK)
 		growth_fail(growth, ttrpc_code_to_errno(reply->code), reply->message, "its vCPUs");
 	else
@@ -149,8 +119,7 @@ static void on_blocks(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct growth *growth = userdata;
 
-	if (!growth_answered(growth))
-		return;
+	growth->blocks = NULL;
 	if (reply->code != TTRPC_OK) {
 		growth_fail(growth, ttrpc_code_to_errno(reply->code), reply->message,
 			    "its memory is not online");
@@ -164,8 +133,7 @@ static void on_size(int number, json_t *result, const struct error *err, void *u
 {
 	struct growth *growth = userdata;
 
-	if (!growth_answered(growth))
-		return;
+	growth->command = NULL;
 	if (number < 0) {
 		growth_fail(growth, number, error_message(err), "its memory device");
 		return;
@@ -176,17 +144,17 @@ static void on_size(int number, json_t *result, const struct error *err, void *u
 	else if (growth->onlined)
 		growth_step_done(growth, GROWTH_MEMORY);
 	else
-		online(growth, 0, on_blocks);
+		growth->blocks = online(growth, 0, on_blocks);
 }
 
 static void look_now(void *userdata)
 {
 	struct growth *growth = userdata;
 
-	growth->in_flight++;
-	qmp_command(growth->options.qmp, "qom-get",
-		    json_pack("{s:s, s:s}", "path", DEVICE_PATH, "property", "size"), 0, on_size,
-		    growth);
+	growth->command = qmp_command(
+		growth->options.qmp, "qom-get",
+		json_pack("{s:s, s:s}", "path", DEVICE_PATH, "property", "size"), 0, on_size,
+		growth);
 }
 
 static void on_requested(int number, _unused_ json_t *result, const struct error *err,
@@ -194,8 +162,7 @@ static void on_requested(int number, _unused_ json_t *result, const struct error
 {
 	struct growth *growth = userdata;
 
-	if (!growth_answered(growth))
-		return;
+	growth->command = NULL;
 	if (number < 0)
 		growth_fail(growth, number, error_message(err), "its memory device");
 	else
@@ -204,11 +171,11 @@ static void on_requested(int number, _unused_ json_t *result, const struct error
 
 static void request_memory(struct growth *growth)
 {
-	growth->in_flight++;
-	qmp_command(growth->options.qmp, "qom-set",
-		    json_pack("{s:s, s:s, s:I}", "path", DEVICE_PATH, "property", "requested-size",
-			      "value", (json_int_t)growth->options.memory_bytes),
-		    0, on_requested, growth);
+	growth->command = qmp_command(growth->options.qmp, "qom-set",
+				      json_pack("{s:s, s:s, s:I}", "path", DEVICE_PATH, "property",
+						"requested-size", "value",
+						(json_int_t)growth->options.memory_bytes),
+				      0, on_requested, growth);
 }
 
 /* ---- the whole */
@@ -230,7 +197,7 @@ struct growth *growth_start(const struct growth_options *options)
 	}
 	if (options->vcpus > 0) {
 		growth->left |= GROWTH_CPUS;
-		online(growth, options->vcpus, on_vcpus);
+		growth->cpus = online(growth, options->vcpus, on_vcpus);
 	}
 	return growth;
 }
@@ -239,9 +206,9 @@ void growth_free(struct growth *growth)
 {
 	if (!growth)
 		return;
-	growth->freed = true;
-	loop_timer_stop(growth->look);
-	loop_timer_stop(growth->deadline);
-	if (growth->in_flight == 0)
-		loop_defer(growth->options.loop, growth_destroy, growth);
+	growth_cancel(growth);
+	loop_timer_free(growth->look);
+	loop_timer_free(growth->deadline);
+	free((char *)growth->options.object);
+	free(growth);
 }

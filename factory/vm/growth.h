@@ -29,7 +29,7 @@ struct growth;
 struct growth_options {
 	struct loop *loop;
 	struct qmp *qmp;            /* borrowed */
-	struct ttrpc_client *agent; /* borrowed; the one to free before it is the growth */
+	struct ttrpc_client *agent; /* borrowed; must be freed after the growth */
 	const char *object;         /* id of the machine, for the log; copied */
 	uint32_t vcpus;             /* to bring online; 0: none */
 	uint64_t memory_bytes;      /* to add, a multiple of GROWTH_BLOCK_BYTES; 0: none */

@@ -34,12 +34,10 @@ struct warm {
 	size_t at;               /* index into the plan */
 	uint64_t first_until_ms; /* CLOCK_MONOTONIC; end of all tries of the first step */
 	unsigned first_tries;
-	bool in_flight;
-	bool freed; /* by its owner, while a call was in flight or a callback was running */
-	bool in_callback;
+	struct ttrpc_pending *call; /* of the step; NULL: none is in flight */
+	bool freed;                 /* by its owner, from a callback of ours */
 	unsigned reads;
 	char version[VERSION_MAX + 1];
-	struct error error; /* of a step that could not even be sent, until it is reported */
 };
 
 /* send builds the request on its stack and gives it to warm_call(). check looks at a good
@@ -75,29 +73,27 @@ static uint64_t first_timeout(struct warm *warm)
 }
 
 static int warm_call(struct warm *warm, const struct warm_step *step,
-		     const ProtobufCMessage *request, struct error *err)
+		     const ProtobufCMessage *request)
 {
 	uint64_t timeout = warm->at == 0 ? first_timeout(warm) : step->timeout_ms;
-	int r = ttrpc_client_call(warm->options.agent, &(struct ttrpc_call_options){
-							       .service = step->service,
-							       .method = step->method,
-							       .request = request,
-							       .timeout_ms = timeout,
-							       .on_reply = warm_on_reply,
-							       .userdata = warm,
-						       });
-	if (r < 0)
-		return error_set_errno(err, r, "%s cannot be sent", step->method);
-	warm->in_flight = true;
+
+	warm->call = ttrpc_client_call(warm->options.agent, &(struct ttrpc_call_options){
+								    .service = step->service,
+								    .method = step->method,
+								    .request = request,
+								    .timeout_ms = timeout,
+								    .on_reply = warm_on_reply,
+								    .userdata = warm,
+							    });
 	return 0;
 }
 
 /* ---- the steps */
 
-static int send_check(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_check(struct warm *warm, const struct warm_step *step, struct error *err _unused_)
 {
 	Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
 static int check_failed(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
@@ -138,14 +134,14 @@ static int check_version(struct warm *warm, const ProtobufCMessage *response, st
 	return WARM_NEXT;
 }
 
-static int send_reseed(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_reseed(struct warm *warm, const struct warm_step *step, struct error *err _unused_)
 {
 	uint8_t fresh[RESEED_BYTES];
 	random_bytes(fresh, sizeof(fresh));
 	Grpc__ReseedRandomDevRequest request = GRPC__RESEED_RANDOM_DEV_REQUEST__INIT;
 	request.data.data = fresh;
 	request.data.len = sizeof(fresh);
-	int r = warm_call(warm, step, &request.base, err);
+	int r = warm_call(warm, step, &request.base);
 	explicit_bzero(fresh, sizeof(fresh));
 	return r;
 }
@@ -157,18 +153,18 @@ static int reseed_failed(_unused_ struct warm *warm, const struct ttrpc_reply *r
 			 ttrpc_code_to_string(reply->code), reply->message);
 }
 
-static int send_clock(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_clock(struct warm *warm, const struct warm_step *step, struct error *err _unused_)
 {
 	uint64_t now = clock_realtime_ns();
 	Grpc__SetGuestDateTimeRequest request = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
 	request.sec = (int64_t)(now / 1000000000);
 	request.usec = (int64_t)(now / 1000 % 1000000);
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
 /* A clone's card still has the template's address: each gets one of its own, locally administered.
  * Its link is down, so nobody has seen the other. */
-static int send_mac(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_mac(struct warm *warm, const struct warm_step *step, struct error *err _unused_)
 {
 	Types__Interface interface = TYPES__INTERFACE__INIT;
 	Grpc__UpdateInterfaceRequest request = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
@@ -182,7 +178,7 @@ static int send_mac(struct warm *warm, const struct warm_step *step, struct erro
 	interface.device = (char *)"eth0";
 	interface.hwaddr = text;
 	request.interface = &interface;
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
 static int mac_failed(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
@@ -208,7 +204,7 @@ static int send_create_sandbox(struct warm *warm, const struct warm_step *step, 
 	request.n_storages = storages.count;
 	request.sandbox_id = (char *)REHEARSAL_ID;
 	request.hostname = (char *)REHEARSAL_ID;
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
 static int send_create_container(struct warm *warm, const struct warm_step *step, struct error *err)
@@ -224,24 +220,26 @@ static int send_create_container(struct warm *warm, const struct warm_step *step
 	request.oci = spec;
 	request.storages = storages.items;
 	request.n_storages = storages.count;
-	r = warm_call(warm, step, &request.base, err);
+	r = warm_call(warm, step, &request.base);
 	grpc__spec__free_unpacked(spec, NULL);
 	return r;
 }
 
-static int send_start_container(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_start_container(struct warm *warm, const struct warm_step *step,
+				struct error *err _unused_)
 {
 	Grpc__StartContainerRequest request = GRPC__START_CONTAINER_REQUEST__INIT;
 	request.container_id = (char *)REHEARSAL_ID;
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
-static int send_wait_process(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_wait_process(struct warm *warm, const struct warm_step *step,
+			     struct error *err _unused_)
 {
 	Grpc__WaitProcessRequest request = GRPC__WAIT_PROCESS_REQUEST__INIT;
 	request.container_id = (char *)REHEARSAL_ID;
 	request.exec_id = (char *)REHEARSAL_ID;
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
 static int check_exit_status(_unused_ struct warm *warm, const ProtobufCMessage *response,
@@ -254,13 +252,14 @@ static int check_exit_status(_unused_ struct warm *warm, const ProtobufCMessage 
 	return WARM_NEXT;
 }
 
-static int send_read_stdout(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_read_stdout(struct warm *warm, const struct warm_step *step,
+			    struct error *err _unused_)
 {
 	Grpc__ReadStreamRequest request = GRPC__READ_STREAM_REQUEST__INIT;
 	request.container_id = (char *)REHEARSAL_ID;
 	request.exec_id = (char *)REHEARSAL_ID;
 	request.len = OUTPUT_CHUNK;
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
 static int check_output(struct warm *warm, const ProtobufCMessage *response, struct error *err)
@@ -274,17 +273,19 @@ static int check_output(struct warm *warm, const ProtobufCMessage *response, str
 	return WARM_AGAIN;
 }
 
-static int send_remove_container(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_remove_container(struct warm *warm, const struct warm_step *step,
+				 struct error *err _unused_)
 {
 	Grpc__RemoveContainerRequest request = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
 	request.container_id = (char *)REHEARSAL_ID;
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
-static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step,
+				struct error *err _unused_)
 {
 	Grpc__DestroySandboxRequest request = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
 static int check_destroyed(struct warm *warm, _unused_ const ProtobufCMessage *response,
@@ -294,12 +295,12 @@ static int check_destroyed(struct warm *warm, _unused_ const ProtobufCMessage *r
 	return r < 0 ? r : WARM_NEXT;
 }
 
-static int send_trim(struct warm *warm, const struct warm_step *step, struct error *err)
+static int send_trim(struct warm *warm, const struct warm_step *step, struct error *err _unused_)
 {
 	Kiln__Guest__V1__TrimRequest request = KILN__GUEST__V1__TRIM_REQUEST__INIT;
 	if (warm->options.on_trim)
 		warm->options.on_trim(warm, warm->options.userdata);
-	return warm_call(warm, step, &request.base, err);
+	return warm_call(warm, step, &request.base);
 }
 
 static int check_trim(struct warm *warm, const ProtobufCMessage *response,
@@ -379,9 +380,10 @@ static const struct warm_step *warm_step(const struct warm *warm)
 	return warm->plan->steps[warm->at];
 }
 
-static void warm_destroy(struct warm *warm)
+static void warm_destroy(void *userdata)
 {
-	error_done(&warm->error);
+	struct warm *warm = userdata;
+
 	free((char *)warm->options.object);
 	free((char *)warm->options.share_dir);
 	free(warm);
@@ -428,27 +430,9 @@ static void warm_advance(struct warm *warm, const struct ttrpc_reply *reply)
 static void warm_on_reply(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct warm *warm = userdata;
-	warm->in_flight = false;
-	if (!warm->freed) {
-		warm->in_callback = true;
-		warm_advance(warm, reply);
-		warm->in_callback = false;
-	}
-	if (warm->freed && !warm->in_flight)
-		warm_destroy(warm);
-}
 
-static void warm_on_unsent(void *userdata)
-{
-	struct warm *warm = userdata;
-	warm->in_flight = false;
-	if (!warm->freed) {
-		warm->in_callback = true;
-		warm_finish(warm, -warm->error.number, &warm->error);
-		warm->in_callback = false;
-	}
-	if (warm->freed)
-		warm_destroy(warm);
+	warm->call = NULL;
+	warm_advance(warm, reply);
 }
 
 struct warm *warm_start(const struct warm_options *options)
@@ -461,23 +445,16 @@ struct warm *warm_start(const struct warm_options *options)
 	warm->first_until_ms = clock_monotonic_ms() + (options->first_timeout_ms
 							       ? options->first_timeout_ms
 							       : STEP_TIMEOUT_MS);
-	if (warm_send(warm, &warm->error) < 0) {
-		warm->in_flight = true;
-		loop_defer(options->loop, warm_on_unsent, warm);
-	}
+	if (warm_send(warm, NULL) < 0)
+		abort(); /* all plans begin with a call, and that only is made here */
 	return warm;
-}
-
-const char *warm_agent_version(const struct warm *warm)
-{
-	return warm->version;
 }
 
 void warm_free(struct warm *warm)
 {
 	if (!warm)
 		return;
+	ttrpc_pending_cancel(steal_ptr(warm->call));
 	warm->freed = true;
-	if (!warm->in_flight && !warm->in_callback)
-		warm_destroy(warm);
+	loop_defer(warm->options.loop, warm_destroy, warm);
 }

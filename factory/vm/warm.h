@@ -34,7 +34,7 @@ enum warm_purpose {
 struct warm_options {
 	enum warm_purpose purpose;
 	struct loop *loop;
-	struct ttrpc_client *agent; /* borrowed; the one to free before it is the warm */
+	struct ttrpc_client *agent; /* borrowed; must be freed after the warm */
 	const char *object;         /* id of the machine or template, for the log; copied */
 	const char *share_dir;      /* to rehearse with the shares, as claimers do; copied. NULL:
 				     * without them, as in a bake */
@@ -52,10 +52,7 @@ struct warm_options {
 
 struct warm *warm_start(const struct warm_options *options);
 
-/* As Health.Version gave it; "" before the first answer. Valid as long as the warm. */
-const char *warm_agent_version(const struct warm *warm);
-
 /* Stops where it is; no callback follows. Allowed at any time, also inside a callback of its
- * own; a call still in flight is answered into nothing. NULL is nothing. */
+ * own. NULL is nothing. */
 void warm_free(struct warm *warm);
 DEFINE_CLEANUP(struct warm *, warm_free)

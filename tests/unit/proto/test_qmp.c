@@ -329,6 +329,32 @@ static void a_silent_monitor_times_commands_out_too(void **state)
 	assert_int_equal(f->peer->received.len, 0); /* it is not sent any more */
 }
 
+static void a_command_that_is_cancelled_is_not_called_back(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome cancelled = {};
+
+	/* Not sent yet: it is not sent any more. */
+	qmp_pending_cancel(qmp_command(f->qmp, "x", NULL, 0, on_reply, &cancelled));
+	greet(f);
+	struct qmp_pending *pending = qmp_command(f->qmp, "y", NULL, 0, on_reply, &cancelled);
+
+	json_decref(await_command(f, "y"));
+	qmp_pending_cancel(pending);
+	qmp_pending_cancel(NULL);
+	command(f, "z", 0);
+	say(f, "{\"return\": 1, \"id\": 2}\n{\"return\": 2, \"id\": 3}\n");
+	expect_result(f);
+	assert_int_equal(json_integer_value(f->outcome.result), 2);
+
+	peer_free(steal_ptr(f->peer));
+	turn_until(f->loop, &f->end_seen);
+	qmp_pending_cancel(qmp_command(f->qmp, "too late", NULL, 0, on_reply, &cancelled));
+	command(f, "too late", 0);
+	expect_failed(f, -ENOTCONN, "monitor is gone");
+	assert_int_equal(cancelled.calls, 0);
+}
+
 static void the_end_answers_every_command(void **state)
 {
 	struct fixture *f = *state;
@@ -571,6 +597,7 @@ int main(void)
 		TEST(lines_may_come_in_pieces),
 		TEST(a_command_has_a_timeout_and_its_late_answer_is_dropped),
 		TEST(a_silent_monitor_times_commands_out_too),
+		TEST(a_command_that_is_cancelled_is_not_called_back),
 		TEST(the_end_answers_every_command),
 		TEST(repeating_a_failed_command_does_not_hang),
 		TEST(freeing_cancels_what_is_in_flight),

@@ -19,7 +19,7 @@ struct outcome {
 	size_t nfds;
 	int kept_fd;
 	bool free_client;
-	bool call_again;
+	struct outcome *again; /* of a call that the callback makes */
 };
 
 struct fixture {
@@ -77,7 +77,8 @@ static inline int tear_down(void **state)
 
 /* ---------------------------------------------------------------- calling */
 
-static inline int start_claim(struct fixture *f, struct outcome *outcome, uint64_t timeout_ms);
+static inline struct ttrpc_pending *start_claim(struct fixture *f, struct outcome *outcome,
+						uint64_t timeout_ms);
 
 static inline void on_reply(const struct ttrpc_reply *reply, void *userdata)
 {
@@ -96,8 +97,8 @@ static inline void on_reply(const struct ttrpc_reply *reply, void *userdata)
 	outcome->kept_fd = reply->nfds > 0 ? steal_fd(&reply->fds[0]) : -EBADF;
 	if (outcome->free_client)
 		ttrpc_client_free(steal_ptr(outcome->f->client));
-	if (outcome->call_again)
-		assert_int_equal(start_claim(outcome->f, &(struct outcome){}, 0), -ENOTCONN);
+	if (outcome->again)
+		start_claim(outcome->f, outcome->again, 0);
 }
 
 static inline struct ttrpc_call_options claim_options(struct outcome *outcome, uint64_t timeout_ms)
@@ -118,14 +119,15 @@ static inline struct ttrpc_call_options claim_options(struct outcome *outcome, u
 	};
 }
 
-static inline int start_claim(struct fixture *f, struct outcome *outcome, uint64_t timeout_ms)
+static inline struct ttrpc_pending *start_claim(struct fixture *f, struct outcome *outcome,
+						uint64_t timeout_ms)
 {
 	struct ttrpc_call_options options = claim_options(outcome, timeout_ms);
 
 	*outcome = (struct outcome){
 		.f = f,
 		.free_client = outcome->free_client,
-		.call_again = outcome->call_again,
+		.again = outcome->again,
 		.kept_fd = -EBADF,
 	};
 	return ttrpc_client_call(f->client, &options);
@@ -133,7 +135,7 @@ static inline int start_claim(struct fixture *f, struct outcome *outcome, uint64
 
 static inline void claim(struct fixture *f, struct outcome *outcome)
 {
-	assert_int_equal(start_claim(f, outcome, 0), 0);
+	start_claim(f, outcome, 0);
 	assert_int_equal(outcome->calls, 0);
 }
 

@@ -310,7 +310,7 @@ static inline void bench_send(struct bench *bench, const char *method,
 	};
 
 	answer->done = false;
-	assert_int_equal(ttrpc_client_call(bench->client, &options), 0);
+	ttrpc_client_call(bench->client, &options);
 }
 
 static inline struct answer bench_call(struct bench *bench, const char *method,
