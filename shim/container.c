@@ -466,18 +466,20 @@ static void on_layer_image(struct layer_image *image, const struct error *why, v
 		layer_image_done(image);
 		return;
 	}
+	if (image->wanted.count > 0 && !container->looked_for_losses) {
+		container->looked_for_losses = true;
+		layer_losses_avoid(container->loop, container->settings.factory, container->id,
+				   &image->wanted, on_losses, container_ref(container));
+		layer_image_done(image);
+		return;
+	}
 	container->image = *image;
 	if (image->slot != LAYER_IMAGE_NONE)
 		container->image_slots = slots_ref(slots);
-	if (why->number) {
+	if (why->number)
 		create_failed(container, why);
-	} else if (image->wanted.count > 0 && !container->looked_for_losses) {
-		container->looked_for_losses = true;
-		layer_losses_avoid(container->loop, container->settings.factory, container->id,
-				   &container->image.wanted, on_losses, container_ref(container));
-	} else {
+	else
 		mount_and_create(container);
-	}
 }
 
 static void get_layer_image(struct container *container)
