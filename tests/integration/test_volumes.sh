@@ -106,6 +106,17 @@ test_fifos_and_sockets() {
 	[ ! -e "$vol/n" ] || fail 'a container has made a device node of the host'
 }
 
+# Linux' own 9p would cut them to whole seconds from 1970 on (templates/module/kiln_times).
+test_times_are_set_as_they_are() {
+	local time
+	fresh
+	for time in '1950-03-04 05:06:07.123456789' '2106-02-07 06:28:16.987654321'; do
+		touch -d "$time UTC" "$vol/from"
+		expect "$time +0000" "$(with_volume times sh -c 'cd /v; touch -r from to; stat -c %y to')"
+		expect "$(stat -c '%x %y' "$vol/from")" "$(stat -c '%x %y' "$vol/to")" 'on the host'
+	done
+}
+
 # list_of FILE: its ACL, in hex.
 list_of() {
 	/usr/bin/python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "system.posix_acl_access").hex())' "$1"
