@@ -18,6 +18,7 @@
 #include "shim/container_disks.h"
 #include "shim/images.h"
 #include "shim/layer_image.h"
+#include "shim/layer_losses.h"
 #include "shim/rootfs.h"
 #include "shim/share_folder.h"
 #include "shim/timestamp.h"
@@ -58,6 +59,7 @@ struct container {
 	struct spec *spec;         /* until the agent has it */
 	struct slots *image_slots; /* with the image of its layers; a reference; NULL: none */
 	struct layer_image image;  /* in a window, or on a slot of image_slots */
+	bool looked_for_losses;    /* of its layers, while there was no image of them */
 	enum rootfs_driver rootfs_driver;
 	struct container_disks *disks; /* NULL: it has none */
 	struct share_folder folder;
@@ -439,6 +441,20 @@ static void mount_and_create(struct container *container)
 	tell_root(container);
 }
 
+static void get_layer_image(struct container *container);
+
+static void on_losses(bool was_made, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (was_made)
+		get_layer_image(container);
+	else
+		mount_and_create(container);
+}
+
 static void on_layer_image(struct layer_image *image, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
@@ -447,6 +463,13 @@ static void on_layer_image(struct layer_image *image, const struct error *why, v
 	if (container->state != CONTAINER_CREATING) {
 		if (image->slot != LAYER_IMAGE_NONE && slots)
 			slots_release(slots, (size_t)image->slot);
+		layer_image_done(image);
+		return;
+	}
+	if (image->wanted.count > 0 && !container->looked_for_losses) {
+		container->looked_for_losses = true;
+		layer_losses_avoid(container->loop, container->settings.factory, container->id,
+				   &image->wanted, on_losses, container_ref(container));
 		layer_image_done(image);
 		return;
 	}

@@ -121,9 +121,9 @@ static bool find_layers(const struct layer_image_options *options, struct strv *
 	return layers->count > 0 && !has_upper;
 }
 
-/* -ENOENT: the cache has none, and the factory was asked for it. */
+/* -ENOENT: the cache has none, and the factory was asked for it: *ret_wanted are the layers. */
 static int open_image(const struct layer_image_options *options, char key[static DIGEST_HEX_SIZE],
-		      struct slot_file *ret, struct error *err)
+		      struct slot_file *ret, struct strv *ret_wanted, struct error *err)
 {
 	_cleanup_(strv_done) struct strv layers = {};
 
@@ -134,8 +134,11 @@ static int open_image(const struct layer_image_options *options, char key[static
 	int r = image_key(&layers, key, err);
 	if (r == 0)
 		r = image_open(options->cache_dir, key, &ret->fd, &ret->bytes, err);
-	if (r == -ENOENT || r == -EBADMSG)
+	if (r == -ENOENT || r == -EBADMSG) {
 		image_request(options->loop, options->factory_address, &layers, NULL);
+		*ret_wanted = layers;
+		layers = (struct strv){};
+	}
 	return r;
 }
 
@@ -156,7 +159,7 @@ static int attach_image(struct getting *getting, const struct layer_image_option
 {
 	struct slot_file file = { .fd = -EBADF };
 	char key[DIGEST_HEX_SIZE];
-	int r = open_image(options, key, &file, err);
+	int r = open_image(options, key, &file, &getting->image.wanted, err);
 
 	if (r < 0 || dax_windows_attach(options->windows, key, &file.fd, file.bytes,
 					on_image_in_window, getting))
@@ -168,6 +171,7 @@ static int attach_image(struct getting *getting, const struct layer_image_option
 void layer_image_done(struct layer_image *image)
 {
 	strv_done(&image->layout);
+	strv_done(&image->wanted);
 	free(image->window);
 	*image = (struct layer_image)LAYER_IMAGE_EMPTY;
 }

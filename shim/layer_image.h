@@ -4,7 +4,7 @@
  *                             other way to them, so the container fails where they cannot be had
  *   folders of an overlay     one image of them all, from the node's cache
  * (factory/cache/image_cache.h), where it has one. Where it has none, the factory is asked to make
- * it for the next one, and this container does without: nobody waits
+ * it for the next one, and this container does without, if it can: shim/layer_losses.h
  */
 #pragma once
 
@@ -21,6 +21,7 @@ struct layer_image {
 	char *window;       /* the guest's device of a DAX window; owned; NULL: in none */
 	int slot;           /* or LAYER_IMAGE_NONE */
 	struct strv layout; /* of struct layer_files; empty: one image that is the whole disk */
+	struct strv wanted; /* the layers, where the cache has no image of them yet; else empty */
 };
 
 #define LAYER_IMAGE_EMPTY                                                                          \

@@ -6,7 +6,7 @@
  *             (factory/guest/guest_root.h). What an earlier task of the same container left in the
  *             upper folder on the host is the topmost of them.
  *   share     all of it is the host's, and the guest reads and writes it by virtio-9p: slower, and
- *             without what that cannot do (sockets, FIFOs, locks)
+ *             without what that cannot do (shared mappings, locks)
  *   block     what containerd gives is a device, or a file with the option `loop` (snapshotters
  *             like blockfile and devmapper): it becomes a disk of the machine, which the guest
  *             mounts (shim/container_disks.h). All is written to it
