@@ -23,10 +23,11 @@
 
 enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
 
-#define PMEM_DEVICE "/dev/pmem"
-#define PMEM_MAX    255
-#define KEEP        "kiln.keep"
-#define OVERLAY_RW  "io.katacontainers.fs-opt.overlay-rw"
+#define PMEM_DEVICE   "/dev/pmem"
+#define PMEM_MAX      255
+#define KEEP          "kiln.keep"
+#define OVERLAY_RW    "io.katacontainers.fs-opt.overlay-rw"
+#define OVERLAY_UPPER "kiln.overlay-upper="
 
 enum { OVERLAY_DATA_MAX = 4096 }; /* a page, as mount(2) takes */
 
@@ -244,11 +245,24 @@ static char *top_lower(const Grpc__Storage *request)
 	return NULL;
 }
 
-/* The root of an overlay is its upper folder's: owner and mode come from the lower one. */
+static const char *driver_option_value(const Grpc__Storage *request, const char *key)
+{
+	for (size_t i = 0; i < request->n_driver_options; i++) {
+		const char *value = str_after(request->driver_options[i], key);
+		if (value)
+			return value;
+	}
+	return NULL;
+}
+
+/* The root of an overlay is its upper folder's: owner and mode come from the lower one, when it is
+ * made. */
 static int make_upper(const char *path, const char *lower, struct error *err)
 {
 	struct stat st;
 
+	if (lstat(path, &st) == 0)
+		return S_ISDIR(st.st_mode) ? 0 : error_set(err, ENOTDIR, "%s is no folder", path);
 	if (stat(lower, &st) < 0)
 		return error_set_errno(err, errno, "lower folder %s", lower);
 	if (mkdir(path, 0755) < 0 || chown(path, st.st_uid, st.st_gid) < 0 ||
@@ -330,8 +344,11 @@ static int mount_writable(const Grpc__Storage *request, const char *folder, stru
 
 static int add_overlay(struct addition *addition, struct error *err)
 {
+	const char *upper = driver_option_value(addition->request, OVERLAY_UPPER);
 	int r;
 
+	if (upper)
+		return mount_writable(addition->request, upper, err);
 	if (!has_driver_option(addition->request, OVERLAY_RW))
 		return mount_overlay(addition->request, err);
 	r = scratch_make(addition->scratch, &addition->folder, err);

@@ -53,15 +53,9 @@ static void on_layers_attached(int number, const struct error *err, void *userda
 	getting_end(getting);
 }
 
-/* What the overlay would have been made of beside the layers. */
-static int check_written(const struct getting *getting, const struct layer_mounts *mounts,
-			 struct error *err)
+/* What a folder of the host holds cannot be beside layers that the guest alone mounts. */
+static int check_written(const struct layer_mounts *mounts, struct error *err)
 {
-	if (mounts->writable)
-		log_warning(getting->container_id,
-			    "%s is not used, nor is its size a limit: what the container writes is "
-			    "on the guest's scratch disk",
-			    mounts->writable);
 	if (mounts->upper && !mount_folder_is_empty(mounts->upper))
 		return error_set(
 			err, EOPNOTSUPP,
@@ -75,7 +69,7 @@ static int attach_layers(struct getting *getting, struct slots *slots,
 			 const struct layer_mounts *mounts, struct error *err)
 {
 	_cleanup_(layer_files_done) struct layer_files files = {};
-	int r = check_written(getting, mounts, err);
+	int r = check_written(mounts, err);
 
 	if (r == 0)
 		r = layer_files_open(mounts, &files, err);
@@ -173,10 +167,9 @@ void layer_image_done(struct layer_image *image)
 
 void layer_image_get(const struct layer_image_options *options, layer_image_fn fn, void *userdata)
 {
-	_cleanup_(layer_mounts_done) struct layer_mounts mounts = {};
 	_cleanup_(error_done) struct error err = {};
 	struct getting *getting = xnew(struct getting);
-	int r;
+	int r = 0;
 
 	*getting = (struct getting){ .container_id = options->container_id,
 				     .fn = fn,
@@ -184,12 +177,11 @@ void layer_image_get(const struct layer_image_options *options, layer_image_fn f
 				     .windows = options->windows,
 				     .image = LAYER_IMAGE_EMPTY,
 				     .begun_ns = trace_begin() };
-	r = layer_mounts_find(options->mounts, options->nmounts, &mounts, &getting->error);
-	if (r == 0 && mounts.count > 0)
-		r = attach_layers(getting, options->slots, &mounts, &getting->error);
-	if (r == -ENOENT)
-		getting->error.number = EINVAL; /* to containerd "not found" is a task */
-	if (r == 0 && mounts.count == 0) {
+	if (options->layers->count > 0) {
+		r = attach_layers(getting, options->slots, options->layers, &getting->error);
+		if (r == -ENOENT)
+			getting->error.number = EINVAL; /* to containerd "not found" is a task */
+	} else {
 		r = attach_image(getting, options, &err);
 		if (r < 0)
 			log_share(getting, &err);

@@ -12,6 +12,7 @@
 #include "base/strv.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/dax_windows.h"
+#include "shim/layer_mounts.h"
 #include "shim/slots.h"
 
 #define LAYER_IMAGE_NONE (-1)
@@ -30,11 +31,12 @@ struct layer_image {
 
 struct layer_image_options {
 	struct loop *loop;
-	struct dax_windows *windows; /* of the machine; borrowed */
-	struct slots *slots;         /* ditto */
-	const char *cache_dir;       /* NULL or "": there is no cache */
-	const char *factory_address; /* borrowed */
-	const char *container_id;    /* for the log; borrowed until fn is called */
+	struct dax_windows *windows;       /* of the machine; borrowed */
+	struct slots *slots;               /* ditto */
+	const char *cache_dir;             /* NULL or "": there is no cache */
+	const char *factory_address;       /* borrowed */
+	const char *container_id;          /* for the log; borrowed until fn is called */
+	const struct layer_mounts *layers; /* what the mounts are of an EROFS snapshotter's */
 	Containerd__Types__Mount *const *mounts;
 	size_t nmounts;
 };

@@ -7,9 +7,10 @@
 #include "factory/vm/vm.h"
 #include "proto/guest_disks.h"
 
-#define OVERLAY_RW "io.katacontainers.fs-opt.overlay-rw"
-#define IMAGES     "/run/kata-containers/images"
-#define SLOT_MOUNT IMAGES "/slot%zu"
+#define OVERLAY_RW    "io.katacontainers.fs-opt.overlay-rw"
+#define OVERLAY_UPPER "kiln.overlay-upper"
+#define IMAGES        "/run/kata-containers/images"
+#define SLOT_MOUNT    IMAGES "/slot%zu"
 /* Short: the folders of all layers have to fit a page, as an overlay's option. */
 #define LAYERS_MOUNT "/run/kiln/l%zu"
 
@@ -53,14 +54,19 @@ void guest_root_add_layers(struct storages *list, size_t slot, const struct strv
 
 /* One option for each folder: fsconfig(2) takes no longer ones, and the agent joins them. */
 void guest_root_add_overlay(struct storages *list, const char *container_id,
-			    const struct strv *lowers)
+			    const struct strv *lowers, const char *upper)
 {
 	_cleanup_free_ char *mount_point = guest_root_path(container_id);
 	Grpc__Storage *storage = storages_add(list, "overlayfs", "overlay", "overlay", mount_point);
 
 	for (size_t i = 0; i < lowers->count; i++)
 		storage_take_option(storage, xasprintf("lowerdir+=%s", lowers->items[i]));
-	storage_driver_option(storage, OVERLAY_RW);
+	if (upper) {
+		_cleanup_free_ char *option = xasprintf(OVERLAY_UPPER "=%s", upper);
+		storage_driver_option(storage, option);
+	} else {
+		storage_driver_option(storage, OVERLAY_RW);
+	}
 }
 
 /* Nothing in it changes while a container has it, so all of it may be kept in the guest's memory.

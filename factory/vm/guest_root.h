@@ -1,5 +1,5 @@
 /* A container's root file system in the guest: an overlay whose writable side is on the guest's
- * scratch disk and whose lower side is one of
+ * scratch disk, or on a disk of the container's own, and whose lower side is one of
  *
  *   an image     an EROFS image in a DAX window (factory/vm/dax_window.h) or on a slot
  *                (factory/vm/disks.h)
@@ -32,9 +32,10 @@ char *guest_root_add_slot(struct storages *list, size_t slot);
 void guest_root_add_layers(struct storages *list, size_t slot, const struct strv *layout,
 			   struct strv *folders);
 
-/* The overlay over lowers, folders of the guest, topmost first. */
+/* The overlay over lowers, folders of the guest, topmost first. upper: the guest's folder in which
+ * the folders `upper` and `work` are, or are made; NULL: on the scratch disk. */
 void guest_root_add_overlay(struct storages *list, const char *container_id,
-			    const struct strv *lowers);
+			    const struct strv *lowers, const char *upper);
 
 /* The mount of the lower share, which stays when its sandbox ends (kiln.keep). */
 void guest_root_add_lower_share(struct storages *list);

@@ -54,7 +54,8 @@ static void given_done(struct given *given)
 	*given = (struct given){};
 }
 
-/* "LAYER:DEVICE:... LAYER ... > WRITABLE or UPPER"; a folder with a slash behind. */
+/* "LAYER:DEVICE:... LAYER ... > UPPER", or "> WRITABLE FSTYPE BYTES UUID"; a folder with a slash
+ * behind. */
 static char *text_of(const struct layer_mounts *mounts)
 {
 	_cleanup_(strbuf_done) struct strbuf text = {};
@@ -66,8 +67,10 @@ static char *text_of(const struct layer_mounts *mounts)
 		for (size_t d = 0; d < layer->devices.count; d++)
 			strbuf_addf(&text, ":%s", layer->devices.items[d]);
 	}
-	if (mounts->writable)
-		strbuf_addf(&text, " > %s", mounts->writable);
+	if (mounts->writable.path)
+		strbuf_addf(&text, " > %s %s %llu%s%s", mounts->writable.path,
+			    mounts->writable.fstype, (unsigned long long)mounts->writable.bytes,
+			    mounts->writable.uuid ? " " : "", mounts->writable.uuid ?: "");
 	if (mounts->upper)
 		strbuf_addf(&text, " > %s/", mounts->upper);
 	return xstrdup(strbuf_text(&text));
@@ -97,13 +100,49 @@ static const struct {
 	  { "ext4 /rw.img rw loop", "erofs /2 ro", "erofs /1 ro",
 	    "format/mkdir/overlay overlay X-containerd.mkdir.path={{_mount_0_}}/upper:0755 "
 	    "workdir={{_mount_0_}}/work upperdir={{_mount_0_}}/upper lowerdir={{_overlay_1_2_}}" },
-	  "/2 /1 > /rw.img",
+	  "/2 /1 > /rw.img ext4 0",
 	  0 },
 	{ "a writable image that is not made",
-	  { "mkfs/ext4 /rw.img X-containerd.mkfs.size=1 rw loop", "erofs /1 ro",
+	  { "mkfs/ext4 /rw.img X-containerd.mkfs.fs=ext4 X-containerd.mkfs.size=65536 rw loop",
+	    "erofs /1 ro",
 	    "format/mkdir/overlay overlay upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
-	  "/1 > /rw.img",
+	  "/1 > /rw.img ext4 65536",
 	  0 },
+	{ "a writable image with a name",
+	  { "mkfs/ext2 /rw.img X-containerd.mkfs.size=1 X-containerd.mkfs.uuid=u-1", "erofs /1 ro",
+	    "format/mkdir/overlay overlay upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "/1 > /rw.img ext2 1 u-1",
+	  0 },
+	{ "a writable image of no size",
+	  { "mkfs/ext4 /rw.img rw", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "size=\" is missing",
+	  -EINVAL },
+	{ "a writable image of a strange size",
+	  { "mkfs/ext4 /rw.img X-containerd.mkfs.size=1G", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "no number of bytes",
+	  -EINVAL },
+	{ "a writable image of two kinds",
+	  { "mkfs/ext4 /rw.img X-containerd.mkfs.size=1 X-containerd.mkfs.fs=ext3", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "\"ext3\" is to be made for a mount of ext4",
+	  -EINVAL },
+	{ "a writable image that is read-only",
+	  { "ext4 /rw.img ro loop", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "/rw.img: option \"ro\"",
+	  -EOPNOTSUPP },
+	{ "another folder of a writable image",
+	  { "ext4 /rw.img", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/fs lowerdir={{_mount_1_}}" },
+	  "the folder \"upper\"",
+	  -EOPNOTSUPP },
+	{ "a writable image that the guest cannot mount",
+	  { "xfs /rw.img", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "mount 0 (xfs)",
+	  -EOPNOTSUPP },
 	{ "images of many devices",
 	  { "erofs /fsmeta ro loop device=/2 device=/1",
 	    "format/mkdir/overlay overlay lowerdir={{_mount_0_}}" },
