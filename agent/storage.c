@@ -28,6 +28,7 @@ enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
 #define KEEP          "kiln.keep"
 #define OVERLAY_RW    "io.katacontainers.fs-opt.overlay-rw"
 #define OVERLAY_UPPER "kiln.overlay-upper="
+#define LAYERS_DAX    "kiln.dax"
 
 enum { OVERLAY_DATA_MAX = 4096 }; /* a page, as mount(2) takes */
 
@@ -78,6 +79,14 @@ const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
 _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");
 
 /* ---------------------------------------------------------------- drivers */
+
+static bool has_driver_option(const Grpc__Storage *request, const char *option)
+{
+	for (size_t i = 0; i < request->n_driver_options; i++)
+		if (str_equal(request->driver_options[i], option))
+			return true;
+	return false;
+}
 
 /* Its mount point and options. */
 static int prepare_mount(const Grpc__Storage *request, struct mount_options *options,
@@ -219,19 +228,12 @@ static int add_layers(struct addition *addition, struct error *err)
 	int r = disk_find(request->source, &device, err);
 
 	return r < 0 ? r
-		     : layers_mount(device, request->options, request->n_options,
-				    request->mount_point, err);
+		     : layers_mount(device, has_driver_option(request, LAYERS_DAX),
+				    request->options, request->n_options, request->mount_point,
+				    err);
 }
 
 /* ---------------------------------------------------------------- overlays */
-
-static bool has_driver_option(const Grpc__Storage *request, const char *option)
-{
-	for (size_t i = 0; i < request->n_driver_options; i++)
-		if (str_equal(request->driver_options[i], option))
-			return true;
-	return false;
-}
 
 /* The topmost lower folder; the caller frees. NULL: the request names none. */
 static char *top_lower(const Grpc__Storage *request)

@@ -5,10 +5,13 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "factory/vm/dax_window.h"
 #include "factory/vm/image_cache.h"
 #include "shim/layer_files.h"
 #include "shim/layer_mounts.h"
 #include "shim/mount.h"
+
+enum { SECTOR = 512 };
 
 /* From layer_image_get() to its callback. */
 struct getting {
@@ -38,18 +41,35 @@ static void log_share(const struct getting *getting, const struct error *err)
 
 /* ---------------------------------------------------------------- images of layers */
 
+static void set_layers_error(struct getting *getting, int number, const struct error *err)
+{
+	(void)error_set(&getting->error, -number,
+			"the images of its layers cannot be given to the machine: %s",
+			error_message(err));
+}
+
 /* In a pod of many images; -EBUSY: a machine's slots do not become more while it runs. */
-static void on_layers_attached(int number, const struct error *err, void *userdata)
+static void on_layers_on_slot(int number, const struct error *err, void *userdata)
 {
 	struct getting *getting = userdata;
 
 	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
 	if (number < 0)
-		(void)error_set(&getting->error, -number,
-				"the images of its layers cannot be given to the machine: %s",
-				error_message(err));
+		set_layers_error(getting, number, err);
 	else
 		getting->image.slot = number;
+	getting_end(getting);
+}
+
+static void on_layers_in_window(int number, const struct error *err, void *userdata)
+{
+	struct getting *getting = userdata;
+
+	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
+	if (number < 0)
+		set_layers_error(getting, number, err);
+	else
+		getting->image.window = dax_windows_device(getting->windows, (size_t)number);
 	getting_end(getting);
 }
 
@@ -65,23 +85,30 @@ static int check_written(const struct layer_mounts *mounts, struct error *err)
 	return 0;
 }
 
-static int attach_layers(struct getting *getting, struct slots *slots,
-			 const struct layer_mounts *mounts, struct error *err)
+/* A window's memory is in the guest by pages. */
+static int attach_layers(struct getting *getting, const struct layer_image_options *options,
+			 struct error *err)
 {
 	_cleanup_(layer_files_done) struct layer_files files = {};
-	int r = check_written(mounts, err);
+	struct strv *layout = &getting->image.layout;
+	int r = check_written(options->layers, err);
 
 	if (r == 0)
-		r = layer_files_open(mounts, &files, err);
+		r = layer_files_open(options->layers, &files, err);
 	if (r < 0)
 		return r;
-	log_info(getting->container_id, "%zu layers, of %zu images", files.layout.count,
-		 files.count);
-	for (size_t i = 0; i < mounts->count; i++)
-		log_debug(getting->container_id, "layer %zu: %s", i, mounts->items[i].path);
-	getting->image.layout = files.layout;
-	files.layout = (struct strv){};
-	slots_attach(slots, files.key, files.items, files.count, on_layers_attached, getting);
+	log_info(getting->container_id, "%zu layers, of %zu images", files.nlayers, files.count);
+	for (size_t i = 0; i < options->layers->count; i++)
+		log_debug(getting->container_id, "layer %zu: %s", i,
+			  options->layers->items[i].path);
+	if (files.has_pages && dax_windows_attach(options->windows, files.key, files.items,
+						  files.count, on_layers_in_window, getting)) {
+		layer_files_layout(&files, DAX_WINDOW_UNIT, layout);
+		return 0;
+	}
+	layer_files_layout(&files, SECTOR, layout);
+	slots_attach(options->slots, files.key, files.items, files.count, on_layers_on_slot,
+		     getting);
 	return 0;
 }
 
@@ -151,8 +178,8 @@ static int attach_image(struct getting *getting, const struct layer_image_option
 	char key[DIGEST_HEX_SIZE];
 	int r = open_image(options, key, &file, err);
 
-	if (r < 0 || dax_windows_attach(options->windows, key, &file.fd, file.bytes,
-					on_image_in_window, getting))
+	if (r < 0 ||
+	    dax_windows_attach(options->windows, key, &file, 1, on_image_in_window, getting))
 		return r;
 	slots_attach(options->slots, key, &file, 1, on_image_attached, getting);
 	return r;
@@ -178,7 +205,7 @@ void layer_image_get(const struct layer_image_options *options, layer_image_fn f
 				     .image = LAYER_IMAGE_EMPTY,
 				     .begun_ns = trace_begin() };
 	if (options->layers->count > 0) {
-		r = attach_layers(getting, options->slots, options->layers, &getting->error);
+		r = attach_layers(getting, options, &getting->error);
 		if (r == -ENOENT)
 			getting->error.number = EINVAL; /* to containerd "not found" is a task */
 	} else {

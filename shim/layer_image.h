@@ -1,6 +1,7 @@
 /* The layers of a container as a device of its guest, in a DAX window or on a slot of its machine:
  *
- *   an EROFS snapshotter's    the images of the layers themselves (shim/layer_files.h). There is no
+ *   an EROFS snapshotter's    the images of the layers themselves (shim/layer_files.h), in one
+ *                             window or on one slot, however many they are. There is no
  *                             other way to them, so the container fails where they cannot be had
  *   folders of an overlay     one image of them all, from the node's cache
  * (factory/vm/image_cache.h), where it has one. Where it has none, the factory is asked to make it
@@ -21,7 +22,7 @@
 struct layer_image {
 	char *window;       /* the guest's device of a DAX window; owned; NULL: in none */
 	int slot;           /* or LAYER_IMAGE_NONE */
-	struct strv layout; /* of struct layer_files; empty: one image that is the whole disk */
+	struct strv layout; /* of layer_files_layout(); empty: one image, from the first byte on */
 };
 
 #define LAYER_IMAGE_EMPTY                                                                          \

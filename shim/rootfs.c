@@ -125,14 +125,16 @@ static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *opt
 	char *lower = NULL;
 	int r = 0;
 
-	if (image->window)
+	if (image->window && image->layout.count > 0)
+		guest_root_add_window_layers(storages, image->window, &image->layout, &lowers);
+	else if (image->window)
 		lower = guest_root_add_window(storages, image->window);
 	else if (image->slot == LAYER_IMAGE_NONE)
 		r = mount_lower(rootfs, options, &lower, err);
-	else if (image->layout.count == 0)
-		lower = guest_root_add_slot(storages, (size_t)image->slot);
+	else if (image->layout.count > 0)
+		guest_root_add_slot_layers(storages, (size_t)image->slot, &image->layout, &lowers);
 	else
-		guest_root_add_layers(storages, (size_t)image->slot, &image->layout, &lowers);
+		lower = guest_root_add_slot(storages, (size_t)image->slot);
 	if (lower)
 		strv_take(&lowers, lower);
 	guest_root_add_overlay(storages, options->container_id, &lowers, options->upper);
@@ -142,12 +144,14 @@ static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *opt
 
 static const char *over_what(const struct layer_image *image)
 {
+	bool many = image->layout.count > 0;
+
 	if (image->window)
-		return " over an image of its layers, by DAX";
+		return many ? " over the images of its layers, by DAX"
+			    : " over an image of its layers, by DAX";
 	if (image->slot == LAYER_IMAGE_NONE)
 		return "";
-	return image->layout.count ? " over the images of its layers"
-				   : " over an image of its layers";
+	return many ? " over the images of its layers" : " over an image of its layers";
 }
 
 /* The disk's storage comes with the container's other disks. */

@@ -3,7 +3,7 @@
  *
  *   an image     an EROFS image in a DAX window (factory/vm/dax_window.h) or on a slot
  *                (factory/vm/disks.h)
- *   images       EROFS images of layers, one after another on a slot
+ *   images       EROFS images of layers, one after another in a window or on a slot
  *   a folder     that the lower share (VM_LOWER_TAG) leads to
  *
  * The options are Kata's: driver "overlayfs" with io.katacontainers.fs-opt.overlay-rw has the
@@ -26,11 +26,13 @@ char *guest_root_add_window(struct storages *list, const char *device);
  * for it share the mount. */
 char *guest_root_add_slot(struct storages *list, size_t slot);
 
-/* The images of layers on a slot, each mounted on a folder of its own, which are appended to
- * folders. layout: for each, where it lies (agent/layers.h), topmost first. Shared in the same way.
- */
-void guest_root_add_layers(struct storages *list, size_t slot, const struct strv *layout,
-			   struct strv *folders);
+/* The images of layers in a window (of which the device is given, and which is mounted with DAX),
+ * or on a slot, each mounted on a folder of its own, which are appended to folders. layout: for
+ * each, where it lies (agent/layers.h), topmost first. Shared in the same way. */
+void guest_root_add_window_layers(struct storages *list, const char *device,
+				  const struct strv *layout, struct strv *folders);
+void guest_root_add_slot_layers(struct storages *list, size_t slot, const struct strv *layout,
+				struct strv *folders);
 
 /* The overlay over lowers, folders of the guest, topmost first. upper: the guest's folder in which
  * the folders `upper` and `work` are, or are made; NULL: on the scratch disk. */

@@ -21,8 +21,8 @@ overlay() { jq -nc '{type: "format/mkdir/overlay", source: "overlay", options: $
 # mounts MOUNT...: all of them.
 mounts() { jq -sc . <<<"$*"; }
 
-# slots_taken: how often a slot was given an image.
-slots_taken() { grep -c 'attaching -> holding' "$work/shim.log"; }
+# taken WHAT: how often a window, or a slot, was given an image.
+taken() { grep -c "$1 [0-9]*: attaching -> holding" "$work/shim.log" || true; }
 
 make_layers() {
 	local i
@@ -50,7 +50,7 @@ test_start_tells_what_is_mounted_here() {
 	expect 'erofs overlay format mkdir mkfs' "$(jq -r '.types + .transforms | join(" ")' <<<"$answer")"
 }
 
-test_two_containers_of_a_pod_share_a_slot() {
+test_two_containers_of_a_pod_share_a_window() {
 	local both
 	both=$(mounts "$(erofs top)" "$(erofs base)" "$(overlay "workdir=$work/w" "upperdir=$work/u" \
 		'lowerdir={{ overlay 0 1 }}')")
@@ -59,19 +59,51 @@ no
 written
 top" "$(shim run pair "$both" 'cat /etc/layer; test -e /gone || echo no; echo written >/etc/layer; cat /etc/layer' \
 		"$both" 'cat /etc/layer')"
-	expect 1 "$(slots_taken)" "slots"
-	grep -q 'over the images of its layers' "$work/shim.log" || fail "the log does not tell of the images"
+	expect 1 "$(taken window)" "windows"
+	expect 0 "$(taken slot)" "slots"
+	grep -q 'over the images of its layers, by DAX' "$work/shim.log" || fail "the log does not tell of the images"
 	expect '' "$(grep "$work.* erofs " /proc/self/mountinfo || true)" "images that the host has mounted"
 }
 
-test_hundred_layers_are_on_one_slot() {
-	local i list=()
+# many NAME: the mounts of 100 layers, and of that one above them.
+many() {
+	local i list=("$(erofs "$1")")
 	for i in {98..1}; do list+=("$(erofs "l$i")"); done
-	list+=("$(erofs top)" "$(erofs base)" "$(overlay 'lowerdir={{ overlay 0 99 }}')")
+	mounts "${list[@]}" "$(erofs top)" "$(erofs base)" "$(overlay 'lowerdir={{ overlay 0 100 }}')"
+}
+
+# The machine's two windows hold two images; the third one of the pod is on a slot.
+test_hundred_layers_are_in_one_window_or_on_one_slot() {
 	expect "98
-98" "$(shim run many "$(mounts "${list[@]}")" 'cat /etc/layer; ls /etc/many | wc -l')"
-	expect 1 "$(slots_taken)" "slots"
-	grep -q '100 layers, of 100 images' "$work/shim.log" || fail "the log does not count the layers"
+98
+1
+2
+98" "$(shim run many "$(many top)" 'cat /etc/layer | sed s/top/98/; ls /etc/many | wc -l' \
+		"$(many l1)" 'cat /etc/layer' "$(many l2)" 'cat /etc/layer; ls /etc/many | wc -l')"
+	expect 2 "$(taken window)" "windows"
+	expect 1 "$(taken slot)" "slots"
+	grep -q '101 layers, of 101 images' "$work/shim.log" || fail "the log does not count the layers"
+}
+
+# own_mib ID: memory of a sandbox's VMM that is of no file.
+own_mib() {
+	awk '/^Anonymous:/ { printf "%d", $2 / 1024 }' "/proc/$(factory_ctl list --json |
+		jq --arg id "$1" '.vms[] | select(.sandbox_id == $id).pid')/smaps_rollup"
+}
+
+test_what_is_read_is_in_the_hosts_memory_once() {
+	local pid
+	mkdir "$work/data"
+	head -c 64M /dev/urandom >"$work/data/data"
+	layer data
+	rm -r "$work/data"
+	shim run reads "$(mounts "$(erofs data)" "$(erofs base)" "$(overlay 'lowerdir={{ overlay 0 1 }}' "upperdir=$work/u")")" \
+		'cat /data | wc -c; sleep 5' >"$work/reads.out" &
+	pid=$!
+	until_true 60 grep -qs 67108864 "$SHIM_WORK/reads.out"
+	expect_match 'reads +[a-z]+ +reads overlay-dax$' "$(factory_ctl list)"
+	[ "$(own_mib reads)" -lt 80 ] || fail "the machine has $(own_mib reads) MiB of its own after it read 64 MiB"
+	wait "$pid"
 }
 
 # As containerd 2.1 to 2.3 have it: an overlay of folders where the host has mounted images.
@@ -83,7 +115,7 @@ test_images_that_the_host_has_mounted_are_found() {
 	mount -t erofs -o ro,loop "$work/base.erofs" "$work/m2"
 	folders=$(jq -nc --arg l "lowerdir=$work/m1:$work/m2" '[{type: "overlay", source: "overlay", options: [$l]}]')
 	expect top "$(shim run mounted "$folders" 'cat /etc/layer')"
-	expect 1 "$(slots_taken)" "slots"
+	expect 1 "$(taken window)" "windows"
 	folders=$(jq -nc --arg l "lowerdir=$work/m1:$work/base" '[{type: "overlay", source: "overlay", options: [$l]}]')
 	expect_match "layer $work/base is not where an image is mounted" "$(shim run mixed "$folders" true || true)"
 	umount "$work/m1" "$work/m2"
@@ -108,10 +140,10 @@ test_what_is_written_is_in_the_image() {
 	shim run kept "$(written kept 64)" 'echo word >/etc/layer; chmod 2601 /etc/layer; mkfifo /fifo; rm /etc/passwd
 		mkdir /new; sync; grep -c "^overlay / .*upperdir=/run/kata-containers/disks" /proc/mounts; sleep 3' >"$work/kept.out" &
 	pid=$!
-	until_true 60 is_listed overlay-image-block
+	until_true 60 is_listed overlay-dax-block
 	wait "$pid"
 	expect 1 "$(cat "$work/kept.out")"
-	grep -q 'over the images of its layers, written to the snapshotter' "$work/shim.log" || fail "the log does not tell of the image"
+	grep -q 'over the images of its layers, by DAX, written to the snapshotter' "$work/shim.log" || fail "the log does not tell of the image"
 	e2fsck -fn "$work/kept.img" >/dev/null || fail 'the file system was not unmounted'
 	expect word "$(in_image kept 'cat upper/etc/layer')"
 	expect_match 'Mode: +02601' "$(in_image kept 'stat upper/etc/layer')"

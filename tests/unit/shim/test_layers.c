@@ -330,6 +330,15 @@ static int open_of(const char *const *names, struct layer_files *files, struct e
 	return layer_files_open(&mounts, files, err);
 }
 
+static void expect_layout(const struct layer_files *files, uint64_t unit, const char *wanted)
+{
+	_cleanup_(strv_done) struct strv layout = {};
+
+	layer_files_layout(files, unit, &layout);
+	assert_int_equal(layout.count, 1);
+	assert_string_equal(layout.items[0], wanted);
+}
+
 static void test_files_follow_each_other(void **state _unused_)
 {
 	_cleanup_(layer_files_done) struct layer_files files = {}, same = {}, other = {};
@@ -339,8 +348,9 @@ static void test_files_follow_each_other(void **state _unused_)
 	write_image("c", 1, 4096);
 	assert_int_equal(open_of((const char *const[]){ "a", "b", "c", NULL }, &files, NULL), 0);
 	assert_int_equal(files.count, 3);
-	assert_int_equal(files.layout.count, 1);
-	assert_string_equal(files.layout.items[0], "0+8,8+17,25+8");
+	assert_true(files.has_pages);
+	expect_layout(&files, 512, "0+8,8+17,25+8");
+	expect_layout(&files, 4096, "0+8,8+24,32+8");
 	assert_int_equal(open_of((const char *const[]){ "a", "b", "c", NULL }, &same, NULL), 0);
 	assert_string_equal(files.key, same.key);
 	assert_int_equal(open_of((const char *const[]){ "b", "a", "c", NULL }, &other, NULL), 0);

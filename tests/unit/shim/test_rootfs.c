@@ -184,6 +184,26 @@ static void images_of_layers_are_the_lower_side(void **state _unused_)
 	rootfs_unmount(rootfs);
 }
 
+/* The same, of a window. */
+static void images_of_layers_in_a_window_are_the_lower_side(void **state _unused_)
+{
+	struct rootfs *rootfs = NULL;
+	struct spec spec = {};
+
+	use(ROOTFS_OVERLAY);
+	image.window = xstrdup("/dev/pmem2");
+	strv_add(&image.layout, "0+16");
+	assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
+	layer_image_done(&image);
+	assert_string_equal(storages.items[0]->driver, "layers");
+	assert_string_equal(storages.items[0]->source, "/dev/pmem2");
+	assert_string_equal(storages.items[0]->mount_point, "/run/kiln/w2");
+	assert_string_equal(storages.items[0]->driver_options[0], "kiln.dax");
+	assert_string_equal(storages.items[1]->options[0], "lowerdir+=/run/kiln/w2/0");
+	rootfs_unmount(rootfs);
+	share_folder_remove(&folder);
+}
+
 /* The host's kernel looks into none. */
 static void images_of_layers_are_not_shared(void **state _unused_)
 {
@@ -332,6 +352,7 @@ int main(void)
 		T(layers_are_mounted_for_the_guest),
 		T(what_was_written_before_is_the_topmost_layer),
 		T(images_of_layers_are_the_lower_side),
+		T(images_of_layers_in_a_window_are_the_lower_side),
 		T(images_of_layers_are_not_shared),
 		T(what_is_written_has_its_place),
 		T(image_on_a_slot_is_the_lower_side),
