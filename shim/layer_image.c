@@ -106,6 +106,11 @@ static int attach_layers(struct getting *getting, const struct layer_image_optio
 		layer_files_layout(&files, DAX_WINDOW_UNIT, layout);
 		return 0;
 	}
+	if (!files.has_pages)
+		log_warning(getting->container_id,
+			    "an image of its layers has no blocks of %d bytes: the guest's kernel "
+			    "has to be Linux 6.4 or newer",
+			    DAX_WINDOW_UNIT);
 	layer_files_layout(&files, SECTOR, layout);
 	slots_attach(options->slots, files.key, files.items, files.count, on_layers_on_slot,
 		     getting);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -357,6 +358,22 @@ static void test_files_follow_each_other(void **state _unused_)
 	assert_string_not_equal(files.key, other.key);
 }
 
+/* A window's memory is mapped by pages, and an image of a tar has blocks of a sector. */
+static void test_blocks_may_be_no_pages(void **state _unused_)
+{
+	_cleanup_(layer_files_done) struct layer_files files = {};
+	_cleanup_free_ char *path = in_dir("sectors");
+	_cleanup_close_ int fd = -EBADF;
+
+	write_image("pages", 1, 4096);
+	write_image("sectors", 1, 4096);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, &(uint8_t){ 9 }, 1, 1024 + 12), 1);
+	assert_int_equal(open_of((const char *const[]){ "pages", "sectors", NULL }, &files, NULL),
+			 0);
+	assert_false(files.has_pages);
+}
+
 /* It is behind the image, or given with it; else it is missing. */
 static void test_data_that_an_image_refers_to_is_there(void **state _unused_)
 {
@@ -420,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_layers_are_counted),
 		cmocka_unit_test(test_other_overlays_are_others),
 		cmocka_unit_test(test_files_follow_each_other),
+		cmocka_unit_test(test_blocks_may_be_no_pages),
 		cmocka_unit_test(test_data_that_an_image_refers_to_is_there),
 		cmocka_unit_test(test_wrong_files_are_named),
 	};
