@@ -119,7 +119,7 @@ static void a_result_is_the_same_as_itself(void **state)
 {
 	_cleanup_(result_free_cleanup) struct result *result = example();
 	struct comparison comparison;
-	_cleanup_free_ char *text = compare_text(result, result, &comparison);
+	_cleanup_free_ _unused_ char *text = compare_text(result, result, &comparison);
 
 	(void)state;
 	assert_int_equal(comparison.worse, 0);
@@ -138,7 +138,7 @@ static void slower_and_faster_are_told_apart(void **state)
 	fill(now, "slower", 12);
 	fill(old, "faster", 12);
 	fill(now, "faster", 10);
-	_cleanup_free_ char *text = compare_text(old, now, &comparison);
+	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
 	assert_int_equal(comparison.worse, 1);
 	assert_int_equal(comparison.better, 1);
 	assert_non_null(strstr(strstr(text, "slower"), "WORSE"));
@@ -155,7 +155,7 @@ static void small_changes_are_no_changes(void **state)
 	(void)state;
 	fill(old, "a", 100);
 	fill(now, "a", 103);
-	_cleanup_free_ char *text = compare_text(old, now, &comparison);
+	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
 	assert_int_equal(comparison.same, 1);
 }
 
@@ -172,7 +172,7 @@ static void noise_is_no_change(void **state)
 		series_add(result_series(old, "a", ""), before[i] * MS);
 		series_add(result_series(now, "a", ""), after[i] * MS);
 	}
-	_cleanup_free_ char *text = compare_text(old, now, &comparison);
+	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
 	assert_int_equal(comparison.same, 1);
 }
 
@@ -192,7 +192,7 @@ static void more_is_better_where_it_is(void **state)
 	row_set(row, "x", 1);
 	row_set(row, "hit_ratio", 0.9);
 	row_set(row, "per_s", 9);
-	_cleanup_free_ char *text = compare_text(old, now, &comparison);
+	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
 	assert_int_equal(comparison.better, 1);
 	assert_int_equal(comparison.worse, 0);
 	assert_int_equal(comparison.same, 0); /* the rate is not judged */
@@ -207,7 +207,7 @@ static void what_only_one_has_is_said(void **state)
 	(void)state;
 	fill(old, "gone", 10);
 	fill(now, "new", 10);
-	_cleanup_free_ char *text = compare_text(old, now, &comparison);
+	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
 	assert_non_null(strstr(text, "only in the first"));
 	assert_non_null(strstr(text, "only in the second"));
 	assert_int_equal(comparison.worse + comparison.better + comparison.same, 0);
@@ -222,7 +222,7 @@ static void another_machine_is_said(void **state)
 	(void)state;
 	json_object_set_new(old->about, "machine", json_pack("{s:s}", "cpu", "one"));
 	json_object_set_new(now->about, "machine", json_pack("{s:s}", "cpu", "other"));
-	_cleanup_free_ char *text = compare_text(old, now, &comparison);
+	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
 	assert_non_null(strstr(text, "cpu differs"));
 }
 

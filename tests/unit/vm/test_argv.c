@@ -167,8 +167,8 @@ static void replaces_what_differs(void **state _unused_)
 {
 	_cleanup_(strv_done) struct strv argv = derived();
 	static const char *const there[] = {
-		"{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\","
-		"\"mem-path\":\"{{memory}}\",\"share\":false,\"size\":268435456}",
+		("{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\","
+		 "\"mem-path\":\"{{memory}}\",\"share\":false,\"size\":268435456}"),
 		"{\"driver\":\"vmgenid\",\"guid\":\"auto\",\"id\":\"g0\"}",
 		"local,security_model=passthrough,id=fsdev-fs0,path={{share_dir}}",
 		"local,security_model=passthrough,id=fsdev-fs1,path={{share_dir}}/lower,readonly=on",
@@ -395,8 +395,8 @@ static void boots_at_any_size(void **state _unused_)
 		"node,nodeid=0,cpus=0-1,memdev=ram-node0",
 		"memory-backend-ram,id=ram-node0,size=614400k",
 		"size=614400k,slots=1,maxmem=652288k",
-		"memory-backend-file,id=image,size=4194304,mem-path=/t/im,,age,share=on,"
-		"readonly=on",
+		("memory-backend-file,id=image,size=4194304,mem-path=/t/im,,age,share=on,"
+		 "readonly=on"),
 		"{\"driver\":\"vmgenid\",\"guid\":\"auto\",\"id\":\"g0\"}",
 		"socket,id=kiln-claimer,fd=5,server=on,wait=off",
 		"-no-reboot",

@@ -407,8 +407,8 @@ static void test_store_note(void **state)
 					   "{\"run_dir\":\"/r\"}",
 					   "{\"run_dir\":\"r\",\"store\":\"/s\"}",
 					   "{\"run_dir\":\"/r\",\"store\":\"/s\",\"more\":1}",
-					   "{\"run_dir\":\"/r\",\"store\":\"/s\","
-					   "\"image_cache\":\"i\"}" };
+					   ("{\"run_dir\":\"/r\",\"store\":\"/s\","
+					    "\"image_cache\":\"i\"}") };
 
 	assert_int_equal(store_note_read(address, &note, &err), -ENOENT);
 	assert_int_equal(store_note_read("vsock://3:4", &note, &err), -ENOENT);

@@ -184,8 +184,8 @@ static void test_ids_that_are_none(void **state)
 					   "../../etc",
 					   "0011",
 					   ID "00",
-					   "00112233445566778899AABBCCDDEEFF"
-					   "00112233445566778899aabbccddeeff" };
+					   ("00112233445566778899AABBCCDDEEFF"
+					    "00112233445566778899aabbccddeeff") };
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {

@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
+#include "base/spawn.h"
 #include "factory/client/reap.h"
 #include "tests/unit/vm/vm_bench.h"
 
@@ -148,7 +149,6 @@ static void test_no_program(void **state)
 {
 	struct bench *bench = *state;
 	_cleanup_(error_done) struct error err = {};
-	_cleanup_(strbuf_done) struct strbuf left = {};
 	struct vm_options options = options_of(bench);
 	strv_add(&bench->manifest.argv, "/nonexistent/qemu");
 	assert_int_equal(vm_clone(&options, &bench->vm, &err), -ENOENT);
