@@ -230,7 +230,7 @@ man: $(MAN) ## The manual pages (man -l build/man/kiln-ctl.1)
 $(MAN): $(BUILD)/man/%: man/% man/expand $(BIN_factory) $(BIN_shim)
 	$(call say,MAN,$@)
 	@mkdir -p $(@D)
-	$(Q)man/expand $< $(BUILD) $(VERSION) >$@.new && mv $@.new $@
+	$(Q)man/expand $< $(BUILD) $(VERSION) $(PREFIX) >$@.new && mv $@.new $@
 
 # ---------------------------------------------------------------- guest image
 
