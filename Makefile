@@ -240,7 +240,7 @@ IMAGE := $(BUILD)/image
 image: $(IMAGE)/default.json ## Build the guest kernel, initramfs and root image (KERNEL=vmlinux or bzImage of your own)
 
 $(IMAGE)/default.json: $(BIN_agent) $(BIN_init) $(REHEARSAL_PROGRAM) templates/build-image templates/default.json \
-                       templates/machine.xml $(KERNEL) $(BUILD)/image.args | $(AUTO_DEPS)
+                       templates/machine.xml $(wildcard templates/module/*/*) $(KERNEL) $(BUILD)/image.args | $(AUTO_DEPS)
 	$(Q)templates/build-image --out $(IMAGE) --agent $(BIN_agent) --init $(BIN_init) \
 		--program $(REHEARSAL_PROGRAM) \
 		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODULES),--modules $(MODULES))

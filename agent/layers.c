@@ -92,6 +92,7 @@ static char *partition_name(const char *device, size_t number)
 struct disk {
 	const char *device;
 	const char *mount_point;
+	bool dax;
 	int fd;
 	size_t used; /* partitions */
 };
@@ -127,6 +128,8 @@ static int mount_layer(struct disk *disk, const char *option, size_t number, str
 	if (r < 0)
 		return r;
 	strv_add(&words, "ro");
+	if (disk->dax)
+		strv_add(&words, "dax=always");
 	for (size_t i = 1; i < count; i++) {
 		_cleanup_free_ char *other = partition_name(disk->device, disk->used + 1 + i);
 		strv_addf(&words, "device=%s", other);
@@ -151,11 +154,11 @@ static int mount_holder(const char *mount_point, struct error *err)
 	return r < 0 ? r : mount_at("tmpfs", "layers", &options, mount_point, err);
 }
 
-int layers_mount(const char *device, char *const *options, size_t count, const char *mount_point,
-		 struct error *err)
+int layers_mount(const char *device, bool dax, char *const *options, size_t count,
+		 const char *mount_point, struct error *err)
 {
 	_cleanup_close_ int fd = open(device, O_RDONLY | O_CLOEXEC);
-	struct disk disk = { device, mount_point, fd, 0 };
+	struct disk disk = { device, mount_point, dax, fd, 0 };
 	int r;
 
 	if (fd < 0)

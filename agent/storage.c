@@ -23,10 +23,12 @@
 
 enum { STORAGES_MAX = 1024, LOCAL_MODE = 0755, GROUP_MODE = 02770 };
 
-#define PMEM_DEVICE "/dev/pmem"
-#define PMEM_MAX    255
-#define KEEP        "kiln.keep"
-#define OVERLAY_RW  "io.katacontainers.fs-opt.overlay-rw"
+#define PMEM_DEVICE   "/dev/pmem"
+#define PMEM_MAX      255
+#define KEEP          "kiln.keep"
+#define OVERLAY_RW    "io.katacontainers.fs-opt.overlay-rw"
+#define OVERLAY_UPPER "kiln.overlay-upper="
+#define LAYERS_DAX    "kiln.dax"
 
 enum { OVERLAY_DATA_MAX = 4096 }; /* a page, as mount(2) takes */
 
@@ -77,6 +79,14 @@ const size_t storage_drivers_count = ARRAY_SIZE(storage_drivers);
 _Static_assert(ARRAY_SIZE(drivers) == ARRAY_SIZE(storage_drivers), "one name a driver");
 
 /* ---------------------------------------------------------------- drivers */
+
+static bool has_driver_option(const Grpc__Storage *request, const char *option)
+{
+	for (size_t i = 0; i < request->n_driver_options; i++)
+		if (str_equal(request->driver_options[i], option))
+			return true;
+	return false;
+}
 
 /* Its mount point and options. */
 static int prepare_mount(const Grpc__Storage *request, struct mount_options *options,
@@ -218,19 +228,12 @@ static int add_layers(struct addition *addition, struct error *err)
 	int r = disk_find(request->source, &device, err);
 
 	return r < 0 ? r
-		     : layers_mount(device, request->options, request->n_options,
-				    request->mount_point, err);
+		     : layers_mount(device, has_driver_option(request, LAYERS_DAX),
+				    request->options, request->n_options, request->mount_point,
+				    err);
 }
 
 /* ---------------------------------------------------------------- overlays */
-
-static bool has_driver_option(const Grpc__Storage *request, const char *option)
-{
-	for (size_t i = 0; i < request->n_driver_options; i++)
-		if (str_equal(request->driver_options[i], option))
-			return true;
-	return false;
-}
 
 /* The topmost lower folder; the caller frees. NULL: the request names none. */
 static char *top_lower(const Grpc__Storage *request)
@@ -244,11 +247,24 @@ static char *top_lower(const Grpc__Storage *request)
 	return NULL;
 }
 
-/* The root of an overlay is its upper folder's: owner and mode come from the lower one. */
+static const char *driver_option_value(const Grpc__Storage *request, const char *key)
+{
+	for (size_t i = 0; i < request->n_driver_options; i++) {
+		const char *value = str_after(request->driver_options[i], key);
+		if (value)
+			return value;
+	}
+	return NULL;
+}
+
+/* The root of an overlay is its upper folder's: owner and mode come from the lower one, when it is
+ * made. */
 static int make_upper(const char *path, const char *lower, struct error *err)
 {
 	struct stat st;
 
+	if (lstat(path, &st) == 0)
+		return S_ISDIR(st.st_mode) ? 0 : error_set(err, ENOTDIR, "%s is no folder", path);
 	if (stat(lower, &st) < 0)
 		return error_set_errno(err, errno, "lower folder %s", lower);
 	if (mkdir(path, 0755) < 0 || chown(path, st.st_uid, st.st_gid) < 0 ||
@@ -330,8 +346,11 @@ static int mount_writable(const Grpc__Storage *request, const char *folder, stru
 
 static int add_overlay(struct addition *addition, struct error *err)
 {
+	const char *upper = driver_option_value(addition->request, OVERLAY_UPPER);
 	int r;
 
+	if (upper)
+		return mount_writable(addition->request, upper, err);
 	if (!has_driver_option(addition->request, OVERLAY_RW))
 		return mount_overlay(addition->request, err);
 	r = scratch_make(addition->scratch, &addition->folder, err);

@@ -8,9 +8,12 @@
  *   bind       a path of the guest at another place
  *   blk        a file system on a disk of the guest: /dev/disk/by-id/virtio-SERIAL, or a device
  *   overlayfs  an overlay; with the driver option io.katacontainers.fs-opt.overlay-rw its upper
- *              and work folder are made on the scratch disk (agent/scratch.h), and go with it
- *   layers     EROFS images of layers, one after another on a disk, each mounted in a folder of the
- *              mount point (agent/layers.h)
+ *              and work folder are made on the scratch disk (agent/scratch.h), and go with it;
+ *              with kiln.overlay-upper=FOLDER they are FOLDER/upper and FOLDER/work, stay there,
+ *              and are made where FOLDER does not have them yet
+ *   layers     EROFS images of layers, one after another on a disk or a device of persistent memory
+ *              (then with DAX: the driver option kiln.dax), each mounted in a folder of the mount
+ *              point (agent/layers.h)
  *   nvdimm     an image on a device of persistent memory, /dev/pmemN, whose pages are the host's
  *              (option "dax=always" of EROFS): the images a template carries
  *

@@ -506,8 +506,3 @@ int stream_take_fd(struct stream *stream)
 	memmove(stream->fds, stream->fds + 1, stream->nfds * sizeof(stream->fds[0]));
 	return fd;
 }
-
-int stream_fd(const struct stream *stream)
-{
-	return stream->fd;
-}

@@ -62,5 +62,3 @@ int stream_take_fd(struct stream *stream);
 /* Hands the fd over and frees the stream; -EBUSY (nothing changes) while input is unconsumed
  * or output is queued. */
 _must_check_ int stream_detach(struct stream *stream, int *ret_fd);
-
-int stream_fd(const struct stream *stream); /* borrowed */

@@ -61,11 +61,6 @@ uint64_t histogram_count(const struct histogram *histogram)
 	return histogram->total;
 }
 
-uint64_t histogram_max(const struct histogram *histogram)
-{
-	return histogram->max;
-}
-
 uint64_t histogram_quantile(const struct histogram *histogram, double q)
 {
 	uint64_t wanted = (uint64_t)ceil(q * (double)histogram->total);

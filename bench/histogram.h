@@ -26,7 +26,6 @@ DEFINE_CLEANUP(struct histogram *, histogram_free)
 void histogram_record(struct histogram *histogram, uint64_t value);
 
 uint64_t histogram_count(const struct histogram *histogram);
-uint64_t histogram_max(const struct histogram *histogram); /* exact; 0 where it is empty */
 
 /* The smallest value that at least the share q (0 to 1) of all counts is at or below, rounded
  * up to the end of its part; 0 where the histogram is empty. */

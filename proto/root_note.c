@@ -16,6 +16,8 @@ static const char *const root_kind_names[] = {
 	[ROOT_OVERLAY_DAX] = "overlay-dax",
 	[ROOT_OVERLAY_IMAGE] = "overlay-image",
 	[ROOT_OVERLAY_SHARE] = "overlay-share",
+	[ROOT_OVERLAY_DAX_BLOCK] = "overlay-dax-block",
+	[ROOT_OVERLAY_IMAGE_BLOCK] = "overlay-image-block",
 	[ROOT_BLOCK] = "block",
 	[ROOT_SHARE] = "share",
 };

@@ -11,11 +11,14 @@
 #include "base/strings.h"
 
 enum root_kind {
-	ROOT_OVERLAY_DAX,   /* an overlay of the guest's, over an image in a DAX window */
+	ROOT_OVERLAY_DAX,   /* an overlay of the guest's, over images in a DAX window */
 	ROOT_OVERLAY_IMAGE, /* an overlay of the guest's, over images on a block slot */
 	ROOT_OVERLAY_SHARE, /* the same, over the layers themselves through the share */
-	ROOT_BLOCK,         /* a device that the snapshotter gives */
-	ROOT_SHARE,         /* all of it the host's, through the share */
+	/* The same two, with what is written in the snapshotter's image (shim/upper_image.h): */
+	ROOT_OVERLAY_DAX_BLOCK,
+	ROOT_OVERLAY_IMAGE_BLOCK,
+	ROOT_BLOCK, /* a device that the snapshotter gives */
+	ROOT_SHARE, /* all of it the host's, through the share */
 };
 DECLARE_STRING_TABLE(root_kind, enum root_kind); /* "overlay-dax", "overlay-image", ... */
 

@@ -235,16 +235,6 @@ static struct ttrpc_conn *conn_new(struct ttrpc_server *server, int fd, bool edg
 	return conn;
 }
 
-void ttrpc_conn_set_data(struct ttrpc_conn *conn, void *data)
-{
-	conn->data = data;
-}
-
-void *ttrpc_conn_data(const struct ttrpc_conn *conn)
-{
-	return conn->data;
-}
-
 /* ---------------------------------------------------------------- accepting */
 
 static void accept_pause(struct ttrpc_server *server, int number)

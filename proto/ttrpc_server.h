@@ -110,9 +110,5 @@ _must_check_ int ttrpc_call_peer(const struct ttrpc_call *call, struct peer *ret
 /* The connection, to be compared in on_conn_end; NULL once it is gone. */
 struct ttrpc_conn *ttrpc_call_conn(const struct ttrpc_call *call);
 
-/* What the owner of a connection wants to remember about it. */
-void ttrpc_conn_set_data(struct ttrpc_conn *conn, void *data);
-void *ttrpc_conn_data(const struct ttrpc_conn *conn);
-
 /* Closes at once and drops unread answers; on_cancel and on_conn_end follow from the loop. */
 void ttrpc_conn_close(struct ttrpc_conn *conn);

@@ -12,10 +12,9 @@
 
 enum { TASK_VERSION = 2 }; /* containerd.task.v2 is what the shim serves */
 
-/* A claimed transform counts only with all that follow it in a mount's type. The file system on an
- * image ("mkfs") is not made here, so containerd makes it. */
+/* A claimed transform counts only with all that follow it in a mount's type. */
 static char *const mount_types[] = { (char *)"erofs", (char *)"overlay" };
-static char *const mount_transforms[] = { (char *)"format", (char *)"mkdir" };
+static char *const mount_transforms[] = { (char *)"format", (char *)"mkdir", (char *)"mkfs" };
 
 static Google__Protobuf__Any *copy_any(const Google__Protobuf__Any *any)
 {

@@ -6,7 +6,8 @@
  *
  * The result says which mounts of a root file system Kiln makes by itself (MountCapabilities, read
  * by containerd from 2.4 on): those of an EROFS snapshotter, which containerd then hands over as
- * the images they are (shim/layer_mounts.h), and mounts none of them on the host.
+ * the images they are (shim/layer_mounts.h), and mounts none of them on the host; nor does it make
+ * the image that is written to (shim/upper_image.h).
  */
 #pragma once
 

@@ -18,9 +18,11 @@
 #include "shim/container_disks.h"
 #include "shim/images.h"
 #include "shim/layer_image.h"
+#include "shim/layer_losses.h"
 #include "shim/rootfs.h"
 #include "shim/share_folder.h"
 #include "shim/timestamp.h"
+#include "shim/upper_image.h"
 #include "shim/volumes.h"
 
 #define CREATE_TIMEOUT_MS 60000
@@ -54,10 +56,13 @@ struct container {
 	enum container_state state;
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed; CREATING only */
 	struct settings settings;
-	bool is_cri;               /* made by containerd's CRI plugin, for a pod */
-	struct spec *spec;         /* until the agent has it */
-	struct slots *image_slots; /* with the image of its layers; a reference; NULL: none */
-	struct layer_image image;  /* in a window, or on a slot of image_slots */
+	bool is_cri;                /* made by containerd's CRI plugin, for a pod */
+	struct spec *spec;          /* until the agent has it */
+	struct layer_mounts layers; /* of an EROFS snapshotter's mounts; else empty */
+	bool makes_upper;           /* the image for what is written is not there yet */
+	struct slots *image_slots;  /* with the image of its layers; a reference; NULL: none */
+	struct layer_image image;   /* in a window, or on a slot of image_slots */
+	bool looked_for_losses;     /* of its layers, while there was no image of them */
 	enum rootfs_driver rootfs_driver;
 	struct container_disks *disks; /* NULL: it has none */
 	struct share_folder folder;
@@ -95,6 +100,7 @@ static void container_free(void *userdata)
 	unmount_files(container);
 	spec_free(container->spec);
 	settings_done(&container->settings);
+	layer_mounts_done(&container->layers);
 	free(container->id);
 	free(container->bundle);
 	free(container);
@@ -177,6 +183,28 @@ static int make_init(struct container *container, struct error *err)
 	return process_new(&options, &container->init, err);
 }
 
+/* Which images there are, and that what is written can be kept: before a machine is asked for. */
+static int load_layers(struct container *container, struct error *err)
+{
+	const Containerd__Task__V2__CreateTaskRequest *request = container->request;
+	struct layer_mounts *layers = &container->layers;
+	int r = layer_mounts_find(request->rootfs, request->n_rootfs, layers, err);
+
+	if (r == 0 && layers->writable.path) {
+		r = upper_image_check(&layers->writable, err);
+		container->makes_upper = r == -ENOENT && layers->writable.bytes > 0;
+		if (container->makes_upper) {
+			error_done(err);
+			r = 0;
+		}
+	}
+	if (r == 0 && layers->count > 0 && !layers->writable.path && !layers->upper)
+		container->spec->oci->root->readonly = true;
+	if (r == -ENOENT)
+		err->number = EINVAL; /* to containerd "not found" is a task */
+	return r;
+}
+
 static int load(struct container *container, struct error *err)
 {
 	int r;
@@ -193,9 +221,11 @@ static int load(struct container *container, struct error *err)
 		r = settings_annotate(&container->settings, container->spec, err);
 	if (r < 0)
 		return r;
-	r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
-			  container->request->rootfs, container->request->n_rootfs,
-			  &container->rootfs_driver, err);
+	r = load_layers(container, err);
+	if (r == 0)
+		r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
+				  &container->layers, container->request->rootfs,
+				  container->request->n_rootfs, &container->rootfs_driver, err);
 	if (r < 0)
 		return r;
 	container->is_cri = spec_annotation(container->spec, CRI_ANNOTATION);
@@ -288,6 +318,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	else if (ttrpc_reply_error(reply, &err) < 0)
 		(void)error_wrap(&err, "OCI runtime create failed");
 	if (err.number) {
+		container_disks_explain(container->disks, &err);
 		create_failed(container, &err);
 		return;
 	}
@@ -342,12 +373,14 @@ static int write_machine(const struct container *container, struct error *err)
 static int mount_for(struct container *container, const struct idmap *idmap,
 		     struct storages *storages, struct error *err)
 {
+	_cleanup_free_ char *upper = container_disks_show_upper(container->disks, storages);
 	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
 	const struct rootfs_options rootfs = {
 		.driver = container->rootfs_driver,
 		.share_dir = sandbox_share_dir(container->sandbox),
 		.container_id = container->id,
 		.image = &container->image,
+		.upper = upper,
 		.folder = &container->folder,
 		.scratch_dir = scratch,
 		.idmap = idmap,
@@ -392,13 +425,17 @@ static int mount_files(struct container *container, struct storages *storages, s
 
 static enum root_kind root_kind(const struct container *container)
 {
+	bool is_kept = container->layers.writable.path;
+
 	if (container->rootfs_driver == ROOTFS_SHARE)
 		return ROOT_SHARE;
 	if (container->rootfs_driver == ROOTFS_BLOCK)
 		return ROOT_BLOCK;
 	if (container->image.window)
-		return ROOT_OVERLAY_DAX;
-	return container->image_slots ? ROOT_OVERLAY_IMAGE : ROOT_OVERLAY_SHARE;
+		return is_kept ? ROOT_OVERLAY_DAX_BLOCK : ROOT_OVERLAY_DAX;
+	if (container->image_slots)
+		return is_kept ? ROOT_OVERLAY_IMAGE_BLOCK : ROOT_OVERLAY_IMAGE;
+	return ROOT_OVERLAY_SHARE;
 }
 
 /* For `kiln-ctl factory list` and the trace. */
@@ -408,6 +445,8 @@ static void tell_root(struct container *container)
 		[ROOT_OVERLAY_DAX] = TRACE_ROOT_OVERLAY_DAX,
 		[ROOT_OVERLAY_IMAGE] = TRACE_ROOT_OVERLAY_IMAGE,
 		[ROOT_OVERLAY_SHARE] = TRACE_ROOT_OVERLAY_SHARE,
+		[ROOT_OVERLAY_DAX_BLOCK] = TRACE_ROOT_OVERLAY_DAX_BLOCK,
+		[ROOT_OVERLAY_IMAGE_BLOCK] = TRACE_ROOT_OVERLAY_IMAGE_BLOCK,
 		[ROOT_BLOCK] = TRACE_ROOT_BLOCK,
 		[ROOT_SHARE] = TRACE_ROOT_SHARE,
 	};
@@ -439,6 +478,20 @@ static void mount_and_create(struct container *container)
 	tell_root(container);
 }
 
+static void get_layer_image(struct container *container);
+
+static void on_losses(bool was_made, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (was_made)
+		get_layer_image(container);
+	else
+		mount_and_create(container);
+}
+
 static void on_layer_image(struct layer_image *image, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
@@ -447,6 +500,13 @@ static void on_layer_image(struct layer_image *image, const struct error *why, v
 	if (container->state != CONTAINER_CREATING) {
 		if (image->slot != LAYER_IMAGE_NONE && slots)
 			slots_release(slots, (size_t)image->slot);
+		layer_image_done(image);
+		return;
+	}
+	if (image->wanted.count > 0 && !container->looked_for_losses) {
+		container->looked_for_losses = true;
+		layer_losses_avoid(container->loop, container->settings.factory, container->id,
+				   &image->wanted, on_losses, container_ref(container));
 		layer_image_done(image);
 		return;
 	}
@@ -468,6 +528,7 @@ static void get_layer_image(struct container *container)
 		.cache_dir = sandbox_image_cache(container->sandbox),
 		.factory_address = container->settings.factory,
 		.container_id = container->id,
+		.layers = &container->layers,
 		.mounts = container->request->rootfs,
 		.nmounts = container->request->n_rootfs,
 	};
@@ -519,6 +580,7 @@ static int list_disks(struct container *container, struct error *err)
 		.container_id = container->id,
 		.oci = container->spec->oci,
 		.root = is_block ? container->request->rootfs : NULL,
+		.upper = &container->layers.writable,
 	};
 
 	return container_disks_new(&options, &container->disks, err);
@@ -541,12 +603,33 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		prepare_root(container);
 }
 
+static void acquire(struct container *container)
+{
+	sandbox_acquire(container->sandbox, &container->settings, container->spec->oci->hostname,
+			on_sandbox, container_ref(container));
+}
+
+static void on_upper_made(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (number < 0)
+		create_failed(container, why);
+	else
+		acquire(container);
+}
+
 void container_create(struct container *container, container_done_fn done, void *userdata)
 {
 	container->done = done;
 	container->done_userdata = userdata;
-	sandbox_acquire(container->sandbox, &container->settings, container->spec->oci->hostname,
-			on_sandbox, container_ref(container));
+	if (container->makes_upper)
+		upper_image_make(container->loop, &container->layers.writable, on_upper_made,
+				 container_ref(container));
+	else
+		acquire(container);
 }
 
 void container_abort(struct container *container)

@@ -1,5 +1,6 @@
 #include "shim/container_disks.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,13 +18,13 @@
 
 enum { ITEMS_MAX = 64 };
 
-enum item_kind { ITEM_ROOT, ITEM_VOLUME, ITEM_DEVICE };
+enum item_kind { ITEM_ROOT, ITEM_UPPER, ITEM_VOLUME, ITEM_DEVICE };
 
 struct item {
 	struct container_disks *owner;
 	enum item_kind kind;
 	char *name;          /* owned; for errors: "volume /data" */
-	char *place;         /* owned; the path in the container; NULL of a root */
+	char *place;         /* owned; the path in the container; "": it has none */
 	char *path;          /* owned; the host's */
 	char *volume_path;   /* owned; of a direct volume, else NULL */
 	char *fstype;        /* owned; NULL of a device */
@@ -121,6 +122,7 @@ static struct item *add_item(struct container_disks *disks, enum item_kind kind,
 {
 	static const char *const words[] = {
 		[ITEM_ROOT] = "root file system",
+		[ITEM_UPPER] = "image to write to",
 		[ITEM_VOLUME] = "volume ",
 		[ITEM_DEVICE] = "device ",
 	};
@@ -150,6 +152,14 @@ static void add_root(struct container_disks *disks, const Containerd__Types__Mou
 	item->fstype = xstrdup(mount->type);
 	item->writable = !has_option(mount->options, mount->n_options, "ro");
 	add_fs_options(item, mount->options, mount->n_options);
+}
+
+static void add_upper(struct container_disks *disks, const struct layer_writable *upper)
+{
+	struct item *item = add_item(disks, ITEM_UPPER, "", upper->path);
+
+	item->fstype = xstrdup(upper->fstype);
+	item->writable = true;
 }
 
 static bool is_readonly(const Grpc__Mount *mount)
@@ -380,6 +390,8 @@ int container_disks_new(const struct container_disks_options *options, struct co
 	disks->shim_address = xstrdup(options->shim_address);
 	if (options->root)
 		add_root(disks, options->root[0]);
+	if (options->upper && options->upper->path)
+		add_upper(disks, options->upper);
 	if (options->oci->linux)
 		r = add_devices(disks, options->oci->linux, err);
 	if (r == 0)
@@ -444,6 +456,8 @@ static void on_attached(int number, struct disk *disk, const struct error *err, 
 		set_error(item, -EBUSY,
 			  "it is to be read-only, and another container of the pod, or another "
 			  "path of this one, writes to it");
+	else if (item->kind == ITEM_UPPER && disk_is_shared(disk))
+		set_error(item, -EBUSY, "another container of the pod has it");
 	else
 		note_attached(item);
 	if (--disks->under_way == 0)
@@ -540,6 +554,19 @@ static void add_storage(const struct item *item, const char *mount_point, struct
 		storage_option(storage, "ro");
 }
 
+char *container_disks_show_upper(const struct container_disks *disks, struct storages *storages)
+{
+	for (size_t i = 0; disks && i < disks->count; i++) {
+		const struct item *item = &disks->items[i];
+		if (item->kind != ITEM_UPPER)
+			continue;
+		char *mount_point = xasprintf(MOUNTED, disk_serial(item->disk));
+		add_storage(item, mount_point, storages);
+		return mount_point;
+	}
+	return NULL;
+}
+
 static void add_option(Grpc__Mount *mount, const char *option)
 {
 	mount->options = xrealloc_array(mount->options, mount->n_options + 1, sizeof(char *));
@@ -588,12 +615,36 @@ void container_disks_show(struct container_disks *disks, Grpc__Spec *oci, struct
 		case ITEM_ROOT:
 			add_storage(item, root, storages);
 			break;
+		case ITEM_UPPER: /* shown before */
+			break;
 		case ITEM_VOLUME:
 			show_volume(item, oci, storages);
 			break;
 		case ITEM_DEVICE:
 			show_device(disks, item);
 			break;
+		}
+	}
+}
+
+/* "kiln-disk1" is not to be found in "kiln-disk12". */
+static bool tells_of(const char *message, const char *serial)
+{
+	size_t len = strlen(serial);
+
+	for (const char *p = message; (p = strstr(p, serial)); p += len)
+		if (!isdigit((unsigned char)p[len]))
+			return true;
+	return false;
+}
+
+void container_disks_explain(const struct container_disks *disks, struct error *err)
+{
+	for (size_t i = 0; disks && i < disks->count; i++) {
+		const struct item *item = &disks->items[i];
+		if (item->disk && tells_of(error_message(err), disk_serial(item->disk))) {
+			(void)error_wrap(err, "%s (%s)", item->name, item->path);
+			return;
 		}
 	}
 }

@@ -2,6 +2,8 @@
  *
  *   its root   where the driver is `block` (shim/rootfs.h): what a snapshotter like blockfile or
  *              devmapper gives, one mount of a device, or of a file with the option `loop`
+ *   its upper  the image that an EROFS snapshotter has for what is written (shim/upper_image.h), in
+ *              which the guest has the writable side of the root's overlay
  *   a volume   a mount of its spec of the same kind, or a bind mount of a direct volume
  *              (proto/direct_volume.h). The guest mounts the file system once for all
  *              containers of the pod, and each shows it where it wants it
@@ -26,6 +28,7 @@
 #include "proto/agent.pb-c.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/disks.h"
+#include "shim/layer_mounts.h"
 
 struct container_disks;
 
@@ -37,6 +40,7 @@ struct container_disks_options {
 	const char *container_id;
 	Grpc__Spec *oci;
 	Containerd__Types__Mount *const *root; /* NULL: the root is no disk */
+	const struct layer_writable *upper;    /* NULL, or without a path: there is none */
 };
 
 /* True where the mounts of a root are one of a disk; not so of an image of a layer (EROFS,
@@ -53,9 +57,16 @@ _must_check_ int container_disks_new(const struct container_disks_options *optio
 typedef void (*container_disks_fn)(int number, const struct error *err, void *userdata);
 void container_disks_attach(struct container_disks *disks, container_disks_fn fn, void *userdata);
 
-/* Attached ones: changes the mounts of oci, and appends what the guest is to mount. */
+/* Attached ones: appends what the guest is to mount for the upper folder, and where, for the caller
+ * to free; NULL: there is none. Before the overlay's own storage. */
+char *container_disks_show_upper(const struct container_disks *disks, struct storages *storages);
+
+/* Attached ones: changes the mounts of oci, and appends what else the guest is to mount. */
 void container_disks_show(struct container_disks *disks, Grpc__Spec *oci,
 			  struct storages *storages);
+/* An error of the guest's that has a disk's number is told which file that is. */
+void container_disks_explain(const struct container_disks *disks, struct error *err);
+
 /* The devices of CreateContainer; borrowed. */
 size_t container_disks_devices(const struct container_disks *disks, Grpc__Device ***ret);
 

@@ -8,14 +8,13 @@
 #include "base/list.h"
 #include "base/memory.h"
 #include "base/stream.h"
-#include "factory/guest/dax_window.h"
 
 enum { ANSWER_TIMEOUT_MS = 5000 };
 
 /* Sent and not answered; the VMM answers in their order. */
 struct asked {
 	TAILQ_ENTRY(asked) link;
-	size_t window;
+	uint32_t window;
 	dax_link_fn fn;
 	void *userdata;
 };
@@ -49,7 +48,7 @@ static void answer_from_vmm(struct dax_link *link, int number)
 	_cleanup_(error_done) struct error err = {};
 
 	if (number < 0)
-		(void)error_set(&err, -number, "DAX window %zu did not take it: %s",
+		(void)error_set(&err, -number, "DAX window %u did not take it: %s",
 				TAILQ_FIRST(&link->asked)->window, strerror(-number));
 	answer_first(link, number, &err);
 }
@@ -116,12 +115,12 @@ static void connect_vmm(struct dax_link *link)
 		link->stream = stream_new(link->loop, fd, &options);
 }
 
-void dax_link_put(struct dax_link *link, size_t window, int fd, dax_link_fn fn, void *userdata)
+void dax_link_put(struct dax_link *link, const struct dax_window_request *request, int fd,
+		  dax_link_fn fn, void *userdata)
 {
-	const struct dax_window_request request = { .window = (uint32_t)window };
 	struct asked *asked = xnew(struct asked);
 
-	*asked = (struct asked){ .window = window, .fn = fn, .userdata = userdata };
+	*asked = (struct asked){ .window = request->window, .fn = fn, .userdata = userdata };
 	TAILQ_INSERT_TAIL(&link->asked, asked, link);
 	if (!link->stream && !link->lost.number)
 		connect_vmm(link);
@@ -131,7 +130,7 @@ void dax_link_put(struct dax_link *link, size_t window, int fd, dax_link_fn fn, 
 	}
 	if (TAILQ_FIRST(&link->asked) == asked)
 		loop_timer_start(link->patience, ANSWER_TIMEOUT_MS);
-	stream_write(link->stream, &request, sizeof(request), &fd, 1);
+	stream_write(link->stream, request, sizeof(*request), &fd, 1);
 }
 
 struct dax_link *dax_link_new(struct loop *loop, const char *vm_dir)

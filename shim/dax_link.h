@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/loop.h"
+#include "factory/guest/dax_window.h"
 
 struct dax_link;
 
@@ -16,6 +17,7 @@ void dax_link_free(struct dax_link *link); /* no callback follows; NULL is nothi
 /* Once, from the loop: 0, or a negative errno with what the VMM did not do. */
 typedef void (*dax_link_fn)(int number, const struct error *err, void *userdata);
 
-/* fd, of the image, is taken. -ETIMEDOUT, -ENOTCONN: the VMM does not answer; what it answers
+/* fd, of the file, is taken. -ETIMEDOUT, -ENOTCONN: the VMM does not answer; what it answers
  * otherwise stands in dax_window.h. */
-void dax_link_put(struct dax_link *link, size_t window, int fd, dax_link_fn fn, void *userdata);
+void dax_link_put(struct dax_link *link, const struct dax_window_request *request, int fd,
+		  dax_link_fn fn, void *userdata);

@@ -37,6 +37,8 @@ struct window {
 	struct dax_windows *windows; /* whose it is */
 	enum dax_window_state state;
 	char key[DIGEST_HEX_SIZE]; /* not in EMPTY */
+	size_t unanswered;         /* files, in ATTACHING */
+	struct error error;        /* of the first file that was not taken, in ATTACHING */
 	TAILQ_HEAD(waiter_list, waiter) waiters;
 };
 
@@ -86,12 +88,18 @@ static void tell_held(void *userdata)
 static void on_put(int number, const struct error *err, void *userdata)
 {
 	struct window *window = userdata;
+	_cleanup_(error_done) struct error first = {};
 
-	set_state(window, number < 0 ? DAX_WINDOW_BROKEN : DAX_WINDOW_HOLDING);
-	if (number < 0)
+	if (number < 0 && !window->error.number)
+		(void)error_set(&window->error, -number, "%s", error_message(err));
+	if (--window->unanswered > 0)
+		return;
+	error_move(&first, &window->error);
+	set_state(window, first.number ? DAX_WINDOW_BROKEN : DAX_WINDOW_HOLDING);
+	if (first.number)
 		log_warning(window->windows->sandbox_id, "image %.12s: %s", window->key,
-			    error_message(err));
-	tell_waiters(window, number < 0 ? number : (int)number_of(window), err);
+			    error_message(&first));
+	tell_waiters(window, first.number ? -first.number : (int)number_of(window), &first);
 }
 
 static struct window *find_holder(struct dax_windows *windows, const char *key)
@@ -123,25 +131,53 @@ static void add_waiter(struct window *window, dax_windows_fn fn, void *userdata)
 	TAILQ_INSERT_TAIL(&window->waiters, waiter, link);
 }
 
-bool dax_windows_attach(struct dax_windows *windows, const char *key, int *fd, uint64_t bytes,
-			dax_windows_fn fn, void *userdata)
+static uint64_t room_for(uint64_t bytes)
+{
+	return (bytes + DAX_WINDOW_UNIT - 1) / DAX_WINDOW_UNIT * DAX_WINDOW_UNIT;
+}
+
+static uint64_t room_for_all(const struct slot_file *files, size_t count)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < count; i++)
+		bytes += room_for(files[i].bytes);
+	return bytes;
+}
+
+static void put_all(struct window *window, struct slot_file *files, size_t count)
+{
+	struct dax_window_request request = { .window = (uint32_t)number_of(window) };
+
+	window->unanswered = count;
+	for (size_t i = 0; i < count; i++) {
+		request.is_last = i + 1 == count;
+		dax_link_put(window->windows->link, &request, steal_fd(&files[i].fd), on_put,
+			     window);
+		request.offset += room_for(files[i].bytes);
+	}
+}
+
+bool dax_windows_attach(struct dax_windows *windows, const char *key, struct slot_file *files,
+			size_t count, dax_windows_fn fn, void *userdata)
 {
 	struct window *window = find_holder(windows, key);
 
 	if (window) {
-		close_fd(steal_fd(fd));
+		for (size_t i = 0; i < count; i++)
+			close_fd(steal_fd(&files[i].fd));
 		add_waiter(window, fn, userdata);
 		if (window->state == DAX_WINDOW_HOLDING)
 			loop_defer(windows->loop, tell_held, window);
 		return true;
 	}
-	window = bytes <= windows->bytes ? find_empty(windows) : NULL;
+	window = room_for_all(files, count) <= windows->bytes ? find_empty(windows) : NULL;
 	if (!window)
 		return false;
 	memcpy(window->key, key, sizeof(window->key));
 	set_state(window, DAX_WINDOW_ATTACHING);
 	add_waiter(window, fn, userdata);
-	dax_link_put(windows->link, number_of(window), steal_fd(fd), on_put, window);
+	put_all(window, files, count);
 	return true;
 }
 
@@ -172,6 +208,8 @@ static void free_windows(void *userdata)
 {
 	struct dax_windows *windows = userdata;
 
+	for (size_t i = 0; i < windows->count; i++)
+		error_done(&windows->items[i].error);
 	free(windows->sandbox_id);
 	free(windows);
 }

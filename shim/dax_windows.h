@@ -1,10 +1,11 @@
-/* The DAX windows of a machine (factory/guest/dax_window.h): which image is in which.
+/* The DAX windows of a machine (factory/guest/dax_window.h): which image is in which. Several files
+ * that are given together are one image, one after another, each from a page of its own on.
  *
  *   state      what is in the window                     leaves by
  *   EMPTY      nothing                                   dax_windows_attach()
- *   ATTACHING  the VMM has been asked                    its answer: HOLDING, or BROKEN
+ *   ATTACHING  the VMM has been asked                    its answers: HOLDING, or BROKEN
  *   HOLDING    the image `key`, to the machine's end     never
- *   BROKEN     perhaps an image, for no answer came      never
+ *   BROKEN     perhaps an image, or a part of one        never
  *
  * A container that asks for an image that is in a window already shares it. */
 #pragma once
@@ -16,6 +17,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "base/strings.h"
+#include "shim/slots.h"
 
 enum dax_window_state {
 	DAX_WINDOW_EMPTY,
@@ -47,7 +49,7 @@ void dax_windows_close(struct dax_windows *windows);
 /* Once, from the loop: the number of the window, or a negative errno. */
 typedef void (*dax_windows_fn)(int number, const struct error *err, void *userdata);
 
-/* Has the image in a window; its descriptor is taken. False: none is free and large enough, and
- * nothing has happened. */
-bool dax_windows_attach(struct dax_windows *windows, const char *key, int *fd, uint64_t bytes,
-			dax_windows_fn fn, void *userdata);
+/* Has the files (at least one; their descriptors are taken and -EBADF then) in a window as the
+ * image `key`. False: none is free and large enough, and nothing has happened. */
+bool dax_windows_attach(struct dax_windows *windows, const char *key, struct slot_file *files,
+			size_t count, dax_windows_fn fn, void *userdata);

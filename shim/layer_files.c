@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "base/strbuf.h"
+#include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
 
 #define KEY_VERSION "kiln layers 1"
@@ -85,7 +86,8 @@ static int check_devices(int fd, uint64_t bytes, const struct superblock *sb, st
 }
 
 /* is_alone: no other images are given with it. */
-static int check_image(int fd, uint64_t bytes, bool is_alone, struct error *err)
+static int check_image(int fd, uint64_t bytes, bool is_alone, bool *ret_has_pages,
+		       struct error *err)
 {
 	struct superblock sb;
 
@@ -96,6 +98,7 @@ static int check_image(int fd, uint64_t bytes, bool is_alone, struct error *err)
 	if (bytes < said)
 		return error_set(err, EBADMSG, "it is truncated: %llu bytes of %llu",
 				 (unsigned long long)bytes, (unsigned long long)said);
+	*ret_has_pages = UINT64_C(1) << sb.block_bits == DAX_WINDOW_UNIT;
 	return is_alone ? check_devices(fd, bytes, &sb, err) : 0;
 }
 
@@ -109,7 +112,7 @@ static void add_number(struct digest *d, uint64_t number)
 /* As long as a slot has the file open, no other one can have its inode; the time of birth, where
  * the file system knows it, tells it from one that was there before. */
 static int open_file(const char *path, bool is_alone, struct digest *d, struct slot_file *ret,
-		     struct error *err)
+		     bool *ret_has_pages, struct error *err)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct statx st;
@@ -121,7 +124,7 @@ static int open_file(const char *path, bool is_alone, struct digest *d, struct s
 		return error_set(err, EBADMSG, "it is no file");
 	r = check_size(st.stx_size, err);
 	if (r == 0)
-		r = check_image(fd, st.stx_size, is_alone, err);
+		r = check_image(fd, st.stx_size, is_alone, ret_has_pages, err);
 	if (r < 0)
 		return r;
 	add_number(d, (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor);
@@ -139,19 +142,17 @@ struct opening {
 	uint64_t bytes; /* of all before */
 };
 
-static int add_file(struct opening *opening, const char *path, bool is_alone, struct strbuf *place,
-		    struct error *err)
+static int add_file(struct opening *opening, const char *path, bool is_alone, struct error *err)
 {
 	struct layer_files *files = opening->files;
 	struct slot_file *file = &files->items[files->count];
-	int r = open_file(path, is_alone, opening->digest, file, err);
+	bool has_pages = false;
+	int r = open_file(path, is_alone, opening->digest, file, &has_pages, err);
 
 	if (r < 0)
 		return error_wrap(err, "layer %s", path);
 	files->count++;
-	strbuf_addf(place, "%s%llu+%llu", place->len ? "," : "",
-		    (unsigned long long)(opening->bytes / SECTOR),
-		    (unsigned long long)(file->bytes / SECTOR));
+	files->has_pages &= has_pages;
 	opening->bytes += file->bytes;
 	if (opening->bytes > DISKS_SLOT_BYTES)
 		return error_set(err, E2BIG, "the layers are larger than a slot (%llu bytes)",
@@ -161,13 +162,13 @@ static int add_file(struct opening *opening, const char *path, bool is_alone, st
 
 static int add_layer(struct opening *opening, const struct layer_mount *layer, struct error *err)
 {
-	_cleanup_(strbuf_done) struct strbuf place = {};
-	int r = add_file(opening, layer->path, layer->devices.count == 0, &place, err);
+	struct layer_files *files = opening->files;
+	int r = add_file(opening, layer->path, layer->devices.count == 0, err);
 
 	for (size_t i = 0; r == 0 && i < layer->devices.count; i++)
-		r = add_file(opening, layer->devices.items[i], true, &place, err);
+		r = add_file(opening, layer->devices.items[i], true, err);
 	add_number(opening->digest, layer->devices.count);
-	strv_add(&opening->files->layout, strbuf_text(&place));
+	files->layers[files->nlayers++] = 1 + layer->devices.count;
 	return r;
 }
 
@@ -176,6 +177,8 @@ int layer_files_open(const struct layer_mounts *mounts, struct layer_files *ret,
 	_cleanup_(digest_free_cleanup) struct digest *digest = digest_new();
 	_cleanup_(layer_files_done) struct layer_files files = {
 		.items = xnew_array(struct slot_file, LAYER_MOUNTS_IMAGES_MAX),
+		.layers = xnew_array(size_t, LAYER_MOUNTS_IMAGES_MAX),
+		.has_pages = true,
 	};
 	struct opening opening = { &files, digest, 0 };
 	int r = 0;
@@ -191,11 +194,29 @@ int layer_files_open(const struct layer_mounts *mounts, struct layer_files *ret,
 	return 0;
 }
 
+void layer_files_layout(const struct layer_files *files, uint64_t unit, struct strv *ret_layout)
+{
+	const struct slot_file *file = files->items;
+	uint64_t start = 0;
+
+	for (size_t i = 0; i < files->nlayers; i++) {
+		_cleanup_(strbuf_done) struct strbuf place = {};
+		for (size_t f = 0; f < files->layers[i]; f++, file++) {
+			uint64_t length = (file->bytes + unit - 1) / unit * unit;
+			strbuf_addf(&place, "%s%llu+%llu", f ? "," : "",
+				    (unsigned long long)(start / SECTOR),
+				    (unsigned long long)(length / SECTOR));
+			start += length;
+		}
+		strv_add(ret_layout, strbuf_text(&place));
+	}
+}
+
 void layer_files_done(struct layer_files *files)
 {
 	for (size_t i = 0; i < files->count; i++)
 		close_fd(files->items[i].fd);
 	free(files->items);
-	strv_done(&files->layout);
+	free(files->layers);
 	*files = (struct layer_files){};
 }

@@ -1,10 +1,11 @@
 /* The layers of a container as a device of its guest, in a DAX window or on a slot of its machine:
  *
- *   an EROFS snapshotter's    the images of the layers themselves (shim/layer_files.h). There is no
+ *   an EROFS snapshotter's    the images of the layers themselves (shim/layer_files.h), in one
+ *                             window or on one slot, however many they are. There is no
  *                             other way to them, so the container fails where they cannot be had
  *   folders of an overlay     one image of them all, from the node's cache
  * (factory/cache/image_cache.h), where it has one. Where it has none, the factory is asked to make
- * it for the next one, and this container does without: nobody waits
+ * it for the next one, and this container does without, if it can: shim/layer_losses.h
  */
 #pragma once
 
@@ -12,6 +13,7 @@
 #include "base/strv.h"
 #include "proto/containerd_mount.pb-c.h"
 #include "shim/dax_windows.h"
+#include "shim/layer_mounts.h"
 #include "shim/slots.h"
 
 #define LAYER_IMAGE_NONE (-1)
@@ -20,7 +22,8 @@
 struct layer_image {
 	char *window;       /* the guest's device of a DAX window; owned; NULL: in none */
 	int slot;           /* or LAYER_IMAGE_NONE */
-	struct strv layout; /* of struct layer_files; empty: one image that is the whole disk */
+	struct strv layout; /* of layer_files_layout(); empty: one image, from the first byte on */
+	struct strv wanted; /* the layers, where the cache has no image of them yet; else empty */
 };
 
 #define LAYER_IMAGE_EMPTY                                                                          \
@@ -30,11 +33,12 @@ struct layer_image {
 
 struct layer_image_options {
 	struct loop *loop;
-	struct dax_windows *windows; /* of the machine; borrowed */
-	struct slots *slots;         /* ditto */
-	const char *cache_dir;       /* NULL or "": there is no cache */
-	const char *factory_address; /* borrowed */
-	const char *container_id;    /* for the log; borrowed until fn is called */
+	struct dax_windows *windows;       /* of the machine; borrowed */
+	struct slots *slots;               /* ditto */
+	const char *cache_dir;             /* NULL or "": there is no cache */
+	const char *factory_address;       /* borrowed */
+	const char *container_id;          /* for the log; borrowed until fn is called */
+	const struct layer_mounts *layers; /* what the mounts are of an EROFS snapshotter's */
 	Containerd__Types__Mount *const *mounts;
 	size_t nmounts;
 };

@@ -18,9 +18,12 @@
 /* A mount point that only the templates of later mounts name. No path that is absolute is one. */
 #define POINT "@%zu"
 
+#define MKFS "X-containerd.mkfs."
+
 enum { MOUNTS_MAX = LAYER_MOUNTS_IMAGES_MAX + 2, LOOP_PATH_MAX = 4096 };
 
-static const char *const writable_types[] = { "ext2", "ext3", "ext4", "xfs" };
+/* That the guest's kernel can mount. */
+static const char *const writable_types[] = { "ext2", "ext3", "ext4" };
 
 static bool is_one_of(const char *name, const char *const *names, size_t count)
 {
@@ -259,6 +262,45 @@ static int set_lowers(const char *value, const struct earlier *earlier, struct l
 	return r;
 }
 
+static int read_writable_option(const char *option, struct layer_writable *writable,
+				struct error *err)
+{
+	static const char *const known[] = { "rw", "loop" };
+	const char *value;
+
+	if ((value = str_after(option, MKFS "size=")))
+		return str_to_u64(value, 1, INT64_MAX, &writable->bytes) == 0
+			       ? 0
+			       : error_set(err, EINVAL, "\"%s\" is no number of bytes", option);
+	if ((value = str_after(option, MKFS "uuid="))) {
+		replace_string(&writable->uuid, value);
+		return 0;
+	}
+	if ((value = str_after(option, MKFS "fs=")))
+		return str_equal(value, writable->fstype)
+			       ? 0
+			       : error_set(err, EINVAL, "\"%s\" is to be made for a mount of %s",
+					   value, writable->fstype);
+	return is_one_of(option, known, ARRAY_SIZE(known))
+		       ? 0
+		       : error_set(err, EOPNOTSUPP, "option \"%s\" is not supported", option);
+}
+
+static int set_writable(const Containerd__Types__Mount *mount, struct layer_writable *writable,
+			struct error *err)
+{
+	int r = check_path(mount->source, err);
+
+	replace_string(&writable->path, mount->source);
+	replace_string(&writable->fstype, base_type(mount->type));
+	for (size_t i = 0; r == 0 && i < mount->n_options; i++)
+		r = read_writable_option(mount->options[i], writable, err);
+	if (r == 0 && has_transform(mount->type, "mkfs") && writable->bytes == 0)
+		r = error_set(err, EINVAL, "option \"" MKFS "size=\" is missing");
+	return r < 0 ? error_wrap(err, "%s", mount->source) : 0;
+}
+
+/* Who commits the snapshot looks for what was written in this folder of the image. */
 static int set_upper(const char *value, const struct earlier *earlier, struct layer_mounts *ret,
 		     struct error *err)
 {
@@ -271,8 +313,10 @@ static int set_upper(const char *value, const struct earlier *earlier, struct la
 	}
 	if (index >= earlier->count || !is_writable(earlier->mounts[index]))
 		return error_set(err, EINVAL, "mount %zu cannot be written to", index);
-	replace_string(&ret->writable, earlier->mounts[index]->source);
-	return check_path(ret->writable, err);
+	if (!str_equal(rest, "/upper"))
+		return error_set(err, EOPNOTSUPP,
+				 "upperdir is not the folder \"upper\" of mount %zu", index);
+	return set_writable(earlier->mounts[index], &ret->writable, err);
 }
 
 /* The guest makes the overlay, its upper and its work folder, so what says how is of no use here.
@@ -396,7 +440,9 @@ int layer_mounts_parse(Containerd__Types__Mount *const *mounts, size_t nmounts,
 void layer_mounts_done(struct layer_mounts *mounts)
 {
 	forget_layers(mounts);
-	free(mounts->writable);
+	free(mounts->writable.path);
+	free(mounts->writable.fstype);
+	free(mounts->writable.uuid);
 	free(mounts->upper);
 	*mounts = (struct layer_mounts){};
 }

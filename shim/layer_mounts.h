@@ -4,7 +4,8 @@
  *
  * From containerd 2.4 on, all of it comes as it is (shim/bootstrap.h says why):
  *
- *   ext4 (mkfs/ext4)     SOURCE is the image for what is written, where default_size is configured
+ *   mkfs/ext4            SOURCE is the image for what is written, where default_size is configured;
+ *                        its options say how to make it, should it not be there yet
  *   erofs                SOURCE is a layer's image, topmost first; options ro, loop, device=IMAGE
  *   format/mkdir/overlay with lowerdir={{ mount 1 }} or lowerdir={{ overlay 1 9 }},
  *                        upperdir={{ mount 0 }}/upper
@@ -17,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "base/strv.h"
@@ -32,12 +34,21 @@ struct layer_mount {
 	bool is_folder;
 };
 
-/* `struct layer_mounts m = {};` is an empty one. */
+/* The image for what is written. */
+struct layer_writable {
+	char *path;     /* owned; NULL: there is none */
+	char *fstype;   /* owned; ext2, ext3 or ext4 */
+	char *uuid;     /* owned; of the file system, where it is to be made; NULL: any */
+	uint64_t bytes; /* to make it with where the file is missing; 0: it is to be there */
+};
+
+/* `struct layer_mounts m = {};` is an empty one. Without an image or a folder to write to it is a
+ * view, read-only. */
 struct layer_mounts {
 	struct layer_mount *items; /* owned; topmost first */
 	size_t count;
-	char *writable; /* owned; the image for what is written, or NULL */
-	char *upper;    /* owned; the host's folder for that, or NULL */
+	struct layer_writable writable;
+	char *upper; /* owned; the host's folder for what is written, or NULL */
 };
 
 /* Reads them; nothing is opened. *ret is empty where the mounts are of another kind: no type is

@@ -64,28 +64,13 @@ static int mount_given(const struct rootfs_options *options, const struct mount_
 	return r;
 }
 
-/* Mounted on the host, an image would be looked into by the host's kernel. */
-static int refuse_images(const struct rootfs_options *options, struct error *err)
-{
-	_cleanup_(layer_mounts_done) struct layer_mounts layers = {};
-	int r = layer_mounts_find(options->mounts, options->nmounts, &layers, err);
-
-	if (r == 0 && layers.count > 0)
-		r = error_set(err, EOPNOTSUPP,
-			      "images of layers are mounted in the guest alone: they need "
-			      "io.kiln.rootfs=overlay");
-	return r;
-}
-
 static int mount_shared(struct rootfs *rootfs, const struct rootfs_options *options,
 			struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf(GUEST_SHARE "/%s/" ROOT, options->container_id);
 	struct mount_place place;
-	int r = refuse_images(options, err);
+	int r = make_place(options, options->folder, &place, err);
 
-	if (r == 0)
-		r = make_place(options, options->folder, &place, err);
 	rootfs->folder = options->folder;
 	if (r == 0)
 		r = mount_given(options, &place, err);
@@ -139,29 +124,33 @@ static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *opt
 	char *lower = NULL;
 	int r = 0;
 
-	if (image->window)
+	if (image->window && image->layout.count > 0)
+		guest_root_add_window_layers(storages, image->window, &image->layout, &lowers);
+	else if (image->window)
 		lower = guest_root_add_window(storages, image->window);
 	else if (image->slot == LAYER_IMAGE_NONE)
 		r = mount_lower(rootfs, options, &lower, err);
-	else if (image->layout.count == 0)
-		lower = guest_root_add_slot(storages, (size_t)image->slot);
+	else if (image->layout.count > 0)
+		guest_root_add_slot_layers(storages, (size_t)image->slot, &image->layout, &lowers);
 	else
-		guest_root_add_layers(storages, (size_t)image->slot, &image->layout, &lowers);
+		lower = guest_root_add_slot(storages, (size_t)image->slot);
 	if (lower)
 		strv_take(&lowers, lower);
-	guest_root_add_overlay(storages, options->container_id, &lowers);
+	guest_root_add_overlay(storages, options->container_id, &lowers, options->upper);
 	set_root(options, path);
 	return r;
 }
 
 static const char *over_what(const struct layer_image *image)
 {
+	bool many = image->layout.count > 0;
+
 	if (image->window)
-		return " over an image of its layers, by DAX";
+		return many ? " over the images of its layers, by DAX"
+			    : " over an image of its layers, by DAX";
 	if (image->slot == LAYER_IMAGE_NONE)
 		return "";
-	return image->layout.count ? " over the images of its layers"
-				   : " over an image of its layers";
+	return many ? " over the images of its layers" : " over an image of its layers";
 }
 
 /* The disk's storage comes with the container's other disks. */
@@ -175,8 +164,9 @@ static int mount_block(const struct rootfs_options *options)
 
 /* ---------------------------------------------------------------- all of them */
 
-int rootfs_choose(enum rootfs_driver wanted, Containerd__Types__Mount *const *mounts,
-		  size_t nmounts, enum rootfs_driver *ret, struct error *err)
+int rootfs_choose(enum rootfs_driver wanted, const struct layer_mounts *layers,
+		  Containerd__Types__Mount *const *mounts, size_t nmounts, enum rootfs_driver *ret,
+		  struct error *err)
 {
 	bool is_block = container_disks_have_root(mounts, nmounts);
 
@@ -184,6 +174,11 @@ int rootfs_choose(enum rootfs_driver wanted, Containerd__Types__Mount *const *mo
 		return error_set(err, EINVAL,
 				 "rootfs: the driver block is asked for, and the snapshotter gives "
 				 "no block device");
+	/* Mounted on the host, an image would be looked into by the host's kernel. */
+	if (wanted == ROOTFS_SHARE && layers->count > 0)
+		return error_set(err, EOPNOTSUPP,
+				 "rootfs: images of layers are mounted in the guest alone: they "
+				 "need io.kiln.rootfs=overlay");
 	*ret = wanted == ROOTFS_OVERLAY && is_block ? ROOTFS_BLOCK : wanted;
 	return 0;
 }
@@ -211,8 +206,9 @@ int rootfs_mount(const struct rootfs_options *options, struct storages *storages
 	int r = mount_by_driver(rootfs, options, storages, err);
 	if (r < 0)
 		return error_wrap(err, "rootfs");
-	log_info(options->container_id, "root file system: %s%s",
-		 rootfs_driver_to_string(options->driver), over_what(options->image));
+	log_info(options->container_id, "root file system: %s%s%s",
+		 rootfs_driver_to_string(options->driver), over_what(options->image),
+		 options->upper ? ", written to the snapshotter's image" : "");
 	*ret_rootfs = steal_ptr(rootfs);
 	return 0;
 }

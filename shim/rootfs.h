@@ -1,12 +1,13 @@
 /* A container's root file system, by one of three drivers:
  *
  *   overlay   the guest mounts an overlay: what the container writes is on the guest's scratch disk
- *             and ends with the container; below it, read-only, are the layers that containerd
+ *             and ends with the container, or is in the image that an EROFS snapshotter has for
+ *             it (shim/upper_image.h); below it, read-only, are the layers that containerd
  *             names: their image (shim/layer_image.h), or the layers themselves through the share
  *             (factory/guest/guest_root.h). What an earlier task of the same container left in the
  *             upper folder on the host is the topmost of them.
  *   share     all of it is the host's, and the guest reads and writes it by virtio-9p: slower, and
- *             without what that cannot do (sockets, FIFOs, locks)
+ *             without what that cannot do (shared mappings, locks)
  *   block     what containerd gives is a device, or a file with the option `loop` (snapshotters
  *             like blockfile and devmapper): it becomes a disk of the machine, which the guest
  *             mounts (shim/container_disks.h). All is written to it
@@ -37,10 +38,12 @@ DECLARE_STRING_TABLE(rootfs_driver, enum rootfs_driver); /* "overlay", "share", 
 
 struct rootfs;
 
-/* The driver for what containerd gives, where the user wants this one. -EINVAL: it wants a device.
+/* The driver for what containerd gives, where the user wants this one; layers: what that is of an
+ * EROFS snapshotter's. -EINVAL: it wants a device; -EOPNOTSUPP: it wants the host to mount images.
  */
-_must_check_ int rootfs_choose(enum rootfs_driver wanted, Containerd__Types__Mount *const *mounts,
-			       size_t nmounts, enum rootfs_driver *ret, struct error *err);
+_must_check_ int rootfs_choose(enum rootfs_driver wanted, const struct layer_mounts *layers,
+			       Containerd__Types__Mount *const *mounts, size_t nmounts,
+			       enum rootfs_driver *ret, struct error *err);
 
 struct rootfs_options {
 	enum rootfs_driver driver;
@@ -51,6 +54,7 @@ struct rootfs_options {
 	const char *container_id;
 	const struct spec *spec;         /* after spec_for_guest(); its root.path is set here */
 	const struct layer_image *image; /* of the layers, for the overlay */
+	const char *upper; /* the guest's folder for what is written; NULL: its scratch disk */
 	Containerd__Types__Mount *const *mounts;
 	size_t nmounts;
 };

@@ -62,6 +62,7 @@ static int spawn_daemon(struct virtiofs *virtiofs, const struct virtiofs_options
 	const struct spawn_fd fds[] = { { log, 1 }, { log, 2 }, { listener, SOCKET_FD } };
 	bool hosts = options->locks == VIRTIOFS_LOCKS_HOST;
 	/* cache=auto is what mappings need; timeout=0 has the guest ask the host at each look.
+	 * no_posix_acl: of the mounts below the share's root Linux 6.1 asks no ACL, so none is set.
 	 * Without a pool of threads: starting one more than two is against virtiofsd's own seccomp
 	 * profile. */
 	const struct spawn_options child = {
@@ -69,7 +70,8 @@ static int spawn_daemon(struct virtiofs *virtiofs, const struct virtiofs_options
 				   "-o", source, "-o", "sandbox=chroot", "-o", "cache=auto", "-o",
 				   "timeout=0", "-o", hosts ? "flock" : "no_flock", "-o",
 				   hosts ? "posix_lock" : "no_posix_lock", "-o", "xattr", "-o",
-				   "announce_submounts", "-o", "log_level=warn"),
+				   "no_posix_acl", "-o", "announce_submounts", "-o",
+				   "log_level=warn"),
 		.env = (char *const[]){ NULL },
 		.cwd = "/",
 		.fds = fds,

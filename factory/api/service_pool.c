@@ -3,18 +3,14 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "factory/core/factory.h"
+#include "factory/api/service.h"
 #include "proto/factory.pb-c.h"
 
-static struct pool *find_pool_or_fail(struct ttrpc_call *call, struct factory *factory,
-				      const char *name)
+static struct pool *find_pool(struct ttrpc_call *call, struct factory *factory, const char *name)
 {
-	struct slot *slot = factory_find_slot(factory, name);
+	struct slot *slot = service_find_slot(call, factory, name);
 
-	if (slot)
-		return slot_pool(slot);
-	ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no template is named \"%.128s\"", name);
-	return NULL;
+	return slot ? slot_pool(slot) : NULL;
 }
 
 /* ---------------------------------------------------------------- Warm */
@@ -43,7 +39,7 @@ void rpc_on_warm(struct ttrpc_call *call, const ProtobufCMessage *message, void 
 {
 	const Kiln__Factory__V1__WarmRequest *request = (const void *)message;
 	_cleanup_(error_done) struct error err = {};
-	struct pool *pool = find_pool_or_fail(call, userdata, request->template_);
+	struct pool *pool = find_pool(call, userdata, request->template_);
 
 	if (!pool)
 		return;
@@ -70,7 +66,7 @@ static void on_drained(int number, const struct error *err, void *userdata)
 void rpc_on_drain(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__DrainRequest *request = (const void *)message;
-	struct pool *pool = find_pool_or_fail(call, userdata, request->template_);
+	struct pool *pool = find_pool(call, userdata, request->template_);
 
 	if (pool)
 		pool_empty(pool, on_drained, call);
@@ -80,7 +76,7 @@ void rpc_on_pause(struct ttrpc_call *call, const ProtobufCMessage *message, void
 {
 	const Kiln__Factory__V1__PauseRequest *request = (const void *)message;
 	Kiln__Factory__V1__PauseResponse response = KILN__FACTORY__V1__PAUSE_RESPONSE__INIT;
-	struct pool *pool = find_pool_or_fail(call, userdata, request->template_);
+	struct pool *pool = find_pool(call, userdata, request->template_);
 
 	if (!pool)
 		return;
@@ -92,7 +88,7 @@ void rpc_on_resume(struct ttrpc_call *call, const ProtobufCMessage *message, voi
 {
 	const Kiln__Factory__V1__ResumeRequest *request = (const void *)message;
 	Kiln__Factory__V1__ResumeResponse response = KILN__FACTORY__V1__RESUME_RESPONSE__INIT;
-	struct pool *pool = find_pool_or_fail(call, userdata, request->template_);
+	struct pool *pool = find_pool(call, userdata, request->template_);
 
 	if (!pool)
 		return;

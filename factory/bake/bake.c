@@ -157,7 +157,8 @@ static void bake_undone(struct bake *bake)
 	bake_finish(bake);
 }
 
-static bool bake_ends_early(struct bake *bake, struct error *err)
+/* Begins the undo where the bake was cancelled or has failed; true then. */
+static bool bake_fail_early(struct bake *bake, struct error *err)
 {
 	if (bake->cancelled)
 		error_set(err, ECANCELED, "cancelled");
@@ -184,7 +185,7 @@ static void agent_leave(void *userdata)
 	warm_free(steal_ptr(bake->warm));
 	ttrpc_client_free(steal_ptr(bake->agent));
 	error_move(&err, &bake->job_error);
-	if (!bake_ends_early(bake, &err))
+	if (!bake_fail_early(bake, &err))
 		bake_enter(bake, BAKE_TRIMMING);
 }
 
@@ -285,7 +286,7 @@ static void bake_enter(struct bake *bake, enum bake_phase phase)
 	_cleanup_(error_done) struct error err = {};
 
 	bake_set_phase(bake, phase);
-	if (bake_ends_early(bake, &err))
+	if (bake_fail_early(bake, &err))
 		return;
 	if (phase == BAKE_TRIMMING || phase == BAKE_FREEZING)
 		loop_timer_start(bake->stuck, STUCK_MS);
@@ -306,7 +307,7 @@ static void job_done(void *data, void *owner _unused_)
 		return;
 	}
 	error_move(&err, &bake->job_error);
-	if (!bake_ends_early(bake, &err))
+	if (!bake_fail_early(bake, &err))
 		bake_advance(bake);
 }
 

@@ -1,16 +1,17 @@
 /* DAX windows: virtio-pmem devices that wait in a machine for the EROFS images of containers'
  * layers. A window is read-only guest memory. An image is put into it while the machine runs, by
  * mapping the image's file over the beginning of the window's memory in the VMM; the guest then
- * mounts the device with DAX. All machines that have the image map the same pages of the host, and
- * the guest caches nothing of it, where a disk (factory/guest/disks.h) is cached by each guest
- * anew.
+ * mounts the device with DAX. Several files (those of an EROFS snapshotter) are mapped one after
+ * another, each from a page of its own on, and the guest mounts parts of the device
+ * (agent/layers.h). All machines that have the image map the same pages of the host, and
+ * the guest caches nothing of it, where a disk (factory/guest/disks.h) is cached by each guest anew.
  *
  * QEMU has no command for this (a memory backend keeps its file), so the library it is started
  * with does it (factory/preload/): it listens on a socket of the machine's folder and takes one
  * request after another, each with the image's descriptor.
  *
- * A window holds one image in its life. QEMU keeps what it has translated of the guest's code by
- * its address, and does not hear of the new content.
+ * A window holds one image, or one list of files, in its life. QEMU keeps what it has translated of
+ * the guest's code by its address, and does not hear of the new content.
  *
  * A window costs the guest 16 MiB of memory per GiB (the kernel describes each page of it). That is
  * written before the template is frozen, so clones share it.
@@ -48,11 +49,17 @@
 #define DAX_WINDOW_ENV_SOCKET "KILN_DAX_SOCKET"  /* number of the listening descriptor */
 #define DAX_WINDOW_ENV_FILES  "KILN_DAX_WINDOWS" /* path of the windows' files, without number */
 
-/* On the socket, in the host's byte order: the number of a window, with the image's descriptor
- * (SCM_RIGHTS), and the answer, 0 or a negative errno. -EBUSY: the window has had an image;
- * -EFBIG: it is too small; -ENOENT: there is no such window. */
+/* Files are mapped at multiples of it: a page of host and guest. */
+#define DAX_WINDOW_UNIT 4096
+
+/* On the socket, in the host's byte order: a window and the place in it, with the descriptor of the
+ * file (SCM_RIGHTS), and the answer, 0 or a negative errno. After a file that is the last, or after
+ * a failure, the window takes no other: -EBUSY. -EFBIG: it is too small; -ENOENT: there is no such
+ * window; -EINVAL: no regular file, or no such place. */
 struct dax_window_request {
 	uint32_t window;
+	uint32_t is_last; /* 0: more files follow */
+	uint64_t offset;  /* bytes */
 };
 struct dax_window_answer {
 	int32_t number;

@@ -168,10 +168,7 @@ static int add_preload(struct jail *jail, const struct jail_options *options, st
 		jail->environment[n++] = xasprintf(DAX_WINDOW_ENV_SOCKET "=%s",
 						   options->dax_socket);
 	}
-	if (n == 0)
-		return 0;
 	_cleanup_free_ char *preload = find_preload();
-
 	if (!preload)
 		return error_set(err, ENOENT,
 				 PRELOAD " is missing: it is looked for beside this program and "

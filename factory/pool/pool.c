@@ -167,17 +167,6 @@ void pool_roll(struct pool *pool, const struct template_manifest *manifest)
 	pool_take_template(pool, manifest);
 }
 
-unsigned pool_count_others(struct pool *pool)
-{
-	unsigned count = 0;
-
-	for (struct pool_member *m = pool_next(pool, NULL); m; m = pool_next(pool, m)) {
-		if (!pool->manifest || !str_equal(vm_template_id(m->vm), pool->manifest->id))
-			count++;
-	}
-	return count;
-}
-
 void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_vms,
 		     unsigned max_waiting)
 {

@@ -87,9 +87,6 @@ void pool_open(struct pool *pool, const struct template_manifest *manifest);
  * so that the pool is never empty. What is coming from the old template is destroyed. */
 void pool_roll(struct pool *pool, const struct template_manifest *manifest);
 
-/* Machines of another template than the pool's, claimed ones included. */
-unsigned pool_count_others(struct pool *pool);
-
 /* Changes the limits of pool_options, and max_vms of its room, while running. */
 void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_vms,
 		     unsigned max_waiting);

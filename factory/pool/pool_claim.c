@@ -96,13 +96,6 @@ void handovers_fail(struct pool *pool, int number, const char *counted, const ch
 
 /* ---------------------------------------------------------------- handing over */
 
-static void handover_close(const struct vm_handover *handover)
-{
-	close_fd(handover->agent_fd);
-	close_fd(handover->qmp_fd);
-	close_fd(handover->pidfd);
-}
-
 /* The machine turned out bad: the claim takes its place in the line again. */
 static void ticket_retry(struct pool_ticket *ticket, const struct error *err)
 {
@@ -150,7 +143,7 @@ static void on_vm_claimed(struct vm *vm _unused_, int number, const struct vm_ha
 		return;
 	}
 	if (!ticket->fn) {
-		handover_close(handover);
+		vm_handover_close(handover);
 		member_end(member, "its claimer went away");
 		ticket_free(ticket);
 		return;

@@ -103,7 +103,7 @@ static bool clone_start(struct pool *pool)
 
 /* With as many machines as there may be, a stale one goes before its successor comes; the last
  * one parked does not. */
-static bool room_of_stale(struct pool *pool)
+static bool make_room_of_stale(struct pool *pool)
 {
 	struct pool_member *member = pool_find_stale(pool);
 
@@ -113,14 +113,15 @@ static bool room_of_stale(struct pool *pool)
 	return true;
 }
 
-/* Whether the host has room for one more. Claims that would need one are told at once. */
-static bool room_is_there(struct pool *pool, unsigned ready)
+/* Sees to it that the host has room for one more; false where it cannot be, until it is tried
+ * again. Claims that would need it are told at once. */
+static bool make_room(struct pool *pool, unsigned ready)
 {
 	_cleanup_(error_done) struct error err = {};
 	const char *reason = NULL;
 
 	if (host_room_check(pool->options.room, 1, &reason, &err) == 0 ||
-	    (str_equal(reason, "max_vms") && room_of_stale(pool))) {
+	    (str_equal(reason, "max_vms") && make_room_of_stale(pool))) {
 		pool->held = NULL;
 		return true;
 	}
@@ -159,7 +160,7 @@ static bool make_missing(struct pool *pool)
 	if (!for_claims && (waiting > 0 || pool->options.room->lacking > 0))
 		return false;
 	while (wanted > 0 && under_way(pool, for_claims) < at_once(pool, for_claims)) {
-		if (!room_is_there(pool, ready) || !clone_start(pool))
+		if (!make_room(pool, ready) || !clone_start(pool))
 			return false;
 		wanted--;
 		ready++;

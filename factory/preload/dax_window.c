@@ -21,11 +21,16 @@ enum { STACK_BYTES = 64 * 1024 };
 
 static int listener;
 static const char *files;
-static bool used[DAX_WINDOWS_MAX];
 
 struct range {
 	unsigned long first, end;
 };
+
+static struct window {
+	bool found;         /* its range is known; what is mapped over it hides where it begins */
+	bool closed;        /* nothing more is mapped in it */
+	struct range range; /* of QEMU's memory */
+} windows[DAX_WINDOWS_MAX];
 
 /* A line is "7f0000000000-7f0020000000 r--s 00000000 00:1b 42    /PATH". */
 static bool line_is_of(char *line, const char *path, struct range *ret)
@@ -58,30 +63,40 @@ static int find_window(uint32_t window, struct range *ret)
 	return r;
 }
 
-/* The rest of the window stays as it is: a hole. */
-static int fill(uint32_t window, int image)
+/* The rest of the window stays as it is: a hole. Behind a file's end its last page is zeroes. */
+static int map_file(const struct range *range, uint64_t offset, int file)
 {
-	struct range range;
 	struct stat st;
 
-	if (window >= DAX_WINDOWS_MAX)
-		return -ENOENT;
-	if (used[window])
-		return -EBUSY;
-	int r = find_window(window, &range);
-	if (r < 0)
-		return r;
-	if (fstat(image, &st) < 0)
+	if (fstat(file, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size == 0)
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 || offset % DAX_WINDOW_UNIT != 0)
 		return -EINVAL;
-	if ((unsigned long)st.st_size > range.end - range.first)
+	if (offset > range->end - range->first ||
+	    (uint64_t)st.st_size > range->end - range->first - offset)
 		return -EFBIG;
-	if (mmap((void *)range.first, (size_t)st.st_size, PROT_READ, MAP_SHARED | MAP_FIXED, image,
-		 0) == MAP_FAILED)
+	if (mmap((void *)(range->first + offset), (size_t)st.st_size, PROT_READ,
+		 MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED)
 		return -errno;
-	used[window] = true;
 	return 0;
+}
+
+static int fill(const struct dax_window_request *request, int file)
+{
+	struct window *window = &windows[request->window % DAX_WINDOWS_MAX];
+	int r = 0;
+
+	if (request->window >= DAX_WINDOWS_MAX)
+		return -ENOENT;
+	if (window->closed)
+		return -EBUSY;
+	if (!window->found)
+		r = find_window(request->window, &window->range);
+	window->found = r == 0;
+	if (r == 0)
+		r = map_file(&window->range, request->offset, file);
+	window->closed = r < 0 || request->is_last;
+	return r;
 }
 
 /* The one descriptor of a message; -1: there is none. */
@@ -113,10 +128,10 @@ static bool serve_one(int connection)
 
 	if (recvmsg(connection, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != sizeof(request))
 		return false;
-	int image = take_descriptor(&message);
-	answer.number = image < 0 ? -EBADF : fill(request.window, image);
-	if (image >= 0)
-		close(image);
+	int file = take_descriptor(&message);
+	answer.number = file < 0 ? -EBADF : fill(&request, file);
+	if (file >= 0)
+		close(file);
 	return send(connection, &answer, sizeof(answer), MSG_NOSIGNAL) == sizeof(answer);
 }
 

@@ -103,14 +103,6 @@ const char *qemu_option_get(const struct qemu_option *option, const char *key)
 	return value ? *value : NULL;
 }
 
-bool qemu_option_get_bool(const struct qemu_option *option, const char *key)
-{
-	if (option->json)
-		return json_is_true(json_object_get(option->json, key));
-	const char *value = qemu_option_get(option, key);
-	return str_equal(value, "on") || str_equal(value, "yes") || str_equal(value, "true");
-}
-
 static void set_word(struct qemu_option *option, const char *key, const char *value)
 {
 	char **slot = find_value(option, key);

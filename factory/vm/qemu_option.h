@@ -23,7 +23,6 @@ DEFINE_CLEANUP(struct qemu_option *, qemu_option_free)
 
 /* A string value; NULL where there is none. Valid until the option is changed or freed. */
 const char *qemu_option_get(const struct qemu_option *option, const char *key);
-bool qemu_option_get_bool(const struct qemu_option *option, const char *key);
 
 void qemu_option_set(struct qemu_option *option, const char *key, const char *value);
 void qemu_option_set_bool(struct qemu_option *option, const char *key, bool value);

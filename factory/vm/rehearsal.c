@@ -131,7 +131,7 @@ int rehearsal_make(enum rehearsal_image image, bool has_volume, Grpc__Spec **ret
 		add_volume(*ret_spec);
 	_cleanup_free_ char *folder = add_image(image, list);
 	strv_addf(&lowers, "%s" ROOT, folder ? folder : "");
-	guest_root_add_overlay(list, REHEARSAL_ID, &lowers);
+	guest_root_add_overlay(list, REHEARSAL_ID, &lowers, NULL);
 	return 0;
 }
 

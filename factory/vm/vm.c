@@ -316,7 +316,7 @@ int vm_connect_agent(struct vm *vm, struct error *err)
 	return 0;
 }
 
-bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const char *what)
+bool vm_take_answer(struct vm *vm, int number, const struct error *err, const char *what)
 {
 	if (vm->dying)
 		return false;
@@ -330,10 +330,10 @@ bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const
 	return false;
 }
 
-bool vm_warm_is_good(struct vm *vm, int number, const struct error *err)
+bool vm_take_warm_answer(struct vm *vm, int number, const struct error *err)
 {
 	warm_free(steal_ptr(vm->warm));
-	return vm_answer_is_good(vm, number, err, NULL);
+	return vm_take_answer(vm, number, err, NULL);
 }
 
 /* ---- after the claim */
@@ -471,19 +471,9 @@ struct vm_size vm_size(const struct vm *vm)
 	return vm->size;
 }
 
-struct vm_size vm_max_size(const struct vm *vm)
-{
-	return vm->max_size;
-}
-
 uint64_t vm_spawned_ns(const struct vm *vm)
 {
 	return vm->spawned_ns;
-}
-
-uint64_t vm_state_since_ns(const struct vm *vm)
-{
-	return vm->state_since_ns;
 }
 
 /* ---- reaping without a loop */

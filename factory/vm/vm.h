@@ -84,9 +84,17 @@ struct vm_handover {
 	uint32_t next_stream; /* first stream id to use on agent_fd */
 };
 
+static inline void vm_handover_close(const struct vm_handover *handover)
+{
+	close_fd(handover->agent_fd);
+	close_fd(handover->qmp_fd);
+	close_fd(handover->pidfd);
+}
+
 /* PARKED -> CLAIMED: resumes the vCPUs, has the guest grow where `size` (NULL: any) is more than
  * the machine has (factory/vm/growth.h), then calls back with the hand-over, or with an error
- * after which the machine is on its way to GONE. The size must be within vm_max_size(). The journal
+ * after which the machine is on its way to GONE. The size must be within what the
+ * template can grow to. The journal
  * has the lease before that. Only a PARKED machine may be claimed (else abort); on_state is called
  * from within, fn never. */
 typedef void (*vm_claim_fn)(struct vm *vm, int number, const struct vm_handover *handover,
@@ -128,6 +136,4 @@ const char *vm_sandbox_id(const struct vm *vm); /* of a claimed one, else "" */
 enum vm_state vm_state(const struct vm *vm);
 pid_t vm_pid(const struct vm *vm);
 struct vm_size vm_size(const struct vm *vm); /* as it is now; 0, 0 where the template is no more */
-struct vm_size vm_max_size(const struct vm *vm);
 uint64_t vm_spawned_ns(const struct vm *vm); /* CLOCK_MONOTONIC; or since vm_use_spare() */
-uint64_t vm_state_since_ns(const struct vm *vm);

@@ -29,7 +29,7 @@ static void on_stopped_again(int number, _unused_ json_t *result, const struct e
 			     void *userdata)
 {
 	struct vm *vm = userdata;
-	if (!vm_answer_is_good(vm, number, err, "stopping the vCPUs"))
+	if (!vm_take_answer(vm, number, err, "stopping the vCPUs"))
 		return;
 	vm_wait_done(vm);
 	vm_set_state(vm, VM_PARKED);
@@ -39,14 +39,14 @@ static void on_probed(_unused_ struct warm *warm, int number, const struct error
 		      void *userdata)
 {
 	struct vm *vm = userdata;
-	if (vm_warm_is_good(vm, number, err))
+	if (vm_take_warm_answer(vm, number, err))
 		qmp_command(vm->qmp, "stop", NULL, 0, on_stopped_again, vm);
 }
 
 static void on_awake(int number, _unused_ json_t *result, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	if (!vm_answer_is_good(vm, number, err, "starting the vCPUs"))
+	if (!vm_take_answer(vm, number, err, "starting the vCPUs"))
 		return;
 	vm->warm = warm_start(&(struct warm_options){
 		.purpose = WARM_PROBE,
@@ -62,7 +62,7 @@ static void on_awake(int number, _unused_ json_t *result, const struct error *er
 static void on_status(int number, json_t *result, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	if (!vm_answer_is_good(vm, number, err, "asking for the machine's status"))
+	if (!vm_take_answer(vm, number, err, "asking for the machine's status"))
 		return;
 	const char *status = json_string_value(json_object_get(result, "status"));
 	if (!str_equal(status, "paused")) {
@@ -106,7 +106,7 @@ static bool agent_channel_is_held(json_t *chardevs)
 static void on_chardevs(int number, json_t *result, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	if (!vm_answer_is_good(vm, number, err, "asking for the machine's channels"))
+	if (!vm_take_answer(vm, number, err, "asking for the machine's channels"))
 		return;
 	vm_wait_done(vm);
 	if (agent_channel_is_held(result)) {

@@ -22,13 +22,6 @@ struct vm_claim {
 	struct vm_handover handover;
 };
 
-static void handover_close(const struct vm_handover *handover)
-{
-	close_fd(handover->agent_fd);
-	close_fd(handover->qmp_fd);
-	close_fd(handover->pidfd);
-}
-
 static int fill_handover(struct vm *vm, struct vm_handover *handover, struct error *err)
 {
 	int r = vm_connect_in(vm->dir, "shim.sock", &handover->qmp_fd, err);
@@ -59,7 +52,7 @@ static void grown_finish(struct vm *vm)
 {
 	struct vm_handover handover = { .agent_fd = -EBADF, -EBADF, -EBADF, 0 };
 	_cleanup_(error_done) struct error err = {};
-	if (!vm_answer_is_good(vm, 0, NULL, NULL))
+	if (!vm_take_answer(vm, 0, NULL, NULL))
 		return;
 	int r = fill_handover(vm, &handover, &err);
 	if (r == 0)
@@ -69,7 +62,7 @@ static void grown_finish(struct vm *vm)
 		claim_finish(vm, &handover);
 		return;
 	}
-	handover_close(&handover);
+	vm_handover_close(&handover);
 	vm_fail(vm, &err);
 }
 
@@ -79,7 +72,7 @@ static void on_grown(struct growth *growth, int number, const struct error *err,
 	growth_free(growth);
 	vm->growth = NULL;
 	FAULT_POINT("claim.grown");
-	if (vm_answer_is_good(vm, number, err, NULL))
+	if (vm_take_answer(vm, number, err, NULL))
 		vm_defer(vm, grown_finish);
 }
 
@@ -108,8 +101,8 @@ static void on_resumed(int number, _unused_ json_t *result, const struct error *
 	struct vm_handover handover = claim->handover;
 	uint64_t resume_ns = claim->resume_ns;
 	free(claim);
-	if (vm->freed || !vm_answer_is_good(vm, number, err, "resuming for the claim")) {
-		handover_close(&handover);
+	if (vm->freed || !vm_take_answer(vm, number, err, "resuming for the claim")) {
+		vm_handover_close(&handover);
 		return;
 	}
 	trace_end(TRACE_RESUME, vm_sandbox_id(vm), resume_ns);
@@ -167,7 +160,7 @@ void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size,
 		trace_end(TRACE_HANDOVER, sandbox_id, begin);
 	}
 	if (r < 0 || vm->dying || vm->lost) {
-		handover_close(&claim->handover);
+		vm_handover_close(&claim->handover);
 		free(claim);
 		vm_fail(vm, &err);
 		return;

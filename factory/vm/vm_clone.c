@@ -116,7 +116,7 @@ static void guest_stop(struct vm *vm, qmp_reply_fn on_reply)
 static void on_stopped(int number, _unused_ json_t *result, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	if (!vm_answer_is_good(vm, number, err, "stopping the vCPUs"))
+	if (!vm_take_answer(vm, number, err, "stopping the vCPUs"))
 		return;
 	vm_wait_done(vm);
 	log_debug(vm->entry.id, "parked %llu ms after its start",
@@ -129,7 +129,7 @@ static void on_stopped(int number, _unused_ json_t *result, const struct error *
 static void on_warm(_unused_ struct warm *warm, int number, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	if (!vm_warm_is_good(vm, number, err))
+	if (!vm_take_warm_answer(vm, number, err))
 		return;
 	FAULT_POINT("clone.warm");
 	guest_stop(vm, on_stopped);
@@ -139,7 +139,7 @@ static void on_spare_stopped(int number, _unused_ json_t *result, const struct e
 			     void *userdata)
 {
 	struct vm *vm = userdata;
-	if (!vm_answer_is_good(vm, number, err, "stopping the vCPUs of a spare"))
+	if (!vm_take_answer(vm, number, err, "stopping the vCPUs of a spare"))
 		return;
 	if (!vm->spare) {
 		guest_resume(vm);
@@ -152,7 +152,7 @@ static void on_spare_stopped(int number, _unused_ json_t *result, const struct e
 static void on_up(_unused_ struct warm *warm, int number, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	if (!vm_warm_is_good(vm, number, err))
+	if (!vm_take_warm_answer(vm, number, err))
 		return;
 	if (vm->spare)
 		guest_stop(vm, on_spare_stopped);
@@ -190,7 +190,7 @@ static void warm_begin(struct vm *vm)
 static void on_running(int number, _unused_ json_t *result, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
-	if (vm_answer_is_good(vm, number, err, "starting the vCPUs"))
+	if (vm_take_answer(vm, number, err, "starting the vCPUs"))
 		warm_begin(vm);
 }
 
@@ -230,7 +230,7 @@ void vm_clone_on_event(struct vm *vm, const char *event, json_t *data)
 static void on_restore_command(int number, _unused_ json_t *result, const struct error *err,
 			       void *userdata)
 {
-	vm_answer_is_good(userdata, number, err, "loading the template's state");
+	vm_take_answer(userdata, number, err, "loading the template's state");
 }
 
 /* Given all at once: QEMU answers commands in order, and each failure is a failure of the
@@ -482,7 +482,7 @@ static void on_copied(int number, const struct error *why, void *userdata)
 	struct vm *vm = userdata;
 	_cleanup_(error_done) struct error err = {};
 	loop_defer(vm->options.loop, copy_free, steal_ptr(vm->copy));
-	if (!vm_answer_is_good(vm, number, why, NULL))
+	if (!vm_take_answer(vm, number, why, NULL))
 		return;
 	vm_wait_done(vm);
 	if (clone_launch(vm, &err) < 0)

@@ -90,9 +90,9 @@ void vm_fail(struct vm *vm, struct error *err);
 
 /* An answer in a sequence: false where the machine is ending or the answer is a failure, which
  * is dealt with. what (may be NULL) is put before err's sentence. */
-bool vm_answer_is_good(struct vm *vm, int number, const struct error *err, const char *what);
+bool vm_take_answer(struct vm *vm, int number, const struct error *err, const char *what);
 /* The same of a warming that is over. */
-bool vm_warm_is_good(struct vm *vm, int number, const struct error *err);
+bool vm_take_warm_answer(struct vm *vm, int number, const struct error *err);
 
 /* vm.c: fn runs from the loop, unless the machine is freed before. */
 void vm_defer(struct vm *vm, void (*fn)(struct vm *vm));

@@ -47,8 +47,9 @@ static void check_taken(const struct layer_mounts *mounts)
 				abort();
 		images += layer->devices.count;
 	}
-	if (images > LAYER_MOUNTS_IMAGES_MAX || (mounts->writable && mounts->writable[0] != '/') ||
-	    (mounts->upper && mounts->upper[0] != '/'))
+	if (images > LAYER_MOUNTS_IMAGES_MAX || (mounts->upper && mounts->upper[0] != '/'))
+		abort();
+	if (mounts->writable.path && (mounts->writable.path[0] != '/' || !mounts->writable.fstype))
 		abort();
 }
 

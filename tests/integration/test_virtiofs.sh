@@ -40,6 +40,7 @@ test_what_9p_refuses() {
 		'cd /v; echo $(./probe mmap m) $(./probe socket s) $(mkfifo p && echo ok) $(./probe late f)')"
 	[ -p "$vol/p" ] || fail 'the host has no FIFO'
 	expect 7168 "$(with_volume sparse sh -c 'cd /v; fallocate -l 7168 big && stat -c %s big')" 'fallocate'
+	expect EOPNOTSUPP "$(with_volume acl sh -c 'touch /v/acl; /v/probe acl /v/acl')" 'an ACL, which would not be asked'
 	expect '12 34' "$(with_volume own sh -c 'touch /v/mine; chown 12:34 /v/mine'; stat -c '%u %g' "$vol/mine")"
 }
 

@@ -95,6 +95,28 @@ test_a_shared_writable_mapping_is_refused() {
 	expect EINVAL "$(with_volume map /v/probe mmap /v/m)"
 }
 
+# QEMU 7.2 by itself makes none (factory/preload/special_files.c).
+test_fifos_and_sockets() {
+	fresh
+	probe "$vol"
+	mknod -m 600 "$vol/null" c 1 3
+	expect 'ok prw-r----- 7:8 through' "$(with_volume special sh -c 'cd /v; ./probe socket s; mkfifo p && chmod 640 p && chown 7:8 p
+		stat -c "%A %u:%g" p; (echo through >p &); cat p; chmod 444 null; mknod n c 1 3 2>/dev/null || :' | xargs)"
+	expect 'socket fifo 444' "$(stat -c %F "$vol/s" "$vol/p" | xargs) $(stat -c %a "$vol/null")" 'on the host'
+	[ ! -e "$vol/n" ] || fail 'a container has made a device node of the host'
+}
+
+# Linux' own 9p would cut them to whole seconds from 1970 on (templates/module/kiln_times).
+test_times_are_set_as_they_are() {
+	local time
+	fresh
+	for time in '1950-03-04 05:06:07.123456789' '2106-02-07 06:28:16.987654321'; do
+		touch -d "$time UTC" "$vol/from"
+		expect "$time +0000" "$(with_volume times sh -c 'cd /v; touch -r from to; stat -c %y to')"
+		expect "$(stat -c '%x %y' "$vol/from")" "$(stat -c '%x %y' "$vol/to")" 'on the host'
+	done
+}
+
 # list_of FILE: its ACL, in hex.
 list_of() {
 	/usr/bin/python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "system.posix_acl_access").hex())' "$1"

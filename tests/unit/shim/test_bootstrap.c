@@ -118,7 +118,7 @@ static void test_result_names_what_is_mounted_here(void **state _unused_)
 		result->extensions[0]->value->value.data);
 	assert_non_null(capabilities);
 	assert_string_equal(capabilities->types[0], "erofs");
-	assert_int_equal(capabilities->n_transforms, 2);
+	assert_int_equal(capabilities->n_transforms, 3);
 	containerd__types__mount_capabilities__free_unpacked(capabilities, NULL);
 	containerd__runtime__bootstrap__v1__bootstrap_result__free_unpacked(result, NULL);
 }

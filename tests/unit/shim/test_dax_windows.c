@@ -192,19 +192,26 @@ static void on_attached(int number, const struct error *err, void *userdata)
 }
 
 /* -ENOSPC: there was no window for it. */
-static int attach(struct bench *bench, char letter, size_t bytes)
+static int attach_files(struct bench *bench, char key, struct slot_file *files, size_t count)
 {
-	int fd = image_new(letter, bytes);
-
 	bench->done = false;
-	if (!dax_windows_attach(bench->windows, key_of(letter), &fd, bytes, on_attached, bench)) {
-		close(fd);
+	if (!dax_windows_attach(bench->windows, key_of(key), files, count, on_attached, bench)) {
+		for (size_t i = 0; i < count; i++)
+			close(files[i].fd);
 		return -ENOSPC;
 	}
-	assert_int_equal(fd, -EBADF);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(files[i].fd, -EBADF);
 	assert_false(bench->done);
 	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
 	return bench->number;
+}
+
+static int attach(struct bench *bench, char letter, size_t bytes)
+{
+	struct slot_file file = { image_new(letter, bytes), bytes };
+
+	return attach_files(bench, letter, &file, 1);
 }
 
 static char qemu_byte(const struct bench *bench, unsigned long address)
@@ -231,6 +238,50 @@ static void test_the_guests_memory_is_the_image(void **state)
 	assert_string_equal(device, "/dev/pmem4"); /* after the root image and three carried ones */
 }
 
+/* As many as a container can have, each from a page of its own on. */
+static void test_files_follow_each_other(void **state)
+{
+	enum { FILES = 255 };
+	struct bench *bench = *state;
+	unsigned long first = window_address(bench, 0);
+	struct slot_file files[FILES];
+
+	for (int i = 0; i < FILES; i++) {
+		size_t bytes = i == 1 ? 4097 : 512;
+		files[i] = (struct slot_file){ image_new((char)('a' + i % 26), bytes), bytes };
+	}
+	assert_int_equal(attach_files(bench, 'f', files, FILES), 0);
+	assert_int_equal(qemu_byte(bench, first), 'a');
+	assert_int_equal(qemu_byte(bench, first + 512), 0);
+	assert_int_equal(qemu_byte(bench, first + 4096), 'b');
+	assert_int_equal(qemu_byte(bench, first + 8192), 'b');
+	assert_int_equal(qemu_byte(bench, first + 8193), 0);
+	assert_int_equal(qemu_byte(bench, first + (3 * 4096)), 'c');
+	assert_int_equal(qemu_byte(bench, first + (FILES * 4096)), 'a' + (FILES - 1) % 26);
+	assert_int_equal(qemu_byte(bench, first + ((FILES + 1) * 4096)), 0);
+}
+
+/* Room is counted by pages, and what was told first of many files is the error. */
+static void test_files_that_do_not_fit(void **state)
+{
+	struct bench *bench = *state;
+	struct slot_file large[] = { { image_new('a', 1), 1 },
+				     { image_new('b', WINDOW_BYTES - 4095), WINDOW_BYTES - 4095 } };
+	struct slot_file odd[] = { { image_new('a', 1), 1 },
+				   { -EBADF, 4096 },
+				   { image_new('b', 1), 1 } };
+	struct slot_file small[] = { { image_new('a', 1), 1 },
+				     { image_new('b', WINDOW_BYTES - 4096), WINDOW_BYTES - 4096 } };
+	int pipe_fds[2];
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	odd[1].fd = pipe_fds[0];
+	assert_int_equal(attach_files(bench, 'l', large, 2), -ENOSPC);
+	assert_int_equal(attach_files(bench, 'o', odd, 3), -EINVAL);
+	assert_int_equal(attach_files(bench, 's', small, 2), 1);
+	close(pipe_fds[1]);
+}
+
 static void test_an_image_has_one_window_and_keeps_it(void **state)
 {
 	struct bench *bench = *state;
@@ -249,11 +300,8 @@ static void test_a_window_that_failed_is_not_used_again(void **state)
 	int pipe_fds[2];
 
 	assert_int_equal(pipe(pipe_fds), 0);
-	bench->done = false;
-	assert_true(dax_windows_attach(bench->windows, key_of('p'), &pipe_fds[0], 4096, on_attached,
-				       bench));
-	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
-	assert_int_equal(bench->number, -EINVAL);
+	struct slot_file file = { pipe_fds[0], 4096 };
+	assert_int_equal(attach_files(bench, 'p', &file, 1), -EINVAL);
 	assert_non_null(strstr(bench->why, "DAX window 0 did not take it"));
 	close(pipe_fds[1]);
 	assert_int_equal(attach(bench, 'a', 4096), 1);
@@ -275,10 +323,10 @@ static void test_a_vmm_that_is_gone(void **state)
 static void test_who_waits_is_told_of_the_release(void **state)
 {
 	struct bench *bench = *state;
-	int fd = image_new('a', 4096);
+	struct slot_file file = { image_new('a', 4096), 4096 };
 
 	bench->done = false;
-	assert_true(dax_windows_attach(bench->windows, key_of('a'), &fd, 4096, on_attached, bench));
+	assert_true(dax_windows_attach(bench->windows, key_of('a'), &file, 1, on_attached, bench));
 	dax_windows_close(steal_ptr(bench->windows));
 	assert_true(bench->done);
 	assert_int_equal(bench->number, -ECANCELED);
@@ -290,6 +338,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_the_guests_memory_is_the_image),
+		TEST(test_files_follow_each_other),
+		TEST(test_files_that_do_not_fit),
 		TEST(test_an_image_has_one_window_and_keeps_it),
 		TEST(test_a_window_that_failed_is_not_used_again),
 		TEST(test_a_vmm_that_is_gone),

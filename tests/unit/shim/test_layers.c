@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,8 @@ static void given_done(struct given *given)
 	*given = (struct given){};
 }
 
-/* "LAYER:DEVICE:... LAYER ... > WRITABLE or UPPER"; a folder with a slash behind. */
+/* "LAYER:DEVICE:... LAYER ... > UPPER", or "> WRITABLE FSTYPE BYTES UUID"; a folder with a slash
+ * behind. */
 static char *text_of(const struct layer_mounts *mounts)
 {
 	_cleanup_(strbuf_done) struct strbuf text = {};
@@ -66,8 +68,10 @@ static char *text_of(const struct layer_mounts *mounts)
 		for (size_t d = 0; d < layer->devices.count; d++)
 			strbuf_addf(&text, ":%s", layer->devices.items[d]);
 	}
-	if (mounts->writable)
-		strbuf_addf(&text, " > %s", mounts->writable);
+	if (mounts->writable.path)
+		strbuf_addf(&text, " > %s %s %llu%s%s", mounts->writable.path,
+			    mounts->writable.fstype, (unsigned long long)mounts->writable.bytes,
+			    mounts->writable.uuid ? " " : "", mounts->writable.uuid ?: "");
 	if (mounts->upper)
 		strbuf_addf(&text, " > %s/", mounts->upper);
 	return xstrdup(strbuf_text(&text));
@@ -97,13 +101,49 @@ static const struct {
 	  { "ext4 /rw.img rw loop", "erofs /2 ro", "erofs /1 ro",
 	    "format/mkdir/overlay overlay X-containerd.mkdir.path={{_mount_0_}}/upper:0755 "
 	    "workdir={{_mount_0_}}/work upperdir={{_mount_0_}}/upper lowerdir={{_overlay_1_2_}}" },
-	  "/2 /1 > /rw.img",
+	  "/2 /1 > /rw.img ext4 0",
 	  0 },
 	{ "a writable image that is not made",
-	  { "mkfs/ext4 /rw.img X-containerd.mkfs.size=1 rw loop", "erofs /1 ro",
+	  { "mkfs/ext4 /rw.img X-containerd.mkfs.fs=ext4 X-containerd.mkfs.size=65536 rw loop",
+	    "erofs /1 ro",
 	    "format/mkdir/overlay overlay upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
-	  "/1 > /rw.img",
+	  "/1 > /rw.img ext4 65536",
 	  0 },
+	{ "a writable image with a name",
+	  { "mkfs/ext2 /rw.img X-containerd.mkfs.size=1 X-containerd.mkfs.uuid=u-1", "erofs /1 ro",
+	    "format/mkdir/overlay overlay upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "/1 > /rw.img ext2 1 u-1",
+	  0 },
+	{ "a writable image of no size",
+	  { "mkfs/ext4 /rw.img rw", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "size=\" is missing",
+	  -EINVAL },
+	{ "a writable image of a strange size",
+	  { "mkfs/ext4 /rw.img X-containerd.mkfs.size=1G", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "no number of bytes",
+	  -EINVAL },
+	{ "a writable image of two kinds",
+	  { "mkfs/ext4 /rw.img X-containerd.mkfs.size=1 X-containerd.mkfs.fs=ext3", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "\"ext3\" is to be made for a mount of ext4",
+	  -EINVAL },
+	{ "a writable image that is read-only",
+	  { "ext4 /rw.img ro loop", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "/rw.img: option \"ro\"",
+	  -EOPNOTSUPP },
+	{ "another folder of a writable image",
+	  { "ext4 /rw.img", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/fs lowerdir={{_mount_1_}}" },
+	  "the folder \"upper\"",
+	  -EOPNOTSUPP },
+	{ "a writable image that the guest cannot mount",
+	  { "xfs /rw.img", "erofs /1",
+	    "format/overlay o upperdir={{_mount_0_}}/upper lowerdir={{_mount_1_}}" },
+	  "mount 0 (xfs)",
+	  -EOPNOTSUPP },
 	{ "images of many devices",
 	  { "erofs /fsmeta ro loop device=/2 device=/1",
 	    "format/mkdir/overlay overlay lowerdir={{_mount_0_}}" },
@@ -291,6 +331,15 @@ static int open_of(const char *const *names, struct layer_files *files, struct e
 	return layer_files_open(&mounts, files, err);
 }
 
+static void expect_layout(const struct layer_files *files, uint64_t unit, const char *wanted)
+{
+	_cleanup_(strv_done) struct strv layout = {};
+
+	layer_files_layout(files, unit, &layout);
+	assert_int_equal(layout.count, 1);
+	assert_string_equal(layout.items[0], wanted);
+}
+
 static void test_files_follow_each_other(void **state _unused_)
 {
 	_cleanup_(layer_files_done) struct layer_files files = {}, same = {}, other = {};
@@ -300,12 +349,29 @@ static void test_files_follow_each_other(void **state _unused_)
 	write_image("c", 1, 4096);
 	assert_int_equal(open_of((const char *const[]){ "a", "b", "c", NULL }, &files, NULL), 0);
 	assert_int_equal(files.count, 3);
-	assert_int_equal(files.layout.count, 1);
-	assert_string_equal(files.layout.items[0], "0+8,8+17,25+8");
+	assert_true(files.has_pages);
+	expect_layout(&files, 512, "0+8,8+17,25+8");
+	expect_layout(&files, 4096, "0+8,8+24,32+8");
 	assert_int_equal(open_of((const char *const[]){ "a", "b", "c", NULL }, &same, NULL), 0);
 	assert_string_equal(files.key, same.key);
 	assert_int_equal(open_of((const char *const[]){ "b", "a", "c", NULL }, &other, NULL), 0);
 	assert_string_not_equal(files.key, other.key);
+}
+
+/* A window's memory is mapped by pages, and an image of a tar has blocks of a sector. */
+static void test_blocks_may_be_no_pages(void **state _unused_)
+{
+	_cleanup_(layer_files_done) struct layer_files files = {};
+	_cleanup_free_ char *path = in_dir("sectors");
+	_cleanup_close_ int fd = -EBADF;
+
+	write_image("pages", 1, 4096);
+	write_image("sectors", 1, 4096);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, &(uint8_t){ 9 }, 1, 1024 + 12), 1);
+	assert_int_equal(open_of((const char *const[]){ "pages", "sectors", NULL }, &files, NULL),
+			 0);
+	assert_false(files.has_pages);
 }
 
 /* It is behind the image, or given with it; else it is missing. */
@@ -371,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_layers_are_counted),
 		cmocka_unit_test(test_other_overlays_are_others),
 		cmocka_unit_test(test_files_follow_each_other),
+		cmocka_unit_test(test_blocks_may_be_no_pages),
 		cmocka_unit_test(test_data_that_an_image_refers_to_is_there),
 		cmocka_unit_test(test_wrong_files_are_named),
 	};

@@ -8,6 +8,7 @@
 /* What the test mounts: an overlay of containerd's, or nothing. */
 static enum rootfs_driver driver;
 static struct layer_image image = LAYER_IMAGE_EMPTY;
+static const char *upper_place;
 static struct storages storages;
 static Grpc__Spec oci = GRPC__SPEC__INIT;
 static Grpc__Root oci_root; /* its path is what rootfs_mount() has set */
@@ -21,6 +22,7 @@ static int mount_it(struct spec *spec, Containerd__Types__Mount *const *mounts, 
 	struct rootfs_options options = {
 		.driver = driver,
 		.image = &image,
+		.upper = upper_place,
 		.share_dir = share,
 		.container_id = "c1",
 		.folder = &folder,
@@ -182,20 +184,61 @@ static void images_of_layers_are_the_lower_side(void **state _unused_)
 	rootfs_unmount(rootfs);
 }
 
+/* The same, of a window. */
+static void images_of_layers_in_a_window_are_the_lower_side(void **state _unused_)
+{
+	struct rootfs *rootfs = NULL;
+	struct spec spec = {};
+
+	use(ROOTFS_OVERLAY);
+	image.window = xstrdup("/dev/pmem2");
+	strv_add(&image.layout, "0+16");
+	assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
+	layer_image_done(&image);
+	assert_string_equal(storages.items[0]->driver, "layers");
+	assert_string_equal(storages.items[0]->source, "/dev/pmem2");
+	assert_string_equal(storages.items[0]->mount_point, "/run/kiln/w2");
+	assert_string_equal(storages.items[0]->driver_options[0], "kiln.dax");
+	assert_string_equal(storages.items[1]->options[0], "lowerdir+=/run/kiln/w2/0");
+	rootfs_unmount(rootfs);
+	share_folder_remove(&folder);
+}
+
 /* The host's kernel looks into none. */
 static void images_of_layers_are_not_shared(void **state _unused_)
 {
 	_cleanup_(error_done) struct error err = {};
-	Containerd__Types__Mount mount = CONTAINERD__TYPES__MOUNT__INIT;
-	Containerd__Types__Mount *mounts[] = { &mount };
+	const struct layer_mounts none = {}, one = { .count = 1 };
+	enum rootfs_driver chosen;
+
+	assert_int_equal(rootfs_choose(ROOTFS_SHARE, &one, NULL, 0, &chosen, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.message, "io.kiln.rootfs=overlay"));
+	assert_int_equal(rootfs_choose(ROOTFS_OVERLAY, &one, NULL, 0, &chosen, NULL), 0);
+	assert_int_equal(chosen, ROOTFS_OVERLAY);
+	assert_int_equal(rootfs_choose(ROOTFS_SHARE, &none, NULL, 0, &chosen, NULL), 0);
+	assert_int_equal(chosen, ROOTFS_SHARE);
+}
+
+/* The guest's folder for what is written: its scratch disk, or another that is mounted there. */
+static void what_is_written_has_its_place(void **state _unused_)
+{
 	struct rootfs *rootfs = NULL;
 	struct spec spec = {};
 
-	use(ROOTFS_SHARE);
-	mount.type = (char *)"erofs";
-	mount.source = (char *)"/layers/1.erofs";
-	assert_int_equal(mount_it(&spec, mounts, 1, &rootfs, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(err.message, "io.kiln.rootfs=overlay"));
+	image.slot = 0;
+	for (int own = 0; own < 2; own++) {
+		use(ROOTFS_OVERLAY);
+		upper_place = own ? "/run/upper" : NULL;
+		assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
+		assert_int_equal(storages.items[1]->n_driver_options, 1);
+		assert_string_equal(storages.items[1]->driver_options[0],
+				    own ? "kiln.overlay-upper=/run/upper"
+					: "io.katacontainers.fs-opt.overlay-rw");
+		rootfs_unmount(rootfs);
+		share_folder_remove(&folder);
+	}
+	upper_place = NULL;
+	image.slot = LAYER_IMAGE_NONE;
 }
 
 /* Nothing is mounted on the host for it. */
@@ -309,7 +352,9 @@ int main(void)
 		T(layers_are_mounted_for_the_guest),
 		T(what_was_written_before_is_the_topmost_layer),
 		T(images_of_layers_are_the_lower_side),
+		T(images_of_layers_in_a_window_are_the_lower_side),
 		T(images_of_layers_are_not_shared),
+		T(what_is_written_has_its_place),
 		T(image_on_a_slot_is_the_lower_side),
 		T(no_name_comes_twice),
 		T(overlay_of_many_layers_is_mounted),

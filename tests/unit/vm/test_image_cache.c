@@ -314,8 +314,11 @@ static void test_names(void **state _unused_)
 
 struct asked {
 	struct ttrpc_call *call; /* held: the one who asks does not wait */
+	const char *name;        /* expected */
 	size_t layers;
-	bool done;
+	bool wait;
+	bool called;
+	bool ended; /* the connection, since it was last set */
 };
 
 static void on_prepare(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
@@ -323,16 +326,48 @@ static void on_prepare(struct ttrpc_call *call, const ProtobufCMessage *message,
 	const Kiln__Factory__V1__PrepareImageRequest *request = (const void *)message;
 	struct asked *asked = userdata;
 
-	assert_string_equal(request->name, "tools");
-	assert_false(request->wait);
+	assert_string_equal(request->name, asked->name);
 	asked->layers = request->n_layers;
+	asked->wait = request->wait;
 	asked->call = call;
-	asked->done = true;
+	asked->called = true;
 }
 
 static void on_conn_end(struct ttrpc_conn *conn _unused_, void *userdata)
 {
-	((struct asked *)userdata)->done = true;
+	((struct asked *)userdata)->ended = true;
+}
+
+struct waited {
+	bool done;
+	int number;
+};
+
+static void on_waited(const struct error *err, void *userdata)
+{
+	struct waited *waited = userdata;
+
+	waited->number = err->number;
+	waited->done = true;
+}
+
+/* The factory answers with this error, and who waits is told number. */
+static void expect_wait(struct bench *bench, struct loop *loop, const char *address,
+			struct asked *asked, const char *error, int number)
+{
+	Kiln__Factory__V1__PrepareImageResponse response =
+		KILN__FACTORY__V1__PREPARE_IMAGE_RESPONSE__INIT;
+	struct waited waited = {};
+
+	*asked = (struct asked){ .name = "" };
+	image_wait(loop, address, &bench->layers, on_waited, &waited);
+	assert_true(loop_run_until(loop, &asked->called, DEADLINE_MS));
+	assert_true(asked->wait);
+	assert_false(waited.done);
+	response.error = (char *)error;
+	ttrpc_call_reply(asked->call, &response.base);
+	assert_true(loop_run_until(loop, &waited.done, DEADLINE_MS));
+	assert_int_equal(waited.number, number);
 }
 
 static void test_request(void **state)
@@ -346,7 +381,7 @@ static void test_request(void **state)
 	};
 	Kiln__Factory__V1__PrepareImageResponse response =
 		KILN__FACTORY__V1__PREPARE_IMAGE_RESPONSE__INIT;
-	struct asked asked = {};
+	struct asked asked = { .name = "tools" };
 	const struct ttrpc_server_options options = { .userdata = &asked,
 						      .on_conn_end = on_conn_end };
 	struct loop *loop = loop_new();
@@ -359,12 +394,28 @@ static void test_request(void **state)
 	assert_int_equal(socket_listen_unix(address, 0600, &fd, NULL), 0);
 	ttrpc_server_listen(server, fd);
 	image_request(loop, address, &bench->layers, "tools");
-	assert_true(loop_run_until(loop, &asked.done, DEADLINE_MS));
+	assert_true(loop_run_until(loop, &asked.called, DEADLINE_MS));
 	assert_int_equal(asked.layers, 3);
-	asked.done = false;
+	assert_false(asked.wait);
 	ttrpc_call_reply(asked.call, &response.base);
-	assert_true(loop_run_until(loop, &asked.done, DEADLINE_MS)); /* it hangs up */
+	assert_true(loop_run_until(loop, &asked.ended, DEADLINE_MS)); /* it hangs up */
+	expect_wait(bench, loop, address, &asked, "", 0);
+	expect_wait(bench, loop, address, &asked, "there is no room", EIO);
 	ttrpc_server_free(server);
+	loop_free(loop);
+}
+
+static void test_nobody_makes_what_is_waited_for(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ char *address = path_join(bench->dir, "nobody");
+	struct loop *loop = loop_new();
+	struct waited waited = {};
+
+	image_wait(loop, address, &bench->layers, on_waited, &waited);
+	assert_false(waited.done);
+	assert_true(loop_run_until(loop, &waited.done, DEADLINE_MS));
+	assert_int_equal(waited.number, ENOENT);
 	loop_free(loop);
 }
 
@@ -383,6 +434,7 @@ int main(void)
 		CASE(test_bad_records),
 		CASE(test_names),
 		CASE(test_request),
+		CASE(test_nobody_makes_what_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
