@@ -64,9 +64,11 @@ BIN_ctl     := $(BUILD)/kiln-ctl
 BIN_bench   := $(BUILD)/kiln-bench
 BIN_init    := $(BUILD)/kiln-init
 PRELOAD     := $(BUILD)/kiln-preload.so
+# What stands for libraries that a clone's QEMU has no use for, by their names.
+ABSENT      := $(BUILD)/kiln-no-capstone.so $(BUILD)/kiln-no-pmem.so
 PROBE       := $(BUILD)/probe
 FILES_WORK  := $(BUILD)/kiln-files-work
-BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD)
+BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD) $(ABSENT)
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
 LIBS_vm      := -lnettle
@@ -201,6 +203,14 @@ $(PRELOAD): $(wildcard factory/preload/*.c) factory/guest/dax_window.h | $(AUTO_
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -shared -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $(filter %.c,$^)
+$(BUILD)/kiln-no-capstone.so: SONAME := libcapstone.so.4
+$(BUILD)/kiln-no-pmem.so: SONAME := libpmem.so.1
+$(BUILD)/kiln-no-pmem.so: factory/preload/absent/pmem.map
+$(ABSENT): $(BUILD)/kiln-no-%.so: factory/preload/absent/%.c | $(AUTO_DEPS)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -shared -Wl,-z,relro,-z,now -Wl,-soname,$(SONAME) \
+		$(addprefix -Xlinker --version-script=,$(filter %.map,$^)) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
 # What tests run in containers to learn what a file system does for programs.
 $(PROBE): $(call obj,$(wildcard tests/probe/*.c))
@@ -217,7 +227,7 @@ $(FILES_WORK): $(call obj,bench/work/work.c)
 faults: | $(AUTO_DEPS)
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/faults FAULTS=1 WERROR=$(WERROR) \
 		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl \
-		$(BUILD)/faults/$(notdir $(PRELOAD))
+		$(addprefix $(BUILD)/faults/,$(notdir $(PRELOAD) $(ABSENT)))
 
 # ---------------------------------------------------------------- manual pages
 
@@ -291,7 +301,7 @@ check: WERROR := 1
 check: $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(FILES_WORK) ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit fuzz integration
 
-check-unit: $(UNIT_BIN) $(PRELOAD) ## The unit tests only
+check-unit: $(UNIT_BIN) $(PRELOAD) $(ABSENT) ## The unit tests only
 	$(Q)BUILD=$(BUILD) tests/run unit
 
 check-integration: all image faults $(PROBE) $(FILES_WORK) ## The integration tests only (ONLY=name for one)
@@ -319,7 +329,7 @@ bench-quick: all image $(FILES_WORK) ## The same in a minute and a half, with le
 
 # ---------------------------------------------------------------- lint
 
-C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/bake/libvirt/*.[ch] shim/*.[ch] \
+C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image .ci/run)
 
@@ -387,7 +397,7 @@ install: all image man ## Install under PREFIX (DESTDIR is honoured)
 	install -d $(SBIN) $(BIN) $(SHARE) $(LIB)
 	install -m 755 $(BIN_factory) $(BIN_libvirt) $(SBIN)/
 	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
-	install -m 644 $(PRELOAD) $(LIB)/
+	install -m 644 $(PRELOAD) $(ABSENT) $(LIB)/
 	install -m 644 $(IMAGE)/* $(SHARE)/
 	install -d $(sort $(foreach page,$(MAN),$(MANDIR)/$(dir $(call man_place,$(page)))))
 	$(foreach page,$(MAN),install -m 644 $(page) $(MANDIR)/$(call man_place,$(page)) &&) true

@@ -4,7 +4,8 @@
  * mounts the device with DAX. Several files (those of an EROFS snapshotter) are mapped one after
  * another, each from a page of its own on, and the guest mounts parts of the device
  * (agent/layers.h). All machines that have the image map the same pages of the host, and
- * the guest caches nothing of it, where a disk (factory/guest/disks.h) is cached by each guest anew.
+ * the guest caches nothing of it, where a disk (factory/guest/disks.h) is cached by each guest
+ * anew.
  *
  * QEMU has no command for this (a memory backend keeps its file), so the library it is started
  * with does it (factory/preload/): it listens on a socket of the machine's folder and takes one

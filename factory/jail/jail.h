@@ -55,7 +55,8 @@ DEFINE_CLEANUP(struct jail *, jail_free)
 int jail_enter(void *data, const char **ret_what);
 _must_check_ int jail_admit(void *data, pid_t pid, struct error *err);
 
-/* What the environment of the VMM needs; valid as long as the jail. */
+/* The environment of the VMM: the libraries it is started with (factory/preload/) and what they are
+ * told. Valid as long as the jail. */
 char *const *jail_environment(const struct jail *jail);
 
 /* The share becomes a mount of its own, from which mounts below it reach the machine. */

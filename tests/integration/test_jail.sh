@@ -94,6 +94,19 @@ test_the_templates_memory_is_readable_and_not_writable() {
 		fail "$(cat "$work/out")"
 }
 
+test_parked_machines_hold_no_memory_for_nothing() {
+	local pid zeros beside
+	pid=$(pid_of parked)
+	expect '' "$(awk '{ print $6 }' "/proc/$pid/maps" | grep -E 'libcapstone|libpmem|libcrypto')" 'libraries'
+	expect 1 "$(grep -cE 'r-xp .*/kiln-no-capstone.so' "/proc/$pid/maps")" 'what stands for one'
+	timeout 60 python3 "$(dirname "$0")/vmm_memory.py" "$pid" "$run/vms/$(id_of parked)/shim.sock" \
+		>"$work/out" 2>&1 || fail "$(cat "$work/out")"
+	read -r zeros beside <"$work/out"
+	# An empty hash table of QEMU has 1024 KiB; descriptions on cache lines of their own take 240 bytes.
+	((zeros < 512)) || fail "$zeros KiB of zeros"
+	((beside > 0 && beside < 200)) || fail "$beside bytes beside the code of each block"
+}
+
 test_files_belong_to_whom_they_should() {
 	local upper
 	mkdir -m 755 "$work/volume"
