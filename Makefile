@@ -229,6 +229,19 @@ faults: | $(AUTO_DEPS)
 		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl \
 		$(addprefix $(BUILD)/faults/,$(notdir $(PRELOAD) $(ABSENT)))
 
+# ---------------------------------------------------------------- manual pages
+
+MAN := $(patsubst man/%,$(BUILD)/man/%,$(wildcard man/*.[1-9]))
+
+.PHONY: man
+man: $(MAN) ## The manual pages (man -l build/man/kiln-ctl.1)
+
+# Their tables of keys are what the programs print.
+$(MAN): $(BUILD)/man/%: man/% man/expand $(BIN_factory) $(BIN_shim)
+	$(call say,MAN,$@)
+	@mkdir -p $(@D)
+	$(Q)man/expand $< $(BUILD) $(VERSION) $(PREFIX) >$@.new && mv $@.new $@
+
 # ---------------------------------------------------------------- guest image
 
 IMAGE := $(BUILD)/image
@@ -285,7 +298,7 @@ $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
-check: $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(FILES_WORK) ## All tests: units under ASan and UBSan, fuzzers, real QEMU and containerd
+check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(FILES_WORK) ## All tests: lint, units under ASan and UBSan, fuzzers, real QEMU and containerd
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit fuzz integration
 
 check-unit: $(UNIT_BIN) $(PRELOAD) $(ABSENT) ## The unit tests only
@@ -321,9 +334,10 @@ C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[c
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image .ci/run)
 
 # What is quick enough to be part of every `make check`; clang-tidy takes longer.
-LINT_CHECK := lint-format lint-docs lint-layers lint-headers lint-clang lint-cppcheck lint-shell
+LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck
 .PHONY: lint $(LINT_CHECK) lint-tidy format
-lint: $(LINT_CHECK) lint-tidy ## clang-format, README's keys, who includes whom, headers alone, clang's warnings, cppcheck, shellcheck, clang-tidy
+lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, clang-tidy
+$(LINT_CHECK): | $(AUTO_DEPS)
 
 lint-format:
 	$(call say,FORMAT,check)
@@ -332,11 +346,18 @@ lint-format:
 format: ## Reformat all C files
 	$(Q)clang-format -i $(C_FILES)
 
-# The README's table of keys is what the program prints.
-lint-docs: $(BIN_factory)
-	$(call say,DOCS,README.md)
-	$(Q)sed -n '/<!-- factory keys -->/,/<!-- end -->/p' README.md | sed '1d;$$d' | \
-		diff -u - <($(BIN_factory) --help-config)
+# The tables of keys are what the programs print.
+lint-docs: $(BIN_factory) $(BIN_shim)
+	$(call say,DOCS,docs/CONFIGURATION.md)
+	$(Q)BUILD=$(BUILD) tests/lint/tables docs/CONFIGURATION.md
+
+lint-links:
+	$(call say,LINKS,check)
+	$(Q)tests/lint/links
+
+lint-man: $(MAN) $(BIN_ctl) $(BIN_bench)
+	$(call say,MAN,check)
+	$(Q)BUILD=$(BUILD) tests/lint/man
 
 lint-layers:
 	$(call say,LAYERS,check)
@@ -375,6 +396,9 @@ SBIN  := $(DESTDIR)$(PREFIX)/sbin
 BIN   := $(DESTDIR)$(PREFIX)/bin
 SHARE := $(DESTDIR)$(PREFIX)/share/kiln
 LIB   := $(DESTDIR)$(PREFIX)/lib/kiln
+MANDIR := $(DESTDIR)$(PREFIX)/share/man
+# A page's place below it: man8/kiln-factory.8.
+man_place = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 
 # Where systemd looks for units, and which systemd it is: 253 is the first with notify-reload.
 UNITDIR ?= $(PREFIX)/lib/systemd/system
@@ -384,12 +408,14 @@ UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
               $(shell [ 0$(SYSTEMD_VERSION) -lt 253 ] || echo "-e 's/^Type=notify$$/Type=notify-reload/' -e '/^ExecReload=/d'")
 
 .PHONY: install uninstall clean help deps
-install: all image ## Install under PREFIX (DESTDIR is honoured)
+install: all image man ## Install under PREFIX (DESTDIR is honoured)
 	install -d $(SBIN) $(BIN) $(SHARE) $(LIB)
 	install -m 755 $(BIN_factory) $(BIN_libvirt) $(SBIN)/
 	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
 	install -m 644 $(PRELOAD) $(ABSENT) $(LIB)/
 	install -m 644 $(IMAGE)/* $(SHARE)/
+	install -d $(sort $(foreach page,$(MAN),$(MANDIR)/$(dir $(call man_place,$(page)))))
+	$(foreach page,$(MAN),install -m 644 $(page) $(MANDIR)/$(call man_place,$(page)) &&) true
 	install -d $(DESTDIR)$(UNITDIR)
 	for unit in $(UNITS); do \
 		sed $(UNIT_EDITS) templates/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
@@ -398,6 +424,7 @@ install: all image ## Install under PREFIX (DESTDIR is honoured)
 uninstall: ## Remove what install put there
 	rm -f $(SBIN)/kiln-factory $(SBIN)/kiln-libvirt $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
 	rm -rf $(SHARE) $(LIB)
+	rm -f $(foreach page,$(MAN),$(MANDIR)/$(call man_place,$(page)))
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 
 clean: ## Remove the build folder
@@ -410,14 +437,14 @@ help: ## This list
 
 # ---------------------------------------------------------------- dependencies
 
-# Debian 12 package: reason stands in README.md, section Dependencies.
+# Debian 12 packages; docs/DEPENDENCIES.md has the reason of each.
 DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client openssh-client
 DEBIAN_BENCH := gnuplot-nox
-DEBIAN_LINT  := clang-format clang-tidy cppcheck
+DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc shellcheck
 DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_BENCH) $(DEBIAN_LINT)
 
 deps: ## Install what is missing (Debian); elsewhere print the list

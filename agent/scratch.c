@@ -16,8 +16,8 @@
 #include "base/strv.h"
 #include "proto/guest_disks.h"
 
-/* Inode tables are zero already (factory/guest/disks.c), and what is not used any more goes back to
- * the host. */
+/* Inode tables are zero already (factory/store/device_files.c), and what is not used any more goes
+ * back to the host. */
 #define EXT4_OPTIONS "noinit_itable,nobarrier,discard"
 
 enum {

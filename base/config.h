@@ -82,5 +82,5 @@ void config_swap(const struct config_key *key, void *a, void *b);
 /* Frees the strings. */
 void config_done(const struct config_key *keys, size_t count, void *target);
 
-/* The keys as a Markdown table, for --help-config and the check that the README has them. */
+/* The keys as a Markdown table: docs/CONFIGURATION.md and the manual pages have what it prints. */
 void config_print(const struct config_key *keys, size_t count, FILE *out);

@@ -1,5 +1,5 @@
-/* Reads the traces that shim, factory and agent write (README.md, "Tracing a start"): folders of
- * files of JSON lines
+/* Reads the traces that shim, factory and agent write (docs/OPERATION.md, "Where the time of a
+ * start goes"): folders of files of JSON lines
  *
  *   {"ts_ns": …, "who": "shim", "id": "SANDBOX", "step": "claim", "dur_ns": …}
  *

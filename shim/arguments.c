@@ -19,6 +19,7 @@ static const struct flag {
 	{ "v", offsetof(struct arguments, version), false },
 	{ "info", offsetof(struct arguments, info), false },
 	{ "h", offsetof(struct arguments, help), false },
+	{ "help-config", offsetof(struct arguments, help_config), false },
 	{ "help", offsetof(struct arguments, help), false },
 };
 

@@ -2,7 +2,7 @@
  *
  *   containerd-shim-kiln-v2 [-namespace NS] [-address SOCKET] [-publish-binary PATH] [-id ID]
  *                           [-bundle DIR] [-debug] start|delete
- *   containerd-shim-kiln-v2 -v | -info
+ *   containerd-shim-kiln-v2 -v | -info | -help-config
  *
  * Flags are Go's: one dash or two, the value after a space or an equals sign.
  */
@@ -24,6 +24,7 @@ struct arguments {
 	bool version;
 	bool info;
 	bool help;
+	bool help_config;
 	const char *action; /* "" none */
 };
 

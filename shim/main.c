@@ -12,6 +12,7 @@
 #include "proto/runtime_info.pb-c.h"
 #include "shim/arguments.h"
 #include "shim/delete.h"
+#include "shim/settings.h"
 #include "shim/start.h"
 
 #define PROGRAM "containerd-shim-kiln-v2"
@@ -53,9 +54,15 @@ static int print_usage(void)
 {
 	printf("Usage: %s [-namespace NS] [-address SOCKET] [-publish-binary PATH] [-id ID]\n"
 	       "       [-bundle DIR] [-debug] start|delete\n"
-	       "       %s -v | -info\n"
+	       "       %s -v | -info | -help-config\n"
 	       "containerd calls it; the runtime is io.containerd.kiln.v2.\n",
 	       PROGRAM, PROGRAM);
+	return 0;
+}
+
+static int print_config(void)
+{
+	settings_print(stdout);
 	return 0;
 }
 
@@ -84,6 +91,8 @@ static int run(int argc, char *const *argv, struct error *err)
 		return print_usage();
 	if (arguments.version)
 		return print_version();
+	if (arguments.help_config)
+		return print_config();
 	if (arguments.info)
 		return print_info(err);
 	return run_action(&arguments, err);

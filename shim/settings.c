@@ -21,26 +21,26 @@ enum { VCPUS_MAX = 1024, MEMORY_MAX_MIB = 16 * 1024 * 1024 };
 
 static const struct config_key keys[] = {
 	CONFIG_STRING(struct settings, factory, "factory", "unix:///run/kiln/factory.sock",
-		      "address of kiln-factory"),
+		      "Address of kiln-factory"),
 	CONFIG_STRING(struct settings, template_name, "template", "",
-		      "template a sandbox is cloned from; empty: the factory chooses"),
+		      "Template a sandbox is cloned from; empty: the factory chooses"),
 	CONFIG_ENUM(struct settings, priority, "priority", "normal", claim_priority_from_string,
-		    "place in the line for a machine: normal, high or system"),
+		    "Place in the line for a machine: normal, high or system"),
 	CONFIG_UINT(struct settings, vcpus, "vcpus", 0, 0, VCPUS_MAX,
 		    "vCPUs a sandbox has at least; 0: the template's"),
 	CONFIG_UINT(struct settings, memory_mib, "memory_mib", 0, 0, MEMORY_MAX_MIB,
 		    "MiB a sandbox has at least; 0: the template's"),
 	CONFIG_ENUM(struct settings, rootfs, "rootfs", "overlay", rootfs_driver_from_string,
-		    "what containers write their root file system to: overlay (a disk of the "
+		    "What containers write their root file system to: overlay (a disk of the "
 		    "guest; or the device, where the snapshotter gives one), block (such a device "
 		    "only) or share (the host's, slower)"),
 	CONFIG_ENUM(
 		struct settings, volumes, "volumes", "9p", volumes_driver_from_string,
-		"how the host's folders are shown as volumes: 9p, virtiofs (a daemon a sandbox; "
+		"How the host's folders are shown as volumes: 9p, virtiofs (a daemon a sandbox; "
 		"its template needs \"share\": \"never\") or virtiofs-locks (with the host's "
 		"locks, which never wait)"),
 	CONFIG_STRING(struct settings, annotations, "annotations", "",
-		      "words the template has to carry, with commas between them"),
+		      "Words the template has to carry, separated by commas"),
 };
 
 static void read_environment(struct settings *settings)
@@ -217,6 +217,11 @@ void settings_copy(struct settings *to, const struct settings *from)
 	settings_done(to);
 	config_copy(keys, ARRAY_SIZE(keys), from, to);
 	strv_add_all(&to->images, &from->images);
+}
+
+void settings_print(FILE *out)
+{
+	config_print(keys, ARRAY_SIZE(keys), out);
 }
 
 void settings_done(struct settings *settings)

@@ -25,6 +25,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/error.h"
 #include "base/strv.h"
@@ -52,3 +53,6 @@ _must_check_ int settings_annotate(struct settings *settings, const struct spec 
 bool settings_equal(const struct settings *a, const struct settings *b);
 void settings_copy(struct settings *to, const struct settings *from); /* frees what to had */
 void settings_done(struct settings *settings);
+
+/* The keys of the config file as a Markdown table. */
+void settings_print(FILE *out);

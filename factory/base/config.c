@@ -22,17 +22,20 @@ static const struct config_key factory_keys[] = {
 	CONFIG_STRING(
 		C, http_socket, "http_socket", NULL,
 		"Unix socket for /metrics, /healthz, /readyz, /status; default RUN_DIR/http.sock"),
-	CONFIG_UINT(C, http_port, "http_port", 0, 0, 65535,
-		    "Port on 127.0.0.1 for the same, for anybody on the host; 0: none"),
+	CONFIG_UINT(
+		C, http_port, "http_port", 0, 0, 65535,
+		"TCP port on 127.0.0.1 for the same pages, open to everybody on the host; 0: none"),
 	CONFIG_STRING(C, store, "store", NULL,
 		      "Folder of the baked templates, best on tmpfs; default RUN_DIR/store"),
 	CONFIG_STRING(C, scratch_dir, "scratch_dir", "/var/lib/kiln/scratch",
 		      "Folder for what containers write, best on a disk: each machine has a file "
-		      "without a name there, as large as what is in it"),
+		      "without a name there, which takes as much room as was written to it"),
 	CONFIG_STRING(C, templates, "templates", KILN_DATA_DIR "/default.json",
 		      "Template definition, or a folder of them (*.json)"),
-	CONFIG_STRING(C, image_cache, "image_cache", "/var/lib/kiln/images",
-		      "Folder of the images made of containers' layers, on a disk; empty: none"),
+	CONFIG_STRING(
+		C, image_cache, "image_cache", "/var/lib/kiln/images",
+		"Folder of the images made of containers' layers, on a disk; empty: no images are "
+		"made"),
 	CONFIG_UINT(C, image_cache_mib, "image_cache_mib", 10240, 1, 16 * 1024 * 1024,
 		    "MiB the images may take together; those used least recently go first",
 		    .reloadable = true),
@@ -40,7 +43,7 @@ static const struct config_key factory_keys[] = {
 	CONFIG_STRING(C, accelerator, "accelerator", "auto",
 		      "tcg, kvm, or auto: KVM where the CPU has vmx or svm, else TCG"),
 	CONFIG_STRING(C, libvirt_uri, "libvirt_uri", NULL,
-		      "libvirt to bake with, as qemu:///system; default: the embedded driver"),
+		      "libvirt to bake with, such as qemu:///system; default: the embedded driver"),
 	CONFIG_STRING(C, log_file, "log_file", NULL,
 		      "File to log to; default stderr, as a daemon RUN_DIR/factory.log"),
 	CONFIG_ENUM(C, log_level, "log_level", "info", log_level_from_string,
@@ -48,34 +51,42 @@ static const struct config_key factory_keys[] = {
 	CONFIG_ENUM(C, log_format, "log_format", "text", log_format_from_string,
 		    "text, or json for one JSON object a line", .reloadable = true),
 	CONFIG_STRING(C, trace, "trace", NULL,
-		      "Folder to write the steps of claims to; default env KILN_TRACE, else none",
+		      "Folder that the steps of claims are written to; default the environment's "
+		      "KILN_TRACE, else none",
 		      .reloadable = true),
 	CONFIG_UINT(C, clones_at_once, "clones_at_once", 2, 1, 64,
 		    "Clones being made at the same time for all refills, or for the claims of one "
 		    "template",
 		    .reloadable = true),
-	CONFIG_UINT(C, max_vms, "max_vms", 256, 1, 4096,
-		    "Machines of all states together; beyond it claims are refused",
-		    .reloadable = true),
+	CONFIG_UINT(
+		C, max_vms, "max_vms", 256, 1, 4096,
+		"Machines that may exist at the same time, whatever their state; beyond it claims "
+		"are refused",
+		.reloadable = true),
 	CONFIG_UINT(C, max_waiting, "max_waiting", 256, 1, 4096,
 		    "Claims that may wait for a machine; beyond it they are refused",
 		    .reloadable = true),
 	CONFIG_UINT(C, boots_at_once, "boots_at_once", 2, 0, 64,
-		    "Machines being booted at the same time for claims that no template fits; 0: "
+		    "Machines being booted at the same time, for claims that no template fits; 0: "
 		    "such claims are refused",
 		    .reloadable = true),
-	CONFIG_UINT(C, max_vcpus, "max_vcpus", 0, 0, 1024,
-		    "vCPUs a claim may ask for; 0: of a booted machine as many as the host has",
-		    .reloadable = true),
-	CONFIG_UINT(C, max_memory_mib, "max_memory_mib", 0, 0, 16 * 1024 * 1024,
-		    "MiB a claim may ask for; 0: of a booted machine as many as the host has",
-		    .reloadable = true),
+	CONFIG_UINT(
+		C, max_vcpus, "max_vcpus", 0, 0, 1024,
+		"vCPUs a claim may ask for; 0: no limit but the template's, or the host's for a "
+		"machine that is booted",
+		.reloadable = true),
+	CONFIG_UINT(
+		C, max_memory_mib, "max_memory_mib", 0, 0, 16 * 1024 * 1024,
+		"MiB of memory a claim may ask for; 0: no limit but the template's, or the host's "
+		"for a machine that is booted",
+		.reloadable = true),
 	CONFIG_UINT(C, min_free_mib, "min_free_mib", 0, 0, 16 * 1024 * 1024,
-		    "MiB of the host's memory to leave available: below it no clones are made and "
-		    "claims that need one are refused; 0: not looked at",
+		    "MiB of the host's memory to leave available: below it no clones are made, and "
+		    "claims that need one are refused; 0: no such limit",
 		    .reloadable = true),
 	CONFIG_UINT(C, lease_grace_s, "lease_grace_s", 30, 1, 86400,
-		    "From a claimer's death to the end of its machine, unless another renews"),
+		    "Seconds from a claimer's death to the end of its machine, unless another "
+		    "process renews the lease"),
 	CONFIG_BOOL(
 		C, merge_pages, "merge_pages", false,
 		"Let the kernel (KSM, if it runs) merge equal pages of all machines: less memory "
@@ -85,16 +96,19 @@ static const struct config_key factory_keys[] = {
 	CONFIG_UINT(
 		C, uid_first, "uid_first", UID_RANGE_FIRST, 0,
 		UINT32_MAX - UID_RANGES * UID_RANGE_SIZE,
-		"First of the user ids machines run as: 4096 times 65536 of them; 0: as root, shut "
-		"in nothing"),
-	CONFIG_STRING(C, cgroup, "cgroup", "kiln",
-		      "Control group the machines' own are in, with their limits; empty: none"),
+		"First of the user ids that machines run as: 4096 times 65536 of them; 0: machines "
+		"run as root, without a jail"),
+	CONFIG_STRING(
+		C, cgroup, "cgroup", "kiln",
+		"Control group below which each machine has its own, with its limits; empty: none"),
 	CONFIG_STRING(
 		C, allow_uids, "allow_uids", NULL,
-		"Users (numbers or names, comma-separated) that may use the socket beside root",
+		"Users (numbers or names, separated by commas) that may use the socket, besides root",
 		.reloadable = true),
-	CONFIG_STRING(C, allow_groups, "allow_groups", NULL,
-		      "Groups (the same) whose members may use the socket", .reloadable = true),
+	CONFIG_STRING(
+		C, allow_groups, "allow_groups", NULL,
+		"Groups (numbers or names, separated by commas) whose members may use the socket",
+		.reloadable = true),
 };
 
 #undef C

@@ -17,6 +17,7 @@
 #include "factory/daemon/activation.h"
 #include "factory/daemon/notify.h"
 #include "factory/daemon/server.h"
+#include "factory/store/template.h"
 
 #define PROGRAM "kiln-factory"
 
@@ -32,6 +33,8 @@ static const char usage[] =
 	"  -d, --daemon       go to the background once the socket is served\n"
 	"  -t, --check        check the configuration and exit\n"
 	"      --help-config  the configuration's keys, as a Markdown table\n"
+	"      --help-template  the keys of a template's definition, likewise\n"
+	"      --help-pool    the keys of its object \"pool\", likewise\n"
 	"  -V, --version      version\n"
 	"  -h, --help         this\n"
 	"\n"
@@ -50,12 +53,14 @@ struct arguments {
 /* -1: go on; else the exit status. */
 static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 {
-	enum { HELP_CONFIG = 256 };
+	enum { HELP_CONFIG = 256, HELP_TEMPLATE, HELP_POOL };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "daemon", no_argument, NULL, 'd' },
 		{ "check", no_argument, NULL, 't' },
 		{ "help-config", no_argument, NULL, HELP_CONFIG },
+		{ "help-template", no_argument, NULL, HELP_TEMPLATE },
+		{ "help-pool", no_argument, NULL, HELP_POOL },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -75,6 +80,12 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 			break;
 		case HELP_CONFIG:
 			factory_config_print(stdout);
+			return EXIT_SUCCESS;
+		case HELP_TEMPLATE:
+			template_definition_print(stdout);
+			return EXIT_SUCCESS;
+		case HELP_POOL:
+			pool_policy_print(stdout);
 			return EXIT_SUCCESS;
 		case 'V':
 			puts(PROGRAM " " KILN_VERSION);

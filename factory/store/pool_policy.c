@@ -9,13 +9,17 @@
 #define POLICY(f, ...) CONFIG_UINT(struct pool_policy, f, __VA_ARGS__)
 
 static const struct config_key policy_keys[] = {
-	POLICY(min, "min", 1, 0, TARGET_MAX, "fewest machines of target \"auto\""),
-	POLICY(max, "max", 32, 1, TARGET_MAX, "most machines of target \"auto\""),
-	POLICY(low_water, "low_water", 0, 0, TARGET_MAX, "a refill begins below it"),
-	POLICY(burst, "burst", 0, 0, 64, "clones under way at once for a refill"),
-	POLICY(max_age_s, "max_age_s", 0, 0, 365 * 86400, "replace machines parked for longer"),
-	POLICY(probe_s, "probe_s", 30, 0, 86400, "seconds between two probes"),
-	POLICY(spares, "spares", 0, 0, 16, "clones that wait, started and frozen"),
+	POLICY(min, "min", 1, 0, TARGET_MAX, "Fewest machines, where target is \"auto\""),
+	POLICY(max, "max", 32, 1, TARGET_MAX, "Most machines, where target is \"auto\""),
+	POLICY(low_water, "low_water", 0, 0, TARGET_MAX,
+	       "A refill begins below it and goes on to the target; 0: the target"),
+	POLICY(burst, "burst", 0, 0, 64,
+	       "Clones being made at the same time for a refill; 0: clones_at_once"),
+	POLICY(max_age_s, "max_age_s", 0, 0, 365 * 86400,
+	       "Seconds after which a parked machine is replaced; 0: never"),
+	POLICY(probe_s, "probe_s", 30, 0, 86400,
+	       "Seconds between two probes of the parked machines; 0: none"),
+	POLICY(spares, "spares", 0, 0, 16, "Clones that wait half-way: started, and frozen again"),
 };
 
 /* A number or "auto": what the table of keys cannot say. */
@@ -74,6 +78,11 @@ int pool_policy_read(const json_t *object, uint64_t pool_size, const char *where
 	if (r == 0)
 		*ret = policy;
 	return r;
+}
+
+void pool_policy_print(FILE *out)
+{
+	config_print(policy_keys, ARRAY_SIZE(policy_keys), out);
 }
 
 bool pool_policy_equal(const struct pool_policy *a, const struct pool_policy *b)

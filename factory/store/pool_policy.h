@@ -16,6 +16,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/error.h"
 
@@ -35,3 +36,6 @@ bool pool_policy_equal(const struct pool_policy *a, const struct pool_policy *b)
 /* object NULL: all defaults. `where` names it in errors. -EINVAL, and *ret is untouched. */
 _must_check_ int pool_policy_read(const json_t *object, uint64_t pool_size, const char *where,
 				  struct pool_policy *ret, struct error *err);
+
+/* The keys as a Markdown table, but for target, which is none of the table of keys. */
+void pool_policy_print(FILE *out);

@@ -28,38 +28,50 @@ static const char *const on_stale_names[] = {
 DEFINE_STRING_TABLE(on_stale, enum on_stale, on_stale_names)
 
 static const struct config_key definition_keys[] = {
-	DEFINITION(STRING_REQUIRED, name, "name", "what claims call the template"),
+	DEFINITION(STRING_REQUIRED, name, "name", "What claims call the template"),
 	DEFINITION(STRING_REQUIRED, kernel, "kernel", "ELF vmlinux with a PVH entry"),
-	DEFINITION(STRING_REQUIRED, initrd, "initrd", "initramfs that mounts the root image"),
-	DEFINITION(STRING_REQUIRED, image, "image", "EROFS root image, multiple of 2 MiB"),
+	DEFINITION(STRING_REQUIRED, initrd, "initrd", "Initramfs that mounts the root image"),
+	DEFINITION(STRING_REQUIRED, image, "image",
+		   "EROFS root image, its size a multiple of 2 MiB"),
 	DEFINITION(STRING_REQUIRED, machine, "machine", "libvirt domain XML with placeholders"),
-	DEFINITION(STRING, kernel_params, "kernel_params", "", "kernel command line"),
-	DEFINITION(UINT, vcpus, "vcpus", 1, 1, 64, "virtual CPUs"),
-	DEFINITION(UINT, memory_mib, "memory_mib", 256, 64, 1024 * 1024, "guest RAM, MiB"),
+	DEFINITION(STRING, kernel_params, "kernel_params", "",
+		   "Kernel command line, 2000 bytes at most"),
+	DEFINITION(UINT, vcpus, "vcpus", 1, 1, 64, "Virtual CPUs of each machine"),
+	DEFINITION(UINT, memory_mib, "memory_mib", 256, 64, 1024 * 1024,
+		   "Memory of each machine, MiB"),
 	DEFINITION(UINT, spare_vcpus, "spare_vcpus", 0, 0, 63,
-		   "virtual CPUs beyond them that a claim can have brought online"),
-	DEFINITION(UINT, max_memory_mib, "max_memory_mib", 0, 0, 1024 * 1024,
-		   "guest RAM that a claim can have it grow to, MiB; 0: memory_mib"),
-	DEFINITION(UINT, scratch_mib, "scratch_mib", DISKS_SCRATCH_MIB, 0, DISKS_SCRATCH_MAX_MIB,
-		   "disk that a machine's containers write to, MiB; 0: guest memory instead"),
+		   "Virtual CPUs besides, which wait offline until a claim wants them"),
+	DEFINITION(
+		UINT, max_memory_mib, "max_memory_mib", 0, 0, 1024 * 1024,
+		"Memory that a machine can grow to for a claim, MiB: memory_mib and a multiple of "
+		"128 more; 0: memory_mib"),
+	DEFINITION(
+		UINT, scratch_mib, "scratch_mib", DISKS_SCRATCH_MIB, 0, DISKS_SCRATCH_MAX_MIB,
+		"Size of the disk that a machine's containers write to, MiB; 0: they write to guest "
+		"memory instead"),
 	DEFINITION(UINT, block_slots, "block_slots", DISKS_SLOTS, 0, DISKS_SLOTS_MAX,
-		   "waiting disks that take the images of containers' layers"),
-	DEFINITION(UINT, dax_windows, "dax_windows", DAX_WINDOWS, 0, DAX_WINDOWS_MAX,
-		   "waiting memory devices that take such images, shared by all machines; none "
-		   "where share is never"),
+		   "Disks of each machine that wait for images of containers' layers"),
+	DEFINITION(
+		UINT, dax_windows, "dax_windows", DAX_WINDOWS, 0, DAX_WINDOWS_MAX,
+		"Memory devices of each machine that wait for such images, whose pages all machines "
+		"share; none where share is never"),
 	DEFINITION(UINT, dax_window_mib, "dax_window_mib", 0, 0, DAX_WINDOW_MAX_MIB,
-		   "size of each, MiB; 0: twice memory_mib, 2048 at most"),
+		   "Size of each of them, MiB; 0: twice memory_mib, 2048 at most"),
 	DEFINITION(STRING, annotations, "annotations", "",
-		   "words, with commas between them, that claims can demand"),
+		   "Words that claims can demand, separated by commas"),
 	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,
-		   "from VMM start to the agent's first answer, seconds"),
-	DEFINITION(UINT, pool_size, "pool_size", 3, 0, 1000, "clones to keep parked"),
+		   "Seconds that a bake waits for the agent's first answer"),
+	DEFINITION(UINT, pool_size, "pool_size", 3, 0, 1000,
+		   "Clones to keep parked; short for a target of the object pool"),
 	DEFINITION(ENUM, on_stale, "on_stale", "keep", on_stale_from_string,
-		   "when an input changed: keep serving the template, or rebuild it"),
-	DEFINITION(ENUM, share, "share", "always", template_share_from_string,
-		   "never: each clone gets its own copy of the template's memory and images"),
-	DEFINITION(STRING, memory_dir, "memory_dir", "",
-		   "folder for the template's memory: tmpfs, hugetlbfs or a disk's"),
+		   "keep or rebuild: what is done with the template when an input changed"),
+	DEFINITION(
+		ENUM, share, "share", "always", template_share_from_string,
+		"always or never; never: each clone gets its own copy of the template's memory and "
+		"images"),
+	DEFINITION(
+		STRING, memory_dir, "memory_dir", "",
+		"Folder for the template's memory, on tmpfs, hugetlbfs or a disk; empty: the store"),
 };
 
 /* The files of a definition, with the largest size that makes sense. */
@@ -254,6 +266,11 @@ int template_definition_load(const char *path, struct template_definition **ret,
 		return error_wrap(err, "template definition %s", path);
 	*ret = steal_ptr(d);
 	return 0;
+}
+
+void template_definition_print(FILE *out)
+{
+	config_print(definition_keys, ARRAY_SIZE(definition_keys), out);
 }
 
 void template_definition_free(struct template_definition *definition)

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -67,6 +68,8 @@ _must_check_ int template_definition_load(const char *path, struct template_defi
 					  struct error *err);
 void template_definition_free(struct template_definition *definition);
 DEFINE_CLEANUP(struct template_definition *, template_definition_free)
+/* The keys as a Markdown table, but for the objects "pool" and "images". */
+void template_definition_print(FILE *out);
 
 /* Facts of this host that are part of a template's id. */
 struct template_host {
