@@ -24,6 +24,13 @@ static const char *const state_names[] = {
 };
 DEFINE_STRING_TABLE(channel_state, enum channel_state, state_names)
 
+static const unsigned next_states[] = {
+	[CHANNEL_SEARCHING] = STATE(CHANNEL_WAITING),
+	[CHANNEL_WAITING] = STATE(CHANNEL_SERVING),
+	[CHANNEL_SERVING] = STATE(CHANNEL_WAITING),
+};
+const struct state_machine channel_states = STATE_MACHINE("channel", state_names, next_states);
+
 struct channel {
 	struct agent *agent; /* borrowed */
 	enum channel_state state;
@@ -39,8 +46,7 @@ static void search(struct channel *channel);
 
 static void set_state(struct channel *channel, enum channel_state state)
 {
-	log_debug(PORT_NAME, "channel: %s -> %s", channel_state_to_string(channel->state),
-		  channel_state_to_string(state));
+	state_change(&channel_states, PORT_NAME, channel->state, state);
 	channel->state = state;
 }
 
@@ -72,7 +78,8 @@ static void on_port(int fd, unsigned events _unused_, void *userdata)
 
 static void wait_for_host(struct channel *channel)
 {
-	set_state(channel, CHANNEL_WAITING);
+	if (channel->state != CHANNEL_WAITING)
+		set_state(channel, CHANNEL_WAITING);
 	channel->port_watch = loop_watch_new(channel->agent->loop, channel->port,
 					     LOOP_READ | LOOP_EDGE, on_port, channel);
 }

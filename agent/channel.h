@@ -18,10 +18,12 @@
 
 #include "agent/agent.h"
 #include "base/error.h"
+#include "base/state.h"
 #include "base/strings.h"
 
 enum channel_state { CHANNEL_SEARCHING, CHANNEL_WAITING, CHANNEL_SERVING };
 DECLARE_STRING_TABLE(channel_state, enum channel_state); /* "searching", ... */
+extern const struct state_machine channel_states;
 
 struct channel;
 struct ttrpc_conn;

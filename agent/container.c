@@ -21,14 +21,15 @@ static const char *const state_names[] = {
 };
 DEFINE_STRING_TABLE(container_state, enum container_state, state_names)
 
-static const bool edges[ARRAY_SIZE(state_names)][ARRAY_SIZE(state_names)] = {
-	[CONTAINER_CREATING] = { [CONTAINER_CREATED] = true, [CONTAINER_REMOVING] = true },
-	[CONTAINER_CREATED] = { [CONTAINER_RUNNING] = true,
-				[CONTAINER_STOPPED] = true,
-				[CONTAINER_REMOVING] = true },
-	[CONTAINER_RUNNING] = { [CONTAINER_STOPPED] = true, [CONTAINER_REMOVING] = true },
-	[CONTAINER_STOPPED] = { [CONTAINER_REMOVING] = true },
+static const unsigned next_states[] = {
+	[CONTAINER_CREATING] = STATE(CONTAINER_CREATED) | STATE(CONTAINER_REMOVING),
+	[CONTAINER_CREATED] = STATE(CONTAINER_RUNNING) | STATE(CONTAINER_STOPPED) |
+			      STATE(CONTAINER_REMOVING),
+	[CONTAINER_RUNNING] = STATE(CONTAINER_STOPPED) | STATE(CONTAINER_REMOVING),
+	[CONTAINER_STOPPED] = STATE(CONTAINER_REMOVING),
+	[CONTAINER_REMOVING] = 0,
 };
+const struct state_machine container_states = STATE_MACHINE("container", state_names, next_states);
 
 /* A process and the call that started it. */
 struct member {
@@ -63,21 +64,9 @@ struct container {
 	void *userdata; /* borrowed */
 };
 
-bool container_may_change(enum container_state from, enum container_state to)
-{
-	return edges[from][to];
-}
-
 static void set_state(struct container *container, enum container_state state)
 {
-	if (!container_may_change(container->state, state)) {
-		log_error(container->id, "container cannot go from %s to %s",
-			  container_state_to_string(container->state),
-			  container_state_to_string(state));
-		abort();
-	}
-	log_debug(container->id, "container: %s -> %s", container_state_to_string(container->state),
-		  container_state_to_string(state));
+	state_change(&container_states, container->id, container->state, state);
 	container->state = state;
 }
 

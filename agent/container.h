@@ -14,6 +14,7 @@
 #include "agent/agent.h"
 #include "agent/process.h"
 #include "agent/storage.h"
+#include "base/state.h"
 #include "base/strings.h"
 #include "proto/agent.pb-c.h"
 #include "proto/ttrpc_server.h"
@@ -26,6 +27,7 @@ enum container_state {
 	CONTAINER_REMOVING,
 };
 DECLARE_STRING_TABLE(container_state, enum container_state); /* "creating", ... */
+extern const struct state_machine container_states;
 
 struct container;
 
@@ -65,6 +67,3 @@ struct process *container_process(struct container *container, const char *exec_
 
 const char *container_id(const struct container *container);
 enum container_state container_state(const struct container *container);
-
-/* Whether state may change so: the table of the state machine. */
-bool container_may_change(enum container_state from, enum container_state to);

@@ -17,6 +17,7 @@ struct launch {
 	struct loop_watch *watch; /* owned; NULL after the last event */
 	int sync;                 /* owned */
 	bool waits;               /* for launch_go() */
+	bool was_ready;           /* the child has said so */
 	bool may_start;           /* the end of the stream means success */
 	launch_fn fn;
 	void *userdata; /* borrowed */
@@ -102,6 +103,7 @@ static void on_stream_end(struct launch *launch)
 	finish(launch, LAUNCH_FAILED, &err);
 }
 
+/* What is no failure is one here: the socket is in reach of who breaks into the child. */
 static void on_failure(struct launch *launch, const struct child_message *message)
 {
 	_cleanup_(error_done) struct error err = {};
@@ -123,7 +125,8 @@ static bool receive_one(struct launch *launch)
 		return false;
 	for (size_t i = 1; i < nfds; i++)
 		close_fd(fds[i]);
-	if (n > 0 && message.kind == CHILD_READY) {
+	if (n > 0 && message.kind == CHILD_READY && !launch->was_ready) {
+		launch->was_ready = true;
 		launch->may_start = !launch->waits;
 		launch->fn(LAUNCH_READY, nfds > 0 ? fds[0] : -EBADF, NULL, launch->userdata);
 		return true;

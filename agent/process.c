@@ -22,6 +22,14 @@ static const char *const state_names[] = {
 };
 DEFINE_STRING_TABLE(process_state, enum process_state, state_names)
 
+static const unsigned next_states[] = {
+	[PROCESS_SETUP] = STATE(PROCESS_READY) | STATE(PROCESS_RUNNING) | STATE(PROCESS_EXITED),
+	[PROCESS_READY] = STATE(PROCESS_RUNNING) | STATE(PROCESS_EXITED),
+	[PROCESS_RUNNING] = STATE(PROCESS_EXITED),
+	[PROCESS_EXITED] = 0,
+};
+const struct state_machine process_states = STATE_MACHINE("process", state_names, next_states);
+
 struct process {
 	struct agent *agent; /* borrowed */
 	char *id;            /* owned */
@@ -42,8 +50,7 @@ struct process {
 
 static void set_state(struct process *process, enum process_state state)
 {
-	log_debug(process->id, "process %d: %s -> %s", process->pid,
-		  process_state_to_string(process->state), process_state_to_string(state));
+	state_change(&process_states, process->id, process->state, state);
 	process->state = state;
 }
 

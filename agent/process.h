@@ -15,10 +15,12 @@
 #include "agent/child.h"
 #include "agent/input.h"
 #include "agent/output.h"
+#include "base/state.h"
 #include "base/strings.h"
 
 enum process_state { PROCESS_SETUP, PROCESS_READY, PROCESS_RUNNING, PROCESS_EXITED };
 DECLARE_STRING_TABLE(process_state, enum process_state); /* "setup", "ready", ... */
+extern const struct state_machine process_states;
 
 struct agent;
 struct process;

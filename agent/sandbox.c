@@ -21,6 +21,13 @@ static const char *const state_names[] = {
 };
 DEFINE_STRING_TABLE(sandbox_state, enum sandbox_state, state_names)
 
+static const unsigned next_states[] = {
+	[SANDBOX_NONE] = STATE(SANDBOX_READY),
+	[SANDBOX_READY] = STATE(SANDBOX_DESTROYING) | STATE(SANDBOX_NONE),
+	[SANDBOX_DESTROYING] = STATE(SANDBOX_NONE),
+};
+const struct state_machine sandbox_states = STATE_MACHINE("sandbox", state_names, next_states);
+
 struct sandbox {
 	struct agent *agent; /* borrowed */
 	enum sandbox_state state;
@@ -38,8 +45,7 @@ static void on_timeout(void *userdata);
 
 static void set_state(struct sandbox *sandbox, enum sandbox_state state)
 {
-	log_debug(sandbox->id, "sandbox: %s -> %s", sandbox_state_to_string(sandbox->state),
-		  sandbox_state_to_string(state));
+	state_change(&sandbox_states, sandbox->id, sandbox->state, state);
 	sandbox->state = state;
 }
 

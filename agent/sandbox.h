@@ -8,6 +8,7 @@
 #include "agent/agent.h"
 #include "agent/container.h"
 #include "agent/storage.h"
+#include "base/state.h"
 #include "base/strings.h"
 #include "proto/agent.pb-c.h"
 #include "proto/ttrpc_server.h"
@@ -16,6 +17,7 @@
 
 enum sandbox_state { SANDBOX_NONE, SANDBOX_READY, SANDBOX_DESTROYING };
 DECLARE_STRING_TABLE(sandbox_state, enum sandbox_state); /* "none", "ready", "destroying" */
+extern const struct state_machine sandbox_states;
 
 struct sandbox *sandbox_new(struct agent *agent);
 

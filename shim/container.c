@@ -39,6 +39,15 @@ static const char *const container_state_names[] = {
 };
 DEFINE_STRING_TABLE(container_state, enum container_state, container_state_names)
 
+static const unsigned container_next[] = {
+	[CONTAINER_CREATING] = STATE(CONTAINER_CREATED) | STATE(CONTAINER_GONE),
+	[CONTAINER_CREATED] = STATE(CONTAINER_REMOVING),
+	[CONTAINER_REMOVING] = STATE(CONTAINER_GONE),
+	[CONTAINER_GONE] = 0,
+};
+const struct state_machine container_states = STATE_MACHINE("container", container_state_names,
+							    container_next);
+
 struct exec {
 	TAILQ_ENTRY(exec) link;
 	struct process *process; /* one reference */
@@ -144,8 +153,7 @@ static void set_state(struct container *container, enum container_state state)
 {
 	bool failed = container->state == CONTAINER_CREATING;
 
-	log_debug(container->id, "container: %s -> %s", container_state_to_string(container->state),
-		  container_state_to_string(state));
+	state_change(&container_states, container->id, container->state, state);
 	container->state = state;
 	if (state != CONTAINER_GONE)
 		return;
@@ -708,6 +716,9 @@ int container_delete(struct container *container, container_done_fn done, void *
 {
 	enum process_state state = process_state(container->init);
 
+	if (container->state != CONTAINER_CREATED)
+		return error_set(err, EBUSY, "container %s is %s", container->id,
+				 container_state_to_string(container->state));
 	if (state != PROCESS_CREATED && state != PROCESS_STOPPED)
 		return error_set(err, EBUSY, "container %s is not stopped", container->id);
 	container->done = done;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/list.h"
+#include "base/state.h"
 #include "proto/task.pb-c.h"
 #include "shim/process.h"
 #include "shim/sandbox.h"
@@ -23,6 +24,7 @@ enum container_state {
 	CONTAINER_GONE,
 };
 DECLARE_STRING_TABLE(container_state, enum container_state);
+extern const struct state_machine container_states;
 
 struct container;
 

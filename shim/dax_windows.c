@@ -20,11 +20,14 @@ static const char *const dax_window_state_names[] = {
 };
 DEFINE_STRING_TABLE(dax_window_state, enum dax_window_state, dax_window_state_names)
 
-static const bool edges[][DAX_WINDOW_BROKEN + 1] = {
-	[DAX_WINDOW_EMPTY] = { [DAX_WINDOW_ATTACHING] = true },
-	[DAX_WINDOW_ATTACHING] = { [DAX_WINDOW_HOLDING] = true, [DAX_WINDOW_BROKEN] = true },
-	[DAX_WINDOW_BROKEN] = {},
+static const unsigned dax_window_next[] = {
+	[DAX_WINDOW_EMPTY] = STATE(DAX_WINDOW_ATTACHING),
+	[DAX_WINDOW_ATTACHING] = STATE(DAX_WINDOW_HOLDING) | STATE(DAX_WINDOW_BROKEN),
+	[DAX_WINDOW_HOLDING] = 0,
+	[DAX_WINDOW_BROKEN] = 0,
 };
+const struct state_machine dax_window_states = STATE_MACHINE("DAX window", dax_window_state_names,
+							     dax_window_next);
 
 /* Who has called dax_windows_attach() and not been called back. */
 struct waiter {
@@ -59,10 +62,10 @@ static size_t number_of(const struct window *window)
 
 static void set_state(struct window *window, enum dax_window_state state)
 {
-	assert(edges[window->state][state]);
-	log_debug(window->windows->sandbox_id, "DAX window %zu: %s -> %s (%.12s)",
-		  number_of(window), dax_window_state_to_string(window->state),
-		  dax_window_state_to_string(state), window->key);
+	_cleanup_free_ char *object = xasprintf("%s window %zu", window->windows->sandbox_id,
+						number_of(window));
+
+	state_change(&dax_window_states, object, window->state, state);
 	window->state = state;
 }
 

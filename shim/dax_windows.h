@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/loop.h"
+#include "base/state.h"
 #include "base/strings.h"
 #include "shim/slots.h"
 
@@ -26,6 +27,7 @@ enum dax_window_state {
 	DAX_WINDOW_BROKEN
 };
 DECLARE_STRING_TABLE(dax_window_state, enum dax_window_state);
+extern const struct state_machine dax_window_states;
 
 struct dax_windows;
 

@@ -31,6 +31,17 @@ static const char *const disk_state_names[] = {
 };
 DEFINE_STRING_TABLE(disk_state, enum disk_state, disk_state_names)
 
+static const unsigned disk_next[] = {
+	[DISK_PLUGGING] = STATE(DISK_SEEKING) | STATE(DISK_CLOSING),
+	[DISK_SEEKING] = STATE(DISK_ATTACHED) | STATE(DISK_UNPLUGGING),
+	[DISK_ATTACHED] = STATE(DISK_LEAVING),
+	[DISK_LEAVING] = STATE(DISK_ATTACHED) | STATE(DISK_UNPLUGGING),
+	[DISK_UNPLUGGING] = STATE(DISK_CLOSING),
+	[DISK_CLOSING] = STATE(DISK_GONE),
+	[DISK_GONE] = 0,
+};
+const struct state_machine disk_states = STATE_MACHINE("disk", disk_state_names, disk_next);
+
 /* Who has called disks_attach() and not been called back. */
 struct waiter {
 	TAILQ_ENTRY(waiter) link;
@@ -79,8 +90,7 @@ struct disks {
 
 static void set_state(struct disk *disk, enum disk_state state)
 {
-	log_debug(disk->disks->sandbox_id, "disk %s: %s -> %s", disk->serial,
-		  disk_state_to_string(disk->state), disk_state_to_string(state));
+	state_change(&disk_states, disk->serial, disk->state, state);
 	disk->state = state;
 }
 

@@ -45,6 +45,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/state.h"
 #include "base/strings.h"
 #include "shim/agent_link.h"
 #include "shim/slots.h"
@@ -59,6 +60,7 @@ enum disk_state {
 	DISK_GONE,
 };
 DECLARE_STRING_TABLE(disk_state, enum disk_state);
+extern const struct state_machine disk_states;
 
 struct disks;
 struct disk;

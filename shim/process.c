@@ -21,6 +21,16 @@ static const char *const process_state_names[] = {
 };
 DEFINE_STRING_TABLE(process_state, enum process_state, process_state_names)
 
+static const unsigned process_next[] = {
+	[PROCESS_CREATED] = STATE(PROCESS_STARTING) | STATE(PROCESS_EXITED),
+	[PROCESS_STARTING] = STATE(PROCESS_RUNNING) | STATE(PROCESS_STOPPED),
+	[PROCESS_RUNNING] = STATE(PROCESS_EXITED),
+	[PROCESS_EXITED] = STATE(PROCESS_STOPPED),
+	[PROCESS_STOPPED] = 0,
+};
+const struct state_machine process_states = STATE_MACHINE("process", process_state_names,
+							  process_next);
+
 struct waiter {
 	TAILQ_ENTRY(waiter) link;
 	process_wait_fn fn;
@@ -68,19 +78,6 @@ Containerd__V1__Types__Status process_state_status(enum process_state state)
 	return statuses[state];
 }
 
-static bool edge_allowed(enum process_state from, enum process_state to)
-{
-	static const unsigned edges[] = {
-		[PROCESS_CREATED] = 1u << PROCESS_STARTING | 1u << PROCESS_EXITED,
-		[PROCESS_STARTING] = 1u << PROCESS_RUNNING | 1u << PROCESS_STOPPED,
-		[PROCESS_RUNNING] = 1u << PROCESS_EXITED,
-		[PROCESS_EXITED] = 1u << PROCESS_STOPPED,
-		[PROCESS_STOPPED] = 0,
-	};
-
-	return edges[from] & 1u << to;
-}
-
 static void answer_waiters(struct process *process)
 {
 	struct waiter *waiter;
@@ -94,10 +91,8 @@ static void answer_waiters(struct process *process)
 
 static void set_state(struct process *process, enum process_state state)
 {
-	if (!edge_allowed(process->state, state))
-		abort();
-	log_debug(process->container_id, "process \"%s\": %s -> %s", process->exec_id,
-		  process_state_to_string(process->state), process_state_to_string(state));
+	state_change(&process_states, *process->exec_id ? process->exec_id : process->container_id,
+		     process->state, state);
 	process->state = state;
 	if (state == PROCESS_RUNNING)
 		process_publish_start(process->events, process, process->container_id);

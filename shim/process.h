@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/state.h"
 #include "base/strings.h"
 #include "proto/oci.pb-c.h"
 #include "proto/task_process.pb-c.h"
@@ -34,6 +35,7 @@ enum process_state {
 	PROCESS_STOPPED,
 };
 DECLARE_STRING_TABLE(process_state, enum process_state);
+extern const struct state_machine process_states;
 
 /* What containerd calls it. */
 Containerd__V1__Types__Status process_state_status(enum process_state state);

@@ -24,6 +24,16 @@ static const char *const sandbox_state_names[] = {
 };
 DEFINE_STRING_TABLE(sandbox_state, enum sandbox_state, sandbox_state_names)
 
+static const unsigned sandbox_next[] = {
+	[SANDBOX_NONE] = STATE(SANDBOX_CLAIMING),
+	[SANDBOX_CLAIMING] = STATE(SANDBOX_NONE) | STATE(SANDBOX_RUNNING) |
+			     STATE(SANDBOX_RELEASING),
+	[SANDBOX_RUNNING] = STATE(SANDBOX_NONE) | STATE(SANDBOX_RELEASING),
+	[SANDBOX_RELEASING] = STATE(SANDBOX_NONE),
+};
+const struct state_machine sandbox_states = STATE_MACHINE("sandbox", sandbox_state_names,
+							  sandbox_next);
+
 struct acquirer {
 	TAILQ_ENTRY(acquirer) link;
 	sandbox_fn fn;
@@ -66,8 +76,7 @@ struct sandbox {
 
 static void set_state(struct sandbox *sandbox, enum sandbox_state state)
 {
-	log_debug(sandbox->id, "sandbox: %s -> %s", sandbox_state_to_string(sandbox->state),
-		  sandbox_state_to_string(state));
+	state_change(&sandbox_states, sandbox->id, sandbox->state, state);
 	sandbox->state = state;
 }
 
@@ -175,7 +184,8 @@ static void released(struct sandbox *sandbox, int number, const struct error *er
 		log_warning(sandbox->id, "the machine was not released cleanly: %s",
 			    error_message(err));
 	settings_done(&sandbox->settings);
-	set_state(sandbox, SANDBOX_NONE);
+	if (sandbox->state != SANDBOX_NONE)
+		set_state(sandbox, SANDBOX_NONE);
 	if (fn)
 		fn(sandbox->released_userdata);
 	else if (sandbox->claim_again && !TAILQ_EMPTY(&sandbox->acquirers))
@@ -322,7 +332,8 @@ void sandbox_free(struct sandbox *sandbox)
 		return;
 	if (sandbox->release)
 		sandbox->release->sandbox = NULL;
-	set_state(sandbox, SANDBOX_NONE);
+	if (sandbox->state != SANDBOX_NONE)
+		set_state(sandbox, SANDBOX_NONE);
 	tell_acquirers(sandbox);
 	loop_watch_free(sandbox->death);
 	disks_close(sandbox->disks);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/state.h"
 #include "base/strings.h"
 #include "shim/agent_link.h"
 #include "shim/dax_windows.h"
@@ -28,6 +29,7 @@
 
 enum sandbox_state { SANDBOX_NONE, SANDBOX_CLAIMING, SANDBOX_RUNNING, SANDBOX_RELEASING };
 DECLARE_STRING_TABLE(sandbox_state, enum sandbox_state);
+extern const struct state_machine sandbox_states;
 
 struct sandbox;
 

@@ -21,6 +21,13 @@ static const char *const slot_state_names[] = {
 };
 DEFINE_STRING_TABLE(slot_state, enum slot_state, slot_state_names)
 
+static const unsigned slot_next[] = {
+	[SLOT_EMPTY] = STATE(SLOT_ATTACHING),
+	[SLOT_ATTACHING] = STATE(SLOT_EMPTY) | STATE(SLOT_HOLDING),
+	[SLOT_HOLDING] = STATE(SLOT_ATTACHING),
+};
+const struct state_machine slot_states = STATE_MACHINE("slot", slot_state_names, slot_next);
+
 /* Who has called slots_attach() and not been called back. */
 struct waiter {
 	TAILQ_ENTRY(waiter) link;
@@ -66,8 +73,10 @@ static size_t number_of(const struct slot *slot)
 
 static void set_state(struct slot *slot, enum slot_state state)
 {
-	log_debug(slot->slots->sandbox_id, "slot %zu: %s -> %s (%.12s)", number_of(slot),
-		  slot_state_to_string(slot->state), slot_state_to_string(state), slot->key);
+	_cleanup_free_ char *object = xasprintf("%s slot %zu", slot->slots->sandbox_id,
+						number_of(slot));
+
+	state_change(&slot_states, object, slot->state, state);
 	slot->state = state;
 }
 

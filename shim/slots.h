@@ -19,11 +19,13 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/loop.h"
+#include "base/state.h"
 #include "base/strings.h"
 #include "proto/qmp.h"
 
 enum slot_state { SLOT_EMPTY, SLOT_ATTACHING, SLOT_HOLDING };
 DECLARE_STRING_TABLE(slot_state, enum slot_state);
+extern const struct state_machine slot_states;
 
 struct slots;
 

@@ -16,6 +16,15 @@ static const char *const slot_state_names[] = {
 };
 DEFINE_STRING_TABLE(slot_state, enum slot_state, slot_state_names)
 
+static const unsigned slot_next[] = {
+	[SLOT_ABSENT] = STATE(SLOT_BAKING) | STATE(SLOT_REMOVING),
+	[SLOT_BAKING] = STATE(SLOT_READY) | STATE(SLOT_BROKEN) | STATE(SLOT_ABSENT),
+	[SLOT_READY] = STATE(SLOT_REMOVING),
+	[SLOT_BROKEN] = STATE(SLOT_BAKING) | STATE(SLOT_REMOVING),
+	[SLOT_REMOVING] = STATE(SLOT_ABSENT),
+};
+const struct state_machine slot_states = STATE_MACHINE("template", slot_state_names, slot_next);
+
 struct waiter {
 	slot_fn fn;
 	void *userdata;
@@ -60,8 +69,7 @@ struct slot {
 
 static void slot_set_state(struct slot *slot, enum slot_state state)
 {
-	log_debug(slot->name, "template %s -> %s", slot_state_to_string(slot->state),
-		  slot_state_to_string(state));
+	state_change(&slot_states, slot->name, slot->state, state);
 	slot->state = state;
 }
 
@@ -429,6 +437,8 @@ static void on_pool_drained(void *userdata)
 	struct slot *slot = userdata;
 
 	/* Also where we have not baked: an earlier factory may have left one in the store. */
+	if (slot->state == SLOT_REMOVING)
+		return; /* asked for twice */
 	if (!slot->stopping)
 		slot_remove_template(slot);
 	else

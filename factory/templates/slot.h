@@ -16,6 +16,7 @@
 #pragma once
 
 #include "base/loop.h"
+#include "base/state.h"
 #include "base/worker.h"
 #include "factory/bake/bake.h"
 #include "factory/bake/bake_queue.h"
@@ -26,6 +27,7 @@
 
 enum slot_state { SLOT_ABSENT, SLOT_BAKING, SLOT_READY, SLOT_BROKEN, SLOT_REMOVING };
 DECLARE_STRING_TABLE(slot_state, enum slot_state); /* "absent", "baking", ... */
+extern const struct state_machine slot_states;
 
 struct slot;
 

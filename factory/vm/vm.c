@@ -24,39 +24,24 @@ static const char *const vm_state_names[] = {
 };
 DEFINE_STRING_TABLE(vm_state, enum vm_state, vm_state_names)
 
-/* ---- states */
-
-static const bool edges[][VM_GONE + 1] = {
-	[VM_SPAWNED] = { [VM_RESTORED] = true, [VM_WARMING] = true /* booted */, [VM_GONE] = true },
-	[VM_RESTORED] = { [VM_WARMING] = true, [VM_GONE] = true },
-	[VM_WARMING] = { [VM_SPARE] = true,
-			 [VM_RESTORED] = true /* a spare that is wanted as it is stopped */,
-			 [VM_PARKED] = true,
-			 [VM_GONE] = true },
-	[VM_SPARE] = { [VM_RESTORED] = true, [VM_GONE] = true },
-	[VM_PARKED] = { [VM_CLAIMED] = true, [VM_GONE] = true },
-	[VM_CLAIMED] = { [VM_GONE] = true },
-	[VM_GONE] = {},
+static const unsigned vm_next[] = {
+	[VM_SPAWNED] = STATE(VM_RESTORED) | STATE(VM_WARMING) /* booted */ | STATE(VM_GONE),
+	[VM_RESTORED] = STATE(VM_WARMING) | STATE(VM_GONE),
+	/* RESTORED: a spare that is wanted as it is stopped. */
+	[VM_WARMING] = STATE(VM_SPARE) | STATE(VM_RESTORED) | STATE(VM_PARKED) | STATE(VM_GONE),
+	[VM_SPARE] = STATE(VM_RESTORED) | STATE(VM_GONE),
+	[VM_PARKED] = STATE(VM_CLAIMED) | STATE(VM_GONE),
+	[VM_CLAIMED] = STATE(VM_GONE),
+	[VM_GONE] = 0,
 };
+const struct state_machine vm_states = STATE_MACHINE("machine", vm_state_names, vm_next);
 
-bool vm_state_may_follow(enum vm_state from, enum vm_state to)
-{
-	return (size_t)from < ARRAY_SIZE(edges) && (size_t)to < ARRAY_SIZE(edges) &&
-	       edges[from][to];
-}
-
-_Noreturn void vm_abort_edge(const struct vm *vm, enum vm_state now)
-{
-	log_error(vm->entry.id, "bug: %s must not become %s", vm_state_to_string(vm->entry.state),
-		  vm_state_to_string(now));
-	abort();
-}
+/* ---- states */
 
 void vm_set_state(struct vm *vm, enum vm_state now)
 {
 	enum vm_state old = vm->entry.state;
-	if (!vm_state_may_follow(old, now))
-		vm_abort_edge(vm, now);
+	state_change(&vm_states, vm->entry.id, old, now);
 	vm->entry.state = now;
 	_cleanup_(error_done) struct error err = {};
 	if (now != VM_GONE && journal_write(vm->run_dir, &vm->entry, &err) < 0) {
@@ -65,7 +50,6 @@ void vm_set_state(struct vm *vm, enum vm_state now)
 		return;
 	}
 	vm->state_since_ns = clock_monotonic_ns();
-	log_debug(vm->entry.id, "%s -> %s", vm_state_to_string(old), vm_state_to_string(now));
 	if (vm->options.on_state)
 		vm->options.on_state(vm, old, now, now == VM_GONE ? &vm->why : NULL,
 				     vm->options.userdata);

@@ -26,11 +26,13 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "base/state.h"
 #include "factory/jail/jail.h"
 #include "factory/store/template.h"
 
 enum vm_state { VM_SPAWNED, VM_RESTORED, VM_WARMING, VM_SPARE, VM_PARKED, VM_CLAIMED, VM_GONE };
 DECLARE_STRING_TABLE(vm_state, enum vm_state); /* "spawned", "restored", ... */
+extern const struct state_machine vm_states;
 
 struct vm;
 

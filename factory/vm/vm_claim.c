@@ -141,8 +141,8 @@ void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size,
 	      void *userdata)
 {
 	_cleanup_(error_done) struct error err = {};
-	if (!vm_state_may_follow(vm->entry.state, VM_CLAIMED))
-		vm_abort_edge(vm, VM_CLAIMED);
+	if (vm->entry.state != VM_PARKED)
+		abort();
 	vm->claim_fn = fn;
 	vm->claim_data = userdata;
 	if (vm->dying || vm->lost)

@@ -205,7 +205,7 @@ static void guest_resume(struct vm *vm)
 void vm_use_spare(struct vm *vm)
 {
 	if (!vm->spare)
-		vm_abort_edge(vm, VM_RESTORED);
+		abort();
 	vm->spare = false;
 	vm->spawned_ns = clock_monotonic_ns();
 	if (vm->entry.state == VM_SPARE && !vm->dying && !vm->lost)

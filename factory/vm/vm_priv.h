@@ -58,9 +58,6 @@ struct vm {
 	bool freed;        /* by the owner, while such a call waits */
 };
 
-/* Whether the table in vm.h has this edge. */
-bool vm_state_may_follow(enum vm_state from, enum vm_state to);
-
 /* The only place where the state changes: journal, state, owner. The owner may destroy the
  * machine or claim it in its callback, so callers return after it. Where the journal cannot be
  * written the machine is on its way to GONE. */
@@ -99,9 +96,6 @@ void vm_defer(struct vm *vm, void (*fn)(struct vm *vm));
 
 /* vm.c: connects to one of the sockets in the machine's folder. */
 _must_check_ int vm_connect_in(const char *dir, const char *name, int *ret_fd, struct error *err);
-
-/* vm.c: ends the program, for a bug. */
-_Noreturn void vm_abort_edge(const struct vm *vm, enum vm_state now);
 
 /* vm_clone.c: what is held for a process that does not run yet. NULL is nothing. */
 void vm_launch_free(struct launch *launch);

@@ -13,21 +13,25 @@
 #include "agent/reaper.h"
 #include "agent/sandbox.h"
 #include "base/loop.h"
+#include "tests/unit/state_table.h"
 
-/* Every cell of the containers' state machine. */
-static void test_container_edges(void **state _unused_)
+static void test_edges(void **state _unused_)
 {
-	static const char *const may[] = {
-		[CONTAINER_CREATING] = ".C..X", [CONTAINER_CREATED] = "..RSX",
-		[CONTAINER_RUNNING] = "...SX",  [CONTAINER_STOPPED] = "....X",
-		[CONTAINER_REMOVING] = ".....",
-	};
-
-	for (int from = 0; from <= CONTAINER_REMOVING; from++)
-		for (int to = 0; to <= CONTAINER_REMOVING; to++)
-			assert_int_equal(container_may_change((enum container_state)from,
-							      (enum container_state)to),
-					 may[from][to] != '.');
+	assert_states(&container_states, "creating: created removing\n"
+					 "created: running stopped removing\n"
+					 "running: stopped removing\n"
+					 "stopped: removing\n"
+					 "removing:\n");
+	assert_states(&process_states, "setup: ready running exited\n"
+				       "ready: running exited\n"
+				       "running: exited\n"
+				       "exited:\n");
+	assert_states(&sandbox_states, "none: ready\n"
+				       "ready: none destroying\n"
+				       "destroying: none\n");
+	assert_states(&channel_states, "searching: waiting\n"
+				       "waiting: serving\n"
+				       "serving: waiting\n");
 }
 
 #define CHECK_TABLE(name, last)                                                                    \
@@ -106,7 +110,7 @@ static void test_reaper(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_container_edges),
+		cmocka_unit_test(test_edges),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_exit_codes),
 		cmocka_unit_test(test_reaper),

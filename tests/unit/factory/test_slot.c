@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "factory/templates/input_watch.h"
 #include "factory/templates/slot.h"
+#include "tests/unit/state_table.h"
 
 #define DEADLINE_MS 10000
 
@@ -497,9 +498,19 @@ static void test_destroy_while_queued(void **state)
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+static void the_table_is_as_documented(void **state _unused_)
+{
+	assert_states(&slot_states, "absent: baking removing\n"
+				    "baking: absent ready broken\n"
+				    "ready: removing\n"
+				    "broken: baking removing\n"
+				    "removing: absent\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_table_is_as_documented),
 		TEST(test_rebuild_removes_the_old_after_its_machines),
 		TEST(test_failed_rebuild_changes_nothing),
 		TEST(test_rebuild_during_the_rolling),

@@ -11,22 +11,20 @@
 
 #include "base/spawn.h"
 #include "factory/client/reap.h"
+#include "tests/unit/state_table.h"
 #include "tests/unit/vm/vm_bench.h"
 
 /* ---- tables */
 
 static void test_edges(_unused_ void **state)
 {
-	static const char *const wanted[] = {
-		[VM_SPAWNED] = ".RW...G", [VM_RESTORED] = "..W...G", [VM_WARMING] = ".R.SP.G",
-		[VM_SPARE] = ".R....G",   [VM_PARKED] = ".....CG",   [VM_CLAIMED] = "......G",
-		[VM_GONE] = ".......",
-	};
-	for (int from = VM_SPAWNED; from <= VM_GONE; from++)
-		for (int to = VM_SPAWNED; to <= VM_GONE; to++)
-			assert_int_equal(vm_state_may_follow(from, to), wanted[from][to] != '.');
-	assert_false(vm_state_may_follow(VM_GONE + 1, VM_GONE));
-	assert_false(vm_state_may_follow(VM_PARKED, VM_GONE + 1));
+	assert_states(&vm_states, "spawned: restored warming gone\n"
+				  "restored: warming gone\n"
+				  "warming: restored spare parked gone\n"
+				  "spare: restored gone\n"
+				  "parked: claimed gone\n"
+				  "claimed: gone\n"
+				  "gone:\n");
 }
 
 static void test_names(_unused_ void **state)

@@ -81,7 +81,7 @@ static inline void on_state(struct vm *vm, enum vm_state old, enum vm_state now,
 			    const struct error *why, void *userdata)
 {
 	struct bench *bench = userdata;
-	assert_true(vm_state_may_follow(old, now));
+	assert_true(state_may_follow(&vm_states, old, now));
 	assert_int_equal(vm_state(vm), now);
 	assert_true((now == VM_GONE) == (why != NULL));
 	strbuf_addf(&bench->trace, "%s ", vm_state_to_string(now));
