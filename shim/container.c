@@ -697,7 +697,7 @@ static void on_removed(const struct ttrpc_reply *reply, void *userdata)
 		on_disks_out(container);
 }
 
-static void remove_stopped(const struct process *init _unused_, void *userdata)
+static void remove_stopped(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	struct container *container = userdata;
 
@@ -729,7 +729,7 @@ int container_delete(struct container *container, container_done_fn done, void *
 	if (state == PROCESS_CREATED)
 		process_kill(container->init, SIGKILL, on_killed, container);
 	else
-		remove_stopped(container->init, container);
+		remove_stopped(0, NULL, container);
 	return 0;
 }
 

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "base/digest.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/waiters.h"
 #include "factory/guest/carried_device.h"
 #include "factory/guest/dax_window.h"
 #include "shim/dax_link.h"
@@ -29,20 +29,13 @@ static const unsigned dax_window_next[] = {
 const struct state_machine dax_window_states = STATE_MACHINE("DAX window", dax_window_state_names,
 							     dax_window_next);
 
-/* Who has called dax_windows_attach() and not been called back. */
-struct waiter {
-	TAILQ_ENTRY(waiter) link;
-	dax_windows_fn fn;
-	void *userdata;
-};
-
 struct window {
 	struct dax_windows *windows; /* whose it is */
 	enum dax_window_state state;
 	char key[DIGEST_HEX_SIZE]; /* not in EMPTY */
 	size_t unanswered;         /* files, in ATTACHING */
 	struct error error;        /* of the first file that was not taken, in ATTACHING */
-	TAILQ_HEAD(waiter_list, waiter) waiters;
+	struct waiters waiters;    /* whose dax_windows_attach() has not called back */
 };
 
 struct dax_windows {
@@ -69,23 +62,12 @@ static void set_state(struct window *window, enum dax_window_state state)
 	window->state = state;
 }
 
-static void tell_waiters(struct window *window, int number, const struct error *err)
-{
-	struct waiter *waiter;
-
-	while ((waiter = TAILQ_FIRST(&window->waiters))) {
-		TAILQ_REMOVE(&window->waiters, waiter, link);
-		waiter->fn(number, err, waiter->userdata);
-		free(waiter);
-	}
-}
-
 static void tell_held(void *userdata)
 {
 	static const struct error none = {};
 	struct window *window = userdata;
 
-	tell_waiters(window, (int)number_of(window), &none);
+	waiters_answer(&window->waiters, (int)number_of(window), &none);
 }
 
 static void on_put(int number, const struct error *err, void *userdata)
@@ -102,7 +84,8 @@ static void on_put(int number, const struct error *err, void *userdata)
 	if (first.number)
 		log_warning(window->windows->sandbox_id, "image %.12s: %s", window->key,
 			    error_message(&first));
-	tell_waiters(window, first.number ? -first.number : (int)number_of(window), &first);
+	waiters_answer(&window->waiters, first.number ? -first.number : (int)number_of(window),
+		       &first);
 }
 
 static struct window *find_holder(struct dax_windows *windows, const char *key)
@@ -123,15 +106,6 @@ static struct window *find_empty(struct dax_windows *windows)
 		if (windows->items[i].state == DAX_WINDOW_EMPTY)
 			return &windows->items[i];
 	return NULL;
-}
-
-static void add_waiter(struct window *window, dax_windows_fn fn, void *userdata)
-{
-	struct waiter *waiter = xnew(struct waiter);
-
-	waiter->fn = fn;
-	waiter->userdata = userdata;
-	TAILQ_INSERT_TAIL(&window->waiters, waiter, link);
 }
 
 static uint64_t room_for(uint64_t bytes)
@@ -169,7 +143,7 @@ bool dax_windows_attach(struct dax_windows *windows, const char *key, struct slo
 	if (window) {
 		for (size_t i = 0; i < count; i++)
 			close_fd(steal_fd(&files[i].fd));
-		add_waiter(window, fn, userdata);
+		waiters_add(&window->waiters, fn, userdata);
 		if (window->state == DAX_WINDOW_HOLDING)
 			loop_defer(windows->loop, tell_held, window);
 		return true;
@@ -179,7 +153,7 @@ bool dax_windows_attach(struct dax_windows *windows, const char *key, struct slo
 		return false;
 	memcpy(window->key, key, sizeof(window->key));
 	set_state(window, DAX_WINDOW_ATTACHING);
-	add_waiter(window, fn, userdata);
+	waiters_add(&window->waiters, fn, userdata);
 	put_all(window, files, count);
 	return true;
 }
@@ -201,7 +175,6 @@ struct dax_windows *dax_windows_new(const struct dax_windows_options *options)
 	windows->bytes = options->bytes;
 	for (size_t i = 0; i < windows->count; i++) {
 		windows->items[i].windows = windows;
-		TAILQ_INIT(&windows->items[i].waiters);
 	}
 	return windows;
 }
@@ -226,6 +199,6 @@ void dax_windows_close(struct dax_windows *windows)
 	dax_link_free(steal_ptr(windows->link));
 	(void)error_set(&err, ECANCELED, "the machine is being released");
 	for (size_t i = 0; i < windows->count; i++)
-		tell_waiters(&windows->items[i], -ECANCELED, &err);
+		waiters_answer(&windows->items[i].waiters, -ECANCELED, &err);
 	loop_defer(windows->loop, free_windows, windows);
 }

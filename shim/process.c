@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
@@ -31,12 +30,6 @@ static const unsigned process_next[] = {
 const struct state_machine process_states = STATE_MACHINE("process", process_state_names,
 							  process_next);
 
-struct waiter {
-	TAILQ_ENTRY(waiter) link;
-	process_wait_fn fn;
-	void *userdata;
-};
-
 struct process {
 	unsigned refs;
 	struct loop *loop;
@@ -54,7 +47,7 @@ struct process {
 	uint64_t exited_ns;
 	uint64_t start_ns; /* trace_begin() of the first process' start, then of its running */
 	bool exit_due;     /* to be published; not for an exec that never ran */
-	TAILQ_HEAD(waiter_list, waiter) waiters;
+	struct waiters waiters;
 };
 
 /* An operation in flight: holds the process and whom to tell. */
@@ -78,17 +71,6 @@ Containerd__V1__Types__Status process_state_status(enum process_state state)
 	return statuses[state];
 }
 
-static void answer_waiters(struct process *process)
-{
-	struct waiter *waiter;
-
-	while ((waiter = TAILQ_FIRST(&process->waiters))) {
-		TAILQ_REMOVE(&process->waiters, waiter, link);
-		waiter->fn(process, waiter->userdata);
-		free(waiter);
-	}
-}
-
 static void set_state(struct process *process, enum process_state state)
 {
 	state_change(&process_states, *process->exec_id ? process->exec_id : process->container_id,
@@ -101,7 +83,7 @@ static void set_state(struct process *process, enum process_state state)
 	if (state == PROCESS_STOPPED) {
 		if (process->exit_due)
 			process_publish_exit(process->events, process, process->container_id);
-		answer_waiters(process);
+		waiters_answer(&process->waiters, 0, NULL);
 	}
 }
 
@@ -172,7 +154,6 @@ int process_new(const struct process_options *options, struct process **ret_proc
 		.spec = options->spec,
 		.pid = options->pid,
 		.state = PROCESS_CREATED,
-		.waiters = TAILQ_HEAD_INITIALIZER(process->waiters),
 	};
 	io_options = (struct io_options){
 		.loop = options->loop,
@@ -425,30 +406,17 @@ void process_close_stdin(struct process *process)
 		io_close_stdin(process->io);
 }
 
-void process_wait(struct process *process, process_wait_fn fn, void *userdata)
+void process_wait(struct process *process, waiter_fn fn, void *userdata)
 {
-	struct waiter *waiter;
-
-	if (process->state == PROCESS_STOPPED) {
-		fn(process, userdata);
-		return;
-	}
-	waiter = xnew(struct waiter);
-	waiter->fn = fn;
-	waiter->userdata = userdata;
-	TAILQ_INSERT_TAIL(&process->waiters, waiter, link);
+	if (process->state == PROCESS_STOPPED)
+		fn(0, NULL, userdata);
+	else
+		waiters_add(&process->waiters, fn, userdata);
 }
 
 void process_wait_cancel(struct process *process, void *userdata)
 {
-	struct waiter *waiter, *next;
-
-	TAILQ_FOREACH_SAFE (waiter, &process->waiters, link, next) {
-		if (waiter->userdata != userdata)
-			continue;
-		TAILQ_REMOVE(&process->waiters, waiter, link);
-		free(waiter);
-	}
+	waiters_remove(&process->waiters, userdata);
 }
 
 void process_lost(struct process *process)
@@ -468,7 +436,7 @@ void process_end(struct process *process)
 	}
 	if (process->state == PROCESS_EXITED)
 		set_state(process, PROCESS_STOPPED);
-	answer_waiters(process);
+	waiters_answer(&process->waiters, 0, NULL);
 }
 
 enum process_state process_state(const struct process *process)

@@ -20,6 +20,7 @@
 
 #include "base/state.h"
 #include "base/strings.h"
+#include "base/waiters.h"
 #include "proto/oci.pb-c.h"
 #include "proto/task_process.pb-c.h"
 #include "shim/events.h"
@@ -72,8 +73,7 @@ void process_resize(struct process *process, uint32_t width, uint32_t height, pr
 void process_close_stdin(struct process *process);
 
 /* fn is called once in STOPPED, unless taken back; it may come before this returns. */
-typedef void (*process_wait_fn)(const struct process *process, void *userdata);
-void process_wait(struct process *process, process_wait_fn fn, void *userdata);
+void process_wait(struct process *process, waiter_fn fn, void *userdata);
 void process_wait_cancel(struct process *process, void *userdata);
 
 /* The sandbox is gone. */

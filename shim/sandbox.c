@@ -2,10 +2,10 @@
 
 #include <stdlib.h>
 
-#include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "base/waiters.h"
 #include "factory/client/claim.h"
 #include "factory/guest/guest_root.h"
 #include "factory/guest/guest_share.h"
@@ -34,12 +34,6 @@ static const unsigned sandbox_next[] = {
 const struct state_machine sandbox_states = STATE_MACHINE("sandbox", sandbox_state_names,
 							  sandbox_next);
 
-struct acquirer {
-	TAILQ_ENTRY(acquirer) link;
-	sandbox_fn fn;
-	void *userdata;
-};
-
 struct sandbox {
 	struct loop *loop;
 	char *id;
@@ -63,7 +57,7 @@ struct sandbox {
 	uint64_t created_ns;     /* trace_begin() of CreateSandbox */
 	struct release *release; /* RELEASING, once it is under way */
 	uint64_t release_ns;     /* of the release */
-	TAILQ_HEAD(acquirer_list, acquirer) acquirers;
+	struct waiters acquirers;
 	struct error acquire_error; /* what they are told */
 	bool release_wanted;        /* while CLAIMING */
 	bool is_early;              /* prepared, and nobody has acquired it yet */
@@ -84,18 +78,13 @@ static void tell_acquirers(void *userdata)
 {
 	struct sandbox *sandbox = userdata;
 	_cleanup_(error_done) struct error err = {};
-	struct acquirer *acquirer;
 
 	if (sandbox->state == SANDBOX_CLAIMING)
 		return; /* asked again since; they are told then */
 	error_move(&err, &sandbox->acquire_error);
 	if (sandbox->state != SANDBOX_RUNNING && !err.number)
 		(void)error_set(&err, ECANCELED, "the sandbox is being released");
-	while ((acquirer = TAILQ_FIRST(&sandbox->acquirers))) {
-		TAILQ_REMOVE(&sandbox->acquirers, acquirer, link);
-		acquirer->fn(-err.number, &err, acquirer->userdata);
-		free(acquirer);
-	}
+	waiters_answer(&sandbox->acquirers, -err.number, &err);
 }
 
 static void report_lost(struct sandbox *sandbox, const char *why)
@@ -188,7 +177,7 @@ static void released(struct sandbox *sandbox, int number, const struct error *er
 		set_state(sandbox, SANDBOX_NONE);
 	if (fn)
 		fn(sandbox->released_userdata);
-	else if (sandbox->claim_again && !TAILQ_EMPTY(&sandbox->acquirers))
+	else if (sandbox->claim_again && !waiters_empty(&sandbox->acquirers))
 		start_claim(sandbox, &sandbox->wanted, sandbox->wanted_hostname);
 }
 
@@ -320,7 +309,6 @@ struct sandbox *sandbox_new(const struct sandbox_options *options)
 		.on_lost = options->on_lost,
 		.on_given_up = options->on_given_up,
 		.userdata = options->userdata,
-		.acquirers = TAILQ_HEAD_INITIALIZER(sandbox->acquirers),
 	};
 	sandbox->agent = agent_link_new(options->loop, NULL, on_agent_lost, sandbox);
 	return sandbox;
@@ -383,11 +371,7 @@ static bool take_early(struct sandbox *sandbox, const struct settings *settings,
 void sandbox_acquire(struct sandbox *sandbox, const struct settings *settings, const char *hostname,
 		     sandbox_fn fn, void *userdata)
 {
-	struct acquirer *acquirer = xnew(struct acquirer);
-
-	acquirer->fn = fn;
-	acquirer->userdata = userdata;
-	TAILQ_INSERT_TAIL(&sandbox->acquirers, acquirer, link);
+	waiters_add(&sandbox->acquirers, fn, userdata);
 	if (!take_early(sandbox, settings, hostname))
 		return;
 	if (sandbox->state == SANDBOX_NONE)

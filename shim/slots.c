@@ -6,10 +6,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
+#include "base/waiters.h"
 #include "factory/guest/disks.h"
 
 enum { ATTACH_TIMEOUT_MS = 5000, SECTOR = 512 };
@@ -28,13 +28,6 @@ static const unsigned slot_next[] = {
 };
 const struct state_machine slot_states = STATE_MACHINE("slot", slot_state_names, slot_next);
 
-/* Who has called slots_attach() and not been called back. */
-struct waiter {
-	TAILQ_ENTRY(waiter) link;
-	slots_fn fn;
-	void *userdata;
-};
-
 /* An image in QEMU: its node's number, which is that of its first set of descriptors, too. */
 struct node {
 	unsigned number; /* 0: none of ours */
@@ -50,7 +43,7 @@ struct slot {
 	struct node old_node;      /* in ATTACHING: of the image that was there before */
 	struct error error;        /* in ATTACHING: the first that QEMU said; owned */
 	bool added;                /* in ATTACHING: QEMU has the node */
-	TAILQ_HEAD(waiter_list, waiter) waiters; /* in ATTACHING, and until they are told */
+	struct waiters waiters;    /* in ATTACHING, and until they are told */
 };
 
 struct slots {
@@ -86,18 +79,13 @@ static void tell_waiters(void *userdata)
 {
 	_cleanup_(error_done) struct error err = {};
 	struct slot *slot = userdata;
-	struct waiter *waiter;
 
 	if (slot->slots->closed)
 		return;
 	error_move(&err, &slot->error);
 	if (err.number)
 		slot->users = 0;
-	while ((waiter = TAILQ_FIRST(&slot->waiters))) {
-		TAILQ_REMOVE(&slot->waiters, waiter, link);
-		waiter->fn(err.number ? -err.number : (int)number_of(slot), &err, waiter->userdata);
-		free(waiter);
-	}
+	waiters_answer(&slot->waiters, err.number ? -err.number : (int)number_of(slot), &err);
 }
 
 static void on_command(int number, json_t *result _unused_, const struct error *err, void *userdata)
@@ -242,7 +230,7 @@ static struct slot *find_free(struct slots *slots)
 
 	for (size_t i = 0; i < slots->count; i++) {
 		struct slot *slot = &slots->items[i];
-		if (slot->state == SLOT_EMPTY && TAILQ_EMPTY(&slot->waiters))
+		if (slot->state == SLOT_EMPTY && waiters_empty(&slot->waiters))
 			return slot;
 		if (slot->state == SLOT_HOLDING && slot->users == 0)
 			unused = slot;
@@ -278,11 +266,7 @@ static void refuse(struct slots *slots, struct error *err, slots_fn fn, void *us
 
 static void add_waiter(struct slot *slot, slots_fn fn, void *userdata)
 {
-	struct waiter *waiter = xnew(struct waiter);
-
-	waiter->fn = fn;
-	waiter->userdata = userdata;
-	TAILQ_INSERT_TAIL(&slot->waiters, waiter, link);
+	waiters_add(&slot->waiters, fn, userdata);
 	slot->users++;
 }
 
@@ -384,7 +368,6 @@ struct slots *slots_new(struct loop *loop, int qmp_fd, size_t count, const char 
 	slots->count = count < DISKS_SLOTS_MAX ? count : DISKS_SLOTS_MAX;
 	for (size_t i = 0; i < slots->count; i++) {
 		slots->items[i].slots = slots;
-		TAILQ_INIT(&slots->items[i].waiters);
 	}
 	slots->qmp = qmp_new(loop, qmp_fd, &options);
 	return slots;
@@ -405,14 +388,9 @@ void slots_on_event(struct slots *slots,
 static void cancel_waiters(struct slot *slot)
 {
 	_cleanup_(error_done) struct error err = {};
-	struct waiter *waiter;
+	int r = error_set(&err, ECANCELED, "the machine is being released");
 
-	(void)error_set(&err, ECANCELED, "the machine is being released");
-	while ((waiter = TAILQ_FIRST(&slot->waiters))) {
-		TAILQ_REMOVE(&slot->waiters, waiter, link);
-		waiter->fn(-ECANCELED, &err, waiter->userdata);
-		free(waiter);
-	}
+	waiters_answer(&slot->waiters, r, &err);
 }
 
 /* Calls that are deferred already come before the last one. */

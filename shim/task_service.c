@@ -242,11 +242,12 @@ static void on_close_io(struct ttrpc_call *call, const ProtobufCMessage *message
 	reply_empty(0, NULL, call);
 }
 
-static void on_waited(const struct process *process, void *userdata)
+static void on_waited(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	Containerd__Task__V2__WaitResponse response = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
-	Google__Protobuf__Timestamp time = timestamp_from_ns(process_exited_ns(process));
 	struct pending *pending = userdata;
+	const struct process *process = pending->process;
+	Google__Protobuf__Timestamp time = timestamp_from_ns(process_exited_ns(process));
 
 	response.exit_status = process_exit_status(process);
 	response.exited_at = &time;
@@ -275,7 +276,7 @@ static void on_wait(struct ttrpc_call *call, const ProtobufCMessage *message, vo
 		return;
 	pending = pending_new(call, NULL, target.process);
 	if (process_state(target.process) == PROCESS_STOPPED) {
-		on_waited(target.process, pending);
+		on_waited(0, NULL, pending);
 		return;
 	}
 	ttrpc_call_on_cancel(call, on_wait_cancelled, pending);

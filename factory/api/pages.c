@@ -219,7 +219,7 @@ void pages_metrics(struct factory *factory, const struct footprint *footprint, s
 	text_histograms(b, sets, nsets);
 }
 
-static void metrics_answer(void *userdata)
+static void metrics_answer(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	_cleanup_(strbuf_done) struct strbuf b = {};
 	_cleanup_free_ struct visit *visit = userdata;
@@ -237,7 +237,7 @@ static void on_metrics(struct http_request *request, void *userdata)
 
 /* ---------------------------------------------------------------- /status */
 
-static void status_answer(void *userdata)
+static void status_answer(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	_cleanup_free_ struct visit *visit = userdata;
 	_cleanup_free_ char *json = report_status_json(visit->pages->factory,

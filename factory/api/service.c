@@ -387,7 +387,7 @@ struct asking {
 	struct ttrpc_call *call;
 };
 
-static void status_answer(void *userdata)
+static void status_answer(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	_cleanup_free_ struct asking *asking = userdata;
 	Kiln__Factory__V1__StatusResponse *report = report_status(

@@ -6,9 +6,9 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/list.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "base/waiters.h"
 #include "base/worker.h"
 
 #define SMAPS_MAX 16384
@@ -26,14 +26,6 @@ struct measurement {
 	size_t ngroups;
 };
 
-struct waiter {
-	void (*fn)(void *userdata);
-	void *userdata;
-	STAILQ_ENTRY(waiter) link;
-};
-
-STAILQ_HEAD(waiter_list, waiter);
-
 struct footprint {
 	footprint_list_fn list; /* who is to be measured */
 	void *userdata;
@@ -42,7 +34,7 @@ struct footprint {
 	uint64_t begun_ms;          /* of the last measurement, or the one under way */
 	uint64_t good_until_ms;
 	bool measuring;
-	struct waiter_list waiters;
+	struct waiters waiters;
 };
 
 static void measurement_free(struct measurement *measurement)
@@ -106,17 +98,6 @@ static void measurement_run(void *data)
 
 /* ---------------------------------------------------------------- on the loop */
 
-static void waiters_call(struct footprint *footprint)
-{
-	struct waiter *waiter;
-
-	while ((waiter = STAILQ_FIRST(&footprint->waiters))) {
-		STAILQ_REMOVE_HEAD(&footprint->waiters, link);
-		waiter->fn(waiter->userdata);
-		free(waiter);
-	}
-}
-
 static uint64_t good_until(const struct footprint *footprint)
 {
 	uint64_t now = clock_monotonic_ms();
@@ -133,7 +114,7 @@ static void measurement_done(void *data, void *owner)
 	footprint->last = data;
 	footprint->good_until_ms = good_until(footprint);
 	footprint->measuring = false;
-	waiters_call(footprint);
+	waiters_answer(&footprint->waiters, 0, NULL);
 }
 
 static struct group *group_of(struct measurement *measurement, const char *name)
@@ -175,15 +156,13 @@ static void measurement_start(struct footprint *footprint)
 		measurement_done(measurement, footprint);
 }
 
-void footprint_measure(struct footprint *footprint, void (*fn)(void *userdata), void *userdata)
+void footprint_measure(struct footprint *footprint, waiter_fn fn, void *userdata)
 {
 	if (!footprint->measuring && clock_monotonic_ms() < footprint->good_until_ms) {
-		fn(userdata);
+		fn(0, NULL, userdata);
 		return;
 	}
-	struct waiter *waiter = xnew(struct waiter);
-	*waiter = (struct waiter){ .fn = fn, .userdata = userdata };
-	STAILQ_INSERT_TAIL(&footprint->waiters, waiter, link);
+	waiters_add(&footprint->waiters, fn, userdata);
 	if (!footprint->measuring)
 		measurement_start(footprint);
 }
@@ -205,7 +184,6 @@ struct footprint *footprint_new(struct loop *loop, footprint_list_fn list, void 
 	footprint->list = list;
 	footprint->userdata = userdata;
 	footprint->worker = worker_pool_new(loop, 1, 1);
-	STAILQ_INIT(&footprint->waiters);
 	return footprint;
 }
 

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "base/waiters.h"
 
 #define FOOTPRINT_FRESH_MS  1000
 #define FOOTPRINT_REST      10
@@ -35,7 +36,7 @@ struct footprint *footprint_new(struct loop *loop, footprint_list_fn list, void 
 void footprint_free(struct footprint *footprint);
 
 /* Calls fn once with a measurement that is still good at hand; at once where there is one. */
-void footprint_measure(struct footprint *footprint, void (*fn)(void *userdata), void *userdata);
+void footprint_measure(struct footprint *footprint, waiter_fn fn, void *userdata);
 
 /* The last measurement of a template's machines; zeroes where there is none. */
 void footprint_of(const struct footprint *footprint, const char *template_name,

@@ -4,9 +4,9 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/waiters.h"
 #include "factory/templates/input_watch.h"
 #include "factory/templates/template_removal.h"
 
@@ -24,13 +24,6 @@ static const unsigned slot_next[] = {
 	[SLOT_REMOVING] = STATE(SLOT_ABSENT),
 };
 const struct state_machine slot_states = STATE_MACHINE("template", slot_state_names, slot_next);
-
-struct waiter {
-	slot_fn fn;
-	void *userdata;
-	TAILQ_ENTRY(waiter) link;
-};
-TAILQ_HEAD(waiter_list, waiter);
 
 struct slot {
 	struct slot_options options;
@@ -61,36 +54,16 @@ struct slot {
 	struct pool *pool;
 	struct metrics metrics;
 	uint64_t bake_begun_ns;
-	struct waiter_list init_waiters; /* for READY and a full pool */
-	struct waiter_list rebuild_waiters;
-	struct waiter_list end_waiters; /* for ABSENT, or for a stopped pool */
-	bool stopping;                  /* the template stays */
+	struct waiters init_waiters; /* for READY and a full pool */
+	struct waiters rebuild_waiters;
+	struct waiters end_waiters; /* for ABSENT, or for a stopped pool */
+	bool stopping;              /* the template stays */
 };
 
 static void slot_set_state(struct slot *slot, enum slot_state state)
 {
 	state_change(&slot_states, slot->name, slot->state, state);
 	slot->state = state;
-}
-
-static void waiters_add(struct waiter_list *list, slot_fn fn, void *userdata)
-{
-	if (!fn)
-		return;
-	struct waiter *waiter = xnew(struct waiter);
-	*waiter = (struct waiter){ .fn = fn, .userdata = userdata };
-	TAILQ_INSERT_TAIL(list, waiter, link);
-}
-
-static void waiters_answer(struct waiter_list *list, int number, const struct error *err)
-{
-	struct waiter *waiter;
-
-	while ((waiter = TAILQ_FIRST(list))) {
-		TAILQ_REMOVE(list, waiter, link);
-		waiter->fn(number, err, waiter->userdata);
-		free(waiter);
-	}
 }
 
 /* ---------------------------------------------------------------- after a rebuild */
@@ -175,7 +148,7 @@ static void bake_end(void *bake)
 
 static bool slot_ending(const struct slot *slot)
 {
-	return slot->stopping || !TAILQ_EMPTY(&slot->end_waiters);
+	return slot->stopping || !waiters_empty(&slot->end_waiters);
 }
 
 static void slot_continue_end(struct slot *slot);
@@ -416,7 +389,7 @@ static void on_removed(const struct template_removal *removal, void *userdata)
 			  error_message(&removal->err));
 	slot_set_state(slot, SLOT_ABSENT);
 	waiters_answer(&slot->end_waiters, removal->number, &removal->err);
-	if (!TAILQ_EMPTY(&slot->init_waiters))
+	if (!waiters_empty(&slot->init_waiters))
 		slot_bake(slot, false);
 }
 
@@ -517,9 +490,6 @@ struct slot *slot_new(const struct slot_options *options)
 	slot->definition_path = xstrdup(options->definition->path);
 	slot->word_path = xasprintf("%s/pools/%s.json", options->config->run_dir, slot->name);
 	slot->turn = (struct bake_turn){ .fn = on_turn, .userdata = slot };
-	TAILQ_INIT(&slot->init_waiters);
-	TAILQ_INIT(&slot->rebuild_waiters);
-	TAILQ_INIT(&slot->end_waiters);
 	struct pool_options pool = {
 		.loop = options->loop,
 		.name = slot->name,

@@ -28,7 +28,7 @@ static void list(struct measurement *measurement, void *userdata)
 	measurement_add(measurement, "large", INT32_MAX);
 }
 
-static void on_measured(void *userdata)
+static void on_measured(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	struct bench *bench = userdata;
 
