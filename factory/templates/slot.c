@@ -25,6 +25,28 @@ static const unsigned slot_next[] = {
 };
 const struct state_machine slot_states = STATE_MACHINE("template", slot_state_names, slot_next);
 
+/* After a rebuild there are other templates of this name, in the store or with machines in the
+ * pool:
+ *
+ *   state      what it is                                       leaves by
+ *   SETTLED    there are none                                   a rebuild that succeeded
+ *   REPLACING  the pool replaces the machines of the old        none is left: CLEANING; the
+ *              template                                         slot's end: SETTLED
+ *   CLEANING   a worker removes the old templates' files        done: SETTLED, or REPLACING where
+ *                                                               another rebuild has succeeded
+ */
+enum roll_state { ROLL_SETTLED, ROLL_REPLACING, ROLL_CLEANING };
+
+static const char *const roll_names[] = { "settled", "replacing", "cleaning" };
+static const unsigned roll_may_follow[] = {
+	[ROLL_SETTLED] = STATE(ROLL_REPLACING),
+	[ROLL_REPLACING] = STATE(ROLL_CLEANING) | STATE(ROLL_SETTLED),
+	[ROLL_CLEANING] = STATE(ROLL_SETTLED) | STATE(ROLL_REPLACING),
+};
+static const struct state_machine roll_states = STATE_MACHINE("roll", roll_names, roll_may_follow);
+
+enum roll_next { NEXT_NOTHING, NEXT_REBUILD, NEXT_REMOVE };
+
 struct slot {
 	struct slot_options options;
 	char *name, *definition_path, *word_path;
@@ -43,11 +65,8 @@ struct slot {
 	struct template_host bake_host;
 	char *console; /* of a bake that failed; owned */
 
-	/* Other templates of this name are in the store or have machines in the pool. */
-	bool rolling;
-	bool cleaning;          /* a worker removes them */
-	bool remove_when_clean; /* slot_remove_template() waits for it */
-	bool rebuild_when_clean;
+	enum roll_state roll;
+	enum roll_next next; /* in CLEANING and REPLACING: what has been asked for meanwhile */
 	char *rebuild_error;
 	struct template_inputs refused; /* what the last rebuild failed with */
 
@@ -66,6 +85,12 @@ static void slot_set_state(struct slot *slot, enum slot_state state)
 	slot->state = state;
 }
 
+static void slot_set_roll(struct slot *slot, enum roll_state roll)
+{
+	state_change(&roll_states, slot->name, slot->roll, roll);
+	slot->roll = roll;
+}
+
 /* ---------------------------------------------------------------- after a rebuild */
 
 static void slot_remove_template(struct slot *slot);
@@ -75,23 +100,25 @@ static void slot_bake(struct slot *slot, bool anew);
 static void on_cleaned(const struct template_removal *removal, void *userdata)
 {
 	struct slot *slot = userdata;
+	bool replaced = slot->manifest && !str_equal(slot->manifest->id, removal->keep);
+	enum roll_next next = slot->next;
 
-	slot->cleaning = false;
 	if (removal->number < 0)
 		log_error(slot->name, "an old template cannot be removed: %s",
 			  error_message(&removal->err));
-	if (slot->remove_when_clean) {
-		slot->remove_when_clean = false;
-		slot_remove_template(slot);
-	} else if (slot->manifest && !str_equal(slot->manifest->id, removal->keep)) {
-		slot_roll(slot); /* replaced once more meanwhile */
-	} else {
-		slot->rolling = false;
-		if (slot->rebuild_when_clean)
-			slot_bake(slot, true);
-		else
-			waiters_answer(&slot->rebuild_waiters, removal->number, &removal->err);
+	if (next != NEXT_REMOVE && replaced) { /* once more meanwhile */
+		slot_set_roll(slot, ROLL_REPLACING);
+		slot_roll(slot);
+		return;
 	}
+	slot_set_roll(slot, ROLL_SETTLED);
+	slot->next = NEXT_NOTHING;
+	if (next == NEXT_REMOVE)
+		slot_remove_template(slot);
+	else if (next == NEXT_REBUILD)
+		slot_bake(slot, true);
+	else
+		waiters_answer(&slot->rebuild_waiters, removal->number, &removal->err);
 }
 
 /* Claimed machines have mapped what they need; the others may still open it. */
@@ -109,10 +136,10 @@ static bool slot_has_old_machines(struct slot *slot)
 /* Removes the old templates once nothing will be made of them. */
 static void slot_roll(struct slot *slot)
 {
-	if (!slot->rolling || slot->cleaning || slot->state != SLOT_READY || slot->stopping ||
+	if (slot->roll != ROLL_REPLACING || slot->state != SLOT_READY || slot->stopping ||
 	    slot_has_old_machines(slot))
 		return;
-	slot->cleaning = true;
+	slot_set_roll(slot, ROLL_CLEANING);
 	template_removal_start(slot->options.workers, slot->options.config->store, slot->name,
 			       slot->manifest->id, on_cleaned, slot);
 }
@@ -214,7 +241,8 @@ static void bake_succeeded(struct slot *slot, struct template_manifest *manifest
 		 old ? "template %.12s takes over from %.12s" : "template %.12s is ready",
 		 manifest->id, old ? old->id : "");
 	if (!slot_ending(slot)) {
-		slot->rolling = true;
+		if (slot->roll == ROLL_SETTLED)
+			slot_set_roll(slot, ROLL_REPLACING);
 		pool_set_policy(slot->pool, &slot->definition->pool);
 		if (old)
 			pool_roll(slot->pool, manifest);
@@ -326,7 +354,6 @@ static void slot_bake(struct slot *slot, bool anew)
 	error_done(&slot->broken);
 	slot->phase = BAKE_HASHING;
 	slot->bake_anew = anew;
-	slot->rebuild_when_clean = false;
 	if (slot->state != SLOT_READY)
 		slot_set_state(slot, SLOT_BAKING);
 	bake_queue_enter(slot->options.bakes, &slot->turn);
@@ -355,8 +382,8 @@ void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata)
 		return;
 	}
 	waiters_add(&slot->rebuild_waiters, fn, userdata);
-	if (slot->rolling)
-		slot->rebuild_when_clean = true; /* there is room for one beside it */
+	if (slot->roll != ROLL_SETTLED)
+		slot->next = NEXT_REBUILD; /* there is room for one beside it */
 	else if (slot->turn.state == TURN_OUT)
 		slot_bake(slot, true);
 }
@@ -395,8 +422,8 @@ static void on_removed(const struct template_removal *removal, void *userdata)
 
 static void slot_remove_template(struct slot *slot)
 {
-	if (slot->cleaning) {
-		slot->remove_when_clean = true;
+	if (slot->roll == ROLL_CLEANING) {
+		slot->next = NEXT_REMOVE;
 		return;
 	}
 	template_manifest_free(steal_ptr(slot->manifest));
@@ -426,7 +453,10 @@ static void slot_continue_end(struct slot *slot)
 
 	waiters_answer(&slot->init_waiters, r, &err);
 	waiters_answer(&slot->rebuild_waiters, r, &err);
-	slot->rolling = slot->rebuild_when_clean = false;
+	if (slot->roll == ROLL_REPLACING)
+		slot_set_roll(slot, ROLL_SETTLED);
+	if (slot->next == NEXT_REBUILD)
+		slot->next = NEXT_NOTHING;
 	replace_string(&slot->rebuild_error, NULL);
 	input_watch_stop(slot->watch);
 	(slot->stopping ? pool_stop : pool_drain)(slot->pool, error_message(&err), on_pool_drained,
@@ -638,7 +668,8 @@ const char *slot_rebuild_error(const struct slot *slot)
 
 bool slot_rebuilding(const struct slot *slot)
 {
-	return slot->state == SLOT_READY && (slot->turn.state != TURN_OUT || slot->rolling);
+	return slot->state == SLOT_READY &&
+	       (slot->turn.state != TURN_OUT || slot->roll != ROLL_SETTLED);
 }
 
 const struct template_inputs *slot_inputs(const struct slot *slot)
