@@ -363,7 +363,7 @@ static void rpc_on_init(struct ttrpc_call *call, const ProtobufCMessage *message
 	}
 	struct slot *slot = service_find_slot(call, userdata, request->template_);
 	if (slot)
-		slot_init(slot, reply_to_init, call);
+		slot_make_ready(slot, reply_to_init, call);
 }
 
 static void rpc_on_destroy(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)

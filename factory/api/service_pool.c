@@ -69,7 +69,7 @@ void rpc_on_drain(struct ttrpc_call *call, const ProtobufCMessage *message, void
 	struct pool *pool = find_pool(call, userdata, request->template_);
 
 	if (pool)
-		pool_empty(pool, on_drained, call);
+		pool_drain(pool, on_drained, call);
 }
 
 void rpc_on_pause(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)

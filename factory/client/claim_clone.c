@@ -11,7 +11,7 @@
 
 enum { DEADLINE_DEFAULT_MS = 60 * 1000 };
 
-/* From vm_clone() to the hand-over, or to the machine's end. */
+/* From vm_start() to the hand-over, or to the machine's end. */
 struct making {
 	struct loop *loop;
 	struct vm *vm;
@@ -174,7 +174,7 @@ static int making_start(struct making *making, const struct template_manifest *m
 		.on_state = on_state,
 		.userdata = making,
 	};
-	int r = vm_clone(&options, &making->vm, err);
+	int r = vm_start(&options, &making->vm, err);
 
 	if (r < 0)
 		return r;

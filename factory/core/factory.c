@@ -522,7 +522,7 @@ static void for_all_slots(struct factory *factory,
 
 void factory_init_all(struct factory *factory, slot_fn fn, void *userdata)
 {
-	for_all_slots(factory, slot_init, fn, userdata);
+	for_all_slots(factory, slot_make_ready, fn, userdata);
 }
 
 void factory_destroy_all(struct factory *factory, slot_fn fn, void *userdata)

@@ -60,7 +60,7 @@ struct slot *factory_find_slot(struct factory *factory, const char *name);
 _must_check_ int factory_choose_slot(struct factory *factory, const char *name,
 				     const struct template_wish *wish, struct slot **ret_slot,
 				     struct vm_size *ret_boot, struct error *err);
-/* slot_init() and slot_destroy() for all; fn (may be NULL) is called once, with the first
+/* slot_make_ready() and slot_destroy() for all; fn (may be NULL) is called once, with the first
  * failure. */
 void factory_init_all(struct factory *factory, slot_fn fn, void *userdata);
 void factory_destroy_all(struct factory *factory, slot_fn fn, void *userdata);

@@ -198,7 +198,7 @@ void pool_set_policy(struct pool *pool, const struct pool_policy *policy)
 	pool_serve(pool);
 }
 
-void pool_drain(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata)
+void pool_close(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata)
 {
 	pool->manifest = NULL;
 	pool->warm = 0;
@@ -218,7 +218,7 @@ void pool_drain(struct pool *pool, const char *reason, void (*fn)(void *userdata
 void pool_stop(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata)
 {
 	pool->stopping = true;
-	pool_drain(pool, reason, fn, userdata);
+	pool_close(pool, reason, fn, userdata);
 }
 
 void pool_adopt(struct pool *pool, const struct journal_entry *entry,

@@ -76,7 +76,7 @@ struct pool_options {
 
 struct pool *pool_new(const struct pool_options *options);
 
-/* Machines still there are forgotten, not destroyed (see pool_drain). */
+/* Machines still there are forgotten, not destroyed (see pool_close). */
 void pool_free(struct pool *pool);
 
 /* From now on machines are made from this template (borrowed until the next one, or until the
@@ -95,7 +95,7 @@ void pool_set_policy(struct pool *pool, const struct pool_policy *policy);
 
 /* Stops making machines, fails the waiting claims with `reason`, destroys what is not claimed
  * and calls fn (may be NULL) once when the last of it is gone. */
-void pool_drain(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata);
+void pool_close(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata);
 
 /* The same for the factory's end: claims whose machine is being handed over are let come to their
  * confirmation first, so that none is left to nobody. */
@@ -173,7 +173,7 @@ enum pool_mode pool_mode(const struct pool *pool);
 void pool_pause(struct pool *pool); /* a drained one stays so */
 void pool_resume(struct pool *pool);
 /* DRAINED: destroys what is parked, spare, or coming for no claim. */
-void pool_empty(struct pool *pool, pool_done_fn fn, void *userdata);
+void pool_drain(struct pool *pool, pool_done_fn fn, void *userdata);
 /* At least `count` are to be parked; each claim takes one off that number. fn is called when
  * they are, or with why they cannot be. -EBUSY where nothing is made now, -EAGAIN where the
  * host has no room for them; fn is not called then. */

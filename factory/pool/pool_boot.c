@@ -13,7 +13,7 @@ int boot_start(struct pool_ticket *ticket, const struct vm_size *size, struct er
 
 	options.boot = size;
 	spares_make_way(pool->options.room);
-	int r = vm_clone(&options, &member->vm, err);
+	int r = vm_start(&options, &member->vm, err);
 	if (r < 0) {
 		free(member);
 		return r;

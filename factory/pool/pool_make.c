@@ -92,7 +92,7 @@ static bool clone_start(struct pool *pool)
 	struct vm_options options = member_vm_options(member, pool->manifest);
 	spares_make_way(pool->options.room);
 	member->cloned_ns = pool_now_ns(pool);
-	if (vm_clone(&options, &member->vm, &err) < 0) {
+	if (vm_start(&options, &member->vm, &err) < 0) {
 		free(member);
 		clone_failed(pool, &err);
 		return false;

@@ -118,7 +118,7 @@ void pool_resume(struct pool *pool)
 	pool_set_mode(pool, POOL_RUNNING);
 }
 
-void pool_empty(struct pool *pool, pool_done_fn fn, void *userdata)
+void pool_drain(struct pool *pool, pool_done_fn fn, void *userdata)
 {
 	struct pool_member *member, *next;
 	unsigned waiting = tickets_count(pool);

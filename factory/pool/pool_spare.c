@@ -152,7 +152,7 @@ static void spare_start(struct pool *pool)
 	struct vm_options options = member_vm_options(member, pool->manifest);
 
 	options.spare = member->spare = true;
-	if (vm_clone(&options, &member->vm, &err) < 0) {
+	if (vm_start(&options, &member->vm, &err) < 0) {
 		free(member);
 		spare_failed(pool, &err);
 		return;

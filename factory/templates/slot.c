@@ -211,7 +211,7 @@ static void bake_failed(struct slot *slot, const struct error *err)
 		(void)error_set(&slot->broken, err->number, "%s", error_message(err));
 		slot_set_state(slot, SLOT_BROKEN);
 	}
-	pool_drain(slot->pool, error_message(err), NULL, NULL);
+	pool_close(slot->pool, error_message(err), NULL, NULL);
 	waiters_answer(&slot->init_waiters, -err->number, err);
 	waiters_answer(&slot->rebuild_waiters, -err->number, err);
 }
@@ -378,7 +378,7 @@ static void on_look(struct input_watch *watch, void *userdata)
 void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata)
 {
 	if (slot->state != SLOT_READY || slot_ending(slot)) {
-		slot_init(slot, fn, userdata);
+		slot_make_ready(slot, fn, userdata);
 		return;
 	}
 	waiters_add(&slot->rebuild_waiters, fn, userdata);
@@ -388,7 +388,7 @@ void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata)
 		slot_bake(slot, true);
 }
 
-void slot_init(struct slot *slot, slot_fn fn, void *userdata)
+void slot_make_ready(struct slot *slot, slot_fn fn, void *userdata)
 {
 	waiters_add(&slot->init_waiters, fn, userdata);
 	switch (slot->state) {
@@ -459,7 +459,7 @@ static void slot_continue_end(struct slot *slot)
 		slot->next = NEXT_NOTHING;
 	replace_string(&slot->rebuild_error, NULL);
 	input_watch_stop(slot->watch);
-	(slot->stopping ? pool_stop : pool_drain)(slot->pool, error_message(&err), on_pool_drained,
+	(slot->stopping ? pool_stop : pool_close)(slot->pool, error_message(&err), on_pool_drained,
 						  slot);
 }
 

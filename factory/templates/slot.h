@@ -1,10 +1,10 @@
 /* A configured template and its pool, through the template's life:
  *
  *   state     on disk                   leaves by
- *   ABSENT    nothing of ours yet       slot_init(): BAKING; slot_destroy(): REMOVING
+ *   ABSENT    nothing of ours yet       slot_make_ready(): BAKING; slot_destroy(): REMOVING
  *   BAKING    a folder, no manifest     the bake's end: READY, BROKEN, or ABSENT when cancelled
  *   READY     a template; pool open     slot_destroy(): REMOVING
- *   BROKEN    nothing                   slot_init(): BAKING; slot_destroy(): REMOVING
+ *   BROKEN    nothing                   slot_make_ready(): BAKING; slot_destroy(): REMOVING
  *   REMOVING  being removed             done: ABSENT
  *
  * A READY template can be rebuilt: another is baked beside it while it goes on serving, then
@@ -51,11 +51,11 @@ typedef void (*slot_fn)(int number, const struct error *err, void *userdata);
 
 /* Bakes the template where it is not READY; fn (may be NULL) is called when the pool is full,
  * or with what went wrong. */
-void slot_init(struct slot *slot, slot_fn fn, void *userdata);
+void slot_make_ready(struct slot *slot, slot_fn fn, void *userdata);
 
 /* Bakes the template anew, also where no input changed; fn (may be NULL) is called when the new
  * one serves and the old one is removed, or with what went wrong. Where it is not READY this is
- * slot_init(). */
+ * slot_make_ready(). */
 void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata);
 
 /* Reads the definition again and takes its pool policy over, without a bake; whether it differs.

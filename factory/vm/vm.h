@@ -62,7 +62,7 @@ struct vm_options {
 /* Starts a machine. It reports SPAWNED .. PARKED or GONE by itself; each step has a deadline, but
  * for SPARE, which has none. (SPAWNED is what it is when this returns; on_state is first called
  * for what follows.) */
-_must_check_ int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error *err);
+_must_check_ int vm_start(const struct vm_options *options, struct vm **ret_vm, struct error *err);
 
 /* Has a spare go on to PARKED, once; also one that has not come to SPARE yet, which then does
  * not. Its time begins anew (vm_spawned_ns). on_state is called from within. */

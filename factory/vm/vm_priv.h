@@ -1,4 +1,4 @@
-/* Inside of a machine, shared by vm.c (object, states, claim, end), vm_clone.c (from spawning
+/* Inside of a machine, shared by vm.c (object, states, claim, end), vm_start.c (from spawning
  * to PARKED), vm_claim.c (handing it over), vm_adopt.c (after a restart of the factory) and
  * vm_lease.c. Nobody else includes it, but for the unit tests. */
 #pragma once
@@ -12,7 +12,7 @@
 #include "proto/ttrpc_client.h"
 
 struct vm {
-	struct vm_options options; /* run_dir is `run_dir` below, manifest is NULL after vm_clone */
+	struct vm_options options; /* run_dir is `run_dir` below, manifest is NULL after vm_start */
 	struct journal_entry entry; /* owned; entry.state is the machine's state */
 	char *run_dir;
 	char *dir;
@@ -36,7 +36,7 @@ struct vm {
 	struct vm_size grow_to;  /* of the claim; 0, 0: it is large enough */
 	bool booting;            /* not cloned: there is no state to restore */
 	bool spare;              /* vm_use_spare() has not been called yet */
-	struct launch *launch;   /* vm_clone.c's, until the process runs */
+	struct launch *launch;   /* vm_start.c's, until the process runs */
 	struct clone_copy *copy; /* while the clone's own files are made */
 
 	struct loop_timer *deadline;
@@ -97,8 +97,8 @@ void vm_defer(struct vm *vm, void (*fn)(struct vm *vm));
 /* vm.c: connects to one of the sockets in the machine's folder. */
 _must_check_ int vm_connect_in(const char *dir, const char *name, int *ret_fd, struct error *err);
 
-/* vm_clone.c: what is held for a process that does not run yet. NULL is nothing. */
+/* vm_start.c: what is held for a process that does not run yet. NULL is nothing. */
 void vm_launch_free(struct launch *launch);
 
-/* vm_clone.c: an event of the monitor while the state is being loaded. */
+/* vm_start.c: an event of the monitor while the state is being loaded. */
 void vm_clone_on_event(struct vm *vm, const char *event, json_t *data);

@@ -53,7 +53,7 @@ static void vm_becomes(struct vm *vm, enum vm_state state, const char *reason)
 	vm->options.on_state(vm, old, state, state == VM_GONE ? &why : NULL, vm->options.userdata);
 }
 
-int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error *err)
+int vm_start(const struct vm_options *options, struct vm **ret_vm, struct error *err)
 {
 	if (clones_refused > 0) {
 		clones_refused--;
@@ -81,7 +81,7 @@ void vm_use_spare(struct vm *vm)
 int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
 	     struct vm **ret_vm, struct error *err)
 {
-	int r = vm_clone(options, ret_vm, err);
+	int r = vm_start(options, ret_vm, err);
 	if (r == 0) {
 		(*ret_vm)->state = entry->state;
 		(*ret_vm)->confirmed = entry->confirmed;

@@ -205,7 +205,7 @@ static void drain_destroys_all_but_the_claimed(void **state)
 	park_all(f);
 	assert_int_equal(claim(f, "s1", NULL), 0);
 	settle(f);
-	pool_drain(f->pool, "the end", count_call, &drained);
+	pool_close(f->pool, "the end", count_call, &drained);
 	settle(f);
 	assert_int_equal(drained, 1);
 	struct pool_counts c = counts(f);
@@ -240,7 +240,7 @@ static void drain_tells_the_waiting(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(claim(f, "s1", NULL), 0);
-	pool_drain(f->pool, "the end", NULL, NULL);
+	pool_close(f->pool, "the end", NULL, NULL);
 	settle(f);
 	assert_int_equal(f->failed, 1);
 	assert_non_null(strstr(f->error, "the end"));

@@ -107,7 +107,7 @@ static void the_templates_end_ends_its_boots(void **state)
 
 	open_with_boots(f, 1);
 	assert_int_equal(claim_boot(f, "s1", 1, 1024, NULL), 0);
-	pool_drain(f->pool, "destroyed", NULL, NULL);
+	pool_close(f->pool, "destroyed", NULL, NULL);
 	settle(f);
 	assert_int_equal(f->failed, 1);
 	assert_int_equal(counts(f).coming, 0);

@@ -538,7 +538,7 @@ static void a_drained_pool_is_empty_until_it_is_resumed(void **state)
 	int done = 1;
 
 	open_and_fill(f);
-	pool_empty(f->pool, on_done, &done);
+	pool_drain(f->pool, on_done, &done);
 	assert_int_equal(claim(f, "s1", NULL), 0);
 	settle(f);
 	assert_int_equal(done, 0);
@@ -617,7 +617,7 @@ static void a_drain_leaves_what_claims_wait_for(void **state)
 	pool_open(f->pool, &f->manifest);
 	settle(f);
 	assert_int_equal(claim(f, "s1", NULL), 0);
-	pool_empty(f->pool, on_done, &done);
+	pool_drain(f->pool, on_done, &done);
 	settle(f);
 	assert_int_equal(counts(f).coming, 1);
 	park_all(f);

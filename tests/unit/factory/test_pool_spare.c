@@ -266,7 +266,7 @@ static void a_drained_pool_has_none(void **state)
 	int answer = 1;
 
 	open_with(f, 0, 1);
-	pool_empty(f->pool, note_done, &answer);
+	pool_drain(f->pool, note_done, &answer);
 	assert_int_equal(answer, 1);
 	settle(f);
 	assert_int_equal(answer, 0);
@@ -303,7 +303,7 @@ static void the_end_of_the_pool_is_theirs(void **state)
 	bool drained = false;
 
 	open_with(f, 0, 1);
-	pool_drain(f->pool, "the template ended", note_drained, &drained);
+	pool_close(f->pool, "the template ended", note_drained, &drained);
 	assert_int_equal(vms_freed, 0);
 	settle(f);
 	assert_true(drained);

@@ -157,7 +157,7 @@ void pool_roll(struct pool *pool _unused_, const struct template_manifest *manif
 	strcpy(play.rolled, manifest->id);
 }
 
-void pool_drain(struct pool *pool, const char *reason _unused_, void (*fn)(void *), void *userdata)
+void pool_close(struct pool *pool, const char *reason _unused_, void (*fn)(void *), void *userdata)
 {
 	pool->on_drained = fn;
 	pool->drained_data = userdata;
@@ -165,7 +165,7 @@ void pool_drain(struct pool *pool, const char *reason _unused_, void (*fn)(void 
 
 void pool_stop(struct pool *pool, const char *reason, void (*fn)(void *), void *userdata)
 {
-	pool_drain(pool, reason, fn, userdata);
+	pool_close(pool, reason, fn, userdata);
 }
 
 static void pool_news(void)
@@ -323,7 +323,7 @@ static void await(const struct answer *answer)
 /* Bakes "old" and waits until what was there before is cleaned away. */
 static void make_ready(void)
 {
-	slot_init(play.slot, NULL, NULL);
+	slot_make_ready(play.slot, NULL, NULL);
 	turn();
 	assert_non_null(play.bake);
 	assert_false(play.bake->options.anew);
@@ -483,7 +483,7 @@ static void test_destroy_while_queued(void **state)
 	(void)state;
 	bake_queue_enter(play.bakes, &other);
 	turn();
-	slot_init(play.slot, on_answer, &init);
+	slot_make_ready(play.slot, on_answer, &init);
 	turn();
 	assert_null(play.bake); /* somebody else bakes */
 	slot_destroy(play.slot, on_answer, &destroy);

@@ -145,7 +145,7 @@ static void start_own(struct bench *bench)
 	struct vm_options options = options_of(bench);
 	options.sandbox_id = "pod-2";
 	set_fake_argv(&bench->manifest.argv, self, "ok");
-	assert_int_equal(vm_clone(&options, &bench->vm, NULL), 0);
+	assert_int_equal(vm_start(&options, &bench->vm, NULL), 0);
 }
 
 static void test_adopt_what_its_claimer_makes(void **state)
@@ -193,7 +193,7 @@ static void test_reap_without_pid(void **state)
 	assert_int_equal(symlink(self, qemu), 0);
 	set_fake_argv(&bench->manifest.argv, qemu, "ok");
 	struct vm_options options = options_of(bench);
-	assert_int_equal(vm_clone(&options, &bench->vm, NULL), 0);
+	assert_int_equal(vm_start(&options, &bench->vm, NULL), 0);
 	run_until(bench, VM_PARKED);
 	pid_t pid = vm_pid(bench->vm);
 	lose(bench, &entry);

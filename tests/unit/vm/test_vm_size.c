@@ -33,7 +33,7 @@ static void boot(struct bench *bench, const struct vm_size *size)
 	assert_int_equal(unlink(file), 0);
 	set_fake_argv(argv, self, "ok");
 	strv_add(argv, "{{vcpus}}/{{last_vcpu}}/{{memory_kib}}/{{max_memory_kib}}");
-	if (vm_clone(&options, &bench->vm, &err) < 0)
+	if (vm_start(&options, &bench->vm, &err) < 0)
 		fail_msg("%s", error_message(&err));
 	run_until(bench, VM_PARKED);
 }

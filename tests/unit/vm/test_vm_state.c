@@ -149,7 +149,7 @@ static void test_no_program(void **state)
 	_cleanup_(error_done) struct error err = {};
 	struct vm_options options = options_of(bench);
 	strv_add(&bench->manifest.argv, "/nonexistent/qemu");
-	assert_int_equal(vm_clone(&options, &bench->vm, &err), -ENOENT);
+	assert_int_equal(vm_start(&options, &bench->vm, &err), -ENOENT);
 	assert_null(bench->vm);
 	assert_non_null(strstr(error_message(&err), "/nonexistent/qemu"));
 	_cleanup_free_ char *vms = path_join(bench->run_dir, "vms");
@@ -163,7 +163,7 @@ static void test_no_state_file(void **state)
 	struct vm_options options = options_of(bench);
 	replace_string(&bench->manifest.dir, "/nonexistent");
 	strv_add(&bench->manifest.argv, self);
-	assert_int_equal(vm_clone(&options, &bench->vm, &err), -ENOENT);
+	assert_int_equal(vm_start(&options, &bench->vm, &err), -ENOENT);
 	assert_non_null(strstr(error_message(&err), "/nonexistent/state"));
 }
 

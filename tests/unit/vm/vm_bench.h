@@ -126,7 +126,7 @@ static inline void start_as(struct bench *bench, const char *mode, bool spare)
 	struct vm_options options = options_of(bench);
 	options.spare = spare;
 	set_fake_argv(&bench->manifest.argv, self, mode);
-	if (vm_clone(&options, &bench->vm, &err) < 0)
+	if (vm_start(&options, &bench->vm, &err) < 0)
 		fail_msg("%s", error_message(&err));
 	assert_int_equal(vm_state(bench->vm), VM_SPAWNED);
 }

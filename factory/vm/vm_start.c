@@ -1,6 +1,6 @@
 /* A machine, from nothing to PARKED:
  *
- *   vm_clone              journal, user ids, folder, listening sockets, control group, jail
+ *   vm_start              journal, user ids, folder, listening sockets, control group, jail
  *   on_copied             where it has its own copy of the template's files: they are made
  *   clone_launch          QEMU in its jail, first commands queued
  *   vm_clone_on_event     state loaded
@@ -529,7 +529,7 @@ static int entry_is_ours(struct journal_entry *entry, const char *sandbox_id, st
 	return r < 0 ? error_set_errno(err, r, "cannot read our own start time") : 0;
 }
 
-int vm_clone(const struct vm_options *options, struct vm **ret_vm, struct error *err)
+int vm_start(const struct vm_options *options, struct vm **ret_vm, struct error *err)
 {
 	char id[ID_HEX_SIZE];
 	id_random_hex(id);
