@@ -310,6 +310,12 @@ check-integration: all image faults $(PROBE) $(FILES_WORK) ## The integration te
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
 
+# A line counts where a unit test has run it; what integration tests run is not counted.
+.PHONY: coverage
+coverage: | $(AUTO_DEPS) ## Lines that the unit tests run, by room
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage ASAN='-O0 -g --coverage' check-unit
+	$(Q)tests/lint/coverage $(BUILD)/coverage/asan
+
 .PHONY: conformance-files conformance-programs
 conformance-files: all image ## The crate pjdfstest in containers by runc and by kiln (needs cargo; by hand)
 	$(Q)BUILD=$(BUILD) tests/conformance/pjdfstest
