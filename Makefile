@@ -298,7 +298,7 @@ conformance-programs: all image ## PostgreSQL, fio and stress-ng in containers b
 demo: all image $(FILES_WORK) ## From nothing to a container in a pooled VM, with a table of times
 	$(Q)BUILD=$(BUILD) bench/demo
 
-bench: all image $(FILES_WORK) ## Measure everything, ten to twelve minutes; writes bench/out/, checks the baseline
+bench: all image $(FILES_WORK) ## Measure everything, some twenty minutes; writes bench/out/, checks the baseline
 	$(Q)BUILD=$(BUILD) bench/run full
 
 bench-quick: all image $(FILES_WORK) ## The same in a minute and a half, with less of it
