@@ -9,6 +9,11 @@
 #include "base/error.h"
 #include "base/loop.h"
 
+/* How long the journal waits before it commits: usually, and where the host is nearly full
+ * (agent/scratch_room.h). */
+#define SCRATCH_COMMIT      "commit=30"
+#define SCRATCH_COMMIT_NEAR "commit=1"
+
 struct scratch;
 
 /* Mounts the disk at GUEST_SCRATCH (proto/guest_disks.h); once, at the start. */

@@ -3,9 +3,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/statvfs.h>
 
 #include "agent/disk.h"
+#include "agent/scratch.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
@@ -48,6 +50,10 @@ static int set_write_back(bool near, struct error *err)
 		if (value)
 			r = file_write_value(path, value, err);
 	}
+	/* What was removed is the host's again with the next commit. This does not wait for one. */
+	if (r == 0 && mount(NULL, GUEST_SCRATCH, NULL, MS_REMOUNT | MS_NODEV,
+			    near ? SCRATCH_COMMIT_NEAR : SCRATCH_COMMIT) < 0)
+		r = error_set_errno(err, errno, "cannot change the options of " GUEST_SCRATCH);
 	if (r == 0)
 		is_near = near;
 	return r;

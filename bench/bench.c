@@ -19,7 +19,10 @@ static const char *const count_names[] = {
 	[COUNT_SUSTAIN_SECONDS] = "sustain-seconds",
 	[COUNT_DENSITY_MOST] = "density-most",
 	[COUNT_DENSITY_UNSHARED] = "density-unshared",
+	[COUNT_ROOTS] = "roots",
+	[COUNT_IMAGES] = "images",
 	[COUNT_FILES] = "files",
+	[COUNT_FILES_TIMES] = "files-times",
 	[COUNT_FILES_SCALE] = "files-scale",
 };
 DEFINE_STRING_TABLE(count, enum count, count_names)

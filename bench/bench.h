@@ -1,10 +1,11 @@
 /* What every scenario gets: the options, the loop, the place for its figures.
  *
- * The scenarios measure real parts. Three factories are theirs:
+ * The scenarios measure real parts. Four factories are theirs:
  *
  *   factory   keeps no machine by itself (pool_size 0): what is parked is what a scenario asked
  *             for with Warm, and nothing is made while it measures
  *   pool      refills itself, as a node's does; for `sustain` and as the one with many parked
+ *   slots     as `factory`, with a template that has no DAX windows; for `roots`
  *   unshared  as `factory`, with a template that says "share": "never"; for `density`
  */
 #pragma once
@@ -30,7 +31,10 @@ enum count {
 	COUNT_SUSTAIN_SECONDS,  /* at each rate */
 	COUNT_DENSITY_MOST,     /* machines, the largest of 1, 10, 50, 100 up to it */
 	COUNT_DENSITY_UNSHARED, /* the same, of a template that is not shared; 0: left out */
-	COUNT_FILES,            /* runs of the work on files, by each contestant; 0: left out */
+	COUNT_ROOTS,            /* rounds of all ways to a root file system and runc */
+	COUNT_IMAGES,           /* sandboxes that read one image; 0: left out */
+	COUNT_FILES,            /* places for work on files, of each contestant; 0: left out */
+	COUNT_FILES_TIMES,      /* how often it is done in each of them */
 	COUNT_FILES_SCALE,      /* how much work that is, in percent */
 	COUNT_MAX_
 };
@@ -40,6 +44,7 @@ struct bench_options {
 	const char *factory;    /* address */
 	const char *pool;       /* address; NULL: what needs it is left out */
 	const char *unshared;   /* address; NULL: ditto */
+	const char *slots;      /* address; NULL: ditto */
 	const char *containerd; /* socket; NULL: ditto */
 	const char *image;
 	const char *files_image; /* bench/files-image; NULL: ditto */

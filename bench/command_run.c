@@ -41,6 +41,7 @@ void command_run_help(void)
 	     "  -f, --factory ADDRESS     factory with pool_size 0 (unix:///run/kiln/factory.sock)\n"
 	     "  -p, --pool ADDRESS        factory with a pool that refills\n"
 	     "      --unshared ADDRESS    factory with pool_size 0, its template \"share\": \"never\"\n"
+	     "      --slots ADDRESS       factory with pool_size 0, its template \"dax_windows\": 0\n"
 	     "  -c, --containerd SOCKET   containerd that has the image and finds the kiln shim\n"
 	     "      --namespace NAME      of containerd (default)\n"
 	     "      --image NAME          (docker.io/kiln/busybox:test)\n"
@@ -105,6 +106,9 @@ static int parse_option(int option, struct arguments *arguments)
 	case 'U':
 		arguments->bench.unshared = optarg;
 		return -1;
+	case 'S':
+		arguments->bench.slots = optarg;
+		return -1;
 	case 'c':
 		arguments->bench.containerd = optarg;
 		return -1;
@@ -156,6 +160,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 		{ "factory", required_argument, NULL, 'f' },
 		{ "pool", required_argument, NULL, 'p' },
 		{ "unshared", required_argument, NULL, 'U' },
+		{ "slots", required_argument, NULL, 'S' },
 		{ "containerd", required_argument, NULL, 'c' },
 		{ "namespace", required_argument, NULL, 'N' },
 		{ "image", required_argument, NULL, 'I' },

@@ -15,6 +15,13 @@ void ctr_begin(const struct bench *bench, const char *word, struct strv *argv);
 void ctr_run_begin(const struct bench *bench, const char *runtime, const char *config,
 		   const char *how, struct strv *argv);
 
-/* A file for the shim: it is to claim from the factory of the options, wherever containerd's
- * environment sends it. */
-_must_check_ int ctr_write_config(const struct bench *bench, const char *path, struct error *err);
+/* A file for the shim: it is to claim from this factory, wherever containerd's environment sends
+ * it. */
+_must_check_ int ctr_write_config(const char *factory, const char *path, struct error *err);
+
+/* Kills a container of `ctr run -d` and removes it. */
+_must_check_ int ctr_delete(const struct bench *bench, const char *id, struct error *err);
+
+/* The factory's cache has the image of its layers when this returns (kiln-ctl image prepare). */
+_must_check_ int ctr_prepare_image(const struct bench *bench, const char *factory,
+				   const char *image, struct error *err);

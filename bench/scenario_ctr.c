@@ -123,31 +123,12 @@ static int ctr_detached(struct bench *bench, const struct contestant *contestant
 	return spawn_and_wait(argv.items, &output, err);
 }
 
-static int ctr_delete(struct bench *bench, const char *id, struct error *err)
-{
-	_cleanup_(strv_done) struct strv task = {};
-	_cleanup_(strv_done) struct strv container = {};
-	_cleanup_free_ char *task_output = NULL;
-	_cleanup_free_ char *container_output = NULL;
-
-	ctr_begin(bench, "tasks", &task);
-	strv_add(&task, "delete");
-	strv_add(&task, "--force");
-	strv_add(&task, id);
-	/* It says so with a status of its own when the killed process had one. */
-	(void)spawn_and_wait(task.items, &task_output, NULL);
-	ctr_begin(bench, "containers", &container);
-	strv_add(&container, "delete");
-	strv_add(&container, id);
-	return spawn_and_wait(container.items, &container_output, err);
-}
-
 static int shim_memory(struct bench *bench, const struct contestant *contestant,
 		       const char *program, const char *value, struct error *err)
 {
 	_cleanup_(error_done) struct error ignored = {};
 	_cleanup_free_ char *id = bench_id(bench);
-	struct smaps smaps;
+	struct smaps smaps = {};
 
 	int r = factory_warm(bench->loop, bench->options.factory, 1, err);
 	if (r == 0)
@@ -209,7 +190,7 @@ int scenario_ctr(struct bench *bench, struct error *err)
 	_cleanup_free_ char *config = path_join(folder, "kiln.json");
 	int r = link_self(empty, err);
 	if (r == 0)
-		r = ctr_write_config(bench, config, err);
+		r = ctr_write_config(bench->options.factory, config, err);
 	if (r == 0)
 		r = contest(bench, empty, config, err);
 	(void)!path_remove(folder, NULL);

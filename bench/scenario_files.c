@@ -1,10 +1,14 @@
 /* files.WORK.WHO: what WHO takes for a kind of work on files (bench/work), measured in the place
  * where it is done. In turn, the order of which changes: runc; kiln, with each driver of root file
  * systems that the options name; and the limit, which is the same kernel in the same machine as
- * kiln's, with the same files on a disk of its own and nothing else: no container, no overlay. Each
- * time all kinds are done once, in a container or a machine that is new.
+ * kiln's, with the same files on a disk of its own and nothing else: no container, no overlay. The
+ * place is a container or a machine that is new each time; in it all kinds are done in order,
+ * several times.
  *
- * files.WORK.WHO:OTHER are ratios of the medians. */
+ * The first of these times is a series of its own, files-first.WORK.WHO: programs and files are
+ * read for the first time, and under emulation the code of both is translated.
+ *
+ * files.WORK.WHO:OTHER and files-first.WORK.WHO:OTHER are ratios of the medians. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,28 +29,29 @@
 #define NS_LARGEST  ((uint64_t)3600 * 1000000000)
 #define RUNC        "runc"
 #define LIMIT       "limit"
-#define DEFAULT     "overlay" /* the driver, where none is named */
-#define RESULT_FILE "/result"
+#define DEFAULT     "overlay"                  /* the driver, where none is named */
+#define DUMP_RESULT "dump /result /dev/stdout" /* for debugfs */
 
 /* Their names are those of bench/work/work.c. */
 static const struct work {
 	const char *name;
-	const char *what;
+	unsigned amount;  /* at a scale of 100 */
+	const char *what; /* %u: the amount */
 } works[] = {
-	{ "write", "200 MB written and synced" },
-	{ "read", "the same read, not from the page cache" },
-	{ "small", "5000 writes of 4 KiB" },
-	{ "make", "2000 files made" },
-	{ "find", "the same found" },
-	{ "remove", "the same removed" },
-	{ "untar", "tar x of 3000 files" },
-	{ "tar", "tar c of the same" },
-	{ "rm", "rm -rf of the same" },
-	{ "git-clone", "git clone, 20 commits of 300 files" },
-	{ "git-gc", "git gc of the same" },
-	{ "mmap", "shared mapping of 32 MiB written and synced" },
-	{ "walk", "20000 files of the image found" },
-	{ "sqlite", "200 transactions in WAL mode" },
+	{ "write", 200, "%u MB written and synced" },
+	{ "read", 200, "%u MB read, not from the page cache" },
+	{ "small", 5000, "%u writes of 4 KiB" },
+	{ "make", 2000, "%u files made" },
+	{ "find", 2000, "%u files found" },
+	{ "remove", 2000, "%u files removed" },
+	{ "untar", 3000, "tar x of %u files" },
+	{ "tar", 3000, "tar c of %u files" },
+	{ "rm", 3000, "rm -rf of %u files" },
+	{ "git-clone", 0, "git clone, 10 commits of 100 files" },
+	{ "git-gc", 0, "git gc of the same" },
+	{ "mmap", 32, "shared mapping of %u MiB written and synced" },
+	{ "walk", 20000, "%u files of the image found" },
+	{ "sqlite", 200, "%u transactions in WAL mode" },
 };
 
 struct contest {
@@ -58,16 +63,44 @@ struct contest {
 
 /* ---------------------------------------------------------------- what the work prints */
 
-static struct series *series_of(struct bench *bench, const struct work *work, const char *who)
+static unsigned scale_of(const struct bench *bench)
 {
-	_cleanup_free_ char *name = xasprintf("files.%s.%s", work->name, who);
-
-	return result_series(bench->result, name, work->what);
+	return bench->options.counts[COUNT_FILES_SCALE];
 }
 
-/* One line: NAME NANOSECONDS. */
-static int read_line(struct bench *bench, char *line, const char *who, uint64_t *seen,
-		     struct error *err)
+static unsigned times_of(const struct bench *bench)
+{
+	return bench->options.counts[COUNT_FILES_TIMES];
+}
+
+static char *describe(const struct bench *bench, const struct work *work, bool first)
+{
+	unsigned amount = work->amount * scale_of(bench) / 100;
+	const char *number = strstr(work->what, "%u");
+
+	if (!number)
+		return xasprintf("%s%s", work->what, first ? ", first" : "");
+	return xasprintf("%.*s%u%s%s", (int)(number - work->what), work->what,
+			 amount > 0 ? amount : 1, number + strlen("%u"), first ? ", first" : "");
+}
+
+static char *series_name(const struct work *work, const char *who, bool first)
+{
+	return xasprintf("%s.%s.%s", first ? "files-first" : "files", work->name, who);
+}
+
+static struct series *series_of(struct bench *bench, const struct work *work, const char *who,
+				bool first)
+{
+	_cleanup_free_ char *name = series_name(work, who, first);
+	_cleanup_free_ char *what = describe(bench, work, first);
+
+	return result_series(bench->result, name, what);
+}
+
+/* One line: NAME NANOSECONDS. seen counts those of each kind. */
+static int read_line(struct bench *bench, char *line, const char *who,
+		     unsigned seen[static ARRAY_SIZE(works)], struct error *err)
 {
 	char *space = strchr(line, ' ');
 	uint64_t ns = 0;
@@ -78,8 +111,8 @@ static int read_line(struct bench *bench, char *line, const char *who, uint64_t 
 		if (!str_equal(line, works[i].name) ||
 		    str_to_u64(space + 1, 1, NS_LARGEST, &ns) < 0)
 			continue;
-		series_add(series_of(bench, &works[i], who), ns);
-		*seen |= UINT64_C(1) << i;
+		series_add(series_of(bench, &works[i], who, seen[i] == 0), ns);
+		seen[i]++;
 		return 0;
 	}
 	if (space)
@@ -89,28 +122,23 @@ static int read_line(struct bench *bench, char *line, const char *who, uint64_t 
 
 static int read_output(struct bench *bench, char *output, const char *who, struct error *err)
 {
-	uint64_t seen = 0;
+	unsigned seen[ARRAY_SIZE(works)] = {};
 	char *rest = output, *line;
 	int r = 0;
 
 	while (r == 0 && (line = strsep(&rest, "\r\n"))) {
 		if (*line)
-			r = read_line(bench, line, who, &seen, err);
+			r = read_line(bench, line, who, seen, err);
 	}
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(works); i++) {
-		if (!(seen & UINT64_C(1) << i))
-			r = error_set(err, EBADMSG, "the work by %s does not come to %s", who,
-				      works[i].name);
+		if (seen[i] != times_of(bench))
+			r = error_set(err, EBADMSG, "the work by %s did %s %u times, not %u", who,
+				      works[i].name, seen[i], times_of(bench));
 	}
 	return r;
 }
 
 /* ---------------------------------------------------------------- the contestants */
-
-static unsigned scale_of(const struct bench *bench)
-{
-	return bench->options.counts[COUNT_FILES_SCALE];
-}
 
 static int by_container(const struct contest *contest, const char *who, struct error *err)
 {
@@ -128,6 +156,7 @@ static int by_container(const struct contest *contest, const char *who, struct e
 	strv_add(&argv, id);
 	strv_add(&argv, PROGRAM_IN);
 	strv_addf(&argv, "%u", scale_of(bench));
+	strv_addf(&argv, "%u", times_of(bench));
 	int r = factory_warm(bench->loop, bench->options.factory, 1, err);
 	if (r == 0)
 		r = spawn_and_wait(argv.items, &output, err);
@@ -150,20 +179,19 @@ static int by_machine(const struct contest *contest, struct error *err)
 	struct bench *bench = contest->bench;
 	_cleanup_free_ char *disk = path_join(contest->folder, "disk");
 	_cleanup_free_ char *initrd = path_join(bench->options.limit, "initrd.img");
-	_cleanup_free_ char *parameters = xasprintf("files_scale=%u", scale_of(bench));
+	_cleanup_free_ char *parameters = xasprintf("files_scale=%u files_times=%u",
+						    scale_of(bench), times_of(bench));
 	_cleanup_free_ char *output = NULL;
 
 	int r = copy_disk(bench, disk, err);
 	if (r == 0)
 		r = booted_run(bench, bench->options.factory, initrd, parameters, disk, err);
 	if (r == 0)
-		r = spawn_and_wait(
-			SPAWN_ARGV("debugfs", "-R", "dump " RESULT_FILE " /dev/stdout", disk),
-			&output, err);
+		r = spawn_and_wait(SPAWN_ARGV("debugfs", "-R", DUMP_RESULT, disk), &output, err);
 	if (r < 0)
 		return error_wrap(err, "the work by a plain machine");
 	/* Before it comes what debugfs says of itself. */
-	char *begin = strstr(output, "write ");
+	char *begin = output ? strstr(output, "write ") : NULL;
 	return read_output(bench, begin ? begin : output, LIMIT, err);
 }
 
@@ -175,8 +203,9 @@ static int take_turns(const struct contest *contest, struct error *err)
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < runs; i++) {
-		progress_step(&bench->progress, i, runs);
 		for (size_t j = 0; r == 0 && j < count; j++) {
+			progress_step(&bench->progress, (unsigned)(i * count + j),
+				      (unsigned)(runs * count));
 			const char *who = contest->who.items[(bench->round + i + j) % count];
 			r = str_equal(who, LIMIT) ? by_machine(contest, err)
 						  : by_container(contest, who, err);
@@ -188,27 +217,35 @@ static int take_turns(const struct contest *contest, struct error *err)
 /* ---------------------------------------------------------------- ratios */
 
 static void set_ratio(struct bench *bench, const struct work *work, const char *who,
-		      const char *other)
+		      const char *other, bool first)
 {
-	const struct series *a = series_of(bench, work, who);
-	const struct series *b = series_of(bench, work, other);
-	_cleanup_free_ char *name = xasprintf("files.%s.%s:%s", work->name, who, other);
+	_cleanup_free_ char *name_a = series_name(work, who, first);
+	_cleanup_free_ char *name_b = series_name(work, other, first);
+	const struct series *a = result_find(bench->result, name_a);
+	const struct series *b = result_find(bench->result, name_b);
+	_cleanup_free_ char *name = xasprintf("%s:%s", name_a, other);
 
-	if (a->count > 0 && b->count > 0)
+	if (a && b)
 		result_set(bench->result, name, series_quantile(a, 0.5) / series_quantile(b, 0.5));
 }
 
+/* Of all who are in a machine to runc, and of all containers in one to the limit. */
 static void set_ratios(const struct contest *contest)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
+	struct bench *bench = contest->bench;
+
+	for (size_t i = 0; i < ARRAY_SIZE(works) * 2; i++) {
+		const struct work *work = &works[i / 2];
+		bool first = i % 2 == 0;
+
 		for (size_t j = 0; j < contest->who.count; j++) {
 			const char *who = contest->who.items[j];
 
-			if (str_equal(who, RUNC) || str_equal(who, LIMIT))
+			if (str_equal(who, RUNC))
 				continue;
-			set_ratio(contest->bench, &works[i], who, RUNC);
-			if (contest->bench->options.limit)
-				set_ratio(contest->bench, &works[i], who, LIMIT);
+			set_ratio(bench, work, who, RUNC, first);
+			if (!str_equal(who, LIMIT))
+				set_ratio(bench, work, who, LIMIT, first);
 		}
 	}
 }
@@ -231,8 +268,11 @@ static int name_contestants(const struct bench *bench, struct strv *who, struct 
 
 static int run_contest(struct contest *contest, struct error *err)
 {
-	int r = ctr_write_config(contest->bench, contest->config, err);
+	const struct bench_options *options = &contest->bench->options;
+	int r = ctr_write_config(options->factory, contest->config, err);
 
+	if (r == 0)
+		r = ctr_prepare_image(contest->bench, options->factory, options->files_image, err);
 	if (r == 0)
 		r = name_contestants(contest->bench, &contest->who, err);
 	if (r == 0)
@@ -246,7 +286,7 @@ int scenario_files(struct bench *bench, struct error *err)
 {
 	char folder[] = FOLDER;
 
-	if (bench->options.counts[COUNT_FILES] == 0)
+	if (bench->options.counts[COUNT_FILES] == 0 || times_of(bench) == 0 || scale_of(bench) == 0)
 		return 0;
 	if (!mkdtemp(folder))
 		return error_set_errno(err, errno, "cannot make %s", folder);

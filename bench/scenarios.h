@@ -31,6 +31,8 @@ _must_check_ int scenario_claim(struct bench *bench, struct error *err);
 _must_check_ int scenario_many(struct bench *bench, struct error *err);
 _must_check_ int scenario_first_exec(struct bench *bench, struct error *err);
 _must_check_ int scenario_ctr(struct bench *bench, struct error *err);
+_must_check_ int scenario_roots(struct bench *bench, struct error *err);
+_must_check_ int scenario_images(struct bench *bench, struct error *err);
 _must_check_ int scenario_files(struct bench *bench, struct error *err);
 _must_check_ int scenario_burst(struct bench *bench, struct error *err);
 _must_check_ int scenario_sustain(struct bench *bench, struct error *err);

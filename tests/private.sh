@@ -35,10 +35,10 @@ write_config() {
 		  log_level: "debug", init_on_start: false}' >"$work/factory.json"
 }
 
-# start_empty_factory NAME SHARE: one that keeps nothing parked by itself, with a template that is
+# start_empty_factory NAME SHARE [JQ]: one that keeps nothing parked by itself, with a template that is
 # shared as SHARE says; it is reached at unix://$store/NAME-run/factory.sock. After write_config.
 start_empty_factory() {
-	jq --arg share "$2" '.pool_size = 0 | .share = $share' "$work/template.json" >"$work/$1-template.json"
+	jq --arg share "$2" '.pool_size = 0 | .share = $share | '"${3:-.}" "$work/template.json" >"$work/$1-template.json"
 	jq --arg name "$1" --arg run "$store/$1-run" --arg store "$store/$1" \
 		'.run_dir = $run | .store = $store | .templates |= sub("template.json$"; $name + "-template.json")
 		 | .image_cache += "-" + $name | .log_file = $run + "/factory.log" | .max_vms = 512' "$work/factory.json" >"$work/$1.json"

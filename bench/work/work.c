@@ -1,9 +1,10 @@
-/* kiln-files-work SCALE: the work that the scenario `files` measures (bench/scenario_files.c),
- * below /work of the root it runs in, each kind once, in order. SCALE is how much of it, in
- * percent.
+/* kiln-files-work SCALE TIMES: the work that the scenario `files` measures
+ * (bench/scenario_files.c), below /work of the root it runs in: each kind once, in order, and all
+ * of it TIMES times. SCALE is how much of it, in percent.
  *
- * Prints "NAME NANOSECONDS" for each kind. It is static and runs in a container by any runtime, and
- * in a machine that has nothing else. What it works on is in /data (bench/files-image). */
+ * Prints "NAME NANOSECONDS" for each kind, each time. It is static and runs in a container by any
+ * runtime, and in a machine that has nothing else. What it works on is in /data
+ * (bench/files-image). */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -27,6 +28,8 @@
 #define TAR_FOLDERS 60 /* of 50 files each */
 #define MAPPED      (32 * (uint64_t)MIB)
 #define MANY        200 /* folders, of 100 files each */
+#define SCALE_MOST  100
+#define TIMES_MOST  100
 
 static uint64_t scale; /* percent */
 static char block[MIB];
@@ -233,19 +236,11 @@ static void sqlite(void)
 	RUN("python3", "/data/sqlite.py", rows);
 }
 
-int main(int argc, char **argv)
+/* What is left of it goes, and is not measured. */
+static void do_all(void)
 {
-	char *end = NULL;
-
-	scale = argc == 2 ? strtoul(argv[1], &end, 10) : 0;
-	if (scale < 1 || scale > 100 || *end != '\0') {
-		fprintf(stderr, "usage: %s SCALE (1 to 100)\n", argv[0]);
-		return 2;
-	}
 	must(mkdir(PLACE, 0755), PLACE);
 	must(chdir(PLACE), PLACE);
-	must(setenv("HOME", PLACE, 1), "HOME");
-	must(setenv("GIT_TEMPLATE_DIR", "", 1), "GIT_TEMPLATE_DIR"); /* the image has none */
 	for (size_t i = 0; i < sizeof(works) / sizeof(works[0]); i++) {
 		uint64_t begun = now_ns();
 
@@ -254,5 +249,33 @@ int main(int argc, char **argv)
 		fflush(stdout);
 	}
 	sqlite();
+	must(chdir("/"), "/");
+	RUN("rm", "-rf", PLACE);
+}
+
+static uint64_t parse(const char *text, uint64_t largest)
+{
+	char *end = NULL;
+	uint64_t value = strtoul(text, &end, 10);
+
+	if (value >= 1 && value <= largest && *end == '\0')
+		return value;
+	fprintf(stderr, "kiln-files-work: \"%s\" is not a number from 1 to %" PRIu64 "\n", text,
+		largest);
+	exit(2);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 3) {
+		fprintf(stderr, "usage: %s SCALE TIMES\n", argv[0]);
+		return 2;
+	}
+	scale = parse(argv[1], SCALE_MOST);
+	uint64_t times = parse(argv[2], TIMES_MOST);
+	must(setenv("HOME", PLACE, 1), "HOME");
+	must(setenv("GIT_TEMPLATE_DIR", "", 1), "GIT_TEMPLATE_DIR"); /* the image has none */
+	for (uint64_t i = 0; i < times; i++)
+		do_all();
 	return 0;
 }

@@ -3,8 +3,8 @@
  *   scratch   what containers write: an ext4 that is made with the template and mounted by the
  *             agent before the template is frozen. A clone has a copy of its own, a file without
  *             a name that ends with the VMM; only what is written takes up room. Nothing in it
- *             outlives the machine, so it has no journal and the host never flushes it. Where the
- *             host has less room than the disk is large, the guest is told: shim/scratch_watch.h.
+ *             outlives the machine, so the host never flushes it. Where the host has less room than
+ *             the disk is large, the guest is told: shim/scratch_watch.h.
  *   slot N    read-only, for the EROFS image of a container's layers that no DAX window
  *             (factory/guest/dax_window.h) takes. Until it is given one
  *             (blockdev-reopen on a running machine) it holds a copy of the root image, from

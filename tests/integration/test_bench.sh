@@ -5,12 +5,13 @@
 
 export TMPDIR=$store
 empty_run=$store/empty-run
+slots_run=$store/slots-run
 unshared_run=$store/unshared-run
 result=$work/result.json
 
 measure() {
 	timeout 400 kiln-bench run --factory "unix://$empty_run/factory.sock" --pool "$KILN_FACTORY" \
-		--unshared "unix://$unshared_run/factory.sock" --containerd "$work/containerd.sock" --namespace "$(basename "$work")" \
+		--slots "unix://$slots_run/factory.sock" --unshared "unix://$unshared_run/factory.sock" --containerd "$work/containerd.sock" --namespace "$(basename "$work")" \
 		--image "$image" "${files[@]}" --rootfs overlay --set smoke "$@"
 }
 
@@ -30,7 +31,7 @@ test_nothing_is_left() {
 	expect '' "$(find "$store" -maxdepth 1 -name 'kiln-bench-*')" 'folders'
 	expect '' "$(pgrep -f "qemu-system-x86_64 .*kiln-bench-.*$store" || true)" 'booted machines'
 	local run
-	for run in "$empty_run" "$unshared_run"; do
+	for run in "$empty_run" "$slots_run" "$unshared_run"; do
 		expect 0 "$(ctl factory status --json --socket "$run/factory.sock" |
 			jq '.templates[0].pool.claimed')" 'claimed machines'
 	done
@@ -59,7 +60,7 @@ test_the_result_has_the_documented_form() {
 	local name
 	for name in boot.ready clone.parked clone.claimed claim.claim claim.create_sandbox claim.total \
 		claim.of_one claim.of_many first-exec.pooled first-exec.booted ctr.kiln ctr.runc \
-		ctr.empty burst.latency files.{write,walk,sqlite}.{runc,overlay,limit}; do
+		ctr.empty burst.latency roots.{output,run,ready}.{overlay-dax,overlay-image,overlay-share,share,runc} {files,files-first}.{write,walk,sqlite}.{runc,overlay,limit}; do
 		jq -e --arg name "$name" '.series[$name].n > 0' "$result" >/dev/null || fail "no $name"
 	done
 	for name in parked running unshared_parked unshared_running booted; do
@@ -67,6 +68,12 @@ test_the_result_has_the_documented_form() {
 			| .x == 1 and .counted_mib >= .pss_mib and .pss_mib > 0' "$result" >/dev/null ||
 			fail "no density.$name"
 	done
+	for name in overlay share; do
+		jq -e --arg name "density.image_$name" '.tables[$name][0] | .x == 2 and .read_pss_mib > .idle_pss_mib' \
+			"$result" >/dev/null || fail "no density.image_$name"
+	done
+	# The host has the file once, and the sandboxes share that.
+	jq -e '.values["density.image_copies_overlay"] | . > 0.5 and . < 1.5' "$result" >/dev/null || fail "$(jq -c .values "$result")"
 	jq -e '.tables.sustain | length == 5 and ([.[] | .hit_ratio <= 1] | all)' "$result" >/dev/null ||
 		fail sustain
 	jq -e '[.targets[] | .verdict as $v | ["pass", "aim", "miss", "not measured"] | index($v)]
@@ -74,8 +81,8 @@ test_the_result_has_the_documented_form() {
 }
 
 test_work_on_files_is_compared() {
-	jq -e '[.values | to_entries[] | select(.key | test("^files\\..*\\.overlay:(runc|limit)$")).value | . > 0]
-		| length == 28 and all' "$result" >/dev/null || fail "$(jq -c .values "$result")"
+	jq -e '[.values | to_entries[] | select(.key | test("^files(-first)?\\..*\\.overlay:(runc|limit)$")).value | . > 0]
+		| length == 56 and all' "$result" >/dev/null || fail "$(jq -c .values "$result")"
 	jq -e '.targets.files_untar.verdict != "not measured"' "$result" >/dev/null || fail target
 }
 
@@ -172,6 +179,7 @@ test_a_traced_start_is_drawn() {
 write_config 2 .
 start_factory
 start_empty_factory empty always
+start_empty_factory slots always '.dax_windows = 0'
 start_empty_factory unshared never
 start_containerd
 make_files_image
