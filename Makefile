@@ -296,6 +296,8 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzzed/tests/fuzz/%.o $(ZLIB_vm)
 $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 	$(call zobj,$(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c))
 
+# What is quick enough to be part of every `make check`; clang-tidy takes longer.
+LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
 check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(FILES_WORK) ## All tests: lint, units under ASan and UBSan, fuzzers, real QEMU and containerd
@@ -333,8 +335,6 @@ C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[c
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image .ci/run)
 
-# What is quick enough to be part of every `make check`; clang-tidy takes longer.
-LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck
 .PHONY: lint $(LINT_CHECK) lint-tidy format
 lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, clang-tidy
 $(LINT_CHECK): | $(AUTO_DEPS)
