@@ -167,6 +167,15 @@ $(BUILD)/asan/libbench.a: $(call aobj,$(filter-out bench/main.c,$(SRC_bench)))
 LIB_core := $(BUILD)/libproto.a $(BUILD)/libbase.a
 LIB_vm   := $(BUILD)/libvm.a $(LIB_core)
 
+# What is made anew when the command line says something else than last time depends on such a file.
+$(BUILD)/%.args: FORCE
+	@mkdir -p $(@D); echo '$(ARGS)' | cmp -s - $@ || echo '$(ARGS)' >$@
+.PHONY: FORCE
+
+# `make && make install PREFIX=...` is to install programs that look for their files there.
+$(BUILD)/prefix.args: ARGS = $(PREFIX)
+$(call obj,factory/base/config.c factory/jail/jail.c): $(BUILD)/prefix.args
+
 # ---------------------------------------------------------------- programs
 
 define link
@@ -237,7 +246,7 @@ MAN := $(patsubst man/%,$(BUILD)/man/%,$(wildcard man/*.[1-9]))
 man: $(MAN) ## The manual pages (man -l build/man/kiln-ctl.1)
 
 # Their tables of keys are what the programs print.
-$(MAN): $(BUILD)/man/%: man/% man/expand $(BIN_factory) $(BIN_shim)
+$(MAN): $(BUILD)/man/%: man/% man/expand $(BIN_factory) $(BIN_shim) $(BUILD)/prefix.args
 	$(call say,MAN,$@)
 	@mkdir -p $(@D)
 	$(Q)man/expand $< $(BUILD) $(VERSION) $(PREFIX) >$@.new && mv $@.new $@
@@ -256,9 +265,7 @@ $(IMAGE)/default.json: $(BIN_agent) $(BIN_init) $(REHEARSAL_PROGRAM) templates/b
 		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODULES),--modules $(MODULES))
 
 # Another kernel than last time makes another image.
-$(BUILD)/image.args: FORCE
-	@mkdir -p $(@D); echo '$(KERNEL) $(MODULES)' | cmp -s - $@ || echo '$(KERNEL) $(MODULES)' >$@
-.PHONY: FORCE
+$(BUILD)/image.args: ARGS = $(KERNEL) $(MODULES)
 
 # ---------------------------------------------------------------- tests
 
