@@ -167,6 +167,15 @@ $(BUILD)/asan/libbench.a: $(call aobj,$(filter-out bench/main.c,$(SRC_bench)))
 LIB_core := $(BUILD)/libproto.a $(BUILD)/libbase.a
 LIB_vm   := $(BUILD)/libvm.a $(LIB_core)
 
+# What is made anew when the command line says something else than last time depends on such a file.
+$(BUILD)/%.args: FORCE
+	@mkdir -p $(@D); echo '$(ARGS)' | cmp -s - $@ || echo '$(ARGS)' >$@
+.PHONY: FORCE
+
+# `make && make install PREFIX=...` is to install programs that look for their files there.
+$(BUILD)/prefix.args: ARGS = $(PREFIX)
+$(call obj,factory/base/config.c factory/jail/jail.c): $(BUILD)/prefix.args
+
 # ---------------------------------------------------------------- programs
 
 define link
@@ -237,7 +246,7 @@ MAN := $(patsubst man/%,$(BUILD)/man/%,$(wildcard man/*.[1-9]))
 man: $(MAN) ## The manual pages (man -l build/man/kiln-ctl.1)
 
 # Their tables of keys are what the programs print.
-$(MAN): $(BUILD)/man/%: man/% man/expand $(BIN_factory) $(BIN_shim)
+$(MAN): $(BUILD)/man/%: man/% man/expand $(BIN_factory) $(BIN_shim) $(BUILD)/prefix.args
 	$(call say,MAN,$@)
 	@mkdir -p $(@D)
 	$(Q)man/expand $< $(BUILD) $(VERSION) $(PREFIX) >$@.new && mv $@.new $@
@@ -256,9 +265,7 @@ $(IMAGE)/default.json: $(BIN_agent) $(BIN_init) $(REHEARSAL_PROGRAM) templates/b
 		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODULES),--modules $(MODULES))
 
 # Another kernel than last time makes another image.
-$(BUILD)/image.args: FORCE
-	@mkdir -p $(@D); echo '$(KERNEL) $(MODULES)' | cmp -s - $@ || echo '$(KERNEL) $(MODULES)' >$@
-.PHONY: FORCE
+$(BUILD)/image.args: ARGS = $(KERNEL) $(MODULES)
 
 # ---------------------------------------------------------------- tests
 
@@ -296,6 +303,8 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzzed/tests/fuzz/%.o $(ZLIB_vm)
 $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 	$(call zobj,$(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c))
 
+# What is quick enough to be part of every `make check`; clang-tidy takes longer.
+LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
 check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(FILES_WORK) ## All tests: lint, units under ASan and UBSan, fuzzers, real QEMU and containerd
@@ -340,8 +349,6 @@ C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[c
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image .ci/run)
 
-# What is quick enough to be part of every `make check`; clang-tidy takes longer.
-LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck
 .PHONY: lint $(LINT_CHECK) lint-tidy format
 lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, clang-tidy
 $(LINT_CHECK): | $(AUTO_DEPS)

@@ -70,7 +70,7 @@ static int open_claim(const struct channel_options *options, struct agent_channe
 		return r;
 	wait_end(channel->loop, &waiting);
 	if (waiting.result < 0)
-		return waiting.result;
+		return -EIO; /* a template that is not there is no absence of the factory */
 	channel->claim = waiting.claim;
 	channel->client = waiting.claim->agent;
 	claim_confirm(channel->claim);

@@ -25,7 +25,7 @@ struct agent_channel {
 };
 
 /* Turns the loop until it is there. -ENOENT or -ECONNREFUSED without a server_address: there is
- * no factory. */
+ * no factory; -EIO: there is one, or its store, but no machine. */
 _must_check_ int agent_channel_open(struct loop *loop, const struct channel_options *options,
 				    struct agent_channel *ret_channel, struct error *err);
 

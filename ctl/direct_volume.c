@@ -196,10 +196,11 @@ static int direct_volume_run(int argc, char **argv)
 
 const struct ctl_command ctl_direct_volume = {
 	.name = "direct-volume",
-	.usage = "kiln-ctl direct-volume add --volume-path PATH --mount-info JSON [--run-dir DIR]\n"
-		 "kiln-ctl direct-volume remove --volume-path PATH [--run-dir DIR]\n"
-		 "kiln-ctl direct-volume stats --volume-path PATH [--run-dir DIR]\n"
-		 "kiln-ctl direct-volume resize --volume-path PATH --size BYTES [--run-dir DIR]",
+	.usage =
+		"kiln-ctl direct-volume add --volume-path PATH --mount-info JSON [--run-dir DIR]\n"
+		"       kiln-ctl direct-volume remove --volume-path PATH [--run-dir DIR]\n"
+		"       kiln-ctl direct-volume stats --volume-path PATH [--run-dir DIR]\n"
+		"       kiln-ctl direct-volume resize --volume-path PATH --size BYTES [--run-dir DIR]",
 	.summary = "give volumes to sandboxes as the block devices they are on",
 	.help = "A storage plugin calls it, with the arguments of Kata Containers' command of this name.\n"
 		"A container's bind mount whose source is PATH then shows the file system on the\n"

@@ -350,8 +350,8 @@ static int factory_run(int argc, char **argv)
 const struct ctl_command ctl_factory = {
 	.name = "factory",
 	.usage = "kiln-ctl factory init|destroy [NAME...] [OPTIONS]\n"
-		 "kiln-ctl factory status|list [OPTIONS]\n"
-		 "kiln-ctl factory inspect|rebuild|verify|console NAME [OPTIONS]\n"
+		 "       kiln-ctl factory status|list [OPTIONS]\n"
+		 "       kiln-ctl factory inspect|rebuild|verify|console NAME [OPTIONS]\n"
 		 "       kiln-ctl factory warm|drain|pause|resume NAME [OPTIONS]",
 	.summary = "bake templates, see the pool of warm machines, destroy them",
 	.help = "  init      bake what is configured unless it is there already, and fill the "

@@ -1,6 +1,13 @@
 /* For the tests of state machines (base/state.h): the table, as text. */
 #pragma once
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include "base/state.h"
 #include "base/strbuf.h"
 

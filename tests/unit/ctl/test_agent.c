@@ -85,6 +85,10 @@ static void on_claim(struct ttrpc_call *call, const ProtobufCMessage *message,
 		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION, "the template is broken");
 		return;
 	}
+	if (str_equal(request->template_, "absent")) {
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no template is named so");
+		return;
+	}
 	if (socket_pair(channel) < 0 || socket_pair(monitor) < 0 ||
 	    ttrpc_server_serve(peer_server, channel[0], false, NULL) < 0)
 		abort();
@@ -331,9 +335,13 @@ static void test_claim_refused(void **state)
 	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--socket", agent.address,
 						       "--template", "broken", "Check");
+	_cleanup_(outcome_done) struct outcome absent = RUN(&ctl_agent, "--socket", agent.address,
+							    "--template", "absent", "Check");
 
 	assert_int_equal(o.code, CTL_FAILED);
 	assert_contains(o.err, "the template is broken");
+	assert_int_equal(absent.code, CTL_FAILED);
+	assert_contains(absent.err, "no template is named so");
 }
 
 static void assert_usage(const char *word, const char *second, const char *sentence)
@@ -392,6 +400,20 @@ static void test_help(void **state)
 	assert_contains(o.out, "--server-address");
 }
 
+/* "usage: " stands before the first line only. */
+static void test_usages_are_aligned(void **state)
+{
+	(void)state;
+	static const struct ctl_command *const commands[] = {
+		&ctl_agent, &ctl_direct_volume, &ctl_factory, &ctl_image, &ctl_version,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		for (const char *line = strchr(commands[i]->usage, '\n'); line;
+		     line = strchr(line + 1, '\n'))
+			assert_non_null(str_after(line, "\n       kiln-ctl "));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +432,7 @@ int main(void)
 		cmocka_unit_test(test_usage),
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_usages_are_aligned),
 	};
 
 	alarm(DEADLINE_S);
