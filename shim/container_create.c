@@ -1,0 +1,389 @@
+/* A container's creation: container_create() -> its writable image is made, where there is to be
+ * one
+ * -> a machine -> its disks -> the image of its layers -> mounts on the host -> CreateContainer.
+ * Each step ends where the container is not CREATING any more. */
+#include <libgen.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/pidfd.h"
+#include "base/trace.h"
+#include "factory/guest/storages.h"
+#include "proto/events.pb-c.h"
+#include "proto/root_note.h"
+#include "shim/bundle.h"
+#include "shim/container_priv.h"
+#include "shim/images.h"
+#include "shim/layer_losses.h"
+#include "shim/upper_image.h"
+
+#define CREATE_TIMEOUT_MS 60000
+
+static void publish_create(const struct container *container)
+{
+	const Containerd__Task__V2__CreateTaskRequest *request = container->request;
+	Containerd__Events__TaskCreate event = CONTAINERD__EVENTS__TASK_CREATE__INIT;
+	Containerd__Events__TaskIO io = CONTAINERD__EVENTS__TASK_IO__INIT;
+
+	io.stdin = request->stdin;
+	io.stdout = request->stdout;
+	io.stderr = request->stderr;
+	io.terminal = request->terminal;
+	event.container_id = container->id;
+	event.bundle = container->bundle;
+	event.rootfs = request->rootfs;
+	event.n_rootfs = request->n_rootfs;
+	event.io = &io;
+	event.pid = process_pid(container->init);
+	events_publish(container->events, &event.base);
+}
+
+static void create_failed(struct container *container, const struct error *err)
+{
+	container_ref(container);
+	container_set_state(container, CONTAINER_GONE);
+	container_finish(container, err);
+	container_unref(container);
+}
+
+static void on_created(const struct ttrpc_reply *reply, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	const struct error *sandbox_failure = sandbox_error(container->sandbox);
+	_cleanup_(error_done) struct error err = {};
+
+	if (container->state != CONTAINER_CREATING) {
+		if (reply->code == TTRPC_OK)
+			container_remove_in_guest(container, NULL, NULL);
+		return;
+	}
+	if (sandbox_failure->number)
+		(void)error_set(&err, sandbox_failure->number, "%s",
+				error_message(sandbox_failure));
+	else if (ttrpc_reply_error(reply, &err) < 0)
+		(void)error_wrap(&err, "OCI runtime create failed");
+	if (err.number) {
+		container_disks_explain(container->disks, &err);
+		create_failed(container, &err);
+		return;
+	}
+	trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
+	container_set_state(container, CONTAINER_CREATED);
+	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
+	publish_create(container);
+	container_finish(container, &err);
+}
+
+static void create_in_guest(struct container *container, const struct storages *storages)
+{
+	Grpc__CreateContainerRequest request = GRPC__CREATE_CONTAINER_REQUEST__INIT;
+
+	request.container_id = container->id;
+	request.oci = container->spec->oci;
+	container->begun_ns = trace_begin();
+	request.storages = storages->items;
+	request.n_storages = storages->count;
+	if (container->disks)
+		request.n_devices = container_disks_devices(container->disks, &request.devices);
+	agent_call(sandbox_agent(container->sandbox), "CreateContainer", &request.base,
+		   CREATE_TIMEOUT_MS, on_created, container_ref(container));
+	spec_free(steal_ptr(container->spec));
+}
+
+/* VM_DIR is RUN_DIR/vms/ID; the caller frees. */
+static char *run_dir(const struct container *container)
+{
+	_cleanup_free_ char *dir = xstrdup(sandbox_vm_dir(container->sandbox));
+
+	return xstrdup(dirname(dirname(dir)));
+}
+
+static int write_machine(const struct container *container, struct error *err)
+{
+	_cleanup_free_ char *dir = run_dir(container);
+	struct bundle_machine machine = {
+		.run_dir = dir,
+		.vm_id = (char *)sandbox_vm_id(container->sandbox),
+		.vmm_pid = sandbox_vmm_pid(container->sandbox),
+		.shim_pid = getpid(),
+	};
+	int r;
+
+	r = process_start_time(machine.shim_pid, &machine.shim_start_time);
+	if (r < 0)
+		return error_set_errno(err, r, "own start time");
+	return bundle_write_machine(container->bundle, &machine, err);
+}
+
+static int mount_for(struct container *container, const struct idmap *idmap,
+		     struct storages *storages, struct error *err)
+{
+	_cleanup_free_ char *upper = container_disks_show_upper(container->disks, storages);
+	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
+	const struct rootfs_options rootfs = {
+		.driver = container->rootfs_driver,
+		.share_dir = sandbox_share_dir(container->sandbox),
+		.container_id = container->id,
+		.image = &container->image,
+		.upper = upper,
+		.folder = &container->folder,
+		.scratch_dir = scratch,
+		.idmap = idmap,
+		.spec = container->spec,
+		.mounts = container->request->rootfs,
+		.nmounts = container->request->n_rootfs,
+	};
+	const struct volumes_options volumes = {
+		.driver = (enum volumes_driver)container->settings.volumes,
+		.folder = &container->folder,
+		.container_id = container->id,
+		.scratch_dir = scratch,
+		.idmap = idmap,
+	};
+	int r = share_folder_make(sandbox_share_dir(container->sandbox), container->id,
+				  &container->folder, err);
+
+	if (r == 0)
+		r = rootfs_mount(&rootfs, storages, &container->rootfs, err);
+	if (r == 0)
+		r = volumes_mount(container->spec->oci, &volumes, storages, &container->volumes,
+				  err);
+	return r;
+}
+
+/* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
+ * is a task, so a missing file is an invalid argument. */
+static int mount_files(struct container *container, struct storages *storages, struct error *err)
+{
+	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
+	uint64_t begin = trace_begin();
+	int r = idmap_open(sandbox_vmm_pid(container->sandbox),
+			   sandbox_vmm_pidfd(container->sandbox), &idmap, err);
+
+	if (r == 0)
+		r = mount_for(container, &idmap, storages, err);
+	trace_end(TRACE_ROOTFS, NULL, begin);
+	if (r == -ENOENT)
+		err->number = EINVAL;
+	return r;
+}
+
+static enum root_kind root_kind(const struct container *container)
+{
+	bool is_kept = container->layers.writable.path;
+
+	if (container->rootfs_driver == ROOTFS_SHARE)
+		return ROOT_SHARE;
+	if (container->rootfs_driver == ROOTFS_BLOCK)
+		return ROOT_BLOCK;
+	if (container->image.window)
+		return is_kept ? ROOT_OVERLAY_DAX_BLOCK : ROOT_OVERLAY_DAX;
+	if (container->image_slots)
+		return is_kept ? ROOT_OVERLAY_IMAGE_BLOCK : ROOT_OVERLAY_IMAGE;
+	return ROOT_OVERLAY_SHARE;
+}
+
+/* For `kiln-ctl factory list` and the trace. */
+static void tell_root(struct container *container)
+{
+	static const enum trace_step steps[] = {
+		[ROOT_OVERLAY_DAX] = TRACE_ROOT_OVERLAY_DAX,
+		[ROOT_OVERLAY_IMAGE] = TRACE_ROOT_OVERLAY_IMAGE,
+		[ROOT_OVERLAY_SHARE] = TRACE_ROOT_OVERLAY_SHARE,
+		[ROOT_OVERLAY_DAX_BLOCK] = TRACE_ROOT_OVERLAY_DAX_BLOCK,
+		[ROOT_OVERLAY_IMAGE_BLOCK] = TRACE_ROOT_OVERLAY_IMAGE_BLOCK,
+		[ROOT_BLOCK] = TRACE_ROOT_BLOCK,
+		[ROOT_SHARE] = TRACE_ROOT_SHARE,
+	};
+	enum root_kind kind = root_kind(container);
+	_cleanup_(error_done) struct error err = {};
+	uint64_t begin_ns = trace_begin();
+
+	if (root_note_write(sandbox_vm_dir(container->sandbox), container->id, kind,
+			    &container->root_note, &err) < 0)
+		log_warning(container->id, "the factory's list does not show its root: %s",
+			    error_message(&err));
+	trace_end(steps[kind], NULL, begin_ns);
+}
+
+static void mount_and_create(struct container *container)
+{
+	_cleanup_(storages_done) struct storages storages = {};
+	_cleanup_(error_done) struct error err = {};
+
+	/* Volumes before images and disks, whose mounts become binds of the guest's. */
+	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
+	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0) {
+		create_failed(container, &err);
+		return;
+	}
+	if (container->disks)
+		container_disks_show(container->disks, container->spec->oci, &storages);
+	create_in_guest(container, &storages);
+	tell_root(container);
+}
+
+static void get_layer_image(struct container *container);
+
+static void on_losses(bool was_made, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (was_made)
+		get_layer_image(container);
+	else
+		mount_and_create(container);
+}
+
+static void on_layer_image(struct layer_image *image, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	struct slots *slots = sandbox_slots(container->sandbox);
+
+	if (container->state != CONTAINER_CREATING) {
+		if (image->slot != LAYER_IMAGE_NONE && slots)
+			slots_release(slots, (size_t)image->slot);
+		layer_image_done(image);
+		return;
+	}
+	if (image->wanted.count > 0 && !container->looked_for_losses) {
+		container->looked_for_losses = true;
+		layer_losses_avoid(container->loop, container->settings.factory, container->id,
+				   &image->wanted, on_losses, container_ref(container));
+		layer_image_done(image);
+		return;
+	}
+	container->image = *image;
+	if (image->slot != LAYER_IMAGE_NONE)
+		container->image_slots = slots_ref(slots);
+	if (why->number)
+		create_failed(container, why);
+	else
+		mount_and_create(container);
+}
+
+static void get_layer_image(struct container *container)
+{
+	const struct layer_image_options options = {
+		.loop = container->loop,
+		.windows = sandbox_dax_windows(container->sandbox),
+		.slots = sandbox_slots(container->sandbox),
+		.cache_dir = sandbox_image_cache(container->sandbox),
+		.factory_address = container->settings.factory,
+		.container_id = container->id,
+		.layers = &container->layers,
+		.mounts = container->request->rootfs,
+		.nmounts = container->request->n_rootfs,
+	};
+
+	layer_image_get(&options, on_layer_image, container_ref(container));
+}
+
+static int serve_volumes(struct container *container, struct error *err)
+{
+	int driver = container->settings.volumes;
+
+	if (driver == VOLUMES_9P)
+		return 0;
+	return sandbox_serve_volumes(
+		container->sandbox,
+		driver == VOLUMES_VIRTIOFS_LOCKS ? VIRTIOFS_LOCKS_HOST : VIRTIOFS_LOCKS_GUEST, err);
+}
+
+static void prepare_root(struct container *container)
+{
+	if (container->rootfs_driver == ROOTFS_OVERLAY)
+		get_layer_image(container);
+	else
+		mount_and_create(container);
+}
+
+static void on_disks(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (number < 0)
+		create_failed(container, why);
+	else
+		prepare_root(container);
+}
+
+/* To containerd "not found" is a task. */
+static int list_disks(struct container *container, struct error *err)
+{
+	bool is_block = container->rootfs_driver == ROOTFS_BLOCK;
+	_cleanup_free_ char *dir = run_dir(container);
+	const struct container_disks_options options = {
+		.disks = sandbox_disks(container->sandbox),
+		.run_dir = dir,
+		.sandbox_id = sandbox_id(container->sandbox),
+		.shim_address = container->shim_address,
+		.container_id = container->id,
+		.oci = container->spec->oci,
+		.root = is_block ? container->request->rootfs : NULL,
+		.upper = &container->layers.writable,
+	};
+
+	return container_disks_new(&options, &container->disks, err);
+}
+
+static void on_sandbox(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	_cleanup_(error_done) struct error err = {};
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (number < 0)
+		create_failed(container, why);
+	else if (serve_volumes(container, &err) < 0 || list_disks(container, &err) < 0)
+		create_failed(container, &err);
+	else if (container->disks)
+		container_disks_attach(container->disks, on_disks, container_ref(container));
+	else
+		prepare_root(container);
+}
+
+static void acquire(struct container *container)
+{
+	sandbox_acquire(container->sandbox, &container->settings, container->spec->oci->hostname,
+			on_sandbox, container_ref(container));
+}
+
+static void on_upper_made(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	if (number < 0)
+		create_failed(container, why);
+	else
+		acquire(container);
+}
+
+void container_create(struct container *container, container_done_fn done, void *userdata)
+{
+	container->done = done;
+	container->done_userdata = userdata;
+	if (container->makes_upper)
+		upper_image_make(container->loop, &container->layers.writable, on_upper_made,
+				 container_ref(container));
+	else
+		acquire(container);
+}
+
+void container_abort(struct container *container)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (container->state != CONTAINER_CREATING)
+		return;
+	(void)error_set(&err, ECANCELED, "creation was cancelled");
+	create_failed(container, &err);
+}
