@@ -17,17 +17,17 @@
 #define CREATE_TIMEOUT_MS 30000
 
 static const char *const sandbox_state_names[] = {
-	[SANDBOX_NONE] = "none",
-	[SANDBOX_CLAIMING] = "claiming",
-	[SANDBOX_RUNNING] = "running",
+	[SANDBOX_NONE] = "none",           [SANDBOX_CLAIMING] = "claiming",
+	[SANDBOX_UNWANTED] = "unwanted",   [SANDBOX_RUNNING] = "running",
 	[SANDBOX_RELEASING] = "releasing",
 };
 DEFINE_STRING_TABLE(sandbox_state, enum sandbox_state, sandbox_state_names)
 
 static const unsigned sandbox_next[] = {
 	[SANDBOX_NONE] = STATE(SANDBOX_CLAIMING),
-	[SANDBOX_CLAIMING] = STATE(SANDBOX_NONE) | STATE(SANDBOX_RUNNING) |
-			     STATE(SANDBOX_RELEASING),
+	[SANDBOX_CLAIMING] = STATE(SANDBOX_NONE) | STATE(SANDBOX_UNWANTED) |
+			     STATE(SANDBOX_RUNNING) | STATE(SANDBOX_RELEASING),
+	[SANDBOX_UNWANTED] = STATE(SANDBOX_NONE) | STATE(SANDBOX_RELEASING),
 	[SANDBOX_RUNNING] = STATE(SANDBOX_NONE) | STATE(SANDBOX_RELEASING),
 	[SANDBOX_RELEASING] = STATE(SANDBOX_NONE),
 };
@@ -59,7 +59,6 @@ struct sandbox {
 	uint64_t release_ns;     /* of the release */
 	struct waiters acquirers;
 	struct error acquire_error; /* what they are told */
-	bool release_wanted;        /* while CLAIMING */
 	bool is_early;              /* prepared, and nobody has acquired it yet */
 	bool claim_again;           /* once released: what was prepared does not fit */
 	struct settings wanted;     /* of claim_again */
@@ -74,12 +73,18 @@ static void set_state(struct sandbox *sandbox, enum sandbox_state state)
 	sandbox->state = state;
 }
 
+/* The factory's answer is awaited. */
+static bool is_claiming(const struct sandbox *sandbox)
+{
+	return sandbox->state == SANDBOX_CLAIMING || sandbox->state == SANDBOX_UNWANTED;
+}
+
 static void tell_acquirers(void *userdata)
 {
 	struct sandbox *sandbox = userdata;
 	_cleanup_(error_done) struct error err = {};
 
-	if (sandbox->state == SANDBOX_CLAIMING)
+	if (is_claiming(sandbox))
 		return; /* asked again since; they are told then */
 	error_move(&err, &sandbox->acquire_error);
 	if (sandbox->state != SANDBOX_RUNNING && !err.number)
@@ -237,9 +242,7 @@ static void claim_failed(struct sandbox *sandbox, const struct error *err)
 static void on_claimed(int number, struct claim *claim, const struct error *err, void *userdata)
 {
 	struct sandbox *sandbox = userdata;
-	bool wanted = !sandbox->release_wanted;
 
-	sandbox->release_wanted = false;
 	if (number < 0) {
 		claim_failed(sandbox, err);
 		return;
@@ -248,7 +251,7 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 		 *claim->reason ? ": " : "", claim->reason, (unsigned long)claim->claim_us);
 	sandbox->claim = claim;
 	sandbox->vmm_pid = claim->vmm_pid;
-	if (!wanted) {
+	if (sandbox->state == SANDBOX_UNWANTED) {
 		release(sandbox);
 		return;
 	}
@@ -357,7 +360,8 @@ static bool take_early(struct sandbox *sandbox, const struct settings *settings,
 
 	sandbox->is_early = false;
 	if (!was_early || sandbox->state == SANDBOX_NONE ||
-	    (sandbox->state != SANDBOX_RELEASING && settings_equal(&sandbox->settings, settings) &&
+	    (sandbox->state != SANDBOX_RELEASING && sandbox->state != SANDBOX_UNWANTED &&
+	     settings_equal(&sandbox->settings, settings) &&
 	     str_equal(sandbox->hostname, hostname)))
 		return true;
 	log_info(sandbox->id, "the machine claimed at the start is not what is wanted now");
@@ -376,7 +380,7 @@ void sandbox_acquire(struct sandbox *sandbox, const struct settings *settings, c
 		return;
 	if (sandbox->state == SANDBOX_NONE)
 		start_claim(sandbox, settings, hostname);
-	else if (sandbox->state != SANDBOX_CLAIMING)
+	else if (!is_claiming(sandbox))
 		loop_defer(sandbox->loop, tell_acquirers, sandbox);
 }
 
@@ -394,7 +398,7 @@ void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *
 	if (sandbox->state == SANDBOX_RUNNING)
 		release(sandbox);
 	else if (sandbox->state == SANDBOX_CLAIMING)
-		sandbox->release_wanted = true;
+		set_state(sandbox, SANDBOX_UNWANTED);
 	else if (sandbox->state == SANDBOX_NONE && fn)
 		loop_defer(sandbox->loop, on_nothing_to_release, sandbox);
 }

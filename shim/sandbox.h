@@ -3,6 +3,7 @@
  *   state      what it is                                       leaves by
  *   NONE       no machine                                       sandbox_acquire(), _prepare()
  *   CLAIMING   the factory was asked                            its answer
+ *   UNWANTED   the same, and its machine is to be released       its answer: RELEASING
  *   RUNNING    the agent takes calls; CreateSandbox was sent    sandbox_release(), loss
  *   RELEASING  the factory destroys the machine                 its answer: NONE
  *
@@ -27,7 +28,13 @@
 #include "shim/slots.h"
 #include "shim/virtiofs.h"
 
-enum sandbox_state { SANDBOX_NONE, SANDBOX_CLAIMING, SANDBOX_RUNNING, SANDBOX_RELEASING };
+enum sandbox_state {
+	SANDBOX_NONE,
+	SANDBOX_CLAIMING,
+	SANDBOX_UNWANTED,
+	SANDBOX_RUNNING,
+	SANDBOX_RELEASING,
+};
 DECLARE_STRING_TABLE(sandbox_state, enum sandbox_state);
 extern const struct state_machine sandbox_states;
 

@@ -18,7 +18,8 @@
 static void edges_of_tasks(void **state _unused_)
 {
 	assert_states(&sandbox_states, "none: claiming\n"
-				       "claiming: none running releasing\n"
+				       "claiming: none unwanted running releasing\n"
+				       "unwanted: none releasing\n"
 				       "running: none releasing\n"
 				       "releasing: none\n");
 	assert_states(&container_states, "creating: created gone\n"
