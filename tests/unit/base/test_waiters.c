@@ -19,10 +19,15 @@ static void on_answer(int number, const struct error *err, void *userdata)
 		    err ? error_message(err) : "");
 }
 
+static void add(waiter_fn fn, const char *name)
+{
+	waiters_add(&waiters, fn, (void *)name);
+}
+
 static void on_answer_again(int number, const struct error *err, void *userdata)
 {
 	on_answer(number, err, userdata);
-	waiters_add(&waiters, on_answer, "again");
+	add(on_answer, "again");
 	waiters_remove(&waiters, "c");
 }
 
@@ -39,10 +44,10 @@ static void all_are_called_once_in_order(void **state _unused_)
 	int r = error_set(&err, EIO, "no");
 
 	assert_true(waiters_empty(&waiters));
-	waiters_add(&waiters, NULL, "nobody");
+	add(NULL, "nobody");
 	assert_true(waiters_empty(&waiters));
-	waiters_add(&waiters, on_answer, "a");
-	waiters_add(&waiters, on_answer, "b");
+	add(on_answer, "a");
+	add(on_answer, "b");
 	waiters_answer(&waiters, r, &err);
 	waiters_answer(&waiters, 0, NULL);
 	assert_string_equal(told.text, "a=-5(no) b=-5(no) ");
@@ -51,9 +56,9 @@ static void all_are_called_once_in_order(void **state _unused_)
 
 static void who_comes_meanwhile_waits_for_the_next_time(void **state _unused_)
 {
-	waiters_add(&waiters, on_answer_again, "a");
-	waiters_add(&waiters, on_answer, "b");
-	waiters_add(&waiters, on_answer, "c");
+	add(on_answer_again, "a");
+	add(on_answer, "b");
+	add(on_answer, "c");
 	waiters_answer(&waiters, 1, NULL);
 	assert_string_equal(told.text, "a=1() b=1() ");
 	waiters_answer(&waiters, 2, NULL);
@@ -65,10 +70,10 @@ static void who_is_taken_back_is_not_called(void **state _unused_)
 	static const char *const names[] = { "a", "b", "c", "b" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		waiters_add(&waiters, on_answer, (void *)names[i]);
+		add(on_answer, names[i]);
 	waiters_remove(&waiters, names[1]);
 	waiters_remove(&waiters, names[2]);
-	waiters_add(&waiters, on_answer, "d");
+	add(on_answer, "d");
 	waiters_answer(&waiters, 0, NULL);
 	assert_string_equal(told.text, "a=0() d=0() ");
 }
