@@ -55,8 +55,9 @@ static size_t number_of(const struct window *window)
 
 static void set_state(struct window *window, enum dax_window_state state)
 {
-	_cleanup_free_ char *object = xasprintf("%s window %zu", window->windows->sandbox_id,
-						number_of(window));
+	_cleanup_free_ char *object = xasprintf("%s window %zu (%.12s)",
+						window->windows->sandbox_id, number_of(window),
+						window->key);
 
 	state_change(&dax_window_states, object, window->state, state);
 	window->state = state;

@@ -66,8 +66,8 @@ static size_t number_of(const struct slot *slot)
 
 static void set_state(struct slot *slot, enum slot_state state)
 {
-	_cleanup_free_ char *object = xasprintf("%s slot %zu", slot->slots->sandbox_id,
-						number_of(slot));
+	_cleanup_free_ char *object = xasprintf("%s slot %zu (%.12s)", slot->slots->sandbox_id,
+						number_of(slot), slot->key);
 
 	state_change(&slot_states, object, slot->state, state);
 	slot->state = state;

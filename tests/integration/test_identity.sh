@@ -167,7 +167,7 @@ test_clones_of_spares_differ_as_well() {
 	vms=$(tail -n "+$mark" "$work/factory.log" | sed -n 's/.* audit claim .* vm=\([0-9a-f]*\) .*/\1/p')
 	expect 10 "$(wc -w <<<"$vms")" 'sandboxes'
 	for vm in $vms; do
-		grep -q " $vm: warming -> spare\$" "$work/factory.log" || fail "$vm was no spare"
+		grep -q " $vm: machine: warming -> spare\$" "$work/factory.log" || fail "$vm was no spare"
 	done
 }
 

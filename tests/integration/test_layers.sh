@@ -22,7 +22,7 @@ overlay() { jq -nc '{type: "format/mkdir/overlay", source: "overlay", options: $
 mounts() { jq -sc . <<<"$*"; }
 
 # taken WHAT: how often a window, or a slot, was given an image.
-taken() { grep -c "$1 [0-9]*: attaching -> holding" "$work/shim.log" || true; }
+taken() { grep -c "$1 [0-9]* ([0-9a-f]*): .*attaching -> holding" "$work/shim.log" || true; }
 
 make_layers() {
 	local i
