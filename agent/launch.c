@@ -103,13 +103,15 @@ static void on_stream_end(struct launch *launch)
 	finish(launch, LAUNCH_FAILED, &err);
 }
 
-/* What is no failure is one here: the socket is in reach of who breaks into the child. */
 static void on_failure(struct launch *launch, const struct child_message *message)
 {
 	_cleanup_(error_done) struct error err = {};
 
-	error_set(&err, message->number ? message->number : EIO, "%.*s", CHILD_TEXT_MAX,
-		  message->text);
+	if (message->kind == CHILD_FAILED)
+		error_set(&err, message->number ? message->number : EIO, "%.*s", CHILD_TEXT_MAX,
+			  message->text);
+	else
+		error_set(&err, EPROTO, "the process being set up says what it must not");
 	finish(launch, LAUNCH_FAILED, &err);
 }
 

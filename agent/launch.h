@@ -7,7 +7,8 @@
  *   child: end of the stream    the program runs            -> LAUNCH_STARTED
  *   child: FAILED (sentence)    at any time, then it exits  -> LAUNCH_FAILED
  *
- * The end of the stream before its time means that the child died, which is a failure too.
+ * The end of the stream before its time means that the child died, which is a failure too, and so
+ * is whatever else is said: the socket is in reach of who breaks into the child.
  */
 #pragma once
 

@@ -1,7 +1,9 @@
 #include "bench/bench.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 
 static const char *const count_names[] = {
@@ -33,6 +35,16 @@ unsigned bench_share(const struct bench *bench, enum count count)
 	unsigned rounds = bench->options.rounds;
 
 	return all / rounds + (bench->round < all % rounds);
+}
+
+int bench_make_folder(const char *below, char **ret_path, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(below, "kiln-bench-XXXXXX");
+
+	if (!mkdtemp(path))
+		return error_set_errno(err, errno, "cannot make %s", path);
+	*ret_path = steal_ptr(path);
+	return 0;
 }
 
 char *bench_id(struct bench *bench)

@@ -70,5 +70,8 @@ struct bench {
 /* This round's share of a count. Each is at least 1 in the first round where the count is not 0. */
 unsigned bench_share(const struct bench *bench, enum count count);
 
+/* A new folder below another one; the caller removes it, and frees its path. */
+_must_check_ int bench_make_folder(const char *below, char **ret_path, struct error *err);
+
 /* A new id for a sandbox; the caller frees. */
 char *bench_id(struct bench *bench);

@@ -206,14 +206,11 @@ static int booted_greet(struct bench *bench, struct booted *booted, struct error
 static int make_folder(struct booted *booted, struct error *err)
 {
 	const char *scratch = getenv("TMPDIR");
-	_cleanup_free_ char *folder = xasprintf("%s/kiln-bench-XXXXXX",
-						scratch ? scratch : SCRATCH);
+	int r = bench_make_folder(scratch ? scratch : SCRATCH, &booted->dir, err);
 
-	if (!mkdtemp(folder))
-		return error_set_errno(err, errno, "cannot make %s", folder);
-	booted->dir = xstrdup(folder);
-	booted->memory = path_join(folder, "memory");
-	return 0;
+	if (r == 0)
+		booted->memory = path_join(booted->dir, "memory");
+	return r;
 }
 
 /* A machine writes to its scratch disk: it gets a copy of the template's, where that has one. */

@@ -20,7 +20,7 @@
 #include "bench/smaps.h"
 
 #define WARMUPS 1
-#define FOLDER  "/tmp/kiln-bench-XXXXXX"
+#define SCRATCH "/tmp"
 
 struct contestant {
 	const char *runtime;
@@ -180,15 +180,16 @@ static int contest(struct bench *bench, const char *empty, const char *config, s
 
 int scenario_ctr(struct bench *bench, struct error *err)
 {
-	char folder[] = FOLDER;
+	_cleanup_free_ char *folder = NULL;
 
 	if (bench->options.counts[COUNT_CTRS] == 0)
 		return 0;
-	if (!mkdtemp(folder))
-		return error_set_errno(err, errno, "cannot make %s", folder);
+	int r = bench_make_folder(SCRATCH, &folder, err);
+	if (r < 0)
+		return r;
 	_cleanup_free_ char *empty = path_join(folder, EMPTY_SHIM);
 	_cleanup_free_ char *config = path_join(folder, "kiln.json");
-	int r = link_self(empty, err);
+	r = link_self(empty, err);
 	if (r == 0)
 		r = ctr_write_config(bench->options.factory, config, err);
 	if (r == 0)

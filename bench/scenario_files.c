@@ -23,7 +23,7 @@
 #include "bench/factory_client.h"
 #include "bench/scenarios.h"
 
-#define FOLDER      "/tmp/kiln-bench-XXXXXX"
+#define SCRATCH     "/tmp"
 #define MOST        8 /* contestants */
 #define PROGRAM_IN  "/bin/kiln-files-work"
 #define NS_LARGEST  ((uint64_t)3600 * 1000000000)
@@ -284,15 +284,16 @@ static int run_contest(struct contest *contest, struct error *err)
 
 int scenario_files(struct bench *bench, struct error *err)
 {
-	char folder[] = FOLDER;
+	_cleanup_free_ char *folder = NULL;
 
 	if (bench->options.counts[COUNT_FILES] == 0 || times_of(bench) == 0 || scale_of(bench) == 0)
 		return 0;
-	if (!mkdtemp(folder))
-		return error_set_errno(err, errno, "cannot make %s", folder);
+	int r = bench_make_folder(SCRATCH, &folder, err);
+	if (r < 0)
+		return r;
 	_cleanup_free_ char *config = path_join(folder, "kiln.json");
 	struct contest contest = { .bench = bench, .config = config, .folder = folder };
-	int r = run_contest(&contest, err);
+	r = run_contest(&contest, err);
 	strv_done(&contest.who);
 	(void)!path_remove(folder, NULL);
 	return r;

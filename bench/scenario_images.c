@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "bench/ctr.h"
@@ -21,7 +22,7 @@
 #include "bench/scenarios.h"
 #include "bench/smaps.h"
 
-#define CONFIG   "/tmp/kiln-bench-XXXXXX"
+#define SCRATCH  "/tmp"
 #define FILE_IN  "/data/large" /* bench/files-image */
 #define FILE_MIB 200
 #define CLAIMED  "claimed"
@@ -151,18 +152,19 @@ static int measure(struct bench *bench, const char *config, const char *driver, 
 int scenario_images(struct bench *bench, struct error *err)
 {
 	const struct bench_options *options = &bench->options;
-	char config[] = CONFIG;
+	_cleanup_free_ char *folder = NULL;
 
 	if (options->counts[COUNT_IMAGES] == 0)
 		return 0;
-	_cleanup_close_ int fd = mkstemp(config);
-	if (fd < 0)
-		return error_set_errno(err, errno, "cannot make %s", config);
-	int r = ctr_write_config(options->factory, config, err);
+	int r = bench_make_folder(SCRATCH, &folder, err);
+	if (r < 0)
+		return r;
+	_cleanup_free_ char *config = path_join(folder, "kiln.json");
+	r = ctr_write_config(options->factory, config, err);
 	if (r == 0)
 		r = ctr_prepare_image(bench, options->factory, options->files_image, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(drivers); i++)
 		r = measure(bench, config, drivers[i], err);
-	(void)unlink(config);
+	(void)!path_remove(folder, NULL);
 	return r;
 }

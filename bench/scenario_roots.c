@@ -28,7 +28,7 @@
 #include "bench/scenarios.h"
 
 #define WARMUPS 1
-#define FOLDER  "/tmp/kiln-bench-XXXXXX"
+#define SCRATCH "/tmp"
 #define SAID    "ready"
 #define END_MS  60000
 
@@ -272,14 +272,15 @@ static int add_contestant(const struct bench *bench, const struct root *root, co
 int scenario_roots(struct bench *bench, struct error *err)
 {
 	struct contestant contestants[ARRAY_SIZE(roots)] = {};
-	char folder[] = FOLDER;
+	_cleanup_free_ char *folder = NULL;
 	size_t count = 0;
 	int r = 0;
 
 	if (bench->options.counts[COUNT_ROOTS] == 0)
 		return 0;
-	if (!mkdtemp(folder))
-		return error_set_errno(err, errno, "cannot make %s", folder);
+	r = bench_make_folder(SCRATCH, &folder, err);
+	if (r < 0)
+		return r;
 	if (bench->options.slots)
 		r = factory_init(bench->loop, bench->options.slots, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(roots); i++)

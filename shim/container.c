@@ -9,7 +9,6 @@
 #include "proto/root_note.h"
 #include "shim/container_priv.h"
 #include "shim/layer_image.h"
-#include "shim/layer_losses.h"
 #include "shim/rootfs.h"
 #include "shim/share_folder.h"
 #include "shim/timestamp.h"
@@ -303,9 +302,6 @@ int container_delete(struct container *container, container_done_fn done, void *
 {
 	enum process_state state = process_state(container->init);
 
-	if (container->state != CONTAINER_CREATED)
-		return error_set(err, EBUSY, "container %s is %s", container->id,
-				 container_state_to_string(container->state));
 	if (state != PROCESS_CREATED && state != PROCESS_STOPPED)
 		return error_set(err, EBUSY, "container %s is not stopped", container->id);
 	container->done = done;

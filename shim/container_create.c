@@ -301,15 +301,22 @@ static void prepare_root(struct container *container)
 		mount_and_create(container);
 }
 
+/* An answer that the creation waited for: false where nobody waits any more, or where it is a
+ * failure, which is dealt with. */
+static bool take_answer(struct container *container, int number, const struct error *why)
+{
+	if (container->state != CONTAINER_CREATING)
+		return false;
+	if (number < 0)
+		create_failed(container, why);
+	return number >= 0;
+}
+
 static void on_disks(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 
-	if (container->state != CONTAINER_CREATING)
-		return;
-	if (number < 0)
-		create_failed(container, why);
-	else
+	if (take_answer(container, number, why))
 		prepare_root(container);
 }
 
@@ -337,11 +344,9 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	_cleanup_(error_done) struct error err = {};
 
-	if (container->state != CONTAINER_CREATING)
+	if (!take_answer(container, number, why))
 		return;
-	if (number < 0)
-		create_failed(container, why);
-	else if (serve_volumes(container, &err) < 0 || list_disks(container, &err) < 0)
+	if (serve_volumes(container, &err) < 0 || list_disks(container, &err) < 0)
 		create_failed(container, &err);
 	else if (container->disks)
 		container_disks_attach(container->disks, on_disks, container_ref(container));
@@ -359,11 +364,7 @@ static void on_upper_made(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 
-	if (container->state != CONTAINER_CREATING)
-		return;
-	if (number < 0)
-		create_failed(container, why);
-	else
+	if (take_answer(container, number, why))
 		acquire(container);
 }
 

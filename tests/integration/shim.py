@@ -1,7 +1,8 @@
 """shim.py start ID: what `start` answers to containerd 2.4's BootstrapParams, as JSON.
 shim.py run POD MOUNTS COMMAND [MOUNTS COMMAND]...: a pod's containers, one after another, as containerd 2.4
 would have them made: MOUNTS is a JSON list of mounts (type, source, options), COMMAND is for sh -c. All
-stay until the last one has ended. Prints what they print, and the shim's log on stderr; the exit
+stay until the last one has ended. The FIFO $SHIM_WORK/POD.in, if there is one, is the first one's stdin.
+Prints what they print, and the shim's log on stderr; the exit
 status is the last one's, 125 with the shim's sentence where one cannot be made.
 
 The bundles are in $SHIM_WORK; $SHIM_NAMESPACE is containerd's namespace."""
@@ -69,8 +70,9 @@ def run_one(task, name, bundle, mounts):
         (3, pack((1, m["type"]), (2, m["source"]), *((4, option) for option in m.get("options", []))))
         for m in mounts
     ]
-    output = f"{WORK}/{name}.out"
-    task.call("Create", (1, name), (2, bundle), *rootfs, (6, f"file://{output}"), (7, f"file://{output}"))
+    output, stdin = f"{WORK}/{name}.out", f"{WORK}/{name}.in"
+    stdin = [(5, stdin)] if os.path.exists(stdin) else []
+    task.call("Create", (1, name), (2, bundle), *rootfs, *stdin, (6, f"file://{output}"), (7, f"file://{output}"))
     try:
         task.call("Start", (1, name))
         return task.call("Wait", (1, name)).get(1, 0)

@@ -21,6 +21,16 @@ overlay() { jq -nc '{type: "format/mkdir/overlay", source: "overlay", options: $
 # mounts MOUNT...: all of them.
 mounts() { jq -sc . <<<"$*"; }
 
+# hold POD: its container has a stdin, which let_go ends. Whatever fails ends it, too.
+hold() {
+	mkfifo "$SHIM_WORK/$1.in"
+	exec {held}<>"$SHIM_WORK/$1.in"
+}
+let_go() {
+	echo >&"$held"
+	exec {held}>&-
+}
+
 # taken WHAT: how often a window, or a slot, was given an image.
 taken() { grep -c "$1 [0-9]* ([0-9a-f]*): .*attaching -> holding" "$work/shim.log" || true; }
 
@@ -98,12 +108,14 @@ test_what_is_read_is_in_the_hosts_memory_once() {
 	head -c 64M /dev/urandom >"$work/data/data"
 	layer data
 	rm -r "$work/data"
+	hold reads
 	shim run reads "$(mounts "$(erofs data)" "$(erofs base)" "$(overlay 'lowerdir={{ overlay 0 1 }}' "upperdir=$work/u")")" \
-		'cat /data | tail -c 1 | wc -c; sleep 5' >"$work/reads.out" &
+		'cat /data | tail -c 1 | wc -c; read -r go' >"$work/reads.out" {held}>&- &
 	pid=$!
 	until_true 60 grep -qsx 1 "$SHIM_WORK/reads.out"
 	expect_match 'reads +[a-z]+ +reads overlay-dax$' "$(factory_ctl list)"
 	[ "$(own_mib reads)" -lt 80 ] || fail "the machine has $(own_mib reads) MiB of its own after it read 64 MiB"
+	let_go
 	wait "$pid"
 }
 
@@ -138,10 +150,12 @@ is_listed() { factory_ctl list --json | jq -e --arg kind "$1" '[.vms[].roots[]?.
 
 test_what_is_written_is_in_the_image() {
 	local pid
+	hold kept
 	shim run kept "$(written kept 64)" 'echo word >/etc/layer; chmod 2601 /etc/layer; mkfifo /fifo; rm /etc/passwd
-		mkdir /new; sync; grep -c "^overlay / .*upperdir=/run/kata-containers/disks" /proc/mounts; sleep 3' >"$work/kept.out" &
+		mkdir /new; sync; grep -c "^overlay / .*upperdir=/run/kata-containers/disks" /proc/mounts; read -r go' >"$work/kept.out" {held}>&- &
 	pid=$!
 	until_true 60 is_listed overlay-dax-block
+	let_go
 	wait "$pid"
 	expect 1 "$(cat "$work/kept.out")"
 	grep -q 'over the images of its layers, by DAX, written to the snapshotter' "$work/shim.log" || fail "the log does not tell of the image"

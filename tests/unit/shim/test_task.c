@@ -307,6 +307,27 @@ static void delete_of_a_created_container_kills_it(void **state)
 	assert_false(bench_is_shared(bench, "c1"));
 }
 
+static void deleted_twice_at_once_is_deleted_once(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Task__V2__DeleteRequest request = CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
+	Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
+	static struct answer answer;
+
+	bench->agent.die_by_signal = true;
+	expect_ok(bench_create(bench, "c1"));
+	bench->agent.hold_method = "RemoveContainer";
+	request.id = (char *)"c1";
+	bench_send(bench, "Delete", &request.base, 0, &answer);
+	await(bench->loop, bench->agent.held);
+	expect(bench_delete(bench, "c1", ""), TTRPC_FAILED_PRECONDITION, "c1 is being deleted");
+	bench->agent.hold_method = NULL;
+	ttrpc_call_reply(steal_ptr(bench->agent.held), &empty.base);
+	await(bench->loop, answer.done);
+	expect_ok(answer);
+	assert_false(bench_is_shared(bench, "c1"));
+}
+
 static void lost_machine_ends_all_tasks(void **state)
 {
 	struct bench *bench = *state;
@@ -433,6 +454,7 @@ int main(void)
 		T(forgotten_shim_ends_by_itself),
 		T(kill_before_start_ends_the_container),
 		T(delete_of_a_created_container_kills_it),
+		T(deleted_twice_at_once_is_deleted_once),
 		T(lost_machine_ends_all_tasks),
 		T(lost_agent_ends_all_tasks_too),
 		T(shutdown_waits_for_the_last_container),
