@@ -33,7 +33,7 @@ CPPFLAGS_ALL := -Ulinux -D_GNU_SOURCE -DKILN_VERSION='"$(VERSION)"' -DKILN_DATA_
                 -I. -I$(BUILD)/gen $(if $(filter 1,$(FAULTS)),-DKILN_FAULTS) $(CPPFLAGS)
 CFLAGS  ?= -O2 -g
 HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
-CFLAGS_ALL := -std=gnu17 $(WARNINGS) $(CFLAGS)
+CFLAGS_ALL = -std=gnu17 $(WARNINGS) $(CFLAGS)
 LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 ASAN    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZED  := -fsanitize=address,undefined -fno-sanitize-recover=all

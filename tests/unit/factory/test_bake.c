@@ -190,11 +190,6 @@ struct warm *warm_start(const struct warm_options *options)
 	return warm;
 }
 
-const char *warm_agent_version(const struct warm *warm _unused_)
-{
-	return "1.0";
-}
-
 void warm_free(struct warm *warm)
 {
 	if (!warm)
