@@ -2,14 +2,15 @@
  *
  * A call gets exactly one callback, never from within agent_call(): also when the link is down
  * already (UNAVAILABLE) or a bound is reached (RESOURCE_EXHAUSTED). So callers have one path for
- * failures. The first answer UNAVAILABLE means that the guest's end is gone: on_lost is told,
- * once, from the loop.
+ * failures. Or it is cancelled, and none follows. The first answer UNAVAILABLE means that the
+ * guest's end is gone: on_lost is told, once, from the loop.
  */
 #pragma once
 
 #include "proto/ttrpc_client.h"
 
 struct agent_link;
+struct agent_call; /* in flight */
 
 /* client is borrowed until another one is set, or none. */
 struct agent_link *agent_link_new(struct loop *loop, struct ttrpc_client *client,
@@ -20,11 +21,17 @@ DEFINE_CLEANUP(struct agent_link *, agent_link_free)
 /* Connects a link made without a client, or takes the client away (NULL). */
 void agent_link_set(struct agent_link *link, struct ttrpc_client *client);
 
-/* request is borrowed, as in ttrpc_client_call(). timeout_ms 0: none. on_reply may be NULL. */
-void agent_call(struct agent_link *link, const char *method, const ProtobufCMessage *request,
-		uint64_t timeout_ms, ttrpc_reply_fn on_reply, void *userdata);
+/* request is borrowed, as in ttrpc_client_call(). timeout_ms 0: none. on_reply may be NULL. What is
+ * returned is valid until on_reply has been called, and need not be kept. */
+struct agent_call *agent_call(struct agent_link *link, const char *method,
+			      const ProtobufCMessage *request, uint64_t timeout_ms,
+			      ttrpc_reply_fn on_reply, void *userdata);
 
 /* The same, of another service than the agent protocol's own. */
-void agent_call_service(struct agent_link *link, const ProtobufCServiceDescriptor *service,
-			const char *method, const ProtobufCMessage *request, uint64_t timeout_ms,
-			ttrpc_reply_fn on_reply, void *userdata);
+struct agent_call *agent_call_service(struct agent_link *link,
+				      const ProtobufCServiceDescriptor *service, const char *method,
+				      const ProtobufCMessage *request, uint64_t timeout_ms,
+				      ttrpc_reply_fn on_reply, void *userdata);
+
+/* No callback follows; the guest is not told. NULL is nothing. */
+void agent_call_cancel(struct agent_call *call);
