@@ -55,7 +55,7 @@ static void input_free(void *userdata)
 
 static void set_state(struct io_input *input, enum input_state state)
 {
-	state_change(&input_states, input->container_id, input->state, state);
+	state_change(&input_states, NULL, input->state, state);
 	input->state = state;
 	if (input->watch)
 		loop_watch_set(input->watch, state == INPUT_READING ? LOOP_READ : 0);

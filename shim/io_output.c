@@ -80,7 +80,7 @@ static void output_free(void *userdata)
 
 static void set_state(struct io_output *output, enum output_state state)
 {
-	state_change(&output_states, output->container_id, output->state, state);
+	state_change(&output_states, NULL, output->state, state);
 	output->state = state;
 	if (output->watch)
 		loop_watch_set(output->watch, state == OUTPUT_BLOCKED ? LOOP_WRITE : 0);
