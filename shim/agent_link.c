@@ -6,10 +6,11 @@
 struct agent_link {
 	struct loop *loop;
 	struct ttrpc_client *client; /* borrowed; NULL: the link is down */
-	void (*on_lost)(void *userdata);
+	guest_lost_fn on_lost;
 	void *userdata;
 	unsigned refs; /* the owner's, one of each call in flight */
-	bool lost;     /* on_lost is called, or about to be */
+	bool is_lost;  /* on_lost is called, or about to be */
+	enum guest_loss loss;
 };
 
 struct agent_call {
@@ -19,7 +20,7 @@ struct agent_call {
 };
 
 struct agent_link *agent_link_new(struct loop *loop, struct ttrpc_client *client,
-				  void (*on_lost)(void *userdata), void *userdata)
+				  guest_lost_fn on_lost, void *userdata)
 {
 	struct agent_link *link = xnew(struct agent_link);
 
@@ -50,7 +51,7 @@ void agent_link_free(struct agent_link *link)
 void agent_link_set(struct agent_link *link, struct ttrpc_client *client)
 {
 	link->client = client;
-	link->lost = false;
+	link->is_lost = false;
 }
 
 static void report_lost(void *userdata)
@@ -58,8 +59,23 @@ static void report_lost(void *userdata)
 	struct agent_link *link = userdata;
 
 	if (link->client && link->on_lost)
-		link->on_lost(link->userdata);
+		link->on_lost(link->loss, link->userdata);
 	link_unref(link);
+}
+
+static void lose(struct agent_link *link, enum guest_loss loss)
+{
+	if (!link->client || link->is_lost)
+		return;
+	link->is_lost = true;
+	link->loss = loss;
+	link->refs++;
+	loop_defer(link->loop, report_lost, link);
+}
+
+void agent_link_give_up(struct agent_link *link)
+{
+	lose(link, GUEST_SILENT);
 }
 
 static void on_reply(const struct ttrpc_reply *reply, void *userdata)
@@ -67,11 +83,8 @@ static void on_reply(const struct ttrpc_reply *reply, void *userdata)
 	struct agent_call *call = userdata;
 	struct agent_link *link = call->link;
 
-	if (reply->code == TTRPC_UNAVAILABLE && link->client && !link->lost) {
-		link->lost = true;
-		link->refs++;
-		loop_defer(link->loop, report_lost, link);
-	}
+	if (reply->code == TTRPC_UNAVAILABLE)
+		lose(link, GUEST_GONE);
 	if (call->on_reply)
 		call->on_reply(reply, call->userdata);
 	free(call);
