@@ -363,7 +363,7 @@ static void on_signalled(const struct ttrpc_reply *reply, void *userdata)
 		(void)error_set(&err, ESRCH, "process already finished");
 	else if (!process->exit_known)
 		(void)ttrpc_reply_error(reply, &err);
-	if (err.number && process->state == PROCESS_STARTING)
+	if (reply->code == TTRPC_NOT_FOUND && process->state == PROCESS_STARTING)
 		loop_timer_free(steal_ptr(process->kill_timer));
 	operation_end(operation, &err);
 }
