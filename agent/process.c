@@ -158,15 +158,12 @@ static int pipes_init(struct pipes *pipes, struct error *err)
 	return 0;
 }
 
-static void attach_pipes(struct process *process, struct pipes *pipes)
-{
-	input_attach(process->input, steal_fd(&pipes->ours[0]));
-	output_attach(process->out, steal_fd(&pipes->ours[1]));
-	output_attach(process->errout, steal_fd(&pipes->ours[2]));
-}
-
 static int launch(struct process *process, const struct process_options *options, struct error *err)
 {
+	_cleanup_(pipes_done) struct pipes pipes = {
+		.ours = { -EBADF, -EBADF, -EBADF },
+		.childs = { -EBADF, -EBADF, -EBADF },
+	};
 	const struct launch_options launch_options = {
 		.plan = options->plan,
 		.clone_flags = options->clone_flags,
@@ -175,34 +172,23 @@ static int launch(struct process *process, const struct process_options *options
 		.fn = on_launch,
 		.userdata = process,
 	};
-	int r = launch_new(process->agent->loop, &launch_options, &process->launch, &process->pid,
-			   &process->pidfd, err);
-
-	if (r == 0)
-		reaper_add(process->agent->reaper, process->pid, on_exit_status, process);
-	return r;
-}
-
-static int launch_with_stdio(struct process *process, const struct process_options *options,
-			     struct error *err)
-{
-	_cleanup_(pipes_done) struct pipes pipes = {
-		.ours = { -EBADF, -EBADF, -EBADF },
-		.childs = { -EBADF, -EBADF, -EBADF },
-	};
 	int r = process->has_terminal ? 0 : pipes_init(&pipes, err);
 
-	if (r < 0)
-		return r;
 	for (int i = 0; i < 3; i++)
 		options->plan->stdio[i] = pipes.childs[i];
-	r = launch(process, options, err);
+	if (r == 0)
+		r = launch_new(process->agent->loop, &launch_options, &process->launch,
+			       &process->pid, &process->pidfd, err);
 	if (r < 0)
 		return r;
-	if (process->has_terminal)
+	reaper_add(process->agent->reaper, process->pid, on_exit_status, process);
+	if (process->has_terminal) {
 		output_end(process->errout);
-	else
-		attach_pipes(process, &pipes);
+		return 0;
+	}
+	input_attach(process->input, steal_fd(&pipes.ours[0]));
+	output_attach(process->out, steal_fd(&pipes.ours[1]));
+	output_attach(process->errout, steal_fd(&pipes.ours[2]));
 	return 0;
 }
 
@@ -221,7 +207,7 @@ int process_new(const struct process_options *options, struct process **ret, str
 	process->userdata = options->userdata;
 	pending_init(&process->waiters, NULL, NULL);
 
-	int r = launch_with_stdio(process, options, err);
+	int r = launch(process, options, err);
 
 	if (r < 0) {
 		process_free(process);

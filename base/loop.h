@@ -3,7 +3,8 @@
  * One loop a process, callbacks on its thread only. Whoever makes a watch, timer or signal
  * frees it; freeing it inside its own callback is allowed (libevent takes it out at once and
  * the callback must not touch it again), but the object that *owns* it must go through
- * loop_defer(), so that nothing is freed under a running callback.
+ * loop_defer(), so that nothing is freed under a running callback. An object that several hold
+ * counts them, and the last unref defers the same way.
  */
 #pragma once
 

@@ -20,5 +20,6 @@ void state_change(const struct state_machine *machine, const char *object, int f
 		log_error(object, "bug: %s must not go from %s to %s", machine->what, was, is);
 		abort();
 	}
-	log_debug(object, "%s: %s -> %s", machine->what, was, is);
+	if (object)
+		log_debug(object, "%s: %s -> %s", machine->what, was, is);
 }

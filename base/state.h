@@ -34,6 +34,6 @@ struct state_machine {
 /* False for what is no state, too. */
 bool state_may_follow(const struct state_machine *machine, int from, int to);
 
-/* Logs the change of the object that is so named (NULL: of none). One that the table does not have
- * is a bug: it aborts. */
+/* Logs the change of the object that is so named; NULL: it is not worth a line. One that the table
+ * does not have is a bug: it aborts. */
 void state_change(const struct state_machine *machine, const char *object, int from, int to);

@@ -29,6 +29,28 @@ struct chunk {
 
 TAILQ_HEAD(chunk_list, chunk);
 
+static const char *const stream_state_names[] = {
+	[STREAM_OPEN] = "open",     [STREAM_DRAINING] = "draining", [STREAM_ENDING] = "ending",
+	[STREAM_FAILED] = "failed", [STREAM_ENDED] = "ended",       [STREAM_FREED] = "freed",
+};
+
+static const unsigned stream_next[] = {
+	[STREAM_OPEN] = STATE(STREAM_DRAINING) | STATE(STREAM_ENDING) | STATE(STREAM_FAILED) |
+			STATE(STREAM_FREED),
+	[STREAM_DRAINING] = STATE(STREAM_FAILED) | STATE(STREAM_FREED),
+	[STREAM_ENDING] = STATE(STREAM_FAILED) | STATE(STREAM_ENDED) | STATE(STREAM_FREED),
+	[STREAM_FAILED] = STATE(STREAM_ENDED) | STATE(STREAM_FREED),
+	[STREAM_ENDED] = STATE(STREAM_FREED),
+	[STREAM_FREED] = 0,
+};
+const struct state_machine stream_states = STATE_MACHINE("stream", stream_state_names, stream_next);
+
+/* What the deferred turn is to do. */
+enum {
+	TURN_DELIVER = 1 << 0, /* input left from before a pause */
+	TURN_READ = 1 << 1,    /* after one wake-up's bound, or to ask anew what is ready */
+};
+
 struct stream {
 	struct loop *loop;        /* borrowed */
 	struct loop_watch *watch; /* owned; NULL once ended or freed */
@@ -41,22 +63,13 @@ struct stream {
 	struct stream_options options;
 	int fd; /* owned; -EBADF once freed */
 
-	/* Frames of ours on the stack and the deferred turn; a freed stream's memory goes with
-	 * the last of them. */
-	unsigned holds;
-
+	enum stream_state state;
 	int end_reason;
-	int write_error;
-	bool end_seen; /* the end is known but not reported: data before it goes first */
-	bool ended;    /* reported: no callback follows */
-	bool freed;
-	bool write_failed; /* nothing more is sent; what the peer left is still read */
-	bool write_only;
-	bool unwatched; /* write-only, and readable all the time: reading tells nothing */
-	bool paused;
-	bool deliver_again; /* input left from before a pause is due for on_data */
-	bool read_again;    /* the bound of one wake-up was hit, or readiness must be asked anew */
-	bool turn_deferred;
+	unsigned turn;      /* of TURN_ */
+	bool turn_deferred; /* on_turn() will be called */
+	bool paused;        /* by the protocol */
+	bool write_only;    /* the descriptor */
+	bool unwatched;     /* write-only, and readable all the time: reading tells nothing */
 };
 
 static void chunk_free(struct chunk *chunk)
@@ -78,28 +91,33 @@ static void drop_output(struct stream *stream)
 	stream->pending = 0;
 }
 
-static void stream_hold(struct stream *stream)
+static void set_state(struct stream *stream, enum stream_state state)
 {
-	stream->holds++;
-}
-
-static void stream_release(struct stream *stream)
-{
-	if (--stream->holds > 0 || !stream->freed)
-		return;
-	evbuffer_free(stream->input);
-	free(stream);
+	state_change(&stream_states, NULL, stream->state, state);
+	stream->state = state;
 }
 
 static bool stream_alive(const struct stream *stream)
 {
-	return !stream->freed && !stream->ended;
+	return stream->state < STREAM_ENDED;
+}
+
+/* More may come from the peer. */
+static bool is_reading(const struct stream *stream)
+{
+	return stream->state == STREAM_OPEN || stream->state == STREAM_DRAINING;
 }
 
 static bool wants_reading(const struct stream *stream)
 {
-	return !stream->paused && !stream->end_seen && !stream->unwatched &&
+	return is_reading(stream) && !stream->paused && !stream->unwatched &&
 	       evbuffer_get_length(stream->input) <= stream->options.input_max;
+}
+
+/* Readiness is not reported again where it was before: all there is must be read at once. */
+static bool must_read_all(const struct stream *stream)
+{
+	return stream->options.edge || stream->state == STREAM_DRAINING;
 }
 
 static void update_watch(struct stream *stream)
@@ -121,28 +139,30 @@ static void update_watch(struct stream *stream)
 
 static void on_turn(void *userdata);
 
-static void defer_turn(struct stream *stream)
+static void defer_turn(struct stream *stream, unsigned what)
 {
+	stream->turn |= what;
 	if (stream->turn_deferred)
 		return;
 	stream->turn_deferred = true;
-	stream_hold(stream);
 	loop_defer(stream->loop, on_turn, stream);
 }
 
-/* Remembers the end; the first reason counts. */
-static void see_end(struct stream *stream, int reason)
+static void set_end_reason(struct stream *stream, int reason)
 {
-	if (stream->end_seen)
-		return;
 	/* Both say that nobody is there any more. */
 	stream->end_reason = reason == -EPIPE || reason == -ECONNRESET ? 0 : reason;
-	stream->end_seen = true;
+}
+
+static void see_end(struct stream *stream, int reason)
+{
+	set_end_reason(stream, reason);
+	set_state(stream, stream->state == STREAM_DRAINING ? STREAM_FAILED : STREAM_ENDING);
 }
 
 static void report_end(struct stream *stream)
 {
-	stream->ended = true;
+	set_state(stream, STREAM_ENDED);
 	loop_watch_free(steal_ptr(stream->watch));
 	drop_output(stream);
 	stream->options.on_end(stream, stream->end_reason, stream->options.userdata);
@@ -150,19 +170,16 @@ static void report_end(struct stream *stream)
 
 static void deliver(struct stream *stream)
 {
-	stream->deliver_again = false;
+	stream->turn &= ~(unsigned)TURN_DELIVER;
 	stream->options.on_data(stream, stream->input, stream->options.userdata);
 }
 
-/* After reading: data first, then the end; a pause holds back both, but for a failed write,
- * which the protocol may be waiting out in its pause. */
+/* After reading: data first, then the end. */
 static void settle(struct stream *stream)
 {
-	if (!stream_alive(stream))
-		return;
-	if (stream->end_seen && (!stream->paused || stream->write_failed))
+	if (stream->state == STREAM_FAILED || (stream->state == STREAM_ENDING && !stream->paused))
 		report_end(stream);
-	else
+	else if (stream_alive(stream))
 		update_watch(stream);
 }
 
@@ -245,14 +262,13 @@ static void read_some(struct stream *stream)
 		if (n <= 0)
 			break;
 		total += (size_t)n;
-		/* What follows a short read comes as an event of its own, except by edge. */
-		if (!filled && !stream->options.edge && !stream->write_failed)
+		if (!filled && !must_read_all(stream))
 			break;
 	}
 	if (n == 0 || (n < 0 && n != -EAGAIN))
 		see_end(stream, (int)n);
-	else if (n > 0 && (stream->options.edge || stream->write_failed) && wants_reading(stream))
-		stream->read_again = true;
+	else if (n > 0 && must_read_all(stream) && wants_reading(stream))
+		defer_turn(stream, TURN_READ);
 	if (total > 0)
 		deliver(stream);
 }
@@ -263,14 +279,13 @@ static void read_some(struct stream *stream)
  * when they have been; never from here, which may be within stream_write(). */
 static void fail_writing(struct stream *stream, int reason)
 {
-	stream->write_failed = true;
-	stream->write_error = reason;
+	bool may_read = is_reading(stream) && !stream->paused && !stream->write_only;
+
+	if (is_reading(stream))
+		set_end_reason(stream, reason);
+	set_state(stream, may_read ? STREAM_DRAINING : STREAM_FAILED);
 	drop_output(stream);
-	if (stream->paused || stream->write_only)
-		see_end(stream, reason);
-	else
-		stream->read_again = true;
-	defer_turn(stream);
+	defer_turn(stream, may_read ? TURN_READ : 0);
 }
 
 /* Sends the front of one piece; bytes taken, 0 where the peer takes none now, or an errno. */
@@ -288,8 +303,8 @@ static ssize_t send_step(struct stream *stream, const char *data, size_t len, in
 	return n;
 }
 
-/* Sends what is queued, as far as the peer takes it. */
-static void flush(struct stream *stream)
+/* Sends what is queued, as far as the peer takes it; true: all of it. */
+static bool flush(struct stream *stream)
 {
 	struct chunk *chunk;
 
@@ -299,10 +314,10 @@ static void flush(struct stream *stream)
 
 		if (n < 0) {
 			fail_writing(stream, (int)n);
-			return;
+			return false;
 		}
 		if (n == 0)
-			return;
+			return false;
 		chunk->sent += (size_t)n;
 		stream->pending -= (size_t)n;
 		if (chunk->sent < chunk->len)
@@ -310,6 +325,7 @@ static void flush(struct stream *stream)
 		TAILQ_REMOVE(&stream->output, chunk, entry);
 		chunk_free(chunk);
 	}
+	return true;
 }
 
 static void chunk_append(struct chunk *chunk, const char *data, size_t len)
@@ -353,7 +369,7 @@ void stream_write(struct stream *stream, const void *data, size_t len, const int
 
 	ssize_t n = -EPIPE;
 
-	if (stream_alive(stream) && !stream->end_seen && !stream->write_failed) {
+	if (stream->state == STREAM_OPEN) {
 		n = TAILQ_EMPTY(&stream->output) ? send_step(stream, rest, len, own, &nfds) : 0;
 		if (n < 0)
 			fail_writing(stream, (int)n);
@@ -375,39 +391,29 @@ static void on_ready(int fd _unused_, unsigned events, void *userdata)
 	struct stream *stream = userdata;
 	bool had_output = stream->pending > 0;
 
-	stream_hold(stream);
-	if (events & LOOP_WRITE)
-		flush(stream);
-	if (had_output && stream->pending == 0 && !stream->write_failed &&
-	    stream->options.on_drained)
+	if (events & LOOP_WRITE && flush(stream) && had_output && stream->options.on_drained)
 		stream->options.on_drained(stream, stream->options.userdata);
-	if (stream_alive(stream) && events & LOOP_READ && wants_reading(stream))
+	if (events & LOOP_READ && wants_reading(stream))
 		read_some(stream);
-	if (stream_alive(stream) && stream->read_again)
-		defer_turn(stream);
 	settle(stream);
-	stream_release(stream);
 }
 
 /* What may not happen within the caller's call, or not in the same wake-up. */
 static void on_turn(void *userdata)
 {
 	struct stream *stream = userdata;
-	bool reading = stream->read_again;
+	unsigned turn = stream->turn;
 
 	stream->turn_deferred = false;
-	stream->read_again = false;
-	if (stream_alive(stream) && stream->deliver_again && !stream->paused &&
+	stream->turn = 0;
+	if (turn & TURN_DELIVER && stream_alive(stream) && !stream->paused &&
 	    evbuffer_get_length(stream->input) > 0)
 		deliver(stream);
-	if (stream_alive(stream) && reading && wants_reading(stream))
+	if (turn & TURN_READ && wants_reading(stream))
 		read_some(stream);
-	if (stream_alive(stream) && stream->write_failed && !stream->read_again)
-		see_end(stream, stream->write_error);
-	if (stream_alive(stream) && stream->read_again)
-		defer_turn(stream);
+	if (stream->state == STREAM_DRAINING && !(stream->turn & TURN_READ))
+		set_state(stream, STREAM_FAILED);
 	settle(stream);
-	stream_release(stream);
 }
 
 /* The protocol drained input outside of on_data: reading may go on. */
@@ -437,7 +443,7 @@ struct stream *stream_new(struct loop *loop, int fd, const struct stream_options
 	evbuffer_add_cb(stream->input, on_input_changed, stream);
 	if (r < 0) {
 		see_end(stream, r);
-		defer_turn(stream);
+		defer_turn(stream, 0);
 		return stream;
 	}
 	stream->watch = loop_watch_new(loop, fd, 0, on_ready, stream);
@@ -445,19 +451,27 @@ struct stream *stream_new(struct loop *loop, int fd, const struct stream_options
 	return stream;
 }
 
+static void free_later(void *userdata)
+{
+	struct stream *stream = userdata;
+
+	evbuffer_free(stream->input);
+	free(stream);
+}
+
+/* The memory goes after the callback that this may be within, and after a turn that is due. */
 void stream_free(struct stream *stream)
 {
-	if (!stream || stream->freed)
+	if (!stream)
 		return;
-	stream_hold(stream);
-	stream->freed = true;
+	set_state(stream, STREAM_FREED);
 	loop_watch_free(steal_ptr(stream->watch));
 	drop_output(stream);
 	for (size_t i = 0; i < stream->nfds; i++)
 		close_fd(stream->fds[i]);
 	stream->nfds = 0;
 	stream->fd = close_fd(stream->fd);
-	stream_release(stream);
+	loop_defer(stream->loop, free_later, stream);
 }
 
 int stream_detach(struct stream *stream, int *ret_fd)
@@ -489,9 +503,10 @@ void stream_resume(struct stream *stream)
 	stream->paused = false;
 	if (!stream_alive(stream))
 		return;
-	stream->deliver_again = evbuffer_get_length(stream->input) > 0;
-	if (stream->deliver_again || stream->end_seen)
-		defer_turn(stream);
+	if (evbuffer_get_length(stream->input) > 0)
+		defer_turn(stream, TURN_DELIVER);
+	else if (!is_reading(stream))
+		defer_turn(stream, 0);
 	update_watch(stream);
 }
 

@@ -10,6 +10,15 @@
  * Reading is bounded: at most STREAM_READ_MAX bytes are taken a wake-up, and reading pauses
  * by itself while the protocol leaves more than options.input_max bytes unconsumed.
  *
+ *   state     what it is                                leaves by
+ *   OPEN      reads and writes                          a failed write, the peer's end
+ *   DRAINING  writing failed, the peer's rest is read   nothing is left: FAILED
+ *   ENDING    the peer's end was read                   on_end, after a pause; a failed write
+ *   FAILED    writing failed, nothing is left to read   on_end, in a pause too, which the
+ *                                                       protocol may be waiting out
+ *   ENDED     on_end was called                         stream_free()
+ *   FREED     from any state; the memory goes later     the loop
+ *
  * On a character device whose other side may come and go (virtio-serial), set options.edge:
  * the end of the stream is then reported once, without spinning on a level-triggered hang-up.
  */
@@ -19,8 +28,19 @@
 
 #include "base/loop.h"
 #include "base/socket.h"
+#include "base/state.h"
 
 #define STREAM_READ_MAX (256 * 1024)
+
+enum stream_state {
+	STREAM_OPEN,
+	STREAM_DRAINING,
+	STREAM_ENDING,
+	STREAM_FAILED,
+	STREAM_ENDED,
+	STREAM_FREED,
+};
+extern const struct state_machine stream_states;
 
 struct evbuffer;
 struct stream;

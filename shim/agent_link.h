@@ -2,29 +2,48 @@
  *
  * A call gets exactly one callback, never from within agent_call(): also when the link is down
  * already (UNAVAILABLE) or a bound is reached (RESOURCE_EXHAUSTED). So callers have one path for
- * failures. The first answer UNAVAILABLE means that the guest's end is gone: on_lost is told,
- * once, from the loop.
+ * failures. Or it is cancelled, and none follows.
+ *
+ * The guest is lost with the first answer UNAVAILABLE, which means that its end is gone, or where
+ * somebody who has waited for too long says so: on_lost is told, once, from the loop.
  */
 #pragma once
 
 #include "proto/ttrpc_client.h"
 
 struct agent_link;
+struct agent_call; /* in flight */
+
+enum guest_loss {
+	GUEST_GONE,   /* it has ended */
+	GUEST_SILENT, /* it is there, and does not do what it must: its machine is to be ended */
+};
+
+typedef void (*guest_lost_fn)(enum guest_loss loss, void *userdata);
 
 /* client is borrowed until another one is set, or none. */
 struct agent_link *agent_link_new(struct loop *loop, struct ttrpc_client *client,
-				  void (*on_lost)(void *userdata), void *userdata);
+				  guest_lost_fn on_lost, void *userdata);
 void agent_link_free(struct agent_link *link);
 DEFINE_CLEANUP(struct agent_link *, agent_link_free)
 
 /* Connects a link made without a client, or takes the client away (NULL). */
 void agent_link_set(struct agent_link *link, struct ttrpc_client *client);
 
-/* request is borrowed, as in ttrpc_client_call(). timeout_ms 0: none. on_reply may be NULL. */
-void agent_call(struct agent_link *link, const char *method, const ProtobufCMessage *request,
-		uint64_t timeout_ms, ttrpc_reply_fn on_reply, void *userdata);
+/* request is borrowed, as in ttrpc_client_call(). timeout_ms 0: none. on_reply may be NULL. What is
+ * returned is valid until on_reply has been called, and need not be kept. */
+struct agent_call *agent_call(struct agent_link *link, const char *method,
+			      const ProtobufCMessage *request, uint64_t timeout_ms,
+			      ttrpc_reply_fn on_reply, void *userdata);
 
 /* The same, of another service than the agent protocol's own. */
-void agent_call_service(struct agent_link *link, const ProtobufCServiceDescriptor *service,
-			const char *method, const ProtobufCMessage *request, uint64_t timeout_ms,
-			ttrpc_reply_fn on_reply, void *userdata);
+struct agent_call *agent_call_service(struct agent_link *link,
+				      const ProtobufCServiceDescriptor *service, const char *method,
+				      const ProtobufCMessage *request, uint64_t timeout_ms,
+				      ttrpc_reply_fn on_reply, void *userdata);
+
+/* Nobody waits any longer for what the guest owes: it is lost, as GUEST_SILENT. */
+void agent_link_give_up(struct agent_link *link);
+
+/* No callback follows; the guest is not told. NULL is nothing. */
+void agent_call_cancel(struct agent_call *call);

@@ -138,6 +138,7 @@ static int make_init(struct container *container, struct error *err)
 		.events = container->events,
 		.container_id = container->id,
 		.exec_id = "",
+		.kill_s = container->settings.kill_s,
 		.stdio = stdio_copy(container, request->stdin, request->stdout, request->stderr),
 	};
 
@@ -316,13 +317,13 @@ int container_delete(struct container *container, container_done_fn done, void *
 	return 0;
 }
 
-void container_lost(struct container *container)
+void container_lost(struct container *container, uint32_t exit_status)
 {
 	struct exec *exec;
 
-	process_lost(container->init);
+	process_lost(container->init, exit_status);
 	TAILQ_FOREACH (exec, &container->execs, link) {
-		process_lost(exec->process);
+		process_lost(exec->process, exit_status);
 	}
 }
 
@@ -383,6 +384,7 @@ int container_add_exec(struct container *container,
 		.events = container->events,
 		.container_id = container->id,
 		.exec_id = request->exec_id,
+		.kill_s = container->settings.kill_s,
 		.pid = process_pid(container->init),
 	};
 	struct process *process;

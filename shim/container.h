@@ -63,8 +63,8 @@ void container_discard(struct container *container);
 _must_check_ int container_delete(struct container *container, container_done_fn done,
 				  void *userdata, struct error *err);
 
-/* The machine is gone: every process exits. */
-void container_lost(struct container *container);
+/* The machine is gone, or is being ended: every process exits, with this status. */
+void container_lost(struct container *container, uint32_t exit_status);
 
 /* exec_id "" is the first process. -ENOENT; borrowed. */
 _must_check_ int container_find(struct container *container, const char *exec_id,

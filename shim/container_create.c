@@ -116,11 +116,13 @@ static int write_machine(const struct container *container, struct error *err)
 	return bundle_write_machine(container->bundle, &machine, err);
 }
 
-static int mount_for(struct container *container, const struct idmap *idmap,
-		     struct storages *storages, struct error *err)
+/* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
+ * is a task, so a missing file is an invalid argument. */
+static int mount_files(struct container *container, struct storages *storages, struct error *err)
 {
 	_cleanup_free_ char *upper = container_disks_show_upper(container->disks, storages);
 	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
+	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
 	const struct rootfs_options rootfs = {
 		.driver = container->rootfs_driver,
 		.share_dir = sandbox_share_dir(container->sandbox),
@@ -129,7 +131,7 @@ static int mount_for(struct container *container, const struct idmap *idmap,
 		.upper = upper,
 		.folder = &container->folder,
 		.scratch_dir = scratch,
-		.idmap = idmap,
+		.idmap = &idmap,
 		.spec = container->spec,
 		.mounts = container->request->rootfs,
 		.nmounts = container->request->n_rootfs,
@@ -139,30 +141,20 @@ static int mount_for(struct container *container, const struct idmap *idmap,
 		.folder = &container->folder,
 		.container_id = container->id,
 		.scratch_dir = scratch,
-		.idmap = idmap,
+		.idmap = &idmap,
 	};
-	int r = share_folder_make(sandbox_share_dir(container->sandbox), container->id,
-				  &container->folder, err);
-
-	if (r == 0)
-		r = rootfs_mount(&rootfs, storages, &container->rootfs, err);
-	if (r == 0)
-		r = volumes_mount(container->spec->oci, &volumes, storages, &container->volumes,
-				  err);
-	return r;
-}
-
-/* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
- * is a task, so a missing file is an invalid argument. */
-static int mount_files(struct container *container, struct storages *storages, struct error *err)
-{
-	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
 	uint64_t begin = trace_begin();
 	int r = idmap_open(sandbox_vmm_pid(container->sandbox),
 			   sandbox_vmm_pidfd(container->sandbox), &idmap, err);
 
 	if (r == 0)
-		r = mount_for(container, &idmap, storages, err);
+		r = share_folder_make(sandbox_share_dir(container->sandbox), container->id,
+				      &container->folder, err);
+	if (r == 0)
+		r = rootfs_mount(&rootfs, storages, &container->rootfs, err);
+	if (r == 0)
+		r = volumes_mount(container->spec->oci, &volumes, storages, &container->volumes,
+				  err);
 	trace_end(TRACE_ROOTFS, NULL, begin);
 	if (r == -ENOENT)
 		err->number = EINVAL;

@@ -115,16 +115,22 @@ static struct disk *disk_ref(struct disk *disk)
 	return disk;
 }
 
-static void disk_unref(struct disk *disk)
+static void free_disk(void *userdata)
 {
-	if (--disk->refs > 0)
-		return;
+	struct disk *disk = userdata;
+
 	loop_timer_free(disk->timer);
 	error_done(&disk->error);
 	disks_unref(disk->disks);
 	free(disk->serial);
 	free(disk->path);
 	free(disk);
+}
+
+static void disk_unref(struct disk *disk)
+{
+	if (--disk->refs == 0)
+		loop_defer(disk->disks->loop, free_disk, disk);
 }
 
 /* ---------------------------------------------------------------- those who wait */
@@ -423,8 +429,6 @@ static void on_plugged(int number, json_t *result _unused_, const struct error *
 	} else if (!disk->disks->closed) {
 		find(disk);
 	}
-	/* The caller's reference; the analyzer does not count them.
-	 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 	disk_unref(disk);
 }
 

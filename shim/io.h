@@ -42,7 +42,7 @@ struct io;
 
 struct io_options {
 	struct loop *loop;
-	struct agent_link *agent; /* borrowed; must outlive the io's calls */
+	struct agent_link *agent; /* borrowed */
 	const char *container_id; /* copied */
 	const char *exec_id;      /* copied */
 	const struct stdio *stdio;
@@ -61,6 +61,5 @@ void io_close_stdin(struct io *io);
 
 void io_settle(struct io *io);
 
-/* Stops copying, closes the FIFOs; no callback follows. Frees the io as soon as no call of it
- * is in flight. */
+/* Stops copying, closes the FIFOs; no callback follows. */
 void io_end(struct io *io);

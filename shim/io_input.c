@@ -10,12 +10,20 @@
 
 #define INPUT_CHUNK (64u << 10) /* a FIFO's usual capacity */
 
-enum input_state {
-	INPUT_IDLE,    /* not started */
-	INPUT_READING, /* waits for the FIFO */
-	INPUT_WRITING, /* data is on its way to the process */
-	INPUT_ENDED,
+static const char *const input_state_names[] = {
+	[INPUT_IDLE] = "idle",
+	[INPUT_READING] = "reading",
+	[INPUT_WRITING] = "writing",
+	[INPUT_ENDED] = "ended",
 };
+
+static const unsigned input_next[] = {
+	[INPUT_IDLE] = STATE(INPUT_READING) | STATE(INPUT_ENDED),
+	[INPUT_READING] = STATE(INPUT_WRITING) | STATE(INPUT_ENDED),
+	[INPUT_WRITING] = STATE(INPUT_READING) | STATE(INPUT_ENDED),
+	[INPUT_ENDED] = 0,
+};
+const struct state_machine input_states = STATE_MACHINE("input", input_state_names, input_next);
 
 struct io_input {
 	struct loop *loop;
@@ -28,13 +36,14 @@ struct io_input {
 	struct loop_watch *watch; /* on fd, paused unless READING */
 	uint8_t *data;            /* owned; WRITING only */
 	size_t len;
-	size_t done; /* of len, taken by the process */
-	bool in_flight;
-	bool dead;
+	size_t done;              /* of len, taken by the process */
+	struct agent_call *write; /* WRITING only */
 };
 
-static void input_free(struct io_input *input)
+static void input_free(void *userdata)
 {
+	struct io_input *input = userdata;
+
 	loop_watch_free(input->watch);
 	close_fd(input->fd);
 	close_fd(input->keeper);
@@ -46,22 +55,12 @@ static void input_free(struct io_input *input)
 
 static void set_state(struct io_input *input, enum input_state state)
 {
+	state_change(&input_states, NULL, input->state, state);
 	input->state = state;
 	if (input->watch)
 		loop_watch_set(input->watch, state == INPUT_READING ? LOOP_READ : 0);
 	if (state == INPUT_ENDED)
 		loop_watch_free(steal_ptr(input->watch));
-}
-
-static void on_closed(const struct ttrpc_reply *reply, void *userdata)
-{
-	struct io_input *input = userdata;
-
-	input->in_flight = false;
-	if (reply->code != TTRPC_OK)
-		log_debug(input->container_id, "CloseStdin: %s", reply->message);
-	if (input->dead)
-		input_free(input);
 }
 
 static void close_stdin(struct io_input *input)
@@ -71,8 +70,7 @@ static void close_stdin(struct io_input *input)
 	request.container_id = input->container_id;
 	request.exec_id = input->exec_id;
 	set_state(input, INPUT_ENDED);
-	input->in_flight = true;
-	agent_call(input->agent, "CloseStdin", &request.base, 0, on_closed, input);
+	agent_call(input->agent, "CloseStdin", &request.base, 0, NULL, NULL);
 }
 
 static void on_written(const struct ttrpc_reply *reply, void *userdata);
@@ -85,9 +83,9 @@ static void write_rest(struct io_input *input)
 	request.exec_id = input->exec_id;
 	request.data.data = input->data + input->done;
 	request.data.len = input->len - input->done;
-	set_state(input, INPUT_WRITING);
-	input->in_flight = true;
-	agent_call(input->agent, "WriteStdin", &request.base, 0, on_written, input);
+	if (input->state != INPUT_WRITING)
+		set_state(input, INPUT_WRITING);
+	input->write = agent_call(input->agent, "WriteStdin", &request.base, 0, on_written, input);
 }
 
 /* The process may have closed its stdin or be gone: nobody is left to write to. The reading end
@@ -98,11 +96,7 @@ static void on_written(const struct ttrpc_reply *reply, void *userdata)
 	const Grpc__WriteStreamResponse *response =
 		(const Grpc__WriteStreamResponse *)reply->response;
 
-	input->in_flight = false;
-	if (input->dead) {
-		input_free(input);
-		return;
-	}
+	input->write = NULL;
 	if (!response || response->len == 0 || response->len > input->len - input->done) {
 		log_debug(input->container_id, "stdin ended: %s", reply->message);
 		free(steal_ptr(input->data));
@@ -179,8 +173,8 @@ void io_input_end(struct io_input *input)
 {
 	if (!input)
 		return;
-	set_state(input, INPUT_ENDED);
-	input->dead = true;
-	if (!input->in_flight)
-		input_free(input);
+	agent_call_cancel(steal_ptr(input->write));
+	if (input->state != INPUT_ENDED)
+		set_state(input, INPUT_ENDED);
+	loop_defer(input->loop, input_free, input);
 }

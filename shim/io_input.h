@@ -1,7 +1,16 @@
 /* The input of a process: FIFO -> agent. See shim/io.h. */
 #pragma once
 
+#include "base/state.h"
 #include "shim/io.h"
+
+enum input_state {
+	INPUT_IDLE,    /* not started */
+	INPUT_READING, /* waits for the FIFO */
+	INPUT_WRITING, /* data is on its way to the process */
+	INPUT_ENDED,
+};
+extern const struct state_machine input_states;
 
 struct io_input;
 

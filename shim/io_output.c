@@ -12,12 +12,20 @@
 #include "base/trace.h"
 #include "proto/agent.pb-c.h"
 
-enum output_state {
-	OUTPUT_IDLE,    /* not started */
-	OUTPUT_READING, /* a read waits in the guest */
-	OUTPUT_BLOCKED, /* data waits for the FIFO's reader */
-	OUTPUT_ENDED,
+static const char *const output_state_names[] = {
+	[OUTPUT_IDLE] = "idle",
+	[OUTPUT_READING] = "reading",
+	[OUTPUT_BLOCKED] = "blocked",
+	[OUTPUT_ENDED] = "ended",
 };
+
+static const unsigned output_next[] = {
+	[OUTPUT_IDLE] = STATE(OUTPUT_READING) | STATE(OUTPUT_ENDED),
+	[OUTPUT_READING] = STATE(OUTPUT_BLOCKED) | STATE(OUTPUT_ENDED),
+	[OUTPUT_BLOCKED] = STATE(OUTPUT_READING) | STATE(OUTPUT_ENDED),
+	[OUTPUT_ENDED] = 0,
+};
+const struct state_machine output_states = STATE_MACHINE("output", output_state_names, output_next);
 
 struct io_output {
 	struct loop *loop;
@@ -34,9 +42,8 @@ struct io_output {
 	uint64_t progress_ms;
 	void (*on_change)(void *userdata);
 	void *userdata;
-	uint64_t traced_ns; /* its first bytes are a step since then; 0: not */
-	bool in_flight;     /* a read holds this object */
-	bool dead;
+	uint64_t traced_ns;      /* its first bytes are a step since then; 0: not */
+	struct agent_call *read; /* READING only */
 };
 
 static int open_target(const char *path, int *ret_fd, struct error *err)
@@ -59,8 +66,10 @@ static int open_target(const char *path, int *ret_fd, struct error *err)
 	return 0;
 }
 
-static void output_free(struct io_output *output)
+static void output_free(void *userdata)
 {
+	struct io_output *output = userdata;
+
 	loop_watch_free(output->watch);
 	close_fd(output->fd);
 	free(output->data);
@@ -71,6 +80,7 @@ static void output_free(struct io_output *output)
 
 static void set_state(struct io_output *output, enum output_state state)
 {
+	state_change(&output_states, NULL, output->state, state);
 	output->state = state;
 	if (output->watch)
 		loop_watch_set(output->watch, state == OUTPUT_BLOCKED ? LOOP_WRITE : 0);
@@ -89,9 +99,9 @@ static void read_next(struct io_output *output)
 	request.container_id = output->container_id;
 	request.exec_id = output->exec_id;
 	request.len = IO_CHUNK;
-	set_state(output, OUTPUT_READING);
-	output->in_flight = true;
-	agent_call(output->agent, output->method, &request.base, 0, on_read, output);
+	if (output->state != OUTPUT_READING)
+		set_state(output, OUTPUT_READING);
+	output->read = agent_call(output->agent, output->method, &request.base, 0, on_read, output);
 }
 
 /* A log file on a full disk must not stop the container. */
@@ -139,11 +149,7 @@ static void on_read(const struct ttrpc_reply *reply, void *userdata)
 	const Grpc__ReadStreamResponse *response =
 		(const Grpc__ReadStreamResponse *)reply->response;
 
-	output->in_flight = false;
-	if (output->dead) {
-		output_free(output);
-		return;
-	}
+	output->read = NULL;
 	output->progress_ms = clock_monotonic_ms();
 	if (!response || response->data.len == 0) {
 		if (!response)
@@ -206,10 +212,10 @@ void io_output_end(struct io_output *output)
 {
 	if (!output)
 		return;
-	set_state(output, OUTPUT_ENDED);
-	output->dead = true;
-	if (!output->in_flight)
-		output_free(output);
+	agent_call_cancel(steal_ptr(output->read));
+	if (output->state != OUTPUT_ENDED)
+		set_state(output, OUTPUT_ENDED);
+	loop_defer(output->loop, output_free, output);
 }
 
 bool io_output_ended(const struct io_output *output)

@@ -1,7 +1,16 @@
 /* One output stream of a process: agent -> FIFO or log file. See shim/io.h. */
 #pragma once
 
+#include "base/state.h"
 #include "shim/io.h"
+
+enum output_state {
+	OUTPUT_IDLE,    /* not started */
+	OUTPUT_READING, /* a read waits in the guest */
+	OUTPUT_BLOCKED, /* data waits for the FIFO's reader */
+	OUTPUT_ENDED,
+};
+extern const struct state_machine output_states;
 
 struct io_output;
 

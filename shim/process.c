@@ -40,6 +40,8 @@ struct process {
 	struct stdio stdio;
 	Grpc__Process *spec; /* exec, until it is started */
 	uint32_t pid;
+	uint64_t kill_s;
+	struct loop_timer *kill_timer; /* since SIGKILL, until the exit is known; NULL: none */
 	enum process_state state;
 	struct io *io; /* NULL after process_end() */
 	bool exit_known;
@@ -96,6 +98,7 @@ static void set_exit(struct process *process, uint32_t status)
 {
 	if (process->exit_known)
 		return;
+	loop_timer_free(steal_ptr(process->kill_timer));
 	process->exit_known = true;
 	process->exit_status = status;
 	process->exited_ns = clock_realtime_ns();
@@ -153,6 +156,7 @@ int process_new(const struct process_options *options, struct process **ret_proc
 		.stdio = options->stdio,
 		.spec = options->spec,
 		.pid = options->pid,
+		.kill_s = options->kill_s,
 		.state = PROCESS_CREATED,
 	};
 	io_options = (struct io_options){
@@ -184,6 +188,7 @@ static void process_free(void *userdata)
 	struct process *process = userdata;
 
 	io_end(process->io);
+	loop_timer_free(process->kill_timer);
 	if (process->spec)
 		grpc__process__free_unpacked(process->spec, NULL);
 	stdio_done(&process->stdio);
@@ -327,15 +332,40 @@ static void on_answered(const struct ttrpc_reply *reply, void *userdata)
 	operation_end(userdata, &err);
 }
 
-/* runc's words, by which clients know that there is nothing left to do. */
+static void on_kill_timeout(void *userdata)
+{
+	struct process *process = userdata;
+
+	log_warning(process->container_id, "process \"%s\" has not ended %lu s after SIGKILL",
+		    process->exec_id, (unsigned long)process->kill_s);
+	loop_timer_free(steal_ptr(process->kill_timer));
+	agent_link_give_up(process->agent);
+}
+
+static void await_killed(struct process *process)
+{
+	if (process->kill_timer || process->exit_known)
+		return;
+	process->kill_timer = loop_timer_new(process->loop, on_kill_timeout, process);
+	loop_timer_start(process->kill_timer, process->kill_s * 1000);
+}
+
+/* What was lost with its machine meanwhile has been killed. An exec that the guest does not have
+ * yet goes on, and owes no exit; else "process already finished" are runc's words, by which clients
+ * know that there is nothing left to do. */
 static void on_signalled(const struct ttrpc_reply *reply, void *userdata)
 {
+	struct operation *operation = userdata;
+	struct process *process = operation->process;
 	_cleanup_(error_done) struct error err = {};
 
-	(void)ttrpc_reply_error(reply, &err);
 	if (reply->code == TTRPC_NOT_FOUND)
 		(void)error_set(&err, ESRCH, "process already finished");
-	operation_end(userdata, &err);
+	else if (!process->exit_known)
+		(void)ttrpc_reply_error(reply, &err);
+	if (reply->code == TTRPC_NOT_FOUND && process->state == PROCESS_STARTING)
+		loop_timer_free(steal_ptr(process->kill_timer));
+	operation_end(operation, &err);
 }
 
 static int kill_check(const struct process *process, uint32_t signo, struct error *err)
@@ -361,7 +391,10 @@ void process_kill(struct process *process, uint32_t signo, process_done_fn done,
 	request.container_id = process->container_id;
 	request.exec_id = process->exec_id;
 	request.signal = signo;
-	agent_call(process->agent, "SignalProcess", &request.base, CALL_TIMEOUT_MS, on_signalled,
+	if (signo == SIGKILL)
+		await_killed(process);
+	agent_call(process->agent, "SignalProcess", &request.base,
+		   signo == SIGKILL ? 0 : CALL_TIMEOUT_MS, on_signalled,
 		   operation_new(process, done, userdata));
 }
 
@@ -419,17 +452,18 @@ void process_wait_cancel(struct process *process, void *userdata)
 	waiters_remove(&process->waiters, userdata);
 }
 
-void process_lost(struct process *process)
+void process_lost(struct process *process, uint32_t exit_status)
 {
 	if (process->state == PROCESS_STOPPED)
 		return;
-	set_exit(process, PROCESS_LOST_STATUS);
+	set_exit(process, exit_status);
 	exit_check(process);
 }
 
 void process_end(struct process *process)
 {
 	io_end(steal_ptr(process->io));
+	loop_timer_free(steal_ptr(process->kill_timer));
 	if (process->state == PROCESS_RUNNING) {
 		set_exit(process, PROCESS_LOST_STATUS);
 		exit_check(process);

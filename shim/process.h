@@ -8,7 +8,11 @@
  *   STOPPED   TaskExit is published, those who wait are answered    process_end()
  *
  * A start that fails goes to STOPPED with status 255 and without TaskExit: nothing ever ran.
- * The loss of the sandbox is an exit with status 255.
+ * The loss of the sandbox is an exit with status 255; with 137, where the machine was ended for its
+ * silence.
+ *
+ * SIGKILL cannot be refused: where the exit is not known within kill_s of it, the guest is given up
+ * (shim/agent_link.h), and with its machine the process ends.
  *
  * Reference counted: the container holds one, every call in flight one. Callbacks of operations
  * come exactly once, never from within the function they were given to.
@@ -26,7 +30,8 @@
 #include "shim/events.h"
 #include "shim/io.h"
 
-#define PROCESS_LOST_STATUS 255
+#define PROCESS_LOST_STATUS   255
+#define PROCESS_KILLED_STATUS 137 /* 128 + SIGKILL */
 
 enum process_state {
 	PROCESS_CREATED,
@@ -52,6 +57,7 @@ struct process_options {
 	struct stdio stdio;       /* taken, also on failure */
 	Grpc__Process *spec;      /* of an exec; taken, also on failure */
 	uint32_t pid;             /* to be reported: the VMM's */
+	uint64_t kill_s;          /* from SIGKILL until its exit is known, seconds */
 };
 
 /* number 0 or an error of the operation, borrowed. */
@@ -76,8 +82,8 @@ void process_close_stdin(struct process *process);
 void process_wait(struct process *process, waiter_fn fn, void *userdata);
 void process_wait_cancel(struct process *process, void *userdata);
 
-/* The sandbox is gone. */
-void process_lost(struct process *process);
+/* The sandbox is gone, or is being ended. */
+void process_lost(struct process *process, uint32_t exit_status);
 
 /* Ends its streams and, where it has not ended itself, the process as we know it: status 255,
  * TaskExit, answers. Then unref. */

@@ -11,6 +11,7 @@
 #include "factory/guest/guest_share.h"
 #include "proto/agent.pb-c.h"
 #include "shim/guest_trace.h"
+#include "shim/health_watch.h"
 #include "shim/scratch_watch.h"
 #include "shim/spec.h"
 
@@ -37,7 +38,7 @@ const struct state_machine sandbox_states = STATE_MACHINE("sandbox", sandbox_sta
 struct sandbox {
 	struct loop *loop;
 	char *id;
-	void (*on_lost)(const char *why, void *userdata);
+	guest_lost_fn on_lost;
 	void (*on_given_up)(void *userdata);
 	void *userdata;
 	enum sandbox_state state;
@@ -51,6 +52,7 @@ struct sandbox {
 	enum virtiofs_locks virtiofs_locks;
 	struct agent_link *agent;
 	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
+	struct health_watch *health;   /* ditto; NULL: it is not to be asked */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
 	struct error error;      /* why CreateSandbox failed, or virtio-fs */
@@ -92,12 +94,12 @@ static void tell_acquirers(void *userdata)
 	waiters_answer(&sandbox->acquirers, -err.number, &err);
 }
 
-static void report_lost(struct sandbox *sandbox, const char *why)
+static void report_lost(struct sandbox *sandbox, enum guest_loss loss, const char *why)
 {
 	if (sandbox->state != SANDBOX_RUNNING)
 		return;
 	log_error(sandbox->id, "the sandbox is lost: %s", why);
-	sandbox->on_lost(why, sandbox->userdata);
+	sandbox->on_lost(loss, sandbox->userdata);
 }
 
 static void on_vmm_death(int fd _unused_, unsigned events _unused_, void *userdata)
@@ -105,18 +107,27 @@ static void on_vmm_death(int fd _unused_, unsigned events _unused_, void *userda
 	struct sandbox *sandbox = userdata;
 
 	loop_watch_set(sandbox->death, 0);
-	report_lost(sandbox, "its VMM has ended");
+	report_lost(sandbox, GUEST_GONE, "its VMM has ended");
 }
 
-static void on_agent_lost(void *userdata)
+static void on_agent_lost(enum guest_loss loss, void *userdata)
 {
-	report_lost(userdata, "its agent does not answer any more");
+	report_lost(userdata, loss,
+		    loss == GUEST_SILENT ? "its guest does not answer: the machine is ended"
+					 : "its agent has ended");
 }
 
-static void watch_scratch(struct sandbox *sandbox)
+static void start_watches(struct sandbox *sandbox)
 {
 	const struct claim *claim = sandbox->claim;
 
+	sandbox->health = health_watch_new(&(struct health_watch_options){
+		.loop = sandbox->loop,
+		.agent = sandbox->agent,
+		.sandbox_id = sandbox->id,
+		.interval_s = sandbox->settings.check_s,
+		.misses = sandbox->settings.check_misses,
+	});
 	if (claim->scratch_dir)
 		sandbox->scratch = scratch_watch_new(&(struct scratch_watch_options){
 			.loop = sandbox->loop,
@@ -136,7 +147,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	trace_end(TRACE_CREATE_SANDBOX, NULL, sandbox->created_ns);
 	if (reply->code == TTRPC_OK) {
 		claim_confirm(sandbox->claim);
-		watch_scratch(sandbox);
+		start_watches(sandbox);
 		return;
 	}
 	(void)ttrpc_reply_error(reply, &sandbox->error);
@@ -218,6 +229,7 @@ static void release(struct sandbox *sandbox)
 	set_state(sandbox, SANDBOX_RELEASING);
 	loop_watch_free(steal_ptr(sandbox->death));
 	scratch_watch_free(steal_ptr(sandbox->scratch));
+	health_watch_free(steal_ptr(sandbox->health));
 	if (trace_on)
 		guest_trace_end(sandbox->agent, release_machine, sandbox);
 	else
@@ -329,6 +341,7 @@ void sandbox_free(struct sandbox *sandbox)
 	loop_watch_free(sandbox->death);
 	disks_close(sandbox->disks);
 	scratch_watch_free(sandbox->scratch);
+	health_watch_free(sandbox->health);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);
@@ -415,7 +428,7 @@ static void on_virtiofs_end(const struct error *why, void *userdata)
 	if (!sandbox->error.number)
 		(void)error_set(&sandbox->error, why->number, "volumes by virtio-fs: %s",
 				error_message(why));
-	report_lost(sandbox, error_message(&sandbox->error));
+	report_lost(sandbox, GUEST_GONE, error_message(&sandbox->error));
 }
 
 int sandbox_serve_volumes(struct sandbox *sandbox, enum virtiofs_locks locks, struct error *err)

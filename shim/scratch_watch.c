@@ -35,10 +35,9 @@ struct scratch_watch {
 	uint64_t disk_bytes;
 	uint64_t told; /* what the guest was told last; disk_bytes: nothing that matters */
 	uint64_t told_ms;
-	bool calling;
-	bool full;   /* for the log */
-	bool failed; /* ditto: the last call, or the last look */
-	bool freed;  /* while calling */
+	struct agent_call *call; /* under way; NULL: none */
+	bool full;               /* for the log */
+	bool failed;             /* ditto: the last call, or the last look */
 };
 
 uint64_t scratch_watch_room(uint64_t size, uint64_t free)
@@ -63,14 +62,6 @@ uint64_t scratch_watch_interval(uint64_t room)
 	return ms > INTERVAL_MAX_MS ? INTERVAL_MAX_MS : ms;
 }
 
-static void watch_destroy(struct scratch_watch *watch)
-{
-	close_fd(watch->dir_fd);
-	free(watch->sandbox_id);
-	free(watch->dir);
-	free(watch);
-}
-
 /* Once for each time that it goes wrong. */
 static void note_failure(struct scratch_watch *watch, const char *what)
 {
@@ -85,11 +76,7 @@ static void on_told(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct scratch_watch *watch = userdata;
 
-	watch->calling = false;
-	if (watch->freed) {
-		watch_destroy(watch);
-		return;
-	}
+	watch->call = NULL;
 	if (reply->code == TTRPC_OK)
 		watch->failed = false;
 	else
@@ -105,9 +92,9 @@ static void tell(struct scratch_watch *watch, uint64_t room)
 	request.bytes = room == watch->disk_bytes ? UINT64_MAX : room;
 	watch->told = room;
 	watch->told_ms = clock_monotonic_ms();
-	watch->calling = true;
-	agent_call_service(watch->agent, &kiln__guest__v1__guest__descriptor, "SetScratchRoom",
-			   &request.base, CALL_TIMEOUT_MS, on_told, watch);
+	watch->call = agent_call_service(watch->agent, &kiln__guest__v1__guest__descriptor,
+					 "SetScratchRoom", &request.base, CALL_TIMEOUT_MS, on_told,
+					 watch);
 }
 
 static bool is_worth_telling(const struct scratch_watch *watch, uint64_t room)
@@ -153,7 +140,7 @@ static void look(void *userdata)
 	loop_timer_start(watch->timer, scratch_watch_interval(room));
 	if (room > watch->disk_bytes)
 		room = watch->disk_bytes;
-	if (!watch->calling && is_worth_telling(watch, room))
+	if (!watch->call && is_worth_telling(watch, room))
 		tell(watch, room);
 }
 
@@ -189,8 +176,10 @@ void scratch_watch_free(struct scratch_watch *watch)
 {
 	if (!watch)
 		return;
+	agent_call_cancel(watch->call);
 	loop_timer_free(watch->timer);
-	watch->freed = true;
-	if (!watch->calling)
-		watch_destroy(watch);
+	close_fd(watch->dir_fd);
+	free(watch->sandbox_id);
+	free(watch->dir);
+	free(watch);
 }

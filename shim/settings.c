@@ -39,6 +39,15 @@ static const struct config_key keys[] = {
 		"How the host's folders are shown as volumes: 9p, virtiofs (a daemon a sandbox; "
 		"its template needs \"share\": \"never\") or virtiofs-locks (with the host's "
 		"locks, which never wait)"),
+	CONFIG_UINT(
+		struct settings, check_s, "check_s", 10, 0, 3600,
+		"Seconds between two questions to a guest whether it is there; 0: none is asked"),
+	CONFIG_UINT(struct settings, check_misses, "check_misses", 6, 1, 1000,
+		    "So many intervals in a row without an answer, and the machine is ended"),
+	CONFIG_UINT(
+		struct settings, kill_s, "kill_s", 10, 1, 3600,
+		"Seconds from SIGKILL until a process must have ended; else the machine is ended, "
+		"with all that is in it"),
 	CONFIG_STRING(struct settings, annotations, "annotations", "",
 		      "Words the template has to carry, separated by commas"),
 };

@@ -9,6 +9,9 @@
  *   annotations  annotation io.kiln.annotations, the config file                  none
  *   images     annotation io.kiln.images: names, commas between                   none
  *   rootfs     annotation io.kiln.rootfs, the config file: overlay, share         overlay
+ *   check_s    the config file                                                    10
+ *   check_misses  the config file                                                 6
+ *   kill_s     the config file                                                    10
  *   volumes    annotation io.kiln.volumes, the config file: 9p, virtiofs, virtiofs-locks  9p
  *
  * vcpus and memory_mib are what the sandbox has to have at least; annotations are words the
@@ -32,15 +35,17 @@
 #include "google/protobuf/any.pb-c.h"
 
 struct settings {
-	char *factory;       /* owned */
-	char *template_name; /* owned */
-	int priority;        /* enum claim_priority */
-	uint64_t vcpus;      /* 0: the template's */
-	uint64_t memory_mib; /* 0: the template's */
-	char *annotations;   /* owned; "": none */
-	struct strv images;  /* that the template must carry; owned */
-	int rootfs;          /* enum rootfs_driver; of a container */
-	int volumes;         /* enum volumes_driver; ditto */
+	char *factory;                  /* owned */
+	char *template_name;            /* owned */
+	int priority;                   /* enum claim_priority */
+	uint64_t vcpus;                 /* 0: the template's */
+	uint64_t memory_mib;            /* 0: the template's */
+	char *annotations;              /* owned; "": none */
+	struct strv images;             /* that the template must carry; owned */
+	int rootfs;                     /* enum rootfs_driver; of a container */
+	int volumes;                    /* enum volumes_driver; ditto */
+	uint64_t check_s, check_misses; /* shim/health_watch.h */
+	uint64_t kill_s;                /* shim/process.h; of a container */
 };
 
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */

@@ -70,20 +70,20 @@ static void on_container_gone(struct container *container, bool failed, void *us
 	watch_for_oblivion(shim);
 }
 
-static void lose_containers(struct shim *shim)
+static void lose_containers(struct shim *shim, uint32_t exit_status)
 {
 	struct container *container;
 
 	for (container = TAILQ_FIRST(&shim->containers); container;
 	     container = container_list_next(container))
-		container_lost(container);
+		container_lost(container, exit_status);
 }
 
-static void on_sandbox_lost(const char *why _unused_, void *userdata)
+static void on_sandbox_lost(enum guest_loss loss, void *userdata)
 {
 	struct shim *shim = userdata;
 
-	lose_containers(shim);
+	lose_containers(shim, loss == GUEST_SILENT ? PROCESS_KILLED_STATUS : PROCESS_LOST_STATUS);
 	sandbox_release(shim->sandbox, NULL, NULL);
 }
 
@@ -150,7 +150,7 @@ static void on_sigterm(int signo _unused_, void *userdata)
 	struct shim *shim = userdata;
 
 	log_info(shim->id, "SIGTERM: the sandbox is ended");
-	lose_containers(shim);
+	lose_containers(shim, PROCESS_LOST_STATUS);
 	stop(shim);
 }
 

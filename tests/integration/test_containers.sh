@@ -174,6 +174,79 @@ test_sandbox_survives_a_clean_stop() {
 	wait_full
 }
 
+# silence ID: its VMM, $vmm of the machine $vm, runs no more: to the shim that is a guest that does not answer.
+silence() {
+	vm=$(factory_ctl list --json | jq -r --arg id "$1" '.vms[] | select(.sandbox_id == $id).vm_id')
+	vmm=$(ctr tasks ls | awk -v id="$1" '$1 == id { print $2 }')
+	kill -STOP "$vmm"
+}
+
+# waited_for ID COMMAND...: prints `ready` and runs in the background; $holder ends with its status.
+waited_for() {
+	mkfifo "$work/$1"
+	"${@:2}" sh -c 'echo ready; sleep 300' >"$work/$1" &
+	holder=$!
+	read -r -t 60 <"$work/$1" || fail "$1 is not ready"
+}
+
+# configured ID SETTINGS: a container of a shim that has this file.
+configured() {
+	echo "$2" >"$work/shim.json"
+	waited_for "$1" kiln_run "$1" --runtime-config-path "$work/shim.json" --
+}
+
+no_remains() {
+	[ -z "$(find /sys/fs/cgroup "$run/vms" -path "*$vm*" 2>/dev/null)" ] && ! grep -q "$vm" /proc/self/mountinfo
+}
+
+# expect_killed HOLDER...: who waits has heard of the end, and nothing is left of the machine.
+expect_killed() {
+	local holder code
+	for holder; do
+		code=0
+		wait "$holder" || code=$?
+		expect 137 "$code" 'exit status'
+	done
+	wait_gone "$vmm" || fail "VMM $vmm is still there"
+	until_true 20 no_remains
+}
+
+test_sigkill_ends_a_guest_that_does_not_answer() {
+	local container
+	configured c20 '{"kill_s": 2, "check_s": 0}'
+	container=$holder
+	waited_for c20e ctr tasks exec --exec-id e1 c20
+	silence c20
+	ctr tasks kill -s KILL c20
+	expect_killed "$container" "$holder"
+}
+
+test_delete_by_force_ends_a_guest_that_does_not_answer() {
+	echo '{"kill_s": 2, "check_s": 0}' >"$work/shim.json"
+	ctr run -d --runtime io.containerd.kiln.v2 --runtime-config-path "$work/shim.json" "$image" c21 sleep 300
+	silence c21
+	remove_container c21
+	expect_killed
+}
+
+test_a_guest_that_does_not_answer_is_noticed() {
+	configured c22 '{"check_s": 1, "check_misses": 2}'
+	silence c22
+	expect_killed "$holder"
+}
+
+# One that is slow only is left alone.
+test_a_guest_that_answers_again_lives() {
+	configured c23 '{"check_s": 1, "check_misses": 4}'
+	silence c23
+	timeout 60 grep -q -m1 'c23.*agent is silent (1 of 4)' <(tail -n +1 -f "$work/containerd.log") ||
+		fail 'the silence is not noticed'
+	kill -CONT "$vmm"
+	expect alive "$(ctr tasks exec --exec-id e1 c23 echo alive)"
+	ctr tasks kill -s KILL c23
+	expect_killed "$holder"
+}
+
 test_nothing_is_left() {
 	wait_no_sandboxes
 	factory_ctl destroy >/dev/null

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/stream.h"
+#include "tests/unit/state_table.h"
 
 #define DEADLINE_MS 20000
 #define BULK        (10 * 1024 * 1024)
@@ -584,11 +585,22 @@ static void test_bad_descriptor_ends(void **state)
 	assert_int_equal(f->a.reason, -EBADF);
 }
 
+static void test_edges(void **state _unused_)
+{
+	assert_states(&stream_states, "open: draining ending failed freed\n"
+				      "draining: failed freed\n"
+				      "ending: failed ended freed\n"
+				      "failed: ended freed\n"
+				      "ended: freed\n"
+				      "freed:\n");
+}
+
 #define STREAM_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_edges),
 		STREAM_TEST(test_bulk_both_ways),
 		STREAM_TEST(test_fds_keep_their_order),
 		STREAM_TEST(test_untaken_fds_are_closed),

@@ -17,10 +17,12 @@
 #include "base/strings.h"
 #include "google/protobuf/empty.pb-c.h"
 #include "proto/agent.pb-c.h"
+#include "proto/health.pb-c.h"
 #include "proto/ttrpc_server.h"
 
 #define DEADLINE_MS 20000
 #define WAITS_MAX   8
+#define CHECKS_MAX  16
 
 /* What the first process writes (an exec writes nothing); reads are held while there is nothing and
  * no end. */
@@ -52,6 +54,9 @@ struct fake_agent {
 	struct strbuf in;
 	size_t in_max; /* bytes taken of one WriteStdin; 0: all */
 	bool in_closed;
+	struct ttrpc_call *checks[CHECKS_MAX]; /* those not answered */
+	size_t nchecks;
+	bool answers_checks;
 	uint32_t last_signal;
 	bool die_by_signal; /* answers the first wait with 128 + signal */
 	Grpc__Spec *spec;   /* of the last CreateContainer; owned */
@@ -225,6 +230,28 @@ static inline void fake_close(struct ttrpc_call *call, const ProtobufCMessage *m
 	fake_reply_empty(call);
 }
 
+static inline void fake_check(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+			      void *userdata)
+{
+	Grpc__HealthCheckResponse response = GRPC__HEALTH_CHECK_RESPONSE__INIT;
+	struct fake_agent *agent = userdata;
+
+	assert_true(agent->nchecks < CHECKS_MAX);
+	if (agent->answers_checks)
+		ttrpc_call_reply(call, &response.base);
+	else
+		agent->checks[agent->nchecks] = call;
+	agent->nchecks++;
+}
+
+static const struct ttrpc_method fake_health_methods[] = { { "Check", fake_check } };
+
+static const struct ttrpc_service fake_health_service = {
+	.descriptor = &grpc__health__descriptor,
+	.methods = fake_health_methods,
+	.nmethods = ARRAY_SIZE(fake_health_methods),
+};
+
 static const struct ttrpc_method fake_agent_methods[] = {
 	{ "CreateSandbox", fake_simple },   { "SetGuestDateTime", fake_simple },
 	{ "CreateContainer", fake_create }, { "StartContainer", fake_simple },
@@ -248,6 +275,7 @@ static inline void fake_agent_init(struct fake_agent *agent, struct loop *loop)
 	*agent = (struct fake_agent){ .loop = loop };
 	agent->server = ttrpc_server_new(loop, &options);
 	ttrpc_server_add(agent->server, &fake_agent_service);
+	ttrpc_server_add(agent->server, &fake_health_service);
 }
 
 /* Our side's end of a fresh channel to it. */
@@ -267,6 +295,9 @@ static inline void fake_agent_done(struct fake_agent *agent)
 			ttrpc_call_drop(agent->waits[i].call);
 		free(agent->waits[i].exec_id);
 	}
+	for (size_t i = 0; i < agent->nchecks; i++)
+		if (agent->checks[i])
+			ttrpc_call_drop(agent->checks[i]);
 	if (agent->out.held)
 		ttrpc_call_drop(agent->out.held);
 	if (agent->err.held)

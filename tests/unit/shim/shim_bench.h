@@ -18,11 +18,15 @@
 #include "proto/events.pb-c.h"
 #include "proto/events_ttrpc.pb-c.h"
 #include "proto/factory.pb-c.h"
+#include "proto/runtimeoptions.pb-c.h"
 #include "proto/task.pb-c.h"
 #include "proto/ttrpc_client.h"
 #include "runc_spec.h"
 #include "shim/bundle.h"
 #include "shim/shim.h"
+
+/* Of an exec. */
+#define PROCESS_JSON "{\"args\":[\"ls\"],\"cwd\":\"/\"}"
 
 struct bench {
 	char dir[32];
@@ -37,6 +41,7 @@ struct bench {
 	unsigned claims, releases;
 	unsigned conns; /* to the factory and containerd */
 	bool refuse_claim;
+	const char *config;   /* of the runtime, JSON; NULL: none */
 	struct strbuf events; /* "/tasks/create c1;..." */
 	uint32_t last_exit_status;
 };
@@ -329,9 +334,23 @@ static inline void bench_send_create(struct bench *bench, const char *id, uint64
 	Containerd__Task__V2__CreateTaskRequest request =
 		CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
 	_cleanup_free_ char *bundle = path_join(bench->dir, id);
+	_cleanup_free_ char *config = path_join(bench->dir, "shim.json");
+	Runtimeoptions__V1__Options options = RUNTIMEOPTIONS__V1__OPTIONS__INIT;
+	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+	uint8_t packed[128];
 
 	request.id = (char *)id;
 	request.bundle = bundle;
+	if (bench->config) {
+		assert_int_equal(
+			file_write_atomic(config, bench->config, strlen(bench->config), 0600, NULL),
+			0);
+		options.config_path = config;
+		any.type_url = (char *)options.base.descriptor->name;
+		any.value.data = packed;
+		any.value.len = runtimeoptions__v1__options__pack(&options, packed);
+		request.options = &any;
+	}
 	bench_send(bench, "Create", &request.base, timeout_ms, answer);
 }
 

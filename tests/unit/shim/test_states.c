@@ -10,6 +10,8 @@
 #include "shim/container.h"
 #include "shim/dax_windows.h"
 #include "shim/disks.h"
+#include "shim/io_input.h"
+#include "shim/io_output.h"
 #include "shim/process.h"
 #include "shim/sandbox.h"
 #include "shim/slots.h"
@@ -31,6 +33,18 @@ static void edges_of_tasks(void **state _unused_)
 				       "running: exited\n"
 				       "exited: stopped\n"
 				       "stopped:\n");
+}
+
+static void edges_of_streams(void **state _unused_)
+{
+	assert_states(&input_states, "idle: reading ended\n"
+				     "reading: writing ended\n"
+				     "writing: reading ended\n"
+				     "ended:\n");
+	assert_states(&output_states, "idle: reading ended\n"
+				      "reading: blocked ended\n"
+				      "blocked: reading ended\n"
+				      "ended:\n");
 }
 
 static void edges_of_devices(void **state _unused_)
@@ -55,6 +69,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(edges_of_tasks),
+		cmocka_unit_test(edges_of_streams),
 		cmocka_unit_test(edges_of_devices),
 	};
 

@@ -4,8 +4,6 @@
 #include "shim/process.h"
 #include "shim/spec.h"
 
-#define PROCESS_JSON "{\"args\":[\"ls\"],\"cwd\":\"/\"}"
-
 static void life_of_a_container_in_its_order(void **state)
 {
 	struct bench *bench = *state;
