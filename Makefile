@@ -294,14 +294,21 @@ endef
 $(foreach room,base proto vm factory shim agent ctl bench,$(eval $(call unit_rule,$(room))))
 
 FUZZ_SECONDS ?= 5
+LIBS_fuzz := $(LIBS_vm)
 ZLIB_vm := $(addprefix $(BUILD)/fuzzed/,libvm.a libproto.a libbase.a)
 $(BUILD)/fuzz/%: $(BUILD)/fuzzed/tests/fuzz/%.o $(ZLIB_vm)
 	$(call say,FUZZER,$@)
 	@mkdir -p $(@D)
-	$(Q)clang $(FUZZED) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(ZLIB_vm) $(LIBS_vm) $(LIBS_common)
-# What of a program's own these two try, beside the libraries.
+	$(Q)clang $(FUZZED) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(ZLIB_vm) $(LIBS_fuzz) $(LIBS_common)
+# What of a program's own these try, beside the libraries.
 $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 	$(call zobj,$(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c))
+$(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
+$(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
+$(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
+$(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c rootfs.c namespaces.c mount_options.c \
+	mounts.c devices.c rootpath.c machine_id.c))
+$(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
 
 # What is quick enough to be part of every `make check`; clang-tidy takes longer.
 LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck

@@ -82,7 +82,7 @@ test_the_result_has_the_documented_form() {
 
 test_work_on_files_is_compared() {
 	jq -e '[.values | to_entries[] | select(.key | test("^files(-first)?\\..*\\.overlay:(runc|limit)$")).value | . > 0]
-		| length == 56 and all' "$result" >/dev/null || fail "$(jq -c .values "$result")"
+		| length == 60 and all' "$result" >/dev/null || fail "$(jq -c .values "$result")"
 	jq -e '.targets.files_untar.verdict != "not measured"' "$result" >/dev/null || fail target
 }
 
