@@ -306,6 +306,8 @@ $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
+$(BUILD)/fuzz/fuzz_shim: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
+$(BUILD)/fuzz/fuzz_shim: LIBS_fuzz += -lcmocka
 $(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c rootfs.c namespaces.c mount_options.c \
 	mounts.c devices.c rootpath.c machine_id.c))
 $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)

@@ -41,8 +41,9 @@ struct bench {
 	unsigned claims, releases;
 	unsigned conns; /* to the factory and containerd */
 	bool refuse_claim;
-	const char *config;   /* of the runtime, JSON; NULL: none */
-	struct strbuf events; /* "/tasks/create c1;..." */
+	const char *config;         /* of the runtime, JSON; NULL: none */
+	int (*connect_agent)(void); /* the claim's end of another agent; NULL: of the one above */
+	struct strbuf events;       /* "/tasks/create c1;..." */
 	uint32_t last_exit_status;
 };
 
@@ -67,7 +68,7 @@ static inline void bench_on_claim(struct ttrpc_call *call, const ProtobufCMessag
 		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "no such template");
 		return;
 	}
-	fds[0] = fake_agent_connect(&bench->agent);
+	fds[0] = bench->connect_agent ? bench->connect_agent() : fake_agent_connect(&bench->agent);
 	fds[1] = open("/dev/null", O_RDWR | O_CLOEXEC);
 	fds[2] = fcntl(bench->vmm_pidfd, F_DUPFD_CLOEXEC, 3);
 	response.vm_id = (char *)"vm1";
