@@ -266,6 +266,9 @@ static int open_door(const struct controller *controller, const char *folder, vo
 	_cleanup_free_ char *path = path_join(folder, controller ? "tasks" : "cgroup.procs");
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 
+	/* A machine of an earlier version is in none. */
+	if (fd < 0 && errno == ENOENT && controller && controller->optional)
+		return 0;
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot open %s", path);
 	doors->fds[doors->count++] = fd;

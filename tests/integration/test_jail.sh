@@ -217,6 +217,26 @@ test_open_files_are_bounded() {
 	wait_full
 }
 
+# virtio-9p's requests wait in threads of QEMU's own pool, which is smaller than the limit: QEMU would
+# abort where it could not make one.
+test_threads_are_bounded() {
+	local pid most=0 now
+	start threads --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw"
+	pid=$(pid_of claimed)
+	ctr tasks exec --exec-id e1 threads sh -c 'i=0; while [ $i -lt 100 ]; do
+		dd if=/dev/zero of=/volume/t$i bs=64k count=8 conv=fsync 2>/dev/null & i=$((i + 1)); done; wait; rm /volume/t*' &
+	while kill -0 $! 2>/dev/null; do
+		now=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)
+		((now <= most)) || most=$now
+		sleep 0.02
+	done
+	wait $! || fail 'the writers'
+	((most > 4 && most < 100)) || fail "$most threads"
+	echo "$most threads at most"
+	remove threads
+	wait_full
+}
+
 # What QEMU says of the control messages of a broken guest, said by hand: 20 MB of it.
 test_what_qemu_says_is_bounded() {
 	local pid log size

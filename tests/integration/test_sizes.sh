@@ -146,11 +146,11 @@ test_reasons_add_up() {
 	claimed --memory 256 >/dev/null
 	claimed --memory 300 >/dev/null
 	claimed --memory 900 >/dev/null
-	refused 'MiB are wanted, .*the host has no more' --memory $((host_mib + 1)) # no pool's claim
+	refused 'MiB are wanted, .*the host has no more' --memory $((host_mib + 1))
 	all=$(status_json | jq '.claims | .hits + .clones + .boots + .failed')
-	expect 3 "$all" 'claims of status'
+	expect 4 "$all" 'claims of status'
 	sum=$(metric 'kiln_claims_total{' | awk '{ n += $NF } END { print n }')
-	expect 3 "$sum" 'claims of /metrics'
+	expect 4 "$sum" 'claims of /metrics'
 	expect_match 'reason="no template fits",result="booted"\} 1' "$(metric kiln_claims_total)"
 	expect_match 'kiln_claims_grown_total\{.*\} 1' "$(metric kiln_claims_grown_total)"
 	expect_match 'kiln_claim_seconds_count\{.*result="booted"\} 1' "$(metric kiln_claim_seconds_count)"
