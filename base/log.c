@@ -3,12 +3,15 @@
 #include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log_limit.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 
@@ -32,6 +35,8 @@ static char log_program[64] = "kiln";
 static int log_fd = STDERR_FILENO;
 static _Atomic(int) log_form = LOG_FORMAT_TEXT;
 static _Atomic(int) log_threshold = LOG_LEVEL_INFO;
+
+static pthread_mutex_t log_limit_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void log_init(const char *program, int fd, enum log_level level, enum log_format format)
 {
@@ -71,20 +76,28 @@ static void log_time(char ret_text[static LOG_TIME_SIZE])
 	snprintf(ret_text, LOG_TIME_SIZE, "%s.%03ldZ", seconds, now.tv_nsec / 1000000);
 }
 
+static void add_bytes(struct strbuf *line, const char *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		strbuf_addf(line, "\\x%02x", (unsigned char)bytes[i]);
+}
+
 /* A message may hold bytes of a guest or a peer: no line breaks, no terminal sequences. */
 static void add_printable(struct strbuf *line, const char *text)
 {
-	for (const char *at = text; *at; at++) {
-		unsigned char c = (unsigned char)*at;
+	for (const char *at = text; *at;) {
+		bool shown;
+		size_t len = str_character(at, &shown);
 
-		if (c == '\n')
+		if (*at == '\n')
 			strbuf_adds(line, "\\n");
-		else if (c == '\t')
+		else if (*at == '\t')
 			strbuf_adds(line, " ");
-		else if (c < 0x20 || c == 0x7f)
-			strbuf_addf(line, "\\x%02x", c);
+		else if (shown)
+			strbuf_add(line, at, len);
 		else
-			strbuf_add(line, at, 1);
+			add_bytes(line, at, len);
+		at += len;
 	}
 }
 
@@ -136,27 +149,17 @@ static void add_json_line(struct strbuf *line, enum log_level level, const char 
 				 log_level_to_string(level), "program",
 				 json_from_bytes(log_program), "pid", (int)getpid(), "object",
 				 json_from_bytes(object), "message", json_from_bytes(message));
-	_cleanup_free_ char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	_cleanup_free_ char *text = root ? json_dumps(root, JSON_COMPACT | JSON_ENSURE_ASCII)
+					 : NULL;
 
 	json_decref(root);
 	if (text)
 		strbuf_adds(line, text);
 }
 
-void log_write(enum log_level level, const char *object, const char *fmt, ...)
+static void write_line(enum log_level level, const char *object, const char *message)
 {
-	if (!log_enabled(level))
-		return;
-
-	int saved = errno;
 	_cleanup_(strbuf_done) struct strbuf line = {};
-	va_list args;
-
-	va_start(args, fmt);
-	_cleanup_free_ char *message = xvasprintf(fmt, args);
-	va_end(args);
-	if (strlen(message) > LOG_MESSAGE_MAX)
-		memcpy(message + LOG_MESSAGE_MAX - 3, "...", 4);
 
 	if (atomic_load(&log_form) == LOG_FORMAT_JSON)
 		add_json_line(&line, level, object, message);
@@ -164,5 +167,52 @@ void log_write(enum log_level level, const char *object, const char *fmt, ...)
 		add_text_line(&line, level, object, message);
 	strbuf_adds(&line, "\n");
 	(void)!write(log_fd, line.text, line.len);
+}
+
+static void tell_left_out(const struct log_left_out *left_out)
+{
+	_cleanup_free_ char *message = xasprintf("%u more like \"%s\" were left out",
+						 left_out->lines, left_out->fmt);
+
+	write_line(LOG_LEVEL_WARNING, left_out->object[0] ? left_out->object : NULL, message);
+}
+
+/* Whether the line may be written. What was left out of earlier seconds is told of first. */
+static bool log_admit(enum log_level level, const char *object, const char *fmt)
+{
+	uint64_t second = clock_monotonic_ns() / 1000000000;
+	struct log_left_out left_out;
+	bool more;
+
+	do {
+		pthread_mutex_lock(&log_limit_lock);
+		more = log_limit_take(second, &left_out);
+		pthread_mutex_unlock(&log_limit_lock);
+		if (more)
+			tell_left_out(&left_out);
+	} while (more);
+	if (level == LOG_LEVEL_AUDIT)
+		return true;
+	pthread_mutex_lock(&log_limit_lock);
+	bool pass = log_limit_pass(object, fmt, second);
+	pthread_mutex_unlock(&log_limit_lock);
+	return pass;
+}
+
+void log_write(enum log_level level, const char *object, const char *fmt, ...)
+{
+	int saved = errno;
+	va_list args;
+
+	if (!log_enabled(level))
+		return;
+	if (log_admit(level, object, fmt)) {
+		va_start(args, fmt);
+		_cleanup_free_ char *message = xvasprintf(fmt, args);
+		va_end(args);
+		if (strlen(message) > LOG_MESSAGE_MAX)
+			memcpy(message + LOG_MESSAGE_MAX - 3, "...", 4);
+		write_line(level, object, message);
+	}
 	errno = saved;
 }

@@ -6,7 +6,8 @@
  * As JSON lines: {"time","level","program","pid","object","message"}. The object is the
  * id of a sandbox, container, vm or template; NULL where there is none (rare).
  * One write(2) a line, so lines of several processes on one file do not mix. A failed
- * write is dropped: logging never fails its caller. errno is kept.
+ * write is dropped: logging never fails its caller. errno is kept. An object has at most
+ * LOG_LIMIT_LINES a second (base/log_limit.h), but for those of AUDIT.
  */
 #pragma once
 

@@ -95,9 +95,7 @@ static char *log_last_line(const char *path)
 	const char *start = newline ? newline + 1 : tail;
 	size_t size = (size_t)(tail + len - start);
 	char *line = xstrndup(start, size < LAST_LINE_MAX ? size : LAST_LINE_MAX);
-	for (char *c = line; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	str_neutralise(line, "");
 	return line;
 }
 

@@ -38,6 +38,14 @@ _must_check_ int str_to_u64(const char *s, uint64_t min, uint64_t max, uint64_t 
  * [A-Za-z0-9._-], first one alphanumeric. Such a name is safe as one path component. */
 bool id_is_valid(const char *id);
 
+/* The character of foreign text at `at` (not at its end): how many bytes it has, and whether it may
+ * be shown in a log or on a terminal. Not so control characters (U+0000 to U+001F and U+007F to
+ * U+009F: they begin terminal sequences) and bytes that are no UTF-8. */
+size_t str_character(const char *at, bool *ret_shown);
+
+/* What may not be shown becomes '?', but for the control characters in kept. */
+void str_neutralise(char *text, const char *kept);
+
 const char *string_table_name(const char *const *names, size_t count, int value);
 int string_table_value(const char *const *names, size_t count, const char *name);
 

@@ -69,7 +69,7 @@ static int show_answer(const struct session *session, const char *method)
 			session->message);
 		return CTL_FAILED;
 	}
-	json_dumpf(session->response, stdout, JSON_INDENT(2));
+	json_dumpf(session->response, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	putchar('\n');
 	fflush(stdout);
 	return CTL_OK;

@@ -7,14 +7,6 @@
 #include "base/memory.h"
 #include "base/strings.h"
 
-/* A guest must not move the cursor of the terminal its errors are read on. */
-static void neutralise(char *text)
-{
-	for (unsigned char *c = (unsigned char *)text; *c; c++)
-		if ((*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f)
-			*c = '?';
-}
-
 void ctl_say(const char *fmt, ...)
 {
 	va_list args;
@@ -22,7 +14,8 @@ void ctl_say(const char *fmt, ...)
 	va_start(args, fmt);
 	_cleanup_free_ char *text = xvasprintf(fmt, args);
 	va_end(args);
-	neutralise(text);
+	/* A guest must not move the cursor of the terminal its errors are read on. */
+	str_neutralise(text, "\n\t");
 	fprintf(stderr, "%s: %s\n", program_invocation_short_name, text);
 }
 

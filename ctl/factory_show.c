@@ -249,7 +249,7 @@ void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 
 static void dump(json_t *json, FILE *out)
 {
-	json_dumpf(json, out, JSON_INDENT(2));
+	json_dumpf(json, out, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	fputc('\n', out);
 	json_decref(json);
 }

@@ -43,7 +43,7 @@ static void print_json(const ProtobufCMessage *message)
 {
 	json_t *json = pbjson_from_message(message, PBJSON_EMIT_DEFAULTS);
 
-	json_dumpf(json, stdout, JSON_INDENT(2));
+	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	putchar('\n');
 	json_decref(json);
 }

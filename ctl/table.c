@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/strings.h"
 #include "base/strv.h"
 
 struct table {
@@ -28,9 +29,7 @@ void table_add(struct table *table, const char *fmt, ...)
 	va_start(args, fmt);
 	char *text = xvasprintf(fmt, args);
 	va_end(args);
-	for (unsigned char *c = (unsigned char *)text; *c; c++)
-		if (*c < 0x20 || *c == 0x7f)
-			*c = '?';
+	str_neutralise(text, "");
 	strv_take(&table->cells, text);
 }
 

@@ -10,8 +10,8 @@
 #include "base/memory.h"
 #include "base/stream.h"
 
-#define LINE_MAX_BYTES  ((size_t)16 << 20)
-#define LINE_MAX_VALUES (256 * 1024) /* a parsed one takes a few hundred bytes */
+#define LINE_MAX_BYTES  ((size_t)1 << 20)
+#define LINE_MAX_VALUES (64 * 1024) /* a parsed one takes a few hundred bytes */
 
 enum qmp_state {
 	QMP_GREETING,    /* nothing heard from QEMU yet */
@@ -41,7 +41,9 @@ struct qmp {
 	struct stream *stream;                          /* owned; NULL once ENDED */
 	TAILQ_HEAD(command_list, qmp_pending) commands; /* unanswered, oldest first */
 	json_int_t last_id;
-	bool failing; /* qmp_fail_commands() is deferred */
+	size_t searched; /* bytes of the input that have no end of a line */
+	bool complained; /* of no command; told of once */
+	bool failing;    /* qmp_fail_commands() is deferred */
 };
 
 DEFINE_CLEANUP(json_t *, json_decref)
@@ -164,9 +166,10 @@ static void qmp_on_answer(struct qmp *qmp, json_t *id, json_t *result, json_t *e
 	struct qmp_pending *command = qmp_find_command(qmp, id);
 
 	if (!command) {
-		if (error && !id)
-			log_warning(NULL, "QEMU complains of no command: %s",
+		if (error && !id && !qmp->complained)
+			log_warning(NULL, "QEMU complains of no command: %.200s",
 				    error_sentence(error));
+		qmp->complained |= error && !id;
 		return;
 	}
 	if (!error) {
@@ -236,6 +239,29 @@ static int qmp_on_line(struct qmp *qmp, const char *line, size_t len)
 	return message ? qmp_on_message(qmp, message) : -EPROTO;
 }
 
+/* Takes a whole line off the input; NULL: its end has not come. What was searched is not searched
+ * again: a line that comes in small pieces must not cost more than its bytes. The caller frees. */
+static char *take_line(struct qmp *qmp, struct evbuffer *input, size_t *ret_len)
+{
+	size_t size = evbuffer_get_length(input);
+	struct evbuffer_ptr from;
+
+	if (size == qmp->searched ||
+	    evbuffer_ptr_set(input, &from, qmp->searched, EVBUFFER_PTR_SET) < 0)
+		return NULL;
+	struct evbuffer_ptr end = evbuffer_search_eol(input, &from, NULL, EVBUFFER_EOL_LF);
+	qmp->searched = end.pos < 0 ? size : 0;
+	if (end.pos < 0)
+		return NULL;
+	char *line = xnew_array(char, (size_t)end.pos + 1);
+	evbuffer_remove(input, line, (size_t)end.pos);
+	evbuffer_drain(input, 1);
+	*ret_len = (size_t)end.pos;
+	if (*ret_len > 0 && line[*ret_len - 1] == '\r')
+		line[--*ret_len] = '\0';
+	return line;
+}
+
 static void qmp_on_data(_unused_ struct stream *stream, struct evbuffer *input, void *userdata)
 {
 	struct qmp *qmp = userdata;
@@ -243,9 +269,9 @@ static void qmp_on_data(_unused_ struct stream *stream, struct evbuffer *input, 
 
 	while (r == 0 && qmp->state != QMP_ENDED) {
 		size_t len;
-		_cleanup_free_ char *line = evbuffer_readln(input, &len, EVBUFFER_EOL_CRLF);
+		_cleanup_free_ char *line = take_line(qmp, input, &len);
 		if (!line) {
-			r = evbuffer_get_length(input) > LINE_MAX_BYTES ? -EMSGSIZE : 0;
+			r = qmp->searched > LINE_MAX_BYTES ? -EMSGSIZE : 0;
 			break;
 		}
 		r = len > LINE_MAX_BYTES ? -EMSGSIZE : qmp_on_line(qmp, line, len);

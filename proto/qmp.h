@@ -5,8 +5,9 @@
  *
  * The greeting is awaited and qmp_capabilities sent by the client itself; commands given
  * before that wait in line. Commands are answered in any order by id. A line longer than
- * 16 MiB (or of more than 262144 values) and one that is no JSON object end the connection,
- * with -EMSGSIZE and -EPROTO.
+ * 1 MiB (or of more than 65536 values) and one that is no JSON object end the connection,
+ * with -EMSGSIZE and -EPROTO. A VMM that a guest broke out of may say anything: an answer that
+ * nobody waits for, or a second one, is nothing, and its complaints are logged once.
  */
 #pragma once
 

@@ -7,6 +7,7 @@
 #include <sys/param.h>
 
 #include "base/memory.h"
+#include "base/strings.h"
 
 enum { UNPACK_FLOOR = 4 << 20, UNPACK_FACTOR = 8 };
 
@@ -142,36 +143,6 @@ void ttrpc_pack(const ProtobufCMessage *message, ProtobufCBinaryData *ret_data)
 	*ret_data = (ProtobufCBinaryData){ .len = size, .data = data };
 }
 
-/* Bytes of the well-formed UTF-8 character at text, 0 where there is none. */
-static size_t utf8_length(const unsigned char *text)
-{
-	uint32_t value;
-	size_t len;
-
-	if (text[0] < 0x80)
-		return 1;
-	if (text[0] >= 0xc2 && text[0] <= 0xdf) {
-		len = 2;
-		value = text[0] & 0x1f;
-	} else if ((text[0] & 0xf0) == 0xe0) {
-		len = 3;
-		value = text[0] & 0x0f;
-	} else if (text[0] >= 0xf0 && text[0] <= 0xf4) {
-		len = 4;
-		value = text[0] & 0x07;
-	} else {
-		return 0;
-	}
-	for (size_t i = 1; i < len; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		value = value << 6 | (text[i] & 0x3f);
-	}
-	bool overlong = (len == 3 && value < 0x800) || (len == 4 && value < 0x10000);
-	bool surrogate = value >= 0xd800 && value <= 0xdfff;
-	return overlong || surrogate || value > 0x10ffff ? 0 : len;
-}
-
 char *ttrpc_sentence(const char *text, size_t max)
 {
 	const unsigned char *from = (const unsigned char *)(text ? text : "");
@@ -180,12 +151,13 @@ char *ttrpc_sentence(const char *text, size_t max)
 	size_t len = 0;
 
 	while (*from) {
-		size_t step = utf8_length(from);
-		if (len + MAX(step, (size_t)1) > room)
+		bool shown;
+		size_t step = str_character((const char *)from, &shown);
+		if (len + step > room)
 			break;
-		if (step == 0 || *from < 0x20 || *from == 0x7f) {
-			copy[len++] = step == 0 ? '?' : ' ';
-			from++;
+		if (!shown) {
+			copy[len++] = *from < 0x20 || *from == 0x7f ? ' ' : '?';
+			from += step;
 			continue;
 		}
 		memcpy(copy + len, from, step);

@@ -50,6 +50,16 @@ static const struct config_key keys[] = {
 		"with all that is in it"),
 	CONFIG_STRING(struct settings, annotations, "annotations", "",
 		      "Words the template has to carry, separated by commas"),
+	CONFIG_STRING(
+		struct settings, enable_annotations, "enable_annotations",
+		"template,annotations,images,rootfs,volumes",
+		"Annotations io.kiln.NAME that pods and containers may have, by NAME, separated "
+		"by commas; others (vcpus, memory_mib) are refused"),
+};
+
+/* What enable_annotations may name. */
+static const char *const annotation_names[] = {
+	"template", "vcpus", "memory_mib", "annotations", "images", "rootfs", "volumes",
 };
 
 static void read_environment(struct settings *settings)
@@ -63,6 +73,39 @@ static void read_environment(struct settings *settings)
 		replace_string(&settings->template_name, template_name);
 }
 
+/* Names, with commas or blanks between. */
+static bool is_enabled(const struct settings *settings, const char *name)
+{
+	_cleanup_free_ char *copy = xstrdup(settings->enable_annotations);
+	char *save = NULL;
+
+	for (char *at = strtok_r(copy, ", ", &save); at; at = strtok_r(NULL, ", ", &save))
+		if (str_equal(at, name))
+			return true;
+	return false;
+}
+
+static bool is_annotation_name(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(annotation_names); i++)
+		if (str_equal(annotation_names[i], name))
+			return true;
+	return false;
+}
+
+static int check_enabled(const struct settings *settings, struct error *err)
+{
+	_cleanup_free_ char *copy = xstrdup(settings->enable_annotations);
+	char *save = NULL;
+
+	for (char *at = strtok_r(copy, ", ", &save); at; at = strtok_r(NULL, ", ", &save))
+		if (!is_annotation_name(at))
+			return error_set(err, EINVAL,
+					 "enable_annotations: there is no annotation " KILN "%.64s",
+					 at);
+	return 0;
+}
+
 static int read_file(const char *path, struct settings *settings, struct error *err)
 {
 	json_t *object = NULL;
@@ -73,7 +116,7 @@ static int read_file(const char *path, struct settings *settings, struct error *
 		return r;
 	r = config_read(keys, ARRAY_SIZE(keys), object, path, settings, err);
 	json_decref(object);
-	return r;
+	return r < 0 ? r : check_enabled(settings, err);
 }
 
 static int read_options(const Google__Protobuf__Any *any, struct settings *settings,
@@ -191,8 +234,28 @@ static int read_volumes(const struct spec *spec, struct settings *settings, stru
 	return 0;
 }
 
+/* Annotations are a tenant's words, the file is the host's. */
+static int check_allowed(const struct settings *settings, const struct spec *spec,
+			 struct error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(annotation_names); i++) {
+		_cleanup_free_ char *key = xasprintf(KILN "%s", annotation_names[i]);
+		if (spec_annotation(spec, key) && !is_enabled(settings, annotation_names[i]))
+			return error_set(
+				err, EINVAL,
+				"annotation %s is not allowed here: the shim's config file "
+				"has to name \"%s\" in enable_annotations",
+				key, annotation_names[i]);
+	}
+	return 0;
+}
+
 int settings_annotate(struct settings *settings, const struct spec *spec, struct error *err)
 {
+	int r = check_allowed(settings, spec, err);
+
+	if (r < 0)
+		return r;
 	const char *template_name = spec_annotation(spec, KILN "template");
 	const char *annotations = spec_annotation(spec, KILN "annotations");
 
@@ -200,7 +263,7 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 		replace_string(&settings->template_name, template_name);
 	if (annotations)
 		replace_string(&settings->annotations, annotations);
-	int r = read_rootfs(spec, settings, err);
+	r = read_rootfs(spec, settings, err);
 	if (r == 0)
 		r = read_volumes(spec, settings, err);
 	if (r == 0)

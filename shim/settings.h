@@ -14,6 +14,10 @@
  *   kill_s     the config file                                                    10
  *   volumes    annotation io.kiln.volumes, the config file: 9p, virtiofs, virtiofs-locks  9p
  *
+ * An annotation io.kiln.NAME counts where the config file's enable_annotations names it, and is
+ * refused elsewhere: by default all but vcpus and memory_mib, of which a tenant could take as much
+ * as the host has.
+ *
  * vcpus and memory_mib are what the sandbox has to have at least; annotations are words the
  * template has to carry (factory/store/annotations.h), images are those it has to carry
  * (factory/store/carried.h). CRI's annotations io.kubernetes.cri.sandbox-cpu-period, -cpu-quota and
@@ -41,6 +45,7 @@ struct settings {
 	uint64_t vcpus;                 /* 0: the template's */
 	uint64_t memory_mib;            /* 0: the template's */
 	char *annotations;              /* owned; "": none */
+	char *enable_annotations;       /* owned; names with commas between */
 	struct strv images;             /* that the template must carry; owned */
 	int rootfs;                     /* enum rootfs_driver; of a container */
 	int volumes;                    /* enum volumes_driver; ditto */
@@ -51,7 +56,8 @@ struct settings {
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */
 _must_check_ int settings_load(const Google__Protobuf__Any *options, struct settings *ret_settings,
 			       struct error *err);
-/* Takes over what the annotations of a sandbox say. -EINVAL names one that makes no sense. */
+/* Takes over what the annotations of a sandbox say. -EINVAL names one that makes no sense or is not
+ * enabled. */
 struct spec;
 _must_check_ int settings_annotate(struct settings *settings, const struct spec *spec,
 				   struct error *err);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log_pipe.h"
 #include "base/memory.h"
 #include "base/pidfd.h"
 #include "base/socket.h"
@@ -29,7 +30,8 @@ struct virtiofs {
 	int pidfd;                /* owned */
 	struct loop_watch *death; /* on it */
 	char *log;                /* owned */
-	struct error error;       /* of the plugging, its first */
+	struct log_pipe *log_pipe;
+	struct error error; /* of the plugging, its first */
 	void (*on_end)(const struct error *why, void *userdata);
 	void *userdata;
 };
@@ -57,8 +59,12 @@ static int spawn_daemon(struct virtiofs *virtiofs, const struct virtiofs_options
 			struct jail_join *join, int listener, struct error *err)
 {
 	_cleanup_free_ char *source = xasprintf("source=%s", options->share_dir);
-	_cleanup_close_ int log = open(
-		virtiofs->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_close_ int log = -EBADF;
+	int r = log_pipe_new(options->loop, virtiofs->log, &virtiofs->log_pipe, err);
+	if (r == 0)
+		r = log_pipe_open(virtiofs->log, &log, err);
+	if (r < 0)
+		return r;
 	const struct spawn_fd fds[] = { { log, 1 }, { log, 2 }, { listener, SOCKET_FD } };
 	bool hosts = options->locks == VIRTIOFS_LOCKS_HOST;
 	/* cache=auto is what mappings need; timeout=0 has the guest ask the host at each look.
@@ -82,8 +88,6 @@ static int spawn_daemon(struct virtiofs *virtiofs, const struct virtiofs_options
 	};
 	pid_t pid;
 
-	if (log < 0)
-		return error_set_errno(err, errno, "cannot create %s", virtiofs->log);
 	return spawn(&child, &pid, &virtiofs->pidfd, err);
 }
 
@@ -99,6 +103,7 @@ static void on_death(int fd _unused_, unsigned events _unused_, void *userdata)
 
 	loop_watch_set(virtiofs->death, 0);
 	(void)!spawn_reap(virtiofs->pidfd, &status);
+	log_pipe_drain(virtiofs->log_pipe);
 	_cleanup_free_ char *words = program_last_words("virtiofsd", virtiofs->log, status);
 	if (!virtiofs->error.number)
 		(void)error_set(&virtiofs->error, ENOTCONN, "%s", words);
@@ -207,6 +212,7 @@ void virtiofs_stop(struct virtiofs *virtiofs)
 	if (virtiofs->pidfd >= 0 && pidfd_kill(virtiofs->pidfd, &err) == 0)
 		(void)!spawn_reap(virtiofs->pidfd, &status);
 	close_fd(virtiofs->pidfd);
+	log_pipe_free(virtiofs->log_pipe);
 	error_done(&virtiofs->error);
 	free(virtiofs->log);
 	free(virtiofs);

@@ -191,7 +191,7 @@ char *report_status_json(struct factory *factory, const struct footprint *footpr
 	json_t *rest = pbjson_from_message(&report->base, PBJSON_EMIT_DEFAULTS);
 	json_object_update(json, rest);
 	json_decref(rest);
-	char *text = json_dumps(json, JSON_INDENT(2));
+	char *text = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	json_decref(json);
 	protobuf_c_message_free_unpacked(&report->base, NULL);
 	return text;

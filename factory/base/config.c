@@ -70,16 +70,12 @@ static const struct config_key factory_keys[] = {
 		    "Machines being booted at the same time, for claims that no template fits; 0: "
 		    "such claims are refused",
 		    .reloadable = true),
-	CONFIG_UINT(
-		C, max_vcpus, "max_vcpus", 0, 0, 1024,
-		"vCPUs a claim may ask for; 0: no limit but the template's, or the host's for a "
-		"machine that is booted",
-		.reloadable = true),
-	CONFIG_UINT(
-		C, max_memory_mib, "max_memory_mib", 0, 0, 16 * 1024 * 1024,
-		"MiB of memory a claim may ask for; 0: no limit but the template's, or the host's "
-		"for a machine that is booted",
-		.reloadable = true),
+	CONFIG_UINT(C, max_vcpus, "max_vcpus", 0, 0, 1024,
+		    "vCPUs a claim may ask for; 0: as many as the host has processors",
+		    .reloadable = true),
+	CONFIG_UINT(C, max_memory_mib, "max_memory_mib", 0, 0, 16 * 1024 * 1024,
+		    "MiB of memory a claim may ask for; 0: as many as the host has",
+		    .reloadable = true),
 	CONFIG_UINT(C, min_free_mib, "min_free_mib", 0, 0, 16 * 1024 * 1024,
 		    "MiB of the host's memory to leave available: below it no clones are made, and "
 		    "claims that need one are refused; 0: no such limit",

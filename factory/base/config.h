@@ -32,7 +32,7 @@ struct factory_config {
 	uint64_t max_vms;
 	uint64_t max_waiting;
 	uint64_t boots_at_once;
-	uint64_t max_vcpus, max_memory_mib; /* of a claim; 0: no bound but the host */
+	uint64_t max_vcpus, max_memory_mib; /* of a claim; 0: the host's */
 	uint64_t lease_grace_s;
 	uint64_t min_free_mib;
 	bool merge_pages;

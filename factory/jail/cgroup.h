@@ -1,4 +1,8 @@
-/* A machine's control group: how much memory and how many threads its VMM may have.
+/* A machine's control group: how much memory, how many threads and how much of the processors its
+ * VMM may have, and which devices it may open (factory/jail/cgroup_devices.h).
+ *
+ * Among machines a processor's time is shared by their vCPUs, and none gets more than it has vCPUs
+ * and CPUS_BESIDE. All together weigh as much as the host has processors.
  *
  * Where /sys/fs/cgroup is cgroup v2 there is one folder a machine, else (v1, also beside a v2
  * without controllers) one in the hierarchy of each controller. Names are relative to their
@@ -11,12 +15,17 @@
 
 #include "base/error.h"
 
+enum { CGROUP_CPUS_BESIDE = 1 }; /* for the VMM's own threads: its loop, virtio-9p's */
+
 struct cgroup_limits {
 	uint64_t memory_bytes;
 	uint64_t threads;
+	unsigned vcpus;
 };
 
-/* Makes the group that the machines' are in, and with it sees whether there can be any. */
+/* Makes the group that the machines' are in, and with it sees whether there can be any. Devices are
+ * limited here, for all of them at once. A host where those or the processors cannot be limited is
+ * told of in the log, and goes without. */
 _must_check_ int cgroup_make_parent(const char *name, struct error *err);
 _must_check_ int cgroup_make(const char *name, const struct cgroup_limits *limits,
 			     struct error *err);
@@ -24,7 +33,7 @@ _must_check_ int cgroup_make(const char *name, const struct cgroup_limits *limit
 /* Descriptors through which a process with one thread puts itself into the group, by writing "0"
  * to each; the caller owns them. (On v1 that avoids a lock of the kernel's that costs 10 ms and
  * more, and which moving another process takes.) */
-#define CGROUP_DOORS 2
+#define CGROUP_DOORS 4
 _must_check_ int cgroup_open(const char *name, int ret_doors[static CGROUP_DOORS],
 			     size_t *ret_count, struct error *err);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -30,6 +31,10 @@
 #define KEPT_CAPABILITIES JAIL_FILE_CAPABILITIES
 
 enum { ENTRIES_MAX = 32 };
+
+/* Descriptors of the VMM. virtio-9p closes files that are not in use as it gets near, and opens
+ * them again: a guest may have more open than this, or gets EMFILE. */
+enum { FILES_MAX = 16384 };
 
 /* Something of the host that is in the root as well, under the same name. */
 struct entry {
@@ -263,6 +268,13 @@ static const char *join_cgroup(struct jail *jail)
 	return jail_enter_cgroup(jail->cgroup_doors, jail->ndoors);
 }
 
+static const char *limit_files(_unused_ struct jail *jail)
+{
+	const struct rlimit limit = { FILES_MAX, FILES_MAX };
+
+	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? "cannot limit its descriptors" : NULL;
+}
+
 static const char *copy_mounts(struct jail *jail)
 {
 	for (size_t i = 0; i < jail->nentries; i++) {
@@ -388,7 +400,8 @@ static const char *leave_namespaces(_unused_ struct jail *jail)
 int jail_enter(void *data, const char **ret_what)
 {
 	static const char *(*const steps[])(struct jail *) = {
-		join_cgroup, leave_namespaces, enter_root, become_nobody, drop_capabilities,
+		join_cgroup, limit_files,   leave_namespaces,
+		enter_root,  become_nobody, drop_capabilities,
 	};
 	struct jail *jail = data;
 

@@ -74,22 +74,30 @@ static struct vm_size host_size(const struct host_room *room)
 	};
 }
 
+static int check_most(const char *what, uint32_t wanted, uint32_t set, const char *key,
+		      uint32_t host, struct error *err)
+{
+	uint32_t most = set > 0 ? set : host;
+
+	if (wanted <= most)
+		return 0;
+	return error_set(err, EINVAL, "%u %s are wanted, and a claim gets %u at most (%s)", wanted,
+			 what, most, set > 0 ? key : "the host has no more");
+}
+
+/* Where the configuration names no limit the host's own size is it. */
 int host_room_check_size(const struct host_room *room, const struct vm_size *size,
 			 struct error *err)
 {
-	const struct vm_size *most = &room->max_size;
+	const struct vm_size *set = &room->max_size;
 
-	if (most->vcpus > 0 && size->vcpus > most->vcpus)
-		return error_set(err, EINVAL,
-				 "%u vCPUs are wanted, and a claim gets %u at most "
-				 "(max_vcpus)",
-				 size->vcpus, most->vcpus);
-	if (most->memory_mib > 0 && size->memory_mib > most->memory_mib)
-		return error_set(err, EINVAL,
-				 "%u MiB are wanted, and a claim gets %u at most "
-				 "(max_memory_mib)",
-				 size->memory_mib, most->memory_mib);
-	return 0;
+	if (size->vcpus == 0 && size->memory_mib == 0)
+		return 0;
+	struct vm_size host = host_size(room);
+	int r = check_most("vCPUs", size->vcpus, set->vcpus, "max_vcpus", host.vcpus, err);
+	return r < 0 ? r
+		     : check_most("MiB", size->memory_mib, set->memory_mib, "max_memory_mib",
+				  host.memory_mib, err);
 }
 
 static int check_fits_host(const struct host_room *room, const struct vm_size *size,

@@ -25,13 +25,14 @@ struct host_room {
 	unsigned lacking;        /* pools whose claims wait for one to be begun */
 	uint64_t max_boots;      /* at once; 0: none at all */
 	uint64_t boots;          /* under way */
-	struct vm_size max_size; /* of a machine that is claimed; 0: the host's */
+	struct vm_size max_size; /* of what a claim asks for; 0: the host's */
 	/* MiB that are available, or a negative errno; NULL: asks /proc/meminfo. */
 	int64_t (*available_mib)(void);
 	struct vm_size (*host_size)(void); /* NULL: asks the host */
 };
 
-/* Whether a machine of this size may be claimed at all: -EINVAL, it is larger than max_size. */
+/* Whether a machine of this size may be claimed at all: -EINVAL, it is larger than max_size (or
+ * the host). */
 _must_check_ int host_room_check_size(const struct host_room *room, const struct vm_size *size,
 				      struct error *err);
 

@@ -253,7 +253,7 @@ int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd)
 
 char *remains_last_words(const char *dir, int status)
 {
-	_cleanup_free_ char *log = path_join(dir, "qemu.log");
+	_cleanup_free_ char *log = path_join(dir, VM_LOG);
 
 	return program_last_words("QEMU", log, status);
 }

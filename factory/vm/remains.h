@@ -29,5 +29,7 @@ _must_check_ int remains_find_process(const char *run_dir, const char *id, int *
 /* The same of any QEMU that has `path` somewhere in its arguments. */
 _must_check_ int remains_find_qemu(const char *path, int *ret_pidfd);
 
+#define VM_LOG "qemu.log" /* in the machine's folder: what QEMU says (base/log_pipe.h) */
+
 /* How QEMU ended, in words: its wait status (-1: unknown) and the last line of its log. */
 char *remains_last_words(const char *dir, int status);

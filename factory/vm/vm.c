@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/log_pipe.h"
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/spawn.h"
@@ -66,6 +68,7 @@ static void vm_release(struct vm *vm)
 	ttrpc_client_free(steal_ptr(vm->agent));
 	qmp_free(steal_ptr(vm->qmp));
 	loop_watch_free(steal_ptr(vm->death));
+	log_pipe_free(steal_ptr(vm->log));
 	vm->pidfd = close_fd(vm->pidfd);
 	vm_lease_end(vm);
 }
@@ -163,6 +166,7 @@ static void vm_on_death(int fd, _unused_ unsigned events, void *userdata)
 	if (spawn_reap(fd, &status) < 0)
 		status = -1; /* not our child: a former factory's */
 	loop_watch_free(steal_ptr(vm->death));
+	log_pipe_drain(vm->log);
 	if (!vm->dying) {
 		_cleanup_free_ char *words = remains_last_words(vm->dir, status);
 		vm->dying = true;
@@ -176,6 +180,13 @@ void vm_watch_process(struct vm *vm, int pidfd)
 {
 	vm->pidfd = pidfd;
 	vm->death = loop_watch_new(vm->options.loop, pidfd, LOOP_READ, vm_on_death, vm);
+}
+
+int vm_read_log(struct vm *vm, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(vm->dir, VM_LOG);
+
+	return log_pipe_new(vm->options.loop, path, &vm->log, err);
 }
 
 static bool means_connection_lost(int number)

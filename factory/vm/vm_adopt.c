@@ -166,6 +166,14 @@ static bool is_being_made(const struct journal_entry *entry)
 	       process_open(entry->claimer_pid, entry->claimer_start, &pidfd) == 0;
 }
 
+/* Without it what QEMU says is dropped, and the machine works. */
+static void go_on_with_log(struct vm *vm)
+{
+	_cleanup_(error_done) struct error err = {};
+	if (vm_read_log(vm, &err) < 0)
+		log_warning(vm->entry.id, "what its QEMU says is lost: %s", error_message(&err));
+}
+
 int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
 	     struct vm **ret_vm, struct error *err)
 {
@@ -185,6 +193,7 @@ int vm_adopt(const struct vm_options *options, const struct journal_entry *entry
 	int r = open_process(entry, vm->run_dir, &pidfd);
 	if (r == 0) {
 		vm_watch_process(vm, pidfd);
+		go_on_with_log(vm);
 		r = adopt_by_state(vm, options->manifest, &why);
 	} else {
 		error_set_errno(&why, r, "its process %d is gone", (int)entry->pid);

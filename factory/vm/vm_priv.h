@@ -54,6 +54,9 @@ struct vm {
 	struct loop_watch *claimer_death;
 	struct loop_timer *grace; /* not NULL: the claimer is dead */
 
+	struct log_pipe
+		*log; /* QEMU's words on their way to VM_LOG; NULL: nobody reads them here */
+
 	unsigned deferred; /* calls of ours waiting in the loop */
 	bool freed;        /* by the owner, while such a call waits */
 };
@@ -68,6 +71,9 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 
 /* Watches the process (pidfd is taken). */
 void vm_watch_process(struct vm *vm, int pidfd);
+
+/* Has what QEMU says moved into VM_LOG. */
+_must_check_ int vm_read_log(struct vm *vm, struct error *err);
 
 /* The sockets listen before QEMU starts, so these do not wait for it. */
 _must_check_ int vm_connect_monitor(struct vm *vm, struct error *err);

@@ -27,6 +27,7 @@
 #include "base/file.h"
 #include "base/id.h"
 #include "base/log.h"
+#include "base/log_pipe.h"
 #include "base/memory.h"
 #include "base/pidfd.h"
 #include "base/socket.h"
@@ -284,6 +285,7 @@ static struct cgroup_limits limits_of(const struct vm *vm, const struct template
 	return (struct cgroup_limits){
 		.memory_bytes = ((uint64_t)vm->max_size.memory_mib + overhead_mib) << 20,
 		.threads = THREADS_MAX + vm->max_size.vcpus,
+		.vcpus = vm->max_size.vcpus,
 	};
 }
 
@@ -337,14 +339,12 @@ static int open_sockets(struct vm *vm, struct launch *launch, struct error *err)
 
 static int open_files(struct vm *vm, const char *state, struct launch *launch, struct error *err)
 {
-	_cleanup_free_ char *log = path_join(vm->dir, "qemu.log");
+	_cleanup_free_ char *log = path_join(vm->dir, VM_LOG);
 	launch->state = vm->booting ? -EBADF : open(state, O_RDONLY | O_CLOEXEC);
 	if (launch->state < 0 && !vm->booting)
 		return error_set_errno(err, errno, "cannot open the template's state %s", state);
-	launch->log = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (launch->log < 0)
-		return error_set_errno(err, errno, "cannot create %s", log);
-	return 0;
+	int r = vm_read_log(vm, err);
+	return r < 0 ? r : log_pipe_open(log, &launch->log, err);
 }
 
 /* Of a machine that is booted, what its size fills in. */

@@ -72,6 +72,12 @@ configure() {
 	mv "$work/factory.json.new" "$work/factory.json"
 }
 
+# allow_sizes: what `ctr run` needs for annotations of a machine's size, as the array with_sizes.
+allow_sizes() {
+	echo '{"enable_annotations": "template,images,vcpus,memory_mib"}' >"$work/sizes.json"
+	with_sizes=(--runtime-config-path "$work/sizes.json")
+}
+
 # remove_container ID: ends it, waits for its end, and removes it.
 remove_container() {
 	ctr tasks delete --force "$1" >/dev/null 2>&1 || true # it may be gone

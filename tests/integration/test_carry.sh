@@ -132,11 +132,11 @@ test_booted_machines_carry_them_too() {
 	local pid out
 	factory_ctl init --template laden >/dev/null 2>&1
 	expect 'from tools' "$(kiln_run images3 --annotation io.kiln.images=tools \
-		--annotation io.kiln.memory_mib=400 \
+		"${with_sizes[@]}" --annotation io.kiln.memory_mib=400 \
 		--mount type=kiln-image,src=tools,dst=/a -- cat /a/hello)"
 	factory_ctl init --template alone >/dev/null 2>&1
 	ctr run -d --runtime io.containerd.kiln.v2 --annotation io.kiln.template=alone \
-		--annotation io.kiln.memory_mib=400 "$image" own2 sleep 600 || fail 'no sandbox'
+		"${with_sizes[@]}" --annotation io.kiln.memory_mib=400 "$image" own2 sleep 600 || fail 'no sandbox'
 	out=$(factory_ctl list --json | jq -r '.vms[] | select(.sandbox_id == "own2") | "\(.origin) \(.pid)"')
 	expect_match '^booted [0-9]+$' "$out"
 	pid=${out#* }
@@ -210,4 +210,5 @@ define huge ".memory_dir = \"$huge\" | .memory_mib = 192"
 define huger ".memory_dir = \"$huge\" | .memory_mib = 4096"
 configure --arg t "$definitions" '.templates = $t'
 start_factory && start_containerd || exit 1
+allow_sizes
 run_tests

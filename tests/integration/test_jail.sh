@@ -147,6 +147,136 @@ test_control_groups_limit_memory_and_threads() {
 	[ "$(limit pids "$id" pids.max pids.max)" -le 512 ] || fail 'limit of threads'
 }
 
+# As root of the host with all capabilities, but in the machine's group and with its files.
+opens_as_machine() {
+	local pid=$1 path=$2
+	timeout 20 python3 - "$pid" "$path" <<-'PY'
+		import ctypes, os, sys
+		pid, path = sys.argv[1:]
+		for line in open(f"/proc/{pid}/cgroup"):
+		    _, controllers, group = line.rstrip("\n").split(":", 2)
+		    for door in (f"/sys/fs/cgroup/{controllers}{group}/tasks",
+		                 f"/sys/fs/cgroup{group}/cgroup.procs"):
+		        if group != "/" and controllers in ("devices", "") and os.path.exists(door):
+		            open(door, "w").write("0")
+		if ctypes.CDLL(None).setns(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY), 0x00020000):
+		    sys.exit("cannot enter its mounts")
+		try:
+		    os.close(os.open(path, os.O_RDWR))
+		    print("opened")
+		except OSError as e:
+		    print(e.strerror)
+	PY
+}
+
+test_devices_stay_shut() {
+	local pid seen
+	start late --mount "type=bind,src=$work/shared,dst=/volume,options=rbind:rslave:rw"
+	pid=$(pid_of claimed)
+	mount -t tmpfs late "$work/shared/late"
+	mknod -m 666 "$work/shared/late/full" c 1 7
+	mknod -m 666 "$work/shared/late/loop" b 7 0
+	mknod -m 666 "$work/shared/early" c 1 7
+	ctr tasks exec --exec-id e1 late ls /volume/late/full >/dev/null || fail 'the late mount does not show'
+	seen=$(awk '$5 ~ "/late$" { print $5; exit }' "/proc/$pid/mountinfo")
+	[ -n "$seen" ] || fail 'the machine has no late mount'
+	expect 'Operation not permitted' "$(opens_as_machine "$pid" "$seen/full")" 'a node of a late mount'
+	expect 'Operation not permitted' "$(opens_as_machine "$pid" "$seen/loop")" 'a disk of a late mount'
+	expect 'Permission denied' "$(opens_as_machine "$pid" "${seen%/late}/early")" 'a node of a volume'
+	expect opened "$(opens_as_machine "$pid" /dev/null)" /dev/null
+	umount "$work/shared/late"
+	remove late
+	wait_full
+}
+
+# Every mount but the machine's programs (which are read-only) and its devices themselves.
+test_mounts_are_harmless() {
+	local pid
+	start mounts --annotation io.kiln.rootfs=share --mount "type=bind,src=$work/tree,dst=/volume,options=rbind:rw"
+	pid=$(pid_of claimed)
+	grep -q "$run/vms/.*/deep" "/proc/$pid/mountinfo" || fail 'the tree is not there'
+	expect '' "$(awk '$6 !~ /nosuid/ || ($6 !~ /nodev/ && $5 !~ "^/dev/(null|urandom|kvm)$") ||
+		($6 !~ /noexec/ && $6 !~ /^ro/) { print $5, $6 }' "/proc/$pid/mountinfo")" 'mounts of the machine'
+	remove mounts
+	wait_full
+}
+
+test_open_files_are_bounded() {
+	local pid
+	expect '16384 16384' "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(pid_of parked)/limits")"
+	start open --annotation io.kiln.rootfs=share --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw"
+	pid=$(pid_of claimed)
+	# Less than it began with: virtio-9p closes none of those before it is refused one more.
+	prlimit --pid "$pid" --nofile=200
+	ctr tasks exec --exec-id e1 open sh -c 'i=10
+		while [ $i -lt 400 ] && eval "exec $i>/volume/many.$i"; do i=$((i + 1)); done' >"$work/out" 2>&1 || true
+	expect_match 'Too many open files|No file descriptors available' "$(cat "$work/out")" 'the 400th file'
+	expect hello "$(ctr tasks exec --exec-id e2 open sh -c 'rm /volume/many.*; echo hello')" 'the machine'
+	expect "$pid" "$(pid_of claimed)" 'the VMM'
+	remove open
+	wait_full
+}
+
+# virtio-9p's requests wait in threads of QEMU's own pool, which is smaller than the limit: QEMU would
+# abort where it could not make one.
+test_threads_are_bounded() {
+	local pid most=0 now
+	start threads --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw"
+	pid=$(pid_of claimed)
+	ctr tasks exec --exec-id e1 threads sh -c 'i=0; while [ $i -lt 100 ]; do
+		dd if=/dev/zero of=/volume/t$i bs=64k count=8 conv=fsync 2>/dev/null & i=$((i + 1)); done; wait; rm /volume/t*' &
+	while kill -0 $! 2>/dev/null; do
+		now=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)
+		((now <= most)) || most=$now
+		sleep 0.02
+	done
+	wait $! || fail 'the writers'
+	((most > 4 && most < 100)) || fail "$most threads"
+	echo "$most threads at most"
+	remove threads
+	wait_full
+}
+
+# What QEMU says of the control messages of a broken guest, said by hand: 20 MB of it.
+test_what_qemu_says_is_bounded() {
+	local pid log size
+	start chatter
+	pid=$(pid_of claimed)
+	log=$run/vms/$(id_of claimed)/qemu.log
+	flood() { timeout 20 python3 -c '
+import os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK)
+line = b"virtio-serial-bus: Unexpected port id 4096 for device virtio-serial0.0\n"
+dropped = 0
+for i in range(300000):
+    try:
+        os.write(fd, line)
+    except BlockingIOError:
+        dropped += 1
+sys.exit(dropped == 0)' "/proc/$pid/fd/2" || fail 'nothing was dropped'; }
+	flood
+	until_true 10 grep -q 'Unexpected port' "$log"
+	stop_factory
+	flood # nobody reads
+	start_factory
+	flood
+	size=$(stat -c %s "$log")
+	((size <= 65536)) || fail "$size bytes of log"
+	expect hello "$(ctr tasks exec --exec-id e1 chatter echo hello)"
+	remove chatter
+	wait_full
+}
+
+test_processors_are_shared_by_vcpus() {
+	local id vcpus
+	id=$(id_of parked)
+	vcpus=$(tr '\0' '\n' <"/proc/$(pid_of parked)/cmdline" | grep -A1 -x -- -smp | grep -oE '(maxcpus=|^)[0-9]+' |
+		grep -oE '[0-9]+' | sort -n | tail -1)
+	[ "$(limit cpu "$id" cpu.shares cpu.weight)" = $((vcpus * 1024)) ] ||
+		[ "$(limit cpu "$id" cpu.shares cpu.weight)" = $((vcpus * 100)) ] || fail 'its weight'
+	expect_match "^$(((vcpus + 1) * 100000))( |$)" "$(limit cpu "$id" cpu.cfs_quota_us cpu.max)" 'its quota'
+}
+
 test_a_claimed_one_without_a_factory_is_shut_in_too() {
 	stop_factory
 	start alone
@@ -172,6 +302,7 @@ test_what_cannot_be_mapped_is_refused_by_name() {
 }
 
 test_nothing_is_left() {
+	umount -l "$work/shared" "$work/tree/deep"
 	factory_ctl destroy >/dev/null
 	expect '' "$(vmm_pids)" machines
 	expect 0 "$(find "$run/vms" "$run/uids" -mindepth 1 | wc -l)" 'files of machines'
@@ -179,6 +310,11 @@ test_nothing_is_left() {
 	expect '' "$(awk -v w="$run/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo)" mounts
 }
 
+mkdir -p "$work/shared" "$work/tree/deep"
+mount -t tmpfs shared "$work/shared"
+mount --make-shared "$work/shared"
+mkdir "$work/shared/late"
+mount -t tmpfs deep "$work/tree/deep"
 write_config 2
 start_factory
 start_containerd

@@ -5,7 +5,7 @@
 
 # in_guest NAME MIB COMMAND: what a container in a clone of that template prints.
 in_guest() {
-	kiln_run "$1" --annotation "io.kiln.template=$1" --annotation "io.kiln.memory_mib=$2" -- sh -c "$3"
+	kiln_run "$1" --annotation "io.kiln.template=$1" "${with_sizes[@]}" --annotation "io.kiln.memory_mib=$2" -- sh -c "$3"
 }
 
 # allocated NAME: MiB that its memory takes up in the store.
@@ -57,5 +57,6 @@ jq '.name = "middle" | .memory_mib = 512' "$work/template.json" >"$work/template
 jq '.name = "large" | .memory_mib = 1024' "$work/template.json" >"$work/templates/large.json"
 configure --arg t "$work/templates" '.templates = $t'
 start_containerd
+allow_sizes
 start_factory
 run_tests

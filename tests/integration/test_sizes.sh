@@ -52,7 +52,7 @@ test_grows_within_the_claim() {
 	local plain cpus mib
 	wait_full
 	plain=$(cat "$work/plain")
-	read -r cpus mib <<<"$(guest_size grown --annotation io.kiln.vcpus=2 --annotation io.kiln.memory_mib=402)"
+	read -r cpus mib <<<"$(guest_size grown "${with_sizes[@]}" --annotation io.kiln.vcpus=2 --annotation io.kiln.memory_mib=402)"
 	expect 2 "$cpus" vCPUs
 	# To the MiB, and no multiple of the guest's blocks.
 	((mib - plain >= 145 && mib - plain <= 146)) || fail "$plain MiB became $mib, not 146 more"
@@ -80,6 +80,16 @@ test_sizes_of_the_config_file() {
 	((mib - $(cat "$work/plain") >= 43)) || fail "$mib MiB"
 }
 
+test_annotations_of_sizes_have_to_be_enabled() {
+	local out
+	out=$(kiln_run refused --annotation io.kiln.vcpus=2 -- true 2>&1) && fail 'it ran'
+	expect_match 'annotation io.kiln.vcpus is not allowed here: .*enable_annotations' "$out"
+	# Nor the host whole, where the factory names no limit.
+	out=$(kiln_run whole "${with_sizes[@]}" --annotation io.kiln.memory_mib=16000000 -- true 2>&1) &&
+		fail 'it ran'
+	expect_match '16000000 MiB are wanted, and a claim gets [0-9]+ at most' "$out"
+}
+
 test_annotations_choose() {
 	expect_match '192 MiB\), (pooled|cloned)' "$(claimed --annotations tiny)"
 	expect_match '192 MiB\), (pooled|cloned)' "$(claimed --annotations zone=a,tiny --vcpus 1)"
@@ -93,7 +103,7 @@ test_boots_as_a_last_resort() {
 	out=$(claimed --memory 700)
 	expect_match '\(1 vCPUs, 700 MiB\), booted in .*: no template fits' "$out"
 	expect 1 "$(counter claims_booted)" 'claims that booted'
-	read -r cpus mib <<<"$(guest_size booted --annotation io.kiln.vcpus=2 --annotation io.kiln.memory_mib=800)"
+	read -r cpus mib <<<"$(guest_size booted "${with_sizes[@]}" --annotation io.kiln.vcpus=2 --annotation io.kiln.memory_mib=800)"
 	expect 2 "$cpus" vCPUs
 	((mib > 700 && mib <= 800)) || fail "$mib MiB"
 	expect_match 'WARNING .*no template fits: booting a machine of 2 vCPUs and 800 MiB' "$(cat "$work/factory.log")"
@@ -101,7 +111,7 @@ test_boots_as_a_last_resort() {
 }
 
 test_booted_sandbox_outlives_the_factory() {
-	ctr run -d --runtime io.containerd.kiln.v2 --annotation io.kiln.memory_mib=720 \
+	ctr run -d --runtime io.containerd.kiln.v2 "${with_sizes[@]}" --annotation io.kiln.memory_mib=720 \
 		"$image" keep sleep 600 || fail 'no sandbox'
 	expect booted "$(factory_ctl list --json | jq -r '.vms[] | select(.sandbox_id == "keep").origin')"
 	stop_factory KILL
@@ -136,7 +146,7 @@ test_reasons_add_up() {
 	claimed --memory 256 >/dev/null
 	claimed --memory 300 >/dev/null
 	claimed --memory 900 >/dev/null
-	refused 'larger than|no more than' --memory $((host_mib + 1))
+	refused 'MiB are wanted, .*the host has no more' --memory $((host_mib + 1))
 	all=$(status_json | jq '.claims | .hits + .clones + .boots + .failed')
 	expect 4 "$all" 'claims of status'
 	sum=$(metric 'kiln_claims_total{' | awk '{ n += $NF } END { print n }')
@@ -148,7 +158,7 @@ test_reasons_add_up() {
 }
 
 test_refused_for_ever_or_for_now() {
-	refused "the host has no more than $host_cpus and" --vcpus $((host_cpus + 1)) --memory 700
+	refused "a claim gets $host_cpus at most \(the host has no more\)" --vcpus $((host_cpus + 1)) --memory 700
 	configure '.max_memory_mib = 600 | .max_vcpus = 2'
 	reload
 	refused '601 MiB are wanted, and a claim gets 600 at most \(max_memory_mib\)' --memory 601
@@ -178,6 +188,7 @@ jq '.name = "small" | .memory_mib = 192 | .pool_size = 1 | .annotations = "tiny,
 	"$work/template.json" >"$work/templates/small.json"
 configure --arg t "$work/templates" '.templates = $t'
 start_containerd
+allow_sizes
 start_factory
 wait_full
 run_tests

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/memory.h"
 
 static int pipe_fds[2];
@@ -23,6 +24,10 @@ static int setup(void **state _unused_)
 
 static int teardown(void **state _unused_)
 {
+	struct log_left_out left_out;
+
+	while (log_limit_take(0, &left_out)) /* of no second there was */
+		;
 	log_init("kiln", STDERR_FILENO, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	close(pipe_fds[0]);
 	close_fd(pipe_fds[1]);
@@ -98,6 +103,79 @@ static void test_text_stays_one_line(void **state _unused_)
 	assert_non_null(strstr(line, " a\\nb: one\\ntwo\\x0d\\x1b[31mred\\x7f\n"));
 }
 
+/* U+009B begins a terminal sequence as ESC [ does, in UTF-8 and, on some terminals, as a byte. */
+static void test_high_control_characters(void **state _unused_)
+{
+	log_init("kiln-test", pipe_fds[1], LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	log_info("a", "gr\xc3\xbc\xc3\x9f \xc2\x9b"
+		      "31m \x9b"
+		      "31m \xc2\x80\xc2\x9f\xc2\xa0");
+
+	_cleanup_free_ char *line = logged();
+
+	assert_non_null(strstr(line, ": gr\xc3\xbc\xc3\x9f \\xc2\\x9b31m \\x9b31m "
+				     "\\xc2\\x80\\xc2\\x9f\xc2\xa0\n"));
+	log_set_format(LOG_FORMAT_JSON);
+	log_info("a", "\xc2\x9b");
+
+	_cleanup_free_ char *json = logged();
+
+	assert_non_null(strstr(json, "\"\\u009B\""));
+}
+
+static unsigned lines_of(const char *object, unsigned count)
+{
+	unsigned lines = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		log_write(LOG_LEVEL_INFO, object, "line %u", i);
+		_cleanup_free_ char *text = logged();
+		lines += strstr(text, "line ") && !strstr(text, "left out");
+	}
+	return lines;
+}
+
+/* Two seconds at most, should one end meanwhile. */
+static void test_a_flood_is_left_out(void **state _unused_)
+{
+	log_init("kiln-test", pipe_fds[1], LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	unsigned lines = lines_of("flooder", 5000);
+	assert_in_range(lines, LOG_LIMIT_LINES, 3 * LOG_LIMIT_LINES);
+	assert_int_equal(lines_of("another", 1), 1);
+	log_audit("flooder", "audit");
+
+	_cleanup_free_ char *audit = logged();
+
+	assert_non_null(strstr(audit, "audit"));
+}
+
+static void test_what_is_left_out_is_told(void **state _unused_)
+{
+	struct log_left_out left_out;
+	unsigned passed = 0;
+
+	for (unsigned i = 0; i < 1000; i++)
+		passed += log_limit_pass("told", "x %d", 7000);
+	assert_int_equal(passed, LOG_LIMIT_LINES);
+	assert_false(log_limit_take(7000, &left_out));
+	assert_true(log_limit_pass(NULL, "told", 7000));
+	assert_true(log_limit_take(7001, &left_out));
+	assert_int_equal(left_out.lines, 1000 - LOG_LIMIT_LINES);
+	assert_string_equal(left_out.object, "told");
+	assert_string_equal(left_out.fmt, "x %d");
+	assert_false(log_limit_take(7001, &left_out));
+	assert_true(log_limit_pass("told", "x %d", 7001));
+	for (unsigned i = 0; i < 1000; i++)
+		(void)log_limit_pass("told", "x %d", 7001);
+	log_init("kiln-test", pipe_fds[1], LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	log_audit("id", "now"); /* this second is another one */
+
+	_cleanup_free_ char *text = logged();
+
+	assert_non_null(strstr(text, " WARNING "));
+	assert_non_null(strstr(text, " told: 901 more like \"x %d\" were left out\n"));
+}
+
 static void check_json(const char *object, const char *message, const char *want_message)
 {
 	log_error(object, "%s", message);
@@ -159,6 +237,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_text, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_level, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_text_stays_one_line, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_high_control_characters, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_flood_is_left_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_left_out_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_json, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_message_is_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_write_is_dropped, setup, teardown),

@@ -150,7 +150,15 @@ static void maxima_of_the_configuration(void **state)
 	struct fixture *f = *state;
 	_cleanup_(error_done) struct error err = {};
 
-	assert_int_equal(host_room_check_size(&f->room, &(struct vm_size){ 99, 99999 }, NULL), 0);
+	/* None: the host's size. */
+	f->room.host_size = fake_host;
+	assert_int_equal(host_room_check_size(&f->room, &(struct vm_size){ 4, 8192 }, NULL), 0);
+	assert_int_equal(host_room_check_size(&f->room, &(struct vm_size){ 5, 0 }, &err), -EINVAL);
+	assert_string_equal(error_message(&err), "5 vCPUs are wanted, and a claim gets 4 at most "
+						 "(the host has no more)");
+	assert_int_equal(host_room_check_size(&f->room, &(struct vm_size){ 0, 8193 }, &err),
+			 -EINVAL);
+	error_done(&err);
 	f->room.max_size = (struct vm_size){ 2, 1024 };
 	assert_int_equal(host_room_check_size(&f->room, &(struct vm_size){ 2, 1024 }, NULL), 0);
 	assert_int_equal(host_room_check_size(&f->room, &(struct vm_size){ 3, 0 }, &err), -EINVAL);

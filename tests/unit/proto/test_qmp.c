@@ -3,8 +3,10 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "proto/qmp.h"
 #include "scripted_peer.h"
 
@@ -449,30 +451,148 @@ static void garbage_ends_the_connection(void **state)
 	}
 }
 
+/* As much as it takes until it ends the connection; the bytes that went. */
+static size_t flood(struct fixture *f, const char *text, size_t size, size_t max)
+{
+	size_t sent = 0;
+
+	while (sent < max && !f->end_seen) {
+		ssize_t n = send(f->peer->fd, text, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent += n > 0 ? (size_t)n : 0;
+		turn(f->loop);
+	}
+	return sent;
+}
+
 static void a_long_line_is_read_and_an_endless_one_is_not(void **state)
 {
 	struct fixture *f = *state;
-	_cleanup_free_ char *spaces = xcalloc(MIB + 1, 1);
+	_cleanup_free_ char *spaces = xcalloc(MIB, 1);
 
 	greet(f);
-	memset(spaces, ' ', MIB);
+	memset(spaces, ' ', MIB - 64);
 	command(f, "x", 0);
 	say(f, "{\"id\": 1,");
-	for (unsigned i = 0; i < 15; i++)
-		say(f, spaces);
+	say(f, spaces);
 	say(f, "\"return\": {}}\r\n");
 	expect_result(f);
 	command(f, "x", 0);
-	for (unsigned i = 0; i < 17 && !f->end_seen; i++) {
-		ssize_t n = 0;
-		for (size_t at = 0; at < MIB && !f->end_seen; at += n > 0 ? (size_t)n : 0) {
-			n = send(f->peer->fd, spaces, MIB - at, MSG_DONTWAIT | MSG_NOSIGNAL);
-			turn(f->loop);
-		}
-	}
+	memset(spaces, ' ', MIB);
+	assert_true(flood(f, spaces, MIB, 64 * MIB) < 4 * MIB);
 	turn_until(f->loop, &f->end_seen);
 	assert_int_equal(f->end_reason, -EMSGSIZE);
 	expect_failed(f, -ENOTCONN, "");
+}
+
+static int64_t cpu_us_of_pieces(struct fixture *f, size_t bytes)
+{
+	char piece[32];
+	struct timespec before, after;
+
+	memset(piece, ' ', sizeof(piece));
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+	for (size_t sent = 0; sent < bytes; sent += sizeof(piece)) {
+		peer_send(f->peer, piece, sizeof(piece));
+		turn(f->loop);
+	}
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+	return (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
+}
+
+/* The last pieces of a long line cost no more than the first ones. */
+static void a_line_in_small_pieces_is_searched_once(void **state)
+{
+	struct fixture *f = *state;
+
+	greet(f);
+	int64_t first = cpu_us_of_pieces(f, MIB / 8);
+	(void)cpu_us_of_pieces(f, MIB / 2 + MIB / 4);
+	int64_t last = cpu_us_of_pieces(f, MIB / 8 - 64);
+	assert_int_equal(f->ended, 0);
+	assert_in_range(last, 1, 5 * first / 2);
+	command(f, "x", 0);
+	say(f, "{\"id\": 1, \"return\": {}}\n");
+	expect_result(f);
+}
+
+static void an_answer_counts_once(void **state)
+{
+	struct fixture *f = *state;
+
+	greet(f);
+	command(f, "x", 0);
+	say(f, "{\"return\": 1, \"id\": 1}\n{\"return\": 2, \"id\": 1}\n"
+	       "{\"error\": {\"desc\": \"no\"}, \"id\": 1}\n{\"return\": 3, \"id\": 2}\n");
+	expect_result(f);
+	turn(f->loop);
+	assert_int_equal(f->outcome.calls, 1);
+	assert_int_equal(json_integer_value(f->outcome.result), 1);
+	/* The answer to what was not asked yet is none. */
+	command(f, "y", 20);
+	expect_failed(f, -ETIMEDOUT, "y");
+}
+
+static void complaints_are_logged_once(void **state)
+{
+	struct fixture *f = *state;
+	static const char complaint[] = "{\"error\": {\"desc\": \"\\u009b31m who?\"}}\n";
+	char text[4096];
+	int fds[2];
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	log_init("kiln", fds[1], LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	greet(f);
+	for (unsigned i = 0; i < 1000; i++)
+		peer_send(f->peer, complaint, sizeof(complaint) - 1);
+	command(f, "x", 0);
+	say(f, "{\"return\": 1, \"id\": 1}\n");
+	expect_result(f);
+	ssize_t len = read(fds[0], text, sizeof(text));
+	log_init("kiln", STDERR_FILENO, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	close(fds[0]);
+	close(fds[1]);
+	assert_true(len > 0 && len < 400);
+	assert_non_null(memmem(text, (size_t)len, "\\xc2\\x9b31m who?", 16));
+}
+
+/* Others on the loop have their turn, and so have answers. */
+static void a_flood_of_events_keeps_nobody(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(strbuf_done) struct strbuf events = {};
+	struct outcome timed_out = {};
+
+	for (unsigned i = 0; i < 4000; i++)
+		strbuf_adds(&events, "{\"event\": \"STOP\", \"data\": {\"a\": [1, 2]}}\n");
+	greet(f);
+	qmp_command(f->qmp, "never", NULL, 50, on_reply, &timed_out);
+	command(f, "x", 0);
+	for (unsigned i = 0; i < 200 && !timed_out.done; i++)
+		peer_send(f->peer, events.text, events.len);
+	turn_until(f->loop, &timed_out.done);
+	assert_int_equal(timed_out.number, -ETIMEDOUT);
+	say(f, "{\"return\": 1, \"id\": 2}\n");
+	expect_result(f);
+	assert_true(f->events >= 4000);
+}
+
+static void it_may_close_at_each_byte(void **state)
+{
+	static const char all[] = GREETING
+		"{\"return\": {}}\r\n{\"event\": \"A\"}\n{\"return\": {}, \"id\": 1}\n";
+
+	for (size_t cut = 0; cut < sizeof(all) - 1; cut++) {
+		tear_down(state);
+		set_up(state);
+		struct fixture *f = *state;
+		command(f, "x", 0);
+		peer_send(f->peer, all, cut);
+		turn(f->loop);
+		peer_free(steal_ptr(f->peer));
+		turn_until(f->loop, &f->end_seen);
+		expect_failed(f, -ENOTCONN, "x was not answered");
+		assert_int_equal(f->ended, 1);
+	}
 }
 
 static void a_line_of_too_many_values_is_not_read(void **state)
@@ -605,6 +725,11 @@ int main(void)
 		TEST(an_event_callback_may_free_the_monitor),
 		TEST(garbage_ends_the_connection),
 		TEST(a_long_line_is_read_and_an_endless_one_is_not),
+		TEST(a_line_in_small_pieces_is_searched_once),
+		TEST(an_answer_counts_once),
+		TEST(complaints_are_logged_once),
+		TEST(a_flood_of_events_keeps_nobody),
+		TEST(it_may_close_at_each_byte),
 		TEST(a_line_of_too_many_values_is_not_read),
 		TEST(descriptors_travel_with_their_command),
 		cmocka_unit_test(a_real_qemu_understands_us),

@@ -15,6 +15,8 @@
 
 #define CRI "\"io.kubernetes.cri.sandbox-"
 
+static const char *enabled = "vcpus,memory_mib,template,annotations,images,rootfs,volumes";
+
 static int annotate(const char *json, struct settings *settings, struct error *err)
 {
 	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
@@ -23,6 +25,7 @@ static int annotate(const char *json, struct settings *settings, struct error *e
 	assert_int_equal(settings_load(NULL, settings, NULL), 0);
 	settings->vcpus = 7; /* of the config file */
 	settings->memory_mib = 700;
+	replace_string(&settings->enable_annotations, enabled);
 	return settings_annotate(settings, spec, err);
 }
 
@@ -107,6 +110,44 @@ static void nonsense_is_refused_by_name(void **state _unused_)
 	}
 }
 
+static void expect_refused(const char *json, const char *key)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct settings settings;
+
+	assert_int_equal(annotate(json, &settings, &err), -EINVAL);
+	if (!strstr(error_message(&err), key) || !strstr(error_message(&err), "enable_annotations"))
+		fail_msg("\"%s\"", error_message(&err));
+	settings_done(&settings);
+}
+
+/* A tenant takes no more of the host than the host's file allows. */
+static void what_is_not_enabled_is_refused(void **state _unused_)
+{
+	const char *all = enabled;
+	struct settings settings;
+
+	assert_int_equal(settings_load(NULL, &settings, NULL), 0);
+	enabled = settings.enable_annotations; /* the default */
+	expect_refused(SPEC_JSON("\"io.kiln.vcpus\":\"3\"", "", ""), "io.kiln.vcpus");
+	expect_refused(SPEC_JSON("\"io.kiln.memory_mib\":\"3\"", "", ""), "io.kiln.memory_mib");
+	expect_size(SPEC_JSON("\"io.kiln.template\":\"t\",\"io.kiln.annotations\":\"a\","
+			      "\"io.kiln.images\":\"i\",\"io.kiln.rootfs\":\"share\","
+			      "\"io.kiln.volumes\":\"9p\"",
+			      "", ""),
+		    7, 700);
+	/* containerd's words of a pod's limits are no tenant's. */
+	expect_size(SPEC_JSON(CRI "memory\":\"134217728\"", "", ""), 7, 128);
+	enabled = "vcpus, memory_mib";
+	expect_size(SPEC_JSON("\"io.kiln.vcpus\":\"3\",\"io.kiln.memory_mib\":\"300\"", "", ""), 3,
+		    300);
+	expect_refused(SPEC_JSON("\"io.kiln.template\":\"t\"", "", ""), "io.kiln.template");
+	enabled = "";
+	expect_refused(SPEC_JSON("\"io.kiln.rootfs\":\"share\"", "", ""), "io.kiln.rootfs");
+	enabled = all;
+	settings_done(&settings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -114,6 +155,7 @@ int main(void)
 		cmocka_unit_test(limits_of_a_pod),
 		cmocka_unit_test(words),
 		cmocka_unit_test(nonsense_is_refused_by_name),
+		cmocka_unit_test(what_is_not_enabled_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

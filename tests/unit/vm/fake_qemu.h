@@ -230,9 +230,35 @@ static json_t *fake_execute(struct fake_monitor *monitor, const char *command,
 	return json_object();
 }
 
+/* What no QEMU says: before an answer those to other commands and events, after it one more. */
+static void fake_chatter(struct fake_monitor *monitor, json_t *id)
+{
+	for (json_int_t other = -2; other < 200; other++) {
+		if (other == json_integer_value(id))
+			continue;
+		fake_send(monitor,
+			  json_pack("{s:{s:s}, s:I}", "return", "status", "running", "id", other));
+		fake_send(monitor, json_pack("{s:s}", "event", "STOP"));
+		fake_send_migration(monitor, "nonsense");
+	}
+}
+
 static void fake_return(struct fake_monitor *monitor, json_t *result, json_t *id)
 {
+	if (fake_is(monitor->qemu, "chatter"))
+		fake_chatter(monitor, id);
+	if (fake_is(monitor->qemu, "twice"))
+		fake_send(monitor, json_pack("{s:O, s:O*}", "return", result, "id", id));
 	fake_send(monitor, json_pack("{s:o, s:O*}", "return", result, "id", id));
+}
+
+static void fake_endless_line(struct fake_monitor *monitor)
+{
+	static char spaces[1 << 20];
+
+	memset(spaces, ' ', sizeof(spaces));
+	for (int i = 0; i < 8; i++)
+		stream_write(monitor->stream, spaces, sizeof(spaces), NULL, 0);
 }
 
 static void fake_hold(struct fake_monitor *monitor, json_t *id)
@@ -255,7 +281,13 @@ static void fake_on_line(struct fake_monitor *monitor, const char *line)
 	const char *command = json_string_value(json_object_get(request, "execute"));
 	json_t *id = json_object_get(request, "id");
 	json_t *result = fake_execute(monitor, command, json_object_get(request, "arguments"));
-	if (str_equal(command, "stop") && fake_is(monitor->qemu, "held-stop")) {
+	if (str_equal(command, "cont") && fake_is(monitor->qemu, "endless-line"))
+		fake_endless_line(monitor);
+	if (str_equal(command, "cont") && fake_is(monitor->qemu, "hangs-up"))
+		stream_free(steal_ptr(monitor->stream));
+	if (!monitor->stream) {
+		json_decref(result);
+	} else if (str_equal(command, "stop") && fake_is(monitor->qemu, "held-stop")) {
 		fake_hold(monitor, id);
 		json_decref(result);
 	} else if (result)
@@ -274,7 +306,8 @@ static void fake_on_line(struct fake_monitor *monitor, const char *line)
 static void fake_on_data(_unused_ struct stream *stream, struct evbuffer *input, void *userdata)
 {
 	struct fake_monitor *monitor = userdata;
-	for (char *line; (line = evbuffer_readln(input, NULL, EVBUFFER_EOL_CRLF));) {
+	for (char *line;
+	     monitor->stream && (line = evbuffer_readln(input, NULL, EVBUFFER_EOL_CRLF));) {
 		if (*line)
 			fake_on_line(monitor, line);
 		free(line);

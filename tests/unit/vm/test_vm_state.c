@@ -126,11 +126,26 @@ static void test_failures(void **state)
 		{ "bad-rehearsal", "warming step \"rehearse wait\": the throwaway container" },
 		{ "endless-output", "warming step \"rehearse output\"" },
 		{ "killed-warming", "QEMU was killed by signal 9" },
+		{ "endless-line", "cont was not answered: Message too long" },
+		{ "hangs-up", "starting the vCPUs: cont was not answered" },
 	};
 	struct bench *bench = *state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		start(bench, cases[i].mode);
 		expect_gone(bench, cases[i].why);
+		vm_free(steal_ptr(bench->vm));
+	}
+}
+
+/* Answers that belong to nothing change nothing. */
+static void test_odd_monitors(void **state)
+{
+	static const char *const modes[] = { "twice", "chatter" };
+	struct bench *bench = *state;
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		park(bench, modes[i]);
+		vm_destroy(bench->vm, NULL);
+		expect_gone(bench, "destroyed");
 		vm_free(steal_ptr(bench->vm));
 	}
 }
@@ -290,6 +305,7 @@ int main(int argc, char **argv)
 		LIFE(test_claim),
 		LIFE(test_handed_over_channel_works),
 		LIFE(test_failures),
+		LIFE(test_odd_monitors),
 		LIFE(test_machine_without_a_card),
 		LIFE(test_no_program),
 		LIFE(test_no_state_file),
