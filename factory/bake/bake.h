@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/loop.h"
+#include "base/state.h"
 #include "base/worker.h"
 #include "factory/store/template.h"
 
@@ -25,6 +26,7 @@ enum bake_phase {
 	BAKE_DONE,
 };
 DECLARE_STRING_TABLE(bake_phase, enum bake_phase);
+extern const struct state_machine bake_phases, bake_states;
 
 struct bake;
 

@@ -230,9 +230,10 @@ static void list_machines(struct measurement *measurement, void *userdata)
 	}
 }
 
-/* What may change live, but for max_vms, which the pools want to know of. */
+/* What may change live. */
 static void room_configure(struct host_room *room, const struct factory_config *config)
 {
+	room->max_vms = config->max_vms;
 	room->min_free_mib = config->min_free_mib;
 	room->max_boots = config->boots_at_once;
 	room->max_size.vcpus = (uint32_t)config->max_vcpus;
@@ -246,7 +247,6 @@ int factory_new(struct loop *loop, struct factory_config *config, bool activated
 
 	factory->loop = loop;
 	factory->config = *config;
-	factory->room.max_vms = config->max_vms;
 	room_configure(&factory->room, config);
 	*config = (struct factory_config){};
 	factory->lock_fd = factory->store_lock_fd = -EBADF;
@@ -288,7 +288,6 @@ int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
 		images_set_limit(factory->images, factory->config.image_cache_mib << 20);
 	while ((slot = factory_next_slot(factory, slot)))
 		pool_set_limits(slot_pool(slot), (unsigned)factory->config.clones_at_once,
-				(unsigned)factory->config.max_vms,
 				(unsigned)factory->config.max_waiting);
 	while ((slot = factory_next_slot(factory, slot)))
 		if (slot_reload_policy(slot))
