@@ -4,30 +4,28 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/pidfd.h"
 #include "factory/bake/bake.h"
 #include "factory/bake/bake_domain.h"
+#include "factory/bake/bake_user.h"
 #include "factory/store/template.h"
 #include "factory/vm/remains.h"
 
-static int kill_below(const char *root, struct error *err)
+/* QEMU is the bakes' user, and root before it becomes that. */
+static int kill_left(const char *root, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf("%s/", root);
-	int r = 0;
+	struct owner owners[2] = { { 0, 1 } };
+	struct bake_user user;
+	size_t nowners = 1;
 
-	while (r == 0) {
-		_cleanup_close_ int pidfd = -EBADF;
-		if (remains_find_qemu(path, &pidfd) < 0)
-			break;
-		log_info(NULL, "killing a QEMU of %s that an earlier bake left", root);
-		r = pidfd_kill(pidfd, err);
-	}
-	return r;
+	if (bake_user_find(&user, NULL) == 0)
+		owners[nowners++] = (struct owner){ user.uid, 1 };
+	return remains_kill_qemus(path, owners, nowners, err);
 }
 
 /* libvirt is not asked: a domain whose factory was killed in the middle of its start blocks
- * libvirt 9 for ever, and of the QEMU it asks for its capabilities it keeps no note. All that
- * name its root are ours and are killed; libvirt forgets them with its state. */
+ * libvirt 9 for ever, and of the QEMU it asks for its capabilities it keeps no note. Its
+ * QEMUs name its root and are killed; libvirt forgets them with its state. */
 int bake_clean_embedded(const char *run_dir, const char *store, struct error *err)
 {
 	_cleanup_free_ char *memory = path_join(store, "libvirt");
@@ -35,7 +33,7 @@ int bake_clean_embedded(const char *run_dir, const char *store, struct error *er
 	_cleanup_free_ char *run = path_join(root, "run");
 	_cleanup_free_ char *lib = path_join(root, "lib");
 
-	int r = kill_below(root, err);
+	int r = kill_left(root, err);
 	if (r == 0)
 		r = path_remove(run, err);
 	if (r == 0)
