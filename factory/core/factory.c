@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/trace.h"
+#include "factory/bake/bake_domain.h"
 #include "factory/base/footprint.h"
 #include "factory/jail/cgroup.h"
 #include "factory/store/choice.h"
@@ -131,7 +132,14 @@ static int factory_recover(struct factory *factory, struct error *err)
 {
 	const struct factory_config *config = &factory->config;
 
-	int r = bake_clean(config->store, config->run_dir, config->libvirt_uri, err);
+	const struct bake_domain_options bakes = {
+		.run_dir = config->run_dir,
+		.store = config->store,
+		.libvirt_uri = config->libvirt_uri,
+		.first_uid = factory->jail.first_uid,
+	};
+
+	int r = bake_clean(&bakes, err);
 	if (r < 0)
 		return error_wrap(err, "cannot clean up after an earlier bake");
 	r = orphans_new(factory->workers, config->store, is_configured, factory, &factory->orphans,
