@@ -18,6 +18,8 @@
 #include "proto/factory.pb-c.h"
 #include "proto/root_note.h"
 
+enum { CONNS_OF_USER = 64 }; /* a claim keeps one until it is confirmed */
+
 /* ---------------------------------------------------------------- Claim */
 
 /* One claim under way, from its request to its reply. */
@@ -283,8 +285,14 @@ static void rpc_on_renew(struct ttrpc_call *call, const ProtobufCMessage *messag
 
 	if (!member)
 		return;
-	(void)ttrpc_call_peer(call, &pool_member_lease(member)->claimer);
-	lease_to_caller(pool_member_vm(member), call);
+	struct audit_lease *lease = pool_member_lease(member);
+	struct vm *vm = pool_member_vm(member);
+	struct peer by = AUDIT_NOBODY;
+	if (ttrpc_call_peer(call, &by) == 0) {
+		audit_renew(vm_sandbox_id(vm), vm_id(vm), lease, &by);
+		lease->claimer = by;
+	}
+	lease_to_caller(vm, call);
 	ttrpc_call_reply(call, &response.base);
 }
 
@@ -344,6 +352,15 @@ static void reply_to_destroy(int number, const struct error *err, void *userdata
 		ttrpc_call_reply(userdata, &response.base);
 }
 
+void service_audit(const struct ttrpc_call *call, const char *verb, const char *template_name,
+		   uint32_t count)
+{
+	struct peer by = AUDIT_NOBODY;
+
+	(void)ttrpc_call_peer(call, &by);
+	audit_order(verb, template_name, count, &by);
+}
+
 struct slot *service_find_slot(struct ttrpc_call *call, struct factory *factory, const char *name)
 {
 	struct slot *slot = factory_find_slot(factory, name);
@@ -357,6 +374,7 @@ struct slot *service_find_slot(struct ttrpc_call *call, struct factory *factory,
 static void rpc_on_init(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__InitRequest *request = (const void *)message;
+	service_audit(call, "init", request->template_, 0);
 	if (str_empty(request->template_)) {
 		factory_init_all(userdata, reply_to_init, call);
 		return;
@@ -369,6 +387,7 @@ static void rpc_on_init(struct ttrpc_call *call, const ProtobufCMessage *message
 static void rpc_on_destroy(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__DestroyRequest *request = (const void *)message;
+	service_audit(call, "destroy", request->template_, 0);
 	if (str_empty(request->template_)) {
 		factory_destroy_all(userdata, reply_to_destroy, call);
 		return;
@@ -522,6 +541,11 @@ static const struct ttrpc_method factory_methods[] = {
 	{ "PruneImages", rpc_on_prune_images },
 };
 
+static void on_refuse(const struct peer *peer, const char *why, void *userdata)
+{
+	access_refused(factory_access(userdata), peer, why);
+}
+
 static int on_accept(int fd, const struct peer *peer, void *userdata)
 {
 	return access_check(factory_access(userdata), fd, peer);
@@ -539,6 +563,8 @@ struct ttrpc_server *service_new(struct loop *loop, struct factory *factory)
 {
 	struct ttrpc_server_options options = { .userdata = factory,
 						.on_accept = on_accept,
+						.max_conns_of_user = CONNS_OF_USER,
+						.on_refuse = on_refuse,
 						.on_conn_end = on_conn_end };
 	struct ttrpc_service service = {
 		.descriptor = &kiln__factory__v1__factory__descriptor,

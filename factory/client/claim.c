@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/audit.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -40,6 +41,7 @@ struct claim_link {
 
 	struct claim_options options; /* its strings are owned */
 	struct strv images;           /* of options */
+	uint64_t deadline_ms;         /* of the whole claim */
 	struct loop_timer *patience;  /* until the factory is asked whether it lives */
 };
 
@@ -279,7 +281,7 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 
 struct fallback {
 	struct loop *loop;
-	char *reason;
+	char *sandbox_id, *reason;
 	uint64_t begun_ns;
 	claim_fn fn;
 	void *userdata;
@@ -287,6 +289,7 @@ struct fallback {
 
 static void fallback_free(struct fallback *fallback)
 {
+	free(fallback->sandbox_id);
 	free(fallback->reason);
 	free(fallback);
 }
@@ -329,6 +332,7 @@ static struct claim *fallback_take(const struct fallback *fallback, const struct
 						.first_stream = handover->next_stream,
 					});
 	guest_clock_set(claim->agent, claim->vm_id);
+	audit_clone(fallback->sandbox_id, claim->vm_id, claim->template_id, claim->reason);
 	return claim;
 }
 
@@ -354,6 +358,7 @@ static int fallback_start(struct loop *loop, const struct claim_options *options
 	struct fallback *fallback = xnew(struct fallback);
 	*fallback = (struct fallback){
 		.loop = loop,
+		.sandbox_id = xstrdup(options->sandbox_id),
 		.reason = xasprintf("the factory could not be reached: %s", error_message(err)),
 		.begun_ns = clock_monotonic_ns(),
 		.fn = fn,
@@ -442,17 +447,18 @@ static void on_patience_over(void *userdata)
 	factory_rpc_call(link->factory, "Hello", &request.base, HELLO_TIMEOUT_MS, on_hello, link);
 }
 
-static struct claim_link *link_new(struct loop *loop, struct ttrpc_client *factory,
-				   const struct claim_options *options, claim_fn fn, void *userdata)
+static struct claim_link *link_new(struct loop *loop, const struct claim_options *options,
+				   claim_fn fn, void *userdata)
 {
 	struct claim_link *link = xnew(struct claim_link);
 	link->loop = loop;
-	link->factory = factory;
 	link->object = xstrdup(options->sandbox_id);
 	link->fn = fn;
 	link->userdata = userdata;
 	link->begun_ns = trace_begin();
 	link->options = *options;
+	link->deadline_ms = clock_monotonic_ms() +
+			    (options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS);
 	link->options.factory_address = xstrdup(options->factory_address);
 	link->options.sandbox_id = xstrdup(options->sandbox_id);
 	link->options.template_name = xstrdup(options->template_name);
@@ -467,6 +473,7 @@ static struct claim_link *link_new(struct loop *loop, struct ttrpc_client *facto
 static void claim_send(struct claim_link *link)
 {
 	const struct claim_options *options = &link->options;
+	uint64_t now_ms = clock_monotonic_ms();
 	Kiln__Factory__V1__ClaimRequest request = KILN__FACTORY__V1__CLAIM_REQUEST__INIT;
 	request.sandbox_id = (char *)options->sandbox_id;
 	request.template_ = (char *)(options->template_name ? options->template_name : "");
@@ -477,28 +484,53 @@ static void claim_send(struct claim_link *link)
 	request.n_images = options->images->count;
 	request.priority = (Kiln__Factory__V1__Priority)options->priority;
 	factory_rpc_call(link->factory, "Claim", &request.base,
-			 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS, on_claimed,
+			 link->deadline_ms > now_ms ? link->deadline_ms - now_ms : 1, on_claimed,
 			 link);
 	loop_timer_start(link->patience, PATIENCE_MS);
 }
 
+/* A factory that is there and busy is none of these. */
 static bool means_no_factory(int number)
 {
-	return number == -ENOENT || number == -ECONNREFUSED || number == -EAGAIN;
+	return number == -ENOENT || number == -ECONNREFUSED;
+}
+
+static void on_dialled(int number, struct ttrpc_client *factory, const struct error *why,
+		       void *userdata)
+{
+	struct claim_link *link = userdata;
+	_cleanup_(error_done) struct error err = {};
+	if (number == 0) {
+		link->factory = factory;
+		claim_send(link);
+		return;
+	}
+	error_set(&err, why->number, "%s", error_message(why));
+	link->options.no_fallback |= !means_no_factory(number);
+	link_fall_back(link, &err);
 }
 
 int claim_start(struct loop *loop, const struct claim_options *given, claim_fn fn, void *userdata,
 		struct error *err)
 {
 	struct claim_options options = *given;
-	struct ttrpc_client *factory = NULL;
 	if (!id_is_valid(options.sandbox_id))
 		return error_set(err, EINVAL, "\"%s\" cannot name a sandbox", options.sandbox_id);
 	if (!options.factory_address)
 		options.factory_address = FACTORY_SOCKET;
-	int r = factory_rpc_connect(loop, options.factory_address, &factory, err);
+	struct claim_link *link = link_new(loop, &options, fn, userdata);
+	int r = factory_dial(
+		loop,
+		&(struct factory_dial_options){
+			.address = options.factory_address,
+			.timeout_ms = options.timeout_ms ? options.timeout_ms : CLAIM_TIMEOUT_MS,
+			.fn = on_dialled,
+			.userdata = link,
+		},
+		err);
 	if (r == 0)
-		claim_send(link_new(loop, factory, &options, fn, userdata));
+		return 0;
+	link_free(link);
 	if (means_no_factory(r) && !options.no_fallback)
 		return fallback_start(loop, &options, fn, userdata, err);
 	return r;

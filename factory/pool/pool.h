@@ -32,7 +32,7 @@
 
 #include "base/list.h"
 #include "base/loop.h"
-#include "factory/base/audit.h"
+#include "base/audit.h"
 #include "factory/base/metrics.h"
 #include "factory/pool/host_room.h"
 #include "factory/store/pool_policy.h"
