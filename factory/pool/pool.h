@@ -30,9 +30,9 @@
 
 #include <stdint.h>
 
+#include "base/audit.h"
 #include "base/list.h"
 #include "base/loop.h"
-#include "base/audit.h"
 #include "factory/base/metrics.h"
 #include "factory/pool/host_room.h"
 #include "factory/store/pool_policy.h"

@@ -176,16 +176,6 @@ static void warm_take(struct pool *pool)
 		pool->warm = 0;
 }
 
-static void ticket_take(struct pool_ticket *ticket, struct pool_member *member)
-{
-	struct pool *pool = ticket->pool;
-
-	TAILQ_REMOVE(&pool->waiting, ticket, link);
-	ticket->parked_ms = (pool_now_ns(pool) - member->parked_ns) / 1000000;
-	warm_take(pool);
-	ticket_hand_over(ticket, member);
-}
-
 void ticket_hand_over(struct pool_ticket *ticket, struct pool_member *member)
 {
 	struct vm_size size = vm_size(member->vm);
@@ -206,8 +196,12 @@ void tickets_serve(struct pool *pool)
 	struct pool_member *member;
 
 	while ((ticket = TAILQ_FIRST(&pool->waiting)) &&
-	       (member = members_first(pool, MEMBER_PARKED)))
-		ticket_take(ticket, member);
+	       (member = members_first(pool, MEMBER_PARKED))) {
+		TAILQ_REMOVE(&pool->waiting, ticket, link);
+		ticket->parked_ms = (pool_now_ns(pool) - member->parked_ns) / 1000000;
+		warm_take(pool);
+		ticket_hand_over(ticket, member);
+	}
 }
 
 /* ---------------------------------------------------------------- claims */
