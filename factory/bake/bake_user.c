@@ -48,7 +48,7 @@ static int take_range(const char *run_dir, uint32_t first_uid, uid_t *ret_uid, s
 	return r;
 }
 
-/* In a user's own groups BAKE_USER may open it, which this one has not. */
+/* By its other groups BAKE_USER may open it; a user without a name has no other ones. */
 static gid_t group_of_kvm(gid_t otherwise)
 {
 	struct stat st;
@@ -61,7 +61,7 @@ static gid_t group_of_kvm(gid_t otherwise)
 int bake_user_find(const struct bake_domain_options *where, struct bake_user *ret_user,
 		   struct error *err)
 {
-	struct bake_user user;
+	struct bake_user user = {};
 
 	int r = find_libvirts(&user, err);
 	if (r == 0 && where->first_uid > 0)
