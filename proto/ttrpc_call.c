@@ -219,6 +219,10 @@ void ttrpc_conn_on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *fr
 {
 	uint32_t stream = frame->header.stream;
 
+	if (conn->refusal) {
+		ttrpc_conn_refuse(conn, stream, TTRPC_RESOURCE_EXHAUSTED, "%s", conn->refusal);
+		return;
+	}
 	if (!request_is_acceptable(conn, frame))
 		return;
 	_cleanup_(envelope_free) Ttrpc__Request *envelope = (Ttrpc__Request *)ttrpc_unpack(

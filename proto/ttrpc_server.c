@@ -14,6 +14,7 @@ enum {
 	DEFAULT_MAX_CALLS = 1024,
 	DEFAULT_MAX_PENDING = 16 << 20,
 	ACCEPTS_A_ROUND = 16,
+	REFUSED_MAX = 16,
 	ACCEPT_RETRY_MS = 1000,
 	SENTENCE_MAX = 4096,
 	/* Answers already under way when reading stopped may still be queued; at this many times
@@ -99,6 +100,7 @@ static void conn_free(void *userdata)
 	struct ttrpc_conn *conn = userdata;
 
 	ttrpc_reader_done(&conn->reader);
+	free(conn->refusal);
 	free(conn);
 }
 
@@ -112,8 +114,7 @@ static void conn_end(struct ttrpc_conn *conn)
 	stream_free(steal_ptr(conn->stream));
 	conn->state = TTRPC_CONN_ENDED;
 	TAILQ_REMOVE(&server->conns, conn, entry);
-	server->nconns--;
-	server->full = false;
+	*(conn->refusal ? &server->nrefused : &server->nconns) -= 1;
 
 	ttrpc_conn_cancel_calls(conn);
 	/* An on_cancel may have freed the server, whose userdata may be gone with it. */
@@ -213,7 +214,8 @@ static int peer_of(int fd, struct peer *ret_peer)
 	return 0;
 }
 
-static struct ttrpc_conn *conn_new(struct ttrpc_server *server, int fd, bool edge)
+/* refusal (taken): why it is refused; NULL: it is not. */
+static struct ttrpc_conn *conn_new(struct ttrpc_server *server, int fd, bool edge, char *refusal)
 {
 	struct ttrpc_conn *conn = xnew(struct ttrpc_conn);
 	struct stream_options options = {
@@ -230,7 +232,8 @@ static struct ttrpc_conn *conn_new(struct ttrpc_server *server, int fd, bool edg
 	TAILQ_INIT(&conn->calls);
 	ttrpc_reader_init(&conn->reader);
 	TAILQ_INSERT_TAIL(&server->conns, conn, entry);
-	server->nconns++;
+	conn->refusal = refusal;
+	*(refusal ? &server->nrefused : &server->nconns) += 1;
 	conn->stream = stream_new(server->loop, fd, &options);
 	return conn;
 }
@@ -268,22 +271,68 @@ static void on_accept_timer(void *userdata)
 	accept_resume(userdata);
 }
 
+/* Root's are those that sandboxes hang on: nobody else's stand in their way. */
+static char *user_refusal(const struct ttrpc_server *server, const struct peer *peer)
+{
+	const struct ttrpc_conn *conn;
+	unsigned same = 0, others = 0;
+
+	if (server->options.max_conns_of_user == 0 || peer->uid == 0)
+		return NULL;
+	TAILQ_FOREACH (conn, &server->conns, entry) {
+		if (conn->refusal || conn->peer_error < 0 || conn->peer.uid == 0)
+			continue;
+		others++;
+		same += conn->peer.uid == peer->uid;
+	}
+	if (same >= server->options.max_conns_of_user)
+		return xasprintf("uid %d has %u connections open, as many as it may have",
+				 (int)peer->uid, same);
+	if (others >= server->options.max_conns / 2)
+		return xasprintf("%u connections of other users than root are open, as many as "
+				 "they may have together",
+				 others);
+	return NULL;
+}
+
+static char *refusal_of(const struct ttrpc_server *server, const struct peer *peer)
+{
+	if (server->nconns >= server->options.max_conns)
+		return xasprintf("%u connections are open, as many as there may be",
+				 server->nconns);
+	return user_refusal(server, peer);
+}
+
+/* Takes fd and why. */
+static void server_refuse(struct ttrpc_server *server, int fd, const struct peer *peer, char *why)
+{
+	struct ttrpc_conn *oldest;
+
+	if (server->options.on_refuse)
+		server->options.on_refuse(peer, why, server->options.userdata);
+	(void)conn_new(server, fd, false, why);
+	if (server->nrefused <= REFUSED_MAX)
+		return;
+	oldest = TAILQ_FIRST(&server->conns);
+	while (!oldest->refusal || oldest->state != TTRPC_CONN_OPEN)
+		oldest = TAILQ_NEXT(oldest, entry);
+	conn_end(oldest);
+}
+
 static void server_take(struct ttrpc_server *server, int taken_fd)
 {
 	_cleanup_close_ int fd = taken_fd;
 	struct peer peer = { .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 
-	if (server->nconns >= server->options.max_conns) {
-		if (!server->full)
-			log_warning(NULL, "connections are refused: %u are open", server->nconns);
-		server->full = true;
-		return;
-	}
 	(void)peer_of(fd, &peer);
 	if (server->options.on_accept &&
 	    server->options.on_accept(fd, &peer, server->options.userdata) < 0)
 		return;
-	(void)conn_new(server, steal_fd(&fd), false);
+	char *why = refusal_of(server, &peer);
+	if (why)
+		server_refuse(server, steal_fd(&fd), &peer, why);
+	else
+		(void)conn_new(server, steal_fd(&fd), false, NULL);
 }
 
 static void on_accept(int fd, _unused_ unsigned events, void *userdata)
@@ -387,7 +436,7 @@ int ttrpc_server_serve(struct ttrpc_server *server, int fd, bool edge, struct tt
 		close_fd(fd);
 		return -EMFILE;
 	}
-	struct ttrpc_conn *conn = conn_new(server, fd, edge);
+	struct ttrpc_conn *conn = conn_new(server, fd, edge, NULL);
 	if (ret_conn)
 		*ret_conn = conn;
 	return 0;

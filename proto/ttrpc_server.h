@@ -13,6 +13,9 @@
  * connection hold 64 MiB. A message that would grow far beyond its bytes when decoded (many
  * empty submessages) counts as one that cannot be decoded.
  *
+ * An accepted connection past a bound is told so, for its end alone would say that nobody serves:
+ * its requests are answered RESOURCE_EXHAUSTED. Some of those are kept, and the oldest gives way.
+ *
  * A refused request is answered with a sentence and its connection lives on: no ttrpc.Request
  * or payload not of the method's input type, an even stream id: INVALID_ARGUMENT; over 4 MiB:
  * RESOURCE_EXHAUSTED; streaming, unknown frame types, services and methods: UNIMPLEMENTED. An
@@ -50,13 +53,18 @@ struct ttrpc_service {
 
 struct ttrpc_server_options {
 	void *userdata;     /* given to every handler */
-	unsigned max_conns; /* 0: 256; further ones are closed at once */
+	unsigned max_conns; /* 0: 256 */
+	/* Accepted ones of one user other than root; 0: no bound but max_conns. With it, all such
+	 * users together have half of max_conns at most. */
+	unsigned max_conns_of_user;
 	unsigned max_calls; /* in flight a connection; 0: 1024; beyond: RESOURCE_EXHAUSTED */
 	size_t max_pending; /* bytes queued to a slow peer; 0: 16 MiB */
 	/* May refuse a caller (negative errno: the connection is closed); NULL: all. Asked for
 	 * accepted connections (fd is borrowed); one without credentials has pid 0 and uid and
 	 * gid (uid_t)-1. */
 	int (*on_accept)(int fd, const struct peer *peer, void *userdata);
+	/* A bound refused this caller; NULL: not interested. */
+	void (*on_refuse)(const struct peer *peer, const char *why, void *userdata);
 	/* A connection ended, after all its calls were cancelled; NULL: not interested. */
 	void (*on_conn_end)(struct ttrpc_conn *conn, void *userdata);
 };

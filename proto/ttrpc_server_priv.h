@@ -39,9 +39,9 @@ struct ttrpc_server {
 	LIST_HEAD(ttrpc_listener_list, ttrpc_listener) listeners;
 	struct loop_timer *accept_timer; /* ends a pause of accepting that no close ended */
 	bool accept_paused;
-	bool full; /* connections are refused; said once */
 	TAILQ_HEAD(ttrpc_conn_list, ttrpc_conn) conns;
-	unsigned nconns;
+	unsigned nconns; /* that are not refused */
+	unsigned nrefused;
 	size_t ncalls; /* somebody waits for */
 	bool freed;    /* ttrpc_server_free() ran; the memory goes with the next round */
 };
@@ -62,6 +62,7 @@ struct ttrpc_conn {
 	TAILQ_HEAD(ttrpc_call_list, ttrpc_call) calls;
 	unsigned ncalls; /* on the list: not yet ended by their handlers */
 	size_t held;     /* request bytes of those */
+	char *refusal;   /* owned; why no request is taken; NULL: they are */
 	bool paused;     /* the peer is too slow to be read from */
 	void *data;      /* the owner's */
 	TAILQ_ENTRY(ttrpc_conn) entry;

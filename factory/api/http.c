@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
@@ -16,30 +17,43 @@
 #define HEADERS_MAX     8192
 #define BODY_MAX        4096
 #define CONNECTIONS_MAX 32
-#define IDLE_S          10
 #define BACKLOG         64
 #define RETRY_MS        1000
 
+/* One that asks waits for us, else we wait for it. */
+struct connection {
+	struct bufferevent *stream; /* a reference */
+	bool asks;                  /* and has no answer yet */
+	uint64_t since_ms;          /* of its accept, or of the last answer */
+};
+
 struct http {
 	struct evhttp *evhttp;
-	struct evconnlistener *listener;                  /* evhttp's */
-	struct loop_timer *retry;                         /* while the listener is disabled */
-	struct bufferevent *connections[CONNECTIONS_MAX]; /* a reference each */
+	struct evconnlistener *listener; /* evhttp's */
+	struct loop_timer *retry;        /* while the listener is disabled */
+	struct loop_timer *expiry;       /* while there are connections */
+	unsigned deadline_ms;
+	struct connection connections[CONNECTIONS_MAX + 1]; /* the last one makes another go */
 	size_t nconnections;
 	const struct http_page *pages;
 	size_t npages;
 	void *userdata;
 };
 
+struct http_request {
+	struct http *http;
+	struct evhttp_request *req;
+};
+
 /* ---------------------------------------------------------------- connections */
 
 /* evhttp does not tell when a connection ends that asked nothing. So we hold on to the
  * bufferevents: one whose callbacks are gone was given up, its descriptor closed, by evhttp. */
-static bool connection_ended(struct bufferevent *connection)
+static bool connection_ended(const struct connection *connection)
 {
 	bufferevent_event_cb on_event = NULL;
 
-	bufferevent_getcb(connection, NULL, NULL, &on_event, NULL);
+	bufferevent_getcb(connection->stream, NULL, NULL, &on_event, NULL);
 	return !on_event;
 }
 
@@ -48,27 +62,94 @@ static void connections_sweep(struct http *http)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < http->nconnections; i++) {
-		if (connection_ended(http->connections[i]))
-			bufferevent_decref(http->connections[i]);
+		if (connection_ended(&http->connections[i]))
+			bufferevent_decref(http->connections[i].stream);
 		else
 			http->connections[kept++] = http->connections[i];
 	}
 	http->nconnections = kept;
 }
 
+/* evhttp sees the end of a stream in the next round, and gives the connection up. */
+static void connection_close(const struct connection *connection)
+{
+	(void)shutdown(bufferevent_getfd(connection->stream), SHUT_RDWR);
+}
+
+/* Of those we wait for, the one we have waited for longest; NULL: all of them wait for us. */
+static struct connection *connection_oldest(struct http *http)
+{
+	struct connection *oldest = NULL;
+
+	for (size_t i = 0; i < http->nconnections; i++) {
+		struct connection *connection = &http->connections[i];
+		if (!connection->asks && (!oldest || connection->since_ms < oldest->since_ms))
+			oldest = connection;
+	}
+	return oldest;
+}
+
+/* One more than there may be has come. Nobody else is accepted until one is gone: the one we have
+ * waited for longest, whom whoever comes to read has overtaken long before. */
+static void connections_make_room(struct http *http)
+{
+	const struct connection *oldest = connection_oldest(http);
+
+	if (oldest)
+		connection_close(oldest);
+	evconnlistener_disable(http->listener);
+	loop_timer_start(http->retry, oldest ? 0 : RETRY_MS);
+}
+
 static struct bufferevent *connection_new(struct event_base *base, void *userdata)
 {
 	struct http *http = userdata;
-	struct bufferevent *connection = bufferevent_socket_new(base, -1, 0);
+	struct bufferevent *stream = bufferevent_socket_new(base, -1, 0);
 
 	connections_sweep(http);
-	bufferevent_incref(connection);
-	http->connections[http->nconnections++] = connection;
-	if (http->nconnections == CONNECTIONS_MAX) {
-		evconnlistener_disable(http->listener);
-		loop_timer_start(http->retry, RETRY_MS);
+	bufferevent_incref(stream);
+	if (http->nconnections == 0)
+		loop_timer_start(http->expiry, http->deadline_ms);
+	http->connections[http->nconnections++] = (struct connection){
+		.stream = stream,
+		.since_ms = clock_monotonic_ms(),
+	};
+	if (http->nconnections > CONNECTIONS_MAX)
+		connections_make_room(http);
+	return stream;
+}
+
+static void on_expiry(void *userdata)
+{
+	struct http *http = userdata;
+	uint64_t now = clock_monotonic_ms(), next = now + http->deadline_ms;
+
+	connections_sweep(http);
+	for (size_t i = 0; i < http->nconnections; i++) {
+		const struct connection *connection = &http->connections[i];
+		uint64_t due = connection->since_ms + http->deadline_ms;
+		if (connection->asks)
+			continue;
+		if (due <= now)
+			connection_close(connection);
+		else if (due < next)
+			next = due;
 	}
-	return connection;
+	if (http->nconnections > 0)
+		loop_timer_start(http->expiry, next - now);
+}
+
+static void connection_mark(struct http *http, struct evhttp_request *req, bool asks)
+{
+	struct evhttp_connection *evcon = evhttp_request_get_connection(req);
+	const struct bufferevent *stream = evcon ? evhttp_connection_get_bufferevent(evcon) : NULL;
+
+	for (size_t i = 0; i < http->nconnections; i++) {
+		if (http->connections[i].stream != stream)
+			continue;
+		http->connections[i].asks = asks;
+		http->connections[i].since_ms = clock_monotonic_ms();
+	}
 }
 
 static void on_retry(void *userdata)
@@ -76,10 +157,10 @@ static void on_retry(void *userdata)
 	struct http *http = userdata;
 
 	connections_sweep(http);
-	if (http->nconnections < CONNECTIONS_MAX)
+	if (http->nconnections <= CONNECTIONS_MAX)
 		evconnlistener_enable(http->listener);
 	else
-		loop_timer_start(http->retry, RETRY_MS);
+		connections_make_room(http);
 }
 
 /* Of one that has asked: there may be room now, once evhttp is done with it. */
@@ -87,7 +168,7 @@ static void on_connection_end(struct evhttp_connection *evcon _unused_, void *us
 {
 	struct http *http = userdata;
 
-	if (http->nconnections == CONNECTIONS_MAX)
+	if (http->nconnections > CONNECTIONS_MAX)
 		loop_timer_start(http->retry, 0);
 }
 
@@ -105,25 +186,29 @@ static void on_accept_error(struct evconnlistener *listener, void *userdata)
 
 void http_reply(struct http_request *request, int status, const char *type, const char *body)
 {
-	struct evhttp_request *req = (struct evhttp_request *)request;
+	struct evhttp_request *req = request->req;
 	struct evbuffer *buffer = evbuffer_new();
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
 
 	evhttp_add_header(headers, "Content-Type", type);
 	evhttp_add_header(headers, "Cache-Control", "no-store");
 	evbuffer_add(buffer, body, strlen(body));
+	connection_mark(request->http, req, false);
 	evhttp_send_reply(req, status, NULL, buffer);
 	evbuffer_free(buffer);
+	free(request);
 }
 
 static void on_request(struct evhttp_request *req, void *userdata)
 {
 	struct http *http = userdata;
-	struct http_request *request = (struct http_request *)req;
+	struct http_request *request = xnew(struct http_request);
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
 	const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
 	const struct http_page *page = NULL;
 
+	*request = (struct http_request){ http, req };
+	connection_mark(http, req, true);
 	evhttp_connection_set_closecb(evhttp_request_get_connection(req), on_connection_end, http);
 	for (size_t i = 0; i < http->npages; i++) {
 		if (str_equal(http->pages[i].path, path))
@@ -142,19 +227,20 @@ static void on_request(struct evhttp_request *req, void *userdata)
 /* ---------------------------------------------------------------- the server */
 
 struct http *http_new(struct loop *loop, int fd, const struct http_page *pages, size_t npages,
-		      void *userdata)
+		      unsigned deadline_ms, void *userdata)
 {
 	struct http *http = xnew(struct http);
 
 	http->pages = pages;
 	http->npages = npages;
 	http->userdata = userdata;
+	http->deadline_ms = deadline_ms;
 	http->retry = loop_timer_new(loop, on_retry, http);
+	http->expiry = loop_timer_new(loop, on_expiry, http);
 	http->evhttp = evhttp_new(loop_base(loop));
 	evhttp_set_allowed_methods(http->evhttp, (1 << 9) - 1); /* ours to refuse: 405, not 501 */
 	evhttp_set_max_headers_size(http->evhttp, HEADERS_MAX);
 	evhttp_set_max_body_size(http->evhttp, BODY_MAX);
-	evhttp_set_timeout(http->evhttp, IDLE_S);
 	evhttp_set_bevcb(http->evhttp, connection_new, http);
 	evhttp_set_gencb(http->evhttp, on_request, http);
 	struct evhttp_bound_socket *bound = evhttp_accept_socket_with_handle(http->evhttp, fd);
@@ -170,6 +256,7 @@ void http_free(struct http *http)
 	evhttp_free(http->evhttp);
 	connections_sweep(http);
 	loop_timer_free(http->retry);
+	loop_timer_free(http->expiry);
 	free(http);
 }
 

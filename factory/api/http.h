@@ -1,9 +1,12 @@
 /* An HTTP server for a handful of pages to read, on one listening socket.
  *
- * GET only: another method gets 405, another path 404. Headers, bodies, connections and waiting
- * are bounded (the numbers are in http.c); past the bound connections wait in the backlog. A
- * request is answered exactly once by http_reply(), at once or later; also one whose client has
- * gone. http_free() comes after the last answer.
+ * GET only: another method gets 405, another path 404. Headers, bodies and connections are bounded
+ * (the numbers are in http.c). A request has one deadline, from the accept of its connection (or
+ * the answer before it) to its last byte, however slowly the bytes come, and so has the reading of
+ * its answer. When all connections are taken, a new one takes the place of the one that has been
+ * waited for longest: who says nothing keeps nobody out. A request is answered exactly once by
+ * http_reply(), at once or later; also one whose client has gone. http_free() comes after the last
+ * answer.
  */
 #pragma once
 
@@ -23,9 +26,11 @@ struct http_page {
 	void (*fn)(struct http_request *request, void *userdata);
 };
 
+#define HTTP_DEADLINE_MS 10000
+
 /* fd is taken; pages are borrowed. */
 struct http *http_new(struct loop *loop, int fd, const struct http_page *pages, size_t npages,
-		      void *userdata);
+		      unsigned deadline_ms, void *userdata);
 void http_free(struct http *http); /* NULL is nothing */
 
 void http_reply(struct http_request *request, int status, const char *type, const char *body);

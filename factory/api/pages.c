@@ -318,13 +318,15 @@ static int pages_listen(struct pages *pages, struct loop *loop, struct error *er
 	if (r < 0)
 		return error_wrap(err, "cannot serve http_socket");
 	pages->socket = config->http_socket;
-	pages->local = http_new(loop, fd, pages_served, ARRAY_SIZE(pages_served), pages);
+	pages->local = http_new(loop, fd, pages_served, ARRAY_SIZE(pages_served), HTTP_DEADLINE_MS,
+				pages);
 	if (config->http_port == 0)
 		return 0;
 	r = http_listen_loopback((uint16_t)config->http_port, &fd, err);
 	if (r < 0)
 		return error_wrap(err, "cannot serve http_port");
-	pages->loopback = http_new(loop, fd, pages_served, ARRAY_SIZE(pages_served), pages);
+	pages->loopback = http_new(loop, fd, pages_served, ARRAY_SIZE(pages_served),
+				   HTTP_DEADLINE_MS, pages);
 	return 0;
 }
 

@@ -12,11 +12,12 @@
 #include "factory/api/service_pool.h"
 #include "factory/api/service_template.h"
 #include "factory/base/footprint.h"
-#include "factory/guest/carried_device.h"
-#include "factory/guest/guest_share.h"
 #include "factory/store/annotations.h"
+#include "factory/vm/vm_answer.h"
 #include "proto/factory.pb-c.h"
 #include "proto/root_note.h"
+
+enum { CONNS_OF_USER = 64 }; /* a claim keeps one until it is confirmed */
 
 /* ---------------------------------------------------------------- Claim */
 
@@ -43,17 +44,6 @@ static void claiming_free(struct claiming *claiming)
 	free(claiming);
 }
 
-static void claim_log(const struct claiming *claiming, const struct pool_grant *grant,
-		      uint64_t took_us)
-{
-	struct audit_lease *lease = pool_member_lease(grant->member);
-
-	(void)ttrpc_call_peer(claiming->call, &lease->claimer);
-	lease->since_ns = clock_monotonic_ns();
-	audit_claim(claiming->sandbox_id, vm_id(pool_member_vm(grant->member)), lease,
-		    pool_member_origin(grant->member), grant->reason, took_us);
-}
-
 static void lease_to_caller(struct vm *vm, const struct ttrpc_call *call)
 {
 	struct peer peer;
@@ -71,76 +61,32 @@ static const struct {
 	[CLAIM_BOOTED] = { KILN__FACTORY__V1__ORIGIN__BOOTED, HISTOGRAM_CLAIM_BOOTED },
 };
 
-/* The machine's own, since its template may have been replaced meanwhile. */
-static void reply_images(const struct vm *vm, Kiln__Factory__V1__ClaimResponse *response)
-{
-	const struct carried *images = vm_images(vm);
-
-	response->images = xnew_array(Kiln__Factory__V1__CarriedImage *, images->count + 1);
-	for (size_t i = 0; i < images->count; i++) {
-		Kiln__Factory__V1__CarriedImage *image = xnew(Kiln__Factory__V1__CarriedImage);
-		kiln__factory__v1__carried_image__init(image);
-		image->name = images->items[i].name;
-		image->device = carried_device(i);
-		response->images[response->n_images++] = image;
-	}
-}
-
-static void reply_images_done(Kiln__Factory__V1__ClaimResponse *response)
-{
-	for (size_t i = 0; i < response->n_images; i++) {
-		free(response->images[i]->device);
-		free(response->images[i]);
-	}
-	free(response->images);
-}
-
 static void claim_reply(struct claiming *claiming, const struct pool_grant *grant)
 {
 	Kiln__Factory__V1__ClaimResponse response = KILN__FACTORY__V1__CLAIM_RESPONSE__INIT;
-	Kiln__Factory__V1__ClaimFd kinds[] = {
-		KILN__FACTORY__V1__CLAIM_FD__CLAIM_FD_AGENT,
-		KILN__FACTORY__V1__CLAIM_FD__CLAIM_FD_QMP,
-		KILN__FACTORY__V1__CLAIM_FD__CLAIM_FD_PIDFD,
-	};
-	int fds[] = { grant->handover->agent_fd, grant->handover->qmp_fd, grant->handover->pidfd };
 	struct vm *vm = pool_member_vm(grant->member);
 	uint64_t took_us = (clock_monotonic_ns() - claiming->begun_ns) / 1000;
+	int fds[VM_ANSWER_FDS];
 
-	response.vm_id = (char *)vm_id(vm);
-	response.origin = origins[grant->origin].wire;
+	vm_answer_fill(vm, grant->handover, origins[grant->origin].wire, &response, fds);
 	response.reason = (char *)grant->reason;
-	response.fds = kinds;
-	response.n_fds = ARRAY_SIZE(kinds);
-	response.next_stream_id = grant->handover->next_stream;
-	response.vmm_pid = (uint32_t)vm_pid(vm);
-	response.vm_dir = (char *)vm_dir(vm);
-	response.share_dir = (char *)vm_share_dir(vm);
-	response.share_tag = (char *)GUEST_SHARE_TAG;
-	response.template_id = (char *)vm_template_id(vm);
 	response.parked_ms = grant->parked_ms;
 	response.claim_us = took_us;
-	response.vcpus = vm_size(vm).vcpus;
-	response.memory_mib = vm_size(vm).memory_mib;
-	response.block_slots = vm_block_slots(vm);
-	response.dax_windows = vm_dax_windows(vm);
-	response.dax_window_bytes = vm_dax_window_bytes(vm);
-	response.own_memory = vm_has_own_memory(vm);
-	response.scratch_bytes = vm_scratch_bytes(vm);
-	if (response.scratch_bytes > 0)
-		response.scratch_dir = factory_config(claiming->factory)->scratch_dir;
-	reply_images(vm, &response);
 	response.image_cache = factory_config(claiming->factory)->image_cache;
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,
 			took_us * 1000);
-	claim_log(claiming, grant, took_us);
+	struct audit_lease *lease = pool_member_lease(grant->member);
+	(void)ttrpc_call_peer(claiming->call, &lease->claimer);
+	lease->since_ns = clock_monotonic_ns();
+	audit_claim(claiming->sandbox_id, vm_id(vm), lease, pool_member_origin(grant->member),
+		    grant->reason, took_us);
 	pool_member_bind(grant->member, ttrpc_call_conn(claiming->call));
 	lease_to_caller(vm, claiming->call);
 	FAULT_POINT("claim.leased");
 	ttrpc_call_reply_fds(claiming->call, &response.base, fds, ARRAY_SIZE(fds));
 	trace_end(TRACE_CLAIM, claiming->sandbox_id, trace_on ? claiming->begun_ns : 0);
-	reply_images_done(&response);
+	vm_answer_done(&response);
 	FAULT_POINT("claim.replied");
 }
 
@@ -283,8 +229,14 @@ static void rpc_on_renew(struct ttrpc_call *call, const ProtobufCMessage *messag
 
 	if (!member)
 		return;
-	(void)ttrpc_call_peer(call, &pool_member_lease(member)->claimer);
-	lease_to_caller(pool_member_vm(member), call);
+	struct audit_lease *lease = pool_member_lease(member);
+	struct vm *vm = pool_member_vm(member);
+	struct peer by = AUDIT_NOBODY;
+	if (ttrpc_call_peer(call, &by) == 0) {
+		audit_renew(vm_sandbox_id(vm), vm_id(vm), lease, &by);
+		lease->claimer = by;
+	}
+	lease_to_caller(vm, call);
 	ttrpc_call_reply(call, &response.base);
 }
 
@@ -344,6 +296,15 @@ static void reply_to_destroy(int number, const struct error *err, void *userdata
 		ttrpc_call_reply(userdata, &response.base);
 }
 
+void service_audit(const struct ttrpc_call *call, const char *verb, const char *template_name,
+		   uint32_t count)
+{
+	struct peer by = AUDIT_NOBODY;
+
+	(void)ttrpc_call_peer(call, &by);
+	audit_order(verb, template_name, count, &by);
+}
+
 struct slot *service_find_slot(struct ttrpc_call *call, struct factory *factory, const char *name)
 {
 	struct slot *slot = factory_find_slot(factory, name);
@@ -357,6 +318,7 @@ struct slot *service_find_slot(struct ttrpc_call *call, struct factory *factory,
 static void rpc_on_init(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__InitRequest *request = (const void *)message;
+	service_audit(call, "init", request->template_, 0);
 	if (str_empty(request->template_)) {
 		factory_init_all(userdata, reply_to_init, call);
 		return;
@@ -369,6 +331,7 @@ static void rpc_on_init(struct ttrpc_call *call, const ProtobufCMessage *message
 static void rpc_on_destroy(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__DestroyRequest *request = (const void *)message;
+	service_audit(call, "destroy", request->template_, 0);
 	if (str_empty(request->template_)) {
 		factory_destroy_all(userdata, reply_to_destroy, call);
 		return;
@@ -522,6 +485,11 @@ static const struct ttrpc_method factory_methods[] = {
 	{ "PruneImages", rpc_on_prune_images },
 };
 
+static void on_refuse(const struct peer *peer, const char *why, void *userdata)
+{
+	access_refused(factory_access(userdata), peer, why);
+}
+
 static int on_accept(int fd, const struct peer *peer, void *userdata)
 {
 	return access_check(factory_access(userdata), fd, peer);
@@ -539,6 +507,8 @@ struct ttrpc_server *service_new(struct loop *loop, struct factory *factory)
 {
 	struct ttrpc_server_options options = { .userdata = factory,
 						.on_accept = on_accept,
+						.max_conns_of_user = CONNS_OF_USER,
+						.on_refuse = on_refuse,
 						.on_conn_end = on_conn_end };
 	struct ttrpc_service service = {
 		.descriptor = &kiln__factory__v1__factory__descriptor,

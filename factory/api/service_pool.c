@@ -41,6 +41,7 @@ void rpc_on_warm(struct ttrpc_call *call, const ProtobufCMessage *message, void 
 	_cleanup_(error_done) struct error err = {};
 	struct pool *pool = find_pool(call, userdata, request->template_);
 
+	service_audit(call, "warm", request->template_, request->count);
 	if (!pool)
 		return;
 	struct warming *warming = xnew(struct warming);
@@ -68,6 +69,7 @@ void rpc_on_drain(struct ttrpc_call *call, const ProtobufCMessage *message, void
 	const Kiln__Factory__V1__DrainRequest *request = (const void *)message;
 	struct pool *pool = find_pool(call, userdata, request->template_);
 
+	service_audit(call, "drain", request->template_, 0);
 	if (pool)
 		pool_drain(pool, on_drained, call);
 }
@@ -78,6 +80,7 @@ void rpc_on_pause(struct ttrpc_call *call, const ProtobufCMessage *message, void
 	Kiln__Factory__V1__PauseResponse response = KILN__FACTORY__V1__PAUSE_RESPONSE__INIT;
 	struct pool *pool = find_pool(call, userdata, request->template_);
 
+	service_audit(call, "pause", request->template_, 0);
 	if (!pool)
 		return;
 	pool_pause(pool);
@@ -90,6 +93,7 @@ void rpc_on_resume(struct ttrpc_call *call, const ProtobufCMessage *message, voi
 	Kiln__Factory__V1__ResumeResponse response = KILN__FACTORY__V1__RESUME_RESPONSE__INIT;
 	struct pool *pool = find_pool(call, userdata, request->template_);
 
+	service_audit(call, "resume", request->template_, 0);
 	if (!pool)
 		return;
 	pool_resume(pool);

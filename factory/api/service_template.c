@@ -141,6 +141,7 @@ static void on_rebuilt(int number, const struct error *err, void *userdata)
 void rpc_on_rebuild(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Kiln__Factory__V1__RebuildRequest *request = (const void *)message;
+	service_audit(call, "rebuild", request->template_, 0);
 	struct slot *slot = service_find_slot(call, userdata, request->template_);
 
 	if (!slot)

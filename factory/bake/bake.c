@@ -23,20 +23,45 @@ static const char *const bake_phase_names[] = {
 };
 DEFINE_STRING_TABLE(bake_phase, enum bake_phase, bake_phase_names)
 
+static const unsigned phase_next[] = {
+	[BAKE_HASHING] = STATE(BAKE_BOOTING),      [BAKE_BOOTING] = STATE(BAKE_ANSWERING),
+	[BAKE_ANSWERING] = STATE(BAKE_REHEARSING), [BAKE_REHEARSING] = STATE(BAKE_TRIMMING),
+	[BAKE_TRIMMING] = STATE(BAKE_FREEZING),    [BAKE_FREEZING] = STATE(BAKE_STORING),
+	[BAKE_STORING] = STATE(BAKE_DONE),         [BAKE_DONE] = 0,
+};
+const struct state_machine bake_phases = STATE_MACHINE("bake", bake_phase_names, phase_next);
+
+/* What a bake waits for:
+ *
+ *   state      what comes next                                        leaves by
+ *   WORKING    the end of a job, which nothing interrupts             that
+ *   TALKING    the guest's answer                                     that, or bake_cancel()
+ *   LEAVING    agent_leave(), which is deferred                       that
+ *   ABANDONED  ditto, which frees it: its owner is gone
+ *   OVER       bake_free(): on_done was called
+ */
+enum bake_state { BAKE_WORKING, BAKE_TALKING, BAKE_LEAVING, BAKE_ABANDONED, BAKE_OVER };
+
+static const char *const state_names[] = { "working", "talking", "leaving", "abandoned", "over" };
+static const unsigned state_next[] = {
+	[BAKE_WORKING] = STATE(BAKE_WORKING) | STATE(BAKE_TALKING) | STATE(BAKE_OVER),
+	[BAKE_TALKING] = STATE(BAKE_LEAVING),
+	[BAKE_LEAVING] = STATE(BAKE_WORKING) | STATE(BAKE_ABANDONED),
+	[BAKE_ABANDONED] = 0,
+	[BAKE_OVER] = 0,
+};
+const struct state_machine bake_states = STATE_MACHINE("bake's wait", state_names, state_next);
+
 typedef int (*bake_job)(struct bake_work *work, struct error *err);
 
 struct bake {
 	struct bake_options options;
 	enum bake_phase phase;
-	/* Something comes back to us by itself: a job, or the end of the agent's channel. False
-	 * only while the guest is being talked to, which bake_cancel() may interrupt. */
-	bool busy;
+	enum bake_state state;
 	bool cancelled;
-	bool freed;    /* by its owner, before the end: nobody is told any more */
-	bool leaving;  /* agent_leave() is deferred */
-	bool finished; /* on_done was called */
+	bool freed; /* by its owner, before the end: nobody is told any more */
 
-	/* The job under way. While busy, the worker has `work`, job_result and job_error. */
+	/* The job under way. While WORKING, the worker has `work`, job_result and job_error. */
 	bake_job job;
 	struct bake_work *work;
 	int job_result;
@@ -58,8 +83,15 @@ static const bake_job phase_jobs[] = {
 
 static void bake_enter(struct bake *bake, enum bake_phase phase);
 
+static void bake_set_state(struct bake *bake, enum bake_state state)
+{
+	state_change(&bake_states, bake_work_id(bake->work), (int)bake->state, (int)state);
+	bake->state = state;
+}
+
 static void bake_set_phase(struct bake *bake, enum bake_phase phase)
 {
+	state_change(&bake_phases, bake_work_id(bake->work), (int)bake->phase, (int)phase);
 	bake->phase = phase;
 	if (bake->options.on_phase && !bake->freed)
 		bake->options.on_phase(bake, phase, bake->options.userdata);
@@ -79,7 +111,7 @@ static void bake_finish(struct bake *bake)
 {
 	struct template_manifest *manifest = NULL;
 
-	bake->finished = true;
+	bake_set_state(bake, BAKE_OVER);
 	if (bake->error.number == 0)
 		manifest = bake_work_take_manifest(bake->work);
 	if (bake->freed) {
@@ -113,7 +145,7 @@ static void job_submit(void *userdata)
 
 static void bake_run(struct bake *bake, bake_job job)
 {
-	bake->busy = true;
+	bake_set_state(bake, BAKE_WORKING);
 	bake->job = job;
 	job_submit(bake);
 }
@@ -177,8 +209,7 @@ static void agent_leave(void *userdata)
 	_cleanup_(error_done) struct error err = {};
 	struct bake *bake = userdata;
 
-	bake->leaving = false;
-	if (bake->finished) { /* abandoned meanwhile */
+	if (bake->state == BAKE_ABANDONED) {
 		bake_destroy(bake);
 		return;
 	}
@@ -191,9 +222,9 @@ static void agent_leave(void *userdata)
 
 static void agent_leave_soon(struct bake *bake)
 {
-	if (bake->busy)
+	if (bake->state != BAKE_TALKING)
 		return;
-	bake->busy = bake->leaving = true;
+	bake_set_state(bake, BAKE_LEAVING);
 	loop_defer(bake->options.loop, agent_leave, bake);
 }
 
@@ -202,7 +233,7 @@ static void on_answer(struct warm *warm _unused_, const char *agent_version, voi
 	struct bake *bake = userdata;
 
 	bake_work_answered(bake->work, agent_version);
-	if (!bake->busy)
+	if (bake->state == BAKE_TALKING)
 		bake_set_phase(bake, BAKE_REHEARSING);
 }
 
@@ -217,7 +248,7 @@ static void on_warm(struct warm *warm _unused_, int number, const struct error *
 {
 	struct bake *bake = userdata;
 
-	if (bake->busy)
+	if (bake->state != BAKE_TALKING)
 		return;
 	if (number < 0)
 		error_set(&bake->job_error, number, "%s", error_message(err));
@@ -247,7 +278,7 @@ static void bake_answering(struct bake *bake)
 		.on_done = on_warm,
 		.userdata = bake,
 	});
-	bake->busy = false;
+	bake_set_state(bake, BAKE_TALKING);
 }
 
 /* ---------------------------------------------------------------- the order of things */
@@ -326,15 +357,14 @@ struct bake *bake_start(const struct bake_options *options)
 void bake_cancel(struct bake *bake)
 {
 	bake->cancelled = true;
-	if (!bake->finished)
-		agent_leave_soon(bake);
+	agent_leave_soon(bake);
 }
 
 void bake_free(struct bake *bake)
 {
 	if (!bake)
 		return;
-	if (bake->finished) {
+	if (bake->state == BAKE_OVER) {
 		bake_destroy(bake);
 		return;
 	}
@@ -348,7 +378,6 @@ void bake_abandon(struct bake *bake)
 
 	if (!bake)
 		return;
-	bake->finished = true;
 	loop_timer_stop(bake->retry);
 	loop_timer_stop(bake->stuck);
 	warm_free(steal_ptr(bake->warm));
@@ -356,16 +385,18 @@ void bake_abandon(struct bake *bake)
 	if (bake_work_undo(bake->work, &err) < 0)
 		log_error(bake_work_id(bake->work), "something is left behind: %s",
 			  error_message(&err));
-	if (!bake->leaving)
+	if (bake->state == BAKE_LEAVING)
+		bake_set_state(bake, BAKE_ABANDONED);
+	else
 		bake_destroy(bake);
 }
 
 /* While a job runs the worker has `work`; its paths are made in the first phase and stay. */
 char *bake_console(const struct bake *bake)
 {
-	if (bake->finished && bake_work_console_log(bake->work))
+	if (bake->state == BAKE_OVER && bake_work_console_log(bake->work))
 		return xstrdup(bake_work_console_log(bake->work));
-	if (bake->phase == BAKE_HASHING || bake->finished)
+	if (bake->phase == BAKE_HASHING || bake->state == BAKE_OVER)
 		return xstrdup("");
 	return bake_work_read_console(bake_work_console_path(bake->work));
 }

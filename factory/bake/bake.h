@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/loop.h"
+#include "base/state.h"
 #include "base/worker.h"
 #include "factory/store/template.h"
 
@@ -25,6 +26,7 @@ enum bake_phase {
 	BAKE_DONE,
 };
 DECLARE_STRING_TABLE(bake_phase, enum bake_phase);
+extern const struct state_machine bake_phases, bake_states;
 
 struct bake;
 
@@ -36,6 +38,7 @@ struct bake_options {
 	const char *store;
 	const char *run_dir;
 	const char *libvirt_uri; /* NULL: the embedded driver below run_dir */
+	uint32_t first_uid;      /* of the machines' user ids; 0: they are root */
 	bool anew;               /* bake although there is a valid template, beside it */
 	void (*on_phase)(struct bake *bake, enum bake_phase phase, void *userdata);
 	/* Once. number 0: the manifest is the callee's (an existing valid one is not baked anew).
@@ -65,7 +68,7 @@ char *bake_console_of(const struct template_manifest *manifest);
 
 /* Removes what an earlier, killed bake left: domains of ours and folders without manifest.
  * Blocks. */
-_must_check_ int bake_clean(const char *store, const char *run_dir, const char *libvirt_uri,
-			    struct error *err);
+struct bake_domain_options;
+_must_check_ int bake_clean(const struct bake_domain_options *where, struct error *err);
 /* Of it, the machines of the embedded driver, which must not be in use. Blocks. */
-_must_check_ int bake_clean_embedded(const char *run_dir, const char *store, struct error *err);
+_must_check_ int bake_clean_embedded(const struct bake_domain_options *where, struct error *err);

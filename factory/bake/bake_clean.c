@@ -4,38 +4,36 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/pidfd.h"
 #include "factory/bake/bake.h"
 #include "factory/bake/bake_domain.h"
+#include "factory/bake/bake_user.h"
 #include "factory/store/template.h"
 #include "factory/vm/remains.h"
 
-static int kill_below(const char *root, struct error *err)
+/* QEMU is the bakes' user, and root before it becomes that. */
+static int kill_left(const struct bake_domain_options *where, const char *root, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf("%s/", root);
-	int r = 0;
+	struct owner owners[2] = { { 0, 1 } };
+	struct bake_user user;
+	size_t nowners = 1;
 
-	while (r == 0) {
-		_cleanup_close_ int pidfd = -EBADF;
-		if (remains_find_qemu(path, &pidfd) < 0)
-			break;
-		log_info(NULL, "killing a QEMU of %s that an earlier bake left", root);
-		r = pidfd_kill(pidfd, err);
-	}
-	return r;
+	if (bake_user_find(where, &user, NULL) == 0)
+		owners[nowners++] = (struct owner){ user.uid, 1 };
+	return remains_kill_qemus(path, owners, nowners, err);
 }
 
 /* libvirt is not asked: a domain whose factory was killed in the middle of its start blocks
- * libvirt 9 for ever, and of the QEMU it asks for its capabilities it keeps no note. All that
- * name its root are ours and are killed; libvirt forgets them with its state. */
-int bake_clean_embedded(const char *run_dir, const char *store, struct error *err)
+ * libvirt 9 for ever, and of the QEMU it asks for its capabilities it keeps no note. Its
+ * QEMUs name its root and are killed; libvirt forgets them with its state. */
+int bake_clean_embedded(const struct bake_domain_options *where, struct error *err)
 {
-	_cleanup_free_ char *memory = path_join(store, "libvirt");
-	_cleanup_free_ char *root = path_join(run_dir, "libvirt");
+	_cleanup_free_ char *memory = path_join(where->store, "libvirt");
+	_cleanup_free_ char *root = path_join(where->run_dir, "libvirt");
 	_cleanup_free_ char *run = path_join(root, "run");
 	_cleanup_free_ char *lib = path_join(root, "lib");
 
-	int r = kill_below(root, err);
+	int r = kill_left(where, root, err);
 	if (r == 0)
 		r = path_remove(run, err);
 	if (r == 0)
@@ -74,18 +72,13 @@ static int remove_all_unfinished(const char *templates, struct error *err)
 	return r;
 }
 
-int bake_clean(const char *store, const char *run_dir, const char *libvirt_uri, struct error *err)
+int bake_clean(const struct bake_domain_options *where, struct error *err)
 {
-	struct bake_domain_options where = {
-		.run_dir = run_dir,
-		.store = store,
-		.libvirt_uri = libvirt_uri,
-	};
-	_cleanup_free_ char *templates = path_join(store, "templates");
-	_cleanup_free_ char *bakes = path_join(run_dir, "bake");
+	_cleanup_free_ char *templates = path_join(where->store, "templates");
+	_cleanup_free_ char *bakes = path_join(where->run_dir, "bake");
 
-	int r = libvirt_uri ? bake_domain_clean(&where, err)
-			    : bake_clean_embedded(run_dir, store, err);
+	int r = where->libvirt_uri ? bake_domain_clean(where, err)
+				   : bake_clean_embedded(where, err);
 	if (r == 0)
 		r = path_remove(bakes, err);
 	return r < 0 ? r : remove_all_unfinished(templates, err);

@@ -11,6 +11,7 @@
 #include "base/pidfd.h"
 #include "base/strings.h"
 #include "factory/bake/bake_process.h"
+#include "factory/bake/bake_user.h"
 #include "factory/bake/libvirt_link.h"
 #include "factory/bake/machine.h"
 
@@ -89,7 +90,15 @@ static int open_link(const struct bake_domain_options *options, struct libvirt_l
 		.uri = options->libvirt_uri,
 		.kvm = options->kvm,
 	};
+	struct bake_user user;
 
+	if (!options->libvirt_uri) {
+		int r = bake_user_find(options, &user, err);
+		if (r < 0)
+			return r;
+		link.uid = user.uid;
+		link.gid = user.gid;
+	}
 	return libvirt_link_open(&link, ret, err);
 }
 

@@ -3,7 +3,7 @@
  * Every call blocks: worker threads only, one call at a time for one domain. libvirt is spoken to
  * by a process of its own, kiln-libvirt, one for each bake (factory/bake/libvirt_link.h).
  *
- * QEMU is the user BAKE_USER (factory/bake/bake_user.h), to whom the caller has opened what the
+ * QEMU is a user of its own (factory/bake/bake_user.h), to whom the caller has opened what the
  * machine is made of; with a libvirt of the host's, whom that one says.
  *
  * By default libvirt's embedded driver is used: it runs inside that process, and all it keeps
@@ -14,6 +14,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -27,6 +28,7 @@ struct bake_domain_options {
 	const char *store;       /* guest RAM is a file on its file system */
 	const char *libvirt_uri; /* NULL: embedded */
 	bool kvm;                /* the machine uses it */
+	uint32_t first_uid;      /* of the machines' ranges; 0: none */
 };
 
 /* Defines and boots the machine. -ENOENT: libvirt or QEMU is not installed, with the package's

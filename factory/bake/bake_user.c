@@ -6,11 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "factory/bake/bake_domain.h"
 #include "factory/bake/libvirt/protocol.h"
+#include "factory/jail/uid_range.h"
+
+#define RANGE_OWNER "bake" /* no machine is called that */
 
 enum { ENTRY_MAX = 16384 };
 
-int bake_user_find(struct bake_user *ret_user, struct error *err)
+static int find_libvirts(struct bake_user *ret_user, struct error *err)
 {
 	char text[ENTRY_MAX], group_text[ENTRY_MAX];
 	struct passwd user, *found_user = NULL;
@@ -27,28 +31,71 @@ int bake_user_find(struct bake_user *ret_user, struct error *err)
 	return 0;
 }
 
+static int take_range(const char *run_dir, uint32_t first_uid, uid_t *ret_uid, struct error *err)
+{
+	int r = -EEXIST;
+
+	for (unsigned n = 0; r == -EEXIST && n < UID_RANGES; n++) {
+		uint32_t uid = uid_range_nth(first_uid, RANGE_OWNER, n);
+		error_done(err);
+		r = uid_range_take(run_dir, uid, RANGE_OWNER, err);
+		if (r == 0 || uid_range_is(run_dir, uid, RANGE_OWNER)) {
+			*ret_uid = uid;
+			error_done(err);
+			return 0;
+		}
+	}
+	return r;
+}
+
+/* By its other groups BAKE_USER may open it; a user without a name has no other ones. */
+static gid_t group_of_kvm(gid_t otherwise)
+{
+	struct stat st;
+
+	if (stat("/dev/kvm", &st) < 0 || (st.st_mode & 06) == 06 || (st.st_mode & 060) != 060)
+		return otherwise;
+	return st.st_gid;
+}
+
+int bake_user_find(const struct bake_domain_options *where, struct bake_user *ret_user,
+		   struct error *err)
+{
+	struct bake_user user = {};
+
+	int r = find_libvirts(&user, err);
+	if (r == 0 && where->first_uid > 0)
+		r = take_range(where->run_dir, where->first_uid, &user.uid, err);
+	if (r == 0 && where->first_uid > 0 && where->kvm)
+		user.gid = group_of_kvm(user.gid);
+	if (r == 0)
+		*ret_user = user;
+	return r;
+}
+
 int bake_user_let_through(const struct bake_user *user, const char *folder, struct error *err)
 {
+	struct bake_user libvirts = {};
 	struct stat st;
 
 	if (stat(folder, &st) < 0)
 		return error_set_errno(err, errno, "cannot read %s", folder);
 	if (st.st_mode & S_IXOTH || (st.st_gid == user->gid && st.st_mode & S_IXGRP))
 		return 0;
-	if (st.st_gid != 0)
+	if (st.st_gid != 0 && (find_libvirts(&libvirts, NULL) < 0 || st.st_gid != libvirts.gid))
 		return error_set(err, EACCES,
-				 "the user " BAKE_USER " cannot pass through %s (chmod o+x)",
-				 folder);
+				 "the bakes' user (group %u) cannot pass through %s (chmod o+x)",
+				 user->gid, folder);
 	if (chown(folder, (uid_t)-1, user->gid) < 0 ||
 	    chmod(folder, (st.st_mode & 07707) | S_IXGRP) < 0)
-		return error_set_errno(err, errno, "cannot open %s to " BAKE_USER, folder);
+		return error_set_errno(err, errno, "cannot open %s to the bakes' user", folder);
 	return 0;
 }
 
 int bake_user_give(const struct bake_user *user, const char *path, struct error *err)
 {
 	if (lchown(path, user->uid, user->gid) < 0)
-		return error_set_errno(err, errno, "cannot give %s to " BAKE_USER, path);
+		return error_set_errno(err, errno, "cannot give %s to the bakes' user", path);
 	return 0;
 }
 

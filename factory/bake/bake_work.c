@@ -88,6 +88,7 @@ struct bake_work *bake_work_new(const struct bake_options *options)
 		.store = options->store,
 		.libvirt_uri = options->libvirt_uri,
 		.kvm = options->host->accelerator == ACCELERATOR_KVM,
+		.first_uid = options->libvirt_uri ? 0 : options->first_uid,
 	};
 	work->started_ms = clock_monotonic_ms();
 	return work;
@@ -211,7 +212,7 @@ static int open_to_user(const struct bake_work *work, struct error *err)
 
 	if (work->where.libvirt_uri)
 		return 0;
-	int r = bake_user_find(&user, err);
+	int r = bake_user_find(&work->where, &user, err);
 	if (r == 0)
 		r = dir_make(libvirt, 0700, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(folders); i++)
@@ -306,7 +307,7 @@ static int make_disks(const struct bake_work *work, struct error *err)
 		return r;
 	r = device_file_make_scratch(work->dir, work->definition->scratch_mib << 20, err);
 	if (r == 0)
-		r = bake_user_find(&user, err);
+		r = bake_user_find(&work->where, &user, err);
 	return r < 0 ? r : bake_user_give(&user, work->scratch, err);
 }
 
@@ -366,6 +367,17 @@ static int derive_vectors(struct bake_work *work, struct error *err)
 	return r < 0 ? r : argv_derive_boot(&template, &work->boot_argv, &work->boot_room_kib, err);
 }
 
+/* Nobody else gets into its folder either. */
+static int protect_memory(const struct bake_work *work, struct error *err)
+{
+	_cleanup_close_ int fd = open(work->memory_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0 || fchmod(fd, 0600) < 0)
+		return error_set_errno(err, errno, "cannot protect the guest's memory %s",
+				       work->memory_path);
+	return 0;
+}
+
 int bake_work_boot(struct bake_work *work, struct error *err)
 {
 	struct template_definition definition = *work->definition; /* borrows its strings */
@@ -393,6 +405,8 @@ int bake_work_boot(struct bake_work *work, struct error *err)
 	FAULT_POINT("bake.booting");
 	if (r == 0)
 		r = argv_memory_path(bake_domain_argv(work->domain), &work->memory_path, err);
+	if (r == 0)
+		r = protect_memory(work, err);
 	if (r == 0)
 		r = derive_vectors(work, err);
 	return r;
@@ -731,9 +745,7 @@ int bake_work_undo(struct bake_work *work, struct error *err)
 	const char *tail = work->console_log + (len > TAIL_BYTES ? len - TAIL_BYTES : 0);
 	work->console_tail = printable_tail(tail, strlen(tail));
 	/* A helper that was killed leaves its machine. */
-	int r = work->where.libvirt_uri
-			? 0
-			: bake_clean_embedded(work->where.run_dir, work->where.store, err);
+	int r = work->where.libvirt_uri ? 0 : bake_clean_embedded(&work->where, err);
 	if (r == 0)
 		r = template_remove(work->where.store, work->id, err);
 	return r < 0 ? r : path_remove(work->run, err);

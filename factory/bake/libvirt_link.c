@@ -40,6 +40,8 @@ static int helper_start(struct libvirt_link *link, const struct libvirt_link_opt
 			struct error *err)
 {
 	_cleanup_free_ char *path = helper_path();
+	_cleanup_free_ char *uid = xasprintf("%u", options->uid);
+	_cleanup_free_ char *gid = xasprintf("%u", options->gid);
 	_cleanup_close_ int theirs = -EBADF;
 	int pair[2];
 	pid_t pid;
@@ -52,7 +54,7 @@ static int helper_start(struct libvirt_link *link, const struct libvirt_link_opt
 	return spawn(
 		&(struct spawn_options){ .argv = SPAWN_ARGV(path, options->run_dir, options->store,
 							    options->uri ? options->uri : "",
-							    options->kvm ? "kvm" : "tcg"),
+							    options->kvm ? "kvm" : "tcg", uid, gid),
 					 .fds = fds,
 					 .nfds = ARRAY_SIZE(fds),
 					 .new_session = true },

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -14,6 +15,8 @@ struct libvirt_link_options {
 	const char *run_dir, *store;
 	const char *uri; /* NULL: embedded */
 	bool kvm;        /* the machine uses it */
+	uid_t uid;       /* of QEMU, with the embedded driver */
+	gid_t gid;
 };
 
 /* Starts the helper. -ENOENT: it is not installed. */

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/audit.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
 
@@ -178,7 +178,7 @@ static bool is_allowed(const struct access *access, int fd, const struct peer *p
 	return list_has(&access->gids, peer->gid) || has_group(access, fd);
 }
 
-static void log_refusal(struct access *access, const struct peer *peer)
+void access_refused(struct access *access, const struct peer *peer, const char *reason)
 {
 	uint64_t now = clock_monotonic_ms();
 
@@ -186,9 +186,7 @@ static void log_refusal(struct access *access, const struct peer *peer)
 		access->unlogged++;
 		return;
 	}
-	log_warning(NULL,
-		    "refused a connection of uid %d gid %d pid %d (%u more since the last line)",
-		    (int)peer->uid, (int)peer->gid, (int)peer->pid, access->unlogged);
+	audit_refuse(peer, reason, access->unlogged);
 	access->next_log_ms = now + LOG_INTERVAL_MS;
 	access->unlogged = 0;
 }
@@ -197,6 +195,6 @@ int access_check(struct access *access, int fd, const struct peer *peer)
 {
 	if (is_allowed(access, fd, peer))
 		return 0;
-	log_refusal(access, peer);
+	access_refused(access, peer, "neither allow_uids nor allow_groups names it");
 	return -EACCES;
 }

@@ -23,6 +23,7 @@ DEFINE_CLEANUP(struct access *, access_free)
 _must_check_ int access_apply(const struct access *access, const char *socket_path,
 			      struct error *err);
 
-/* 0, or -EACCES for a peer that may not; fd is its connection. Says so in the log, once a
- * second at most. */
+/* 0, or -EACCES for a peer that may not; fd is its connection. */
 _must_check_ int access_check(struct access *access, int fd, const struct peer *peer);
+/* A connection was refused: a line of the audit trail (base/audit.h), once a second at most. */
+void access_refused(struct access *access, const struct peer *peer, const char *reason);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/audit.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -11,12 +12,10 @@
 #include "base/trace.h"
 #include "factory/client/claim_clone.h"
 #include "factory/client/factory_rpc.h"
-#include "factory/guest/carried_device.h"
 #include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
 #include "factory/guest/guest_clock.h"
-#include "factory/guest/guest_share.h"
-#include "factory/vm/vm.h"
+#include "factory/vm/vm_answer.h"
 
 enum {
 	CLAIM_TIMEOUT_MS = 60 * 1000,
@@ -40,6 +39,7 @@ struct claim_link {
 
 	struct claim_options options; /* its strings are owned */
 	struct strv images;           /* of options */
+	uint64_t deadline_ms;         /* of the whole claim */
 	struct loop_timer *patience;  /* until the factory is asked whether it lives */
 };
 
@@ -215,14 +215,15 @@ const char *claim_image_device(const struct claim *claim, const char *name)
 	return NULL;
 }
 
-static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc_reply *reply,
+/* Of the fds those that are taken become -1. */
+static int claim_fill(struct claim *claim, struct loop *loop,
+		      const Kiln__Factory__V1__ClaimResponse *answer, int *fds, size_t nfds,
 		      struct error *err)
 {
-	const Kiln__Factory__V1__ClaimResponse *answer = (const void *)reply->response;
 	_cleanup_close_ int agent_fd = -EBADF;
-	int r = check_answer(answer, reply->nfds, err);
+	int r = check_answer(answer, nfds, err);
 	if (r == 0)
-		r = take_fds(claim, answer, reply->fds, &agent_fd, err);
+		r = take_fds(claim, answer, fds, &agent_fd, err);
 	if (r == 0)
 		r = take_images(claim, answer, err);
 	if (r == 0)
@@ -253,7 +254,15 @@ static int claim_fill(struct claim *claim, struct loop *loop, const struct ttrpc
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
 					});
+	guest_clock_set(claim->agent, claim->vm_id);
 	return 0;
+}
+
+static struct claim *claim_new(void)
+{
+	struct claim *claim = xnew(struct claim);
+	claim->qmp_fd = claim->vmm_pidfd = -EBADF;
+	return claim;
 }
 
 static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
@@ -262,12 +271,11 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 	int r = ttrpc_reply_error(reply, err);
 	if (r < 0)
 		return r;
-	_cleanup_(claim_free_cleanup) struct claim *claim = xnew(struct claim);
-	claim->qmp_fd = claim->vmm_pidfd = -EBADF;
-	r = claim_fill(claim, link->loop, reply, err);
+	_cleanup_(claim_free_cleanup) struct claim *claim = claim_new();
+	r = claim_fill(claim, link->loop, (const void *)reply->response, reply->fds, reply->nfds,
+		       err);
 	if (r < 0)
 		return r;
-	guest_clock_set(claim->agent, claim->vm_id);
 	claim->link = link;
 	link->claim = claim;
 	replace_string(&link->object, claim->vm_id);
@@ -279,7 +287,7 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 
 struct fallback {
 	struct loop *loop;
-	char *reason;
+	char *sandbox_id, *reason;
 	uint64_t begun_ns;
 	claim_fn fn;
 	void *userdata;
@@ -287,49 +295,34 @@ struct fallback {
 
 static void fallback_free(struct fallback *fallback)
 {
+	free(fallback->sandbox_id);
 	free(fallback->reason);
 	free(fallback);
 }
 
-static struct claim *fallback_take(const struct fallback *fallback, const struct vm *vm,
-				   const struct vm_handover *handover,
-				   const struct store_note *note)
+/* As a factory would have answered. */
+static int fallback_take(const struct fallback *fallback, const struct vm *vm,
+			 const struct vm_handover *handover, const struct store_note *note,
+			 struct claim **ret_claim, struct error *err)
 {
-	struct claim *claim = xnew(struct claim);
+	Kiln__Factory__V1__ClaimResponse answer = KILN__FACTORY__V1__CLAIM_RESPONSE__INIT;
+	_cleanup_(claim_free_cleanup) struct claim *claim = claim_new();
+	int fds[VM_ANSWER_FDS];
 
-	claim->vm_id = xstrdup(vm_id(vm));
-	claim->vm_dir = xstrdup(vm_dir(vm));
-	claim->share_dir = xstrdup(vm_share_dir(vm));
-	claim->share_tag = xstrdup(GUEST_SHARE_TAG);
-	claim->template_id = xstrdup(vm_template_id(vm));
-	claim->image_cache = xstrdup(note->image_cache);
-	claim->scratch_bytes = vm_scratch_bytes(vm);
-	if (claim->scratch_bytes > 0)
-		claim->scratch_dir = xstrdup(note->scratch_dir);
-	claim->reason = xstrdup(fallback->reason);
-	claim->images = xnew_array(struct claim_image, vm_images(vm)->count + 1);
-	for (size_t i = 0; i < vm_images(vm)->count; i++)
-		claim->images[claim->nimages++] = (struct claim_image){
-			.name = xstrdup(vm_images(vm)->items[i].name),
-			.device = carried_device(i),
-		};
-	claim->origin = origin_name(KILN__FACTORY__V1__ORIGIN__CLONED);
-	claim->vmm_pid = vm_pid(vm);
-	claim->vmm_pidfd = handover->pidfd;
-	claim->qmp_fd = handover->qmp_fd;
-	claim->vcpus = vm_size(vm).vcpus;
-	claim->memory_mib = vm_size(vm).memory_mib;
-	claim->block_slots = vm_block_slots(vm);
-	claim->dax_windows = vm_dax_windows(vm);
-	claim->dax_window_bytes = vm_dax_window_bytes(vm);
-	claim->own_memory = vm_has_own_memory(vm);
-	claim->claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
-	claim->agent = ttrpc_client_new(fallback->loop, handover->agent_fd,
-					&(struct ttrpc_client_options){
-						.first_stream = handover->next_stream,
-					});
-	guest_clock_set(claim->agent, claim->vm_id);
-	return claim;
+	vm_answer_fill(vm, handover, KILN__FACTORY__V1__ORIGIN__CLONED, &answer, fds);
+	answer.reason = fallback->reason;
+	answer.claim_us = (clock_monotonic_ns() - fallback->begun_ns) / 1000;
+	if (note->image_cache)
+		answer.image_cache = note->image_cache;
+	int r = claim_fill(claim, fallback->loop, &answer, fds, ARRAY_SIZE(fds), err);
+	vm_answer_done(&answer);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close_fd(fds[i]);
+	if (r < 0)
+		return r;
+	audit_clone(fallback->sandbox_id, claim->vm_id, claim->template_id, claim->reason);
+	*ret_claim = steal_ptr(claim);
+	return 0;
 }
 
 static void on_cloned(int number, const struct vm *vm, const struct vm_handover *handover,
@@ -338,11 +331,9 @@ static void on_cloned(int number, const struct vm *vm, const struct vm_handover 
 	struct fallback *fallback = userdata;
 	_cleanup_(error_done) struct error err = {};
 	struct claim *claim = NULL;
-	if (number < 0)
-		error_set(&err, number, "%s; %s", fallback->reason, error_message(why));
-	else
-		claim = fallback_take(fallback, vm, handover, note);
-	fallback->fn(number, claim, number < 0 ? &err : NULL, fallback->userdata);
+	int r = number < 0 ? error_set(&err, number, "%s; %s", fallback->reason, error_message(why))
+			   : fallback_take(fallback, vm, handover, note, &claim, &err);
+	fallback->fn(r, claim, r < 0 ? &err : NULL, fallback->userdata);
 	fallback_free(fallback);
 }
 
@@ -354,6 +345,7 @@ static int fallback_start(struct loop *loop, const struct claim_options *options
 	struct fallback *fallback = xnew(struct fallback);
 	*fallback = (struct fallback){
 		.loop = loop,
+		.sandbox_id = xstrdup(options->sandbox_id),
 		.reason = xasprintf("the factory could not be reached: %s", error_message(err)),
 		.begun_ns = clock_monotonic_ns(),
 		.fn = fn,
@@ -442,17 +434,18 @@ static void on_patience_over(void *userdata)
 	factory_rpc_call(link->factory, "Hello", &request.base, HELLO_TIMEOUT_MS, on_hello, link);
 }
 
-static struct claim_link *link_new(struct loop *loop, struct ttrpc_client *factory,
-				   const struct claim_options *options, claim_fn fn, void *userdata)
+static struct claim_link *link_new(struct loop *loop, const struct claim_options *options,
+				   claim_fn fn, void *userdata)
 {
 	struct claim_link *link = xnew(struct claim_link);
 	link->loop = loop;
-	link->factory = factory;
 	link->object = xstrdup(options->sandbox_id);
 	link->fn = fn;
 	link->userdata = userdata;
 	link->begun_ns = trace_begin();
 	link->options = *options;
+	link->deadline_ms = clock_monotonic_ms() +
+			    (options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS);
 	link->options.factory_address = xstrdup(options->factory_address);
 	link->options.sandbox_id = xstrdup(options->sandbox_id);
 	link->options.template_name = xstrdup(options->template_name);
@@ -467,6 +460,7 @@ static struct claim_link *link_new(struct loop *loop, struct ttrpc_client *facto
 static void claim_send(struct claim_link *link)
 {
 	const struct claim_options *options = &link->options;
+	uint64_t now_ms = clock_monotonic_ms();
 	Kiln__Factory__V1__ClaimRequest request = KILN__FACTORY__V1__CLAIM_REQUEST__INIT;
 	request.sandbox_id = (char *)options->sandbox_id;
 	request.template_ = (char *)(options->template_name ? options->template_name : "");
@@ -477,28 +471,53 @@ static void claim_send(struct claim_link *link)
 	request.n_images = options->images->count;
 	request.priority = (Kiln__Factory__V1__Priority)options->priority;
 	factory_rpc_call(link->factory, "Claim", &request.base,
-			 options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS, on_claimed,
+			 link->deadline_ms > now_ms ? link->deadline_ms - now_ms : 1, on_claimed,
 			 link);
 	loop_timer_start(link->patience, PATIENCE_MS);
 }
 
+/* A factory that is there and busy is none of these. */
 static bool means_no_factory(int number)
 {
-	return number == -ENOENT || number == -ECONNREFUSED || number == -EAGAIN;
+	return number == -ENOENT || number == -ECONNREFUSED;
+}
+
+static void on_dialled(int number, struct ttrpc_client *factory, const struct error *why,
+		       void *userdata)
+{
+	struct claim_link *link = userdata;
+	_cleanup_(error_done) struct error err = {};
+	if (number == 0) {
+		link->factory = factory;
+		claim_send(link);
+		return;
+	}
+	error_set(&err, why->number, "%s", error_message(why));
+	link->options.no_fallback |= !means_no_factory(number);
+	link_fall_back(link, &err);
 }
 
 int claim_start(struct loop *loop, const struct claim_options *given, claim_fn fn, void *userdata,
 		struct error *err)
 {
 	struct claim_options options = *given;
-	struct ttrpc_client *factory = NULL;
 	if (!id_is_valid(options.sandbox_id))
 		return error_set(err, EINVAL, "\"%s\" cannot name a sandbox", options.sandbox_id);
 	if (!options.factory_address)
 		options.factory_address = FACTORY_SOCKET;
-	int r = factory_rpc_connect(loop, options.factory_address, &factory, err);
+	struct claim_link *link = link_new(loop, &options, fn, userdata);
+	int r = factory_dial(
+		loop,
+		&(struct factory_dial_options){
+			.address = options.factory_address,
+			.timeout_ms = options.timeout_ms ? options.timeout_ms : CLAIM_TIMEOUT_MS,
+			.fn = on_dialled,
+			.userdata = link,
+		},
+		err);
 	if (r == 0)
-		claim_send(link_new(loop, factory, &options, fn, userdata));
+		return 0;
+	link_free(link);
 	if (means_no_factory(r) && !options.no_fallback)
 		return fallback_start(loop, &options, fn, userdata, err);
 	return r;

@@ -15,6 +15,10 @@
  * next factory takes it up from the journal; all else is as if it had come from a factory. The
  * claim's connection is closed then, so that a factory that lives after all takes back what it
  * has for it: a sandbox never gets two machines.
+ *
+ * A factory whose queue of connections is full is there: the claim waits for room in it, within its
+ * time, and then fails with -EAGAIN. So does one that a bound of the factory refuses. Else a crowd
+ * at the factory's door would have each claimer clone for itself, past every limit of the host.
  */
 #pragma once
 

@@ -69,18 +69,31 @@ static char *run_dir_of(const char *vm_dir, const char *vm_id)
 	return xstrndup(vm_dir, len - tail_len);
 }
 
-static int release_send(struct release *release, const char *factory_address)
+static void on_dialled(int number, struct ttrpc_client *factory, const struct error *why,
+		       void *userdata)
 {
 	Kiln__Factory__V1__ReleaseRequest request = KILN__FACTORY__V1__RELEASE_REQUEST__INIT;
+	struct release *release = userdata;
+	if (number < 0) {
+		error_set(&release->error, why->number, "%s", error_message(why));
+		release_reap(release);
+		return;
+	}
+	release->factory = factory;
 	request.vm_id = release->vm_id;
-	int r = factory_rpc_connect(release->loop,
-				    factory_address ? factory_address : FACTORY_SOCKET,
-				    &release->factory, &release->error);
-	if (r < 0)
-		return r;
-	factory_rpc_call(release->factory, "Release", &request.base, TIMEOUT_MS, on_released,
-			 release);
-	return 0;
+	factory_rpc_call(factory, "Release", &request.base, TIMEOUT_MS, on_released, release);
+}
+
+static int release_send(struct release *release, const char *factory_address)
+{
+	return factory_dial(release->loop,
+			    &(struct factory_dial_options){
+				    .address = factory_address ? factory_address : FACTORY_SOCKET,
+				    .timeout_ms = TIMEOUT_MS,
+				    .fn = on_dialled,
+				    .userdata = release,
+			    },
+			    &release->error);
 }
 
 bool claim_release(struct loop *loop, struct claim *claim, const char *factory_address,

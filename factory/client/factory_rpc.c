@@ -1,6 +1,12 @@
 #include "factory/client/factory_rpc.h"
 
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
 #include "base/socket.h"
+
+enum { DIAL_AGAIN_MS = 20 };
 
 int factory_rpc_connect(struct loop *loop, const char *address, struct ttrpc_client **ret_factory,
 			struct error *err)
@@ -15,7 +21,11 @@ int factory_rpc_connect(struct loop *loop, const char *address, struct ttrpc_cli
 			"socket of a running one",
 			address);
 	if (r == -EAGAIN)
-		return error_set(err, EAGAIN, "the factory at %s takes no connections", address);
+		return error_set(
+			err, EAGAIN,
+			"the factory at %s is there, but its queue of connections is full: "
+			"try again",
+			address);
 	if (r == -EACCES || r == -EPERM)
 		return error_set(err, -r,
 				 "no permission to talk to the factory at %s: its socket is for "
@@ -26,6 +36,59 @@ int factory_rpc_connect(struct loop *loop, const char *address, struct ttrpc_cli
 	*ret_factory = ttrpc_client_new(loop, fd, &(struct ttrpc_client_options){});
 	return 0;
 }
+
+/* ---- waiting for room in the queue */
+
+struct dial {
+	struct loop *loop;
+	struct factory_dial_options options; /* the address is owned */
+	uint64_t deadline_ms;
+	struct loop_timer *again; /* the kernel tells nobody when there is room */
+};
+
+static void dial_end(struct dial *dial, int number, struct ttrpc_client *factory,
+		     const struct error *err)
+{
+	dial->options.fn(number, factory, err, dial->options.userdata);
+	loop_timer_free(dial->again);
+	free((char *)dial->options.address);
+	free(dial);
+}
+
+static void on_again(void *userdata)
+{
+	struct dial *dial = userdata;
+	_cleanup_(error_done) struct error err = {};
+	struct ttrpc_client *factory = NULL;
+
+	int r = factory_rpc_connect(dial->loop, dial->options.address, &factory, &err);
+	if (r == -EAGAIN && clock_monotonic_ms() < dial->deadline_ms)
+		loop_timer_start(dial->again, DIAL_AGAIN_MS);
+	else
+		dial_end(dial, r, factory, r < 0 ? &err : NULL);
+}
+
+int factory_dial(struct loop *loop, const struct factory_dial_options *options, struct error *err)
+{
+	struct ttrpc_client *factory = NULL;
+
+	int r = factory_rpc_connect(loop, options->address, &factory, err);
+	if (r == 0)
+		options->fn(0, factory, NULL, options->userdata);
+	if (r != -EAGAIN)
+		return r;
+	error_done(err);
+	struct dial *dial = xnew(struct dial);
+	*dial = (struct dial){ .loop = loop,
+			       .options = *options,
+			       .deadline_ms = clock_monotonic_ms() + options->timeout_ms };
+	dial->options.address = xstrdup(options->address);
+	dial->again = loop_timer_new(loop, on_again, dial);
+	loop_timer_start(dial->again, DIAL_AGAIN_MS);
+	return 0;
+}
+
+/* ---- calls */
 
 static struct ttrpc_call_options call_options(const char *method, const ProtobufCMessage *request,
 					      uint64_t timeout_ms)

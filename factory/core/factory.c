@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/trace.h"
+#include "factory/bake/bake_domain.h"
 #include "factory/base/footprint.h"
 #include "factory/jail/cgroup.h"
 #include "factory/store/choice.h"
@@ -131,7 +132,14 @@ static int factory_recover(struct factory *factory, struct error *err)
 {
 	const struct factory_config *config = &factory->config;
 
-	int r = bake_clean(config->store, config->run_dir, config->libvirt_uri, err);
+	const struct bake_domain_options bakes = {
+		.run_dir = config->run_dir,
+		.store = config->store,
+		.libvirt_uri = config->libvirt_uri,
+		.first_uid = factory->jail.first_uid,
+	};
+
+	int r = bake_clean(&bakes, err);
 	if (r < 0)
 		return error_wrap(err, "cannot clean up after an earlier bake");
 	r = orphans_new(factory->workers, config->store, is_configured, factory, &factory->orphans,
@@ -230,9 +238,10 @@ static void list_machines(struct measurement *measurement, void *userdata)
 	}
 }
 
-/* What may change live, but for max_vms, which the pools want to know of. */
+/* What may change live. */
 static void room_configure(struct host_room *room, const struct factory_config *config)
 {
+	room->max_vms = config->max_vms;
 	room->min_free_mib = config->min_free_mib;
 	room->max_boots = config->boots_at_once;
 	room->max_size.vcpus = (uint32_t)config->max_vcpus;
@@ -246,7 +255,6 @@ int factory_new(struct loop *loop, struct factory_config *config, bool activated
 
 	factory->loop = loop;
 	factory->config = *config;
-	factory->room.max_vms = config->max_vms;
 	room_configure(&factory->room, config);
 	*config = (struct factory_config){};
 	factory->lock_fd = factory->store_lock_fd = -EBADF;
@@ -288,7 +296,6 @@ int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
 		images_set_limit(factory->images, factory->config.image_cache_mib << 20);
 	while ((slot = factory_next_slot(factory, slot)))
 		pool_set_limits(slot_pool(slot), (unsigned)factory->config.clones_at_once,
-				(unsigned)factory->config.max_vms,
 				(unsigned)factory->config.max_waiting);
 	while ((slot = factory_next_slot(factory, slot)))
 		if (slot_reload_policy(slot))

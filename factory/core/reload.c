@@ -1,6 +1,8 @@
 #include "factory/core/reload.h"
 
+#include "base/audit.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "factory/core/factory.h"
 
 void reload_report_done(struct reload_report *report)
@@ -30,13 +32,20 @@ static void report_log(const struct reload_report *report)
 {
 	_cleanup_free_ char *changed = strv_join(&report->changed, ", ");
 	_cleanup_free_ char *waiting = strv_join(&report->waiting, ", ");
+	_cleanup_free_ char *done = xasprintf("%s changed", *changed ? changed : "nothing");
 
-	if (report->changed.count > 0)
-		log_info(NULL, "configuration reloaded: %s changed", changed);
-	else
-		log_info(NULL, "configuration reloaded: nothing changed");
+	audit_reload(done);
+	log_info(NULL, "configuration reloaded: %s", done);
 	if (report->waiting.count > 0)
 		log_warning(NULL, "configuration: a restart is needed for %s", waiting);
+}
+
+static void refusal_log(const struct error *err)
+{
+	_cleanup_free_ char *why = xasprintf("stays as it was: %s", error_message(err));
+
+	audit_reload(why);
+	log_error(NULL, "the configuration %s", why);
 }
 
 void reload_run(struct factory *factory, const char *path)
@@ -49,7 +58,7 @@ void reload_run(struct factory *factory, const char *path)
 	if (r == 0)
 		r = factory_reconfigure(factory, &fresh, &report, &err);
 	if (r < 0)
-		log_error(NULL, "the configuration stays as it was: %s", error_message(&err));
+		refusal_log(&err);
 	else
 		report_log(&report);
 }

@@ -38,18 +38,33 @@ int uid_range_take(const char *run_dir, uint32_t uid, const char *id, struct err
 	return error_set_errno(err, errno, "cannot take the user ids %u", uid);
 }
 
+/* "": nobody's. */
+static int read_owner(const char *path, char ret_owner[static ID_HEX_SIZE + 1])
+{
+	ssize_t len = readlink(path, ret_owner, ID_HEX_SIZE);
+
+	ret_owner[len < 0 ? 0 : len] = '\0';
+	return len < 0 && errno != ENOENT ? -errno : 0;
+}
+
+bool uid_range_is(const char *run_dir, uint32_t uid, const char *id)
+{
+	_cleanup_free_ char *path = link_path(run_dir, uid);
+	char owner[ID_HEX_SIZE + 1];
+
+	return read_owner(path, owner) == 0 && str_equal(owner, id);
+}
+
 int uid_range_release(const char *run_dir, uint32_t uid, const char *id, struct error *err)
 {
 	_cleanup_free_ char *path = link_path(run_dir, uid);
 	char owner[ID_HEX_SIZE + 1];
-	ssize_t len = readlink(path, owner, sizeof(owner) - 1);
 
-	if (len < 0 && errno == ENOENT)
+	int r = read_owner(path, owner);
+	if (r == 0 && !str_equal(owner, id))
 		return 0;
-	owner[len < 0 ? 0 : len] = '\0';
-	if (len >= 0 && !str_equal(owner, id))
-		return 0;
-	if (unlink(path) < 0 && errno != ENOENT)
-		return error_set_errno(err, errno, "cannot give back the user ids %u", uid);
+	if (r < 0 || (unlink(path) < 0 && errno != ENOENT))
+		return error_set_errno(err, r < 0 ? r : errno, "cannot give back the user ids %u",
+				       uid);
 	return 0;
 }

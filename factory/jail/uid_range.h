@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -18,6 +19,8 @@ uint32_t uid_range_nth(uint32_t first, const char *id, unsigned n);
 /* -EEXIST where another machine has it. */
 _must_check_ int uid_range_take(const char *run_dir, uint32_t uid, const char *id,
 				struct error *err);
+/* Whether this one has it. */
+bool uid_range_is(const char *run_dir, uint32_t uid, const char *id);
 /* A range that is not (or no more) this machine's is left alone. */
 _must_check_ int uid_range_release(const char *run_dir, uint32_t uid, const char *id,
 				   struct error *err);

@@ -60,6 +60,40 @@ int host_room_check(const struct host_room *room, unsigned count, const char **r
 	return r;
 }
 
+/* ---------------------------------------------------------------- what is taken up */
+
+static void count(struct host_room *room, enum room_use use, int by)
+{
+	switch (use) {
+	case ROOM_NONE:
+		return;
+	case ROOM_SPARE:
+		room->spares += (uint64_t)by;
+		return;
+	case ROOM_COMING:
+		room->coming += (uint64_t)by;
+		break;
+	case ROOM_BOOT:
+		room->boots += (uint64_t)by;
+		break;
+	case ROOM_VM:
+		break;
+	}
+	room->vms += (uint64_t)by;
+}
+
+void host_room_change(struct host_room *room, enum room_use from, enum room_use to)
+{
+	count(room, from, -1);
+	count(room, to, 1);
+}
+
+bool host_room_lack(struct host_room *room, bool lacking)
+{
+	room->lacking += lacking ? 1 : -1u;
+	return room->lacking == 0;
+}
+
 /* ---------------------------------------------------------------- sizes */
 
 static struct vm_size host_size(const struct host_room *room)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -18,18 +19,34 @@ LIST_HEAD(room_pool_list, pool);
 struct host_room {
 	uint64_t max_vms;
 	uint64_t min_free_mib; /* 0: memory is not looked at */
-	uint64_t vms;          /* of all pools, but for spares and those that are ending */
-	uint64_t spares;       /* of all pools; with vms never more than max_vms */
+	uint64_t max_boots;    /* at once; 0: none at all */
 	struct room_pool_list pools;
-	unsigned coming;         /* machines that are being made */
-	unsigned lacking;        /* pools whose claims wait for one to be begun */
-	uint64_t max_boots;      /* at once; 0: none at all */
-	uint64_t boots;          /* under way */
+
+	/* Counted by the functions below, and by nobody else. */
+	uint64_t vms;     /* of all pools, but for spares and those that are ending */
+	uint64_t spares;  /* of all pools; with vms never more than max_vms */
+	uint64_t coming;  /* machines that are being made, of vms */
+	uint64_t boots;   /* those that are booted, of vms */
+	unsigned lacking; /* pools whose claims wait for one to be begun */
+
 	struct vm_size max_size; /* of what a claim asks for; 0: the host's */
 	/* MiB that are available, or a negative errno; NULL: asks /proc/meminfo. */
 	int64_t (*available_mib)(void);
 	struct vm_size (*host_size)(void); /* NULL: asks the host */
 };
+
+/* What one machine takes up. */
+enum room_use {
+	ROOM_NONE,   /* not begun yet, or on its way out */
+	ROOM_SPARE,  /* goes where its room is needed */
+	ROOM_COMING, /* is being made */
+	ROOM_BOOT,   /* is booted for a claim */
+	ROOM_VM,
+};
+void host_room_change(struct host_room *room, enum room_use from, enum room_use to);
+
+/* A pool's claims begin or cease to lack a machine. True: with this no pool's do any more. */
+bool host_room_lack(struct host_room *room, bool lacking);
 
 /* Whether a machine of this size may be claimed at all: -EINVAL, it is larger than max_size (or
  * the host). */

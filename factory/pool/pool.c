@@ -3,7 +3,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "factory/pool/pool_boot.h"
+#include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
+#include "factory/pool/pool_spare.h"
 #include "factory/vm/journal.h"
 
 /* ---------------------------------------------------------------- changes */
@@ -13,7 +16,7 @@ static bool pool_hands_over(const struct pool *pool)
 {
 	const struct pool_member *member;
 
-	TAILQ_FOREACH (member, &pool->claimed, link) {
+	TAILQ_FOREACH (member, &pool->members[MEMBER_CLAIMED], link) {
 		if (member->ticket || (member->conn && !vm_confirmed(member->vm)))
 			return true;
 	}
@@ -22,9 +25,9 @@ static bool pool_hands_over(const struct pool *pool)
 
 static bool pool_is_drained(const struct pool *pool)
 {
-	return TAILQ_EMPTY(&pool->coming) && TAILQ_EMPTY(&pool->spares) &&
-	       TAILQ_EMPTY(&pool->parked) && TAILQ_EMPTY(&pool->booting) &&
-	       TAILQ_EMPTY(&pool->ending) && !(pool->stopping && pool_hands_over(pool));
+	return !members_first(pool, MEMBER_COMING) && !members_first(pool, MEMBER_SPARE) &&
+	       !members_first(pool, MEMBER_PARKED) && !members_first(pool, MEMBER_BOOTING) &&
+	       !members_first(pool, MEMBER_ENDING) && !(pool->stopping && pool_hands_over(pool));
 }
 
 static void change_report(void *userdata)
@@ -77,12 +80,8 @@ struct pool *pool_new(const struct pool_options *options)
 	struct pool *pool = xnew(struct pool);
 
 	pool->options = *options;
-	TAILQ_INIT(&pool->coming);
-	TAILQ_INIT(&pool->spares);
-	TAILQ_INIT(&pool->parked);
-	TAILQ_INIT(&pool->claimed);
-	TAILQ_INIT(&pool->booting);
-	TAILQ_INIT(&pool->ending);
+	for (size_t i = 0; i < MEMBER_STATES; i++)
+		TAILQ_INIT(&pool->members[i]);
 	TAILQ_INIT(&pool->waiting);
 	TAILQ_INIT(&pool->waiters);
 	pool->filling = true;
@@ -113,19 +112,12 @@ void pool_free(struct pool *pool)
 		return;
 	pool->stopping = true;
 	LIST_REMOVE(pool, neighbour);
-	if (pool->lacking)
-		pool->options.room->lacking--;
-	pool->lacking = false;
+	pool_set_lacking(pool, false);
 	tickets_fail(pool, ECANCELED, "stopping", "the factory is stopping");
 	handovers_fail(pool, ECANCELED, "stopping", "the factory is stopping");
 	boots_fail(pool, ECANCELED, "stopping", "the factory is stopping");
 	waiters_fail(pool, ECANCELED, "the factory is stopping");
-	members_forget(&pool->coming);
-	members_forget(&pool->spares);
-	members_forget(&pool->parked);
-	members_forget(&pool->claimed);
-	members_forget(&pool->booting);
-	members_forget(&pool->ending);
+	members_forget(pool);
 	memset(pool->due_ns, 0, sizeof(pool->due_ns));
 	loop_timer_stop(pool->alarm);
 	pool->manifest = NULL;
@@ -157,21 +149,19 @@ static void members_end_others(struct member_list *list, const struct template_m
 
 void pool_open(struct pool *pool, const struct template_manifest *manifest)
 {
-	members_end_others(&pool->parked, manifest, member_end_parked);
+	members_end_others(&pool->members[MEMBER_PARKED], manifest, member_end_parked);
 	pool_take_template(pool, manifest);
 }
 
 void pool_roll(struct pool *pool, const struct template_manifest *manifest)
 {
-	members_end_others(&pool->coming, manifest, member_end);
+	members_end_others(&pool->members[MEMBER_COMING], manifest, member_end);
 	pool_take_template(pool, manifest);
 }
 
-void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_vms,
-		     unsigned max_waiting)
+void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_waiting)
 {
 	pool->options.clones_at_once = clones_at_once;
-	pool->options.room->max_vms = max_vms;
 	pool->options.max_waiting = max_waiting;
 	pool_serve(pool);
 }
@@ -179,9 +169,9 @@ void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_vm
 static void members_end_beyond(struct pool *pool, unsigned keep)
 {
 	struct pool_member *member, *next;
-	unsigned parked = members_count(&pool->parked);
+	unsigned parked = members_count(pool, MEMBER_PARKED);
 
-	TAILQ_FOREACH_SAFE (member, &pool->parked, link, next) {
+	TAILQ_FOREACH_SAFE (member, &pool->members[MEMBER_PARKED], link, next) {
 		if (parked-- > keep)
 			member_end_parked(member, "more than the target");
 	}
@@ -206,10 +196,10 @@ void pool_close(struct pool *pool, const char *reason, void (*fn)(void *userdata
 	tickets_fail(pool, ENOTCONN, "the template ended", reason);
 	boots_fail(pool, ENOTCONN, "the template ended", reason);
 	waiters_fail(pool, ECANCELED, reason);
-	members_end(&pool->booting, reason);
-	members_end(&pool->coming, reason);
-	members_end(&pool->spares, reason);
-	members_end(&pool->parked, reason);
+	members_end(pool, MEMBER_BOOTING, reason);
+	members_end(pool, MEMBER_COMING, reason);
+	members_end(pool, MEMBER_SPARE, reason);
+	members_end(pool, MEMBER_PARKED, reason);
 	pool->on_drained = fn;
 	pool->drained_data = userdata;
 	pool_changed(pool);
@@ -242,7 +232,7 @@ void pool_adopt(struct pool *pool, const struct journal_entry *entry,
 	}
 	/* What was half-made is on its way out already, and no clone of ours that failed. */
 	bool parked = entry->state == VM_PARKED;
-	member_move(member, claimed ? &pool->claimed : parked ? &pool->coming : &pool->ending);
+	member_set_state(member, claimed ? MEMBER_CLAIMED : parked ? MEMBER_COMING : MEMBER_ENDING);
 }
 
 /* ---------------------------------------------------------------- looking and ending */
@@ -253,11 +243,12 @@ void pool_counts(const struct pool *pool, struct pool_counts *ret_counts)
 
 	*ret_counts = (struct pool_counts){
 		.target = pool_goal(pool),
-		.parked = members_count(&pool->parked),
-		.coming = members_count(&pool->coming) + members_count(&pool->booting) + starting,
-		.spares = members_count(&pool->spares) - starting,
+		.parked = members_count(pool, MEMBER_PARKED),
+		.coming = members_count(pool, MEMBER_COMING) + members_count(pool, MEMBER_BOOTING) +
+			  starting,
+		.spares = members_count(pool, MEMBER_SPARE) - starting,
 		.spares_target = (unsigned)pool->options.policy.spares,
-		.claimed = members_count(&pool->claimed),
+		.claimed = members_count(pool, MEMBER_CLAIMED),
 		.waiting = tickets_count(pool),
 		.automatic = pool->options.policy.automatic,
 		.claims_per_s = pool_rate_per_s(&pool->rate, pool_now_ns(pool)),
@@ -266,22 +257,12 @@ void pool_counts(const struct pool *pool, struct pool_counts *ret_counts)
 
 struct pool_member *pool_next(struct pool *pool, struct pool_member *after)
 {
-	struct member_list *lists[] = { &pool->coming,  &pool->parked,  &pool->spares,
-					&pool->claimed, &pool->booting, &pool->ending };
-	size_t i = 0;
+	struct pool_member *next = after ? TAILQ_NEXT(after, link) : NULL;
+	enum member_state state = after ? after->state : MEMBER_NEW;
 
-	if (after) {
-		struct pool_member *next = TAILQ_NEXT(after, link);
-		if (next)
-			return next;
-		while (lists[i++] != after->home)
-			;
-	}
-	for (; i < ARRAY_SIZE(lists); i++) {
-		if (!TAILQ_EMPTY(lists[i]))
-			return TAILQ_FIRST(lists[i]);
-	}
-	return NULL;
+	while (!next && ++state < MEMBER_STATES)
+		next = members_first(pool, state);
+	return next;
 }
 
 struct pool_member *pool_find(struct pool *pool, const char *id)
@@ -317,7 +298,7 @@ void pool_conn_ended(struct pool *pool, struct ttrpc_conn *conn)
 {
 	struct pool_member *member, *next;
 
-	TAILQ_FOREACH_SAFE (member, &pool->claimed, link, next) {
+	TAILQ_FOREACH_SAFE (member, &pool->members[MEMBER_CLAIMED], link, next) {
 		if (member->conn != conn)
 			continue;
 		member->conn = NULL;

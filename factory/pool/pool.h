@@ -1,11 +1,6 @@
 /* The pool of one template: machines being made, parked, claimed and ending.
  *
- * A machine is in exactly one list, and its list is its state (pool_member.c, member_move):
- *
- *   coming   SPAWNED, RESTORED, WARMING     parked   PARKED
- *   claimed  being claimed, or CLAIMED      ending   on its way to GONE
- *   spares   SPAWNED, RESTORED, WARMING, SPARE, for a clone that is not begun yet (pool_spare.c)
- *   booting  SPAWNED, WARMING, for one claim that no template fits (pool_boot.c)
+ * What a machine is to its pool is a state with a list of its own (factory/pool/pool_member.h).
  *
  * Claims are served by priority, then in the order they came. One that finds nothing parked
  * waits for the next machine. Machines are made for waiting claims first (clones_at_once
@@ -35,9 +30,9 @@
 
 #include <stdint.h>
 
+#include "base/audit.h"
 #include "base/list.h"
 #include "base/loop.h"
-#include "factory/base/audit.h"
 #include "factory/base/metrics.h"
 #include "factory/pool/host_room.h"
 #include "factory/store/pool_policy.h"
@@ -87,9 +82,8 @@ void pool_open(struct pool *pool, const struct template_manifest *manifest);
  * so that the pool is never empty. What is coming from the old template is destroyed. */
 void pool_roll(struct pool *pool, const struct template_manifest *manifest);
 
-/* Changes the limits of pool_options, and max_vms of its room, while running. */
-void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_vms,
-		     unsigned max_waiting);
+/* Changes the limits of pool_options while running; those of its room may have changed as well. */
+void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_waiting);
 /* What is parked beyond a fixed target goes at once, and so do spares. */
 void pool_set_policy(struct pool *pool, const struct pool_policy *policy);
 

@@ -1,9 +1,11 @@
-/* The last resort: a machine booted for one claim that no template fits. It is in the list
- * `booting` with its ticket from its start to its hand-over; it was never parked for anybody else,
- * and its failure says nothing about the template's clones. */
+#include "factory/pool/pool_boot.h"
+
+#include <stdlib.h>
+
 #include "base/log.h"
 #include "base/memory.h"
 #include "factory/pool/pool_priv.h"
+#include "factory/pool/pool_spare.h"
 
 int boot_start(struct pool_ticket *ticket, const struct vm_size *size, struct error *err)
 {
@@ -27,13 +29,8 @@ int boot_start(struct pool_ticket *ticket, const struct vm_size *size, struct er
 	ticket->member = member;
 	member->ticket = ticket;
 	member->cloned_ns = pool_now_ns(pool);
-	member_move(member, &pool->booting);
+	member_set_state(member, MEMBER_BOOTING);
 	return 0;
-}
-
-void boot_parked(struct pool_member *member)
-{
-	ticket_hand_over(member->ticket, member);
 }
 
 void boot_failed(struct pool_member *member, const struct error *why)
@@ -61,7 +58,7 @@ void boots_fail(struct pool *pool, int number, const char *counted, const char *
 	struct pool_member *member;
 
 	(void)error_set(&err, number, "no machine for the sandbox: %s", why);
-	TAILQ_FOREACH (member, &pool->booting, link) {
+	TAILQ_FOREACH (member, &pool->members[MEMBER_BOOTING], link) {
 		ticket_fail(steal_ptr(member->ticket), counted, &err);
 	}
 }

@@ -1,10 +1,14 @@
-/* Claims: the line they wait in, and the handing over of a machine. */
+#include "factory/pool/pool_claim.h"
+
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
+#include "factory/pool/pool_boot.h"
+#include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
+#include "factory/pool/pool_spare.h"
 
 /* A claim may meet machines that die under its hands; it tries so many before it gives up. */
 #define CLAIM_TRIES_MAX 3
@@ -87,7 +91,7 @@ void handovers_fail(struct pool *pool, int number, const char *counted, const ch
 	struct pool_member *member;
 
 	(void)error_set(&err, number, "no machine for the sandbox: %s", why);
-	TAILQ_FOREACH (member, &pool->claimed, link) {
+	TAILQ_FOREACH (member, &pool->members[MEMBER_CLAIMED], link) {
 		struct pool_ticket *ticket = steal_ptr(member->ticket);
 		if (ticket)
 			ticket_fail(ticket, counted, &err);
@@ -108,7 +112,7 @@ static void ticket_retry(struct pool_ticket *ticket, const struct error *err)
 		return;
 	}
 	ticket->member = NULL;
-	if (ticket->origin == CLAIM_POOLED && TAILQ_EMPTY(&pool->parked)) {
+	if (ticket->origin == CLAIM_POOLED && !members_first(pool, MEMBER_PARKED)) {
 		ticket->origin = CLAIM_CLONED;
 		ticket->reason = "the parked machine was bad";
 	}
@@ -172,16 +176,6 @@ static void warm_take(struct pool *pool)
 		pool->warm = 0;
 }
 
-static void ticket_take(struct pool_ticket *ticket, struct pool_member *member)
-{
-	struct pool *pool = ticket->pool;
-
-	TAILQ_REMOVE(&pool->waiting, ticket, link);
-	ticket->parked_ms = (pool_now_ns(pool) - member->parked_ns) / 1000000;
-	warm_take(pool);
-	ticket_hand_over(ticket, member);
-}
-
 void ticket_hand_over(struct pool_ticket *ticket, struct pool_member *member)
 {
 	struct vm_size size = vm_size(member->vm);
@@ -190,7 +184,7 @@ void ticket_hand_over(struct pool_ticket *ticket, struct pool_member *member)
 	ticket->grows = !vm_size_holds(&size, &ticket->size);
 	member->ticket = ticket;
 	member->origin = claim_origin_to_string(ticket->origin);
-	member_move(member, &member->pool->claimed);
+	member_set_state(member, MEMBER_CLAIMED);
 	/* From here on: a clone begun now would be in the way of the resume already. */
 	pool_set_due(member->pool, POOL_DUE_HOLD, POOL_HOLD_MS);
 	vm_claim(member->vm, ticket->sandbox_id, &ticket->size, on_vm_claimed, ticket);
@@ -201,8 +195,13 @@ void tickets_serve(struct pool *pool)
 	struct pool_ticket *ticket;
 	struct pool_member *member;
 
-	while ((ticket = TAILQ_FIRST(&pool->waiting)) && (member = TAILQ_FIRST(&pool->parked)))
-		ticket_take(ticket, member);
+	while ((ticket = TAILQ_FIRST(&pool->waiting)) &&
+	       (member = members_first(pool, MEMBER_PARKED))) {
+		TAILQ_REMOVE(&pool->waiting, ticket, link);
+		ticket->parked_ms = (pool_now_ns(pool) - member->parked_ns) / 1000000;
+		warm_take(pool);
+		ticket_hand_over(ticket, member);
+	}
 }
 
 /* ---------------------------------------------------------------- claims */
@@ -212,13 +211,13 @@ static bool sandbox_is_served(const struct pool *pool, const char *sandbox_id)
 	const struct pool_member *member;
 	const struct pool_ticket *ticket;
 
-	TAILQ_FOREACH (member, &pool->claimed, link) {
+	TAILQ_FOREACH (member, &pool->members[MEMBER_CLAIMED], link) {
 		const char *held = member->ticket ? member->ticket->sandbox_id
 						  : vm_sandbox_id(member->vm);
 		if (str_equal(held, sandbox_id))
 			return true;
 	}
-	TAILQ_FOREACH (member, &pool->booting, link) {
+	TAILQ_FOREACH (member, &pool->members[MEMBER_BOOTING], link) {
 		if (str_equal(member->ticket->sandbox_id, sandbox_id))
 			return true;
 	}
@@ -233,7 +232,7 @@ static bool sandbox_is_served(const struct pool *pool, const char *sandbox_id)
  * what is parked or coming. */
 static int claim_check_room(const struct pool *pool, const char **ret_counted, struct error *err)
 {
-	unsigned ready = members_count(&pool->parked) + members_count(&pool->coming);
+	unsigned ready = members_count(pool, MEMBER_PARKED) + members_count(pool, MEMBER_COMING);
 	unsigned wanted = tickets_count(pool) + 1;
 
 	if (wanted <= ready)
@@ -261,7 +260,7 @@ static int claim_check(const struct pool *pool, const struct pool_request *reque
 		return error_set(err, EAGAIN, "%u claims are waiting already (max_waiting)",
 				 pool->options.max_waiting);
 	}
-	if (pool_is_broken(pool) && TAILQ_EMPTY(&pool->parked)) {
+	if (pool_is_broken(pool) && !members_first(pool, MEMBER_PARKED)) {
 		*ret_counted = "broken";
 		return error_set(err, ENOTCONN, "clones of template %s fail: %s",
 				 pool->options.name, pool->failure);
@@ -278,8 +277,8 @@ static const char *empty_reason(const struct pool *pool)
 	case POOL_PAUSED:
 		return "the pool is paused";
 	case POOL_DRAINED:
-		return TAILQ_EMPTY(&pool->ending) ? "the pool is drained"
-						  : "the pool was being drained";
+		return !members_first(pool, MEMBER_ENDING) ? "the pool is drained"
+							   : "the pool was being drained";
 	case POOL_RUNNING:
 		break;
 	}
@@ -320,7 +319,7 @@ int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim
 	*ret_ticket = ticket;
 	if (request->boot)
 		return ticket_boot(ticket, request->boot, err);
-	ticket->origin = TAILQ_EMPTY(&pool->parked) ? CLAIM_CLONED : CLAIM_POOLED;
+	ticket->origin = !members_first(pool, MEMBER_PARKED) ? CLAIM_CLONED : CLAIM_POOLED;
 	ticket->reason = ticket->origin == CLAIM_CLONED ? empty_reason(pool) : "";
 	ticket_queue(ticket, false);
 	pool_serve(pool);
@@ -330,7 +329,7 @@ int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim
 void pool_cancel(struct pool_ticket *ticket)
 {
 	ticket->fn = NULL;
-	if (ticket->member && ticket->member->home == &ticket->pool->booting)
+	if (ticket->member && ticket->member->state == MEMBER_BOOTING)
 		boot_cancel(ticket->member);
 	else if (!ticket->member) {
 		TAILQ_REMOVE(&ticket->pool->waiting, ticket, link);

@@ -1,9 +1,12 @@
-/* How many machines a pool should have, beginning them, and what to do when that fails. */
+#include "factory/pool/pool_make.h"
+
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"
 #include "factory/pool/pool_priv.h"
+#include "factory/pool/pool_spare.h"
+#include "factory/pool/pool_watch.h"
 
 #define BACKOFF_MIN_MS 1000
 #define BACKOFF_MAX_MS 60000
@@ -46,7 +49,7 @@ static unsigned refill_wanted(struct pool *pool, unsigned ready)
 	bool stale = pool->mode == POOL_RUNNING && pool_find_stale(pool);
 	unsigned goal = pool_goal(pool) + stale;
 
-	if (members_count(&pool->parked) >= goal)
+	if (members_count(pool, MEMBER_PARKED) >= goal)
 		pool->filling = false;
 	if (ready >= goal)
 		return 0;
@@ -75,7 +78,7 @@ static unsigned at_once(const struct pool *pool, bool for_claims)
 static void clone_of_spare(struct pool_member *member)
 {
 	member->cloned_ns = member->warming_ns = pool_now_ns(member->pool);
-	member_move(member, &member->pool->coming);
+	member_set_state(member, MEMBER_COMING);
 	vm_use_spare(member->vm);
 }
 
@@ -97,7 +100,7 @@ static bool clone_start(struct pool *pool)
 		clone_failed(pool, &err);
 		return false;
 	}
-	member_move(member, &pool->coming);
+	member_set_state(member, MEMBER_COMING);
 	return true;
 }
 
@@ -107,7 +110,7 @@ static bool make_room_of_stale(struct pool *pool)
 {
 	struct pool_member *member = pool_find_stale(pool);
 
-	if (!member || members_count(&pool->parked) < 2)
+	if (!member || members_count(pool, MEMBER_PARKED) < 2)
 		return false;
 	member_end_parked(member, member_staleness(member));
 	return true;
@@ -142,14 +145,14 @@ static bool make_room(struct pool *pool, unsigned ready)
  * which a pool whose clones fail tries again. */
 static unsigned under_way(const struct pool *pool, bool for_claims)
 {
-	return for_claims || pool->failures > 0 ? members_count(&pool->coming)
+	return for_claims || pool->failures > 0 ? members_count(pool, MEMBER_COMING)
 						: pool->options.room->coming;
 }
 
 /* Whether claims still wait for a machine to be begun, which others' refills give way to. */
 static bool make_missing(struct pool *pool)
 {
-	unsigned ready = members_count(&pool->parked) + members_count(&pool->coming);
+	unsigned ready = members_count(pool, MEMBER_PARKED) + members_count(pool, MEMBER_COMING);
 	unsigned waiting = tickets_count(pool);
 	bool for_claims = waiting > ready;
 	unsigned wanted = for_claims ? waiting - ready : refill_wanted(pool, ready - waiting);
@@ -178,16 +181,12 @@ void pool_wake_neighbours(const struct pool *pool)
 	}
 }
 
-static void set_lacking(struct pool *pool, bool lacking)
+void pool_set_lacking(struct pool *pool, bool lacking)
 {
-	struct host_room *room = pool->options.room;
-
 	if (pool->lacking == lacking)
 		return;
 	pool->lacking = lacking;
-	if (lacking)
-		room->lacking++;
-	else if (--room->lacking == 0)
+	if (host_room_lack(pool->options.room, lacking))
 		pool_wake_neighbours(pool);
 }
 
@@ -197,12 +196,12 @@ void pool_make(void *userdata)
 
 	pool->refill_pending = false;
 	spares_trim(pool);
-	set_lacking(pool,
-		    pool->manifest && !pool_awaits(pool, POOL_DUE_BACKOFF) && make_missing(pool));
+	pool_set_lacking(pool, pool->manifest && !pool_awaits(pool, POOL_DUE_BACKOFF) &&
+				       make_missing(pool));
 	spare_make(pool);
 	pool_plan_review(pool);
 	if (pool->options.policy.probe_s > 0 &&
-	    !(TAILQ_EMPTY(&pool->parked) && TAILQ_EMPTY(&pool->spares)) &&
+	    !(!members_first(pool, MEMBER_PARKED) && !members_first(pool, MEMBER_SPARE)) &&
 	    !pool_awaits(pool, POOL_DUE_PROBE))
 		pool_set_due(pool, POOL_DUE_PROBE, pool->options.policy.probe_s * 1000);
 }

@@ -1,56 +1,59 @@
-/* Machines of a pool: their lists, their changes of state, their end. */
+#include "factory/pool/pool_member.h"
+
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "factory/pool/pool_boot.h"
+#include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
+#include "factory/pool/pool_spare.h"
+#include "factory/pool/pool_watch.h"
 
-/* ---------------------------------------------------------------- lists */
+/* ---------------------------------------------------------------- states */
 
-/* In the lists but `ending` it takes up room on the host; a spare's is counted apart. */
-static void room_count(const struct pool_member *member, int by)
+static const char *const member_state_names[] = {
+	[MEMBER_NEW] = "new",       [MEMBER_COMING] = "coming",   [MEMBER_PARKED] = "parked",
+	[MEMBER_SPARE] = "spare",   [MEMBER_CLAIMED] = "claimed", [MEMBER_BOOTING] = "booting",
+	[MEMBER_ENDING] = "ending", [MEMBER_LEFT] = "left",
+};
+
+/* Any machine may die by itself, and is forgotten at the factory's end. */
+#define ENDS (STATE(MEMBER_ENDING) | STATE(MEMBER_LEFT))
+static const unsigned member_next[] = {
+	[MEMBER_NEW] = STATE(MEMBER_COMING) | STATE(MEMBER_SPARE) | STATE(MEMBER_BOOTING) |
+		       STATE(MEMBER_CLAIMED) | STATE(MEMBER_ENDING),
+	[MEMBER_COMING] = STATE(MEMBER_PARKED) | ENDS,
+	[MEMBER_SPARE] = STATE(MEMBER_COMING) | ENDS,
+	[MEMBER_PARKED] = STATE(MEMBER_CLAIMED) | ENDS,
+	[MEMBER_BOOTING] = STATE(MEMBER_CLAIMED) | ENDS,
+	[MEMBER_CLAIMED] = ENDS,
+	[MEMBER_ENDING] = STATE(MEMBER_LEFT),
+	[MEMBER_LEFT] = 0,
+};
+const struct state_machine member_states = STATE_MACHINE("member", member_state_names, member_next);
+
+static const enum room_use room_uses[] = {
+	[MEMBER_NEW] = ROOM_NONE,    [MEMBER_COMING] = ROOM_COMING, [MEMBER_PARKED] = ROOM_VM,
+	[MEMBER_SPARE] = ROOM_SPARE, [MEMBER_CLAIMED] = ROOM_VM,    [MEMBER_BOOTING] = ROOM_BOOT,
+	[MEMBER_ENDING] = ROOM_NONE, [MEMBER_LEFT] = ROOM_NONE,
+};
+
+void member_set_state(struct pool_member *member, enum member_state state)
 {
-	const struct pool *pool = member->pool;
-	struct host_room *room = pool->options.room;
+	struct pool *pool = member->pool;
+	enum member_state old = member->state;
 
-	if (!member->home || member->home == &pool->ending)
-		return;
-	if (member->home == &pool->spares)
-		room->spares += (uint64_t)by;
-	else
-		room->vms += (uint64_t)by;
-}
-
-static void member_leave(struct pool_member *member)
-{
-	struct host_room *room = member->pool->options.room;
-	bool coming = member->home == &member->pool->coming;
-
-	room_count(member, -1);
-	if (member->home == &member->pool->booting)
-		room->boots--;
-	if (member->home)
-		TAILQ_REMOVE(member->home, member, link);
-	member->home = NULL;
-	if (coming) {
-		room->coming--;
-		pool_wake_neighbours(member->pool);
-	}
-	pool_changed(member->pool);
-}
-
-void member_move(struct pool_member *member, struct member_list *to)
-{
-	if (member->home == to)
-		return;
-	member_leave(member);
-	member->home = to;
-	TAILQ_INSERT_TAIL(to, member, link);
-	room_count(member, 1);
-	if (to == &member->pool->coming)
-		member->pool->options.room->coming++;
-	if (to == &member->pool->booting)
-		member->pool->options.room->boots++;
+	state_change(&member_states, vm_id(member->vm), old, state);
+	member->state = state;
+	if (old != MEMBER_NEW)
+		TAILQ_REMOVE(&pool->members[old], member, link);
+	if (state != MEMBER_LEFT)
+		TAILQ_INSERT_TAIL(&pool->members[state], member, link);
+	host_room_change(pool->options.room, room_uses[old], room_uses[state]);
+	if (old == MEMBER_COMING)
+		pool_wake_neighbours(pool);
+	pool_changed(pool);
 }
 
 struct pool_member *member_new(struct pool *pool)
@@ -62,12 +65,17 @@ struct pool_member *member_new(struct pool *pool)
 	return member;
 }
 
-unsigned members_count(const struct member_list *list)
+struct pool_member *members_first(const struct pool *pool, enum member_state state)
+{
+	return TAILQ_FIRST(&pool->members[state]);
+}
+
+unsigned members_count(const struct pool *pool, enum member_state state)
 {
 	const struct pool_member *member;
 	unsigned count = 0;
 
-	TAILQ_FOREACH (member, list, link)
+	TAILQ_FOREACH (member, &pool->members[state], link)
 		count++;
 	return count;
 }
@@ -80,12 +88,12 @@ static void member_free(void *userdata)
 	free(member);
 }
 
-void members_forget(struct member_list *list)
+void members_forget(struct pool *pool)
 {
-	struct pool_member *member, *next;
+	struct pool_member *member;
 
-	TAILQ_FOREACH_SAFE (member, list, link, next) {
-		member_leave(member);
+	while ((member = pool_next(pool, NULL))) {
+		member_set_state(member, MEMBER_LEFT);
 		member_free(member);
 	}
 }
@@ -102,10 +110,10 @@ static void lease_end(const struct pool_member *member, const char *reason)
 
 void member_end(struct pool_member *member, const char *reason)
 {
-	if (member->home == &member->pool->ending)
+	if (member->state == MEMBER_ENDING)
 		return;
 	lease_end(member, reason);
-	member_move(member, &member->pool->ending);
+	member_set_state(member, MEMBER_ENDING);
 	vm_destroy(member->vm, reason);
 }
 
@@ -116,11 +124,11 @@ void member_end_parked(struct pool_member *member, const char *reason)
 	member_end(member, reason);
 }
 
-void members_end(struct member_list *list, const char *reason)
+void members_end(struct pool *pool, enum member_state state, const char *reason)
 {
 	struct pool_member *member, *next;
 
-	TAILQ_FOREACH_SAFE (member, list, link, next)
+	TAILQ_FOREACH_SAFE (member, &pool->members[state], link, next)
 		member_end(member, reason);
 }
 
@@ -129,12 +137,12 @@ void members_end(struct member_list *list, const char *reason)
 static void member_gone(struct pool_member *member, enum vm_state last, const struct error *why)
 {
 	struct pool *pool = member->pool;
-	bool wanted = member->home == &pool->ending, booting = member->home == &pool->booting;
+	bool wanted = member->state == MEMBER_ENDING, booting = member->state == MEMBER_BOOTING;
 	bool spare = member->spare;
 
 	if (member->on_released)
 		member->on_released(member->released_data);
-	member_leave(member);
+	member_set_state(member, MEMBER_LEFT);
 	loop_defer(pool->options.loop, member_free, member);
 	if (spare)
 		pool_wake_neighbours(pool); /* its room is free */
@@ -174,12 +182,12 @@ static void on_vm_state(struct vm *vm _unused_, enum vm_state old, enum vm_state
 	case VM_CLAIMED:
 		return;
 	case VM_PARKED:
-		if (member->home == &pool->booting)
-			boot_parked(member);
-		if (member->home != &pool->coming)
+		if (member->state == MEMBER_BOOTING)
+			ticket_hand_over(member->ticket, member);
+		if (member->state != MEMBER_COMING)
 			return;
 		clone_parked(member);
-		member_move(member, &pool->parked);
+		member_set_state(member, MEMBER_PARKED);
 		pool_serve(pool);
 		pool_trim(pool);
 		break;

@@ -1,8 +1,10 @@
-/* What an operator asks of a pool: pause, drain, resume, warm. */
+#include "factory/pool/pool_mode.h"
+
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
 
 static const char *const pool_mode_names[] = {
@@ -57,11 +59,13 @@ static int waiter_result(const struct pool *pool, const struct pool_waiter *wait
 			 struct error *err)
 {
 	unsigned goal = pool_goal(pool);
-	unsigned parked = members_count(&pool->parked);
+	unsigned parked = members_count(pool, MEMBER_PARKED);
 	const char *obstacle = pool_obstacle(pool);
 
 	if (waiter->parked == 0)
-		return TAILQ_EMPTY(&pool->parked) && TAILQ_EMPTY(&pool->ending) ? 0 : 1;
+		return !members_first(pool, MEMBER_PARKED) && !members_first(pool, MEMBER_ENDING)
+			       ? 0
+			       : 1;
 	/* Fewer where some were claimed since. */
 	if (parked >= (waiter->parked < goal ? waiter->parked : goal))
 		return 0;
@@ -126,11 +130,11 @@ void pool_drain(struct pool *pool, pool_done_fn fn, void *userdata)
 
 	pool->warm = 0;
 	pool_set_mode(pool, POOL_DRAINED);
-	TAILQ_FOREACH_SAFE (member, &pool->parked, link, next)
+	TAILQ_FOREACH_SAFE (member, &pool->members[MEMBER_PARKED], link, next)
 		member_end_parked(member, "drained");
-	members_end(&pool->spares, "the pool is drained");
+	members_end(pool, MEMBER_SPARE, "the pool is drained");
 	/* What claims wait for goes on. */
-	TAILQ_FOREACH_SAFE (member, &pool->coming, link, next) {
+	TAILQ_FOREACH_SAFE (member, &pool->members[MEMBER_COMING], link, next) {
 		if (place++ >= waiting)
 			member_end(member, "the pool is drained");
 	}
@@ -161,7 +165,7 @@ const char *pool_obstacle(const struct pool *pool)
 
 static int warm_check(const struct pool *pool, unsigned count, struct error *err)
 {
-	unsigned ready = members_count(&pool->parked) + members_count(&pool->coming);
+	unsigned ready = members_count(pool, MEMBER_PARKED) + members_count(pool, MEMBER_COMING);
 	const char *obstacle = pool_obstacle(pool);
 	const char *counted = NULL;
 

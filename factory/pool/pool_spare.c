@@ -1,9 +1,9 @@
-/* Spares: clones that have come up as far as they do without a container (the agent answers, the
- * share is mounted, they have an identity) and were frozen again. The rehearsal of a container is
- * what is left of a clone. */
+#include "factory/pool/pool_spare.h"
+
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
 
 /* Also between the end of one for its memory and the next one. */
@@ -37,7 +37,7 @@ void spare_failed(struct pool *pool, const struct error *why)
 
 struct pool_member *spare_take(struct pool *pool)
 {
-	struct pool_member *member = TAILQ_FIRST(&pool->spares);
+	struct pool_member *member = members_first(pool, MEMBER_SPARE);
 
 	if (member)
 		member->spare = member->probing = false; /* no answer comes any more */
@@ -49,8 +49,8 @@ static struct pool_member *room_find_spare(const struct host_room *room)
 	const struct pool *pool;
 
 	LIST_FOREACH (pool, &room->pools, neighbour) {
-		if (!TAILQ_EMPTY(&pool->spares))
-			return TAILQ_LAST(&pool->spares, member_list);
+		if (members_first(pool, MEMBER_SPARE))
+			return TAILQ_LAST(&pool->members[MEMBER_SPARE], member_list);
 	}
 	return NULL;
 }
@@ -70,11 +70,11 @@ bool spares_free_memory(struct host_room *room, const char *reason)
 	if (!str_equal(reason, "min_free_mib"))
 		return false;
 	LIST_FOREACH (pool, &room->pools, neighbour) {
-		if (!TAILQ_EMPTY(&pool->spares))
+		if (members_first(pool, MEMBER_SPARE))
 			pool_set_due(pool, POOL_DUE_SPARE, NO_ROOM_RETRY_MS);
-		TAILQ_FOREACH_SAFE (member, &pool->spares, link, next)
+		TAILQ_FOREACH_SAFE (member, &pool->members[MEMBER_SPARE], link, next)
 			spare_end(member, "its memory is needed");
-		TAILQ_FOREACH (member, &pool->ending, link)
+		TAILQ_FOREACH (member, &pool->members[MEMBER_ENDING], link)
 			ending |= member->spare;
 	}
 	return ending;
@@ -108,7 +108,7 @@ void spares_trim(struct pool *pool)
 	struct pool_member *member, *next;
 	unsigned place = 0;
 
-	TAILQ_FOREACH_SAFE (member, &pool->spares, link, next) {
+	TAILQ_FOREACH_SAFE (member, &pool->members[MEMBER_SPARE], link, next) {
 		const char *reason = spare_surplus(pool, member, place++);
 		if (reason)
 			spare_end(member, reason);
@@ -120,7 +120,7 @@ unsigned spares_starting(const struct pool *pool)
 	const struct pool_member *member;
 	unsigned count = 0;
 
-	TAILQ_FOREACH (member, &pool->spares, link)
+	TAILQ_FOREACH (member, &pool->members[MEMBER_SPARE], link)
 		count += vm_state(member->vm) != VM_SPARE;
 	return count;
 }
@@ -157,14 +157,14 @@ static void spare_start(struct pool *pool)
 		spare_failed(pool, &err);
 		return;
 	}
-	member_move(member, &pool->spares);
+	member_set_state(member, MEMBER_SPARE);
 }
 
 void spare_make(struct pool *pool)
 {
 	if (!pool->manifest || pool->mode != POOL_RUNNING || pool->failures > 0 ||
-	    members_count(&pool->spares) >= pool->options.policy.spares || !pool_is_idle(pool) ||
-	    pool_awaits(pool, POOL_DUE_SPARE))
+	    members_count(pool, MEMBER_SPARE) >= pool->options.policy.spares ||
+	    !pool_is_idle(pool) || pool_awaits(pool, POOL_DUE_SPARE))
 		return;
 	if (spare_has_room(pool))
 		spare_start(pool);

@@ -1,5 +1,8 @@
+#include "factory/pool/pool_time.h"
+
 #include "base/clock.h"
 #include "factory/pool/pool_priv.h"
+#include "factory/pool/pool_watch.h"
 
 #define NS_PER_MS 1000000ull
 

@@ -1,6 +1,9 @@
-/* Looking after parked machines and spares: probes, age, and more of them than wanted. */
+#include "factory/pool/pool_watch.h"
+
 #include "base/log.h"
+#include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
+#include "factory/pool/pool_spare.h"
 #include "factory/vm/vm_probe.h"
 
 #define NS_PER_S  1000000000ull
@@ -30,7 +33,7 @@ struct pool_member *pool_find_stale(const struct pool *pool)
 {
 	struct pool_member *member;
 
-	TAILQ_FOREACH (member, &pool->parked, link) {
+	TAILQ_FOREACH (member, &pool->members[MEMBER_PARKED], link) {
 		if (member_staleness(member))
 			return member;
 	}
@@ -41,7 +44,7 @@ struct pool_member *pool_find_stale(const struct pool *pool)
 void pool_trim(struct pool *pool)
 {
 	struct pool_member *member;
-	unsigned parked = members_count(&pool->parked);
+	unsigned parked = members_count(pool, MEMBER_PARKED);
 	unsigned goal = pool_goal(pool);
 
 	if (pool->mode == POOL_PAUSED)
@@ -51,7 +54,7 @@ void pool_trim(struct pool *pool)
 		parked--;
 	}
 	if (parked > goal)
-		member_end_parked(TAILQ_FIRST(&pool->parked), "more than the target");
+		member_end_parked(members_first(pool, MEMBER_PARKED), "more than the target");
 }
 
 /* The first time that something may have to be done about a parked machine. */
@@ -61,17 +64,17 @@ void pool_plan_review(struct pool *pool)
 	uint64_t now = pool_now_ns(pool);
 	uint64_t next = UINT64_MAX;
 
-	TAILQ_FOREACH (member, &pool->parked, link) {
+	TAILQ_FOREACH (member, &pool->members[MEMBER_PARKED], link) {
 		uint64_t expires = member_expires_ns(member);
 		if (expires > now && expires < next)
 			next = expires;
 	}
 	uint64_t wait_ms = next == UINT64_MAX ? next : (next - now) / 1000000 + 1;
 	bool surplus = pool->options.policy.automatic ||
-		       members_count(&pool->parked) > pool_goal(pool);
+		       members_count(pool, MEMBER_PARKED) > pool_goal(pool);
 	if (surplus && wait_ms > REVIEW_MS)
 		wait_ms = REVIEW_MS;
-	if (wait_ms == UINT64_MAX || TAILQ_EMPTY(&pool->parked))
+	if (wait_ms == UINT64_MAX || !members_first(pool, MEMBER_PARKED))
 		pool_clear_due(pool, POOL_DUE_REVIEW);
 	else if (!pool_awaits(pool, POOL_DUE_REVIEW) ||
 		 pool->due_ns[POOL_DUE_REVIEW] > now + wait_ms * 1000000)
@@ -88,12 +91,12 @@ static void on_probed(struct vm *vm, int number, const struct error *err, void *
 	member->probing = false;
 	if (number == 0)
 		return;
-	if (member->home == &pool->spares) {
+	if (member->state == MEMBER_SPARE) {
 		spare_failed(pool, err);
 		member_end(member, "it failed its probe");
 		return;
 	}
-	if (member->home != &pool->parked)
+	if (member->state != MEMBER_PARKED)
 		return;
 	log_warning(vm_id(vm), "parked machine failed its probe: %s", error_message(err));
 	metrics_count(pool->options.metrics, COUNTER_PARKED_LOST, "probe");
@@ -117,6 +120,6 @@ static void members_probe(struct member_list *list)
 
 void pool_probe(struct pool *pool)
 {
-	members_probe(&pool->parked);
-	members_probe(&pool->spares);
+	members_probe(&pool->members[MEMBER_PARKED]);
+	members_probe(&pool->members[MEMBER_SPARE]);
 }

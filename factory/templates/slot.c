@@ -340,6 +340,7 @@ static void on_turn(void *userdata)
 		.store = slot->options.config->store,
 		.run_dir = slot->options.config->run_dir,
 		.libvirt_uri = slot->options.config->libvirt_uri,
+		.first_uid = slot->options.jail.first_uid,
 		.anew = slot->bake_anew,
 		.on_phase = on_bake_phase,
 		.on_done = on_bake_done,

@@ -2,16 +2,19 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/pidfd.h"
 #include "base/strbuf.h"
@@ -28,8 +31,7 @@ enum {
 	STATUS_MAX = 16 * 1024,
 	KILL_WAIT_MS = 10 * 1000,
 	CMDLINE_MAX = 256 * 1024,
-	LOG_TAIL = 2048,
-	LAST_LINE_MAX = 300,
+	STRANGERS_NAMED = 8,
 };
 
 char *remains_dir(const char *run_dir, const char *id)
@@ -121,26 +123,36 @@ static int detach_mounts(const char *dir, struct error *err)
 
 /* ---- processes beside the VMM (factory/client/jail_join.h) */
 
-/* One that lives: who is dead and not yet reaped holds nothing any more. */
-static bool is_of_range(pid_t pid, uint32_t first)
+/* The real user of one that lives: who is dead and not yet reaped holds nothing any more. False:
+ * there is none. */
+static bool process_owner(pid_t pid, uint32_t *ret_uid)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)pid);
 	_cleanup_free_ char *text = NULL;
-	const char *line;
-	unsigned uid;
 
-	if (file_read(path, STATUS_MAX, &text, NULL, NULL) < 0)
+	if (file_read(path, STATUS_MAX, &text, NULL, NULL) < 0 || strstr(text, "\nState:\tZ"))
 		return false;
-	if (strstr(text, "\nState:\tZ"))
-		return false;
-	line = strstr(text, "\nUid:");
-	return line && sscanf(line, "\nUid: %u", &uid) == 1 && uid >= first &&
-	       uid - first < UID_RANGE_SIZE;
+	const char *line = strstr(text, "\nUid:");
+	return line && sscanf(line, "\nUid: %u", ret_uid) == 1;
+}
+
+static bool is_of(uint32_t uid, const struct owner *owner)
+{
+	return uid >= owner->first && uid - owner->first < owner->count;
+}
+
+static bool is_of_range(pid_t pid, uint32_t first)
+{
+	const struct owner owner = { first, UID_RANGE_SIZE };
+	uint32_t uid;
+
+	return process_owner(pid, &uid) && is_of(uid, &owner);
 }
 
 /* 1: it was one, and is dead; 0: it is none, or has ended by itself. */
-static int kill_if_of_range(pid_t pid, uint32_t first, struct error *err)
+static int kill_if_of_range(pid_t pid, void *userdata, struct error *err)
 {
+	uint32_t first = *(const uint32_t *)userdata;
 	_cleanup_close_ int pidfd = -EBADF;
 	uint64_t start;
 
@@ -151,8 +163,10 @@ static int kill_if_of_range(pid_t pid, uint32_t first, struct error *err)
 	return r < 0 ? r : 1;
 }
 
-/* One pass; how many there were. */
-static int kill_range_once(uint32_t first, struct error *err)
+/* Calls fn for each process there is now, until it answers with a negative number; the sum of its
+ * answers. */
+static int for_each_process(int (*fn)(pid_t pid, void *userdata, struct error *err), void *userdata,
+			    struct error *err)
 {
 	DIR *proc = opendir("/proc");
 	int count = 0, r = 0;
@@ -161,10 +175,9 @@ static int kill_range_once(uint32_t first, struct error *err)
 		return error_set_errno(err, errno, "cannot read /proc");
 	for (const struct dirent *entry; r >= 0 && (entry = readdir(proc)); count += r) {
 		uint64_t pid;
-		if (str_to_u64(entry->d_name, 2, INT32_MAX, &pid) < 0)
-			r = 0;
-		else
-			r = kill_if_of_range((pid_t)pid, first, err);
+		r = str_to_u64(entry->d_name, 2, INT32_MAX, &pid) < 0
+			    ? 0
+			    : fn((pid_t)pid, userdata, err);
 	}
 	closedir(proc);
 	return r < 0 ? r : count;
@@ -175,7 +188,7 @@ static int kill_range(uint32_t first, struct error *err)
 	int r = 1;
 
 	for (int pass = 0; r > 0 && pass < KILL_PASSES_MAX; pass++)
-		r = kill_range_once(first, err);
+		r = for_each_process(kill_if_of_range, &first, err);
 	return r > 0 ? error_set(err, EBUSY, "the machine's processes come faster than they end")
 		     : r;
 }
@@ -212,43 +225,141 @@ int remains_remove(const char *run_dir, const struct journal_entry *entry, struc
 	return r;
 }
 
-/* ---- the process */
+/* ---- processes without a journal */
 
-static bool process_names(const char *pid, const char *path)
+/* None of this looks into the process's memory. */
+static bool calls_itself_qemu(pid_t pid)
 {
-	_cleanup_free_ char *file = xasprintf("/proc/%s/cmdline", pid);
+	_cleanup_free_ char *path = xasprintf("/proc/%d/comm", (int)pid);
+	_cleanup_free_ char *name = NULL;
+
+	return file_read(path, STATUS_MAX, &name, NULL, NULL) == 0 && str_after(name, "qemu");
+}
+
+static bool runs_qemu(pid_t pid)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/exe", (int)pid);
+	char program[PATH_MAX];
+	struct stat st;
+	ssize_t len = readlink(path, program, sizeof(program) - 1);
+
+	program[len > 0 ? len : 0] = '\0';
+	const char *slash = strrchr(program, '/');
+	return slash && str_after(slash + 1, "qemu") && stat(path, &st) == 0 && st.st_uid == 0 &&
+	       !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
+
+static bool names(pid_t pid, const char *path)
+{
+	_cleanup_free_ char *file = xasprintf("/proc/%d/cmdline", (int)pid);
 	_cleanup_free_ char *args = NULL;
 	size_t len = 0;
-	if (file_read(file, CMDLINE_MAX, &args, &len, NULL) < 0 || len == 0)
-		return false;
-	const char *program = strrchr(args, '/');
-	if (!str_after(program ? program + 1 : args, "qemu"))
-		return false;
-	return memmem(args, len, path, strlen(path)) != NULL;
+
+	return file_read(file, CMDLINE_MAX, &args, &len, NULL) == 0 && len > 0 &&
+	       memmem(args, len, path, strlen(path));
 }
 
-int remains_find_qemu(const char *path, int *ret_pidfd)
+/* What is looked for, and what was found instead. */
+struct search {
+	const char *path;
+	const struct owner *owners;
+	size_t nowners;
+	int pidfd;               /* of the one that was found last */
+	struct strbuf strangers; /* as text, up to STRANGERS_NAMED */
+	unsigned nstrangers;
+};
+
+static void search_done(struct search *search)
 {
-	int r = -ESRCH;
-	DIR *proc = opendir("/proc");
-	if (!proc)
-		return -errno;
-	for (const struct dirent *entry; r == -ESRCH && (entry = readdir(proc));) {
-		uint64_t pid, start;
-		if (str_to_u64(entry->d_name, 2, INT32_MAX, &pid) < 0 ||
-		    process_start_time((pid_t)pid, &start) < 0 ||
-		    !process_names(entry->d_name, path))
-			continue;
-		r = process_open((pid_t)pid, start, ret_pidfd);
+	close_fd(search->pidfd);
+	strbuf_done(&search->strangers);
+}
+
+static void stranger_note(struct search *search, pid_t pid, uint32_t uid)
+{
+	if (++search->nstrangers <= STRANGERS_NAMED)
+		strbuf_addf(&search->strangers, "%s%d of uid %u",
+			    search->nstrangers > 1 ? ", " : "", (int)pid, uid);
+}
+
+/* 1: it is what is looked for, and search->pidfd is its. */
+static int search_take(pid_t pid, struct search *search)
+{
+	uint64_t start;
+	uint32_t uid;
+	bool ours = false;
+	int pidfd;
+
+	/* The start first: all that follows is of this process, or process_open() fails. */
+	if (process_start_time(pid, &start) < 0 || !process_owner(pid, &uid))
+		return 0;
+	for (size_t i = 0; i < search->nowners; i++)
+		ours |= is_of(uid, &search->owners[i]);
+	if (!ours || !runs_qemu(pid)) {
+		if (calls_itself_qemu(pid))
+			stranger_note(search, pid, uid);
+		return 0;
 	}
-	closedir(proc);
-	return r;
+	if (!names(pid, search->path) || process_open(pid, start, &pidfd) < 0)
+		return 0;
+	close_fd(search->pidfd);
+	search->pidfd = pidfd;
+	return 1;
 }
 
-int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd)
+static int on_searched(pid_t pid, void *userdata, _unused_ struct error *err)
 {
-	_cleanup_free_ char *share = xasprintf(LAYOUT_VM_DIR "/share", run_dir, id);
-	return remains_find_qemu(share, ret_pidfd);
+	return search_take(pid, userdata);
+}
+
+static int kill_found(pid_t pid, void *userdata, struct error *err)
+{
+	struct search *search = userdata;
+
+	if (!search_take(pid, search))
+		return 0;
+	log_info(NULL, "killing the QEMU %d, left behind with %s", (int)pid, search->path);
+	int r = pidfd_kill(search->pidfd, err);
+	return r < 0 ? r : 1;
+}
+
+int remains_find_process(const char *run_dir, const struct journal_entry *entry, int *ret_pidfd)
+{
+	_cleanup_free_ char *share = xasprintf(LAYOUT_VM_DIR "/share", run_dir, entry->id);
+	_cleanup_(error_done) struct error err = {};
+	const struct owner owner = { entry->uid, entry->uid > 0 ? UID_RANGE_SIZE : 1 };
+	_cleanup_(search_done) struct search search = {
+		.path = share,
+		.owners = &owner,
+		.nowners = 1,
+		.pidfd = -EBADF,
+	};
+
+	int r = for_each_process(on_searched, &search, &err);
+	if (r <= 0)
+		return r < 0 ? r : -ESRCH;
+	*ret_pidfd = steal_fd(&search.pidfd);
+	return 0;
+}
+
+int remains_kill_qemus(const char *path, const struct owner *owners, size_t nowners,
+		       struct error *err)
+{
+	_cleanup_(search_done) struct search search = {
+		.path = path,
+		.owners = owners,
+		.nowners = nowners,
+		.pidfd = -EBADF,
+	};
+
+	int r = for_each_process(kill_found, &search, err);
+	if (search.nstrangers > 0)
+		log_info(NULL,
+			 "%u processes call themselves QEMU and are not provably ours: left alone "
+			 "(%s%s)",
+			 search.nstrangers, search.strangers.text,
+			 search.nstrangers > STRANGERS_NAMED ? ", ..." : "");
+	return r < 0 ? r : 0;
 }
 
 char *remains_last_words(const char *dir, int status)

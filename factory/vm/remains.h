@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -22,12 +23,30 @@ struct journal_entry;
 _must_check_ int remains_remove(const char *run_dir, const struct journal_entry *entry,
 				struct error *err);
 
-/* A pidfd of the QEMU whose arguments name the machine's folder, for an entry written before
- * the process was started and never after; -ESRCH: there is none. */
-_must_check_ int remains_find_process(const char *run_dir, const char *id, int *ret_pidfd);
+/* ---- processes that no journal entry has the pid of
+ *
+ * Anybody may start a program under any name, with any arguments. A process is taken for ours only
+ * where the kernel says so: its owner is a user that only our machines have (or root, where those
+ * run as root), and its program is a file of root's whose name begins with "qemu". Only then do its
+ * arguments say which of ours it is. Those of anybody else are not even read: they are memory of a
+ * process that may keep its reader waiting for ever.
+ *
+ * Each of the functions looks at every process once. */
 
-/* The same of any QEMU that has `path` somewhere in its arguments. */
-_must_check_ int remains_find_qemu(const char *path, int *ret_pidfd);
+/* User ids from first on. */
+struct owner {
+	uint32_t first, count;
+};
+
+/* A pidfd of the QEMU of the machine in the entry, which was written before the process was
+ * started and never after; -ESRCH: there is none. */
+_must_check_ int remains_find_process(const char *run_dir, const struct journal_entry *entry,
+				      int *ret_pidfd);
+
+/* Kills every QEMU of these owners that has `path` somewhere in its arguments. Whoever else calls
+ * himself a QEMU is left alone, and is named in the log. */
+_must_check_ int remains_kill_qemus(const char *path, const struct owner *owners, size_t nowners,
+				    struct error *err);
 
 #define VM_LOG "qemu.log" /* in the machine's folder: what QEMU says (base/log_pipe.h) */
 

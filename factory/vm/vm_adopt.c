@@ -135,7 +135,7 @@ static int open_process(const struct journal_entry *entry, const char *run_dir, 
 {
 	if (entry->pid > 0)
 		return process_open(entry->pid, entry->start_time, ret_pidfd);
-	return remains_find_process(run_dir, entry->id, ret_pidfd);
+	return remains_find_process(run_dir, entry, ret_pidfd);
 }
 
 static int adopt_by_state(struct vm *vm, const struct template_manifest *manifest,

@@ -128,14 +128,6 @@ static int size_to_grow_to(const struct vm *vm, const struct vm_size *wanted,
 	return 0;
 }
 
-static int claim_prepare(struct vm *vm, struct vm_claim *claim, const struct vm_size *size,
-			 struct error *err)
-{
-	int r = size_to_grow_to(vm, size, &vm->grow_to, err);
-	return r == 0 && vm_size_is_any(&vm->grow_to) ? fill_handover(vm, &claim->handover, err)
-						      : r;
-}
-
 /* The lease is in the journal before anything of the claimer's can happen in the guest. */
 void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size, vm_claim_fn fn,
 	      void *userdata)
@@ -152,7 +144,9 @@ void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size,
 	uint64_t begin = trace_begin();
 	claim->vm = vm;
 	claim->handover = (struct vm_handover){ .agent_fd = -EBADF, -EBADF, -EBADF, 0 };
-	int r = claim_prepare(vm, claim, size, &err);
+	int r = size_to_grow_to(vm, size, &vm->grow_to, &err);
+	if (r == 0 && vm_size_is_any(&vm->grow_to))
+		r = fill_handover(vm, &claim->handover, &err);
 	if (r == 0) {
 		replace_string(&vm->entry.sandbox_id, sandbox_id);
 		vm_set_state(vm, VM_CLAIMED);

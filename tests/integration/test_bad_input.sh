@@ -71,6 +71,8 @@ test_no_factory_but_its_store() {
 	expect hello "$(kiln_run e0 echo hello)"
 	ctl agent -c Check >"$work/out" 2>"$work/err" || fail "no claim: $(cat "$work/err")"
 	expect_match 'WARNING.*cloning from the store' "$(cat "$work/err")"
+	expect_match 'AUDIT .*audit clone sandbox=[^ ]+ vm=[0-9a-f]{32} uid=0 pid=[0-9]+ template=[0-9a-f]{64} reason="the factory could not' \
+		"$(cat "$work/err")"
 	expect '' "$(vmm_pids)" 'machines left'
 	start_factory
 	wait_full

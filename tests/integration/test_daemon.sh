@@ -98,6 +98,28 @@ test_socket_comes_from_the_service_manager() {
 	start_factory
 }
 
+# Anybody may give a process any name and arguments: a start neither waits for such ones nor ends
+# them.
+test_who_plays_a_qemu_is_left_alone() {
+	stop_factory
+	chmod 711 "$work"
+	install -m 755 "$(command -v sleep)" "$work/qemu-system-x86_64"
+	setpriv --reuid $nobody --regid $nobody --clear-groups bash -c \
+		'exec -a qemu-system-x86_64 perl -e "sleep 300" "$0/libvirt/" "$0/vms/x/share"' "$run" &
+	named=$!
+	setpriv --reuid $nobody --regid $nobody --clear-groups "$work/qemu-system-x86_64" 300 &
+	called=$!
+	timeout 10 bash -c 'until grep -q "^qemu" "/proc/$0/comm"; do :; done' $called
+	trap 'kill $named $called 2>/dev/null || true' EXIT
+	log_mark
+	start_factory
+	kill -0 $named || fail 'a process that names the run folder was killed'
+	kill -0 $called || fail 'a process that is called qemu was killed'
+	wait_for_log "not provably ours: left alone .*$called of uid $nobody"
+	kill $named $called
+	rm "$work/qemu-system-x86_64"
+}
+
 test_hangup_takes_what_may_change() {
 	configure '.max_vms = 17 | .log_format = "json" | .qemu = "/nowhere"'
 	reload
@@ -157,7 +179,7 @@ test_only_those_who_are_named_come_in() {
 	wait_for_log 'allow_groups changed'
 	log_mark
 	expect_refusal "$(ctl_as $nobody $nobody || true)"
-	wait_for_log "refused a connection of uid $nobody gid $nobody pid"
+	wait_for_log "AUDIT .*audit refuse uid=$nobody gid=$nobody pid=[0-9]+ reason=\".*allow_uids"
 	expect_match 'vm factory is' "$(ctl_as $nobody 4712 || true)"
 
 	configure 'del(.allow_groups) | .allow_uids = "nobody"'
@@ -198,6 +220,24 @@ test_claims_and_releases_are_audited() {
 		"$(audit_lines release audited)"
 	expect 1 "$(audit_lines claim audited | wc -l)" claims
 	expect 1 "$(audit_lines release audited | wc -l)" releases
+}
+
+# Whoever steers the factory is named, also where nothing comes of it.
+test_orders_are_audited() {
+	local by="by_uid=0 by_pid=[0-9]+"
+	log_mark
+	factory_ctl pause default
+	factory_ctl resume default
+	factory_ctl warm default --count 2
+	factory_ctl drain default
+	! factory_ctl rebuild nothing 2>/dev/null || fail 'it rebuilt nothing'
+	factory_ctl resume default
+	wait_for_log "AUDIT .*audit pause template=\"default\" count=0 $by$"
+	wait_for_log "AUDIT .*audit warm template=\"default\" count=2 $by$"
+	wait_for_log "AUDIT .*audit drain template=\"default\" count=0 $by$"
+	wait_for_log "AUDIT .*audit rebuild template=\"nothing\" count=0 $by$"
+	reload
+	wait_for_log 'AUDIT .*audit reload reason="nothing changed"'
 }
 
 test_a_dead_machine_is_audited_once() {

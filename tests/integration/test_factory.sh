@@ -80,15 +80,30 @@ test_killed_factory_leaves_machines_that_the_next_adopts() {
 	ctl agent -c Check >/dev/null 2>&1 || fail 'an adopted machine does not answer'
 }
 
+# Its user is the bakes' own: not libvirt's, which other machines of the host have, nor a clone's.
+expect_bake_is_shut_in() {
+	local uid memory
+	uid=$(find "$run/uids" -lname bake -printf '%f')
+	expect "$uid $uid $uid $uid 0000000000000000" \
+		"$(awk '/^(Uid|CapEff):/ { $1 = ""; print }' "/proc/$1/status" | xargs)" \
+		"the bake's user and capabilities"
+	expect 1 "$(pgrep -cu "$uid")" "processes of the bake's user"
+	memory=$(find "$store/libvirt" -type f)
+	expect "$uid 600 $uid 700" "$(stat -c '%u %a' "$memory" "$(dirname "$memory")" | xargs)" \
+		"owner and mode of the guest's memory and its folder"
+	expect '' "$(find "$store" "$run/bake" -type f -user "$uid" -perm /077)" \
+		"what others may open of the bake's files"
+	expect '' "$(find "$store" "$run/bake" "$run/libvirt" -user libvirt-qemu)" \
+		"what is libvirt's user's"
+}
+
 test_kill_in_mid_bake_leaves_nothing() {
 	local bake
 	factory_ctl destroy >/dev/null
 	(factory_ctl init 2>&1 || true) >"$work/init.log" &
 	timeout 60 grep -q -m1 'bake: answering' <(tail -n 0 -f "$work/factory.log")
 	bake=$(cat "$run"/libvirt/run/qemu/kiln-template-*.pid)
-	expect "$(id -u libvirt-qemu) 0000000000000000" \
-		"$(awk '/^(Uid|CapEff):/ { print $2 }' "/proc/$bake/status" | xargs)" \
-		"the bake's user and capabilities"
+	expect_bake_is_shut_in "$bake"
 	stop_factory KILL
 	wait
 	start_factory

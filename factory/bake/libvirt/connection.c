@@ -17,8 +17,8 @@
 /* libvirt is kept from touching what is not its own: no cgroups, namespaces, ownership or
  * labels, no folder in each hugetlbfs of the host. */
 static const char qemu_conf[] = "# Written by kiln-factory.\n"
-				"user = \"" BAKE_USER "\"\n"
-				"group = \"" BAKE_USER "\"\n"
+				"user = \"+%u\"\n"
+				"group = \"+%u\"\n"
 				"security_driver = \"none\"\n"
 				"dynamic_ownership = 0\n"
 				"remember_owner = 0\n"
@@ -60,8 +60,8 @@ static int error_number(const virError *error, const char **ret_hint)
 		return ENOENT;
 	}
 	if (strstr(message, "Permission denied") || error->code == VIR_ERR_AUTH_FAILED) {
-		*ret_hint = " (kiln-factory has to run as root, and " BAKE_USER
-			    " to get through the folders above run_dir and store)";
+		*ret_hint = " (kiln-factory has to run as root, and the bakes' "
+			    "user to get through the folders above run_dir and store)";
 		return EACCES;
 	}
 	if (strstr(message, "QEMU binary") || strstr(message, "emulator")) {
@@ -108,8 +108,10 @@ static char *embedded_uri(const char *root)
 	return strbuf_steal(&uri);
 }
 
-static int write_configuration(const char *root, const char *store, struct error *err)
+static int write_configuration(const char *root, const struct connection_options *options,
+			       struct error *err)
 {
+	const char *store = options->store;
 	_cleanup_free_ char *dir = path_join(root, "etc");
 	_cleanup_free_ char *path = path_join(dir, "qemu.conf");
 
@@ -119,7 +121,7 @@ static int write_configuration(const char *root, const char *store, struct error
 	int r = dir_make(dir, 0700, err);
 	if (r < 0)
 		return r;
-	_cleanup_free_ char *text = xasprintf(qemu_conf, store);
+	_cleanup_free_ char *text = xasprintf(qemu_conf, options->uid, options->gid, store);
 	return file_write_atomic(path, text, strlen(text), 0600, err);
 }
 
@@ -148,9 +150,10 @@ int connection_open(const struct connection_options *options, virConnectPtr *ret
 	if (r == 0)
 		r = lock_take(root, err);
 	if (r == 0 && !options->uri)
-		r = write_configuration(root, options->store, err);
+		r = write_configuration(root, options, err);
 	if (r == 0 && !options->uri)
-		r = options->kvm ? kvm_check(err) : kvm_hide(options->run_dir, err);
+		r = options->kvm ? kvm_check(options->uid, options->gid, err)
+				 : kvm_hide(options->run_dir, err);
 	if (r == 0)
 		r = library_init(root, err);
 	if (r < 0)

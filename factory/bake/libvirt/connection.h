@@ -3,6 +3,7 @@
 
 #include <libvirt/libvirt.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -12,6 +13,8 @@ struct connection_options {
 	const char *store;   /* guest RAM is a file on its file system */
 	const char *uri;     /* NULL: the embedded driver, which is prepared first */
 	bool kvm;            /* the machine uses it */
+	uid_t uid;           /* of QEMU, with the embedded driver */
+	gid_t gid;
 };
 
 /* Once in a process: libvirt keeps for ever what it was started with. */

@@ -17,33 +17,34 @@
 
 enum { GROUPS_MAX = 256 };
 
-static _Noreturn void open_as(const struct passwd *user, const gid_t *groups, size_t ngroups)
+static _Noreturn void open_as(uid_t uid, gid_t gid, const gid_t *groups, size_t ngroups)
 {
-	bool changed = setgroups(ngroups, groups) == 0 && setgid(user->pw_gid) == 0 &&
-		       setuid(user->pw_uid) == 0;
+	bool changed = setgroups(ngroups, groups) == 0 && setgid(gid) == 0 && setuid(uid) == 0;
 
 	_exit(changed && open(DEVICE, O_RDWR | O_CLOEXEC) >= 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-int kvm_check(struct error *err)
+/* The groups that libvirt gives to QEMU: a user without a name has its own one only. */
+int kvm_check(uid_t uid, gid_t gid, struct error *err)
 {
-	const struct passwd *user = getpwnam(BAKE_USER);
-	gid_t groups[GROUPS_MAX];
-	int ngroups = GROUPS_MAX, status;
+	const struct passwd *user = getpwuid(uid);
+	gid_t groups[GROUPS_MAX] = { gid };
+	int ngroups = user ? GROUPS_MAX : 1, status;
 
-	if (!user || getgrouplist(BAKE_USER, user->pw_gid, groups, &ngroups) < 0)
-		return error_set(err, ENOENT, "there is no user " BAKE_USER);
+	if (user && getgrouplist(user->pw_name, gid, groups, &ngroups) < 0)
+		return error_set(err, ENOENT, "the user %u is in too many groups", uid);
 	pid_t pid = fork();
 	if (pid == 0)
-		open_as(user, groups, (size_t)ngroups);
+		open_as(uid, gid, groups, (size_t)ngroups);
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		continue;
 	if (pid < 0)
 		return error_set_errno(err, errno, "cannot fork");
 	if (status != 0)
 		return error_set(err, EACCES,
-				 "the user " BAKE_USER " may not open " DEVICE
-				 " (as udev has it: chgrp kvm " DEVICE ", chmod 660 " DEVICE ")");
+				 "the bakes' user (uid %u, gid %u) may not open " DEVICE
+				 " (as udev has it: chgrp kvm " DEVICE ", chmod 660 " DEVICE ")",
+				 uid, gid);
 	return 0;
 }
 

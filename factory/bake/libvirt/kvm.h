@@ -6,10 +6,12 @@
  * seconds each. (virQEMUCapsIsValid() in libvirt's src/qemu/qemu_capabilities.c.) */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/error.h"
 
-/* -EACCES: BAKE_USER may not open /dev/kvm. Before there are threads that hold locks: it forks. */
-_must_check_ int kvm_check(struct error *err);
+/* -EACCES: this user may not open /dev/kvm. Before there are threads that hold locks: it forks. */
+_must_check_ int kvm_check(uid_t uid, gid_t gid, struct error *err);
 
 /* From here on this thread and its children have a mount namespace of their own, in which
  * /dev/kvm is a file that is no device and nobody may open: those of the calling thread, so before

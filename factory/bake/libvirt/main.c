@@ -176,8 +176,10 @@ int main(int argc, char **argv)
 	static int link = LIBVIRT_LINK_FD;
 	struct helper helper = {};
 	pthread_t watcher;
+	uint64_t uid, gid;
 
-	if (argc != 5) {
+	if (argc != 7 || str_to_u64(argv[5], 0, UINT32_MAX, &uid) < 0 ||
+	    str_to_u64(argv[6], 0, UINT32_MAX, &gid) < 0) {
 		fputs("kiln-libvirt: is started by kiln-factory\n", stderr);
 		return EXIT_USAGE;
 	}
@@ -186,6 +188,8 @@ int main(int argc, char **argv)
 		.store = argv[2],
 		.uri = str_empty(argv[3]) ? NULL : argv[3],
 		.kvm = str_equal(argv[4], "kvm"),
+		.uid = (uid_t)uid,
+		.gid = (gid_t)gid,
 	};
 	char *buffer = xcalloc(1, LIBVIRT_MESSAGE_MAX);
 	if (pthread_create(&watcher, NULL, watch_link, &link) != 0)

@@ -15,5 +15,6 @@ enum {
 	LIBVIRT_MESSAGE_MAX = 192 * 1024, /* what a packet can hold by default */
 };
 
-/* User and group the template's QEMU runs as; made by Debian's libvirt-daemon-system. */
+/* Libvirt's user and group for QEMU, made by Debian's libvirt-daemon-system. The template's QEMU
+ * has the group, and a user of its own (factory/bake/bake_user.h). */
 #define BAKE_USER "libvirt-qemu"

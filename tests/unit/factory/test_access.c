@@ -115,7 +115,7 @@ static void test_refusals_are_logged_once_a_second(void **state _unused_)
 		assert_int_equal(access_check(access, -1, &peer), -EACCES);
 	log_init("test", STDERR_FILENO, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	assert_true(read(fds[0], text, sizeof(text) - 1) > 0);
-	assert_non_null(strstr(text, "refused a connection of uid 34 gid 56 pid 12"));
+	assert_non_null(strstr(text, "audit refuse uid=34 gid=56 pid=12 reason=\"neither "));
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 	close(fds[0]);
 	close(fds[1]);

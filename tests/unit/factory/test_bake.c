@@ -14,6 +14,7 @@
 #include "factory/bake/bake.h"
 #include "factory/bake/bake_work.h"
 #include "factory/vm/warm.h"
+#include "tests/unit/state_table.h"
 
 enum { NEVER = -1, DEADLINE_MS = 20 * 1000 };
 
@@ -382,9 +383,27 @@ static void names_every_phase(void **state _unused_)
 	assert_string_equal(bake_phase_to_string((enum bake_phase)(BAKE_DONE + 1)), "invalid");
 }
 
+static void phases_and_states_follow_each_other(void **state _unused_)
+{
+	assert_states(&bake_phases, "hashing: booting\n"
+				    "booting: answering\n"
+				    "answering: rehearsing\n"
+				    "rehearsing: trimming\n"
+				    "trimming: freezing\n"
+				    "freezing: storing\n"
+				    "storing: done\n"
+				    "done:\n");
+	assert_states(&bake_states, "working: working talking over\n"
+				    "talking: leaving\n"
+				    "leaving: working abandoned\n"
+				    "abandoned:\n"
+				    "over:\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(phases_and_states_follow_each_other),
 		cmocka_unit_test_setup_teardown(bakes_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(takes_an_existing_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(fails_in_each_phase, setup, teardown),

@@ -18,6 +18,7 @@
 #include "factory/api/http.h"
 
 #define CONNECTIONS 32 /* http.c's bound */
+#define DEADLINE_MS 200
 
 struct fixture {
 	struct loop *loop;
@@ -51,7 +52,7 @@ static int setup(void **state)
 	snprintf(f->path, sizeof(f->path), "%s/http.sock", f->dir);
 	assert_int_equal(socket_listen_unix(f->path, 0600, &fd, NULL), 0);
 	f->loop = loop_new();
-	f->http = http_new(f->loop, fd, pages, ARRAY_SIZE(pages), f);
+	f->http = http_new(f->loop, fd, pages, ARRAY_SIZE(pages), DEADLINE_MS, f);
 	*state = f;
 	return 0;
 }
@@ -206,26 +207,59 @@ static void an_answer_may_come_too_late(void **state)
 	settle(f);
 }
 
-static void connections_are_bounded(void **state)
+static void who_says_nothing_keeps_nobody_out(void **state)
 {
 	struct fixture *f = *state;
-	int fds[CONNECTIONS + 1];
+	int slow[CONNECTIONS + 8];
+	bool ended = false;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
-		fds[i] = connect_to(f);
-		say(fds[i], "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+	for (unsigned i = 0; i < ARRAY_SIZE(slow); i++) {
+		slow[i] = connect_to(f);
+		say(slow[i], "G");
 	}
-	for (unsigned i = 0; i < CONNECTIONS; i++) {
-		_cleanup_free_ char *answer = hear(f, fds[i], NULL);
-		assert_begins(answer, "HTTP/1.1 200 OK\r\n");
+	settle(f);
+	for (unsigned i = 0; i < 3; i++)
+		expect_answer(f, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n");
+	free(hear(f, slow[0], &ended));
+	assert_true(ended);
+	free(hear(f, slow[ARRAY_SIZE(slow) - 1], &ended)); /* the newest have still time */
+	assert_false(ended);
+	for (unsigned i = 0; i < ARRAY_SIZE(slow); i++)
+		close(slow[i]);
+}
+
+static void who_waits_for_an_answer_is_not_pushed_out(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_close_ int waits = connect_to(f);
+	int others[CONNECTIONS + 1];
+
+	say(waits, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+	settle(f);
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+		others[i] = connect_to(f);
+		settle(f);
 	}
-	_cleanup_free_ char *waits = hear(f, fds[CONNECTIONS], NULL);
-	assert_string_equal(waits, "");
-	close(fds[0]);
-	_cleanup_free_ char *served = hear(f, fds[CONNECTIONS], NULL);
-	assert_begins(served, "HTTP/1.1 200 OK\r\n");
-	for (unsigned i = 1; i < ARRAY_SIZE(fds); i++)
-		close(fds[i]);
+	(void)loop_run_until(f->loop, &(bool){ false }, 2 * DEADLINE_MS);
+	http_reply(f->kept, 200, HTTP_TEXT, "at last\n");
+	_cleanup_free_ char *answer = hear(f, waits, NULL);
+	assert_begins(answer, "HTTP/1.1 200 OK\r\n");
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+		close(others[i]);
+}
+
+static void a_request_has_one_deadline_however_slow_its_bytes(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_close_ int fd = connect_to(f);
+	bool ended = false;
+
+	for (unsigned i = 0; i < 20 && !ended; i++) {
+		(void)!send(fd, "G", 1, MSG_NOSIGNAL);
+		(void)loop_run_until(f->loop, &(bool){ false }, DEADLINE_MS / 8);
+		free(hear(f, fd, &ended));
+	}
+	assert_true(ended);
 }
 
 static void the_end_closes_connections(void **state)
@@ -252,7 +286,9 @@ int main(void)
 		HTTP_TEST(garbage_ends_its_connection_only),
 		HTTP_TEST(an_answer_may_come_later),
 		HTTP_TEST(an_answer_may_come_too_late),
-		HTTP_TEST(connections_are_bounded),
+		HTTP_TEST(who_says_nothing_keeps_nobody_out),
+		HTTP_TEST(who_waits_for_an_answer_is_not_pushed_out),
+		HTTP_TEST(a_request_has_one_deadline_however_slow_its_bytes),
 		HTTP_TEST(the_end_closes_connections),
 	};
 

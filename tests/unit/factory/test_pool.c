@@ -1,5 +1,6 @@
 /* Claims, refills, ends: what every pool does. What a policy adds is in test_pool_policy.c. */
 #include "tests/unit/factory/pool_fixture.h"
+#include "tests/unit/state_table.h"
 
 static void fills_to_its_target(void **state)
 {
@@ -278,10 +279,23 @@ static void release_tells_when_it_is_over(void **state)
 	assert_int_equal(counts(f).claimed, 0);
 }
 
+static void members_go_from_state_to_state(void **state _unused_)
+{
+	assert_states(&member_states, "new: coming spare claimed booting ending\n"
+				      "coming: parked ending left\n"
+				      "parked: claimed ending left\n"
+				      "spare: coming ending left\n"
+				      "claimed: ending left\n"
+				      "booting: claimed ending left\n"
+				      "ending: left\n"
+				      "left:\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		POOL_TEST(fills_to_its_target),
+		cmocka_unit_test(members_go_from_state_to_state),
 		POOL_TEST(serves_from_the_pool_and_refills),
 		POOL_TEST(nothing_is_begun_while_a_machine_resumes),
 		POOL_TEST(a_slow_claimer_does_not_hold_up_the_refill),

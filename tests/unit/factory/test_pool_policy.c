@@ -396,7 +396,7 @@ static void claims_come_before_the_refills_of_other_pools(void **state)
 	struct pool *other = pool_new(&options);
 	struct pool_counts others;
 
-	pool_set_limits(f->pool, 1, 8, 3);
+	pool_set_limits(f->pool, 1, 3);
 	pool_open(f->pool, &f->manifest);
 	assert_int_equal(claim(f, "s1", NULL), 0);
 	assert_int_equal(claim(f, "s2", NULL), 0);

@@ -27,7 +27,7 @@ static void spares_come(struct fixture *f)
 
 static unsigned spares_begun(struct fixture *f)
 {
-	return members_count(&f->pool->spares);
+	return members_count(f->pool, MEMBER_SPARE);
 }
 
 static void open_with(struct fixture *f, uint64_t target, uint64_t spares)
@@ -51,7 +51,7 @@ static void come_last_and_one_by_one(void **state)
 	assert_int_equal(spares_begun(f), 1);
 	assert_int_equal(counts(f).spares, 0);
 	assert_int_equal(counts(f).coming, 1);
-	pool_set_limits(f->pool, 2, 8, 3); /* a look at what is to be made */
+	pool_set_limits(f->pool, 2, 3); /* a look at what is to be made */
 	settle(f);
 	assert_int_equal(spares_begun(f), 1);
 	spares_come(f);
@@ -249,7 +249,8 @@ static void a_smaller_policy_ends_them(void **state)
 	settle(f);
 	assert_int_equal(counts(f).spares, 1);
 	assert_int_equal(counts(f).parked, 1);
-	pool_set_limits(f->pool, 2, 1, 3);
+	f->room.max_vms = 1;
+	pool_set_limits(f->pool, 2, 3);
 	settle(f);
 	assert_int_equal(counts(f).spares, 0);
 	assert_int_equal(counts(f).parked, 1);

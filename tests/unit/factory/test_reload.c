@@ -10,12 +10,12 @@
 
 #include <fcntl.h>
 
+#include "base/audit.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/base/audit.h"
 #include "factory/core/reload.h"
 
 static void load(const char *text, struct factory_config *ret_config)
@@ -100,6 +100,18 @@ static void test_audit_lines(void **state _unused_)
 	audit_release("sb1", "vm1", &lease, "a\nb");
 	expect_line(fds[0], "audit release sandbox=sb1 vm=vm1 uid=34 pid=12 by_uid=-1 by_pid=-1 "
 			    "reason=\"a\\nb\" held_ms=");
+	audit_order("warm", "a\" by_uid=0\n\x1b[2K\xe2\x80\xae", 3, &lease.claimer);
+	expect_line(fds[0],
+		    "audit warm template=\"a\\\" by_uid=0\\n\\x1b[2K\\xe2\\x80\\xae\" count=3 "
+		    "by_uid=34 by_pid=12\n");
+	audit_renew("sb1", "vm1", &lease, &AUDIT_NOBODY);
+	expect_line(fds[0], "audit renew sandbox=sb1 vm=vm1 uid=34 pid=12 by_uid=-1 by_pid=-1\n");
+	audit_refuse(&lease.claimer, "full", 2);
+	expect_line(fds[0], "audit refuse uid=34 gid=0 pid=12 reason=\"full\" more=2\n");
+	audit_reload("nothing changed");
+	expect_line(fds[0], "audit reload reason=\"nothing changed\"\n");
+	audit_clone("sb1", "vm1", "t1", "no \"factory\"");
+	expect_line(fds[0], " template=t1 reason=\"no \\\"factory\\\"\"\n");
 	log_init("test", STDERR_FILENO, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	close(fds[0]);
 	close(fds[1]);

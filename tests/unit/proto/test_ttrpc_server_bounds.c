@@ -1,5 +1,6 @@
 /* The ttRPC server's bounds and its listening: slow peers, too many of everything. */
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "ttrpc_server_fixture.h"
 
@@ -165,6 +166,95 @@ static void callers_are_accepted_and_known(void **state)
 	expect_alive(peer);
 }
 
+static int set_up_few(void **state)
+{
+	struct fixture *f = xnew(struct fixture);
+
+	*state = f;
+	/* The fixture's own peer is one of them. */
+	set_up_with(f, &(struct ttrpc_server_options){ .max_conns = 3 });
+	return 0;
+}
+
+static void callers_past_the_bound_are_told_so(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(place_remove) struct place place = {};
+	struct peer_end *taken[2], *refused[40];
+	int fd;
+
+	place_make(&place);
+	assert_int_equal(socket_listen_unix(place.path, 0600, &fd, NULL), 0);
+	ttrpc_server_listen(f->server, fd);
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+		taken[i] = connect_peer(f, place.path);
+		expect_alive(taken[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		refused[i] = connect_peer(f, place.path);
+	peer_await_end(refused[0]); /* of too many that are refused the oldest goes */
+	send_claim(refused[39], 1, "hold");
+	expect_failure(refused[39], 1, TTRPC_RESOURCE_EXHAUSTED, "3 connections are open");
+	assert_int_equal(f->nheld, 0);
+	expect_alive(taken[1]);
+
+	peer_free(taken[0]);
+	turn(f->loop);
+	_cleanup_(peer_free_cleanup) struct peer_end *next = connect_peer(f, place.path);
+	expect_alive(next);
+	peer_free(taken[1]);
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		peer_free(refused[i]);
+}
+
+/* Connects as somebody who is not root. */
+static struct peer_end *connect_as(struct fixture *f, const char *path, uid_t uid)
+{
+	assert_int_equal(seteuid(uid), 0);
+	struct peer_end *peer = connect_peer(f, path);
+	assert_int_equal(seteuid(0), 0);
+	turn(f->loop);
+	return peer;
+}
+
+static int set_up_for_users(void **state)
+{
+	struct fixture *f = xnew(struct fixture);
+
+	*state = f;
+	set_up_with(f, &(struct ttrpc_server_options){ .max_conns = 10, .max_conns_of_user = 3 });
+	return 0;
+}
+
+static void no_user_takes_all_connections(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(place_remove) struct place place = {};
+	struct peer_end *peers[8];
+	int fd;
+
+	if (geteuid() != 0)
+		skip();
+	place_make(&place);
+	assert_int_equal(chmod(place.dir, 0711), 0);
+	assert_int_equal(socket_listen_unix(place.path, 0666, &fd, NULL), 0);
+	ttrpc_server_listen(f->server, fd);
+	for (size_t i = 0; i < 4; i++)
+		peers[i] = connect_as(f, place.path, 4711);
+	expect_alive(peers[2]);
+	send_claim(peers[3], 1, "hold");
+	expect_failure(peers[3], 1, TTRPC_RESOURCE_EXHAUSTED, "uid 4711 has 3 connections open");
+	for (size_t i = 4; i < 7; i++)
+		peers[i] = connect_as(f, place.path, 4712);
+	expect_alive(peers[5]);
+	send_claim(peers[6], 1, "hold");
+	expect_failure(peers[6], 1, TTRPC_RESOURCE_EXHAUSTED, "5 connections of other users");
+	peers[7] = connect_as(f, place.path, 0);
+	expect_alive(peers[7]);
+	for (size_t i = 0; i < ARRAY_SIZE(peers); i++)
+		peer_free(peers[i]);
+}
+
 static void many_callers_at_once_are_all_accepted(void **state)
 {
 	struct fixture *f = *state;
@@ -245,6 +335,10 @@ int main(void)
 		TEST(large_requests_in_flight_are_bounded),
 		SMALL_TEST(connections_past_the_bound_are_closed),
 		TEST(callers_are_accepted_and_known),
+		cmocka_unit_test_setup_teardown(callers_past_the_bound_are_told_so, set_up_few,
+						tear_down),
+		cmocka_unit_test_setup_teardown(no_user_takes_all_connections, set_up_for_users,
+						tear_down),
 		TEST(many_callers_at_once_are_all_accepted),
 		TEST(accepting_pauses_without_descriptors_until_a_connection_ends),
 		TEST(accepting_resumes_by_itself_after_a_while),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -464,6 +465,49 @@ static void test_no_factory(void **state)
 	assert_false(bench->done);
 }
 
+/* A socket whose queue of connections is full, and the connections that fill it. */
+static int fill_queue(const char *path, int *fds, size_t max)
+{
+	int fd, r = 0;
+	assert_int_equal(socket_listen_unix(path, 0600, &fd, NULL), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	for (size_t i = 0; i < max; i++) {
+		fds[i] = -EBADF;
+		if (r == 0)
+			r = socket_connect(path, &fds[i], NULL);
+	}
+	assert_int_equal(r, -EAGAIN);
+	return fd;
+}
+
+static void test_a_full_queue_is_waited_for(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(error_done) struct error err = {};
+	_cleanup_free_ char *busy = path_join(bench->run_dir, "busy.sock");
+	int fds[4];
+	int listener = fill_queue(busy, fds, ARRAY_SIZE(fds));
+	struct claim_options options = { .factory_address = busy,
+					 .sandbox_id = "pod-1",
+					 .timeout_ms = 100 };
+	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), 0);
+	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+	assert_int_equal(bench->number, -EAGAIN);
+	assert_non_null(strstr(bench->error, "queue of connections is full"));
+	assert_null(strstr(bench->error, "template")); /* no clone was tried */
+
+	bench->done = false;
+	options.timeout_ms = DEADLINE_MS;
+	assert_int_equal(claim_start(bench->loop, &options, on_claim, bench, &err), 0);
+	loop_run_until(bench->loop, &bench->done, 50);
+	assert_false(bench->done);
+	ttrpc_server_listen(bench->factory, listener);
+	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+	assert_int_equal(bench->number, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close_fd(fds[i]);
+}
+
 static void test_factory_dies_before_it_answers(void **state)
 {
 	struct bench *bench = *state;
@@ -553,6 +597,7 @@ int main(void)
 		CASE(test_refused_by_the_factory),
 		CASE(test_store_note),
 		CASE(test_no_factory),
+		CASE(test_a_full_queue_is_waited_for),
 		CASE(test_factory_dies_before_it_answers),
 		CASE(test_release),
 		CASE(test_release_without_factory),
