@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "agent/cgroup.h"
+#include "agent/disk.h"
 #include "agent/hotplug.h"
 #include "agent/sandbox.h"
 #include "agent/scratch.h"
@@ -151,6 +152,7 @@ int boot_guest(struct error *err)
 	set_log_level();
 	raise_limits();
 	load_modules();
+	disk_protect_images();
 	r = scratch_mount(err);
 	if (r < 0)
 		return r;

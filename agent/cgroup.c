@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "agent/device_control.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
@@ -241,7 +242,8 @@ int cgroup_new(const char *id, const Grpc__LinuxResources *resources, struct cgr
 
 	if (r < 0)
 		return r;
-	if (resources)
+	r = device_control_set(cgroup->fd, resources, err);
+	if (r == 0 && resources)
 		r = apply_resources(cgroup, resources, err);
 	if (r < 0) {
 		(void)!rmdir(cgroup->path);

@@ -5,8 +5,7 @@
  *
  * The root is /sys/fs/cgroup in a guest, or /sys/fs/cgroup/unified on a development machine
  * with the hybrid layout. Where there is neither, containers run without a cgroup and asking
- * for limits is an error. The device controller of v1 has no counterpart here: what devices a
- * container may make is bounded by its virtual machine.
+ * for limits is an error. The devices that its processes may use are those of agent/device_rules.h.
  */
 #pragma once
 
