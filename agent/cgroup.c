@@ -12,6 +12,7 @@
 #include <sys/vfs.h>
 
 #include "agent/device_control.h"
+#include "agent/mounts.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
@@ -22,6 +23,7 @@ enum { DEPTH_MAX = 16, VALUE_MAX = 64, CONTROLLERS_MAX = 4096 };
 struct cgroup {
 	char *path; /* owned */
 	int fd;     /* owned */
+	int alone;  /* owned; for cgroup_birth_fd(); -EBADF until it is needed */
 };
 
 static bool is_cgroup2(const char *path)
@@ -235,7 +237,7 @@ int cgroup_new(const char *id, const Grpc__LinuxResources *resources, struct cgr
 
 	_cleanup_(cgroup_free_cleanup) struct cgroup *cgroup = xnew(struct cgroup);
 
-	cgroup->fd = -EBADF;
+	cgroup->fd = cgroup->alone = -EBADF;
 	cgroup->path = path_join(root, id);
 
 	int r = cgroup_make(cgroup, err);
@@ -256,6 +258,20 @@ int cgroup_new(const char *id, const Grpc__LinuxResources *resources, struct cgr
 int cgroup_fd(const struct cgroup *cgroup)
 {
 	return cgroup ? cgroup->fd : -EBADF;
+}
+
+int cgroup_birth_fd(struct cgroup *cgroup, int *ret_fd, struct error *err)
+{
+	int r = 0;
+
+	if (cgroup && cgroup->alone < 0)
+		r = mount_copy(cgroup->fd, "", false, &cgroup->alone, err);
+	if (r < 0)
+		return r;
+	if (cgroup && (r = mount_set_readonly(cgroup->alone, false)) < 0)
+		return error_set_errno(err, r, "cannot show cgroup %s alone", cgroup->path);
+	*ret_fd = cgroup ? cgroup->alone : -EBADF;
+	return 0;
 }
 
 int cgroup_kill(struct cgroup *cgroup)
@@ -319,6 +335,7 @@ void cgroup_free(struct cgroup *cgroup)
 {
 	if (!cgroup)
 		return;
+	close_fd(cgroup->alone);
 	close_fd(cgroup->fd);
 	free(cgroup->path);
 	free(cgroup);

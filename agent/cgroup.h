@@ -30,6 +30,10 @@ _must_check_ int cgroup_new(const char *id, const Grpc__LinuxResources *resource
 /* The folder, for CLONE_INTO_CGROUP; -EBADF for NULL. Borrowed. */
 int cgroup_fd(const struct cgroup *cgroup);
 
+/* The same for a process that is born in sight of the container, which must not find the way from
+ * this descriptor to the guest's files: a mount of this folder alone, read-only. */
+_must_check_ int cgroup_birth_fd(struct cgroup *cgroup, int *ret_fd, struct error *err);
+
 /* SIGKILL to everything in it and below it. */
 _must_check_ int cgroup_kill(struct cgroup *cgroup);
 

@@ -33,4 +33,9 @@ struct child_message {
 	char text[CHILD_TEXT_MAX];
 };
 
+/* For an exec, before the child is born, in a process of the agent's that shares its memory and
+ * nothing else: enters the container's namespaces with nothing open but the child's own descriptors
+ * and cgroup (-EBADF: none), and gives up what the child will not need. It waits for nothing. */
+_must_check_ int child_join(const struct child_plan *plan, int cgroup, struct error *err);
+
 _Noreturn void child_run(const struct child_plan *plan);

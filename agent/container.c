@@ -154,7 +154,6 @@ static int member_start(struct member *member, struct process_options *options, 
 	struct container *container = member->container;
 
 	options->agent = container->agent;
-	options->cgroup_fd = cgroup_fd(container->cgroup);
 	options->userdata = member;
 
 	int r = process_new(options, &member->process, err);
@@ -359,7 +358,6 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 static int start_init(struct container *container, const Grpc__Spec *spec, struct plans *plans,
 		      struct error *err)
 {
-	_cleanup_close_ int pidns = -EBADF;
 	struct child_plan child = {
 		.process = &plans->process,
 		.rootfs = &plans->rootfs,
@@ -371,15 +369,9 @@ static int start_init(struct container *container, const Grpc__Spec *spec, struc
 		.id = container->id,
 		.plan = &child,
 		.clone_flags = plans->namespaces.clone_flags,
+		.cgroup_fd = cgroup_fd(container->cgroup),
 		.on_event = on_init_event,
 	};
-
-	if (plans->namespaces.pid_path) {
-		int r = namespace_open(plans->namespaces.pid_path, &pidns, err);
-		if (r < 0)
-			return r;
-	}
-	options.pidns_fd = pidns;
 
 	struct member *member = xnew(struct member);
 	member->container = container;
@@ -513,6 +505,12 @@ static void forget_failed(struct member *member)
 	loop_defer(member->container->agent->loop, free_member_later, member);
 }
 
+static void explain_exec(struct error *err)
+{
+	error_wrap(err, "exec failed: unable to start container process");
+	hide_not_found(err);
+}
+
 static void on_exec_event(struct process *process _unused_, enum process_event event,
 			  struct error *err, void *userdata)
 {
@@ -525,8 +523,7 @@ static void on_exec_event(struct process *process _unused_, enum process_event e
 		reply_empty(steal_ptr(member->call));
 		return;
 	case PROCESS_EVENT_FAILED:
-		error_wrap(err, "exec failed: unable to start container process");
-		hide_not_found(err);
+		explain_exec(err);
 		member->failed = true;
 		error_move(&member->failure, err);
 		return;
@@ -591,13 +588,18 @@ static int start_exec(struct container *container, struct ttrpc_call *call,
 
 	if (r < 0)
 		return r;
-	child.join_pidfd = options.pidns_fd = process_pidfd(container->init->process);
+	r = cgroup_birth_fd(container->cgroup, &options.cgroup_fd, err);
+	if (r < 0)
+		return r;
+	child.join_pidfd = process_pidfd(container->init->process);
 
 	struct member *member = xnew(struct member);
 	member->container = container;
 	r = member_start(member, &options, err);
 	if (r == 0)
 		member->call = call;
+	else
+		explain_exec(err);
 	return r;
 }
 

@@ -106,8 +106,8 @@ static int add_mount_of(const Grpc__Storage *request, const char *type, const ch
 	if (r < 0)
 		return r;
 	options.bind |= bind;
-	/* Devices are in a container's /dev: a node that the host or another container has put into a
-	 * volume is none. */
+	/* Devices are in a container's /dev: a node that the host or another container has put into
+	 * a volume is none. */
 	options.attr_set |= MOUNT_ATTR_NODEV;
 	options.attr_clear &= ~(uint64_t)MOUNT_ATTR_NODEV;
 	/* Of a device that cannot be written to, else none is mounted. */
