@@ -31,6 +31,14 @@ enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP 
 /* What a child cannot become its user without. */
 static const uint64_t caps_to_become = UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID;
 
+/* What it cannot load its filter without, unless it can have no new privileges. */
+static uint64_t caps_to_filter(const struct child_plan *plan)
+{
+	bool needed = plan->filter->count > 0 && !plan->process->process->nonewprivileges;
+
+	return needed ? UINT64_C(1) << CAP_SYS_ADMIN : 0;
+}
+
 /* ---------------------------------------------------------------- descriptors */
 
 static int compare(const void *a, const void *b)
@@ -224,27 +232,42 @@ static int set_user(const Grpc__User *user, struct error *err)
 }
 
 /* Gives up what the process will not need to become what it shall be. */
-static int limit_privileges(const struct process_plan *plan, struct error *err)
+static int limit_privileges(const struct child_plan *plan, struct error *err)
 {
-	int r = caps_apply_bounding(&plan->caps);
+	const struct caps *caps = &plan->process->caps;
+	int r = caps_apply_bounding(caps);
 
 	if (r == 0)
-		r = caps_limit(&plan->caps, caps_to_become);
+		r = caps_limit(caps, caps_to_become | caps_to_filter(plan));
 	return r < 0 ? error_set_errno(err, r, "cannot drop capabilities") : 0;
 }
 
-static int set_privileges(const struct process_plan *plan, struct error *err)
+static int set_privileges(const struct child_plan *plan, struct error *err)
 {
-	int r = set_user(plan->process->user, err);
+	const Grpc__Process *process = plan->process->process;
+	int r = set_user(process->user, err);
 
 	if (r < 0)
 		return r;
-	r = caps_apply(&plan->caps, 0);
+	r = caps_apply(&plan->process->caps, caps_to_filter(plan));
 	if (r < 0)
 		return error_set_errno(err, r, "cannot set capabilities");
-	if (plan->process->nonewprivileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	if (process->nonewprivileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_set_errno(err, errno, "cannot set no_new_privs");
 	return 0;
+}
+
+/* The last step: from here on the filter decides about this process, too. */
+static int load_filter(const struct child_plan *plan, struct error *err)
+{
+	int r = plan->filter->count > 0 ? seccomp_program_load(plan->filter) : 0;
+
+	if (r < 0)
+		return error_set_errno(err, r, "cannot load the seccomp filter");
+	if (caps_to_filter(plan) != 0)
+		r = caps_finish(&plan->process->caps);
+	return r < 0 ? error_set_errno(err, r, "cannot set capabilities under the seccomp filter")
+		     : 0;
 }
 
 /* The kernel says of a folder outside of the root that it cannot be reached. */
@@ -284,7 +307,7 @@ static int become_process(const struct child_plan *plan, int slave, struct error
 	if (r == 0)
 		entered = enter_cwd(process->process, NULL);
 	if (r == 0)
-		r = set_privileges(process, err);
+		r = set_privileges(plan, err);
 	if (r == 0 && entered < 0)
 		r = enter_cwd(process->process, err);
 	umask(DEFAULT_MASK);
@@ -328,7 +351,7 @@ static int make_container(const struct child_plan *plan, int *ret_master, int *r
 		r = prepare_privileged(plan->process, err);
 	if (r == 0)
 		r = make_world(plan, ret_master, ret_slave, err);
-	return r == 0 ? limit_privileges(plan->process, err) : r;
+	return r == 0 ? limit_privileges(plan, err) : r;
 }
 
 int child_join(const struct child_plan *plan, int cgroup, struct error *err)
@@ -342,7 +365,7 @@ int child_join(const struct child_plan *plan, int cgroup, struct error *err)
 	if (r == 0 && setns(plan->join_pidfd, JOIN_FLAGS) < 0)
 		r = error_set_errno(err, errno, "cannot join the container's namespaces");
 	close_fd(plan->join_pidfd);
-	return r == 0 ? limit_privileges(plan->process, err) : r;
+	return r == 0 ? limit_privileges(plan, err) : r;
 }
 
 /* An exec, born in the container. */
@@ -393,6 +416,8 @@ void child_run(const struct child_plan *plan)
 	if (plan->rootfs)
 		wait_for_go(plan);
 	reset_signals();
+	if (load_filter(plan, &err) < 0)
+		fail(plan, &err);
 	execve(file, plan->process->args, plan->process->env);
 	error_set_errno(&err, errno, "exec %s", file);
 	fail(plan, &err);

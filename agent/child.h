@@ -11,12 +11,14 @@
 #include "agent/namespaces.h"
 #include "agent/process_plan.h"
 #include "agent/rootfs.h"
+#include "proto/seccomp_profile.h"
 
 struct child_plan {
 	struct process_plan *process;            /* the child completes its copy */
 	const struct rootfs_plan *rootfs;        /* a container's first process; else NULL */
 	const struct namespace_plan *namespaces; /* the same */
 	const char *hostname;                    /* "": not set */
+	const struct seccomp_program *filter;
 	int join_pidfd; /* for an exec: the container's first process; else -EBADF */
 	int stdio[3];   /* -EBADF where a terminal takes their place */
 	int sync;       /* set by launch_new() */

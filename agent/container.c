@@ -47,6 +47,7 @@ struct container {
 	char *init_exec_id;  /* owned; another name of the first process */
 	enum container_state state;
 	struct cgroup *cgroup;                   /* owned; NULL where there are none */
+	struct seccomp_program filter;           /* owned */
 	TAILQ_HEAD(member_list, member) members; /* owned; the first process and the execs */
 	size_t nmembers;
 	struct member *init;             /* in members; NULL until it is cloned */
@@ -349,9 +350,6 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 		r = rootfs_plan_init(spec, &plans->rootfs, err);
 	if (r == 0)
 		r = namespace_plan_init(spec, &plans->namespaces, err);
-	if (r == 0 && spec->linux && spec->linux->seccomp)
-		log_warning(request->container_id,
-			    "the seccomp profile is left out: not supported by this agent");
 	return r;
 }
 
@@ -363,6 +361,7 @@ static int start_init(struct container *container, const Grpc__Spec *spec, struc
 		.rootfs = &plans->rootfs,
 		.namespaces = &plans->namespaces,
 		.hostname = spec->hostname,
+		.filter = &container->filter,
 		.join_pidfd = -EBADF,
 	};
 	struct process_options options = {
@@ -405,6 +404,9 @@ static int build(struct container *container, const Grpc__CreateContainerRequest
 	if (!spec)
 		return error_set(err, EINVAL, "no OCI spec is given");
 	r = plans_init(request, &plans, err);
+	if (r == 0)
+		r = seccomp_profile_compile(spec->linux ? spec->linux->seccomp : NULL,
+					    &container->filter, err);
 	if (r == 0)
 		r = add_storages(container, request, err);
 	uint64_t begin = trace_begin();
@@ -470,6 +472,7 @@ void container_free(struct container *container)
 	close_fd(container->cgroup_events);
 	loop_timer_free(container->remove_timer);
 	cgroup_free(container->cgroup);
+	seccomp_program_done(&container->filter);
 	strv_done(&container->mount_points);
 	error_done(&container->failure);
 	free(container->init_exec_id);
@@ -578,7 +581,7 @@ static int start_exec(struct container *container, struct ttrpc_call *call,
 		      const Grpc__ExecProcessRequest *request, struct error *err)
 {
 	_cleanup_(process_plan_done) struct process_plan plan = {};
-	struct child_plan child = { .process = &plan };
+	struct child_plan child = { .process = &plan, .filter = &container->filter };
 	struct process_options options = {
 		.id = request->exec_id,
 		.plan = &child,

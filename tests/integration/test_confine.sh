@@ -65,6 +65,61 @@ test_an_exec_is_born_in_its_container() {
 	remove_container c5
 }
 
+# profile SYSCALLS [MEMBERS]: allows all else.
+profile() {
+	jq -n --argjson list "$1" --argjson members "${2:-{\}}" \
+		'{defaultAction: "SCMP_ACT_ALLOW", architectures: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+		  syscalls: $list} + $members' >"$work/profile.json"
+}
+
+filtered() { grep -q '^Seccomp:[[:space:]]*2$'; }
+
+# With no_new_privs the filter is loaded last of all, without it while the process may still do so.
+test_the_profile_holds_for_all_processes() {
+	local option
+	for option in '' --allow-new-privs; do
+		start c6 --seccomp $option
+		inside c6 cat /proc/1/status | filtered || fail "the first process $option"
+		inside c6 cat /proc/self/status | filtered || fail "an exec $option"
+		expect "$(inside c6 grep ^Cap /proc/1/status)" "$(inside c6 grep ^Cap /proc/self/status)" capabilities
+		expect 00000000a80425fb "$(inside c6 sed -n 's/^CapEff:.//p' /proc/self/status)" 'as without a filter'
+		by_user c6 cat /proc/self/status | filtered || fail "an exec of a user $option"
+		remove_container c6
+	done
+}
+
+test_what_a_profile_says_is_done() {
+	profile '[{"names": ["mkdir", "no_such_call"], "action": "SCMP_ACT_LOG"},
+		{"names": ["chmod"], "action": "SCMP_ACT_ERRNO", "errnoRet": 40,
+		 "args": [{"index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": 2048, "valueTwo": 2048}]},
+		{"names": ["rmdir"], "action": "SCMP_ACT_ERRNO"},
+		{"names": ["swapon"], "action": "SCMP_ACT_KILL_PROCESS"}]'
+	start c7 --seccomp --seccomp-profile "$work/profile.json"
+	expect ok "$(inside c7 sh -c 'mkdir /f && chmod 755 /f && chmod 1777 /f && echo ok')"
+	expect_match 'Too many levels of symbolic links' "$(inside c7 chmod 4755 /f || true)"
+	expect_match 'Operation not permitted' "$(inside c7 rmdir /f || true)"
+	expect_match 'status 159' "$(inside c7 sh -c '(swapon /f); echo status $?')"
+	remove_container c7
+}
+
+# refused SENTENCE SYSCALLS [MEMBERS]
+refused() {
+	local said
+	profile "${@:2}"
+	said=$(kiln_run c8 --seccomp --seccomp-profile "$work/profile.json" -- true 2>&1) && fail "it runs: $2"
+	expect_match "$1" "$said"
+	ctr containers delete c8 2>/dev/null || true
+}
+
+test_what_a_profile_cannot_have_is_named() {
+	refused 'linux.seccomp: syscalls\[0\]: SCMP_ACT_NOTIFY is not supported' \
+		'[{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]'
+	refused 'listenerPath' '[]' '{"listenerPath": "/run/x"}'
+	refused 'syscalls\[0\]: "no_such_call": the system call is unknown' \
+		'[{"names": ["no_such_call"], "action": "SCMP_ACT_ERRNO"}]'
+	refused 'flag "SECCOMP_FILTER_FLAG_X"' '[]' '{"flags": ["SECCOMP_FILTER_FLAG_X"]}'
+}
+
 write_config 3
 start_factory
 start_containerd
