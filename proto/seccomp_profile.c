@@ -211,8 +211,8 @@ static int add_syscall(struct build *build, const Grpc__LinuxSyscall *entry, str
 {
 	bool has_number = entry->errno_ret_case == GRPC__LINUX_SYSCALL__ERRNO_RET_ERRNORET;
 	struct scmp_arg_cmp arguments[ARGUMENTS_MAX * 2];
-	uint32_t action;
-	unsigned rank;
+	uint32_t action = 0;
+	unsigned rank = 0;
 	int r = parse_action(entry->action, has_number ? &entry->errnoret : NULL, &action, &rank,
 			     err);
 
