@@ -160,7 +160,8 @@ int boot_guest(struct error *err)
 	bring_loopback_up();
 	if (sethostname(SANDBOX_DEFAULT_HOSTNAME, strlen(SANDBOX_DEFAULT_HOSTNAME)) < 0)
 		log_warning(NULL, "cannot set the hostname: %s", strerror(errno));
-	return cgroup_enable_basic(err);
+	r = cgroup_enable_basic(err);
+	return r == 0 ? cgroup_hold_device_control(err) : r;
 }
 
 int boot_outside_guest(struct error *err)

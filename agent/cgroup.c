@@ -18,6 +18,8 @@
 #include "base/strbuf.h"
 #include "base/strings.h"
 
+#define HELD "/sys/fs/cgroup/.kiln-devices" /* no container's id begins so */
+
 enum { DEPTH_MAX = 16, VALUE_MAX = 64, CONTROLLERS_MAX = 4096 };
 
 struct cgroup {
@@ -70,6 +72,18 @@ int cgroup_enable_basic(struct error *err)
 	if (value.len == 0)
 		return 0;
 	return file_write_value("/sys/fs/cgroup/cgroup.subtree_control", value.text, err);
+}
+
+int cgroup_hold_device_control(struct error *err)
+{
+	if (mkdir(HELD, 0755) < 0 && errno != EEXIST)
+		return error_set_errno(err, errno, "cannot make cgroup " HELD);
+
+	_cleanup_close_ int fd = open(HELD, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open cgroup " HELD);
+	return device_control_set(fd, NULL, err);
 }
 
 /* ---------------------------------------------------------------- limits */

@@ -22,6 +22,10 @@ const char *cgroup_root(void);
  * end longer (cpuset patches the kernel's code for its first and last cgroup). */
 _must_check_ int cgroup_enable_basic(struct error *err);
 
+/* Makes an empty cgroup with a program for devices, which stays: the kernel patches its own code
+ * for the first such program and after the last one. */
+_must_check_ int cgroup_hold_device_control(struct error *err);
+
 /* -EEXIST: a cgroup of this name is there already. *ret is NULL where there is no hierarchy.
  * resources may be NULL. */
 _must_check_ int cgroup_new(const char *id, const Grpc__LinuxResources *resources,
