@@ -74,8 +74,9 @@ LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
 LIBS_vm      := -lnettle
 LIBS_factory := -levent_extra $(LIBS_vm)
 LIBS_libvirt := -lvirt -lvirt-qemu
-LIBS_shim    := $(LIBS_vm)
-LIBS_agent   := -lcap
+LIBS_shim    := -lseccomp $(LIBS_vm)
+LIBS_agent   := -lcap -lseccomp
+LIBS_proto   := -lseccomp
 LIBS_ctl     := $(LIBS_vm)
 LIBS_bench   := $(LIBS_vm)
 
@@ -199,10 +200,11 @@ $(BIN_shim): $(call obj,$(SRC_shim)) $(LIB_vm)
 	$(Q)$(CC) $(CFLAGS_ALL) $(filter-out -pie,$(LDFLAGS_ALL)) -static-pie -Wl,--no-warnings -o $@ \
 		$(filter %.o %.a,$^) $(LIBS_shim) $(LIBS_common)
 
-# What runs in the guest is static: the image holds nothing else.
+# What runs in the guest is static: the image holds nothing else. The agent is at another address in
+# each template that is baked.
 $(BIN_agent): $(call obj,$(SRC_agent)) $(LIB_core)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -static -Wl,--no-warnings -o $@ $(filter %.o %.a,$^) $(LIBS_agent) $(LIBS_common)
+	$(Q)$(CC) $(CFLAGS_ALL) $(filter-out -pie,$(LDFLAGS_ALL)) -static-pie -Wl,--no-warnings -o $@ $(filter %.o %.a,$^) $(LIBS_agent) $(LIBS_common)
 $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
@@ -299,7 +301,7 @@ ZLIB_vm := $(addprefix $(BUILD)/fuzzed/,libvm.a libproto.a libbase.a)
 $(BUILD)/fuzz/%: $(BUILD)/fuzzed/tests/fuzz/%.o $(ZLIB_vm)
 	$(call say,FUZZER,$@)
 	@mkdir -p $(@D)
-	$(Q)clang $(FUZZED) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(ZLIB_vm) $(LIBS_fuzz) $(LIBS_common)
+	$(Q)clang $(FUZZED) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(ZLIB_vm) $(LIBS_fuzz) $(LIBS_proto) $(LIBS_common)
 # What of a program's own these try, beside the libraries.
 $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 	$(call zobj,$(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c))
@@ -462,7 +464,7 @@ help: ## This list
 
 # Debian 12 packages; docs/DEPENDENCIES.md has the reason of each.
 DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
-                libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev
+                libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client openssh-client

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "agent/cgroup.h"
+#include "agent/disk.h"
 #include "agent/hotplug.h"
 #include "agent/sandbox.h"
 #include "agent/scratch.h"
@@ -151,6 +152,7 @@ int boot_guest(struct error *err)
 	set_log_level();
 	raise_limits();
 	load_modules();
+	disk_protect_images();
 	r = scratch_mount(err);
 	if (r < 0)
 		return r;
@@ -158,7 +160,8 @@ int boot_guest(struct error *err)
 	bring_loopback_up();
 	if (sethostname(SANDBOX_DEFAULT_HOSTNAME, strlen(SANDBOX_DEFAULT_HOSTNAME)) < 0)
 		log_warning(NULL, "cannot set the hostname: %s", strerror(errno));
-	return cgroup_enable_basic(err);
+	r = cgroup_enable_basic(err);
+	return r == 0 ? cgroup_hold_device_control(err) : r;
 }
 
 int boot_outside_guest(struct error *err)

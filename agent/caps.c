@@ -56,17 +56,35 @@ static int apply_ambient(uint64_t set)
 	return 0;
 }
 
-int caps_apply(const struct caps *caps)
+static int set(uint64_t permitted, uint64_t effective, uint64_t inheritable)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
 
 	for (unsigned i = 0; i < 2; i++) {
-		data[i].effective = (uint32_t)(caps->effective >> (32 * i));
-		data[i].permitted = (uint32_t)(caps->permitted >> (32 * i));
-		data[i].inheritable = (uint32_t)(caps->inheritable >> (32 * i));
+		data[i].permitted = (uint32_t)(permitted >> (32 * i));
+		data[i].effective = (uint32_t)(effective >> (32 * i));
+		data[i].inheritable = (uint32_t)(inheritable >> (32 * i));
 	}
-	if (syscall(SYS_capset, &header, data) < 0)
-		return -errno;
-	return apply_ambient(caps->ambient);
+	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+int caps_limit(const struct caps *caps, uint64_t more)
+{
+	uint64_t kept = caps->permitted | caps->effective | caps->inheritable | caps->ambient |
+			more;
+
+	return set(kept, kept, 0);
+}
+
+int caps_apply(const struct caps *caps, uint64_t more)
+{
+	int r = set(caps->permitted | more, caps->effective | more, caps->inheritable);
+
+	return r < 0 ? r : apply_ambient(caps->ambient);
+}
+
+int caps_finish(const struct caps *caps)
+{
+	return set(caps->permitted, caps->effective, caps->inheritable);
 }

@@ -18,5 +18,11 @@ void caps_parse(const Grpc__LinuxCapabilities *names, const char *object, struct
 /* Drops from the bounding set what is not in it. For the child, before it changes its user. */
 _must_check_ int caps_apply_bounding(const struct caps *caps);
 
-/* The other sets, after the change of user (made with PR_SET_KEEPCAPS). */
-_must_check_ int caps_apply(const struct caps *caps);
+/* After it: gives up what is neither in one of the sets nor in `more`. */
+_must_check_ int caps_limit(const struct caps *caps, uint64_t more);
+
+/* The other sets, after the change of user (made with PR_SET_KEEPCAPS), and `more` still. */
+_must_check_ int caps_apply(const struct caps *caps, uint64_t more);
+
+/* Gives up `more`. */
+_must_check_ int caps_finish(const struct caps *caps);

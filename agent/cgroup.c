@@ -11,16 +11,21 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "agent/device_control.h"
+#include "agent/mounts.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
+
+#define HELD "/sys/fs/cgroup/.kiln-devices" /* no container's id begins so */
 
 enum { DEPTH_MAX = 16, VALUE_MAX = 64, CONTROLLERS_MAX = 4096 };
 
 struct cgroup {
 	char *path; /* owned */
 	int fd;     /* owned */
+	int alone;  /* owned; for cgroup_birth_fd(); -EBADF until it is needed */
 };
 
 static bool is_cgroup2(const char *path)
@@ -67,6 +72,18 @@ int cgroup_enable_basic(struct error *err)
 	if (value.len == 0)
 		return 0;
 	return file_write_value("/sys/fs/cgroup/cgroup.subtree_control", value.text, err);
+}
+
+int cgroup_hold_device_control(struct error *err)
+{
+	if (mkdir(HELD, 0755) < 0 && errno != EEXIST)
+		return error_set_errno(err, errno, "cannot make cgroup " HELD);
+
+	_cleanup_close_ int fd = open(HELD, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open cgroup " HELD);
+	return device_control_set(fd, NULL, err);
 }
 
 /* ---------------------------------------------------------------- limits */
@@ -234,14 +251,15 @@ int cgroup_new(const char *id, const Grpc__LinuxResources *resources, struct cgr
 
 	_cleanup_(cgroup_free_cleanup) struct cgroup *cgroup = xnew(struct cgroup);
 
-	cgroup->fd = -EBADF;
+	cgroup->fd = cgroup->alone = -EBADF;
 	cgroup->path = path_join(root, id);
 
 	int r = cgroup_make(cgroup, err);
 
 	if (r < 0)
 		return r;
-	if (resources)
+	r = device_control_set(cgroup->fd, resources, err);
+	if (r == 0 && resources)
 		r = apply_resources(cgroup, resources, err);
 	if (r < 0) {
 		(void)!rmdir(cgroup->path);
@@ -254,6 +272,20 @@ int cgroup_new(const char *id, const Grpc__LinuxResources *resources, struct cgr
 int cgroup_fd(const struct cgroup *cgroup)
 {
 	return cgroup ? cgroup->fd : -EBADF;
+}
+
+int cgroup_birth_fd(struct cgroup *cgroup, int *ret_fd, struct error *err)
+{
+	int r = 0;
+
+	if (cgroup && cgroup->alone < 0)
+		r = mount_copy(cgroup->fd, "", false, &cgroup->alone, err);
+	if (r < 0)
+		return r;
+	if (cgroup && (r = mount_set_readonly(cgroup->alone, false)) < 0)
+		return error_set_errno(err, r, "cannot show cgroup %s alone", cgroup->path);
+	*ret_fd = cgroup ? cgroup->alone : -EBADF;
+	return 0;
 }
 
 int cgroup_kill(struct cgroup *cgroup)
@@ -317,6 +349,7 @@ void cgroup_free(struct cgroup *cgroup)
 {
 	if (!cgroup)
 		return;
+	close_fd(cgroup->alone);
 	close_fd(cgroup->fd);
 	free(cgroup->path);
 	free(cgroup);

@@ -5,8 +5,7 @@
  *
  * The root is /sys/fs/cgroup in a guest, or /sys/fs/cgroup/unified on a development machine
  * with the hybrid layout. Where there is neither, containers run without a cgroup and asking
- * for limits is an error. The device controller of v1 has no counterpart here: what devices a
- * container may make is bounded by its virtual machine.
+ * for limits is an error. The devices that its processes may use are those of agent/device_rules.h.
  */
 #pragma once
 
@@ -23,6 +22,10 @@ const char *cgroup_root(void);
  * end longer (cpuset patches the kernel's code for its first and last cgroup). */
 _must_check_ int cgroup_enable_basic(struct error *err);
 
+/* Makes an empty cgroup with a program for devices, which stays: the kernel patches its own code
+ * for the first such program and after the last one. */
+_must_check_ int cgroup_hold_device_control(struct error *err);
+
 /* -EEXIST: a cgroup of this name is there already. *ret is NULL where there is no hierarchy.
  * resources may be NULL. */
 _must_check_ int cgroup_new(const char *id, const Grpc__LinuxResources *resources,
@@ -30,6 +33,10 @@ _must_check_ int cgroup_new(const char *id, const Grpc__LinuxResources *resource
 
 /* The folder, for CLONE_INTO_CGROUP; -EBADF for NULL. Borrowed. */
 int cgroup_fd(const struct cgroup *cgroup);
+
+/* The same for a process that is born in sight of the container, which must not find the way from
+ * this descriptor to the guest's files: a mount of this folder alone, read-only. */
+_must_check_ int cgroup_birth_fd(struct cgroup *cgroup, int *ret_fd, struct error *err);
 
 /* SIGKILL to everything in it and below it. */
 _must_check_ int cgroup_kill(struct cgroup *cgroup);

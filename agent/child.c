@@ -2,12 +2,16 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "agent/devices.h"
 #include "agent/executable.h"
@@ -21,37 +25,51 @@
 
 enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127, DEFAULT_MASK = 022 };
 
-/* What an exec shares with the container besides its pid namespace, which it is born into. */
-enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP };
+/* What an exec shares with the container: all but the network, which is the guest's. */
+enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID };
+
+/* What a child cannot become its user without. */
+static const uint64_t caps_to_become = UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID;
+
+/* What it cannot load its filter without, unless it can have no new privileges. */
+static uint64_t caps_to_filter(const struct child_plan *plan)
+{
+	bool needed = plan->filter->count > 0 && !plan->process->process->nonewprivileges;
+
+	return needed ? UINT64_C(1) << CAP_SYS_ADMIN : 0;
+}
 
 /* ---------------------------------------------------------------- descriptors */
 
-/* Nothing of the agent's may stay open here: a copy of another container's pipe would hold
- * back the end of its output. keep are two descriptors or -EBADF. */
-static void close_all_but(int a, int b)
+static int compare(const void *a, const void *b)
 {
-	int low = a < b ? a : b, high = a < b ? b : a;
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Nothing of the agent's may stay open here: a copy of another container's pipe would hold
+ * back the end of its output. */
+static void close_all_but(int *kept, size_t count)
+{
 	unsigned next = 3;
 
-	if (low >= (int)next) {
-		if (low > (int)next)
-			close_range(next, (unsigned)low - 1, 0);
-		next = (unsigned)low + 1;
-	}
-	if (high >= (int)next) {
-		if (high > (int)next)
-			close_range(next, (unsigned)high - 1, 0);
-		next = (unsigned)high + 1;
+	qsort(kept, count, sizeof(*kept), compare);
+	for (size_t i = 0; i < count; i++) {
+		if (kept[i] < (int)next)
+			continue;
+		if (kept[i] > (int)next)
+			close_range(next, (unsigned)kept[i] - 1, 0);
+		next = (unsigned)kept[i] + 1;
 	}
 	close_range(next, ~0U, 0);
 }
 
 static int take_descriptors(const struct child_plan *plan, struct error *err)
 {
+	/* Where a terminal will be, the agent's stdin (/dev/null) takes the place of its console.
+	 */
 	for (int to = 0; to <= 2; to++)
-		if (plan->stdio[to] >= 0 && dup2(plan->stdio[to], to) < 0)
+		if (dup2(plan->stdio[to] >= 0 ? plan->stdio[to] : 0, to) < 0)
 			return error_set_errno(err, errno, "cannot put stdio in place");
-	close_all_but(plan->sync, plan->join_pidfd);
 	return 0;
 }
 
@@ -140,8 +158,8 @@ static int open_terminal(const struct child_plan *plan, int root, const char *fa
 }
 
 /* For a container's first process. */
-static int make_container(const struct child_plan *plan, int *ret_master, int *ret_slave,
-			  struct error *err)
+static int make_world(const struct child_plan *plan, int *ret_master, int *ret_slave,
+		      struct error *err)
 {
 	const char *cwd = plan->process->process->cwd;
 	_cleanup_close_ int root = -EBADF, dir = -EBADF;
@@ -163,21 +181,6 @@ static int make_container(const struct child_plan *plan, int *ret_master, int *r
 	if (r == 0)
 		r = rootfs_enter(plan->rootfs, root, err);
 	return r < 0 ? error_wrap(err, "error during container init") : 0;
-}
-
-/* For an exec. */
-static int join_container(const struct child_plan *plan, int *ret_master, int *ret_slave,
-			  struct error *err)
-{
-	_cleanup_close_ int root = -EBADF;
-
-	if (setns(plan->join_pidfd, JOIN_FLAGS) < 0)
-		return error_set_errno(err, errno, "cannot join the container's namespaces");
-	close_fd(plan->join_pidfd);
-	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		return error_set_errno(err, errno, "cannot open the root folder");
-	return open_terminal(plan, root, NULL, ret_master, ret_slave, err);
 }
 
 /* ---------------------------------------------------------------- attributes */
@@ -218,7 +221,6 @@ static int set_user(const Grpc__User *user, struct error *err)
 	uid_t uid = user ? user->uid : 0;
 	gid_t gid = user ? user->gid : 0;
 
-	give_stdio_to(uid);
 	if (setgroups(user ? user->n_additionalgids : 0, user ? user->additionalgids : NULL) < 0)
 		return error_set_errno(err, errno, "cannot set additional groups");
 	if (setresgid(gid, gid, gid) < 0)
@@ -229,49 +231,85 @@ static int set_user(const Grpc__User *user, struct error *err)
 	return 0;
 }
 
-static int set_privileges(const struct process_plan *plan, struct error *err)
+/* Gives up what the process will not need to become what it shall be. */
+static int limit_privileges(const struct child_plan *plan, struct error *err)
 {
-	int r = caps_apply_bounding(&plan->caps);
+	const struct caps *caps = &plan->process->caps;
+	int r = caps_apply_bounding(caps);
 
 	if (r == 0)
-		r = set_user(plan->process->user, err);
-	else
-		error_set_errno(err, r, "cannot drop capabilities");
+		r = caps_limit(caps, caps_to_become | caps_to_filter(plan));
+	return r < 0 ? error_set_errno(err, r, "cannot drop capabilities") : 0;
+}
+
+static int set_privileges(const struct child_plan *plan, struct error *err)
+{
+	const Grpc__Process *process = plan->process->process;
+	int r = set_user(process->user, err);
+
 	if (r < 0)
 		return r;
-	r = caps_apply(&plan->caps);
+	r = caps_apply(&plan->process->caps, caps_to_filter(plan));
 	if (r < 0)
 		return error_set_errno(err, r, "cannot set capabilities");
-	if (plan->process->nonewprivileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	if (process->nonewprivileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_set_errno(err, errno, "cannot set no_new_privs");
 	return 0;
 }
 
+/* The last step: from here on the filter decides about this process, too. */
+static int load_filter(const struct child_plan *plan, struct error *err)
+{
+	int r = plan->filter->count > 0 ? seccomp_program_load(plan->filter) : 0;
+
+	if (r < 0)
+		return error_set_errno(err, r, "cannot load the seccomp filter");
+	if (caps_to_filter(plan) != 0)
+		r = caps_finish(&plan->process->caps);
+	return r < 0 ? error_set_errno(err, r, "cannot set capabilities under the seccomp filter")
+		     : 0;
+}
+
+/* The kernel says of a folder outside of the root that it cannot be reached. */
 static int enter_cwd(const Grpc__Process *process, struct error *err)
 {
 	const char *cwd = str_empty(process->cwd) ? "/" : process->cwd;
+	char path[PATH_MAX];
 
 	if (chdir(cwd) < 0)
 		return error_set_errno(err, errno,
 				       "chdir to cwd (\"%s\") set in config.json failed", cwd);
+	if (syscall(SYS_getcwd, path, sizeof(path)) < 0 || *path != '/')
+		return error_set(err, EACCES, "cwd (\"%s\") is outside of the container's root",
+				 cwd);
 	return 0;
 }
 
-/* After the root is entered. */
+/* What needs more than the process will have. */
+static int prepare_privileged(const struct process_plan *plan, struct error *err)
+{
+	const Grpc__User *user = plan->process->user;
+	int r = set_oom_score(plan->process, err);
+
+	give_stdio_to(user ? user->uid : 0);
+	return r == 0 ? set_limits(plan, err) : r;
+}
+
+/* After the root is entered. The folder may be one that only the user may enter. */
 static int become_process(const struct child_plan *plan, int slave, struct error *err)
 {
 	const struct process_plan *process = plan->process;
-	int r = 0;
+	int r = 0, entered = 0;
 
 	setsid();
 	if (slave >= 0)
 		r = pty_take(slave, err);
 	if (r == 0)
-		r = set_limits(process, err);
+		entered = enter_cwd(process->process, NULL);
 	if (r == 0)
+		r = set_privileges(plan, err);
+	if (r == 0 && entered < 0)
 		r = enter_cwd(process->process, err);
-	if (r == 0)
-		r = set_privileges(process, err);
 	umask(DEFAULT_MASK);
 	return r;
 }
@@ -299,21 +337,63 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* ---------------------------------------------------------------- the two kinds */
+
+/* A container's first process: nobody is in its pid namespace before it. */
+static int make_container(const struct child_plan *plan, int *ret_master, int *ret_slave,
+			  struct error *err)
+{
+	int kept[] = { plan->sync };
+	int r = take_descriptors(plan, err);
+
+	close_all_but(kept, ARRAY_SIZE(kept));
+	if (r == 0)
+		r = prepare_privileged(plan->process, err);
+	if (r == 0)
+		r = make_world(plan, ret_master, ret_slave, err);
+	return r == 0 ? limit_privileges(plan, err) : r;
+}
+
+int child_join(const struct child_plan *plan, int cgroup, struct error *err)
+{
+	int kept[] = { plan->sync, plan->join_pidfd, cgroup };
+	int r = take_descriptors(plan, err);
+
+	close_all_but(kept, ARRAY_SIZE(kept));
+	if (r == 0)
+		r = prepare_privileged(plan->process, err);
+	if (r == 0 && setns(plan->join_pidfd, JOIN_FLAGS) < 0)
+		r = error_set_errno(err, errno, "cannot join the container's namespaces");
+	close_fd(plan->join_pidfd);
+	return r == 0 ? limit_privileges(plan, err) : r;
+}
+
+/* An exec, born in the container. */
+static int finish_exec(const struct child_plan *plan, int *ret_master, int *ret_slave,
+		       struct error *err)
+{
+	_cleanup_close_ int root = -EBADF;
+	int kept[] = { plan->sync };
+
+	close_all_but(kept, ARRAY_SIZE(kept));
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return error_set_errno(err, errno, "cannot open the root folder");
+	return open_terminal(plan, root, NULL, ret_master, ret_slave, err);
+}
+
 static int prepare(const struct child_plan *plan, int *ret_master, char **ret_file,
 		   struct error *err)
 {
 	struct process_plan *process = plan->process;
 	int slave = -EBADF;
-	int r = take_descriptors(plan, err);
+	int r;
 
 	umask(0);
 	/* Nobody in the container may look into this copy of the agent. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	if (r == 0)
-		r = set_oom_score(process->process, err);
-	if (r == 0)
-		r = plan->rootfs ? make_container(plan, ret_master, &slave, err)
-				 : join_container(plan, ret_master, &slave, err);
+	r = plan->rootfs ? make_container(plan, ret_master, &slave, err)
+			 : finish_exec(plan, ret_master, &slave, err);
 	if (r == 0)
 		r = become_process(plan, slave, err);
 	if (r < 0)
@@ -336,6 +416,8 @@ void child_run(const struct child_plan *plan)
 	if (plan->rootfs)
 		wait_for_go(plan);
 	reset_signals();
+	if (load_filter(plan, &err) < 0)
+		fail(plan, &err);
 	execve(file, plan->process->args, plan->process->env);
 	error_set_errno(&err, errno, "exec %s", file);
 	fail(plan, &err);

@@ -11,12 +11,14 @@
 #include "agent/namespaces.h"
 #include "agent/process_plan.h"
 #include "agent/rootfs.h"
+#include "proto/seccomp_profile.h"
 
 struct child_plan {
 	struct process_plan *process;            /* the child completes its copy */
 	const struct rootfs_plan *rootfs;        /* a container's first process; else NULL */
 	const struct namespace_plan *namespaces; /* the same */
 	const char *hostname;                    /* "": not set */
+	const struct seccomp_program *filter;
 	int join_pidfd; /* for an exec: the container's first process; else -EBADF */
 	int stdio[3];   /* -EBADF where a terminal takes their place */
 	int sync;       /* set by launch_new() */
@@ -32,5 +34,10 @@ struct child_message {
 	int32_t number; /* errno of a failure */
 	char text[CHILD_TEXT_MAX];
 };
+
+/* For an exec, before the child is born, in a process of the agent's that shares its memory and
+ * nothing else: enters the container's namespaces with nothing open but the child's own descriptors
+ * and cgroup (-EBADF: none), and gives up what the child will not need. It waits for nothing. */
+_must_check_ int child_join(const struct child_plan *plan, int cgroup, struct error *err);
 
 _Noreturn void child_run(const struct child_plan *plan);

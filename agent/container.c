@@ -47,6 +47,7 @@ struct container {
 	char *init_exec_id;  /* owned; another name of the first process */
 	enum container_state state;
 	struct cgroup *cgroup;                   /* owned; NULL where there are none */
+	struct seccomp_program filter;           /* owned */
 	TAILQ_HEAD(member_list, member) members; /* owned; the first process and the execs */
 	size_t nmembers;
 	struct member *init;             /* in members; NULL until it is cloned */
@@ -154,7 +155,6 @@ static int member_start(struct member *member, struct process_options *options, 
 	struct container *container = member->container;
 
 	options->agent = container->agent;
-	options->cgroup_fd = cgroup_fd(container->cgroup);
 	options->userdata = member;
 
 	int r = process_new(options, &member->process, err);
@@ -350,36 +350,27 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 		r = rootfs_plan_init(spec, &plans->rootfs, err);
 	if (r == 0)
 		r = namespace_plan_init(spec, &plans->namespaces, err);
-	if (r == 0 && spec->linux && spec->linux->seccomp)
-		log_warning(request->container_id,
-			    "the seccomp profile is left out: not supported by this agent");
 	return r;
 }
 
 static int start_init(struct container *container, const Grpc__Spec *spec, struct plans *plans,
 		      struct error *err)
 {
-	_cleanup_close_ int pidns = -EBADF;
 	struct child_plan child = {
 		.process = &plans->process,
 		.rootfs = &plans->rootfs,
 		.namespaces = &plans->namespaces,
 		.hostname = spec->hostname,
+		.filter = &container->filter,
 		.join_pidfd = -EBADF,
 	};
 	struct process_options options = {
 		.id = container->id,
 		.plan = &child,
 		.clone_flags = plans->namespaces.clone_flags,
+		.cgroup_fd = cgroup_fd(container->cgroup),
 		.on_event = on_init_event,
 	};
-
-	if (plans->namespaces.pid_path) {
-		int r = namespace_open(plans->namespaces.pid_path, &pidns, err);
-		if (r < 0)
-			return r;
-	}
-	options.pidns_fd = pidns;
 
 	struct member *member = xnew(struct member);
 	member->container = container;
@@ -413,6 +404,9 @@ static int build(struct container *container, const Grpc__CreateContainerRequest
 	if (!spec)
 		return error_set(err, EINVAL, "no OCI spec is given");
 	r = plans_init(request, &plans, err);
+	if (r == 0)
+		r = seccomp_profile_compile(spec->linux ? spec->linux->seccomp : NULL,
+					    &container->filter, err);
 	if (r == 0)
 		r = add_storages(container, request, err);
 	uint64_t begin = trace_begin();
@@ -478,6 +472,7 @@ void container_free(struct container *container)
 	close_fd(container->cgroup_events);
 	loop_timer_free(container->remove_timer);
 	cgroup_free(container->cgroup);
+	seccomp_program_done(&container->filter);
 	strv_done(&container->mount_points);
 	error_done(&container->failure);
 	free(container->init_exec_id);
@@ -513,6 +508,12 @@ static void forget_failed(struct member *member)
 	loop_defer(member->container->agent->loop, free_member_later, member);
 }
 
+static void explain_exec(struct error *err)
+{
+	error_wrap(err, "exec failed: unable to start container process");
+	hide_not_found(err);
+}
+
 static void on_exec_event(struct process *process _unused_, enum process_event event,
 			  struct error *err, void *userdata)
 {
@@ -525,8 +526,7 @@ static void on_exec_event(struct process *process _unused_, enum process_event e
 		reply_empty(steal_ptr(member->call));
 		return;
 	case PROCESS_EVENT_FAILED:
-		error_wrap(err, "exec failed: unable to start container process");
-		hide_not_found(err);
+		explain_exec(err);
 		member->failed = true;
 		error_move(&member->failure, err);
 		return;
@@ -581,7 +581,7 @@ static int start_exec(struct container *container, struct ttrpc_call *call,
 		      const Grpc__ExecProcessRequest *request, struct error *err)
 {
 	_cleanup_(process_plan_done) struct process_plan plan = {};
-	struct child_plan child = { .process = &plan };
+	struct child_plan child = { .process = &plan, .filter = &container->filter };
 	struct process_options options = {
 		.id = request->exec_id,
 		.plan = &child,
@@ -591,13 +591,18 @@ static int start_exec(struct container *container, struct ttrpc_call *call,
 
 	if (r < 0)
 		return r;
-	child.join_pidfd = options.pidns_fd = process_pidfd(container->init->process);
+	r = cgroup_birth_fd(container->cgroup, &options.cgroup_fd, err);
+	if (r < 0)
+		return r;
+	child.join_pidfd = process_pidfd(container->init->process);
 
 	struct member *member = xnew(struct member);
 	member->container = container;
 	r = member_start(member, &options, err);
 	if (r == 0)
 		member->call = call;
+	else
+		explain_exec(err);
 	return r;
 }
 

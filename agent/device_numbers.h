@@ -1,6 +1,8 @@
 /* The numbers of a container's block devices: its spec has the host's, which mean something else
  * here. The request's devices (Kata's: type "blk", vm_path a disk of the guest, container_path the
- * node's) say which disk of the guest each is. */
+ * node's) say which disk of the guest each is. The rules of linux.resources.devices follow: one
+ * about another block device of the host is left out, since here its number may be that of the
+ * guest's own root (259:0). */
 #pragma once
 
 #include "base/error.h"

@@ -101,7 +101,8 @@ static int mount_node(int root, int dev, const char *path, struct error *err)
 	return r < 0 ? error_set_errno(err, r, "cannot mount it") : 0;
 }
 
-/* The root is nodev, so a device of another folder is made here in /dev and mounted there. */
+/* The root may be nodev (by 9p), so a device of another folder is made here in /dev and mounted
+ * there. */
 static int make_elsewhere(int root, int dev, const char *path, const struct node *node,
 			  struct error *err)
 {

@@ -6,7 +6,8 @@
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
 
-/* A device of the spec that is not below /dev is mounted where it belongs: roots are nodev.
+/* A device of the spec that is not below /dev is mounted where it belongs: a root of the host's
+ * folder is nodev.
  *
  * The file mode mask must be 0. A root file system that is read-only and has nothing mounted
  * on /dev keeps the devices it has. linux may be NULL. */

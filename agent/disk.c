@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "proto/guest_disks.h"
@@ -58,4 +59,26 @@ int disk_forget(const char *device, struct error *err)
 	if (fd < 0 || ioctl(fd, BLKFLSBUF, 0) < 0)
 		return error_set_errno(err, errno, "cannot read %s anew", device);
 	return 0;
+}
+
+static void protect(const char *name)
+{
+	_cleanup_free_ char *device = path_join("/dev", name);
+	_cleanup_close_ int fd = open(device, O_RDONLY | O_CLOEXEC);
+	int yes = 1;
+
+	if (fd < 0 || ioctl(fd, BLKROSET, &yes) < 0)
+		log_error(NULL, "cannot make %s read-only: %s", device, strerror(errno));
+}
+
+void disk_protect_images(void)
+{
+	DIR *dir = opendir(BLOCK_FOLDER);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (str_after(entry->d_name, "pmem"))
+			protect(entry->d_name);
+	if (dir)
+		closedir(dir);
 }

@@ -6,12 +6,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
+
+enum { STACK_SIZE = 256 * 1024 };
 
 struct launch {
 	struct loop_watch *watch; /* owned; NULL after the last event */
@@ -26,7 +29,7 @@ struct launch {
 /* ---------------------------------------------------------------- clone */
 
 /* fork(2) with namespaces, a cgroup and a pidfd in one call. Returns like fork. */
-static pid_t clone_child(const struct launch_options *options, int *ret_pidfd)
+static pid_t clone_child(const struct launch_options *options, int *ret_pidfd, struct error *err)
 {
 	int pidfd = -EBADF;
 	struct clone_args args = {
@@ -35,6 +38,9 @@ static pid_t clone_child(const struct launch_options *options, int *ret_pidfd)
 		.exit_signal = SIGCHLD,
 	};
 
+	/* It has the exit signal of who clones it, then. */
+	if (options->clone_flags & CLONE_PARENT)
+		args.exit_signal = 0;
 	if (options->cgroup_fd >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)options->cgroup_fd;
@@ -43,39 +49,79 @@ static pid_t clone_child(const struct launch_options *options, int *ret_pidfd)
 	long pid = syscall(SYS_clone3, &args, sizeof(args));
 
 	if (pid < 0)
-		return -errno;
+		return error_set_errno(err, errno, "cannot clone a process");
 	*ret_pidfd = pidfd;
 	return (pid_t)pid;
 }
 
-/* Children are born into another pid namespace while the agent has joined it "for children";
- * afterwards it must come back, or it could not start anything any more. */
-static pid_t clone_into_pidns(const struct launch_options *options, int *ret_pidfd)
+struct birth {
+	const struct launch_options *options;
+	struct error *err;
+	pid_t pid; /* or what went wrong */
+};
+
+/* In the agent's memory, with descriptors, namespaces and credentials of its own. It must not wait
+ * for anything of the container's: the agent waits for it. */
+static int give_birth(void *userdata)
 {
-	_cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	struct birth *birth = userdata;
+	struct launch_options options = *birth->options;
+	int pidfd;
 
-	if (own < 0 || setns(options->pidns_fd, CLONE_NEWPID) < 0)
-		return -errno;
+	options.clone_flags |= CLONE_PARENT;
+	birth->pid = child_join(options.plan, options.cgroup_fd, birth->err);
+	if (birth->pid < 0)
+		_exit(0);
+	birth->pid = clone_child(&options, &pidfd, birth->err);
+	if (birth->pid == 0)
+		child_run(options.plan);
+	_exit(0);
+}
 
-	pid_t pid = clone_child(options, ret_pidfd);
+static pid_t clone_into_container(const struct launch_options *options, int *ret_pidfd,
+				  struct error *err)
+{
+	struct birth birth = { .options = options, .err = err, .pid = -ECHILD };
+	char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 
-	if (pid != 0 && setns(own, CLONE_NEWPID) < 0) {
-		log_error(NULL, "cannot return to the own pid namespace: %s", strerror(errno));
-		abort();
+	if (stack == MAP_FAILED)
+		return error_set_errno(err, errno, "cannot clone a process");
+
+	pid_t pid = clone(give_birth, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, &birth);
+	int number = errno;
+
+	munmap(stack, STACK_SIZE);
+	if (pid < 0)
+		return error_set_errno(err, number, "cannot clone a process");
+	waitpid(pid, NULL, 0);
+	if (birth.pid < 0)
+		return birth.pid;
+
+	/* It is the agent's child, so its number stays its own until it is collected. */
+	int pidfd = (int)syscall(SYS_pidfd_open, birth.pid, 0);
+
+	if (pidfd < 0) {
+		error_set_errno(err, errno, "cannot watch a process");
+		kill(birth.pid, SIGKILL);
+		waitpid(birth.pid, NULL, 0);
+		return -EAGAIN;
 	}
-	return pid;
+	*ret_pidfd = pidfd;
+	return birth.pid;
 }
 
 /* Signals wait until the child has forgotten the agent's handlers. */
-static pid_t clone_with_signals_blocked(const struct launch_options *options, int *ret_pidfd)
+static pid_t clone_with_signals_blocked(const struct launch_options *options, int *ret_pidfd,
+					struct error *err)
 {
 	sigset_t all, before;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
 
-	pid_t pid = options->pidns_fd >= 0 ? clone_into_pidns(options, ret_pidfd)
-					   : clone_child(options, ret_pidfd);
+	pid_t pid = options->plan->join_pidfd >= 0 ? clone_into_container(options, ret_pidfd, err)
+						   : clone_child(options, ret_pidfd, err);
 
 	if (pid != 0)
 		sigprocmask(SIG_SETMASK, &before, NULL);
@@ -169,11 +215,11 @@ int launch_new(struct loop *loop, const struct launch_options *options, struct l
 		return error_set_errno(err, r, "cannot prepare a socket");
 
 	options->plan->sync = childs;
-	pid_t pid = clone_with_signals_blocked(options, ret_pidfd);
+	pid_t pid = clone_with_signals_blocked(options, ret_pidfd, err);
 	if (pid == 0)
 		child_run(options->plan);
 	if (pid < 0)
-		return error_set_errno(err, pid, "cannot clone a process");
+		return pid;
 
 	struct launch *launch = xnew(struct launch);
 

@@ -7,6 +7,11 @@
  *   child: end of the stream    the program runs            -> LAUNCH_STARTED
  *   child: FAILED (sentence)    at any time, then it exits  -> LAUNCH_FAILED
  *
+ * An exec is born last: a process of the agent's, which nobody in the container sees, closes what
+ * the agent has open, joins the container's namespaces and gives up what the exec will not need;
+ * only then it clones the child. Whoever looks at the child in the container's /proc, with whatever
+ * capabilities, finds the container's root and folders there from its first moment on.
+ *
  * The end of the stream before its time means that the child died, which is a failure too, and so
  * is whatever else is said: the socket is in reach of who breaks into the child.
  */
@@ -32,8 +37,7 @@ struct launch_options {
 	struct child_plan *plan; /* borrowed until the return; sync is filled in here */
 	uint64_t clone_flags;    /* namespaces */
 	int cgroup_fd;           /* borrowed; joined by the clone. -EBADF: none */
-	int pidns_fd; /* borrowed; the child is born into it. -EBADF: ours, or a new one */
-	launch_fn fn; /* called from the loop or from launch_drain() */
+	launch_fn fn;            /* called from the loop or from launch_drain() */
 	void *userdata;
 };
 

@@ -14,26 +14,29 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 		uint64_t flag;
 		const char **path;
 	} known[] = {
-		{ "pid", CLONE_NEWPID, &plan->pid_path },
+		{ "pid", CLONE_NEWPID, NULL },
 		{ "ipc", CLONE_NEWIPC, &plan->ipc_path },
 		{ "uts", CLONE_NEWUTS, &plan->uts_path },
 		{ "cgroup", 0, &plan->cgroup_path },
+		{ "mount", CLONE_NEWNS, NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		if (!str_equal(ns->type, known[i].type))
 			continue;
-		*known[i].path = path;
+		if (path && !known[i].path)
+			return error_set(err, EOPNOTSUPP, "joining a %s namespace is not supported",
+					 ns->type);
+		if (known[i].path)
+			*known[i].path = path;
 		if (!path)
 			plan->clone_flags |= known[i].flag;
 		else if (known[i].flag == 0)
 			plan->new_cgroup = false;
 		return 0;
 	}
-	if (str_equal(ns->type, "network") || (str_equal(ns->type, "mount") && !path))
+	if (str_equal(ns->type, "network"))
 		return 0;
-	if (str_equal(ns->type, "mount"))
-		return error_set(err, EOPNOTSUPP, "joining a mount namespace is not supported");
 	return error_set(err, EOPNOTSUPP, "namespace type \"%s\" is not supported", ns->type);
 }
 
@@ -52,16 +55,6 @@ int namespace_plan_init(const Grpc__Spec *spec, struct namespace_plan *ret, stru
 	return 0;
 }
 
-int namespace_open(const char *path, int *ret_fd, struct error *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return error_set_errno(err, errno, "cannot open namespace %s", path);
-	*ret_fd = fd;
-	return 0;
-}
-
 static int join(const char *path, int type, struct error *err)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -69,9 +62,9 @@ static int join(const char *path, int type, struct error *err)
 	if (!path)
 		return 0;
 
-	int r = namespace_open(path, &fd, err);
-	if (r < 0)
-		return r;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open namespace %s", path);
 	if (setns(fd, type) < 0)
 		return error_set_errno(err, errno, "cannot join namespace %s", path);
 	return 0;

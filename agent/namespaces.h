@@ -2,7 +2,8 @@
  *
  * A mount namespace is always new: there is no container without one. The network namespace
  * is that of the sandbox, which is the guest's own, so its entry is accepted and means
- * nothing. User and time namespaces are refused.
+ * nothing. User and time namespaces are refused, and to join a pid namespace: who makes a
+ * container's world has the guest's root, and nobody in another container may see that.
  */
 #pragma once
 
@@ -15,8 +16,7 @@
 struct namespace_plan {
 	uint64_t clone_flags; /* CLONE_NEWNS and what else is new */
 	bool new_cgroup;      /* unshared by the child, once it is in its cgroup */
-	const char *pid_path; /* borrowed; joined by the parent around the clone; or NULL */
-	const char *ipc_path, *uts_path, *cgroup_path; /* the same, joined by the child */
+	const char *ipc_path, *uts_path, *cgroup_path; /* borrowed; joined by the child; or NULL */
 };
 
 _must_check_ int namespace_plan_init(const Grpc__Spec *spec, struct namespace_plan *ret,
@@ -24,6 +24,3 @@ _must_check_ int namespace_plan_init(const Grpc__Spec *spec, struct namespace_pl
 
 /* For the child: joins what has a path, unshares the cgroup namespace. */
 _must_check_ int namespace_enter(const struct namespace_plan *plan, struct error *err);
-
-/* Opens a namespace file. The caller owns *ret_fd. */
-_must_check_ int namespace_open(const char *path, int *ret_fd, struct error *err);

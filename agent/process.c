@@ -168,7 +168,6 @@ static int launch(struct process *process, const struct process_options *options
 		.plan = options->plan,
 		.clone_flags = options->clone_flags,
 		.cgroup_fd = options->cgroup_fd,
-		.pidns_fd = options->pidns_fd,
 		.fn = on_launch,
 		.userdata = process,
 	};

@@ -42,7 +42,6 @@ struct process_options {
 	struct child_plan *plan;
 	uint64_t clone_flags;
 	int cgroup_fd; /* -EBADF: none */
-	int pidns_fd;  /* -EBADF: none */
 	process_fn on_event;
 	void *userdata;
 };

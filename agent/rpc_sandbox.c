@@ -22,6 +22,7 @@ RPC_HANDLER(get_guest_details)
 		response.support_mem_hotplug_probe = guest_can_probe_memory();
 	details.version = (char *)KILN_VERSION;
 	details.init_daemon = agent->is_init;
+	details.supports_seccomp = true;
 	details.storage_handlers = (char **)storage_drivers;
 	details.n_storage_handlers = storage_drivers_count;
 	response.agent_details = &details;

@@ -106,6 +106,10 @@ static int add_mount_of(const Grpc__Storage *request, const char *type, const ch
 	if (r < 0)
 		return r;
 	options.bind |= bind;
+	/* Devices are in a container's /dev: a node that the host or another container has put into
+	 * a volume is none. */
+	options.attr_set |= MOUNT_ATTR_NODEV;
+	options.attr_clear &= ~(uint64_t)MOUNT_ATTR_NODEV;
 	/* Of a device that cannot be written to, else none is mounted. */
 	options.fs_readonly = !bind && options.attr_set & MOUNT_ATTR_RDONLY;
 	return mount_at(type, source, &options, request->mount_point, err);
@@ -335,7 +339,6 @@ static int mount_writable(const Grpc__Storage *request, const char *folder, stru
 	strv_addf(&options, "upperdir=%s", upper);
 	strv_addf(&options, "workdir=%s", work);
 	strv_add(&options, "xino=on");
-	strv_add(&options, "nodev");
 
 	Grpc__Storage whole = *request;
 

@@ -8,6 +8,7 @@
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 
+#include "agent/disk.h"
 #include "agent/reaper.h"
 #include "agent/watermarks.h"
 #include "base/file.h"
@@ -173,6 +174,9 @@ static pid_t fork_without_signals(void)
 void trim_start(struct agent *agent, struct ttrpc_call *call)
 {
 	struct trim *trim = xnew(struct trim);
+
+	/* Those that came up after the agent. */
+	disk_protect_images();
 	void *shared = mmap(NULL, sizeof(*trim->shared), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 

@@ -10,6 +10,7 @@
 #include "shim/container_priv.h"
 #include "shim/layer_image.h"
 #include "shim/rootfs.h"
+#include "shim/seccomp.h"
 #include "shim/share_folder.h"
 #include "shim/timestamp.h"
 #include "shim/upper_image.h"
@@ -193,6 +194,9 @@ static int load(struct container *container, struct error *err)
 		return r;
 	container->is_cri = spec_annotation(container->spec, CRI_ANNOTATION);
 	spec_for_guest(container->spec, container->id);
+	r = seccomp_precompile(container->spec->oci->linux, err);
+	if (r < 0)
+		return r;
 	container->spec->oci->process->terminal = container->request->terminal;
 	return make_init(container, err);
 }

@@ -49,6 +49,25 @@ static int check(const struct spec *spec, struct error *err)
 	return 0;
 }
 
+/* A rule about devices that has no number means all numbers. The message says so with -1: without
+ * it the number would be 0, which is one of a device. */
+static void numbers_complete(json_t *json)
+{
+	json_t *list = json_object_get(json_object_get(json_object_get(json, "linux"), "resources"),
+				       "devices");
+	json_t *rule;
+	size_t i;
+
+	json_array_foreach (list, i, rule) {
+		static const char *const keys[] = { "major", "minor" };
+		for (size_t k = 0; json_is_object(rule) && k < ARRAY_SIZE(keys); k++) {
+			const json_t *number = json_object_get(rule, keys[k]);
+			if (!number || json_is_null(number))
+				(void)json_object_set_new(rule, keys[k], json_integer(-1));
+		}
+	}
+}
+
 int spec_parse(const char *text, size_t len, const char *bundle, struct spec **ret_spec,
 	       struct error *err)
 {
@@ -62,6 +81,7 @@ int spec_parse(const char *text, size_t len, const char *bundle, struct spec **r
 	if (r < 0)
 		return error_wrap(err, "%s is not JSON", SPEC_FILE);
 	version = json_string_value(json_object_get(json, "ociVersion"));
+	numbers_complete(json);
 	r = pbjson_to_message(&grpc__spec__descriptor, json, 0, &message, err);
 	if (r >= 0) {
 		spec->oci = (Grpc__Spec *)message;
@@ -138,11 +158,16 @@ static void namespaces_adjust(Grpc__Linux *linux)
 	linux->n_namespaces = kept;
 }
 
-/* Majors that name the same device on every kernel: mem, tty, misc (fuse, tun). */
-static bool device_is_everywhere(const Grpc__LinuxDevice *device)
+static bool is_character(const char *type)
 {
-	return (str_equal(device->type, "c") || str_equal(device->type, "u")) &&
-	       (device->major == 1 || device->major == 5 || device->major == 10);
+	return str_equal(type, "c") || str_equal(type, "u");
+}
+
+/* Majors that name the same device on every kernel: mem, tty, misc (fuse, tun), what is in a
+ * devpts. */
+static bool major_is_everywhere(int64_t major)
+{
+	return major == 1 || major == 5 || major == 10 || major == 136;
 }
 
 static void devices_adjust(Grpc__Linux *linux, const char *container_id)
@@ -151,8 +176,8 @@ static void devices_adjust(Grpc__Linux *linux, const char *container_id)
 
 	for (size_t i = 0; i < count; i++) {
 		Grpc__LinuxDevice *device = linux->devices[i];
-		if (device_is_everywhere(device) || str_equal(device->type, "p") ||
-		    str_equal(device->type, "b"))
+		if ((is_character(device->type) && major_is_everywhere(device->major)) ||
+		    str_equal(device->type, "p") || str_equal(device->type, "b"))
 			linux->devices[kept++] = device;
 		else
 			free_message(device);
@@ -161,6 +186,21 @@ static void devices_adjust(Grpc__Linux *linux, const char *container_id)
 	if (kept < count)
 		log_warning(container_id, "%zu devices of the host are not in the guest",
 			    count - kept);
+}
+
+static void rules_adjust(Grpc__LinuxResources *resources)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < resources->n_devices; i++) {
+		Grpc__LinuxDeviceCgroup *rule = resources->devices[i];
+		if (!is_character(rule->type) || rule->major < 0 ||
+		    major_is_everywhere(rule->major))
+			resources->devices[kept++] = rule;
+		else
+			free_message(rule);
+	}
+	resources->n_devices = kept;
 }
 
 void spec_for_guest(struct spec *spec, const char *container_id)
@@ -175,6 +215,8 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 	if (oci->linux) {
 		namespaces_adjust(oci->linux);
 		devices_adjust(oci->linux, container_id);
+		if (oci->linux->resources)
+			rules_adjust(oci->linux->resources);
 		take_string(&oci->linux->cgroupspath, xasprintf("/kiln/%s", container_id));
 	}
 }

@@ -9,7 +9,9 @@
  *                     shared by the pod, hence the guest's own, and dropped; others lose the path
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
  *                     something else in the guest. Memory, terminal and misc devices stay; block
- *                     devices are for shim/container_disks.h
+ *                     devices are for shim/container_disks.h. So are the rules of
+ *                     linux.resources.devices about them; in those that stay, a number that is
+ *                     missing becomes -1
  *   hooks             dropped, with a warning: they are programs of the host
  *   linux.cgroupsPath /kiln/ID
  *

@@ -53,7 +53,9 @@ static const char spec_json[] = TEXT({
 	],
 	"linux": {
 		"cgroupsPath": "/kiln/kiln-rehearsal",
-		"resources": { "devices": [ { "allow": false, "access": "rwm" } ],
+		"resources": { "devices": [ { "allow": false, "access": "rwm" },
+					    { "allow": true, "type": "c", "major": 5, "minor": 1,
+					      "access": "rwm" } ],
 			       "cpu": { "shares": 1024 } },
 		"namespaces": [
 			{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" },

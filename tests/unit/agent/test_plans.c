@@ -128,11 +128,12 @@ static void test_namespaces(void **state _unused_)
 	assert_int_equal(plan.clone_flags, CLONE_NEWNS | CLONE_NEWPID);
 	assert_true(plan.new_cgroup);
 	assert_string_equal(plan.ipc_path, "/proc/1/ns/ipc");
-	assert_null(plan.pid_path);
 	entries[0].type = (char *)"user";
 	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EOPNOTSUPP);
-	entries[0].type = (char *)"mount";
 	entries[0].path = (char *)"/proc/1/ns/mnt";
+	entries[0].type = (char *)"mount";
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EOPNOTSUPP);
+	entries[0].type = (char *)"pid";
 	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EOPNOTSUPP);
 }
 

@@ -116,7 +116,10 @@ static const struct message_fact messages[] = {
 	{ &grpc__linux_interface_priority__descriptor, "1:Name string; 2:Priority uint32" },
 	{ &grpc__linux_seccomp__descriptor,
 	  "1:DefaultAction string; 2:Architectures repeated string; "
-	  "3:Flags repeated string; 4:Syscalls repeated grpc.LinuxSyscall" },
+	  "3:Flags repeated string; 4:Syscalls repeated grpc.LinuxSyscall; "
+	  /* Kiln's own, beyond Kata's: */
+	  "100:defaulterrnoret oneof uint32; 101:ListenerPath string; "
+	  "102:ListenerMetadata string; 103:Compiled grpc.CompiledSeccomp" },
 	{ &grpc__linux_seccomp_arg__descriptor,
 	  "1:Index uint64; 2:Value uint64; 3:ValueTwo uint64; 4:Op string" },
 	{ &grpc__linux_syscall__descriptor,

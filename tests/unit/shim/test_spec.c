@@ -73,6 +73,27 @@ static void namespaces_of_the_host_are_dropped(void **state _unused_)
 	assert_string_equal(linux->namespaces[3]->path, "");
 }
 
+/* Those about the host's hardware mean something else in the guest; a missing number is any. */
+static void device_rules_are_the_guests(void **state _unused_)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = parse(
+		"{\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"},"
+		"\"linux\":{\"resources\":{\"devices\":["
+		"{\"allow\":false,\"access\":\"rwm\"},"
+		"{\"allow\":true,\"type\":\"c\",\"major\":136,\"access\":\"rw\"},"
+		"{\"allow\":true,\"type\":\"c\",\"major\":4,\"minor\":64},"
+		"{\"allow\":true,\"type\":\"b\",\"major\":8,\"minor\":0}]}}}");
+
+	spec_for_guest(spec, "c1");
+	const Grpc__LinuxResources *resources = spec->oci->linux->resources;
+	assert_int_equal(resources->n_devices, 3);
+	assert_int_equal(resources->devices[0]->major, -1);
+	assert_int_equal(resources->devices[1]->major, 136);
+	assert_int_equal(resources->devices[1]->minor, -1);
+	assert_string_equal(resources->devices[2]->type, "b");
+	assert_int_equal(resources->devices[2]->minor, 0);
+}
+
 static void annotations_are_found(void **state _unused_)
 {
 	_cleanup_(spec_free_cleanup) struct spec *spec = parse(
@@ -151,6 +172,7 @@ int main(void)
 		cmocka_unit_test(plain_spec_is_read_whole),
 		cmocka_unit_test(guest_gets_its_own_paths),
 		cmocka_unit_test(namespaces_of_the_host_are_dropped),
+		cmocka_unit_test(device_rules_are_the_guests),
 		cmocka_unit_test(annotations_are_found),
 		cmocka_unit_test(wrong_specs_are_refused_by_name),
 		cmocka_unit_test(missing_bundle_is_named),
