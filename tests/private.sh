@@ -21,6 +21,9 @@ export KILN_FACTORY=unix://$run/factory.sock
 
 # ---------------------------------------------------------------- factory
 
+# Of the machines. Containers of runc are in one that is named after containerd's namespace.
+cgroup=$(basename "$work")-machines
+
 # write_config POOL_SIZE [JQ]: template definition and factory configuration. Without JQ, a change
 # of the definition, the pool has no spares: a test counts processes.
 write_config() {
@@ -29,7 +32,7 @@ write_config() {
 		 | .image = $dir + "/" + .image | .machine = $dir + "/" + .machine
 		 | .pool_size = $pool | '"${2:-del(.pool)}" "$BUILD/image/default.json" >"$work/template.json"
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
-		--arg log "$work/factory.log" --arg cgroup "$(basename "$work")" --arg work "$work" \
+		--arg log "$work/factory.log" --arg cgroup "$cgroup" --arg work "$work" \
 		'{run_dir: $run, store: $store, scratch_dir: ($work + "/scratch"), image_cache: ($work + "/images"),
 		  templates: $template, log_file: $log, cgroup: $cgroup,
 		  log_level: "debug", init_on_start: false}' >"$work/factory.json"

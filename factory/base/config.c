@@ -96,7 +96,8 @@ static const struct config_key factory_keys[] = {
 		"run as root, without a jail"),
 	CONFIG_STRING(
 		C, cgroup, "cgroup", "kiln",
-		"Control group below which each machine has its own, with its limits; empty: none"),
+		"Control group below which each machine has its own, with its limits, and nothing else is "
+		"(not a namespace of containerd's, either); empty: none"),
 	CONFIG_STRING(
 		C, allow_uids, "allow_uids", NULL,
 		"Users (numbers or names, separated by commas) that may use the socket, besides root",

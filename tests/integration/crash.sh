@@ -44,7 +44,7 @@ expect_nothing_astray() {
 		split(substr($5, length(v) + 1), p, "/"); print p[1] }' /proc/self/mountinfo | sort -u)" \
 		"machines with mounts in their share after $1"
 	expect "$ids" "$(find "$run/uids" -type l ! -lname bake -printf '%l\n' | sort)" "user ids after $1"
-	expect "$ids" "$(find /sys/fs/cgroup -path "*/$(basename "$work")/*" -type d -printf '%f\n' \
+	expect "$ids" "$(find /sys/fs/cgroup -path "*/$cgroup/*" -type d -printf '%f\n' \
 		2>/dev/null | sort -u)" "control groups after $1"
 }
 

@@ -134,14 +134,14 @@ test_files_belong_to_whom_they_should() {
 }
 
 # groups: the control groups of machines, in all hierarchies.
-groups() { find /sys/fs/cgroup -path "*/$(basename "$work")/*" -type d 2>/dev/null; }
-limit() { cat "/sys/fs/cgroup/$1/$(basename "$work")/$2/$3" 2>/dev/null ||
-	cat "/sys/fs/cgroup/$(basename "$work")/$2/$4"; }
+groups() { find /sys/fs/cgroup -path "*/$cgroup/*" -type d 2>/dev/null; }
+limit() { cat "/sys/fs/cgroup/$1/$cgroup/$2/$3" 2>/dev/null ||
+	cat "/sys/fs/cgroup/$cgroup/$2/$4"; }
 
 test_control_groups_limit_memory_and_threads() {
 	local id pid memory
 	id=$(id_of parked) pid=$(pid_of parked)
-	grep -q "$(basename "$work")/$id" "/proc/$pid/cgroup" || fail "$(cat "/proc/$pid/cgroup")"
+	grep -q "$cgroup/$id" "/proc/$pid/cgroup" || fail "$(cat "/proc/$pid/cgroup")"
 	memory=$(limit memory "$id" memory.limit_in_bytes memory.max)
 	[ "$memory" -lt $((4 << 30)) ] || fail "limit of memory: $memory"
 	[ "$(limit pids "$id" pids.max pids.max)" -le 512 ] || fail 'limit of threads'
