@@ -167,6 +167,7 @@ static void bake_fail(struct bake *bake, struct error *err)
 	bool silent = bake->phase == BAKE_ANSWERING && err->number == ETIMEDOUT;
 
 	error_move(&bake->error, err);
+	bake_work_explain(bake->work, &bake->error);
 	if (silent)
 		error_wrap(&bake->error, "the guest did not come up within %llu s with accel=%s",
 			   (unsigned long long)bake->options.definition->boot_timeout_s,

@@ -30,6 +30,7 @@ enum {
 	TAIL_LINES = 10,
 	CONSOLE_MAX = 64 << 10,
 	COPY_CHUNK = 64 << 20,
+	NO_ROOM = 1 << 20, /* bytes: less than this is none */
 };
 
 #define PANIC "Kernel panic - "
@@ -335,8 +336,7 @@ int bake_work_prepare(struct bake_work *work, struct error *err)
 		r = make_disks(work, err);
 	if (r == 0)
 		r = copy_kernel(work, err);
-	FAULT_POINT("bake.hashing");
-	return r;
+	return r < 0 ? r : FAULT_ERROR("bake.hashing", err);
 }
 
 /* ---------------------------------------------------------------- boot */
@@ -402,7 +402,8 @@ int bake_work_boot(struct bake_work *work, struct error *err)
 		r = path_remove(work->kernel, err);
 	if (r == 0)
 		r = path_remove(work->initrd, err);
-	FAULT_POINT("bake.booting");
+	if (r == 0)
+		r = FAULT_ERROR("bake.booting", err);
 	if (r == 0)
 		r = argv_memory_path(bake_domain_argv(work->domain), &work->memory_path, err);
 	if (r == 0)
@@ -444,9 +445,11 @@ void bake_work_trims(struct bake_work *work)
 
 int bake_work_trim(struct bake_work *work, struct error *err)
 {
-	FAULT_POINT("bake.rehearsing");
-	int r = bake_domain_stop(work->domain, err);
-	FAULT_POINT("bake.trimming");
+	int r = FAULT_ERROR("bake.rehearsing", err);
+	if (r == 0)
+		r = bake_domain_stop(work->domain, err);
+	if (r == 0)
+		r = FAULT_ERROR("bake.trimming", err);
 	if (r == 0)
 		r = bake_memory_punch(work->memory_path, err);
 	if (r == 0)
@@ -510,7 +513,8 @@ static int protect_scratch(const struct bake_work *work, struct error *err)
 int bake_work_freeze(struct bake_work *work, struct error *err)
 {
 	int r = save_state(work, err);
-	FAULT_POINT("bake.freezing");
+	if (r == 0)
+		r = FAULT_ERROR("bake.freezing", err);
 	if (r == 0)
 		r = protect_scratch(work, err);
 	return r < 0 ? r : take_memory(work, err);
@@ -680,8 +684,9 @@ int bake_work_store(struct bake_work *work, struct error *err)
 	if (path_remove(work->run, &left) < 0)
 		log_warning(work->id, "something is left behind: %s", error_message(&left));
 	manifest->bake_ms = clock_monotonic_ms() - work->started_ms;
-	FAULT_POINT("bake.storing");
-	r = template_manifest_store(manifest, err);
+	r = FAULT_ERROR("bake.storing", err);
+	if (r == 0)
+		r = template_manifest_store(manifest, err);
 	FAULT_POINT("bake.stored");
 	if (r == 0)
 		work->manifest = steal_ptr(manifest);
@@ -689,6 +694,16 @@ int bake_work_store(struct bake_work *work, struct error *err)
 }
 
 /* ---------------------------------------------------------------- undo */
+
+void bake_work_explain(const struct bake_work *work, struct error *err)
+{
+	struct statvfs st;
+
+	if (work->memory_path && statvfs(work->memory_path, &st) == 0 &&
+	    (uint64_t)st.f_bavail * st.f_frsize < NO_ROOM)
+		error_set(err, ENOSPC, "%s; the guest's memory %s has no room to grow",
+			  error_message(err), work->memory_path);
+}
 
 /* Where the last lines begin: at the kernel's panic where there is one (what follows it is a
  * trace), else TAIL_LINES before the end. */

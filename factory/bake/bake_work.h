@@ -35,6 +35,10 @@ _must_check_ int bake_work_freeze(struct bake_work *work, struct error *err);
  * the manifest. */
 _must_check_ int bake_work_store(struct bake_work *work, struct error *err);
 
+/* A guest whose memory finds no room is killed and cannot say so: says it after err's sentence. To
+ * be called before undo, which makes room. */
+void bake_work_explain(const struct bake_work *work, struct error *err);
+
 /* Removes all that this bake made, and remembers the end of the guest's console. An existing
  * template that was found is not touched. */
 _must_check_ int bake_work_undo(struct bake_work *work, struct error *err);

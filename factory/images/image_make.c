@@ -275,11 +275,14 @@ static int put_in_place(struct attempt *attempt, const struct image_record *reco
 
 	if (unlink(record_path) < 0 && errno != ENOENT)
 		return error_set_errno(err, errno, "cannot remove %s", record_path);
-	FAULT_POINT("image.made");
+	int r = FAULT_ERROR("image.made", err);
+	if (r < 0)
+		return r;
 	if (rename(attempt->temporary, path) < 0)
 		return error_set_errno(err, errno, "cannot rename %s", attempt->temporary);
-	FAULT_POINT("image.renamed");
-	int r = image_record_write(dir, record, err);
+	r = FAULT_ERROR("image.renamed", err);
+	if (r == 0)
+		r = image_record_write(dir, record, err);
 	if (r < 0)
 		unlink(path);
 	else
@@ -314,9 +317,9 @@ int image_make(const struct image_making *making, struct error *err)
 		r = check_key(&attempt, err);
 	if (r == 0)
 		r = prepare(&attempt, err);
-	if (r < 0)
-		return r;
-	FAULT_POINT("image.making");
-	r = run_mkfs(&attempt, err);
+	if (r == 0)
+		r = FAULT_ERROR("image.making", err);
+	if (r == 0)
+		r = run_mkfs(&attempt, err);
 	return r < 0 ? r : store(&attempt, err);
 }

@@ -145,6 +145,8 @@ void pool_counts(const struct pool *pool, struct pool_counts *ret_counts);
 
 /* Why the last clones failed; NULL while they do not. */
 const char *pool_failure(const struct pool *pool);
+/* After such failures the next clone is tried now: somebody may have removed their cause. */
+void pool_retry(struct pool *pool);
 /* POOL_FAILURES_MAX of them failed in a row. */
 bool pool_is_broken(const struct pool *pool);
 /* Why nothing is made for the pool now; NULL: nothing stands in the way. */

@@ -215,6 +215,14 @@ void failures_forget(struct pool *pool)
 	pool_clear_due(pool, POOL_DUE_BACKOFF);
 }
 
+void pool_retry(struct pool *pool)
+{
+	if (!pool->failure)
+		return;
+	failures_forget(pool);
+	pool_serve(pool);
+}
+
 bool pool_is_broken(const struct pool *pool)
 {
 	return pool->failures >= POOL_FAILURES_MAX;

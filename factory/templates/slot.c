@@ -398,6 +398,7 @@ void slot_make_ready(struct slot *slot, slot_fn fn, void *userdata)
 		slot_bake(slot, false);
 		break;
 	case SLOT_READY:
+		pool_retry(slot->pool);
 		on_pool_change(slot->pool, slot);
 		break;
 	case SLOT_BAKING:

@@ -56,7 +56,8 @@ static int replace_file(const char *path, const char *tmp, const char *text, str
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot create %s", tmp);
 	int r = write_full(fd, text, strlen(text));
-	FAULT_POINT("journal.unfinished");
+	if (r == 0)
+		r = FAULT_ERROR("journal.unfinished", NULL);
 	if (r == 0 && rename(tmp, path) < 0)
 		r = -errno;
 	if (r < 0) {
@@ -78,10 +79,12 @@ int journal_write(const char *run_dir, const struct journal_entry *entry, struct
 
 	_cleanup_free_ char *path = entry_path(run_dir, entry->id, "");
 	_cleanup_free_ char *tmp = entry_path(run_dir, entry->id, TMP_SUFFIX);
-	int r = replace_file(path, tmp, text, NULL);
-	if (r != -ENOENT)
-		return r == 0 ? 0 : replace_file(path, tmp, text, err);
-
+	_cleanup_(error_done) struct error why = {};
+	int r = replace_file(path, tmp, text, &why);
+	if (r != -ENOENT) {
+		error_move(err, &why);
+		return r;
+	}
 	_cleanup_free_ char *dir = path_join(run_dir, "vms");
 	r = dir_make(dir, 0700, err);
 	return r < 0 ? r : replace_file(path, tmp, text, err);

@@ -17,6 +17,11 @@
 
 enum {
 	LAST_WORDS_MS = 1000, /* from a broken channel to the process' end */
+	/* What hinders a removal mostly passes. Tried for less than a minute: whoever destroys or
+	 * stops waits for it. */
+	REMOVAL_RETRY_MS = 500,
+	REMOVAL_RETRY_MAX_MS = 8000,
+	REMOVALS_MAX = 10,
 };
 
 static const char *const vm_state_names[] = {
@@ -133,16 +138,34 @@ static void vm_end_claim(struct vm *vm)
 		fn(vm, -vm->why.number, NULL, &vm->why, vm->claim_data);
 }
 
+static uint64_t removal_wait_ms(unsigned tries)
+{
+	uint64_t wait = (uint64_t)REMOVAL_RETRY_MS << tries;
+	return wait < REMOVAL_RETRY_MAX_MS ? wait : REMOVAL_RETRY_MAX_MS;
+}
+
+bool vm_clear(struct vm *vm)
+{
+	_cleanup_(error_done) struct error err = {};
+	vm_release(vm);
+	vm_end_claim(vm);
+	if (remains_remove(vm->run_dir, &vm->entry, &err) == 0)
+		return true;
+	if (vm->removals == REMOVALS_MAX) {
+		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
+		return true;
+	}
+	log_warning(vm->entry.id, "it cannot be removed yet: %s", error_message(&err));
+	loop_timer_start(vm->deadline, removal_wait_ms(vm->removals++));
+	return false;
+}
+
 /* The process is dead or never was. */
 static void vm_bury(struct vm *vm)
 {
-	_cleanup_(error_done) struct error err = {};
 	FAULT_POINT("end.killed");
-	vm_release(vm);
-	vm_end_claim(vm);
-	if (remains_remove(vm->run_dir, &vm->entry, &err) < 0)
-		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
-	vm_set_state(vm, VM_GONE);
+	if (vm_clear(vm))
+		vm_set_state(vm, VM_GONE);
 }
 
 static void vm_end(struct vm *vm, struct error *why)
@@ -226,6 +249,10 @@ static void vm_on_deadline(void *userdata)
 {
 	struct vm *vm = userdata;
 	_cleanup_(error_done) struct error err = {};
+	if (vm->removals > 0) {
+		vm_defer(vm, vm_bury);
+		return;
+	}
 	if (vm->lost)
 		error_move(&err, &vm->why);
 	else

@@ -61,7 +61,8 @@ struct vm_options {
 
 /* Starts a machine. It reports SPAWNED .. PARKED or GONE by itself; each step has a deadline, but
  * for SPARE, which has none. (SPAWNED is what it is when this returns; on_state is first called
- * for what follows.) */
+ * for what follows.) Where it fails nothing is left; if that takes a while, this succeeds and
+ * GONE follows. */
 _must_check_ int vm_start(const struct vm_options *options, struct vm **ret_vm, struct error *err);
 
 /* Has a spare go on to PARKED, once; also one that has not come to SPARE yet, which then does

@@ -150,7 +150,7 @@ void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size,
 	if (r == 0) {
 		replace_string(&vm->entry.sandbox_id, sandbox_id);
 		vm_set_state(vm, VM_CLAIMED);
-		FAULT_POINT("claim.journaled");
+		r = FAULT_ERROR("claim.journaled", &err);
 		trace_end(TRACE_HANDOVER, sandbox_id, begin);
 	}
 	if (r < 0 || vm->dying || vm->lost) {

@@ -43,16 +43,19 @@ struct vm {
 	const char *waiting_for; /* static; what the deadline is for */
 	unsigned waiting_ms;
 
-	bool lost;        /* a channel broke: `why` stands until the process' end says more */
-	bool dying;       /* its end has begun, with `why` */
-	struct error why; /* owned */
+	bool lost;         /* a channel broke: `why` stands until the process' end says more */
+	bool dying;        /* its end has begun, with `why` */
+	struct error why;  /* owned */
+	unsigned removals; /* that failed: the deadline is for the next one */
 
 	vm_claim_fn claim_fn; /* NULL: no claim under way */
 	void *claim_data;
 
 	int claimer_pidfd; /* -EBADF: nobody is watched */
 	struct loop_watch *claimer_death;
-	struct loop_timer *grace; /* not NULL: the claimer is dead */
+	struct loop_timer *grace;       /* not NULL: the claimer is dead */
+	struct loop_timer *lease_again; /* not NULL: the claimer could not be looked at */
+	pid_t claimer_unread;           /* who takes the machine over then; 0: the entry's */
 
 	struct log_pipe
 		*log; /* QEMU's words on their way to VM_LOG; NULL: nobody reads them here */
@@ -86,6 +89,11 @@ void vm_lease_end(struct vm *vm);
 /* Unless vm_wait_done() comes within ms, the machine fails with "no ... within N s". */
 void vm_wait(struct vm *vm, unsigned ms, const char *waiting_for);
 void vm_wait_done(struct vm *vm);
+
+/* Of a machine without a process: lets go of all it holds here, and removes what it has on the
+ * host. False where something could not be removed, mostly for lack of descriptors or because it is
+ * still busy: that is tried again for some time, and then it is GONE. */
+bool vm_clear(struct vm *vm);
 
 /* Failure (err is emptied): the machine goes to GONE by itself. A broken channel is most often
  * the first sign of QEMU's end, so then the process is given a moment to say why it ended. */

@@ -270,7 +270,8 @@ static int take_uids(struct vm *vm, struct error *err)
 	for (unsigned n = 0; r == -EEXIST && n < UID_RANGES; n++) {
 		vm->entry.uid = uid_range_nth(vm->options.jail.first_uid, vm->entry.id, n);
 		r = journal_write(vm->run_dir, &vm->entry, err);
-		FAULT_POINT("clone.journaled");
+		if (r == 0)
+			r = FAULT_ERROR("clone.journaled", err);
 		if (r == 0)
 			r = uid_range_take(vm->run_dir, vm->entry.uid, vm->entry.id, err);
 	}
@@ -305,7 +306,8 @@ static int prepare_jail(struct vm *vm, const struct template_manifest *manifest,
 	struct cgroup_limits limits = limits_of(vm, manifest);
 	bool copied = launch->files.copied;
 	int r = vm->entry.cgroup ? cgroup_make(vm->entry.cgroup, &limits, err) : 0;
-	FAULT_POINT("clone.cgroup");
+	if (r == 0)
+		r = FAULT_ERROR("clone.cgroup", err);
 	if (r < 0 || vm->entry.uid == 0)
 		return r;
 	return jail_new(
@@ -394,7 +396,8 @@ static int launch_prepare(struct vm *vm, const struct template_manifest *manifes
 {
 	_cleanup_free_ char *state = path_join(manifest->dir, "state");
 	int r = make_folders(vm, err);
-	FAULT_POINT("clone.folder");
+	if (r == 0)
+		r = FAULT_ERROR("clone.folder", err);
 	if (r == 0)
 		r = open_files(vm, state, launch, err);
 	if (r == 0)
@@ -447,14 +450,15 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 	int r = spawn(&options, &vm->entry.pid, &pidfd, err);
 	if (r < 0)
 		return r;
-	FAULT_POINT("clone.spawned");
 	vm_watch_process(vm, pidfd);
+	r = FAULT_ERROR("clone.spawned", err);
+	if (r < 0)
+		return r;
 	r = process_start_time(vm->entry.pid, &vm->entry.start_time);
 	if (r < 0)
 		return error_set_errno(err, r, "QEMU ended at once");
 	r = journal_write(vm->run_dir, &vm->entry, err);
-	FAULT_POINT("clone.started");
-	return r;
+	return r < 0 ? r : FAULT_ERROR("clone.started", err);
 }
 
 static int clone_launch(struct vm *vm, struct error *err)
@@ -496,7 +500,8 @@ static int clone_start(struct vm *vm, const struct template_manifest *manifest, 
 	vm->launch = launch_new();
 	if (r == 0)
 		r = launch_prepare(vm, manifest, vm->launch, err);
-	FAULT_POINT("clone.prepared");
+	if (r == 0)
+		r = FAULT_ERROR("clone.prepared", err);
 	if (r < 0 || !vm->launch->files.has_copies)
 		return r < 0 ? r : clone_launch(vm, err);
 	vm->copy = clone_copy_start(vm->options.loop, &vm->launch->files, on_copied, vm);
@@ -504,21 +509,18 @@ static int clone_start(struct vm *vm, const struct template_manifest *manifest, 
 	return 0;
 }
 
-/* What a failed start has made so far goes with it. */
-static void clone_undo(struct vm *vm)
+/* What a failed start has made so far goes with it; false: not at once. */
+static bool clone_undo(struct vm *vm)
 {
 	_cleanup_(error_done) struct error err = {};
 	int status;
-	int r = 0;
+	vm->dying = true;
 	if (vm->pidfd >= 0) {
-		r = pidfd_kill(vm->pidfd, &err);
+		if (pidfd_kill(vm->pidfd, &err) < 0)
+			log_error(vm->entry.id, "%s", error_message(&err));
 		(void)spawn_reap(vm->pidfd, &status);
 	}
-	if (r == 0)
-		r = remains_remove(vm->run_dir, &vm->entry, &err);
-	if (r < 0)
-		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
-	vm_free(vm);
+	return vm_clear(vm);
 }
 
 static int entry_is_ours(struct journal_entry *entry, const char *sandbox_id, struct error *err)
@@ -549,11 +551,14 @@ int vm_start(const struct vm_options *options, struct vm **ret_vm, struct error 
 	if (r < 0)
 		return r;
 	struct vm *vm = vm_new(options, &entry);
-	r = clone_start(vm, options->manifest, err);
-	if (r < 0) {
-		clone_undo(vm);
-		return error_wrap(err, "cannot %s template %s", options->boot ? "boot" : "clone",
-				  options->manifest->name);
+	r = clone_start(vm, options->manifest, &vm->why);
+	if (r < 0)
+		error_wrap(&vm->why, "cannot %s template %s", options->boot ? "boot" : "clone",
+			   options->manifest->name);
+	if (r < 0 && clone_undo(vm)) {
+		error_move(err, &vm->why);
+		vm_free(vm);
+		return r;
 	}
 	*ret_vm = vm;
 	return 0;

@@ -192,6 +192,10 @@ const char *pool_obstacle(const struct pool *pool _unused_)
 	return NULL;
 }
 
+void pool_retry(struct pool *pool _unused_)
+{
+}
+
 bool pool_is_broken(const struct pool *pool _unused_)
 {
 	return false;
