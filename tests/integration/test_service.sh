@@ -38,6 +38,16 @@ test_it_bakes_and_serves() {
 		"$(kiln_run c2 sh -c 'touch /x && chown 5:6 /x && chmod 4755 /x && ls -ln /x')"
 }
 
+test_kiln_ctl_gives_back_what_no_factory_gave() {
+	wait_full
+	stop_factory KILL
+	expect_match 'agent_version' "$(ctl agent -c Version 2>"$work/err")"
+	expect_match 'cloned' "$(cat "$work/err")"
+	expect 1 "$(vmm_pids | wc -l)" 'machines, the parked one'
+	start_as_the_unit
+	wait_full
+}
+
 test_it_makes_images() {
 	prepare_image "$image" || fail 'no image was made'
 	expect hello "$(kiln_run c3 echo hello)"
