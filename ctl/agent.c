@@ -118,8 +118,10 @@ static int session_open(struct session *session, const struct agent_args *args)
 	session->signals[0] = loop_signal_new(session->loop, SIGINT, on_signal, session);
 	session->signals[1] = loop_signal_new(session->loop, SIGTERM, on_signal, session);
 	int r = agent_channel_open(session->loop, &args->channel, &session->channel, &err);
-	if (r == 0)
-		return CTL_OK;
+	if (r == 0) {
+		r = agent_channel_confine(&session->channel, &err);
+		return r < 0 ? ctl_fail(&err) : CTL_OK;
+	}
 	(void)ctl_fail(&err);
 	bool no_factory = !args->channel.server_address && (r == -ENOENT || r == -ECONNREFUSED);
 	return no_factory ? CTL_OFF : CTL_FAILED;

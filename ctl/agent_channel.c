@@ -1,5 +1,12 @@
 #include "ctl/agent_channel.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/confine.h"
+#include "base/file.h"
 #include "base/id.h"
 #include "base/memory.h"
 #include "base/socket.h"
@@ -108,17 +115,90 @@ static void on_released(int number, const struct error *err, void *userdata)
 	waiting->done = true;
 }
 
-int agent_channel_close(struct agent_channel *channel, struct error *err)
+static int give_back(struct loop *loop, struct claim *claim, const char *factory_socket,
+		     struct error *err)
 {
 	struct waiting waiting = { .err = err };
 
-	if (channel->claim) {
-		claim_release(channel->loop, channel->claim, channel->factory_socket, on_released,
-			      &waiting);
-		wait_end(channel->loop, &waiting);
-	} else if (channel->client) {
-		ttrpc_client_free(channel->client);
-	}
-	*channel = (struct agent_channel){};
+	claim_release(loop, claim, factory_socket, on_released, &waiting);
+	wait_end(loop, &waiting);
 	return waiting.result;
+}
+
+/* ---------------------------------------------------------------- the keeper */
+
+/* In the child. The loop is its own: the other one has the agent's answers in it. */
+static int keeper_run(const struct agent_channel *channel, int fd)
+{
+	_cleanup_(error_done) struct error err = {};
+	char byte;
+
+	if (read_full(fd, &byte, 1) != 1)
+		return CTL_FAILED; /* killed: the factory notices by itself */
+	if (give_back(loop_new(), channel->claim, channel->factory_socket, &err) < 0)
+		return ctl_fail(&err);
+	return CTL_OK;
+}
+
+/* Signals are for the parent: the child must not pass them on to the loop it shares with it. */
+static int keeper_start(struct agent_channel *channel, struct error *err)
+{
+	sigset_t all, before;
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return error_set_errno(err, errno, "cannot make a pipe");
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	fflush(NULL);
+	channel->keeper = fork();
+	if (channel->keeper == 0) {
+		close(fds[1]);
+		_exit(keeper_run(channel, fds[0]));
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	close(fds[0]);
+	channel->keeper_fd = fds[1];
+	if (channel->keeper > 0)
+		return 0;
+	channel->keeper = 0;
+	close(channel->keeper_fd);
+	return error_set_errno(err, errno, "cannot start who gives the machine back");
+}
+
+static int keeper_end(struct agent_channel *channel, struct error *err)
+{
+	int status = 0;
+	pid_t pid;
+
+	claim_free(channel->claim);
+	int r = write_full(channel->keeper_fd, "", 1);
+	close(channel->keeper_fd);
+	do
+		pid = waitpid(channel->keeper, &status, 0);
+	while (pid < 0 && errno == EINTR);
+	if (r < 0 || pid < 0 || status != 0)
+		return error_set(err, EIO, "the machine was not given back");
+	return 0;
+}
+
+int agent_channel_confine(struct agent_channel *channel, struct error *err)
+{
+	int r = channel->claim ? keeper_start(channel, err) : 0;
+
+	return r < 0 ? r : confine(err);
+}
+
+int agent_channel_close(struct agent_channel *channel, struct error *err)
+{
+	int r = 0;
+
+	if (channel->keeper > 0)
+		r = keeper_end(channel, err);
+	else if (channel->claim)
+		r = give_back(channel->loop, channel->claim, channel->factory_socket, err);
+	else if (channel->client)
+		ttrpc_client_free(channel->client);
+	*channel = (struct agent_channel){};
+	return r;
 }

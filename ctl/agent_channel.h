@@ -1,6 +1,12 @@
 /* Where kiln-ctl's agent requests go: to an address, or to a machine of its own that it takes
- * from the factory and gives back. */
+ * from the factory and gives back.
+ *
+ * What answers is a guest, so with agent_channel_confine() this process gives up all rights before
+ * it reads a byte of an answer. A child, the keeper, keeps them and reads nothing of the guest's:
+ * it gives the machine back when this process says so. */
 #pragma once
+
+#include <sys/types.h>
 
 #include "base/loop.h"
 #include "factory/client/claim.h"
@@ -22,6 +28,8 @@ struct agent_channel {
 	const char *factory_socket;  /* borrowed */
 	struct ttrpc_client *client; /* owned where there is no claim, else the claim's */
 	struct claim *claim;         /* owned; NULL for an address */
+	pid_t keeper;                /* 0: there is none */
+	int keeper_fd;               /* owned where there is a keeper: a byte has it begin */
 };
 
 /* Turns the loop until it is there. -ENOENT or -ECONNREFUSED without a server_address: there is
@@ -29,5 +37,10 @@ struct agent_channel {
 _must_check_ int agent_channel_open(struct loop *loop, const struct channel_options *options,
 				    struct agent_channel *ret_channel, struct error *err);
 
-/* Calls in flight end CANCELLED; a claimed machine is given back, for which the loop turns. */
+/* After it the process makes calls on the channel and closes it, and can do nothing else
+ * (base/confine.h). */
+_must_check_ int agent_channel_confine(struct agent_channel *channel, struct error *err);
+
+/* Calls in flight end CANCELLED; a claimed machine is given back, for which the loop turns or the
+ * keeper is waited for. */
 _must_check_ int agent_channel_close(struct agent_channel *channel, struct error *err);

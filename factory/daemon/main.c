@@ -16,6 +16,7 @@
 #include "factory/core/reload.h"
 #include "factory/daemon/activation.h"
 #include "factory/daemon/notify.h"
+#include "factory/daemon/privileges.h"
 #include "factory/daemon/server.h"
 #include "factory/store/template.h"
 
@@ -281,6 +282,9 @@ static int run(const struct arguments *arguments, struct error *err)
 		return r;
 	log_init(PROGRAM, log_fd, (enum log_level)config.log_level,
 		 (enum log_format)config.log_format);
+	r = privileges_drop(err);
+	if (r < 0)
+		return r;
 	trace_init("factory", config.trace, NULL);
 	return serve(&config, config_path, steal_fd(&socket_fd), ready_fd, err);
 }

@@ -308,9 +308,17 @@ static void test_machine_after_failure(void **state)
 	assert_released();
 }
 
+static char interrupted[8192]; /* the kernel's words on the command that was */
+
 static void interrupt(int signo _unused_)
 {
-	kill(getpid(), SIGINT);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)command_pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	(void)!read(fd, interrupted, sizeof(interrupted) - 1);
+	close(fd);
+	kill(command_pid, SIGINT);
 }
 
 /* A signal while a request waits for an answer that never comes. The alarm's own deadline is
@@ -327,6 +335,7 @@ static void test_machine_after_signal(void **state)
 	alarm(DEADLINE_S);
 	assert_int_equal(o.code, CTL_FAILED);
 	assert_contains(o.err, "GetOOMEvent: stopped by a signal");
+	assert_contains(interrupted, "Seccomp:\t2"); /* SECCOMP_MODE_FILTER */
 	assert_released();
 }
 
@@ -436,5 +445,6 @@ int main(void)
 	};
 
 	alarm(DEADLINE_S);
+	commands_apart = true;
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
