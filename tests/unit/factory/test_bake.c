@@ -99,6 +99,10 @@ int bake_work_store(struct bake_work *work, struct error *err)
 	return work_step(BAKE_STORING, err);
 }
 
+void bake_work_explain(const struct bake_work *work _unused_, struct error *err _unused_)
+{
+}
+
 int bake_work_undo(struct bake_work *work _unused_, struct error *err _unused_)
 {
 	play.undone++;
