@@ -9,9 +9,9 @@
  *   - architectures that this machine cannot run mean nothing; system calls by one that is not
  *     listed kill
  *
- * An engine's usual profile takes 10 ms to compile, and some 200 in an emulated guest. So the shim
- * does it (shim/seccomp.h) and sends the profile with what came out of it; the agent compiles what
- * others send.
+ * containerd's usual profile takes libseccomp 33 million instructions to compile, which is long in
+ * an emulated guest. So the shim does it (shim/seccomp.h) and sends what came out in the profile's
+ * place; the agent compiles what others send.
  *
  * Source: the OCI runtime specification 1.2, config-linux.md, "Seccomp".
  */
