@@ -31,8 +31,7 @@ static const struct privilege kept[] = {
 	PRIVILEGE(CAP_SETUID),
 	PRIVILEGE(CAP_SETPCAP),
 	PRIVILEGE(CAP_KILL),
-	/* Whose program a process is: of a bake that a killed factory left (factory/vm/remains.h).
-	 */
+	/* Whose program a process is: what a killed factory left (factory/vm/remains.h). */
 	PRIVILEGE(CAP_SYS_PTRACE),
 	/* Mounts and namespaces; the user namespaces of machines are then its own. */
 	PRIVILEGE(CAP_SYS_ADMIN),

@@ -8,6 +8,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static int next_descriptor(int fd)
+{
+	int next = dup(fd);
+
+	close(next);
+	return next;
+}
+
 /* The first byte says how many descriptors come with it. */
 static void answer(int fd, const uint8_t *data, size_t size)
 {
@@ -32,17 +40,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		abort();
 	struct libvirt_link link = { .fd = pair[0], .pidfd = -EBADF, .buffer = buffer };
+	int next = next_descriptor(pair[0]);
 	answer(pair[1], data, size);
 	shutdown(pair[1], SHUT_WR);
 	int r = libvirt_link_call(&link, "boot", NULL, -EBADF, &result, &err);
 	if (r < 0 ? result || !err.message : err.message != NULL)
 		abort();
 	json_decref(result);
-	/* The next descriptor is the one that it was before: nothing has been kept. */
-	int next = dup(pair[0]);
-	if (next != pair[1] + 1)
+	if (next_descriptor(pair[0]) != next)
 		abort();
-	close(next);
 	close(pair[0]);
 	close(pair[1]);
 	return 0;
