@@ -54,7 +54,7 @@ test_two_templates_side_by_side() {
 
 test_bakes_came_one_after_another() {
 	# Between a bake's boot and its end nobody else boots.
-	awk '/bake: booting/ { if (++n > 1) bad = 1 } /bake: done/ { n-- } END { exit bad }' \
+	awk '/bake: [a-z]+ -> booting/ { if (++n > 1) bad = 1 } /bake: [a-z]+ -> done/ { n-- } END { exit bad }' \
 		"$work/factory.log" || fail 'two bakes at once'
 }
 

@@ -124,8 +124,8 @@ test_the_daemon_is_shut_in() {
 	expect '' "$(awk '$5 != "/" && $5 !~ "^/jail/mounts/" { print $5 }' "/proc/$pid/mountinfo")" 'mounts beside the share'
 	expect '' "$(awk '$5 != "/" && ($6 !~ /nodev/ || $6 !~ /nosuid/ || $6 !~ /noexec/) { print $5, $6 }' \
 		"/proc/$pid/mountinfo")" 'mounts that are not nodev, nosuid and noexec'
-	grep -q "memory:.*$(basename "$work")/" "/proc/$pid/cgroup" ||
-		grep -q "0::.*$(basename "$work")/" "/proc/$pid/cgroup" || fail 'it is not in the control group of its machine'
+	grep -q "memory:.*$cgroup/" "/proc/$pid/cgroup" ||
+		grep -q "0::.*$cgroup/" "/proc/$pid/cgroup" || fail 'it is not in the control group of its machine'
 	remove_container jail
 }
 
