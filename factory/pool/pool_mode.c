@@ -102,6 +102,7 @@ static void pool_set_mode(struct pool *pool, enum pool_mode mode)
 		return;
 	log_info(pool->options.name, "the pool is %s", pool_mode_to_string(mode));
 	pool->mode = mode;
+	pool_keep_word(pool); /* before anybody is told that it was done */
 	pool->filling = true;
 	waiters_fail(pool, ECANCELED,
 		     mode == POOL_RUNNING  ? "the pool was resumed"
