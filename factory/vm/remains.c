@@ -355,8 +355,8 @@ int remains_kill_qemus(const char *path, const struct owner *owners, size_t nown
 	int r = for_each_process(kill_found, &search, err);
 	if (search.nstrangers > 0)
 		log_info(NULL,
-			 "%u processes call themselves QEMU and are not provably ours: left alone "
-			 "(%s%s)",
+			 "left alone: %u processes that call themselves QEMU, and are not provably "
+			 "a bake's of ours (%s%s)",
 			 search.nstrangers, search.strangers.text,
 			 search.nstrangers > STRANGERS_NAMED ? ", ..." : "");
 	return r < 0 ? r : 0;

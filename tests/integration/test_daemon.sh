@@ -115,7 +115,7 @@ test_who_plays_a_qemu_is_left_alone() {
 	start_factory
 	kill -0 $named || fail 'a process that names the run folder was killed'
 	kill -0 $called || fail 'a process that is called qemu was killed'
-	wait_for_log "not provably ours: left alone .*$called of uid $nobody"
+	wait_for_log "not provably a bake's of ours .*$called of uid $nobody"
 	kill $named $called
 	rm "$work/qemu-system-x86_64"
 }
