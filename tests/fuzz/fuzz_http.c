@@ -51,7 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	log_set_level(LOG_LEVEL_ERROR);
 	if (socket_listen_unix(path, 0600, &listening, NULL) < 0)
 		abort();
-	struct http *http = http_new(loop, listening, pages, ARRAY_SIZE(pages), NULL);
+	struct http *http = http_new(loop, listening, pages, ARRAY_SIZE(pages), HTTP_DEADLINE_MS,
+				     NULL);
 	for (unsigned i = 0; i < CONNECTIONS; i++) {
 		size_t part = size / CONNECTIONS;
 		_cleanup_close_ int fd = connect_and_send(loop, path, data + i * part, part);
