@@ -125,7 +125,7 @@ static int mount_files(struct container *container, struct storages *storages, s
 	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
 	const struct rootfs_options rootfs = {
 		.driver = container->rootfs_driver,
-		.share_dir = sandbox_share_dir(container->sandbox),
+		.lowers = sandbox_lower_folders(container->sandbox),
 		.container_id = container->id,
 		.image = &container->image,
 		.upper = upper,

@@ -1,18 +1,20 @@
 #include "shim/rootfs.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/strbuf.h"
 #include "base/strv.h"
 #include "factory/guest/guest_root.h"
 #include "factory/guest/guest_share.h"
 #include "shim/container_disks.h"
 #include "shim/layer_mounts.h"
+#include "shim/lower_folders.h"
 #include "shim/mount.h"
-
-#define ROOT "rootfs" /* name in the folder */
 
 static const char *const rootfs_driver_names[] = {
 	[ROOTFS_OVERLAY] = "overlay",
@@ -21,9 +23,10 @@ static const char *const rootfs_driver_names[] = {
 };
 DEFINE_STRING_TABLE(rootfs_driver, enum rootfs_driver, rootfs_driver_names)
 
+#define ROOT "rootfs" /* in the container's folder */
+
 struct rootfs {
-	struct share_folder lower;         /* of the overlay driver */
-	const struct share_folder *folder; /* with what is mounted on ROOT: lower, or borrowed */
+	const struct share_folder *folder; /* borrowed; with what is mounted on ROOT, or NULL */
 };
 
 static void set_root(const struct rootfs_options *options, const char *path)
@@ -38,12 +41,12 @@ static struct mount_spec spec_of(const Containerd__Types__Mount *mount)
 
 /* A fresh mount point in a folder. */
 static int make_place(const struct rootfs_options *options, const struct share_folder *folder,
-		      struct mount_place *ret_place, struct error *err)
+		      const char *name, struct mount_place *ret_place, struct error *err)
 {
 	_cleanup_close_ int root = -EBADF;
-	int r = share_folder_add(folder, ROOT, &root, err);
+	int r = share_folder_add(folder, name, &root, err);
 
-	*ret_place = (struct mount_place){ folder->fd, ROOT, options->idmap, options->scratch_dir };
+	*ret_place = (struct mount_place){ folder->fd, name, options->idmap, options->scratch_dir };
 	return r < 0 ? r : dir_make(options->scratch_dir, 0700, err);
 }
 
@@ -69,7 +72,7 @@ static int mount_shared(struct rootfs *rootfs, const struct rootfs_options *opti
 {
 	_cleanup_free_ char *path = xasprintf(GUEST_SHARE "/%s/" ROOT, options->container_id);
 	struct mount_place place;
-	int r = make_place(options, options->folder, &place, err);
+	int r = make_place(options, options->folder, ROOT, &place, err);
 
 	rootfs->folder = options->folder;
 	if (r == 0)
@@ -80,43 +83,95 @@ static int mount_shared(struct rootfs *rootfs, const struct rootfs_options *opti
 
 /* ---------------------------------------------------------------- the overlay driver */
 
-/* Without its writable side. */
-static int mount_layers(const struct rootfs_options *options, const struct mount_place *place,
-			struct error *err)
+static bool is_overlay(const struct rootfs_options *options)
 {
-	_cleanup_(strv_done) struct strv layers = {};
-
-	if (options->nmounts != 1 || !str_equal(options->mounts[0]->type, "overlay")) {
-		int r = mount_given(options, place, err);
-		return r < 0 ? r : mount_readonly_at(place, err);
-	}
-	const struct mount_spec spec = spec_of(options->mounts[0]);
-	bool has_upper;
-	mount_layers_of(&spec, &layers, &has_upper);
-	return mount_layers_at(place, &layers, err);
+	return options->nmounts == 1 && str_equal(options->mounts[0]->type, "overlay");
 }
 
-/* The guest keeps what it has read of a name, so no name comes twice in a machine's life. */
-static int mount_lower(struct rootfs *rootfs, const struct rootfs_options *options,
-		       char **ret_guest, struct error *err)
+/* What the file is, whatever its name: the time of birth tells it from one before it. */
+static void add_identity(struct strbuf *identity, const char *path)
 {
-	static unsigned next;
-	_cleanup_free_ char *folder = path_join(options->share_dir, GUEST_LOWER_DIR);
-	_cleanup_free_ char *name = xasprintf("%s.%u", options->container_id, next++);
-	struct mount_place place;
-	int r = share_folder_make(folder, name, &rootfs->lower, err);
+	struct statx st;
 
-	rootfs->folder = &rootfs->lower;
+	if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_INO | STATX_BTIME, &st) < 0)
+		strbuf_addf(identity, "%s\n", path); /* mounting it will say why */
+	else
+		strbuf_addf(identity, "%u:%u %llu %lld.%u\n", st.stx_dev_major, st.stx_dev_minor,
+			    (unsigned long long)st.stx_ino, (long long)st.stx_btime.tv_sec,
+			    st.stx_btime.tv_nsec);
+}
+
+static void add_mount_identity(struct strbuf *identity, const Containerd__Types__Mount *mount)
+{
+	strbuf_addf(identity, "%s\n", mount->type);
+	for (size_t i = 0; i < mount->n_options; i++)
+		strbuf_addf(identity, "%s\n", mount->options[i]);
+	add_identity(identity, mount->source);
+}
+
+/* Equal for the same layers. */
+static char *identity_of(const struct rootfs_options *options, const struct strv *layers)
+{
+	_cleanup_(strbuf_done) struct strbuf identity = {};
+
+	for (size_t i = 0; i < layers->count; i++)
+		add_identity(&identity, layers->items[i]);
+	for (size_t i = 0; layers->count == 0 && i < options->nmounts; i++)
+		add_mount_identity(&identity, options->mounts[i]);
+	if (options->nmounts == 0)
+		add_identity(&identity, options->spec->rootfs);
+	return xstrdup(strbuf_text(&identity));
+}
+
+/* Without the writable side. */
+static int mount_layers(const struct rootfs_options *options, const struct strv *layers,
+			const struct mount_place *place, struct error *err)
+{
+	if (is_overlay(options))
+		return mount_layers_at(place, layers, err);
+	int r = mount_given(options, place, err);
+	return r < 0 ? r : mount_readonly_at(place, err);
+}
+
+static int add_lower(const struct rootfs_options *options, const char *identity,
+		     const struct strv *layers, const struct lower_folder **ret, struct error *err)
+{
+	struct mount_place place;
+	int r = lower_folders_add(options->lowers, identity, ret, err);
+
+	if (r < 0)
+		return r;
+	r = make_place(options, &(*ret)->folder, LOWER_ROOT, &place, err);
 	if (r == 0)
-		r = make_place(options, rootfs->folder, &place, err);
-	if (r == 0)
-		r = mount_layers(options, &place, err);
-	*ret_guest = xasprintf(GUEST_LOWER "/%s/" ROOT, name);
+		r = mount_layers(options, layers, &place, err);
+	if (r < 0)
+		lower_folders_undo(options->lowers);
 	return r;
 }
 
-static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *options,
-			 struct storages *storages, struct error *err)
+/* The layers themselves; *ret_guest is where the guest sees them. */
+static int mount_lower(const struct rootfs_options *options, char **ret_guest, struct error *err)
+{
+	_cleanup_(strv_done) struct strv layers = {};
+	const struct lower_folder *lower;
+	int r = 0;
+
+	if (is_overlay(options)) {
+		const struct mount_spec spec = spec_of(options->mounts[0]);
+		bool has_upper;
+		mount_layers_of(&spec, &layers, &has_upper);
+	}
+	_cleanup_free_ char *identity = identity_of(options, &layers);
+	lower = lower_folders_find(options->lowers, identity);
+	if (!lower)
+		r = add_lower(options, identity, &layers, &lower, err);
+	if (r == 0)
+		*ret_guest = xasprintf(GUEST_LOWER "/%s/" LOWER_ROOT, lower->name);
+	return r;
+}
+
+static int mount_overlay(const struct rootfs_options *options, struct storages *storages,
+			 struct error *err)
 {
 	_cleanup_free_ char *path = guest_root_path(options->container_id);
 	const struct layer_image *image = options->image;
@@ -129,7 +184,7 @@ static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *opt
 	else if (image->window)
 		lower = guest_root_add_window(storages, image->window);
 	else if (image->slot == LAYER_IMAGE_NONE)
-		r = mount_lower(rootfs, options, &lower, err);
+		r = mount_lower(options, &lower, err);
 	else if (image->layout.count > 0)
 		guest_root_add_slot_layers(storages, (size_t)image->slot, &image->layout, &lowers);
 	else
@@ -188,7 +243,7 @@ static int mount_by_driver(struct rootfs *rootfs, const struct rootfs_options *o
 {
 	switch (options->driver) {
 	case ROOTFS_OVERLAY:
-		return mount_overlay(rootfs, options, storages, err);
+		return mount_overlay(options, storages, err);
 	case ROOTFS_SHARE:
 		return mount_shared(rootfs, options, err);
 	case ROOTFS_BLOCK:
@@ -202,7 +257,6 @@ int rootfs_mount(const struct rootfs_options *options, struct storages *storages
 {
 	_cleanup_(rootfs_unmount_cleanup) struct rootfs *rootfs = xnew(struct rootfs);
 
-	rootfs->lower = (struct share_folder)SHARE_FOLDER_NONE;
 	int r = mount_by_driver(rootfs, options, storages, err);
 	if (r < 0)
 		return error_wrap(err, "rootfs");
@@ -219,6 +273,5 @@ void rootfs_unmount(struct rootfs *rootfs)
 		return;
 	if (rootfs->folder && rootfs->folder->fd >= 0)
 		mount_remove_at(rootfs->folder->fd, ROOT);
-	share_folder_remove(&rootfs->lower);
 	free(rootfs);
 }

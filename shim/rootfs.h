@@ -16,9 +16,10 @@
  *
  * On the host:
  *
- *   SHARE/lower/ID.N/rootfs   overlay: the layers, where the guest has no image of them
- *   SHARE/ID/rootfs           share: what containerd gave, its mounts (overlay, bind, ...), or a
- *                             bind mount of the bundle's own rootfs where there are none
+ *   SHARE/lower/N/rootfs   overlay: the layers, where the guest has no image of them
+ *                          (shim/lower_folders.h)
+ *   SHARE/ID/rootfs        share: what containerd gave, its mounts (overlay, bind, ...), or a
+ *                          bind mount of the bundle's own rootfs where there are none
  *
  * mount(2) of these kinds takes well under a millisecond and is called on the loop.
  */
@@ -36,6 +37,7 @@
 enum rootfs_driver { ROOTFS_OVERLAY, ROOTFS_SHARE, ROOTFS_BLOCK };
 DECLARE_STRING_TABLE(rootfs_driver, enum rootfs_driver); /* "overlay", "share", "block" */
 
+struct lower_folders;
 struct rootfs;
 
 /* The driver for what containerd gives, where the user wants this one; layers: what that is of an
@@ -47,10 +49,11 @@ _must_check_ int rootfs_choose(enum rootfs_driver wanted, const struct layer_mou
 
 struct rootfs_options {
 	enum rootfs_driver driver;
-	const char *share_dir;             /* of the machine, on the host */
-	const struct share_folder *folder; /* the container's in it; must outlive the rootfs */
-	const char *scratch_dir;           /* made where it is missing; empty again afterwards */
-	const struct idmap *idmap;         /* the machine's */
+	struct lower_folders *lowers; /* the machine's */
+	const struct share_folder
+		*folder;           /* the container's in the share; must outlive the rootfs */
+	const char *scratch_dir;   /* made where it is missing; empty again afterwards */
+	const struct idmap *idmap; /* the machine's */
 	const char *container_id;
 	const struct spec *spec;         /* after spec_for_guest(); its root.path is set here */
 	const struct layer_image *image; /* of the layers, for the overlay */
@@ -64,6 +67,6 @@ struct rootfs_options {
 _must_check_ int rootfs_mount(const struct rootfs_options *options, struct storages *storages,
 			      struct rootfs **ret_rootfs, struct error *err);
 
-/* Unmounts it; what a process still uses goes when it does. Frees. */
+/* Unmounts what is this container's alone; what a process still uses goes when it does. Frees. */
 void rootfs_unmount(struct rootfs *rootfs);
 DEFINE_CLEANUP(struct rootfs *, rootfs_unmount)

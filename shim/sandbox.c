@@ -44,11 +44,12 @@ struct sandbox {
 	enum sandbox_state state;
 	struct settings settings; /* of the machine; empty in NONE */
 	char *hostname;
-	struct claim *claim;         /* RUNNING */
-	struct slots *slots;         /* RUNNING */
-	struct dax_windows *windows; /* RUNNING */
-	struct disks *disks;         /* RUNNING */
-	struct virtiofs *virtiofs;   /* RUNNING: where a container asked for it */
+	struct claim *claim;          /* RUNNING */
+	struct slots *slots;          /* RUNNING */
+	struct dax_windows *windows;  /* RUNNING */
+	struct disks *disks;          /* RUNNING */
+	struct lower_folders *lowers; /* RUNNING */
+	struct virtiofs *virtiofs;    /* RUNNING: where a container asked for it */
 	enum virtiofs_locks virtiofs_locks;
 	struct agent_link *agent;
 	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
@@ -216,6 +217,7 @@ static void release_machine(void *userdata)
 	slots_close(steal_ptr(sandbox->slots));
 	dax_windows_close(steal_ptr(sandbox->windows));
 	virtiofs_stop(steal_ptr(sandbox->virtiofs));
+	lower_folders_free(steal_ptr(sandbox->lowers));
 	agent_link_set(sandbox->agent, NULL);
 	sandbox->release = xnew(struct release);
 	sandbox->release->sandbox = sandbox;
@@ -279,6 +281,7 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 		.count = claim->dax_windows,
 		.bytes = claim->dax_window_bytes,
 	});
+	sandbox->lowers = lower_folders_new(claim->share_dir);
 	sandbox->disks = disks_new(sandbox->loop, sandbox->slots, sandbox->agent, sandbox->id);
 	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
 					sandbox);
@@ -345,6 +348,7 @@ void sandbox_free(struct sandbox *sandbox)
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);
+	lower_folders_free(sandbox->lowers);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
 	agent_link_free(sandbox->agent);
@@ -495,6 +499,11 @@ const char *sandbox_vm_dir(const struct sandbox *sandbox)
 const char *sandbox_share_dir(const struct sandbox *sandbox)
 {
 	return sandbox->claim->share_dir;
+}
+
+struct lower_folders *sandbox_lower_folders(const struct sandbox *sandbox)
+{
+	return sandbox->lowers;
 }
 
 int sandbox_vmm_pidfd(const struct sandbox *sandbox)

@@ -25,6 +25,7 @@
 #include "shim/agent_link.h"
 #include "shim/dax_windows.h"
 #include "shim/disks.h"
+#include "shim/lower_folders.h"
 #include "shim/settings.h"
 #include "shim/slots.h"
 #include "shim/virtiofs.h"
@@ -81,6 +82,7 @@ const struct error *sandbox_error(const struct sandbox *sandbox);
 const char *sandbox_vm_id(const struct sandbox *sandbox);
 const char *sandbox_vm_dir(const struct sandbox *sandbox);
 const char *sandbox_share_dir(const struct sandbox *sandbox);
+struct lower_folders *sandbox_lower_folders(const struct sandbox *sandbox);
 /* Its windows and slots for images, and the cache that these come from; NULL: none. */
 struct dax_windows *sandbox_dax_windows(const struct sandbox *sandbox);
 struct slots *sandbox_slots(const struct sandbox *sandbox);

@@ -3,6 +3,7 @@
 
 #include "base/strbuf.h"
 #include "factory/guest/guest_root.h"
+#include "shim/lower_folders.h"
 #include "shim/rootfs.h"
 
 /* What the test mounts: an overlay of containerd's, or nothing. */
@@ -10,8 +11,15 @@ static enum rootfs_driver driver;
 static struct layer_image image = LAYER_IMAGE_EMPTY;
 static const char *upper_place;
 static struct storages storages;
+static struct lower_folders *lowers; /* the machine's, which a test has once */
 static Grpc__Spec oci = GRPC__SPEC__INIT;
 static Grpc__Root oci_root; /* its path is what rootfs_mount() has set */
+
+static int end_machine(void **state)
+{
+	lower_folders_free(steal_ptr(lowers));
+	return teardown(state);
+}
 
 static int mount_it(struct spec *spec, Containerd__Types__Mount *const *mounts, size_t nmounts,
 		    struct rootfs **ret, struct error *err)
@@ -19,11 +27,14 @@ static int mount_it(struct spec *spec, Containerd__Types__Mount *const *mounts, 
 	_cleanup_free_ char *share = in_dir("share");
 	_cleanup_free_ char *root = in_dir("bundle/rootfs");
 	_cleanup_free_ char *scratch = scratch_dir();
+
+	if (!lowers)
+		lowers = lower_folders_new(share);
 	struct rootfs_options options = {
 		.driver = driver,
 		.image = &image,
 		.upper = upper_place,
-		.share_dir = share,
+		.lowers = lowers,
 		.container_id = "c1",
 		.folder = &folder,
 		.scratch_dir = scratch,
@@ -260,24 +271,36 @@ static void image_on_a_slot_is_the_lower_side(void **state _unused_)
 	rootfs_unmount(rootfs);
 }
 
-/* Two containers of one name are two folders to a guest that keeps what it has read. */
-static void no_name_comes_twice(void **state _unused_)
+/* Mounts it for a container that then ends; what the guest is told of. */
+static char *lower_of_one(struct spec *spec, const char *text)
 {
-	_cleanup_free_ char *first = NULL;
 	struct rootfs *rootfs = NULL;
-	struct spec spec = {};
+	size_t last = storages.count;
+
+	assert_int_equal(mount_it(spec, NULL, 0, &rootfs, NULL), 0);
+	char *lower = lower_of(storages.items[last]);
+	_cleanup_free_ char *file = path_join(lower, "file");
+	assert_text(file, text);
+	rootfs_unmount(rootfs);
+	share_folder_remove(&folder);
+	assert_text(file, text); /* the guest may ask for it by this name again */
+	return lower;
+}
+
+/* A guest knows a file by what it is, and asks for it by its first name. */
+static void the_same_layers_are_one_folder(void **state _unused_)
+{
+	_cleanup_free_ char *other_root = in_dir("other");
+	struct spec spec = {}, other = { .rootfs = other_root };
 
 	use(ROOTFS_OVERLAY);
-	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(mount_it(&spec, NULL, 0, &rootfs, NULL), 0);
-		_cleanup_free_ char *lower = lower_of(storages.items[i]);
-		_cleanup_free_ char *file = path_join(lower, "file");
-		assert_text(file, "bundle's");
-		assert_string_not_equal(lower, first ? first : "");
-		replace_string(&first, lower);
-		rootfs_unmount(rootfs);
-		share_folder_remove(&folder);
-	}
+	make("other");
+	write_text("other/file", "other's");
+	_cleanup_free_ char *first = lower_of_one(&spec, "bundle's");
+	_cleanup_free_ char *second = lower_of_one(&other, "other's");
+	_cleanup_free_ char *third = lower_of_one(&spec, "bundle's");
+	assert_string_equal(first, third);
+	assert_string_not_equal(first, second);
 }
 
 static int remove_snapshots(void)
@@ -344,23 +367,25 @@ static void unknown_kinds_of_mounts_are_refused(void **state _unused_)
 	assert_non_null(strstr(error_message(&err), "loop"));
 }
 
+#define ROOTFS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, end_machine)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(without_mounts_the_bundle_is_bound),
-		T(small_overlay_is_mounted),
-		T(layers_are_mounted_for_the_guest),
-		T(what_was_written_before_is_the_topmost_layer),
-		T(images_of_layers_are_the_lower_side),
-		T(images_of_layers_in_a_window_are_the_lower_side),
-		T(images_of_layers_are_not_shared),
-		T(what_is_written_has_its_place),
-		T(image_on_a_slot_is_the_lower_side),
-		T(no_name_comes_twice),
-		T(overlay_of_many_layers_is_mounted),
-		T(missing_sources_leave_nothing),
-		T(links_planted_by_the_guest_are_not_followed),
-		T(unknown_kinds_of_mounts_are_refused),
+		ROOTFS_TEST(without_mounts_the_bundle_is_bound),
+		ROOTFS_TEST(small_overlay_is_mounted),
+		ROOTFS_TEST(layers_are_mounted_for_the_guest),
+		ROOTFS_TEST(what_was_written_before_is_the_topmost_layer),
+		ROOTFS_TEST(images_of_layers_are_the_lower_side),
+		ROOTFS_TEST(images_of_layers_in_a_window_are_the_lower_side),
+		ROOTFS_TEST(images_of_layers_are_not_shared),
+		ROOTFS_TEST(what_is_written_has_its_place),
+		ROOTFS_TEST(image_on_a_slot_is_the_lower_side),
+		ROOTFS_TEST(the_same_layers_are_one_folder),
+		ROOTFS_TEST(overlay_of_many_layers_is_mounted),
+		ROOTFS_TEST(missing_sources_leave_nothing),
+		ROOTFS_TEST(links_planted_by_the_guest_are_not_followed),
+		ROOTFS_TEST(unknown_kinds_of_mounts_are_refused),
 	};
 
 	if (!enter_private_mounts())
