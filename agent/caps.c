@@ -1,36 +1,64 @@
 #include "agent/caps.h"
 
+#include <ctype.h>
 #include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#include "base/log.h"
+enum { NAME_MAX_LEN = 40 }; /* the longest so far: CAP_CHECKPOINT_RESTORE */
 
-static uint64_t parse_set(char *const *names, size_t count, const char *object)
+/* As in OCI, or without "CAP_", as Kata's clients write it. */
+static int parse_name(const char *name, cap_value_t *ret)
 {
-	uint64_t set = 0;
+	char full[NAME_MAX_LEN + sizeof("CAP_")];
+	const char *prefix = strncasecmp(name, "CAP_", 4) == 0 ? "" : "CAP_";
 
-	for (size_t i = 0; i < count; i++) {
-		cap_value_t value;
-		if (cap_from_name(names[i], &value) == 0 && value >= 0 && value < 64)
-			set |= UINT64_C(1) << value;
-		else
-			log_warning(object, "capability %s is not known and left out", names[i]);
-	}
-	return set;
+	/* libcap takes numbers, too. */
+	if (!isalpha((unsigned char)*name) || strlen(name) > NAME_MAX_LEN)
+		return -EINVAL;
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	return cap_from_name(full, ret) == 0 && *ret >= 0 && *ret < 64 ? 0 : -EINVAL;
 }
 
-void caps_parse(const Grpc__LinuxCapabilities *names, const char *object, struct caps *ret)
+static int parse_set(char *const *names, size_t count, uint64_t *ret, struct error *err)
 {
-	*ret = (struct caps){};
-	if (!names)
-		return;
-	ret->bounding = parse_set(names->bounding, names->n_bounding, object);
-	ret->effective = parse_set(names->effective, names->n_effective, object);
-	ret->inheritable = parse_set(names->inheritable, names->n_inheritable, object);
-	ret->permitted = parse_set(names->permitted, names->n_permitted, object);
-	ret->ambient = parse_set(names->ambient, names->n_ambient, object);
+	for (size_t i = 0; i < count; i++) {
+		cap_value_t value;
+		if (parse_name(names[i], &value) < 0)
+			return error_set(err, EINVAL, "process.capabilities: \"%.*s\" is not known",
+					 NAME_MAX_LEN, names[i]);
+		*ret |= UINT64_C(1) << value;
+	}
+	return 0;
+}
+
+int caps_parse(const Grpc__LinuxCapabilities *names, struct caps *ret, struct error *err)
+{
+	struct caps caps = {};
+	int r;
+
+	if (!names) {
+		*ret = caps;
+		return 0;
+	}
+	r = parse_set(names->bounding, names->n_bounding, &caps.bounding, err);
+	if (r == 0)
+		r = parse_set(names->effective, names->n_effective, &caps.effective, err);
+	if (r == 0)
+		r = parse_set(names->inheritable, names->n_inheritable, &caps.inheritable, err);
+	if (r == 0)
+		r = parse_set(names->permitted, names->n_permitted, &caps.permitted, err);
+	if (r == 0)
+		r = parse_set(names->ambient, names->n_ambient, &caps.ambient, err);
+	if (r < 0)
+		return r;
+	caps.ambient &= caps.inheritable & caps.permitted; /* the kernel takes no others */
+	*ret = caps;
+	return 0;
 }
 
 int caps_apply_bounding(const struct caps *caps)

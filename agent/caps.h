@@ -11,9 +11,10 @@ struct caps {
 	uint64_t bounding, effective, inheritable, permitted, ambient;
 };
 
-/* Names as in OCI ("CAP_NET_ADMIN"). NULL: all sets empty. A name this build does not know
- * is left out with a warning, as runc does; `object` names the container in it. */
-void caps_parse(const Grpc__LinuxCapabilities *names, const char *object, struct caps *ret);
+/* NULL: all sets empty. -EINVAL for a name that is not known. Of the ambient set, what is not
+ * inheritable and permitted is left out, as runc does. */
+_must_check_ int caps_parse(const Grpc__LinuxCapabilities *names, struct caps *ret,
+			    struct error *err);
 
 /* Drops from the bounding set what is not in it. For the child, before it changes its user. */
 _must_check_ int caps_apply_bounding(const struct caps *caps);

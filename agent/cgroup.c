@@ -180,6 +180,10 @@ static int apply_cpu(const struct cgroup *cgroup, const Grpc__LinuxCPU *cpu, str
 			snprintf(value, sizeof(value), "max %" PRIu64, period);
 		r = set_limit(cgroup, "cpu.max", value, err);
 	}
+	if (r == 0 && cpu->burst)
+		r = set_number(cgroup, "cpu.max.burst", (int64_t)cpu->burst, err);
+	if (r == 0 && cpu->idle)
+		r = set_number(cgroup, "cpu.idle", cpu->idle, err);
 	if (r == 0 && !str_empty(cpu->cpus))
 		r = set_limit(cgroup, "cpuset.cpus", cpu->cpus, err);
 	if (r == 0 && !str_empty(cpu->mems))
@@ -199,7 +203,44 @@ static int apply_hugepages(const struct cgroup *cgroup, const Grpc__LinuxHugepag
 	if (snprintf(file, sizeof(file), "hugetlb.%s.max", limit->pagesize) >= (int)sizeof(file))
 		return error_set(err, EINVAL, "\"%s\" is no huge page size", limit->pagesize);
 	snprintf(value, sizeof(value), "%" PRIu64, limit->limit);
-	return set_limit(cgroup, file, value, err);
+	int r = set_limit(cgroup, file, value, err);
+	if (r == -EOPNOTSUPP && limit->limit == 0) {
+		error_done(err); /* a size that the guest lacks: it has no page of it */
+		return 0;
+	}
+	return r;
+}
+
+/* v1 counts from 10 to 1000, v2 from 1 to 10000. */
+static int apply_block_io(const struct cgroup *cgroup, const Grpc__LinuxBlockIO *io,
+			  struct error *err)
+{
+	if (io->n_weightdevice + io->n_throttlereadbpsdevice + io->n_throttlewritebpsdevice +
+		    io->n_throttlereadiopsdevice + io->n_throttlewriteiopsdevice >
+	    0)
+		return error_set(
+			err, EOPNOTSUPP,
+			"linux.resources.blockIO: limits of a single device are not "
+			"supported, because the numbers of the host's devices mean others here");
+	if (io->weight == 0)
+		return 0;
+	if (io->weight < 10 || io->weight > 1000)
+		return error_set(err, EINVAL,
+				 "linux.resources.blockIO.weight %u is not from 10 to 1000",
+				 io->weight);
+	return set_number(cgroup, "io.weight", 1 + (io->weight - 10) * 9999 / 990, err);
+}
+
+/* As it is. What begins with "cgroup." is no limit. */
+static int apply_unified(const struct cgroup *cgroup,
+			 const Grpc__LinuxResources__UnifiedEntry *entry, struct error *err)
+{
+	if (strchr(entry->key, '/') || !strchr(entry->key, '.') || *entry->key == '.' ||
+	    str_after(entry->key, "cgroup."))
+		return error_set(err, EINVAL, "linux.resources.unified: \"%.64s\" is no limit",
+				 entry->key);
+	int r = set_limit(cgroup, entry->key, entry->value, err);
+	return r < 0 ? error_wrap(err, "linux.resources.unified") : 0;
 }
 
 static int apply_resources(const struct cgroup *cgroup, const Grpc__LinuxResources *resources,
@@ -215,13 +256,18 @@ static int apply_resources(const struct cgroup *cgroup, const Grpc__LinuxResourc
 		r = set_number(cgroup, "pids.max", resources->pids->limit, err);
 	for (size_t i = 0; r == 0 && i < resources->n_hugepagelimits; i++)
 		r = apply_hugepages(cgroup, resources->hugepagelimits[i], err);
+	if (r == 0 && resources->blockio)
+		r = apply_block_io(cgroup, resources->blockio, err);
+	for (size_t i = 0; r == 0 && i < resources->n_unified; i++)
+		r = apply_unified(cgroup, resources->unified[i], err);
 	return r;
 }
 
 static bool has_limits(const Grpc__LinuxResources *resources)
 {
-	return resources && (resources->memory || resources->cpu || resources->pids ||
-			     resources->n_hugepagelimits > 0);
+	return resources &&
+	       (resources->memory || resources->cpu || resources->pids ||
+		resources->n_hugepagelimits > 0 || resources->blockio || resources->n_unified > 0);
 }
 
 /* ---------------------------------------------------------------- life */

@@ -23,10 +23,13 @@
 #include "base/socket.h"
 #include "base/strings.h"
 
-enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127, DEFAULT_MASK = 022 };
+enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127 };
 
 /* What an exec shares with the container: all but the network, which is the guest's. */
-enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID };
+enum {
+	JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID |
+		     CLONE_NEWTIME
+};
 
 /* What a child cannot become its user without. */
 static const uint64_t caps_to_become = UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID;
@@ -310,7 +313,7 @@ static int become_process(const struct child_plan *plan, int slave, struct error
 		r = set_privileges(plan, err);
 	if (r == 0 && entered < 0)
 		r = enter_cwd(process->process, err);
-	umask(DEFAULT_MASK);
+	umask(process->mask);
 	return r;
 }
 

@@ -345,7 +345,7 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 		return error_set(err, EOPNOTSUPP, "users by name are not supported");
 	r = device_numbers_set(request, err);
 	if (r == 0)
-		r = process_plan_init(spec->process, request->container_id, &plans->process, err);
+		r = process_plan_init(spec->process, &plans->process, err);
 	if (r == 0)
 		r = rootfs_plan_init(spec, &plans->rootfs, err);
 	if (r == 0)
@@ -587,7 +587,7 @@ static int start_exec(struct container *container, struct ttrpc_call *call,
 		.plan = &child,
 		.on_event = on_exec_event,
 	};
-	int r = process_plan_init(request->process, container->id, &plan, err);
+	int r = process_plan_init(request->process, &plan, err);
 
 	if (r < 0)
 		return r;

@@ -1,8 +1,11 @@
 #include "agent/mount_options.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 
 #include "base/memory.h"
+#include "base/strbuf.h"
 #include "base/strings.h"
 
 enum option_kind { OPTION_SET, OPTION_CLEAR, OPTION_ATIME };
@@ -133,33 +136,52 @@ static int parse_one(const char *name, struct mount_options *o, struct error *er
 {
 	if (is_one_of(name, refused_options, ARRAY_SIZE(refused_options)))
 		return error_set(err, EOPNOTSUPP, "mount option \"%s\" is not supported", name);
+	if (str_equal(name, "tmpcopyup")) {
+		o->copy_up = true;
+		return 0;
+	}
 	if (str_empty(name) || is_one_of(name, ignored_options, ARRAY_SIZE(ignored_options)) ||
 	    parse_attr(name, o) || parse_bind(name, o) ||
 	    propagation_parse(name, &o->propagation, &o->propagation_tree) == 0)
 		return 0;
+	if (o->ndata == MOUNT_DATA_MAX)
+		return error_set(err, E2BIG, "there are more than %d mount options",
+				 MOUNT_DATA_MAX);
+	o->data = xrealloc_array(o->data, o->ndata + 1, sizeof(*o->data));
 	o->data[o->ndata++] = name;
 	return 0;
+}
+
+static char *join(char *const *options, size_t count)
+{
+	struct strbuf text = {};
+
+	for (size_t i = 0; i < count; i++)
+		strbuf_addf(&text, "%s,", options[i]);
+	return strbuf_steal(&text);
 }
 
 int mount_options_parse(char *const *options, size_t count, struct mount_options *ret,
 			struct error *err)
 {
 	_cleanup_(mount_options_done) struct mount_options parsed = {
-		.data = xnew_array(const char *, count + 1),
+		.text = join(options, count),
 	};
+	char *rest = parsed.text;
 
-	for (size_t i = 0; i < count; i++) {
-		int r = parse_one(options[i], &parsed, err);
+	for (const char *name; (name = strsep(&rest, ","));) {
+		int r = parse_one(name, &parsed, err);
 		if (r < 0)
 			return r;
 	}
 	*ret = parsed;
-	parsed.data = NULL;
+	parsed = (struct mount_options){};
 	return 0;
 }
 
 void mount_options_done(struct mount_options *options)
 {
-	cleanup_free(&options->data);
+	free(options->data);
+	free(options->text);
 	*options = (struct mount_options){};
 }

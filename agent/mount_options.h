@@ -2,7 +2,7 @@
  * options"; mount(8) for the names).
  *
  * A name that is not in the table is data for the file system ("size=64k"), which refuses it
- * by itself if it means nothing there.
+ * by itself if it means nothing there. What an engine has joined by commas is taken apart.
  */
 #pragma once
 
@@ -19,11 +19,15 @@ struct mount_options {
 	bool propagation_tree;
 	bool bind, bind_tree; /* "bind", "rbind" */
 	bool fs_readonly;     /* the file system itself, not only this mount of it */
-	const char **data;    /* owned array of borrowed strings */
+	bool copy_up;         /* "tmpcopyup": a tmpfs gets what was there before */
+	const char **data;    /* owned array of strings in text */
 	size_t ndata;
+	char *text; /* owned */
 };
 
-/* Fills *ret, whose strings are those of options. */
+enum { MOUNT_DATA_MAX = 1024 };
+
+/* -E2BIG: more than MOUNT_DATA_MAX options. */
 _must_check_ int mount_options_parse(char *const *options, size_t count, struct mount_options *ret,
 				     struct error *err);
 void mount_options_done(struct mount_options *options);

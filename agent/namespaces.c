@@ -5,10 +5,19 @@
 
 #include "base/strings.h"
 
+/* Kata's clients have the names of /proc/PID/ns. */
+static const char *full_name(const char *type)
+{
+	if (str_equal(type, "mnt"))
+		return "mount";
+	return str_equal(type, "net") ? "network" : type;
+}
+
 static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *plan,
 			 struct error *err)
 {
 	const char *path = str_empty(ns->path) ? NULL : ns->path;
+	const char *type = full_name(ns->type);
 	const struct {
 		const char *type;
 		uint64_t flag;
@@ -19,14 +28,15 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 		{ "uts", CLONE_NEWUTS, &plan->uts_path },
 		{ "cgroup", 0, &plan->cgroup_path },
 		{ "mount", CLONE_NEWNS, NULL },
+		{ "time", CLONE_NEWTIME, NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
-		if (!str_equal(ns->type, known[i].type))
+		if (!str_equal(type, known[i].type))
 			continue;
 		if (path && !known[i].path)
 			return error_set(err, EOPNOTSUPP, "joining a %s namespace is not supported",
-					 ns->type);
+					 type);
 		if (known[i].path)
 			*known[i].path = path;
 		if (!path)
@@ -35,9 +45,20 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 			plan->new_cgroup = false;
 		return 0;
 	}
-	if (str_equal(ns->type, "network"))
+	if (str_equal(type, "network"))
 		return 0;
-	return error_set(err, EOPNOTSUPP, "namespace type \"%s\" is not supported", ns->type);
+	return error_set(err, EOPNOTSUPP, "namespace type \"%.32s\" is not supported", type);
+}
+
+/* Of the kinds that are known there are few, so it looks at few. */
+static int check_once(const Grpc__Linux *linux, size_t index, struct error *err)
+{
+	const char *type = full_name(linux->namespaces[index]->type);
+
+	for (size_t i = 0; i < index; i++)
+		if (str_equal(type, full_name(linux->namespaces[i]->type)))
+			return error_set(err, EINVAL, "namespace \"%.32s\" is there twice", type);
+	return 0;
 }
 
 int namespace_plan_init(const Grpc__Spec *spec, struct namespace_plan *ret, struct error *err)
@@ -45,12 +66,20 @@ int namespace_plan_init(const Grpc__Spec *spec, struct namespace_plan *ret, stru
 	/* An engine on a host with cgroup v1 does not ask for a cgroup namespace, because v1 had
 	 * none worth having; the guest's is always v2. */
 	struct namespace_plan plan = { .clone_flags = CLONE_NEWNS, .new_cgroup = true };
+	int r = 0;
 
+	for (size_t i = 0; spec->linux && r == 0 && i < spec->linux->n_namespaces; i++)
+		r = check_once(spec->linux, i, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; spec->linux && i < spec->linux->n_namespaces; i++) {
-		int r = add_namespace(spec->linux->namespaces[i], &plan, err);
+		r = add_namespace(spec->linux->namespaces[i], &plan, err);
 		if (r < 0)
 			return r;
 	}
+	/* Not of clone(): it would have to be entered by a clone of its own. */
+	plan.new_time = plan.clone_flags & CLONE_NEWTIME;
+	plan.clone_flags &= ~(uint64_t)CLONE_NEWTIME;
 	*ret = plan;
 	return 0;
 }
@@ -80,5 +109,7 @@ int namespace_enter(const struct namespace_plan *plan, struct error *err)
 		r = join(plan->cgroup_path, CLONE_NEWCGROUP, err);
 	if (r == 0 && plan->new_cgroup && unshare(CLONE_NEWCGROUP) < 0)
 		return error_set_errno(err, errno, "cannot make a cgroup namespace");
+	if (r == 0 && plan->new_time && unshare(CLONE_NEWTIME) < 0)
+		return error_set_errno(err, errno, "cannot make a time namespace");
 	return r;
 }

@@ -1,7 +1,12 @@
 #include "agent/process_plan.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/memory.h"
 #include "base/strings.h"
+
+enum { DEFAULT_MASK = 022 };
 
 static const struct {
 	const char *name;
@@ -66,10 +71,57 @@ static int check(const Grpc__Process *process, struct error *err)
 		return error_set(err, EINVAL, "process.oomScoreAdj must be from -1000 to 1000");
 	for (size_t i = 0; i < process->n_env; i++)
 		if (!strchr(process->env[i], '='))
-			return error_set(err, EINVAL, "process.env \"%s\" is not NAME=value",
+			return error_set(err, EINVAL, "process.env \"%.64s\" is not NAME=value",
 					 process->env[i]);
 	return 0;
 }
+
+/* ---------------------------------------------------------------- the environment */
+
+/* Of NAME=value, as bytes: '=' is in no name. */
+static int compare_names(const char *a, const char *b)
+{
+	while (*a == *b && *a != '=') {
+		a++;
+		b++;
+	}
+	return (*a == '=' ? 0 : (unsigned char)*a) - (*b == '=' ? 0 : (unsigned char)*b);
+}
+
+/* Of a variable that comes several times, the first is in front. */
+static int compare_variables(const void *a, const void *b)
+{
+	char *const *x = *(char **const *)a, *const *y = *(char **const *)b;
+	int order = compare_names(*x, *y);
+
+	return order != 0 ? order : (x > y) - (x < y);
+}
+
+/* The last value of a variable counts, in the place of its first. */
+static size_t drop_doubles(char **env, size_t count)
+{
+	_cleanup_free_ char ***sorted = xnew_array(char **, count + 1);
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++)
+		sorted[i] = &env[i];
+	qsort(sorted, count, sizeof(*sorted), compare_variables);
+	for (size_t first = 0, i = 1; i < count; i++) {
+		if (compare_names(*sorted[first], *sorted[i]) != 0) {
+			first = i;
+			continue;
+		}
+		*sorted[first] = *sorted[i];
+		*sorted[i] = NULL;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (env[i])
+			env[kept++] = env[i];
+	memset(env + kept, 0, (count - kept) * sizeof(*env));
+	return kept;
+}
+
+/* ---------------------------------------------------------------- all of it */
 
 /* Copies the pointers; slots more of them are left NULL at the end. */
 static char **vector_new(char *const *items, size_t count, size_t slots)
@@ -81,8 +133,7 @@ static char **vector_new(char *const *items, size_t count, size_t slots)
 	return vector;
 }
 
-int process_plan_init(const Grpc__Process *process, const char *object, struct process_plan *ret,
-		      struct error *err)
+int process_plan_init(const Grpc__Process *process, struct process_plan *ret, struct error *err)
 {
 	_cleanup_(process_plan_done) struct process_plan plan = { .process = process };
 
@@ -92,12 +143,16 @@ int process_plan_init(const Grpc__Process *process, const char *object, struct p
 	int r = check(process, err);
 	if (r == 0)
 		r = parse_limits(&plan, err);
+	if (r == 0)
+		r = caps_parse(process->capabilities, &plan.caps, err);
 	if (r < 0)
 		return r;
 	plan.args = vector_new(process->args, process->n_args, 1);
 	plan.env = vector_new(process->env, process->n_env, 2);
-	plan.nenv = process->n_env;
-	caps_parse(process->capabilities, object, &plan.caps);
+	plan.nenv = drop_doubles(plan.env, process->n_env);
+	plan.mask = process->user && process->user->umask_case == GRPC__USER__UMASK_UMASK
+			    ? (mode_t)process->user->umask & 0777
+			    : DEFAULT_MASK;
 	if (process->consolesize) {
 		plan.window.ws_row = (unsigned short)process->consolesize->height;
 		plan.window.ws_col = (unsigned short)process->consolesize->width;

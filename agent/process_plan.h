@@ -19,17 +19,18 @@ struct limit_plan {
 struct process_plan {
 	const Grpc__Process *process; /* borrowed: cwd, user, flags */
 	char **args;                  /* owned array of borrowed strings, NULL at the end */
-	char **env;                   /* the same, with room for one more before the NULL */
+	char **env; /* the same, with each variable once, and room for one more before the NULL */
 	size_t nenv;
 	struct limit_plan *limits; /* owned */
 	size_t nlimits;
 	struct caps caps;
+	mode_t mask;           /* of the files it makes */
 	struct winsize window; /* of a terminal */
 };
 
-/* object names the container in warnings. process must outlive the plan. */
-_must_check_ int process_plan_init(const Grpc__Process *process, const char *object,
-				   struct process_plan *ret, struct error *err);
+/* process must outlive the plan. */
+_must_check_ int process_plan_init(const Grpc__Process *process, struct process_plan *ret,
+				   struct error *err);
 void process_plan_done(struct process_plan *plan);
 
 /* Value of a variable in the plan's environment; NULL where it has none. */

@@ -1,10 +1,13 @@
 #include "agent/rootfs.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "agent/copy_up.h"
 #include "agent/devices.h"
 #include "agent/machine_id.h"
 #include "agent/mounts.h"
@@ -25,14 +28,16 @@ static int plan_mount(struct rootfs_plan *plan, const Grpc__Mount *mount, struct
 {
 	struct mount_plan *entry = &plan->mounts[plan->nmounts];
 
-	if (*mount->destination != '/')
-		return error_set(err, EINVAL, "mount destination \"%s\" is not absolute",
-				 mount->destination);
+	if (str_empty(mount->destination))
+		return error_set(err, EINVAL, "mounts[%zu] has no destination", plan->nmounts);
 
 	int r = mount_options_parse(mount->options, mount->n_options, &entry->options, err);
 	if (r < 0)
 		return error_wrap(err, "mount on %s", mount->destination);
 	plan->nmounts++;
+	if (entry->options.copy_up && !str_equal(mount->type, "tmpfs"))
+		return error_set(err, EINVAL, "mount on %s: tmpcopyup is an option of tmpfs alone",
+				 mount->destination);
 	entry->mount = mount;
 	entry->type = str_equal(mount->type, "cgroup") ? "cgroup2" : mount->type;
 	if (str_equal(mount->type, "bind"))
@@ -114,33 +119,80 @@ static int bind_root(const struct rootfs_plan *plan, int *ret_root, struct error
 
 static int make_tree(const struct mount_plan *entry, int *ret_tree, struct error *err)
 {
-	struct mount_options options = entry->options;
+	if (entry->options.bind)
+		return mount_bind(entry->mount->source, &entry->options, ret_tree, err);
+	return mount_new(entry->type, entry->mount->source, &entry->options, ret_tree, err);
+}
 
-	if (options.bind)
-		return mount_bind(entry->mount->source, &options, ret_tree, err);
-	/* Devices are made in it first. */
-	if (is_dev(entry->mount->destination))
-		options.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+static int attach(int tree, int target, struct error *err)
+{
+	int r = mount_attach(tree, target);
+
+	return r < 0 ? error_set_errno(err, r, "cannot attach it") : 0;
+}
+
+static bool has_mode(const struct mount_options *options)
+{
+	for (size_t i = 0; i < options->ndata; i++)
+		if (str_after(options->data[i], "mode="))
+			return true;
+	return false;
+}
+
+/* With the mode of the folder that it covers, where no other is asked for; and with what is in
+ * there, where that is asked for. */
+static int make_tmpfs(const struct mount_plan *entry, int covered, int *ret_tree, struct error *err)
+{
+	_cleanup_free_ const char **data = xnew_array(const char *, entry->options.ndata + 1);
+	struct mount_options options = entry->options;
+	char mode[sizeof("mode=07777")];
+	struct stat st;
+
+	if (options.ndata > 0)
+		memcpy(data, options.data, options.ndata * sizeof(*data));
+	options.data = data;
+	if (!has_mode(&options)) {
+		if (fstat(covered, &st) < 0)
+			return error_set_errno(err, errno, "cannot stat the folder");
+		snprintf(mode, sizeof(mode), "mode=%o", (unsigned)st.st_mode & 07777);
+		data[options.ndata++] = mode;
+	}
+	options.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY; /* until all is in it */
 	return mount_new(entry->type, entry->mount->source, &options, ret_tree, err);
+}
+
+static int mount_tmpfs(const struct mount_plan *entry, int root, struct error *err)
+{
+	_cleanup_close_ int tree = -EBADF, target = -EBADF;
+	int r = rootpath_make(root, entry->mount->destination, true, &target, err);
+
+	if (r == 0)
+		r = make_tmpfs(entry, target, &tree, err);
+	if (r == 0 && entry->options.copy_up)
+		r = copy_up(target, tree, err);
+	if (r < 0)
+		return r;
+	/* Devices are made in /dev first. */
+	if (entry->options.attr_set & MOUNT_ATTR_RDONLY && !is_dev(entry->mount->destination) &&
+	    (r = mount_set_readonly(tree, false)) < 0)
+		return error_set_errno(err, r, "cannot make it read-only");
+	return attach(tree, target, err);
 }
 
 static int mount_entry(const struct mount_plan *entry, int root, struct error *err)
 {
 	_cleanup_close_ int tree = -EBADF, target = -EBADF;
 	struct stat st;
-	int r = make_tree(entry, &tree, err);
 
+	if (str_equal(entry->type, "tmpfs") && !entry->options.bind)
+		return mount_tmpfs(entry, root, err);
+	int r = make_tree(entry, &tree, err);
 	if (r < 0)
 		return r;
 	if (fstat(tree, &st) < 0)
 		return error_set_errno(err, errno, "cannot stat the new mount");
 	r = rootpath_make(root, entry->mount->destination, S_ISDIR(st.st_mode), &target, err);
-	if (r < 0)
-		return r;
-	r = mount_attach(tree, target);
-	if (r < 0)
-		return error_set_errno(err, r, "cannot attach it");
-	return 0;
+	return r < 0 ? r : attach(tree, target, err);
 }
 
 static int mount_all(const struct rootfs_plan *plan, int root, struct error *err)

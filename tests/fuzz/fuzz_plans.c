@@ -17,7 +17,7 @@ static void plan_process(const Grpc__Process *process)
 	_cleanup_(error_done) struct error err = {};
 	struct process_plan plan;
 
-	if (process_plan_init(process, "c1", &plan, &err) < 0) {
+	if (process_plan_init(process, &plan, &err) < 0) {
 		if (!err.message)
 			abort();
 		return;

@@ -60,6 +60,34 @@ static void test_data_keeps_its_order(void **state _unused_)
 	mount_options_done(&o);
 }
 
+/* What an engine has joined is what it gives apart. */
+static void test_joined(void **state _unused_)
+{
+	static const char *const names[] = { "size=96k,mode=711,nosuid", "tmpcopyup" };
+	struct mount_options o;
+
+	assert_int_equal(parse(names, ARRAY_SIZE(names), &o), 0);
+	assert_int_equal(o.attr_set, MOUNT_ATTR_NOSUID);
+	assert_true(o.copy_up);
+	assert_int_equal(o.ndata, 2);
+	assert_string_equal(o.data[0], "size=96k");
+	assert_string_equal(o.data[1], "mode=711");
+	mount_options_done(&o);
+}
+
+static void test_too_many(void **state _unused_)
+{
+	char text[2 * MOUNT_DATA_MAX + 4];
+	const char *names[] = { text };
+	struct mount_options o = {};
+
+	memset(text, 'x', sizeof(text));
+	for (size_t i = 1; i < sizeof(text); i += 2)
+		text[i] = ',';
+	text[sizeof(text) - 1] = '\0';
+	assert_int_equal(parse(names, 1, &o), -E2BIG);
+}
+
 static void test_refused(void **state _unused_)
 {
 	static const char *const names[] = { "ro", "remount" };
@@ -89,8 +117,12 @@ static void test_propagation(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_attributes),           cmocka_unit_test(test_trees),
-		cmocka_unit_test(test_data_keeps_its_order), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_attributes),
+		cmocka_unit_test(test_trees),
+		cmocka_unit_test(test_data_keeps_its_order),
+		cmocka_unit_test(test_joined),
+		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_propagation),
 	};
 

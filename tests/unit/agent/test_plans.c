@@ -34,11 +34,12 @@ static void test_process(void **state _unused_)
 	Grpc__Process process = process_make();
 	struct process_plan plan;
 
-	assert_int_equal(process_plan_init(&process, "c", &plan, NULL), 0);
+	assert_int_equal(process_plan_init(&process, &plan, NULL), 0);
 	assert_string_equal(plan.args[1], "-c");
 	assert_null(plan.args[2]);
+	assert_string_equal(plan.env[0], "PATH=/b");
+	assert_null(plan.env[3]);
 	assert_null(plan.env[4]);
-	assert_null(plan.env[5]);
 	assert_string_equal(process_plan_getenv(&plan, "PATH"), "/b");
 	assert_string_equal(process_plan_getenv(&plan, "E"), "");
 	assert_null(process_plan_getenv(&plan, "PAT"));
@@ -51,7 +52,7 @@ static void expect_refused(const Grpc__Process *process, const char *sentence)
 	_cleanup_(error_done) struct error err = {};
 	struct process_plan plan;
 
-	assert_int_equal(process_plan_init(process, "c", &plan, &err), -EINVAL);
+	assert_int_equal(process_plan_init(process, &plan, &err), -EINVAL);
 	if (!strstr(error_message(&err), sentence))
 		fail_msg("\"%s\" is not about %s", error_message(&err), sentence);
 }
@@ -90,19 +91,74 @@ static void test_bad_processes(void **state _unused_)
 	expect_refused(&process, "above the hard one");
 }
 
+static int parse_capabilities(char **names, size_t count, struct caps *ret)
+{
+	Grpc__LinuxCapabilities message = GRPC__LINUX_CAPABILITIES__INIT;
+
+	message.n_bounding = message.n_permitted = message.n_ambient = count;
+	message.bounding = message.permitted = message.ambient = names;
+	message.n_inheritable = count > 0 ? 1 : 0;
+	message.inheritable = names;
+	return caps_parse(&message, ret, NULL);
+}
+
+/* With "CAP_" as in OCI, and without as Kata's clients write it. */
 static void test_capabilities(void **state _unused_)
 {
-	char *names[] = { (char *)"CAP_CHOWN", (char *)"CAP_NONSENSE", (char *)"CAP_SYS_ADMIN" };
-	Grpc__LinuxCapabilities message = GRPC__LINUX_CAPABILITIES__INIT;
+	char *names[] = { (char *)"CAP_CHOWN", (char *)"cap_kill", (char *)"SYS_ADMIN" };
 	struct caps caps;
 
-	message.n_bounding = ARRAY_SIZE(names);
-	message.bounding = names;
-	caps_parse(&message, "c", &caps);
-	assert_int_equal(caps.bounding, 1 | UINT64_C(1) << CAP_SYS_ADMIN);
-	assert_int_equal(caps.ambient, 0);
-	caps_parse(NULL, "c", &caps);
+	assert_int_equal(parse_capabilities(names, ARRAY_SIZE(names), &caps), 0);
+	assert_int_equal(caps.bounding, 1 | UINT64_C(1) << CAP_KILL | UINT64_C(1) << CAP_SYS_ADMIN);
+	assert_int_equal(caps.ambient, 1); /* what is not inheritable cannot be */
+	assert_int_equal(caps_parse(NULL, &caps, NULL), 0);
 	assert_int_equal(caps.bounding, 0);
+}
+
+static void test_unknown_capabilities(void **state _unused_)
+{
+	static char long_name[1 << 20];
+	char *unknown[] = { (char *)"CAP_NONSENSE", (char *)"", (char *)"7", long_name };
+	struct caps caps;
+
+	memset(long_name, 'A', sizeof(long_name) - 1);
+	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++)
+		assert_int_equal(parse_capabilities(&unknown[i], 1, &caps), -EINVAL);
+}
+
+static void test_variables_come_once(void **state _unused_)
+{
+	char *twice[] = { (char *)"A=1", (char *)"AB=x", (char *)"B=",
+			  (char *)"A=2", (char *)"A=3",  (char *)"AB=" };
+	Grpc__Process process = process_make();
+	struct process_plan plan;
+
+	process.env = twice;
+	process.n_env = ARRAY_SIZE(twice);
+	assert_int_equal(process_plan_init(&process, &plan, NULL), 0);
+	assert_string_equal(plan.env[0], "A=3");
+	assert_string_equal(plan.env[1], "AB=");
+	assert_string_equal(plan.env[2], "B=");
+	assert_null(plan.env[3]);
+	assert_int_equal(plan.nenv, 3);
+	process_plan_done(&plan);
+}
+
+static void test_umask(void **state _unused_)
+{
+	Grpc__Process process = process_make();
+	Grpc__User user = GRPC__USER__INIT;
+	struct process_plan plan;
+
+	process.user = &user;
+	assert_int_equal(process_plan_init(&process, &plan, NULL), 0);
+	assert_int_equal(plan.mask, 022);
+	process_plan_done(&plan);
+	user.umask_case = GRPC__USER__UMASK_UMASK;
+	user.umask = 0;
+	assert_int_equal(process_plan_init(&process, &plan, NULL), 0);
+	assert_int_equal(plan.mask, 0);
+	process_plan_done(&plan);
 }
 
 static void test_namespaces(void **state _unused_)
@@ -130,6 +186,14 @@ static void test_namespaces(void **state _unused_)
 	assert_string_equal(plan.ipc_path, "/proc/1/ns/ipc");
 	entries[0].type = (char *)"user";
 	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EOPNOTSUPP);
+	entries[0].type = (char *)"mnt";
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EINVAL); /* twice */
+	linux.n_namespaces = 1;
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), 0);
+	entries[0].type = (char *)"time";
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), 0);
+	assert_true(plan.new_time);
+	assert_int_equal(plan.clone_flags, CLONE_NEWNS);
 	entries[0].path = (char *)"/proc/1/ns/mnt";
 	entries[0].type = (char *)"mount";
 	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EOPNOTSUPP);
@@ -164,15 +228,25 @@ static void test_rootfs(void **state _unused_)
 	assert_string_equal(plan.mounts[1].type, "cgroup2");
 	assert_int_equal(plan.mounts[1].options.ndata, 0);
 	rootfs_plan_done(&plan);
-	cgroup.destination = (char *)"relative";
+	cgroup.destination = (char *)"relative"; /* to the root: what old tools write */
+	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), 0);
+	rootfs_plan_done(&plan);
+	options[1] = (char *)"tmpcopyup";
+	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), -EINVAL);
+	cgroup.destination = (char *)"";
 	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), -EINVAL);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_process),      cmocka_unit_test(test_bad_processes),
-		cmocka_unit_test(test_capabilities), cmocka_unit_test(test_namespaces),
+		cmocka_unit_test(test_process),
+		cmocka_unit_test(test_bad_processes),
+		cmocka_unit_test(test_capabilities),
+		cmocka_unit_test(test_unknown_capabilities),
+		cmocka_unit_test(test_variables_come_once),
+		cmocka_unit_test(test_umask),
+		cmocka_unit_test(test_namespaces),
 		cmocka_unit_test(test_rootfs),
 	};
 
