@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/clone.h"
 #include "base/memory.h"
 #include "base/socket.h"
 
@@ -28,30 +29,16 @@ struct launch {
 
 /* ---------------------------------------------------------------- clone */
 
-/* fork(2) with namespaces, a cgroup and a pidfd in one call. Returns like fork. */
-static pid_t clone_child(const struct launch_options *options, int *ret_pidfd, struct error *err)
+/* Does not return in the child. */
+static pid_t clone_child(const struct launch_options *options, uint64_t more_flags, int *ret_pidfd,
+			 struct error *err)
 {
-	int pidfd = -EBADF;
-	struct clone_args args = {
-		.flags = options->clone_flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-	};
+	pid_t pid = clone_process(options->clone_flags | more_flags | CLONE_CLEAR_SIGHAND,
+				  options->cgroup_fd, ret_pidfd);
 
-	/* It has the exit signal of who clones it, then. */
-	if (options->clone_flags & CLONE_PARENT)
-		args.exit_signal = 0;
-	if (options->cgroup_fd >= 0) {
-		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)options->cgroup_fd;
-	}
-
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
-
-	if (pid < 0)
-		return error_set_errno(err, errno, "cannot clone a process");
-	*ret_pidfd = pidfd;
-	return (pid_t)pid;
+	if (pid == 0)
+		child_run(options->plan);
+	return pid < 0 ? error_set_errno(err, errno, "cannot clone a process") : pid;
 }
 
 struct birth {
@@ -65,16 +52,11 @@ struct birth {
 static int give_birth(void *userdata)
 {
 	struct birth *birth = userdata;
-	struct launch_options options = *birth->options;
 	int pidfd;
 
-	options.clone_flags |= CLONE_PARENT;
-	birth->pid = child_join(options.plan, options.cgroup_fd, birth->err);
-	if (birth->pid < 0)
-		_exit(0);
-	birth->pid = clone_child(&options, &pidfd, birth->err);
+	birth->pid = child_join(birth->options->plan, birth->options->cgroup_fd, birth->err);
 	if (birth->pid == 0)
-		child_run(options.plan);
+		birth->pid = clone_child(birth->options, CLONE_PARENT, &pidfd, birth->err);
 	_exit(0);
 }
 
@@ -88,13 +70,21 @@ static pid_t clone_into_container(const struct launch_options *options, int *ret
 	if (stack == MAP_FAILED)
 		return error_set_errno(err, errno, "cannot clone a process");
 
+	/* The agent's handlers must not run in a process that shares its memory. */
+	sigset_t all, before;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+
 	pid_t pid = clone(give_birth, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, &birth);
 	int number = errno;
 
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	munmap(stack, STACK_SIZE);
 	if (pid < 0)
 		return error_set_errno(err, number, "cannot clone a process");
-	waitpid(pid, NULL, 0);
 	if (birth.pid < 0)
 		return birth.pid;
 
@@ -109,23 +99,6 @@ static pid_t clone_into_container(const struct launch_options *options, int *ret
 	}
 	*ret_pidfd = pidfd;
 	return birth.pid;
-}
-
-/* Signals wait until the child has forgotten the agent's handlers. */
-static pid_t clone_with_signals_blocked(const struct launch_options *options, int *ret_pidfd,
-					struct error *err)
-{
-	sigset_t all, before;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
-
-	pid_t pid = options->plan->join_pidfd >= 0 ? clone_into_container(options, ret_pidfd, err)
-						   : clone_child(options, ret_pidfd, err);
-
-	if (pid != 0)
-		sigprocmask(SIG_SETMASK, &before, NULL);
-	return pid;
 }
 
 /* ---------------------------------------------------------------- events */
@@ -215,9 +188,8 @@ int launch_new(struct loop *loop, const struct launch_options *options, struct l
 		return error_set_errno(err, r, "cannot prepare a socket");
 
 	options->plan->sync = childs;
-	pid_t pid = clone_with_signals_blocked(options, ret_pidfd, err);
-	if (pid == 0)
-		child_run(options->plan);
+	pid_t pid = options->plan->join_pidfd >= 0 ? clone_into_container(options, ret_pidfd, err)
+						   : clone_child(options, 0, ret_pidfd, err);
 	if (pid < 0)
 		return pid;
 
