@@ -17,15 +17,37 @@
 
 enum { STACK_SIZE = 256 * 1024 };
 
+static const char *const state_names[] = {
+	[LAUNCH_PREPARING] = "preparing",
+	[LAUNCH_WAITING] = "waiting",
+	[LAUNCH_GOING] = "going",
+	[LAUNCH_OVER] = "over",
+};
+DEFINE_STRING_TABLE(launch_state, enum launch_state, state_names)
+
+static const unsigned next_states[] = {
+	[LAUNCH_PREPARING] = STATE(LAUNCH_WAITING) | STATE(LAUNCH_GOING) | STATE(LAUNCH_OVER),
+	[LAUNCH_WAITING] = STATE(LAUNCH_GOING) | STATE(LAUNCH_OVER),
+	[LAUNCH_GOING] = STATE(LAUNCH_OVER),
+	[LAUNCH_OVER] = 0,
+};
+const struct state_machine launch_states = STATE_MACHINE("launch", state_names, next_states);
+
 struct launch {
-	struct loop_watch *watch; /* owned; NULL after the last event */
-	int sync;                 /* owned */
-	bool waits;               /* for launch_go() */
-	bool was_ready;           /* the child has said so */
-	bool may_start;           /* the end of the stream means success */
+	struct loop_watch *watch; /* owned; NULL when OVER */
+	int sync;                 /* owned; -EBADF when OVER */
+	enum launch_state state;
+	bool waits; /* it is WAITING when it is ready, not GOING at once */
 	launch_fn fn;
 	void *userdata; /* borrowed */
 };
+
+/* Not worth a line in the log: the process has one for each (agent/process.c). */
+static void set_state(struct launch *launch, enum launch_state state)
+{
+	state_change(&launch_states, NULL, launch->state, state);
+	launch->state = state;
+}
 
 /* ---------------------------------------------------------------- clone */
 
@@ -105,6 +127,7 @@ static pid_t clone_into_container(const struct launch_options *options, int *ret
 
 static void finish(struct launch *launch, enum launch_event event, struct error *err)
 {
+	set_state(launch, LAUNCH_OVER);
 	loop_watch_free(steal_ptr(launch->watch));
 	launch->sync = close_fd(launch->sync);
 	launch->fn(event, -EBADF, err, launch->userdata);
@@ -114,7 +137,7 @@ static void on_stream_end(struct launch *launch)
 {
 	_cleanup_(error_done) struct error err = {};
 
-	if (launch->may_start) {
+	if (launch->state == LAUNCH_GOING) {
 		finish(launch, LAUNCH_STARTED, NULL);
 		return;
 	}
@@ -146,9 +169,8 @@ static bool receive_one(struct launch *launch)
 		return false;
 	for (size_t i = 1; i < nfds; i++)
 		close_fd(fds[i]);
-	if (n > 0 && message.kind == CHILD_READY && !launch->was_ready) {
-		launch->was_ready = true;
-		launch->may_start = !launch->waits;
+	if (n > 0 && message.kind == CHILD_READY && launch->state == LAUNCH_PREPARING) {
+		set_state(launch, launch->waits ? LAUNCH_WAITING : LAUNCH_GOING);
 		launch->fn(LAUNCH_READY, nfds > 0 ? fds[0] : -EBADF, NULL, launch->userdata);
 		return true;
 	}
@@ -163,7 +185,7 @@ static bool receive_one(struct launch *launch)
 
 void launch_drain(struct launch *launch)
 {
-	while (launch->watch && receive_one(launch))
+	while (launch->state != LAUNCH_OVER && receive_one(launch))
 		;
 }
 
@@ -208,11 +230,14 @@ int launch_new(struct loop *loop, const struct launch_options *options, struct l
 
 int launch_go(struct launch *launch)
 {
+	if (launch->state != LAUNCH_WAITING)
+		return -EPIPE;
+
 	ssize_t n = socket_send(launch->sync, "g", 1, NULL, 0);
 
 	if (n < 0)
 		return (int)n;
-	launch->may_start = true;
+	set_state(launch, LAUNCH_GOING);
 	return 0;
 }
 
