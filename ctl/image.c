@@ -15,7 +15,6 @@
 #include "ctl/image_layers.h"
 #include "ctl/table.h"
 #include "factory/cache/image_record.h"
-#include "proto/pbjson.h"
 
 #define MAKE_TIMEOUT_S   600
 #define ANSWER_TIMEOUT_S 60
@@ -38,30 +37,6 @@ struct verb {
 	bool makes;      /* --name, --timeout */
 	bool containerd; /* --namespace, --containerd, --snapshotter */
 };
-
-static void print_json(const ProtobufCMessage *message)
-{
-	json_t *json = pbjson_from_message(message, PBJSON_EMIT_DEFAULTS);
-
-	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-	putchar('\n');
-	json_decref(json);
-}
-
-/* NULL: it failed, and that was said. */
-static ProtobufCMessage *ask(struct factory_link *link, const struct image_args *args,
-			     const char *method, const ProtobufCMessage *request)
-{
-	_cleanup_(error_done) struct error err = {};
-	ProtobufCMessage *response = NULL;
-
-	if (factory_link_call(link, method, request,
-			      args->timeout_s ? args->timeout_s : ANSWER_TIMEOUT_S, &response,
-			      &err) == 0)
-		return response;
-	(void)ctl_fail(&err);
-	return NULL;
-}
 
 /* ---------------------------------------------------------------- add, prepare */
 
@@ -98,7 +73,7 @@ static int make(struct factory_link *link, const struct image_args *args, const 
 	if (factory_progress_call(link, &options, &response, &err) < 0)
 		return ctl_fail(&err);
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else
 		puts(((Kiln__Factory__V1__PrepareImageResponse *)response)->key);
 	protobuf_c_message_free_unpacked(response, NULL);
@@ -170,12 +145,13 @@ static void print_list(const Kiln__Factory__V1__ListImagesResponse *list)
 static int run_list(struct factory_link *link, const struct image_args *args)
 {
 	Kiln__Factory__V1__ListImagesRequest request = KILN__FACTORY__V1__LIST_IMAGES_REQUEST__INIT;
-	ProtobufCMessage *response = ask(link, args, "ListImages", &request.base);
+	ProtobufCMessage *response = factory_link_ask(link, "ListImages", &request.base,
+						      args->timeout_s, ANSWER_TIMEOUT_S);
 
 	if (!response)
 		return CTL_FAILED;
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else
 		print_list((const Kiln__Factory__V1__ListImagesResponse *)response);
 	protobuf_c_message_free_unpacked(response, NULL);
@@ -190,11 +166,12 @@ static int run_remove(struct factory_link *link, const struct image_args *args)
 		Kiln__Factory__V1__RemoveImageRequest request =
 			KILN__FACTORY__V1__REMOVE_IMAGE_REQUEST__INIT;
 		request.image = args->words[i];
-		ProtobufCMessage *response = ask(link, args, "RemoveImage", &request.base);
+		ProtobufCMessage *response = factory_link_ask(link, "RemoveImage", &request.base,
+							      args->timeout_s, ANSWER_TIMEOUT_S);
 		if (!response)
 			return CTL_FAILED;
 		if (args->json)
-			print_json(response);
+			answer_print_json(response, stdout);
 		protobuf_c_message_free_unpacked(response, NULL);
 	}
 	return CTL_OK;
@@ -204,13 +181,14 @@ static int run_prune(struct factory_link *link, const struct image_args *args)
 {
 	Kiln__Factory__V1__PruneImagesRequest request =
 		KILN__FACTORY__V1__PRUNE_IMAGES_REQUEST__INIT;
-	ProtobufCMessage *response = ask(link, args, "PruneImages", &request.base);
+	ProtobufCMessage *response = factory_link_ask(link, "PruneImages", &request.base,
+						      args->timeout_s, ANSWER_TIMEOUT_S);
 
 	if (!response)
 		return CTL_FAILED;
 	const Kiln__Factory__V1__PruneImagesResponse *pruned = (const void *)response;
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else
 		printf("%u images removed, %.1f MiB freed\n", pruned->images,
 		       (double)pruned->freed / MIB);
