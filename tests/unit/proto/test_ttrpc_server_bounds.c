@@ -55,11 +55,7 @@ static void answers_a_slow_peer_leaves_are_bounded(void **state)
 
 static int set_up_small(void **state)
 {
-	struct fixture *f = xnew(struct fixture);
-
-	*state = f;
-	set_up_with(f, &(struct ttrpc_server_options){ .max_calls = 3, .max_conns = 2 });
-	return 0;
+	return set_up_with(state, &(struct ttrpc_server_options){ .max_calls = 3, .max_conns = 2 });
 }
 
 static void calls_past_the_bound_are_refused(void **state)
@@ -168,12 +164,8 @@ static void callers_are_accepted_and_known(void **state)
 
 static int set_up_few(void **state)
 {
-	struct fixture *f = xnew(struct fixture);
-
-	*state = f;
 	/* The fixture's own peer is one of them. */
-	set_up_with(f, &(struct ttrpc_server_options){ .max_conns = 3 });
-	return 0;
+	return set_up_with(state, &(struct ttrpc_server_options){ .max_conns = 3 });
 }
 
 static void callers_past_the_bound_are_told_so(void **state)
@@ -219,11 +211,8 @@ static struct peer_end *connect_as(struct fixture *f, const char *path, uid_t ui
 
 static int set_up_for_users(void **state)
 {
-	struct fixture *f = xnew(struct fixture);
-
-	*state = f;
-	set_up_with(f, &(struct ttrpc_server_options){ .max_conns = 10, .max_conns_of_user = 3 });
-	return 0;
+	return set_up_with(
+		state, &(struct ttrpc_server_options){ .max_conns = 10, .max_conns_of_user = 3 });
 }
 
 static void no_user_takes_all_connections(void **state)
