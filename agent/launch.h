@@ -19,8 +19,8 @@
  * only then it clones the child. Whoever looks at the child in the container's /proc, with whatever
  * capabilities, finds the container's root and folders there from its first moment on.
  *
- * The end of the stream before its time means that the child died, which is a failure too, and so
- * is whatever else is said: the socket is in reach of who breaks into the child.
+ * Where the stream ends before that, the child has died, which is a failure too. So is every other
+ * message: whoever breaks into the child can write to its socket.
  */
 #pragma once
 
@@ -61,8 +61,8 @@ _must_check_ int launch_new(struct loop *loop, const struct launch_options *opti
 /* Lets the program of a WAITING process start. -EPIPE: the child is gone, or does not wait. */
 _must_check_ int launch_go(struct launch *launch);
 
-/* Reports what is there. To be called when the child has ended, so that its last words come
- * before the news of its end. */
+/* Reports what the child has said and nobody has read yet. To be called when the child has ended,
+ * so that its last message is told before its end is. */
 void launch_drain(struct launch *launch);
 
 /* No event follows. The child, if it still waits, sees the socket close and exits. */
