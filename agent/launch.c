@@ -153,7 +153,8 @@ static void on_failure(struct launch *launch, const struct child_message *messag
 		error_set(&err, message->number ? message->number : EIO, "%.*s", CHILD_TEXT_MAX,
 			  message->text);
 	else
-		error_set(&err, EPROTO, "the process being set up says what it must not");
+		error_set(&err, EPROTO,
+			  "the process being set up has sent a message that it must not send");
 	finish(launch, LAUNCH_FAILED, &err);
 }
 

@@ -321,7 +321,7 @@ static int factory_run(int argc, char **argv)
 		return ctl_usage(&ctl_factory, "init, status, destroy, list, ...?");
 	const struct verb *verb = find_verb(argv[optind]);
 	if (!verb)
-		return ctl_usage(&ctl_factory, "'%s' is no verb of factory", argv[optind]);
+		return ctl_usage(&ctl_factory, "factory has no verb '%s'", argv[optind]);
 	if (args.watch_s > 0 && verb->run != run_status)
 		return ctl_usage(&ctl_factory, "--watch is for status");
 	if (args.watch_s > 0 && optind + 1 < argc &&
@@ -378,10 +378,10 @@ const struct ctl_command ctl_factory = {
 		"            target if need be, until they are claimed or drained\n"
 		"  drain NAME   destroy parked machines and spares; none are made until resume\n"
 		"  pause NAME   stop refilling the pool; what is parked is served\n"
-		"  resume NAME  the end of drain and pause\n"
+		"  resume NAME  end a drain or a pause: the pool is refilled again\n"
 		"\n"
 		"Options:\n"
-		"      --count N         of warm, 1 to 1000\n"
+		"      --count N         for warm, 1 to 1000\n"
 		"      --json            JSON instead of text: of status its answer with the key\n"
 		"                        \"on\" before, the same for init and destroy once they are\n"
 		"                        done, and of list an object with the arrays \"vms\" and\n"

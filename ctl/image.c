@@ -300,7 +300,7 @@ static int image_run(int argc, char **argv)
 		return ctl_usage(&ctl_image, "add, prepare, list, remove or prune?");
 	const struct verb *verb = find_verb(argv[optind]);
 	if (!verb)
-		return ctl_usage(&ctl_image, "'%s' is no verb of image", argv[optind]);
+		return ctl_usage(&ctl_image, "image has no verb '%s'", argv[optind]);
 	args.words = &argv[optind + 1];
 	args.nwords = argc - optind - 1;
 	code = check_args(verb, &args);
@@ -316,7 +316,7 @@ const struct ctl_command ctl_image = {
 	.summary = "the node's cache of images made of containers' layers",
 	.help = "The read-only layers of a container's root filesystem become one EROFS image, which\n"
 		"its machine is given as a disk. The first container of an image asks for it and\n"
-		"goes without; these words have it made before, show and remove what there is.\n"
+		"runs without it; these commands have it made beforehand, list and remove images.\n"
 		"\n"
 		"  prepare REF  have the image made that containers of containerd's image REF will\n"
 		"            use, and wait for it; prints its key. REF must be unpacked for the\n"
@@ -332,13 +332,13 @@ const struct ctl_command ctl_image = {
 		"  prune     remove all that are not open, and forget what could not be made\n"
 		"\n"
 		"Options:\n"
-		"      --containerd ADDRESS  of prepare: containerd's socket, default ctr's\n"
+		"      --containerd ADDRESS  for prepare: containerd's socket, default ctr's\n"
 		"      --json            JSON instead of text: the factory's answer, of list an object\n"
 		"                        with the array \"images\": key, name, state, bytes, layers,\n"
 		"                        error, in_use, last_used, made_at, digest\n"
-		"      --name NAME       of add and prepare: for people, and remove; default REF\n"
-		"      --namespace NS    of prepare: containerd's, default ctr's ($CONTAINERD_NAMESPACE)\n"
-		"      --snapshotter S   of prepare: the one containers will use, default ctr's\n"
+		"      --name NAME       for add and prepare: for people, and remove; default REF\n"
+		"      --namespace NS    for prepare: containerd's, default ctr's ($CONTAINERD_NAMESPACE)\n"
+		"      --snapshotter S   for prepare: the one containers will use, default ctr's\n"
 		"                        ($CONTAINERD_SNAPSHOTTER); overlayfs and native have layers\n"
 		"      --socket PATH     of the factory, default $KILN_FACTORY or\n"
 		"                        " FACTORY_SOCKET "\n"

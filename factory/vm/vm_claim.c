@@ -121,7 +121,7 @@ static int size_to_grow_to(const struct vm *vm, const struct vm_size *wanted,
 		return 0;
 	if (!vm_size_holds(&vm->max_size, wanted))
 		return error_set(err, EINVAL,
-				 "it cannot grow to %u vCPUs and %u MiB, but to %u and %u",
+				 "it cannot grow to %u vCPUs and %u MiB, only to %u and %u",
 				 wanted->vcpus, wanted->memory_mib, vm->max_size.vcpus,
 				 vm->max_size.memory_mib);
 	*ret_size = vm_size_raise(&vm->size, wanted);

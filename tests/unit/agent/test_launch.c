@@ -106,9 +106,11 @@ static void events_follow_what_is_said(void **state _unused_)
 
 static void what_must_not_be_said_is_a_failure(void **state _unused_)
 {
-	expect("rr", "ready failed: the process being set up says what it must not");
-	expect("rrr", "ready failed: the process being set up says what it must not");
-	expect("?", "failed: the process being set up says what it must not");
+	expect("rr",
+	       "ready failed: the process being set up has sent a message that it must not send");
+	expect("rrr",
+	       "ready failed: the process being set up has sent a message that it must not send");
+	expect("?", "failed: the process being set up has sent a message that it must not send");
 }
 
 static void a_first_process_runs_when_it_is_told_to(void **state _unused_)
@@ -118,8 +120,9 @@ static void a_first_process_runs_when_it_is_told_to(void **state _unused_)
 	expect_of(&rootfs, true, "rg", "ready started");
 	expect_of(&rootfs, true, "rgf", "ready failed: no");
 	expect_of(&rootfs, false, "r", "ready failed: the process ended before it was started");
-	expect_of(&rootfs, false, "rr",
-		  "ready failed: the process being set up says what it must not");
+	expect_of(
+		&rootfs, false, "rr",
+		"ready failed: the process being set up has sent a message that it must not send");
 }
 
 int main(void)

@@ -304,7 +304,7 @@ static void test_usage(void **state)
 {
 	(void)state;
 	assert_usage(NULL, NULL, "init, status, destroy, list, ...?");
-	assert_usage("bake", NULL, "'bake' is no verb of factory");
+	assert_usage("bake", NULL, "factory has no verb 'bake'");
 	assert_usage("status", "now", "'now' is one word too many");
 	assert_usage("status", "--socket", "--socket wants a value");
 	assert_usage("status", "--json=1", "--json=1");
