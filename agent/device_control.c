@@ -51,7 +51,7 @@ static int find_or_load(struct device_program *program, int *ret_fd, struct erro
 int device_control_set(int cgroup, const Grpc__LinuxResources *resources, struct error *err)
 {
 	_cleanup_(device_program_done) struct device_program program = {};
-	int fd;
+	int fd = -EBADF;
 	int r = device_rules_compile(resources, &program, err);
 
 	if (r == 0)
