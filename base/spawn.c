@@ -54,7 +54,7 @@ static void spawn_plan_done(struct spawn_plan *plan)
 	close_fd(plan->report_out);
 }
 
-/* ------------------------------------------------------------------ before the clone */
+/* ---------------------------------------------------------------- before the clone */
 
 static bool is_executable(const char *path)
 {
@@ -139,7 +139,7 @@ static int plan_make(struct spawn_plan *plan, struct error *err)
 	return plan_fds(plan, err);
 }
 
-/* ------------------------------------------------------------------ in the child */
+/* ---------------------------------------------------------------- in the child */
 
 static _Noreturn void child_fail(int report, const char *what)
 {
@@ -228,7 +228,7 @@ static _Noreturn void child_run(struct spawn_plan *plan)
 	child_fail(report, "cannot execute");
 }
 
-/* ------------------------------------------------------------------ in the parent */
+/* ---------------------------------------------------------------- in the parent */
 
 int spawn(const struct spawn_options *options, pid_t *ret_pid, int *ret_pidfd, struct error *err)
 {
@@ -290,7 +290,7 @@ int spawn_reap(int pidfd, int *ret_status)
 	return 0;
 }
 
-/* ------------------------------------------------------------------ commands */
+/* ---------------------------------------------------------------- commands */
 
 /* The last bytes of an output. */
 struct tail {

@@ -12,7 +12,7 @@
 #include "bench/targets.h"
 #include "bench/trace.h"
 
-int command_compare(_unused_ int argc, char **argv)
+int command_compare(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *old = NULL;
 	_cleanup_(result_free_cleanup) struct result *now = NULL;
@@ -26,7 +26,7 @@ int command_compare(_unused_ int argc, char **argv)
 	return compare_results(old, now, stdout).worse > 0 ? STATUS_WORSE : 0;
 }
 
-int command_report(_unused_ int argc, char **argv)
+int command_report(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *result = NULL;
 	_cleanup_(error_done) struct error err = {};
@@ -40,7 +40,7 @@ int command_report(_unused_ int argc, char **argv)
 	return 0;
 }
 
-int command_check(_unused_ int argc, char **argv)
+int command_check(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *result = NULL;
 	_cleanup_(error_done) struct error err = {};
@@ -64,7 +64,7 @@ int command_check(_unused_ int argc, char **argv)
 	return worse > 0 ? STATUS_WORSE : 0;
 }
 
-int command_baseline(_unused_ int argc, char **argv)
+int command_baseline(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *result = NULL;
 	_cleanup_(error_done) struct error err = {};
@@ -80,7 +80,7 @@ int command_baseline(_unused_ int argc, char **argv)
 	return 0;
 }
 
-int command_plot(_unused_ int argc, char **argv)
+int command_plot(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *result = NULL;
 	_cleanup_(error_done) struct error err = {};

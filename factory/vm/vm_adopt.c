@@ -25,7 +25,7 @@ enum {
 
 /* ---- a parked one */
 
-static void on_stopped_again(int number, _unused_ json_t *result, const struct error *err,
+static void on_stopped_again(int number, json_t *result _unused_, const struct error *err,
 			     void *userdata)
 {
 	struct vm *vm = userdata;
@@ -35,7 +35,7 @@ static void on_stopped_again(int number, _unused_ json_t *result, const struct e
 	vm_set_state(vm, VM_PARKED);
 }
 
-static void on_probed(_unused_ struct warm *warm, int number, const struct error *err,
+static void on_probed(struct warm *warm _unused_, int number, const struct error *err,
 		      void *userdata)
 {
 	struct vm *vm = userdata;
@@ -43,7 +43,7 @@ static void on_probed(_unused_ struct warm *warm, int number, const struct error
 		qmp_command(vm->qmp, "stop", NULL, 0, on_stopped_again, vm);
 }
 
-static void on_awake(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+static void on_awake(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
 	if (!vm_take_answer(vm, number, err, "starting the vCPUs"))

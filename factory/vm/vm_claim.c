@@ -94,7 +94,7 @@ static void claim_grow(struct vm *vm)
 
 /* ---- the claim */
 
-static void on_resumed(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+static void on_resumed(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
 	struct vm_claim *claim = userdata;
 	struct vm *vm = claim->vm;

@@ -312,8 +312,8 @@ static void accepting_resumes_by_itself_after_a_while(void **state)
 	expect_alive(waiting);
 }
 
-#define TEST(name)       cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_small, tear_down)
+#define TEST(name)       cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_small, teardown)
 
 int main(void)
 {
@@ -325,9 +325,9 @@ int main(void)
 		SMALL_TEST(connections_past_the_bound_are_closed),
 		TEST(callers_are_accepted_and_known),
 		cmocka_unit_test_setup_teardown(callers_past_the_bound_are_told_so, set_up_few,
-						tear_down),
+						teardown),
 		cmocka_unit_test_setup_teardown(no_user_takes_all_connections, set_up_for_users,
-						tear_down),
+						teardown),
 		TEST(many_callers_at_once_are_all_accepted),
 		TEST(accepting_pauses_without_descriptors_until_a_connection_ends),
 		TEST(accepting_resumes_by_itself_after_a_while),

@@ -209,12 +209,12 @@ static inline int set_up_with(void **state, const struct ttrpc_server_options *b
 	return 0;
 }
 
-static inline int set_up(void **state)
+static inline int setup(void **state)
 {
 	return set_up_with(state, &(struct ttrpc_server_options){});
 }
 
-static inline int tear_down(void **state)
+static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
 

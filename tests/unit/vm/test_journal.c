@@ -128,7 +128,7 @@ static int parse(const char *text)
 	return r;
 }
 
-static void test_hostile_entries(_unused_ void **state)
+static void test_hostile_entries(void **state _unused_)
 {
 	static const char *const bad[] = {
 		"",
@@ -161,7 +161,7 @@ static void test_hostile_entries(_unused_ void **state)
 			fail_msg("accepted: %s", bad[i]);
 }
 
-static void test_hostile_values(_unused_ void **state)
+static void test_hostile_values(void **state _unused_)
 {
 	static const struct {
 		const char *pid, *start, *stream, *vm_state, *id;

@@ -12,7 +12,7 @@
 #include "factory/jail/uid_range.h"
 #include "tests/unit/folder.h"
 
-static void test_every_range_is_tried_once(_unused_ void **state)
+static void test_every_range_is_tried_once(void **state _unused_)
 {
 	bool seen[UID_RANGES] = {};
 
