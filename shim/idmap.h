@@ -21,7 +21,7 @@ struct idmap {
 _must_check_ int idmap_open(pid_t pid, int pidfd, struct idmap *ret_idmap, struct error *err);
 void idmap_close(struct idmap *idmap);
 
-/* Between idmap_enter() and idmap_leave() the calling thread makes files as the machine's root; it
- * keeps all its capabilities. */
+/* The calling thread makes files as the machine's root from here on, with all its capabilities
+ * kept; and again as root. */
 _must_check_ int idmap_enter(const struct idmap *idmap, struct error *err);
 void idmap_leave(const struct idmap *idmap);

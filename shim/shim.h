@@ -4,8 +4,8 @@
  *   STOPPING  Shutdown with no container left, or SIGTERM: the machine is released, events are
  *             delivered (for a bounded time), containerd hangs up; then the loop ends
  *
- * A shim that has had no container and no connection for a while stops by itself: containerd has
- * forgotten it, because it died or gave up between two calls.
+ * A shim without container and without connection for a while is forgotten by a containerd that
+ * died or gave up between two calls: it stops by itself.
  *
  * Owns everything: server, sandbox, containers, event publisher. No threads.
  */
