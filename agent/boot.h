@@ -6,8 +6,8 @@
 /* Mounts the kernel's file systems and tmpfs folders, points stdio at the console, loads the
  * modules listed in /lib/modules/kiln/load, enables the cgroup controllers, brings the
  * loopback interface up, sets the hostname and the log level ("agent.log=LEVEL" on the kernel
- * command line). Without what this fails on, no container could run; what a container might do
- * without is logged and left. */
+ * command line). Only what every container needs makes it fail; anything else that fails is logged,
+ * and the boot goes on. */
 _must_check_ int boot_guest(struct error *err);
 
 /* Outside of a guest, for development: namespaces of the agent's own, so that hostname and

@@ -16,13 +16,15 @@ struct caps {
 _must_check_ int caps_parse(const Grpc__LinuxCapabilities *names, struct caps *ret,
 			    struct error *err);
 
-/* Drops from the bounding set what is not in it. For the child, before it changes its user. */
+/* Takes out of the process' bounding set what caps->bounding does not have. The child calls it
+ * before it changes its user. */
 _must_check_ int caps_apply_bounding(const struct caps *caps);
 
-/* After it: gives up what is neither in one of the sets nor in `more`. */
+/* The child calls it next: gives up what is neither in one of the sets nor in `more`. */
 _must_check_ int caps_limit(const struct caps *caps, uint64_t more);
 
-/* The other sets, after the change of user (made with PR_SET_KEEPCAPS), and `more` still. */
+/* Sets the other sets, after the child has changed its user (with PR_SET_KEEPCAPS), and keeps
+ * `more` as well. */
 _must_check_ int caps_apply(const struct caps *caps, uint64_t more);
 
 /* Gives up `more`. */

@@ -1,13 +1,10 @@
 #include "agent/device_control.h"
 
-#include <stdint.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 #include "agent/device_rules.h"
+#include "base/device_filter.h"
 #include "base/file.h"
-#include "base/memory.h"
-#include "base/strings.h"
 
 enum { CACHE_SIZE = 4 };
 
@@ -18,25 +15,6 @@ static struct entry {
 	int fd;                        /* owned */
 } cache[CACHE_SIZE];
 static unsigned next_entry;
-
-static int call_bpf(enum bpf_cmd command, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
-
-static int load(const struct device_program *program)
-{
-	union bpf_attr attr;
-
-	memset(&attr, 0, sizeof(attr)); /* the kernel looks at the padding, too */
-	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
-	attr.insns = (uintptr_t)program->items;
-	attr.insn_cnt = (uint32_t)program->count;
-	attr.license = (uintptr_t) "";
-	return call_bpf(BPF_PROG_LOAD, &attr);
-}
 
 static int find(const struct device_program *program)
 {
@@ -49,44 +27,34 @@ static int find(const struct device_program *program)
 }
 
 /* The program's descriptor, which stays the cache's. Takes the program. */
-static int find_or_load(struct device_program *program)
+static int find_or_load(struct device_program *program, int *ret_fd, struct error *err)
 {
-	int fd = find(program);
+	*ret_fd = find(program);
+	if (*ret_fd >= 0)
+		return 0;
 
-	if (fd >= 0)
-		return fd;
-	fd = load(program);
-	if (fd < 0)
-		return fd;
+	int r = device_filter_load(program->items, program->count, ret_fd, err);
+
+	if (r < 0)
+		return r;
 
 	struct entry *entry = &cache[next_entry++ % CACHE_SIZE];
 
 	if (entry->program.count > 0)
 		close_fd(entry->fd);
 	device_program_done(&entry->program);
-	*entry = (struct entry){ *program, fd };
+	*entry = (struct entry){ *program, *ret_fd };
 	*program = (struct device_program){};
-	return fd;
+	return 0;
 }
 
 int device_control_set(int cgroup, const Grpc__LinuxResources *resources, struct error *err)
 {
 	_cleanup_(device_program_done) struct device_program program = {};
-	union bpf_attr attr;
+	int fd = -EBADF;
 	int r = device_rules_compile(resources, &program, err);
 
-	if (r < 0)
-		return r;
-
-	int fd = find_or_load(&program);
-
-	if (fd < 0)
-		return error_set_errno(err, fd, "cannot load the program of its devices");
-	memset(&attr, 0, sizeof(attr));
-	attr.target_fd = (uint32_t)cgroup;
-	attr.attach_bpf_fd = (uint32_t)fd;
-	attr.attach_type = BPF_CGROUP_DEVICE;
-	attr.attach_flags = BPF_F_ALLOW_MULTI;
-	r = call_bpf(BPF_PROG_ATTACH, &attr);
-	return r < 0 ? error_set_errno(err, r, "cannot control its devices") : 0;
+	if (r == 0)
+		r = find_or_load(&program, &fd, err);
+	return r < 0 ? r : device_filter_attach(fd, cgroup, BPF_F_ALLOW_MULTI, err);
 }

@@ -1,7 +1,7 @@
 /* The device control of cgroup v2: a program at a container's cgroup that the kernel asks whenever
  * a device node is made or opened by a process in it, or in a cgroup below it.
  *
- * Programs of those below are asked too, and only who is allowed by all may go on.
+ * Programs at the cgroups below are asked too: a process may go on only where all of them allow it.
  */
 #pragma once
 

@@ -4,7 +4,7 @@
  * A rule is about a type ("a" or none: all devices), numbers (-1: any) and a set of "r", "w" and
  * "m". Of the rules that fit, the last one decides, for each kind of access by itself. Without a
  * rule nothing is allowed. After the spec's come those that every container has, as runc has them:
- * any node may be made, and /dev/null and its like, terminals and the multiplexer be used.
+ * any node may be made; /dev/null and its like, terminals and their multiplexer may be used.
  *
  * Sources: the OCI runtime specification 1.2, config-linux.md; the kernel's bpf-cgroup.h and
  * bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE.
@@ -24,8 +24,8 @@ struct device_program {
 	size_t count;
 };
 
-/* resources may be NULL. Lists that mean the same give the same program, mostly. -EINVAL names
- * the rule that is none. */
+/* resources may be NULL. Lists that mean the same give the same program, mostly. -EINVAL: the error
+ * names the rule that makes no sense. */
 _must_check_ int device_rules_compile(const Grpc__LinuxResources *resources,
 				      struct device_program *ret, struct error *err);
 void device_program_done(struct device_program *program);

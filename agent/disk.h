@@ -11,6 +11,6 @@ _must_check_ int disk_find(const char *path, char **ret_device, struct error *er
 _must_check_ int disk_forget(const char *device, struct error *err);
 
 /* Makes all devices of persistent memory read-only: they are images, the guest's own root among
- * them, and what is written to such a device shows in a file system that is mounted of it,
- * read-only or not. Failures are logged. */
+ * them, and what is written to such a device would show in the file system that is mounted from it,
+ * even where that mount is read-only. Failures are logged. */
 void disk_protect_images(void);

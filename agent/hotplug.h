@@ -14,9 +14,9 @@
  * all from the Nth on), and has memory come online by itself. What fails is logged. */
 void hotplug_prepare(void);
 
-/* Brings so many vCPUs online that are not; -ENOENT where there are fewer. */
+/* Brings `count` offline vCPUs online; -ENOENT where fewer are offline. */
 _must_check_ int hotplug_online_cpus(uint32_t count, struct error *err);
 
-/* Brings every block of memory online that is not. The kernel adds a block and brings it online
- * under one lock, which this takes too: what was being added is there afterwards. */
+/* Brings every offline block of memory online. The kernel adds a block and brings it online under
+ * one lock, which this takes too: so a block that was just being added is online afterwards. */
 _must_check_ int hotplug_online_memory(struct error *err);

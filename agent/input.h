@@ -17,8 +17,8 @@ struct input *input_new(struct loop *loop);
 /* Takes fd, the write end. */
 void input_attach(struct input *input, int fd);
 
-/* Ends the call, at once or later; FAILED_PRECONDITION where stdin is closed or unread for
- * ever. request is the call's own. */
+/* Ends the call, at once or later; FAILED_PRECONDITION where stdin is closed, or nobody will ever
+ * read it. request is the call's own. */
 void input_write(struct input *input, struct ttrpc_call *call,
 		 const Grpc__WriteStreamRequest *request);
 

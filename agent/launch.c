@@ -11,47 +11,56 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/clone.h"
 #include "base/memory.h"
 #include "base/socket.h"
 
 enum { STACK_SIZE = 256 * 1024 };
 
+static const char *const state_names[] = {
+	[LAUNCH_PREPARING] = "preparing",
+	[LAUNCH_WAITING] = "waiting",
+	[LAUNCH_GOING] = "going",
+	[LAUNCH_OVER] = "over",
+};
+DEFINE_STRING_TABLE(launch_state, enum launch_state, state_names)
+
+static const unsigned next_states[] = {
+	[LAUNCH_PREPARING] = STATE(LAUNCH_WAITING) | STATE(LAUNCH_GOING) | STATE(LAUNCH_OVER),
+	[LAUNCH_WAITING] = STATE(LAUNCH_GOING) | STATE(LAUNCH_OVER),
+	[LAUNCH_GOING] = STATE(LAUNCH_OVER),
+	[LAUNCH_OVER] = 0,
+};
+const struct state_machine launch_states = STATE_MACHINE("launch", state_names, next_states);
+
 struct launch {
-	struct loop_watch *watch; /* owned; NULL after the last event */
-	int sync;                 /* owned */
-	bool waits;               /* for launch_go() */
-	bool was_ready;           /* the child has said so */
-	bool may_start;           /* the end of the stream means success */
+	struct loop_watch *watch; /* owned; NULL when OVER */
+	int sync;                 /* owned; -EBADF when OVER */
+	enum launch_state state;
+	bool waits; /* it is WAITING when it is ready, not GOING at once */
 	launch_fn fn;
 	void *userdata; /* borrowed */
 };
 
+/* Not worth a line in the log: the process has one for each (agent/process.c). */
+static void set_state(struct launch *launch, enum launch_state state)
+{
+	state_change(&launch_states, NULL, launch->state, state);
+	launch->state = state;
+}
+
 /* ---------------------------------------------------------------- clone */
 
-/* fork(2) with namespaces, a cgroup and a pidfd in one call. Returns like fork. */
-static pid_t clone_child(const struct launch_options *options, int *ret_pidfd, struct error *err)
+/* Does not return in the child. */
+static pid_t clone_child(const struct launch_options *options, uint64_t more_flags, int *ret_pidfd,
+			 struct error *err)
 {
-	int pidfd = -EBADF;
-	struct clone_args args = {
-		.flags = options->clone_flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-	};
+	pid_t pid = clone_process(options->clone_flags | more_flags | CLONE_CLEAR_SIGHAND,
+				  options->cgroup_fd, ret_pidfd);
 
-	/* It has the exit signal of who clones it, then. */
-	if (options->clone_flags & CLONE_PARENT)
-		args.exit_signal = 0;
-	if (options->cgroup_fd >= 0) {
-		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)options->cgroup_fd;
-	}
-
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
-
-	if (pid < 0)
-		return error_set_errno(err, errno, "cannot clone a process");
-	*ret_pidfd = pidfd;
-	return (pid_t)pid;
+	if (pid == 0)
+		child_run(options->plan);
+	return pid < 0 ? error_set_errno(err, errno, "cannot clone a process") : pid;
 }
 
 struct birth {
@@ -65,16 +74,11 @@ struct birth {
 static int give_birth(void *userdata)
 {
 	struct birth *birth = userdata;
-	struct launch_options options = *birth->options;
 	int pidfd;
 
-	options.clone_flags |= CLONE_PARENT;
-	birth->pid = child_join(options.plan, options.cgroup_fd, birth->err);
-	if (birth->pid < 0)
-		_exit(0);
-	birth->pid = clone_child(&options, &pidfd, birth->err);
+	birth->pid = child_join(birth->options->plan, birth->options->cgroup_fd, birth->err);
 	if (birth->pid == 0)
-		child_run(options.plan);
+		birth->pid = clone_child(birth->options, CLONE_PARENT, &pidfd, birth->err);
 	_exit(0);
 }
 
@@ -88,13 +92,21 @@ static pid_t clone_into_container(const struct launch_options *options, int *ret
 	if (stack == MAP_FAILED)
 		return error_set_errno(err, errno, "cannot clone a process");
 
+	/* The agent's handlers must not run in a process that shares its memory. */
+	sigset_t all, before;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+
 	pid_t pid = clone(give_birth, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, &birth);
 	int number = errno;
 
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	munmap(stack, STACK_SIZE);
 	if (pid < 0)
 		return error_set_errno(err, number, "cannot clone a process");
-	waitpid(pid, NULL, 0);
 	if (birth.pid < 0)
 		return birth.pid;
 
@@ -111,27 +123,11 @@ static pid_t clone_into_container(const struct launch_options *options, int *ret
 	return birth.pid;
 }
 
-/* Signals wait until the child has forgotten the agent's handlers. */
-static pid_t clone_with_signals_blocked(const struct launch_options *options, int *ret_pidfd,
-					struct error *err)
-{
-	sigset_t all, before;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
-
-	pid_t pid = options->plan->join_pidfd >= 0 ? clone_into_container(options, ret_pidfd, err)
-						   : clone_child(options, ret_pidfd, err);
-
-	if (pid != 0)
-		sigprocmask(SIG_SETMASK, &before, NULL);
-	return pid;
-}
-
 /* ---------------------------------------------------------------- events */
 
 static void finish(struct launch *launch, enum launch_event event, struct error *err)
 {
+	set_state(launch, LAUNCH_OVER);
 	loop_watch_free(steal_ptr(launch->watch));
 	launch->sync = close_fd(launch->sync);
 	launch->fn(event, -EBADF, err, launch->userdata);
@@ -141,7 +137,7 @@ static void on_stream_end(struct launch *launch)
 {
 	_cleanup_(error_done) struct error err = {};
 
-	if (launch->may_start) {
+	if (launch->state == LAUNCH_GOING) {
 		finish(launch, LAUNCH_STARTED, NULL);
 		return;
 	}
@@ -157,7 +153,8 @@ static void on_failure(struct launch *launch, const struct child_message *messag
 		error_set(&err, message->number ? message->number : EIO, "%.*s", CHILD_TEXT_MAX,
 			  message->text);
 	else
-		error_set(&err, EPROTO, "the process being set up says what it must not");
+		error_set(&err, EPROTO,
+			  "the process being set up has sent a message that it must not send");
 	finish(launch, LAUNCH_FAILED, &err);
 }
 
@@ -173,9 +170,8 @@ static bool receive_one(struct launch *launch)
 		return false;
 	for (size_t i = 1; i < nfds; i++)
 		close_fd(fds[i]);
-	if (n > 0 && message.kind == CHILD_READY && !launch->was_ready) {
-		launch->was_ready = true;
-		launch->may_start = !launch->waits;
+	if (n > 0 && message.kind == CHILD_READY && launch->state == LAUNCH_PREPARING) {
+		set_state(launch, launch->waits ? LAUNCH_WAITING : LAUNCH_GOING);
 		launch->fn(LAUNCH_READY, nfds > 0 ? fds[0] : -EBADF, NULL, launch->userdata);
 		return true;
 	}
@@ -190,7 +186,7 @@ static bool receive_one(struct launch *launch)
 
 void launch_drain(struct launch *launch)
 {
-	while (launch->watch && receive_one(launch))
+	while (launch->state != LAUNCH_OVER && receive_one(launch))
 		;
 }
 
@@ -215,9 +211,8 @@ int launch_new(struct loop *loop, const struct launch_options *options, struct l
 		return error_set_errno(err, r, "cannot prepare a socket");
 
 	options->plan->sync = childs;
-	pid_t pid = clone_with_signals_blocked(options, ret_pidfd, err);
-	if (pid == 0)
-		child_run(options->plan);
+	pid_t pid = options->plan->join_pidfd >= 0 ? clone_into_container(options, ret_pidfd, err)
+						   : clone_child(options, 0, ret_pidfd, err);
 	if (pid < 0)
 		return pid;
 
@@ -236,11 +231,14 @@ int launch_new(struct loop *loop, const struct launch_options *options, struct l
 
 int launch_go(struct launch *launch)
 {
+	if (launch->state != LAUNCH_WAITING)
+		return -EPIPE;
+
 	ssize_t n = socket_send(launch->sync, "g", 1, NULL, 0);
 
 	if (n < 0)
 		return (int)n;
-	launch->may_start = true;
+	set_state(launch, LAUNCH_GOING);
 	return 0;
 }
 

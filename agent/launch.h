@@ -2,18 +2,25 @@
  *
  * The child prepares itself (agent/child.h) and reports over a socket that its execve closes:
  *
- *   child: READY [+ terminal]   it is what it shall be; only the program is missing
+ *   child: READY [+ terminal]   it is prepared; only the program is missing
  *   agent: go                   to a container's first process only, at StartContainer
  *   child: end of the stream    the program runs            -> LAUNCH_STARTED
  *   child: FAILED (sentence)    at any time, then it exits  -> LAUNCH_FAILED
+ *
+ *   PREPARING  the child has not said READY
+ *   WAITING    a container's first process has said it and waits for "go"
+ *   GOING      it may execute its program: only now the end of the stream is a success
+ *   OVER       the last event has been told
+ *
+ *   PREPARING -> WAITING -> GOING -> OVER, an exec's PREPARING -> GOING, and any -> OVER.
  *
  * An exec is born last: a process of the agent's, which nobody in the container sees, closes what
  * the agent has open, joins the container's namespaces and gives up what the exec will not need;
  * only then it clones the child. Whoever looks at the child in the container's /proc, with whatever
  * capabilities, finds the container's root and folders there from its first moment on.
  *
- * The end of the stream before its time means that the child died, which is a failure too, and so
- * is whatever else is said: the socket is in reach of who breaks into the child.
+ * Where the stream ends before that, the child has died, which is a failure too. So is every other
+ * message: whoever breaks into the child can write to its socket.
  */
 #pragma once
 
@@ -22,6 +29,12 @@
 
 #include "agent/child.h"
 #include "base/loop.h"
+#include "base/state.h"
+#include "base/strings.h"
+
+enum launch_state { LAUNCH_PREPARING, LAUNCH_WAITING, LAUNCH_GOING, LAUNCH_OVER };
+DECLARE_STRING_TABLE(launch_state, enum launch_state); /* "preparing", "waiting", ... */
+extern const struct state_machine launch_states;
 
 struct launch;
 
@@ -45,11 +58,11 @@ struct launch_options {
 _must_check_ int launch_new(struct loop *loop, const struct launch_options *options,
 			    struct launch **ret, pid_t *ret_pid, int *ret_pidfd, struct error *err);
 
-/* Lets the program start. -EPIPE: the child is gone. */
+/* Lets the program of a WAITING process start. -EPIPE: the child is gone, or does not wait. */
 _must_check_ int launch_go(struct launch *launch);
 
-/* Reports what is there. To be called when the child has ended, so that its last words come
- * before the news of its end. */
+/* Reports what the child has said and nobody has read yet. To be called when the child has ended,
+ * so that its last message is told before its end is. */
 void launch_drain(struct launch *launch);
 
 /* No event follows. The child, if it still waits, sees the socket close and exits. */

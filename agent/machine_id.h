@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 
-/* Makes a fresh one; to be called when the random generator is the clone's own. It is kept in
- * memory, and becomes a file with the first container that wants to see it. */
+/* Makes a fresh one; to be called after the guest was reseeded, or all clones would have the same.
+ * It is kept in memory, and becomes a file with the first container that wants to see it. */
 void machine_id_make(void);
 void machine_id_remove(void);
 

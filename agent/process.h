@@ -1,6 +1,6 @@
 /* One process of a container: its first one, or an exec.
  *
- *   SETUP    cloned, becoming what it shall be
+ *   SETUP    cloned, being set up
  *   READY    set up; a first process waits for StartContainer here
  *   RUNNING  its program runs
  *   EXITED   collected; its status is kept, its output can still be read

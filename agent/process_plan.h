@@ -1,5 +1,5 @@
-/* What a process of a container shall be, read from an OCI Process and checked before anything
- * is cloned. Plain data: the child has its own copy after the clone.
+/* The plan of a container's process: read from an OCI Process, and checked before anything is
+ * cloned. Plain data: the child has its own copy after the clone.
  */
 #pragma once
 

@@ -20,7 +20,8 @@ struct reaper *reaper_new(struct loop *loop, void (*on_round)(void *userdata), v
 void reaper_free(struct reaper *reaper);
 DEFINE_CLEANUP(struct reaper *, reaper_free)
 
-/* To be called before control returns to the loop after the clone: then nothing is missed. */
+/* To be called after the clone, before control returns to the loop: then its end cannot be
+ * missed. */
 void reaper_add(struct reaper *reaper, pid_t pid, reaper_fn fn, void *userdata);
 
 /* Nobody is interested any more; the process is collected as an orphan. */

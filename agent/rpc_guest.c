@@ -18,7 +18,7 @@ RPC_HANDLER(trim)
 		trim_start(agent, call);
 	else
 		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
-				     "only a guest is trimmed, and this is none");
+				     "only a guest can be trimmed, and this agent is not in one");
 }
 
 RPC_HANDLER(take_trace)
@@ -70,8 +70,9 @@ RPC_HANDLER(set_scratch_room)
 	_cleanup_(error_done) struct error err = {};
 
 	if (!agent->is_init)
-		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
-				     "only a guest has a scratch disk, and this is none");
+		ttrpc_call_fail_code(
+			call, TTRPC_FAILED_PRECONDITION,
+			"only a guest has a scratch disk, and this agent is not in one");
 	else if (scratch_room_set(request->bytes, &err) < 0)
 		ttrpc_call_fail(call, &err);
 	else

@@ -2,7 +2,7 @@
  *
  * The disk comes with a file system (factory/guest/disks.h) and is mounted at the start, before the
  * template is frozen, so that a clone has it mounted from the first. All of it ends with the
- * machine; no crash is outlived.
+ * machine; nothing has to survive a crash.
  */
 #pragma once
 

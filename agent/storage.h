@@ -47,10 +47,10 @@ _must_check_ int storage_add(struct storage_list *list, const Grpc__Storage *req
 /* One user less; the last one unmounts. A failure is logged: nobody could act on it. */
 void storage_drop(struct storage_list *list, const char *mount_point);
 
-/* All that is left but what is to be kept, newest first. */
+/* Drops all that is left, newest first, but for what is to be kept. */
 void storage_drop_all(struct storage_list *list);
 
-/* Those that are kept, too. */
+/* Drops what is kept, too, and ends the list. */
 void storage_list_done(struct storage_list *list);
 
 /* The drivers' names, for GetGuestDetails. */

@@ -2,9 +2,9 @@
  *
  * Caches are dropped and memory is compacted; then all that is free above the kernel's watermarks
  * (agent/watermarks.h) is taken and given back once, since the kernel hands out zeroed pages and
- * leaves them zero: the host finds them and makes holes of them. A child of the agent does it, so
- * that the loop goes on and the kernel has somebody else than the agent to kill should memory run
- * out all the same.
+ * leaves them zero: the host finds them and makes holes of them. A child of the agent does it: the
+ * loop goes on meanwhile, and should memory run out all the same, the kernel kills the child and
+ * not the agent.
  */
 #pragma once
 

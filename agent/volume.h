@@ -1,5 +1,5 @@
-/* How full a file system is that the guest has mounted of a disk, and making it as large as the
- * disk has become. path: where it is mounted, known to the host alone. */
+/* A file system that the guest has mounted from a disk: how full it is, and making it as large as
+ * the disk has become. path is its mount point in the guest, which only the host asks for. */
 #pragma once
 
 #include "base/error.h"

@@ -1,5 +1,5 @@
-/* The audit trail: a line of level "audit", which no setting of log_level leaves out, for each deed
- * that somebody answers for, in a fixed form:
+/* The audit trail: a line of level "audit", which no setting of log_level leaves out, for each
+ * action that somebody is responsible for, in a fixed form:
  *
  *   audit claim sandbox=ID vm=ID uid=N pid=N origin=pooled|cloned|… reason="…" took_us=N
  *   audit release sandbox=ID vm=ID uid=N pid=N by_uid=N by_pid=N reason="…" held_ms=N

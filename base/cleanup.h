@@ -19,8 +19,8 @@
 #define _unused_            __attribute__((unused))
 #define _printf_(fmt, args) __attribute__((format(printf, fmt, args)))
 
-/* First in a declaration. A deliberate drop is cast to void, which gcc takes for an answer only
- * with the standard's attribute. */
+/* First in a declaration. A result that is dropped on purpose is cast to void; gcc accepts that
+ * only with the standard's attribute. */
 #ifdef __clang__
 #define _must_check_ __attribute__((warn_unused_result))
 #else

@@ -1,6 +1,6 @@
 /* JSON objects read by a table of keys: what may stand there, of which type, in which range,
  * with which default and what it means. Unknown keys and wrong types are refused by name, and
- * the same table prints the documentation, so the two cannot part.
+ * the same table prints the documentation, so the two cannot differ.
  *
  *   static const struct config_key keys[] = {
  *     CONFIG_STRING(struct factory_config, socket, "socket", "/run/kiln/factory.sock", "…"),

@@ -12,7 +12,7 @@
 
 #define FILE_READ_STEP 4096
 
-/* ------------------------------------------------------------------ reading and writing */
+/* ---------------------------------------------------------------- reading and writing */
 
 ssize_t read_full(int fd, void *data, size_t len)
 {
@@ -174,7 +174,7 @@ int file_write_value(const char *path, const char *text, struct error *err)
 	return 0;
 }
 
-/* ------------------------------------------------------------------ folders and paths */
+/* ---------------------------------------------------------------- folders and paths */
 
 bool path_exists(const char *path)
 {
@@ -223,7 +223,7 @@ int dir_make(const char *path, mode_t mode, struct error *err)
 	return 0;
 }
 
-/* ------------------------------------------------------------------ removing trees */
+/* ---------------------------------------------------------------- removing trees */
 
 /* Where a file is: enough to see that it is the same one, and on the same mount. */
 struct place {

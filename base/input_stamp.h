@@ -1,4 +1,4 @@
-/* By what a file is known to be the one that was read before. */
+/* Tells whether a file is still the one that was read before. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,8 +1,9 @@
-/* How many lines an object gets in the log a second, so that who can make us log (a guest, a VMM
- * it broke out of) fills neither disk nor processor. Lines without an object count by their format.
+/* How many lines an object gets in the log a second, so that nobody who can make us log (a guest,
+ * or a VMM that a guest has taken over) fills the disk or keeps the processor busy. Lines without
+ * an object count by their format.
  *
- * Lines that are left out are told of in one line once their second is over, with the next line
- * that is written of whatever. One call at a time: base/log.c locks. */
+ * How many lines of a second were left out is said in one line when that second is over, before the
+ * next line that is written, whatever that is about. One call at a time: base/log.c locks. */
 #pragma once
 
 #include <stdbool.h>

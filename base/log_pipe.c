@@ -58,7 +58,7 @@ static void on_pause_over(void *userdata)
 	loop_watch_set(pipe->watch, LOOP_READ);
 }
 
-static void on_text(_unused_ int fd, _unused_ unsigned events, void *userdata)
+static void on_text(int fd _unused_, unsigned events _unused_, void *userdata)
 {
 	struct log_pipe *pipe = userdata;
 

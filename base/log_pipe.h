@@ -1,5 +1,5 @@
-/* The log file of a program whose words an attacker may choose (a VMM: its guest makes it
- * complain), so that neither disk nor processor is filled by it.
+/* The log file of a program whose words an attacker may choose (a VMM: its guest can make it
+ * complain). It can neither fill the disk nor keep the processor busy.
  *
  * The program writes to a FIFO beside the file, which a loop moves into the file:
  *
@@ -23,11 +23,11 @@ struct log_pipe;
 _must_check_ int log_pipe_new(struct loop *loop, const char *path, struct log_pipe **ret_pipe,
 			      struct error *err);
 
-/* For after the program's end: all that waits goes into the file. NULL is nothing. */
+/* For after the program's end: all that waits goes into the file. NULL does nothing. */
 void log_pipe_drain(struct log_pipe *pipe);
 void log_pipe_free(struct log_pipe *pipe);
 DEFINE_CLEANUP(struct log_pipe *, log_pipe_free)
 
-/* The program's end, for its stdout and stderr. Writing to it never waits. It is no reader's, so
- * what the program does to it (it may have it wait) is no matter here. */
+/* The program's end, for its stdout and stderr. Writing to it never waits. The reader has another
+ * one, so the program may do to this one what it likes, even make it block. */
 _must_check_ int log_pipe_open(const char *path, int *ret_fd, struct error *err);

@@ -50,7 +50,7 @@ struct loop_signal {
 	void *userdata; /* borrowed */
 };
 
-/* ------------------------------------------------------------------ libevent's surroundings */
+/* ---------------------------------------------------------------- libevent's surroundings */
 
 static void *event_malloc(size_t size)
 {
@@ -99,7 +99,7 @@ static struct event *event_make(struct event_base *base, int fd, short what, eve
 	return event;
 }
 
-/* ------------------------------------------------------------------ deferred calls */
+/* ---------------------------------------------------------------- deferred calls */
 
 static void run_deferred(struct loop *loop)
 {
@@ -137,7 +137,7 @@ void loop_defer(struct loop *loop, void (*fn)(void *userdata), void *userdata)
 	TAILQ_INSERT_TAIL(&loop->deferred, call, entry);
 }
 
-/* ------------------------------------------------------------------ the loop */
+/* ---------------------------------------------------------------- the loop */
 
 struct loop *loop_new(void)
 {
@@ -207,7 +207,7 @@ struct event_base *loop_base(struct loop *loop)
 	return loop->base;
 }
 
-/* ------------------------------------------------------------------ watches */
+/* ---------------------------------------------------------------- watches */
 
 static void on_watch(int fd, short what, void *userdata);
 
@@ -293,7 +293,7 @@ void loop_watch_free(struct loop_watch *watch)
 	free(watch);
 }
 
-/* ------------------------------------------------------------------ timers */
+/* ---------------------------------------------------------------- timers */
 
 static void on_timer(int fd _unused_, short what _unused_, void *userdata)
 {
@@ -338,7 +338,7 @@ void loop_timer_free(struct loop_timer *timer)
 	free(timer);
 }
 
-/* ------------------------------------------------------------------ signals */
+/* ---------------------------------------------------------------- signals */
 
 static void on_signal(int signo, short what _unused_, void *userdata)
 {

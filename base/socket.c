@@ -17,7 +17,7 @@
 #define SOCKET_FLAGS          (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
 #define VSOCK_CONNECT_TIMEOUT 2000 /* ms; what the kernel itself waits for a guest */
 
-/* ------------------------------------------------------------------ Unix addresses */
+/* ---------------------------------------------------------------- Unix addresses */
 
 int socket_check_path(const char *path, struct error *err)
 {
@@ -73,7 +73,7 @@ static int unix_connect(const char *path, int *ret_fd, struct error *err)
 	return 0;
 }
 
-/* ------------------------------------------------------------------ listening */
+/* ---------------------------------------------------------------- listening */
 
 /* Starters of the same socket take turns: without it, one could take the other's fresh socket,
  * bound but not listening yet, for a dead one's. The lock ends with the descriptor. */
@@ -185,7 +185,7 @@ int socket_listen_vsock(unsigned port, int *ret_fd, struct error *err)
 	return 0;
 }
 
-/* ------------------------------------------------------------------ connecting */
+/* ---------------------------------------------------------------- connecting */
 
 /* Waits until a connect under way has ended; 0 or its negative errno. */
 static int connect_wait(int fd, int timeout_ms)
@@ -279,7 +279,7 @@ int socket_pair(int ret_fds[static 2])
 	return socketpair(AF_UNIX, SOCKET_FLAGS, 0, ret_fds) < 0 ? -errno : 0;
 }
 
-/* ------------------------------------------------------------------ moving bytes */
+/* ---------------------------------------------------------------- moving bytes */
 
 union control {
 	struct cmsghdr header; /* for its alignment */
@@ -369,7 +369,7 @@ ssize_t socket_receive(int fd, void *data, size_t len, int ret_fds[static SOCKET
 	return n;
 }
 
-/* ------------------------------------------------------------------ flags */
+/* ---------------------------------------------------------------- flags */
 
 int fd_set_nonblocking(int fd)
 {

@@ -16,8 +16,8 @@ struct peer {
 	gid_t gid;
 };
 
-/* -ENAMETOOLONG where path is longer than a Unix socket's can be, -EINVAL where it is empty: what
- * listening and connecting would say, before there is anything to listen with. */
+/* -ENAMETOOLONG where path is longer than a Unix socket's can be, -EINVAL where it is empty: the
+ * errors of listening and connecting, for a caller who wants them before it has a socket. */
 _must_check_ int socket_check_path(const char *path, struct error *err);
 
 /* Binds and listens on a Unix path with mode. A socket file nobody answers on (its owner is

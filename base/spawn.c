@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/clone.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
@@ -54,7 +54,7 @@ static void spawn_plan_done(struct spawn_plan *plan)
 	close_fd(plan->report_out);
 }
 
-/* ------------------------------------------------------------------ before the clone */
+/* ---------------------------------------------------------------- before the clone */
 
 static bool is_executable(const char *path)
 {
@@ -139,7 +139,7 @@ static int plan_make(struct spawn_plan *plan, struct error *err)
 	return plan_fds(plan, err);
 }
 
-/* ------------------------------------------------------------------ in the child */
+/* ---------------------------------------------------------------- in the child */
 
 static _Noreturn void child_fail(int report, const char *what)
 {
@@ -228,48 +228,7 @@ static _Noreturn void child_run(struct spawn_plan *plan)
 	child_fail(report, "cannot execute");
 }
 
-/* ------------------------------------------------------------------ in the parent */
-
-/* fork(2) that gives a pidfd as well. */
-static pid_t clone_child(int *ret_pidfd)
-{
-	int pidfd = -EBADF;
-	struct clone_args args = {
-		.flags = CLONE_PIDFD,
-		.pidfd = (uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-	};
-	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-
-	if (pid < 0 && errno == ENOSYS) {
-		/* Seccomp profiles hide clone3. Our own child keeps its pid until it is reaped. */
-		pid = _Fork();
-		if (pid > 0)
-			pidfd = pidfd_open(pid, 0);
-	}
-	if (pid > 0)
-		*ret_pidfd = pidfd;
-	return pid;
-}
-
-static pid_t clone_with_signals_blocked(struct spawn_plan *plan, int *ret_pidfd)
-{
-	sigset_t all, before;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-
-	pid_t pid = clone_child(ret_pidfd);
-
-	if (pid == 0)
-		child_run(plan);
-
-	int saved = errno;
-
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	errno = saved;
-	return pid;
-}
+/* ---------------------------------------------------------------- in the parent */
 
 int spawn(const struct spawn_options *options, pid_t *ret_pid, int *ret_pidfd, struct error *err)
 {
@@ -286,8 +245,10 @@ int spawn(const struct spawn_options *options, pid_t *ret_pid, int *ret_pidfd, s
 	if (r < 0)
 		return r;
 
-	pid_t pid = clone_with_signals_blocked(&plan, &pidfd);
+	pid_t pid = clone_process(0, -EBADF, &pidfd);
 
+	if (pid == 0)
+		child_run(&plan);
 	if (pid < 0)
 		return error_set_errno(err, errno, "cannot start %s", options->argv[0]);
 	plan.report_out = close_fd(plan.report_out);
@@ -329,7 +290,7 @@ int spawn_reap(int pidfd, int *ret_status)
 	return 0;
 }
 
-/* ------------------------------------------------------------------ commands */
+/* ---------------------------------------------------------------- commands */
 
 /* The last bytes of an output. */
 struct tail {

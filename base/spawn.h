@@ -48,9 +48,9 @@ _must_check_ int spawn_reap(int pidfd, int *ret_status);
  * worker threads, ctl and tests. A status other than 0 is -EIO with the output's tail. */
 _must_check_ int spawn_and_wait(char *const *argv, char **ret_output, struct error *err);
 
-/* The same with more than an argument vector (but for the descriptors 1 and 2, which are the
- * output's), for whom the status of waitpid(2) is a result, whatever it is. Where cancel_fd (-1:
- * none) becomes readable the child is killed: -ECANCELED. */
+/* The same with all options, but the descriptors 1 and 2 are the output's. The child's end is a
+ * success, with whatever status of waitpid(2). When cancel_fd (-1: none) becomes readable the child
+ * is killed: -ECANCELED. */
 _must_check_ int spawn_run(const struct spawn_options *options, int cancel_fd, int *ret_status,
 			   char **ret_output, struct error *err);
 

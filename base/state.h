@@ -20,7 +20,7 @@
 #define STATE(state) (1u << (state))
 
 struct state_machine {
-	const char *what; /* has the states, for the log */
+	const char *what; /* whose states they are, for the log */
 	const char *const *names;
 	const unsigned *next; /* by state */
 	size_t count;
@@ -31,9 +31,9 @@ struct state_machine {
 		what, names, next, ARRAY_SIZE(next)                                                \
 	}
 
-/* False for what is no state, too. */
+/* False also where one of the two is no state. */
 bool state_may_follow(const struct state_machine *machine, int from, int to);
 
-/* Logs the change of the object that is so named; NULL: it is not worth a line. One that the table
- * does not have is a bug: it aborts. */
+/* Logs the change. object is the name of what changes; NULL: the change is not worth a line. A
+ * change that the table does not have is a bug: the process aborts. */
 void state_change(const struct state_machine *machine, const char *object, int from, int to);

@@ -135,7 +135,7 @@ static void update_watch(struct stream *stream)
 	loop_watch_set(stream->watch, events);
 }
 
-/* ------------------------------------------------------------------ what is put off */
+/* ---------------------------------------------------------------- what is put off */
 
 static void on_turn(void *userdata);
 
@@ -183,7 +183,7 @@ static void settle(struct stream *stream)
 		update_watch(stream);
 }
 
-/* ------------------------------------------------------------------ reading */
+/* ---------------------------------------------------------------- reading */
 
 /* Keeps received descriptors for stream_take_fd(); a peer that sends more than anybody
  * takes is failed. */
@@ -273,7 +273,7 @@ static void read_some(struct stream *stream)
 		deliver(stream);
 }
 
-/* ------------------------------------------------------------------ writing */
+/* ---------------------------------------------------------------- writing */
 
 /* The peer takes no more. Its last words may be waiting to be read, so the end is reported
  * when they have been; never from here, which may be within stream_write(). */
@@ -384,7 +384,7 @@ void stream_write(struct stream *stream, const void *data, size_t len, const int
 	update_watch(stream);
 }
 
-/* ------------------------------------------------------------------ the loop's side */
+/* ---------------------------------------------------------------- the loop's side */
 
 static void on_ready(int fd _unused_, unsigned events, void *userdata)
 {
@@ -424,7 +424,7 @@ static void on_input_changed(struct evbuffer *input _unused_, const struct evbuf
 		update_watch(userdata);
 }
 
-/* ------------------------------------------------------------------ life */
+/* ---------------------------------------------------------------- life */
 
 struct stream *stream_new(struct loop *loop, int fd, const struct stream_options *options)
 {

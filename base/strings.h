@@ -39,8 +39,8 @@ _must_check_ int str_to_u64(const char *s, uint64_t min, uint64_t max, uint64_t 
 bool id_is_valid(const char *id);
 
 /* The character of foreign text at `at` (not at its end): how many bytes it has, and whether it may
- * be shown in a log or on a terminal. Not so control characters (U+0000 to U+001F and U+007F to
- * U+009F: they begin terminal sequences) and bytes that are no UTF-8. */
+ * be shown in a log or on a terminal. Control characters may not (U+0000 to U+001F and U+007F to
+ * U+009F: they begin terminal sequences), nor may bytes that are no UTF-8. */
 size_t str_character(const char *at, bool *ret_shown);
 
 /* What may not be shown becomes '?', but for the control characters in kept. */

@@ -56,7 +56,7 @@ static void guest_fail(struct guest *guest, int number, const char *why)
 		error_set(guest->run->err, number, "%s", why);
 }
 
-static void on_released(_unused_ int number, _unused_ const struct error *err, void *userdata)
+static void on_released(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	guest_end(userdata);
 }
@@ -133,7 +133,7 @@ static void timer_set(const struct run *run, uint64_t at_ns)
 	(void)timerfd_settime(run->timer, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-static void on_timer(int fd, _unused_ unsigned events, void *userdata)
+static void on_timer(int fd, unsigned events _unused_, void *userdata)
 {
 	struct run *run = userdata;
 	const struct arrivals_options *options = run->options;

@@ -1,6 +1,8 @@
 #include "bench/booted.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,19 +16,16 @@
 #include "base/spawn.h"
 #include "base/strv.h"
 #include "bench/factory_client.h"
-#include "factory/guest/carried_device.h"
-#include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
 #include "factory/guest/guest_share.h"
-#include "factory/store/carried.h"
-#include "factory/store/device_files.h"
+#include "factory/store/template.h"
 #include "factory/vm/argv.h"
-#include "factory/vm/qemu_option.h"
+#include "factory/vm/clone_files.h"
 #include "proto/health.pb-c.h"
 
 #define BOOT_MS     300000
 #define RUN_MS      600000
-#define SCRATCH     "/dev/shm" /* RAM belongs on tmpfs */
+#define SCRATCH     "/dev/shm" /* a scratch disk belongs on tmpfs */
 #define SOCKETS     3
 #define REAP_TRIES  1000
 #define REAP_USLEEP 5000
@@ -34,9 +33,7 @@
 struct booted {
 	struct bench *bench; /* borrowed */
 	struct booted *next; /* in bench->booted */
-	char *dir;           /* owned: sockets, RAM and share; removed at the end */
-	char *memory;        /* owned; RAM */
-	char *images;        /* owned; the folder of the template, whose images it maps */
+	char *dir;           /* owned: sockets, scratch disk and share; removed at the end */
 	pid_t pid;
 	int pidfd;
 	struct ttrpc_client *agent;
@@ -46,114 +43,73 @@ static const char *const socket_names[SOCKETS] = { "agent.sock", "qmp.sock", "sh
 
 /* ---------------------------------------------------------------- arguments */
 
-static int add_boot(struct strv *argv, const Kiln__Factory__V1__InspectResponse *inspected,
-		    struct error *err)
+/* The manifest of the template in this folder, which is STORE/templates/ID. */
+static int load_manifest(const char *dir, struct template_manifest **ret, struct error *err)
 {
-	static const struct {
-		const char *option;
-		const char *input;
-	} wanted[] = {
-		{ "-kernel", "kernel" },
-		{ "-initrd", "initrd" },
-		{ "-append", "kernel_params" },
-	};
+	_cleanup_free_ char *of_id = xstrdup(dir), *of_store = xstrdup(dir);
 
-	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-		const char *value = factory_input(inspected, wanted[i].input);
-		if (!value)
-			return error_set(err, EINVAL, "the template has no input %s",
-					 wanted[i].input);
-		strv_add(argv, wanted[i].option);
-		strv_add(argv, value);
-	}
-	return 0;
+	return template_manifest_load(dirname(dirname(of_store)), basename(of_id), ret, err);
 }
 
-/* A clone maps the template's RAM privately; here the file is the machine's own. */
-static int add_own_ram(struct strv *argv, const char *value, struct error *err)
+/* Anonymous RAM is a memfd instead, which bench/smaps.h can tell from QEMU's heap. */
+static void use_memfd(struct strv *argv)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+	for (size_t i = 0; i < argv->count; i++) {
+		const char *rest = str_after(argv->items[i], "memory-backend-ram,");
+		char *other = rest ? xasprintf(ARGV_OWN_MEMORY ",%s", rest) : NULL;
 
-	int r = qemu_option_parse(value, "qom-type", &option, err);
-	if (r < 0)
-		return r;
-	qemu_option_set_bool(option, "share", true);
-	strv_take(argv, qemu_option_format(option));
-	return 0;
-}
-
-/* A clone's arguments with what only a clone has left out: -incoming, -S, -kernel and -initrd
- * where it has stand-ins for them. */
-static int boot_argv(const Kiln__Factory__V1__InspectResponse *inspected, struct strv *argv,
-		     struct error *err)
-{
-	static const char *const dropped[] = { "-incoming", "-kernel", "-initrd", "-append" };
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < inspected->n_argv; i++) {
-		const char *item = inspected->argv[i];
-		bool drop = str_equal(item, "-S");
-		for (size_t j = 0; j < ARRAY_SIZE(dropped); j++) {
-			if (str_equal(item, dropped[j])) {
-				drop = true;
-				i++;
-			}
+		if (other) {
+			free(argv->items[i]);
+			argv->items[i] = other;
 		}
-		if (drop)
-			continue;
-		if (strstr(item, "{{memory}}"))
-			r = add_own_ram(argv, item, err);
-		else
-			strv_add(argv, item);
 	}
-	return r < 0 ? r : add_boot(argv, inspected, err);
+}
+
+/* The vector of the manifest at the size of its template, with the descriptors 3, 4 and 5. */
+static int expand(const struct booted *booted, const struct template_manifest *manifest,
+		  struct strv *ret, struct error *err)
+{
+	_cleanup_(clone_files_done) struct clone_files files = {};
+	struct placeholder paths[CLONE_FILES_MAX];
+	_cleanup_free_ char *scratch = path_join(booted->dir, DISKS_SCRATCH);
+	_cleanup_free_ char *share = path_join(booted->dir, "share");
+	uint64_t kib = manifest->memory_bytes / 1024;
+	_cleanup_free_ char *vcpus = xasprintf("%" PRIu64, manifest->vcpus);
+	_cleanup_free_ char *last_vcpu = xasprintf("%" PRIu64, manifest->vcpus - 1);
+	_cleanup_free_ char *memory_kib = xasprintf("%" PRIu64, kib);
+	_cleanup_free_ char *max_kib = xasprintf("%" PRIu64, kib + manifest->boot_room_kib);
+
+	clone_files_init(&files, &(struct clone_files_options){ .manifest = manifest,
+								.scratch_dir = booted->dir,
+								.booted = true });
+	for (size_t i = 0; i < files.count; i++) {
+		const char *name = files.items[i].placeholder;
+		bool is_scratch = str_equal(name, DISKS_SCRATCH);
+		paths[i] = (struct placeholder){ name, is_scratch ? scratch : files.items[i].path };
+	}
+
+	return argv_expand(&manifest->boot_argv,
+			   &(struct argv_values){ .files = paths,
+						  .nfiles = files.count,
+						  .share_dir = share,
+						  .agent_fd = "3",
+						  .qmp_fd = "4",
+						  .shim_fd = "5",
+						  .vcpus = vcpus,
+						  .last_vcpu = last_vcpu,
+						  .memory_kib = memory_kib,
+						  .max_memory_kib = max_kib },
+			   ret, err);
 }
 
 /* ---------------------------------------------------------------- the process */
 
-static int booted_expand(const struct booted *booted, const struct strv *template_argv,
-			 const char *share, struct strv *argv, struct error *err)
-{
-	struct placeholder files[4 + CARRIED_MAX + DAX_WINDOWS_MAX] = { { "memory",
-									  booted->memory } };
-	_cleanup_(strv_done) struct strv owned = {};
-	size_t count = 4;
-
-	strv_take(&owned, path_join(booted->images, "image"));
-	strv_take(&owned, path_join(booted->images, DISKS_SLOT));
-	strv_take(&owned, path_join(booted->dir, DISKS_SCRATCH));
-	files[1] = (struct placeholder){ "image", owned.items[0] };
-	files[2] = (struct placeholder){ DISKS_SLOT, owned.items[1] };
-	files[3] = (struct placeholder){ DISKS_SCRATCH, owned.items[2] };
-	for (size_t i = 0; i < CARRIED_MAX; i++) {
-		strv_addf(&owned, "images_%zu", i);
-		strv_take(&owned, carried_path(booted->images, i));
-		files[count++] = (struct placeholder){ owned.items[owned.count - 2],
-						       owned.items[owned.count - 1] };
-	}
-	for (size_t i = 0; i < DAX_WINDOWS_MAX; i++) {
-		strv_addf(&owned, DAX_WINDOW_FILE, i);
-		strv_take(&owned, device_file_window(booted->images, i));
-		files[count++] = (struct placeholder){ owned.items[owned.count - 2],
-						       owned.items[owned.count - 1] };
-	}
-	return argv_expand(template_argv,
-			   &(struct argv_values){ .files = files,
-						  .nfiles = count,
-						  .share_dir = share,
-						  .agent_fd = "3",
-						  .qmp_fd = "4",
-						  .shim_fd = "5" },
-			   argv, err);
-}
-
-static int booted_spawn(struct booted *booted, const struct strv *template_argv, struct error *err)
+static int booted_spawn(struct booted *booted, const struct strv *argv, struct error *err)
 {
 	_cleanup_free_ char *share = path_join(booted->dir, "share");
 	_cleanup_free_ char *lower = path_join(share, GUEST_LOWER_DIR);
 	_cleanup_free_ char *log = path_join(booted->dir, "qemu.log");
 	_cleanup_close_ int log_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	_cleanup_(strv_done) struct strv argv = {};
 	struct spawn_fd fds[2 + SOCKETS] = { { log_fd, 1 }, { log_fd, 2 } };
 	int sockets[SOCKETS] = { -EBADF, -EBADF, -EBADF };
 
@@ -166,9 +122,7 @@ static int booted_spawn(struct booted *booted, const struct strv *template_argv,
 		fds[2 + i] = (struct spawn_fd){ sockets[i], 3 + i };
 	}
 	if (r == 0)
-		r = booted_expand(booted, template_argv, share, &argv, err);
-	if (r == 0)
-		r = spawn(&(struct spawn_options){ .argv = argv.items,
+		r = spawn(&(struct spawn_options){ .argv = argv->items,
 						   .cwd = booted->dir,
 						   .fds = fds,
 						   .nfds = ARRAY_SIZE(fds),
@@ -203,43 +157,40 @@ static int booted_greet(struct bench *bench, struct booted *booted, struct error
 	return r < 0 ? error_wrap(err, "the booted guest does not answer") : 0;
 }
 
-static int make_folder(struct booted *booted, struct error *err)
-{
-	const char *scratch = getenv("TMPDIR");
-	int r = bench_make_folder(scratch ? scratch : SCRATCH, &booted->dir, err);
-
-	if (r == 0)
-		booted->memory = path_join(booted->dir, "memory");
-	return r;
-}
-
 /* A machine writes to its scratch disk: it gets a copy of the template's, where that has one. */
-static int copy_scratch(const struct booted *booted, struct error *err)
+static int copy_scratch(const struct booted *booted, const struct template_manifest *manifest,
+			struct error *err)
 {
-	_cleanup_free_ char *from = path_join(booted->images, DISKS_SCRATCH_NEW);
+	_cleanup_free_ char *from = path_join(manifest->dir, DISKS_SCRATCH_NEW);
 	_cleanup_free_ char *to = path_join(booted->dir, DISKS_SCRATCH);
 	_cleanup_free_ char *output = NULL;
 
-	if (access(from, F_OK) < 0)
+	if (manifest->scratch_bytes == 0)
 		return 0;
 	return spawn_and_wait(SPAWN_ARGV("cp", "--sparse=always", from, to), &output, err);
 }
 
-/* The machine's folder, and its arguments before the folder's files are put into them. */
+/* The machine's folder and its arguments. */
 static int booted_prepare(struct booted *booted, const char *factory, struct strv *argv,
 			  struct error *err)
 {
 	_cleanup_(inspect_response_free_cleanup)
 		Kiln__Factory__V1__InspectResponse *inspected = NULL;
+	_cleanup_(template_manifest_free_cleanup) struct template_manifest *manifest = NULL;
+	const char *parent = getenv("TMPDIR");
 
 	int r = factory_inspect(booted->bench->loop, factory, &inspected, err);
 	if (r == 0)
-		r = boot_argv(inspected, argv, err);
-	if (r < 0)
-		return r;
-	booted->images = xstrdup(inspected->dir);
-	r = make_folder(booted, err);
-	return r < 0 ? r : copy_scratch(booted, err);
+		r = load_manifest(inspected->dir, &manifest, err);
+	if (r == 0)
+		r = bench_make_folder(parent ? parent : SCRATCH, &booted->dir, err);
+	if (r == 0)
+		r = copy_scratch(booted, manifest, err);
+	if (r == 0)
+		r = expand(booted, manifest, argv, err);
+	if (r == 0)
+		use_memfd(argv);
+	return r;
 }
 
 /* One that is among the bench's; booted_free() ends it from any state. */
@@ -258,9 +209,6 @@ static int booted_boot(struct booted *booted, const struct strv *argv, struct er
 
 	if (r == 0)
 		r = booted_greet(booted->bench, booted, err);
-	/* A file without a name is known for the machine's own (bench/smaps.h). */
-	if (r == 0 && unlink(booted->memory) < 0)
-		r = error_set_errno(err, errno, "cannot unlink %s", booted->memory);
 	return r < 0 ? error_wrap(err, "cannot boot a machine of the factory's template") : 0;
 }
 
@@ -373,8 +321,6 @@ static void booted_end(struct booted *booted)
 		booted_reap(booted);
 	if (booted->dir && path_remove(booted->dir, &err) < 0)
 		fprintf(stderr, "kiln-bench: %s\n", error_message(&err));
-	free(booted->memory);
-	free(booted->images);
 	free(booted->dir);
 	free(booted);
 }

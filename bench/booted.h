@@ -1,12 +1,12 @@
 /* A machine booted cold: the baseline of everything.
  *
- * It is the template's own machine, from the arguments of its clones, with kernel, initramfs and
- * kernel parameters put back and RAM of its own; QEMU is started directly, without libvirt. So
- * the comparison is with the fastest boot of the same guest we know, and both sides differ in
- * nothing but the template. The time ends with the agent's first answer.
+ * It is the machine that the factory boots where no template fits a claim (boot_argv of the
+ * manifest, factory/store/template.h), at the template's own size; QEMU is started directly,
+ * without libvirt. So the comparison is with the fastest boot of the same guest that we know: the
+ * same kernel, root image and devices, without those by which a clone can grow. The time ends with
+ * the agent's first answer.
  *
- * Its folder, with RAM, is below $TMPDIR (/dev/shm where that is not set). The file with its RAM
- * has no name any more once it has booted.
+ * Its folder is below $TMPDIR (/dev/shm where that is not set).
  */
 #pragma once
 

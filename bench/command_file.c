@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "base/file.h"
+#include "base/config.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "bench/command.h"
@@ -12,9 +12,7 @@
 #include "bench/targets.h"
 #include "bench/trace.h"
 
-#define BASELINE_MAX (1024 * 1024)
-
-int command_compare(_unused_ int argc, char **argv)
+int command_compare(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *old = NULL;
 	_cleanup_(result_free_cleanup) struct result *now = NULL;
@@ -28,7 +26,7 @@ int command_compare(_unused_ int argc, char **argv)
 	return compare_results(old, now, stdout).worse > 0 ? STATUS_WORSE : 0;
 }
 
-int command_report(_unused_ int argc, char **argv)
+int command_report(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *result = NULL;
 	_cleanup_(error_done) struct error err = {};
@@ -42,22 +40,7 @@ int command_report(_unused_ int argc, char **argv)
 	return 0;
 }
 
-static int load_baseline(const char *path, json_t **ret_baseline, struct error *err)
-{
-	_cleanup_free_ char *text = NULL;
-	json_error_t jerr;
-	size_t len;
-
-	int r = file_read(path, BASELINE_MAX, &text, &len, err);
-	if (r < 0)
-		return r;
-	*ret_baseline = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
-	return *ret_baseline
-		       ? 0
-		       : error_set(err, EBADMSG, "%s, line %d: %s", path, jerr.line, jerr.text);
-}
-
-int command_check(_unused_ int argc, char **argv)
+int command_check(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *result = NULL;
 	_cleanup_(error_done) struct error err = {};
@@ -67,7 +50,7 @@ int command_check(_unused_ int argc, char **argv)
 
 	int r = result_load(argv[1], &result, &err);
 	if (r == 0)
-		r = load_baseline(argv[2], &baseline, &err);
+		r = config_load_file(argv[2], &baseline, &err);
 	if (r == 0) {
 		targets_evaluate(result, outcomes);
 		targets_print(outcomes, stdout);
@@ -81,7 +64,7 @@ int command_check(_unused_ int argc, char **argv)
 	return worse > 0 ? STATUS_WORSE : 0;
 }
 
-int command_baseline(_unused_ int argc, char **argv)
+int command_baseline(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *result = NULL;
 	_cleanup_(error_done) struct error err = {};
@@ -97,7 +80,7 @@ int command_baseline(_unused_ int argc, char **argv)
 	return 0;
 }
 
-int command_plot(_unused_ int argc, char **argv)
+int command_plot(int argc _unused_, char **argv)
 {
 	_cleanup_(result_free_cleanup) struct result *result = NULL;
 	_cleanup_(error_done) struct error err = {};

@@ -39,7 +39,7 @@ static void on_create(struct ttrpc_call *call, const ProtobufCMessage *message, 
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void on_start(struct ttrpc_call *call, _unused_ const ProtobufCMessage *message,
+static void on_start(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
 		     void *userdata)
 {
 	Containerd__Task__V2__StartResponse response = CONTAINERD__TASK__V2__START_RESPONSE__INIT;
@@ -52,8 +52,8 @@ static void on_start(struct ttrpc_call *call, _unused_ const ProtobufCMessage *m
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void on_wait(struct ttrpc_call *call, _unused_ const ProtobufCMessage *message,
-		    _unused_ void *userdata)
+static void on_wait(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+		    void *userdata _unused_)
 {
 	Containerd__Task__V2__WaitResponse response = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
 	Google__Protobuf__Timestamp time = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
@@ -76,8 +76,8 @@ static void on_state(struct ttrpc_call *call, const ProtobufCMessage *message, v
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void on_delete(struct ttrpc_call *call, _unused_ const ProtobufCMessage *message,
-		      _unused_ void *userdata)
+static void on_delete(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+		      void *userdata _unused_)
 {
 	Containerd__Task__V2__DeleteResponse response = CONTAINERD__TASK__V2__DELETE_RESPONSE__INIT;
 	Google__Protobuf__Timestamp time = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
@@ -87,8 +87,8 @@ static void on_delete(struct ttrpc_call *call, _unused_ const ProtobufCMessage *
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void on_connect(struct ttrpc_call *call, _unused_ const ProtobufCMessage *message,
-		       _unused_ void *userdata)
+static void on_connect(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+		       void *userdata _unused_)
 {
 	Containerd__Task__V2__ConnectResponse response =
 		CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
@@ -98,7 +98,7 @@ static void on_connect(struct ttrpc_call *call, _unused_ const ProtobufCMessage 
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void on_shutdown(struct ttrpc_call *call, _unused_ const ProtobufCMessage *message,
+static void on_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
 			void *userdata)
 {
 	Google__Protobuf__Empty response = GOOGLE__PROTOBUF__EMPTY__INIT;
@@ -108,7 +108,7 @@ static void on_shutdown(struct ttrpc_call *call, _unused_ const ProtobufCMessage
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void on_conn_end(_unused_ struct ttrpc_conn *conn, void *userdata)
+static void on_conn_end(struct ttrpc_conn *conn _unused_, void *userdata)
 {
 	struct empty_shim *shim = userdata;
 

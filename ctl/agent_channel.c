@@ -163,7 +163,7 @@ static int keeper_start(struct agent_channel *channel, struct error *err)
 		return 0;
 	channel->keeper = 0;
 	close(channel->keeper_fd);
-	return error_set_errno(err, errno, "cannot start who gives the machine back");
+	return error_set_errno(err, errno, "cannot start the process that gives the machine back");
 }
 
 static int keeper_end(struct agent_channel *channel, struct error *err)

@@ -32,8 +32,8 @@ struct agent_channel {
 	int keeper_fd;               /* owned where there is a keeper: a byte has it begin */
 };
 
-/* Turns the loop until it is there. -ENOENT or -ECONNREFUSED without a server_address: there is
- * no factory; -EIO: there is one, or its store, but no machine. */
+/* Runs the loop until the channel is there. -ENOENT or -ECONNREFUSED without a server_address:
+ * there is no factory; -EIO: there is one, or its store, but no machine. */
 _must_check_ int agent_channel_open(struct loop *loop, const struct channel_options *options,
 				    struct agent_channel *ret_channel, struct error *err);
 

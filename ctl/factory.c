@@ -67,15 +67,16 @@ static int run_init(struct factory_link *link, const struct factory_args *args)
 
 static int destroy_one(struct factory_link *link, const struct factory_args *args, const char *name)
 {
-	_cleanup_(error_done) struct error err = {};
 	Kiln__Factory__V1__DestroyRequest request = KILN__FACTORY__V1__DESTROY_REQUEST__INIT;
-	unsigned timeout_s = args->timeout_s > 0 ? args->timeout_s : DESTROY_TIMEOUT_S;
-	ProtobufCMessage *response = NULL;
 
 	if (name)
 		request.template_ = (char *)(uintptr_t)name;
-	if (factory_link_call(link, "Destroy", &request.base, timeout_s, &response, &err) < 0)
-		return ctl_fail(&err);
+
+	ProtobufCMessage *response = factory_link_ask(link, "Destroy", &request.base,
+						      args->timeout_s, DESTROY_TIMEOUT_S);
+
+	if (!response)
+		return CTL_FAILED;
 	protobuf_c_message_free_unpacked(response, NULL);
 	return CTL_OK;
 }
@@ -112,16 +113,16 @@ static int run_status(struct factory_link *link, const struct factory_args *args
 
 static int run_list(struct factory_link *link, const struct factory_args *args)
 {
-	_cleanup_(error_done) struct error err = {};
 	Kiln__Factory__V1__ListRequest request = KILN__FACTORY__V1__LIST_REQUEST__INIT;
-	ProtobufCMessage *response = NULL;
+	ProtobufCMessage *response = factory_link_ask(link, "List", &request.base, 0,
+						      LIST_TIMEOUT_S);
 
-	if (factory_link_call(link, "List", &request.base, LIST_TIMEOUT_S, &response, &err) < 0)
-		return ctl_fail(&err);
+	if (!response)
+		return CTL_FAILED;
 	Kiln__Factory__V1__ListResponse *list = (Kiln__Factory__V1__ListResponse *)response;
 	list_select(list, args->template_name);
 	if (args->json)
-		list_print_json(list, stdout);
+		answer_print_json(response, stdout);
 	else
 		list_print(list, stdout);
 	protobuf_c_message_free_unpacked(response, NULL);
@@ -320,7 +321,7 @@ static int factory_run(int argc, char **argv)
 		return ctl_usage(&ctl_factory, "init, status, destroy, list, ...?");
 	const struct verb *verb = find_verb(argv[optind]);
 	if (!verb)
-		return ctl_usage(&ctl_factory, "'%s' is no verb of factory", argv[optind]);
+		return ctl_usage(&ctl_factory, "factory has no verb '%s'", argv[optind]);
 	if (args.watch_s > 0 && verb->run != run_status)
 		return ctl_usage(&ctl_factory, "--watch is for status");
 	if (args.watch_s > 0 && optind + 1 < argc &&
@@ -377,10 +378,10 @@ const struct ctl_command ctl_factory = {
 		"            target if need be, until they are claimed or drained\n"
 		"  drain NAME   destroy parked machines and spares; none are made until resume\n"
 		"  pause NAME   stop refilling the pool; what is parked is served\n"
-		"  resume NAME  the end of drain and pause\n"
+		"  resume NAME  end a drain or a pause: the pool is refilled again\n"
 		"\n"
 		"Options:\n"
-		"      --count N         of warm, 1 to 1000\n"
+		"      --count N         for warm, 1 to 1000\n"
 		"      --json            JSON instead of text: of status its answer with the key\n"
 		"                        \"on\" before, the same for init and destroy once they are\n"
 		"                        done, and of list an object with the arrays \"vms\" and\n"

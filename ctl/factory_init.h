@@ -1,4 +1,4 @@
-/* factory init: a long call, with what the factory is at shown meanwhile on stderr. */
+/* factory init: a long call, during which stderr shows what the factory is doing. */
 #pragma once
 
 #include "ctl/factory_link.h"

@@ -1,5 +1,7 @@
 #include "ctl/factory_link.h"
 
+#include "ctl/ctl.h"
+
 #define STATUS_TIMEOUT_S 10
 
 const char *factory_default_address(void)
@@ -37,6 +39,19 @@ int factory_link_call(struct factory_link *link, const char *method,
 {
 	return factory_rpc_call_wait(link->client, link->loop, method, request, timeout_s * 1000ull,
 				     ret_response, err);
+}
+
+ProtobufCMessage *factory_link_ask(struct factory_link *link, const char *method,
+				   const ProtobufCMessage *request, unsigned timeout_s,
+				   unsigned usual_s)
+{
+	_cleanup_(error_done) struct error err = {};
+	ProtobufCMessage *response = NULL;
+
+	if (factory_link_call(link, method, request, timeout_s ? timeout_s : usual_s, &response,
+			      &err) < 0)
+		(void)ctl_fail(&err);
+	return response;
 }
 
 int factory_link_status(struct factory_link *link, Kiln__Factory__V1__StatusResponse **ret_status,

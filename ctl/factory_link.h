@@ -23,6 +23,12 @@ _must_check_ int factory_link_call(struct factory_link *link, const char *method
 				   const ProtobufCMessage *request, unsigned timeout_s,
 				   ProtobufCMessage **ret_response, struct error *err);
 
+/* The same for a command, with timeout_s (0: usual_s) as its user gave it. NULL: it failed, and
+ * that was said. */
+ProtobufCMessage *factory_link_ask(struct factory_link *link, const char *method,
+				   const ProtobufCMessage *request, unsigned timeout_s,
+				   unsigned usual_s);
+
 _must_check_ int factory_link_status(struct factory_link *link,
 				     Kiln__Factory__V1__StatusResponse **ret_status,
 				     struct error *err);

@@ -1,5 +1,5 @@
-/* A call of the factory's that takes its time, with what the factory says meanwhile on stderr: on a
- * terminal one line that changes, else a line a change. */
+/* A call to the factory that takes a while. Meanwhile stderr shows what the factory is doing: on a
+ * terminal in one line that changes, else with a new line for each change. */
 #pragma once
 
 #include "ctl/factory_link.h"

@@ -306,7 +306,7 @@ void list_print(const Kiln__Factory__V1__ListResponse *list, FILE *out)
 	}
 }
 
-void list_print_json(const Kiln__Factory__V1__ListResponse *list, FILE *out)
+void answer_print_json(const ProtobufCMessage *answer, FILE *out)
 {
-	dump(pbjson_from_message(&list->base, PBJSON_EMIT_DEFAULTS), out);
+	dump(pbjson_from_message(answer, PBJSON_EMIT_DEFAULTS), out);
 }

@@ -19,7 +19,9 @@ void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out);
 void status_print_json(const Kiln__Factory__V1__StatusResponse *status, FILE *out);
 
 void list_print(const Kiln__Factory__V1__ListResponse *list, FILE *out);
-void list_print_json(const Kiln__Factory__V1__ListResponse *list, FILE *out);
+
+/* An answer of the factory, whichever, as JSON with all fields. */
+void answer_print_json(const ProtobufCMessage *answer, FILE *out);
 
 /* "840 ms", "12.3 s", "4 min 10 s", "3 h 12 min", "2 d 5 h"; the caller frees. */
 char *duration_text(uint64_t ms);

@@ -8,36 +8,12 @@
 #include "base/strings.h"
 #include "ctl/ctl.h"
 #include "ctl/factory_show.h"
-#include "proto/pbjson.h"
 
 #define ANSWER_TIMEOUT_S  10
 #define VERIFY_TIMEOUT_S  120
 #define REBUILD_TIMEOUT_S 600
 
 #define MIB (1024 * 1024)
-
-static void print_json(const ProtobufCMessage *message)
-{
-	json_t *json = pbjson_from_message(message, PBJSON_EMIT_DEFAULTS);
-
-	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-	putchar('\n');
-	json_decref(json);
-}
-
-/* NULL: it failed, and that was said. */
-static ProtobufCMessage *ask(struct factory_link *link, const struct template_args *args,
-			     const char *method, ProtobufCMessage *request, unsigned timeout_s)
-{
-	_cleanup_(error_done) struct error err = {};
-	ProtobufCMessage *response = NULL;
-
-	if (factory_link_call(link, method, request, args->timeout_s ? args->timeout_s : timeout_s,
-			      &response, &err) == 0)
-		return response;
-	(void)ctl_fail(&err);
-	return NULL;
-}
 
 static char *name_of(const struct template_args *args)
 {
@@ -142,12 +118,13 @@ int factory_template_inspect(struct factory_link *link, const struct template_ar
 	Kiln__Factory__V1__InspectRequest request = KILN__FACTORY__V1__INSPECT_REQUEST__INIT;
 
 	request.template_ = name_of(args);
-	ProtobufCMessage *response = ask(link, args, "Inspect", &request.base, ANSWER_TIMEOUT_S);
+	ProtobufCMessage *response = factory_link_ask(link, "Inspect", &request.base,
+						      args->timeout_s, ANSWER_TIMEOUT_S);
 	if (!response)
 		return CTL_FAILED;
 	const Kiln__Factory__V1__InspectResponse *template = (const void *)response;
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else if (template->status)
 		inspect_print(template, stdout);
 	protobuf_c_message_free_unpacked(response, NULL);
@@ -161,12 +138,13 @@ int factory_template_rebuild(struct factory_link *link, const struct template_ar
 	Kiln__Factory__V1__RebuildRequest request = KILN__FACTORY__V1__REBUILD_REQUEST__INIT;
 
 	request.template_ = name_of(args);
-	ProtobufCMessage *response = ask(link, args, "Rebuild", &request.base, REBUILD_TIMEOUT_S);
+	ProtobufCMessage *response = factory_link_ask(link, "Rebuild", &request.base,
+						      args->timeout_s, REBUILD_TIMEOUT_S);
 	if (!response)
 		return CTL_FAILED;
 	const Kiln__Factory__V1__RebuildResponse *rebuilt = (const void *)response;
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else if (str_empty(rebuilt->old_id))
 		printf("template %s is baked: %.12s\n", args->name, rebuilt->id);
 	else
@@ -197,13 +175,14 @@ int factory_template_verify(struct factory_link *link, const struct template_arg
 	Kiln__Factory__V1__VerifyRequest request = KILN__FACTORY__V1__VERIFY_REQUEST__INIT;
 
 	request.template_ = name_of(args);
-	ProtobufCMessage *response = ask(link, args, "Verify", &request.base, VERIFY_TIMEOUT_S);
+	ProtobufCMessage *response = factory_link_ask(link, "Verify", &request.base,
+						      args->timeout_s, VERIFY_TIMEOUT_S);
 	if (!response)
 		return CTL_FAILED;
 	const Kiln__Factory__V1__VerifyResponse *verified = (const void *)response;
 	bool intact = verified->intact;
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else
 		print_verified(verified, args);
 	protobuf_c_message_free_unpacked(response, NULL);
@@ -217,13 +196,14 @@ int factory_template_console(struct factory_link *link, const struct template_ar
 	Kiln__Factory__V1__ConsoleRequest request = KILN__FACTORY__V1__CONSOLE_REQUEST__INIT;
 
 	request.template_ = name_of(args);
-	ProtobufCMessage *response = ask(link, args, "Console", &request.base, ANSWER_TIMEOUT_S);
+	ProtobufCMessage *response = factory_link_ask(link, "Console", &request.base,
+						      args->timeout_s, ANSWER_TIMEOUT_S);
 	if (!response)
 		return CTL_FAILED;
 	const Kiln__Factory__V1__ConsoleResponse *console = (const void *)response;
 	size_t len = strlen(console->text);
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else if (len == 0)
 		ctl_say("nothing was written on the console");
 	else

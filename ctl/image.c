@@ -15,7 +15,6 @@
 #include "ctl/image_layers.h"
 #include "ctl/table.h"
 #include "factory/cache/image_record.h"
-#include "proto/pbjson.h"
 
 #define MAKE_TIMEOUT_S   600
 #define ANSWER_TIMEOUT_S 60
@@ -38,30 +37,6 @@ struct verb {
 	bool makes;      /* --name, --timeout */
 	bool containerd; /* --namespace, --containerd, --snapshotter */
 };
-
-static void print_json(const ProtobufCMessage *message)
-{
-	json_t *json = pbjson_from_message(message, PBJSON_EMIT_DEFAULTS);
-
-	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-	putchar('\n');
-	json_decref(json);
-}
-
-/* NULL: it failed, and that was said. */
-static ProtobufCMessage *ask(struct factory_link *link, const struct image_args *args,
-			     const char *method, const ProtobufCMessage *request)
-{
-	_cleanup_(error_done) struct error err = {};
-	ProtobufCMessage *response = NULL;
-
-	if (factory_link_call(link, method, request,
-			      args->timeout_s ? args->timeout_s : ANSWER_TIMEOUT_S, &response,
-			      &err) == 0)
-		return response;
-	(void)ctl_fail(&err);
-	return NULL;
-}
 
 /* ---------------------------------------------------------------- add, prepare */
 
@@ -98,7 +73,7 @@ static int make(struct factory_link *link, const struct image_args *args, const 
 	if (factory_progress_call(link, &options, &response, &err) < 0)
 		return ctl_fail(&err);
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else
 		puts(((Kiln__Factory__V1__PrepareImageResponse *)response)->key);
 	protobuf_c_message_free_unpacked(response, NULL);
@@ -170,12 +145,13 @@ static void print_list(const Kiln__Factory__V1__ListImagesResponse *list)
 static int run_list(struct factory_link *link, const struct image_args *args)
 {
 	Kiln__Factory__V1__ListImagesRequest request = KILN__FACTORY__V1__LIST_IMAGES_REQUEST__INIT;
-	ProtobufCMessage *response = ask(link, args, "ListImages", &request.base);
+	ProtobufCMessage *response = factory_link_ask(link, "ListImages", &request.base,
+						      args->timeout_s, ANSWER_TIMEOUT_S);
 
 	if (!response)
 		return CTL_FAILED;
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else
 		print_list((const Kiln__Factory__V1__ListImagesResponse *)response);
 	protobuf_c_message_free_unpacked(response, NULL);
@@ -190,11 +166,12 @@ static int run_remove(struct factory_link *link, const struct image_args *args)
 		Kiln__Factory__V1__RemoveImageRequest request =
 			KILN__FACTORY__V1__REMOVE_IMAGE_REQUEST__INIT;
 		request.image = args->words[i];
-		ProtobufCMessage *response = ask(link, args, "RemoveImage", &request.base);
+		ProtobufCMessage *response = factory_link_ask(link, "RemoveImage", &request.base,
+							      args->timeout_s, ANSWER_TIMEOUT_S);
 		if (!response)
 			return CTL_FAILED;
 		if (args->json)
-			print_json(response);
+			answer_print_json(response, stdout);
 		protobuf_c_message_free_unpacked(response, NULL);
 	}
 	return CTL_OK;
@@ -204,13 +181,14 @@ static int run_prune(struct factory_link *link, const struct image_args *args)
 {
 	Kiln__Factory__V1__PruneImagesRequest request =
 		KILN__FACTORY__V1__PRUNE_IMAGES_REQUEST__INIT;
-	ProtobufCMessage *response = ask(link, args, "PruneImages", &request.base);
+	ProtobufCMessage *response = factory_link_ask(link, "PruneImages", &request.base,
+						      args->timeout_s, ANSWER_TIMEOUT_S);
 
 	if (!response)
 		return CTL_FAILED;
 	const Kiln__Factory__V1__PruneImagesResponse *pruned = (const void *)response;
 	if (args->json)
-		print_json(response);
+		answer_print_json(response, stdout);
 	else
 		printf("%u images removed, %.1f MiB freed\n", pruned->images,
 		       (double)pruned->freed / MIB);
@@ -322,7 +300,7 @@ static int image_run(int argc, char **argv)
 		return ctl_usage(&ctl_image, "add, prepare, list, remove or prune?");
 	const struct verb *verb = find_verb(argv[optind]);
 	if (!verb)
-		return ctl_usage(&ctl_image, "'%s' is no verb of image", argv[optind]);
+		return ctl_usage(&ctl_image, "image has no verb '%s'", argv[optind]);
 	args.words = &argv[optind + 1];
 	args.nwords = argc - optind - 1;
 	code = check_args(verb, &args);
@@ -338,7 +316,7 @@ const struct ctl_command ctl_image = {
 	.summary = "the node's cache of images made of containers' layers",
 	.help = "The read-only layers of a container's root filesystem become one EROFS image, which\n"
 		"its machine is given as a disk. The first container of an image asks for it and\n"
-		"goes without; these words have it made before, show and remove what there is.\n"
+		"runs without it; these commands have it made beforehand, list and remove images.\n"
 		"\n"
 		"  prepare REF  have the image made that containers of containerd's image REF will\n"
 		"            use, and wait for it; prints its key. REF must be unpacked for the\n"
@@ -354,13 +332,13 @@ const struct ctl_command ctl_image = {
 		"  prune     remove all that are not open, and forget what could not be made\n"
 		"\n"
 		"Options:\n"
-		"      --containerd ADDRESS  of prepare: containerd's socket, default ctr's\n"
+		"      --containerd ADDRESS  for prepare: containerd's socket, default ctr's\n"
 		"      --json            JSON instead of text: the factory's answer, of list an object\n"
 		"                        with the array \"images\": key, name, state, bytes, layers,\n"
 		"                        error, in_use, last_used, made_at, digest\n"
-		"      --name NAME       of add and prepare: for people, and remove; default REF\n"
-		"      --namespace NS    of prepare: containerd's, default ctr's ($CONTAINERD_NAMESPACE)\n"
-		"      --snapshotter S   of prepare: the one containers will use, default ctr's\n"
+		"      --name NAME       for add and prepare: for people, and remove; default REF\n"
+		"      --namespace NS    for prepare: containerd's, default ctr's ($CONTAINERD_NAMESPACE)\n"
+		"      --snapshotter S   for prepare: the one containers will use, default ctr's\n"
 		"                        ($CONTAINERD_SNAPSHOTTER); overlayfs and native have layers\n"
 		"      --socket PATH     of the factory, default $KILN_FACTORY or\n"
 		"                        " FACTORY_SOCKET "\n"

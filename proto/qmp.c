@@ -262,7 +262,7 @@ static char *take_line(struct qmp *qmp, struct evbuffer *input, size_t *ret_len)
 	return line;
 }
 
-static void qmp_on_data(_unused_ struct stream *stream, struct evbuffer *input, void *userdata)
+static void qmp_on_data(struct stream *stream _unused_, struct evbuffer *input, void *userdata)
 {
 	struct qmp *qmp = userdata;
 	int r = 0;
@@ -280,7 +280,7 @@ static void qmp_on_data(_unused_ struct stream *stream, struct evbuffer *input, 
 		qmp_end(qmp, r);
 }
 
-static void qmp_on_stream_end(_unused_ struct stream *stream, int reason, void *userdata)
+static void qmp_on_stream_end(struct stream *stream _unused_, int reason, void *userdata)
 {
 	qmp_end(userdata, reason);
 }

@@ -48,5 +48,5 @@ struct qmp_pending *qmp_command_fds(struct qmp *qmp, const char *name, json_t *a
 				    const int *fds, size_t nfds, unsigned timeout_ms,
 				    qmp_reply_fn on_reply, void *userdata);
 
-/* Nobody is told of the answer; QEMU does what it was sent all the same. NULL is nothing. */
+/* Nobody is told of the answer; QEMU does what it was sent all the same. NULL does nothing. */
 void qmp_pending_cancel(struct qmp_pending *pending);

@@ -39,7 +39,7 @@ struct root_notes {
 /* *ret_path is the note, for root_note_remove(). */
 _must_check_ int root_note_write(const char *vm_dir, const char *container_id, enum root_kind kind,
 				 char **ret_path, struct error *err);
-/* Takes path; NULL is nothing. A note that went with its machine is none. */
+/* Takes path; NULL does nothing. A note that went with its machine is none. */
 void root_note_remove(char *path);
 
 /* Those that are there, by container. */

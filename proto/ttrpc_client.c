@@ -260,7 +260,7 @@ static void client_on_data(struct stream *stream, struct evbuffer *input, void *
 
 /* ---------------------------------------------------------------- life of a client */
 
-static void client_on_end(_unused_ struct stream *stream, int reason, void *userdata)
+static void client_on_end(struct stream *stream _unused_, int reason, void *userdata)
 {
 	struct ttrpc_client *client = userdata;
 

@@ -66,7 +66,7 @@ DEFINE_CLEANUP(struct ttrpc_client *, ttrpc_client_free)
 struct ttrpc_pending *ttrpc_client_call(struct ttrpc_client *client,
 					const struct ttrpc_call_options *options);
 
-/* NULL is nothing. */
+/* NULL does nothing. */
 void ttrpc_pending_cancel(struct ttrpc_pending *pending);
 
 /* Whether the connection is there still, as far as is known. */

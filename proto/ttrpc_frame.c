@@ -116,7 +116,7 @@ static void *budget_alloc(void *userdata, size_t size)
 	return xrealloc_array(NULL, size, 1);
 }
 
-static void budget_free(_unused_ void *userdata, void *data)
+static void budget_free(void *userdata _unused_, void *data)
 {
 	free(data);
 }

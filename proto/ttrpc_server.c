@@ -198,7 +198,7 @@ static void conn_on_drained(struct stream *stream, void *userdata)
 		stream_resume(stream);
 }
 
-static void conn_on_end(_unused_ struct stream *stream, _unused_ int reason, void *userdata)
+static void conn_on_end(struct stream *stream _unused_, int reason _unused_, void *userdata)
 {
 	conn_end(userdata);
 }
@@ -335,7 +335,7 @@ static void server_take(struct ttrpc_server *server, int taken_fd)
 		(void)conn_new(server, steal_fd(&fd), false, NULL);
 }
 
-static void on_accept(int fd, _unused_ unsigned events, void *userdata)
+static void on_accept(int fd, unsigned events _unused_, void *userdata)
 {
 	struct ttrpc_listener *listener = userdata;
 	struct ttrpc_server *server = listener->server;

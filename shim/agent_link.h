@@ -4,8 +4,9 @@
  * already (UNAVAILABLE) or a bound is reached (RESOURCE_EXHAUSTED). So callers have one path for
  * failures. Or it is cancelled, and none follows.
  *
- * The guest is lost with the first answer UNAVAILABLE, which means that its end is gone, or where
- * somebody who has waited for too long says so: on_lost is told, once, from the loop.
+ * The guest is lost when a call is answered UNAVAILABLE, which means that its end is gone, or when
+ * somebody who has waited for too long calls agent_link_give_up(). Then on_lost is called, once,
+ * from the loop.
  */
 #pragma once
 
@@ -42,8 +43,8 @@ struct agent_call *agent_call_service(struct agent_link *link,
 				      const ProtobufCMessage *request, uint64_t timeout_ms,
 				      ttrpc_reply_fn on_reply, void *userdata);
 
-/* Nobody waits any longer for what the guest owes: it is lost, as GUEST_SILENT. */
+/* For somebody who has waited too long for the guest: it is lost, as GUEST_SILENT. */
 void agent_link_give_up(struct agent_link *link);
 
-/* No callback follows; the guest is not told. NULL is nothing. */
+/* No callback follows; the guest is not told. NULL does nothing. */
 void agent_call_cancel(struct agent_call *call);

@@ -54,8 +54,8 @@ void container_create(struct container *container, container_done_fn done, void 
 /* Nobody waits for the creation any more: what is made is taken back. done gets -ECANCELED. */
 void container_abort(struct container *container);
 
-/* Forgets it without a word to the guest: the shim ends. Out of the list already; takes the list's
- * reference. */
+/* Forgets it without telling the guest, because the shim ends. The container is out of the list
+ * already; this takes the list's reference. */
 void container_discard(struct container *container);
 
 /* In CREATED. -EBUSY while the first process lives, and done is not called then; one that was

@@ -1,4 +1,5 @@
-/* What of a container is a disk of its machine (shim/disks.h), and not a folder of the share:
+/* The parts of a container that are disks of its machine (shim/disks.h), and not folders of the
+ * share:
  *
  *   its root   where the driver is `block` (shim/rootfs.h): what a snapshotter like blockfile or
  *              devmapper gives, one mount of a device, or of a file with the option `loop`
@@ -43,11 +44,11 @@ struct container_disks_options {
 	const struct layer_writable *upper;    /* NULL, or without a path: there is none */
 };
 
-/* True where the mounts of a root are one of a disk; not so of an image of a layer (EROFS,
+/* True where a root is a single mount, of a disk; false for the image of a layer (EROFS,
  * shim/layer_mounts.h), over which there is an overlay. */
 bool container_disks_have_root(Containerd__Types__Mount *const *mounts, size_t nmounts);
 
-/* Takes the list of what is to be attached, and takes the block devices out of oci that are not
+/* Makes the list of what is to be attached, and removes from oci the block devices that are not
  * shown. All borrowed until it is attached. *ret is NULL where there is nothing to attach. */
 _must_check_ int container_disks_new(const struct container_disks_options *options,
 				     struct container_disks **ret, struct error *err);

@@ -12,7 +12,7 @@ struct dax_link;
 
 /* vm_dir, of the machine, is copied. */
 struct dax_link *dax_link_new(struct loop *loop, const char *vm_dir);
-void dax_link_free(struct dax_link *link); /* no callback follows; NULL is nothing */
+void dax_link_free(struct dax_link *link); /* no callback follows; NULL does nothing */
 
 /* Once, from the loop: 0, or a negative errno with what the VMM did not do. */
 typedef void (*dax_link_fn)(int number, const struct error *err, void *userdata);

@@ -45,7 +45,7 @@ struct dax_windows *dax_windows_new(const struct dax_windows_options *options);
 /* The guest's device of a window ("/dev/pmem1"); the caller frees. */
 char *dax_windows_device(const struct dax_windows *windows, size_t window);
 
-/* The machine is being released: who waits is told -ECANCELED. Frees it. NULL is nothing. */
+/* The machine is being released: who waits is told -ECANCELED. Frees it. NULL does nothing. */
 void dax_windows_close(struct dax_windows *windows);
 
 /* Once, from the loop: the number of the window, or a negative errno. */

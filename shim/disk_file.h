@@ -3,7 +3,7 @@
  * Whoever writes to one has it alone on this node: a device by O_EXCL, which the kernel also
  * refuses while something is mounted of it or another claims it; a file by flock(2), which readers
  * share. Both belong to the open file, which the VMM gets: they hold for as long as either has it
- * open, and end with the last one, however it ends. Readers of a device are not told from its
+ * open, and end with the last one, however it ends. Of a device, readers cannot be told from
  * writers.
  */
 #pragma once

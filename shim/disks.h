@@ -70,7 +70,7 @@ struct disk;
 struct disks *disks_new(struct loop *loop, struct slots *slots, struct agent_link *agent,
 			const char *sandbox_id);
 /* The machine is being released: those who wait are told -ECANCELED, or that it is out. Before
- * slots_close(). NULL is nothing. */
+ * slots_close(). NULL does nothing. */
 void disks_close(struct disks *disks);
 
 /* Once, from the loop. disk: NULL where number is negative, else one user's reference, to be given

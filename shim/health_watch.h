@@ -3,8 +3,8 @@
  * Nothing else would tell: a stopped VMM and a guest whose kernel hangs keep their channel open.
  * A guest that has left `misses` of them unanswered in a row, each for an interval, is given up
  * (agent_link_give_up()). They are counted rather than timed, so that a shim which was itself
- * stopped for a while, with its VMM, asks again before it judges. A failure is no answer: it may be
- * our own, of too many calls that wait.
+ * stopped for a while, with its VMM, asks again before it judges. A call that fails is not an
+ * answer: the failure may be our own, where too many calls wait.
  */
 #pragma once
 
@@ -24,4 +24,4 @@ struct health_watch_options {
 
 /* It is asked for the first time an interval from now. */
 struct health_watch *health_watch_new(const struct health_watch_options *options);
-void health_watch_free(struct health_watch *watch); /* NULL is nothing */
+void health_watch_free(struct health_watch *watch); /* NULL does nothing */

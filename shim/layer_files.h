@@ -26,8 +26,8 @@ struct layer_files {
 	char key[DIGEST_HEX_SIZE]; /* of what the files are: device, inode, time of birth, size */
 };
 
-/* -EBADMSG: an image is truncated or none, by its path; -E2BIG: all of them are larger than a slot;
- * open(2)'s. */
+/* -EBADMSG: the file with this path is a truncated image, or no image; -E2BIG: all of them are
+ * larger than a slot; open(2)'s. */
 _must_check_ int layer_files_open(const struct layer_mounts *mounts, struct layer_files *ret,
 				  struct error *err);
 

@@ -4,8 +4,9 @@
  *                             window or on one slot, however many they are. There is no
  *                             other way to them, so the container fails where they cannot be had
  *   folders of an overlay     one image of them all, from the node's cache
- * (factory/cache/image_cache.h), where it has one. Where it has none, the factory is asked to make
- * it for the next one, and this container does without, if it can: shim/layer_losses.h
+ *                             (factory/cache/image_cache.h). Where that has none, the factory
+ *                             is asked to make one for the next container, and this container
+ *                             does without, if it can: shim/layer_losses.h
  */
 #pragma once
 

@@ -39,7 +39,7 @@ struct layer_writable {
 	char *path;     /* owned; NULL: there is none */
 	char *fstype;   /* owned; ext2, ext3 or ext4 */
 	char *uuid;     /* owned; of the file system, where it is to be made; NULL: any */
-	uint64_t bytes; /* to make it with where the file is missing; 0: it is to be there */
+	uint64_t bytes; /* to make it with where the file is missing; 0: it must be there */
 };
 
 /* `struct layer_mounts m = {};` is an empty one. Without an image or a folder to write to it is a

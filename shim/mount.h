@@ -20,7 +20,7 @@ struct mount_spec {
 struct mount_place {
 	int dir_fd; /* the folder with the mount point */
 	const char *name;
-	const struct idmap *idmap; /* whose the files are there: uid N on disk is his uid N */
+	const struct idmap *idmap; /* whose ids files have there: uid N on disk is its uid N */
 	const char *scratch;       /* folder of ours alone, mounted on in passing */
 };
 
@@ -48,7 +48,7 @@ enum bind_flags {
 _must_check_ int mount_bind_at(const struct mount_place *place, const char *source, unsigned flags,
 			       struct error *err);
 
-/* Leaves of what is mounted on the place only its folder sub (relative, without links). */
+/* Narrows what is mounted on the place to its folder `sub` (relative, without links). */
 _must_check_ int mount_narrow_at(const struct mount_place *place, const char *sub,
 				 struct error *err);
 

@@ -12,7 +12,8 @@
  *             like blockfile and devmapper): it becomes a disk of the machine, which the guest
  *             mounts (shim/container_disks.h). All is written to it
  *
- * Where no other driver than the overlay is asked for, block has what it can have.
+ * Where the user asks for no other driver than the overlay, a root that `block` can serve gets
+ * `block`.
  *
  * On the host:
  *

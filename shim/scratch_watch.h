@@ -44,7 +44,7 @@ struct scratch_watch_options {
  * removes it later does not matter, for the disk's file has no name. Where it cannot be opened that
  * is logged, and NULL is returned. */
 struct scratch_watch *scratch_watch_new(const struct scratch_watch_options *options);
-/* NULL is nothing. */
+/* NULL does nothing. */
 void scratch_watch_free(struct scratch_watch *watch);
 
 /* What machines may still write to a file system with so many bytes free for them. */

@@ -38,19 +38,19 @@ struct slot_file {
 /* Takes qmp_fd, a monitor of the machine's with its greeting unread. sandbox_id is copied. */
 struct slots *slots_new(struct loop *loop, int qmp_fd, size_t count, const char *sandbox_id);
 /* The machine is being released: who waits is told -ECANCELED, and nothing can be attached any
- * more. Drops the owner's reference. NULL is nothing. */
+ * more. Drops the owner's reference. NULL does nothing. */
 void slots_close(struct slots *slots);
 
 /* The monitor, for what else is plugged into the machine; NULL once it is lost. */
 struct qmp *slots_monitor(const struct slots *slots);
 
-/* Who is told of the monitor's events, of which slots need none. */
+/* Sets who is told of the monitor's events; slots themselves need none of them. */
 void slots_on_event(struct slots *slots,
 		    void (*fn)(const char *event, json_t *data, void *userdata), void *userdata);
 
 /* Whoever has something on a slot holds a reference, for the machine may be released before. */
 struct slots *slots_ref(struct slots *slots);
-void slots_unref(struct slots *slots); /* NULL is nothing */
+void slots_unref(struct slots *slots); /* NULL does nothing */
 
 /* Once, from the loop: the number of the slot, or a negative errno. */
 typedef void (*slots_fn)(int number, const struct error *err, void *userdata);

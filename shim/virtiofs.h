@@ -37,7 +37,7 @@ struct virtiofs_options {
 	int vmm_pidfd;
 	enum virtiofs_locks locks;
 	struct qmp *qmp; /* of the machine; to be freed before virtiofs_stop() */
-	/* Once, from the loop: the daemon has ended, or there was no plugging the device in. */
+	/* Once, from the loop: the daemon has ended, or the device could not be plugged in. */
 	void (*on_end)(const struct error *why, void *userdata);
 	void *userdata;
 };
@@ -47,5 +47,5 @@ struct virtiofs_options {
 _must_check_ int virtiofs_start(const struct virtiofs_options *options,
 				struct virtiofs **ret_virtiofs, struct error *err);
 
-/* Kills the daemon; no callback follows. NULL is nothing. */
+/* Kills the daemon; no callback follows. NULL does nothing. */
 void virtiofs_stop(struct virtiofs *virtiofs);

@@ -1,5 +1,5 @@
-/* A container's volumes: the bind mounts of its configuration. What kind each is, says
- * shim/volume_kind.h; docs/FILES.md says what users see.
+/* A container's volumes: the bind mounts of its configuration. shim/volume_kind.h says which kind
+ * each is, docs/FILES.md what users see.
  *
  *   HOST            SHARE/ID/mounts/N, where the host binds it and the guest takes it from: by
  *                   the 9p share, or by virtio-fs (shim/virtiofs.h) where that was asked for.

@@ -31,7 +31,7 @@ struct http_page {
 /* fd is taken; pages are borrowed. */
 struct http *http_new(struct loop *loop, int fd, const struct http_page *pages, size_t npages,
 		      unsigned deadline_ms, void *userdata);
-void http_free(struct http *http); /* NULL is nothing */
+void http_free(struct http *http); /* NULL does nothing */
 
 void http_reply(struct http_request *request, int status, const char *type, const char *body);
 

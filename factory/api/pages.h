@@ -20,7 +20,7 @@ struct pages;
 /* Binds the sockets. footprint is borrowed and ends before the pages do. */
 _must_check_ int pages_new(struct loop *loop, struct factory *factory, struct footprint *footprint,
 			   struct pages **ret_pages, struct error *err);
-/* Also removes the socket. NULL is nothing. */
+/* Also removes the socket. NULL does nothing. */
 void pages_free(struct pages *pages);
 
 /* Appends the pages' contents. */

@@ -51,7 +51,7 @@ _must_check_ int bake_domain_save(struct bake_domain *domain, int fd, struct err
 /* Kills QEMU and the helper from any thread, so that a call that waits for them fails. */
 void bake_domain_kill(struct bake_domain *domain);
 
-/* Destroys the machine and waits for its end. NULL is nothing. */
+/* Destroys the machine and waits for its end. NULL does nothing. */
 void bake_domain_free(struct bake_domain *domain);
 
 /* Destroys every domain of ours that the libvirt at libvirt_uri (not NULL) knows. */

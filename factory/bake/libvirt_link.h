@@ -31,5 +31,5 @@ _must_check_ int libvirt_link_call(struct libvirt_link *link, const char *verb, 
 /* From any thread: a call under way fails. */
 void libvirt_link_kill(struct libvirt_link *link);
 
-/* Ends the helper, and waits for that. NULL is nothing. */
+/* Ends the helper, and waits for that. NULL does nothing. */
 void libvirt_link_free(struct libvirt_link *link);

@@ -32,7 +32,7 @@ typedef void (*footprint_list_fn)(struct measurement *measurement, void *userdat
 void measurement_add(struct measurement *measurement, const char *name, pid_t pid);
 
 struct footprint *footprint_new(struct loop *loop, footprint_list_fn list, void *userdata);
-/* Waits for a measurement under way and calls who waits for it. NULL is nothing. */
+/* Waits for a measurement under way and calls who waits for it. NULL does nothing. */
 void footprint_free(struct footprint *footprint);
 
 /* Calls fn once with a measurement that is still good at hand; at once where there is one. */

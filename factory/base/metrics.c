@@ -26,7 +26,7 @@ static const struct {
 				     NULL } },
 	[COUNTER_CLAIMS_TAKEN_BACK] = { "claims_taken_back",
 					{ "kiln_claims_taken_back_total",
-					  "Claimed machines whose claimer went before confirming",
+					  "Claimed machines whose claimer went away before it confirmed",
 					  NULL } },
 	[COUNTER_RELEASES] = { "releases",
 			       { "kiln_releases_total", "Machines released by their claimer",

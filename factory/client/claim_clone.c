@@ -45,7 +45,7 @@ static void making_end(struct making *making, int number, const struct vm_handov
 
 /* Where it failed, the machine's end follows and says why. */
 static void on_claimed(struct vm *vm, int number, const struct vm_handover *handover,
-		       _unused_ const struct error *err, void *userdata)
+		       const struct error *err _unused_, void *userdata)
 {
 	if (number < 0)
 		return;
@@ -53,7 +53,7 @@ static void on_claimed(struct vm *vm, int number, const struct vm_handover *hand
 	making_end(userdata, 0, handover, NULL);
 }
 
-static void on_state(struct vm *vm, _unused_ enum vm_state old, enum vm_state now,
+static void on_state(struct vm *vm, enum vm_state old _unused_, enum vm_state now,
 		     const struct error *why, void *userdata)
 {
 	struct making *making = userdata;

@@ -34,7 +34,7 @@ struct images *images_new(struct loop *loop, const char *dir, uint64_t limit_byt
 
 /* Ends the maker; wishes are answered -ENOTCONN. */
 void images_stop(struct images *images);
-void images_free(struct images *images); /* NULL is nothing */
+void images_free(struct images *images); /* NULL does nothing */
 
 /* What could not be made because it was too large may be tried again. A lower limit counts with
  * the next image, and at the next start. */

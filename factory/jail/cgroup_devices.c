@@ -1,13 +1,11 @@
 #include "factory/jail/cgroup_devices.h"
 
 #include <fcntl.h>
-#include <linux/bpf.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 
+#include "base/device_filter.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
@@ -114,53 +112,19 @@ static void write_program(struct bpf_insn program[static PROGRAM_INSNS])
 	memcpy(program + PROGRAM_INSNS - TAIL_INSNS, tail, sizeof(tail));
 }
 
-static int load_program(int *ret_fd, struct error *err)
-{
-	struct bpf_insn program[PROGRAM_INSNS];
-	char log[4096] = "";
-
-	write_program(program);
-	union bpf_attr attr = {
-		.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
-		.insns = (uintptr_t)program,
-		.insn_cnt = PROGRAM_INSNS,
-		.license = (uintptr_t) "GPL",
-		.log_buf = (uintptr_t)log,
-		.log_size = sizeof(log),
-		.log_level = 1,
-		.prog_name = "kiln_devices",
-	};
-	long fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
-	if (fd < 0)
-		return error_set_errno(err, errno,
-				       "cannot load the BPF program that keeps devices shut%s%s",
-				       log[0] ? ": " : "", log);
-	*ret_fd = (int)fd;
-	return 0;
-}
-
-/* The group keeps the program. Without flags there is one a group, which groups below cannot
- * replace. */
-static int attach_program(int program, const char *folder, struct error *err)
+int cgroup_devices_limit_v2(const char *folder, struct error *err)
 {
 	_cleanup_close_ int group = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int filter = -EBADF;
+	struct bpf_insn program[PROGRAM_INSNS];
 
 	if (group < 0)
 		return error_set_errno(err, errno, "cannot open %s", folder);
-	union bpf_attr attr = {
-		.target_fd = (unsigned)group,
-		.attach_bpf_fd = (unsigned)program,
-		.attach_type = BPF_CGROUP_DEVICE,
-	};
-	if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0)
-		return error_set_errno(err, errno, "cannot attach a BPF program to %s", folder);
-	return 0;
-}
+	write_program(program);
 
-int cgroup_devices_limit_v2(const char *folder, struct error *err)
-{
-	_cleanup_close_ int program = -EBADF;
-	int r = load_program(&program, err);
+	int r = device_filter_load(program, PROGRAM_INSNS, &filter, err);
 
-	return r < 0 ? r : attach_program(program, folder, err);
+	if (r == 0)
+		r = device_filter_attach(filter, group, 0, err);
+	return r < 0 ? error_wrap(err, "%s", folder) : 0;
 }

@@ -45,7 +45,8 @@ enum room_use {
 };
 void host_room_change(struct host_room *room, enum room_use from, enum room_use to);
 
-/* A pool's claims begin or cease to lack a machine. True: with this no pool's do any more. */
+/* A pool tells that its claims begin, or cease, to lack a machine. True: no pool's claims lack one
+ * any more. */
 bool host_room_lack(struct host_room *room, bool lacking);
 
 /* Whether a machine of this size may be claimed at all: -EINVAL, it is larger than max_size (or

@@ -304,9 +304,10 @@ void pool_conn_ended(struct pool *pool, struct ttrpc_conn *conn)
 		member->conn = NULL;
 		if (vm_confirmed(member->vm))
 			continue;
-		log_warning(vm_id(member->vm), "taken back: its claimer went before confirming");
+		log_warning(vm_id(member->vm),
+			    "taken back: its claimer went away before it confirmed");
 		metrics_count(pool->options.metrics, COUNTER_CLAIMS_TAKEN_BACK, "");
-		member_end(member, "its claimer went before confirming");
+		member_end(member, "its claimer went away before it confirmed");
 		hold_end(pool);
 	}
 }

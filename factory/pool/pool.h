@@ -16,8 +16,8 @@
  * A clone takes a spare where there is one: a machine that has come up already and was frozen.
  * Spares (policy.spares) are made one at a time, when nothing else is to be made in any pool, and
  * while the pool is RUNNING and its clones succeed. They take room only where nobody else wants it:
- * for max_vms one goes as a machine is begun, and where memory is short all go before a claim is
- * refused. A spare that dies is made again after a back-off of its own.
+ * at max_vms, one spare ends for each machine that is begun; and where memory is short, all spares
+ * end before a claim is refused. A spare that dies is made again after a back-off of its own.
  *
  * A parked machine that is too old, or of another template than the pool's, is given up when a
  * fresh one has parked, one at a time. One that fails its probe is destroyed and replaced.
@@ -91,8 +91,8 @@ void pool_set_policy(struct pool *pool, const struct pool_policy *policy);
  * and calls fn (may be NULL) once when the last of it is gone. */
 void pool_close(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata);
 
-/* The same for the factory's end: claims whose machine is being handed over are let come to their
- * confirmation first, so that none is left to nobody. */
+/* The same for the factory's end: claims whose machine is being handed over may come to their
+ * confirmation first, so that no machine is left without an owner. */
 void pool_stop(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata);
 
 /* Takes up a machine that an earlier factory left. */
@@ -192,7 +192,7 @@ void pool_conn_ended(struct pool *pool, struct ttrpc_conn *conn);
 /* The claimer has its sandbox: from here on the machine lives until its release. */
 void pool_confirm(struct pool_member *member);
 
-/* Destroys a machine; fn (may be NULL) is called once it is gone. A second caller replaces no
- * first one: -EBUSY. */
+/* Destroys a machine; fn (may be NULL) is called once it is gone. -EBUSY: an earlier caller waits
+ * for that already. */
 _must_check_ int pool_release(struct pool_member *member, const char *reason,
 			      void (*fn)(void *userdata), void *userdata);

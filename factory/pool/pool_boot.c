@@ -21,8 +21,8 @@ int boot_start(struct pool_ticket *ticket, const struct vm_size *size, struct er
 		return r;
 	}
 	log_warning(ticket->sandbox_id,
-		    "no template fits: booting a machine of %u vCPUs and %u MiB with what template "
-		    "%s is made of",
+		    "no template fits: booting a machine of %u vCPUs and %u MiB from the files of "
+		    "template %s",
 		    size->vcpus, size->memory_mib, pool->options.name);
 	ticket->origin = CLAIM_BOOTED;
 	ticket->reason = "no template fits";

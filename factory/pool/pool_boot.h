@@ -11,5 +11,5 @@ _must_check_ int boot_start(struct pool_ticket *ticket, const struct vm_size *si
 void boot_failed(struct pool_member *member, const struct error *why);
 /* The claim is over; the machine goes with it. */
 void boot_cancel(struct pool_member *member);
-/* The tickets of all that are under way, which the caller ends. */
+/* Fails the tickets of all boots under way; the caller ends their machines. */
 void boots_fail(struct pool *pool, int number, const char *counted, const char *why);

@@ -105,7 +105,8 @@ static void ticket_retry(struct pool_ticket *ticket, const struct error *err)
 {
 	struct pool *pool = ticket->pool;
 
-	log_warning(ticket->sandbox_id, "claim meets a bad machine: %s", error_message(err));
+	log_warning(ticket->sandbox_id, "the machine for this claim failed: %s",
+		    error_message(err));
 	if (!ticket->fn || ticket->origin == CLAIM_BOOTED || ++ticket->tries >= CLAIM_TRIES_MAX ||
 	    !pool->manifest) {
 		ticket_fail(ticket, "bad machines", err);

@@ -24,11 +24,12 @@ struct pool_ticket {
 
 unsigned tickets_count(const struct pool *pool);
 void tickets_serve(struct pool *pool);
-/* All that wait; `counted` (static) is the reason in the counters, `why` the one they are told. */
+/* Fails all that wait; `counted` (static) is the reason in the counters, `why` the one they are
+ * told. */
 void tickets_fail(struct pool *pool, int number, const char *counted, const char *why);
-/* Those that are being handed a machine, which is about to be freed. */
+/* Fails those that are being handed a machine; that one is about to be freed. */
 void handovers_fail(struct pool *pool, int number, const char *counted, const char *why);
-/* The last in line, so that `keep` are left. */
+/* Fails the last in line, until `keep` are left. */
 void tickets_fail_beyond(struct pool *pool, unsigned keep, const char *counted,
 			 const struct error *err);
 

@@ -13,7 +13,7 @@ void pool_wake_neighbours(const struct pool *pool);
 void pool_set_lacking(struct pool *pool, bool lacking);
 void clone_failed(struct pool *pool, const struct error *why);
 void clone_parked(struct pool_member *member);
-/* Clones may fail no longer: nothing is known against the template. */
+/* Forgets the failures so far: clones are made as if none had failed. */
 void failures_forget(struct pool *pool);
 
 /* How long to wait after so many failures in a row. */

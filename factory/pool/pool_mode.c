@@ -181,7 +181,7 @@ static int warm_check(const struct pool *pool, unsigned count, struct error *err
 int pool_warm(struct pool *pool, unsigned count, pool_done_fn fn, void *userdata, struct error *err)
 {
 	if (count == 0)
-		return error_set(err, EINVAL, "how many machines are to be warm?");
+		return error_set(err, EINVAL, "warming needs a number of machines, 1 or more");
 	int r = warm_check(pool, count, err);
 	if (r < 0)
 		return r;

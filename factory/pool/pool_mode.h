@@ -6,8 +6,8 @@
 
 TAILQ_HEAD(pool_waiter_list, pool_waiter);
 
-/* Writes what was asked since the last time. Not while the pool is ending for the factory's end,
- * which takes nothing back. */
+/* Writes down what was asked since the last time. Does nothing while the pool ends with the
+ * factory: that does not take back what was asked. */
 void pool_keep_word(struct pool *pool);
 /* Answers those who wait for the pool to be warm or drained. */
 void waiters_check(struct pool *pool);

@@ -16,8 +16,10 @@ struct pool_member *spare_take(struct pool *pool);
 /* It waits, or has died. */
 void spare_ready(struct pool_member *member);
 void spare_failed(struct pool *pool, const struct error *why);
-/* Before a machine is begun that no spare becomes: one goes where there are max_vms. */
+/* To be called before a machine is begun that is not made of a spare: where max_vms is reached, one
+ * spare ends for it. */
 void spares_make_way(struct host_room *room);
-/* There is no room for a machine, for `reason` as of host_room_check(): false, there will be no
- * more of it. Else spares are ending for it, and their pools look again when they are gone. */
+/* There is no room for a machine, because of `reason` (as of host_room_check()). True: spares are
+ * ending to make room, and their pools look again when those are gone. False: no spare could make
+ * room. */
 bool spares_free_memory(struct host_room *room, const char *reason);

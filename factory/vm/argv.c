@@ -174,12 +174,6 @@ static int keep(struct derivation *d, const struct argument *argument, struct er
 	return 0;
 }
 
-static int drop(struct derivation *d _unused_, const struct argument *argument _unused_,
-		struct error *err _unused_)
-{
-	return 0;
-}
-
 static void add_option(struct derivation *d, const char *name, const struct qemu_option *option)
 {
 	strv_add(d->out, name);
@@ -214,13 +208,9 @@ static int derive_file(struct derivation *d, const struct argument *argument,
 	return 0;
 }
 
-static int derive_object(struct derivation *d, const struct argument *argument, struct error *err)
+static int derive_object(struct derivation *d, const struct argument *argument,
+			 struct qemu_option *option, struct error *err)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
-
-	int r = qemu_option_parse(argument->value, "qom-type", &option, err);
-	if (r < 0)
-		return r;
 	if (str_equal(qemu_option_get(option, "qom-type"), "secret"))
 		return 0; /* libvirt's key, in a file that dies with the template's domain */
 	if (!str_equal(qemu_option_get(option, "id"), d->survey->ram))
@@ -231,21 +221,15 @@ static int derive_object(struct derivation *d, const struct argument *argument, 
 	return 0;
 }
 
-static int derive_blockdev(struct derivation *d, const struct argument *argument, struct error *err)
+static int derive_blockdev(struct derivation *d, const struct argument *argument,
+			   struct qemu_option *option, struct error *err)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
-
-	int r = qemu_option_parse(argument->value, "driver", &option, err);
-	return r < 0 ? r : derive_file(d, argument, option, "file.filename", err);
+	return derive_file(d, argument, option, "file.filename", err);
 }
 
-static int derive_device(struct derivation *d, const struct argument *argument, struct error *err)
+static int derive_device(struct derivation *d, const struct argument *argument,
+			 struct qemu_option *option, struct error *err)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
-
-	int r = qemu_option_parse(argument->value, "driver", &option, err);
-	if (r < 0)
-		return r;
 	if (!str_equal(qemu_option_get(option, "driver"), "vmgenid"))
 		return keep(d, argument, err);
 	qemu_option_set(option, "guid", "auto");
@@ -253,14 +237,11 @@ static int derive_device(struct derivation *d, const struct argument *argument, 
 	return 0;
 }
 
-static int derive_chardev(struct derivation *d, const struct argument *argument, struct error *err)
+static int derive_chardev(struct derivation *d, const struct argument *argument,
+			  struct qemu_option *option, struct error *err)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
-
-	int r = qemu_option_parse(argument->value, "backend", &option, err);
-	if (r < 0)
-		return r;
 	const char *id = qemu_option_get(option, "id");
+
 	if (!id)
 		return error_set(err, EINVAL, "-chardev %s has no id", argument->value);
 	if (strv_contains(&d->survey->monitors, id))
@@ -275,15 +256,12 @@ static int derive_chardev(struct derivation *d, const struct argument *argument,
 	return 0;
 }
 
-static int derive_fsdev(struct derivation *d, const struct argument *argument, struct error *err)
+static int derive_fsdev(struct derivation *d, const struct argument *argument,
+			struct qemu_option *option, struct error *err)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
-
-	int r = qemu_option_parse(argument->value, "fsdriver", &option, err);
-	if (r < 0)
-		return r;
 	const char *id = qemu_option_get(option, "id");
 	bool is_lower = d->survey->lower && str_equal(id, d->survey->lower);
+
 	if (!is_lower && !str_equal(id, d->survey->share))
 		return error_set(err, EINVAL,
 				 "-fsdev %s is not the share: all clones would have it",
@@ -296,40 +274,46 @@ static int derive_fsdev(struct derivation *d, const struct argument *argument, s
 
 static int derive_argument(struct derivation *d, const struct argument *argument, struct error *err)
 {
+	/* Without a function it is left out. */
 	static const struct {
-		const char *name;
-		int (*fn)(struct derivation *, const struct argument *, struct error *);
+		const char *name, *implied_key;
+		int (*fn)(struct derivation *, const struct argument *, struct qemu_option *,
+			  struct error *);
 	} rules[] = {
-		{ "-object", derive_object },
-		{ "-device", derive_device },
-		{ "-blockdev", derive_blockdev },
-		{ "-chardev", derive_chardev },
-		{ "-fsdev", derive_fsdev },
+		{ "-object", "qom-type", derive_object },
+		{ "-device", "driver", derive_device },
+		{ "-blockdev", "driver", derive_blockdev },
+		{ "-chardev", "backend", derive_chardev },
+		{ "-fsdev", "fsdriver", derive_fsdev },
 		/* libvirt's own */
-		{ "-name", drop },
-		{ "-uuid", drop },
-		{ "-mon", drop },
-		{ "-add-fd", drop },
-		{ "-msg", drop },
-		{ "-pidfile", drop },
+		{ "-name", NULL, NULL },
+		{ "-uuid", NULL, NULL },
+		{ "-mon", NULL, NULL },
+		{ "-add-fd", NULL, NULL },
+		{ "-msg", NULL, NULL },
+		{ "-pidfile", NULL, NULL },
 		/* what a clone has its own of */
-		{ "-S", drop },
-		{ "-incoming", drop },
-		{ "-sandbox", drop },
-		{ "-no-shutdown", drop },
-		{ "-no-reboot", drop },
+		{ "-S", NULL, NULL },
+		{ "-incoming", NULL, NULL },
+		{ "-sandbox", NULL, NULL },
+		{ "-no-shutdown", NULL, NULL },
+		{ "-no-reboot", NULL, NULL },
 		/* what only a boot needs */
-		{ "-kernel", drop },
-		{ "-initrd", drop },
-		{ "-append", drop },
+		{ "-kernel", NULL, NULL },
+		{ "-initrd", NULL, NULL },
+		{ "-append", NULL, NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
 		if (!str_equal(argument->name, rules[i].name))
 			continue;
-		if (!argument->value && rules[i].fn != drop)
+		if (!rules[i].fn)
+			return 0;
+		if (!argument->value)
 			return error_set(err, EINVAL, "%s has no value", argument->name);
-		return rules[i].fn(d, argument, err);
+		_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+		int r = qemu_option_parse(argument->value, rules[i].implied_key, &option, err);
+		return r < 0 ? r : rules[i].fn(d, argument, option, err);
 	}
 	return keep(d, argument, err);
 }

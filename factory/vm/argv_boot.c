@@ -38,14 +38,11 @@ static int parse_kib(const char *text, uint64_t *ret_kib)
 	return errno == 0 && end > text && str_equal(end, "k") ? 0 : -EINVAL;
 }
 
-static int convert_memory(struct conversion *c, const struct argument *argument, struct error *err)
+static int convert_memory(struct conversion *c, const struct argument *argument,
+			  struct qemu_option *option, struct error *err)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
 	uint64_t size, most;
 
-	int r = qemu_option_parse(argument->value, "size", &option, err);
-	if (r < 0)
-		return r;
 	if (parse_kib(qemu_option_get(option, "size"), &size) < 0 ||
 	    parse_kib(qemu_option_get(option, "maxmem"), &most) < 0 || most < size)
 		return error_set(err, EINVAL, "-m %s has no size and maxmem in KiB",
@@ -59,13 +56,9 @@ static int convert_memory(struct conversion *c, const struct argument *argument,
 	return 0;
 }
 
-static int convert_numa(struct conversion *c, const struct argument *argument, struct error *err)
+static int convert_numa(struct conversion *c, const struct argument *argument,
+			struct qemu_option *option, struct error *err _unused_)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
-
-	int r = qemu_option_parse(argument->value, "type", &option, err);
-	if (r < 0)
-		return r;
 	if (qemu_option_get(option, "cpus"))
 		qemu_option_set(option, "cpus", "0-{{last_vcpu}}");
 	strv_add(c->out, argument->name);
@@ -75,14 +68,11 @@ static int convert_numa(struct conversion *c, const struct argument *argument, s
 
 /* ---------------------------------------------------------------- memory */
 
-static int convert_object(struct conversion *c, const struct argument *argument, struct error *err)
+static int convert_object(struct conversion *c, const struct argument *argument,
+			  struct qemu_option *option, struct error *err _unused_)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
-
-	int r = qemu_option_parse(argument->value, "qom-type", &option, err);
-	if (r < 0)
-		return r;
 	const char *id = qemu_option_get(option, "id");
+
 	if (c->growth && str_equal(id, c->growth))
 		return 0;
 	strv_add(c->out, argument->name);
@@ -93,13 +83,11 @@ static int convert_object(struct conversion *c, const struct argument *argument,
 	return 0;
 }
 
-static int convert_device(struct conversion *c, const struct argument *argument, struct error *err)
+static int convert_device(struct conversion *c, const struct argument *argument,
+			  struct qemu_option *option, struct error *err _unused_)
 {
-	_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
-
-	int r = qemu_option_parse(argument->value, "driver", &option, err);
-	if (r < 0 || str_equal(qemu_option_get(option, "driver"), "virtio-mem-pci"))
-		return r;
+	if (str_equal(qemu_option_get(option, "driver"), "virtio-mem-pci"))
+		return 0;
 	strv_add(c->out, argument->name);
 	strv_add(c->out, argument->value);
 	return 0;
@@ -124,30 +112,31 @@ static int find_growth(struct conversion *c, const struct strv *argv, struct err
 
 /* ---------------------------------------------------------------- the whole */
 
-static int drop(struct conversion *c _unused_, const struct argument *argument _unused_,
-		struct error *err _unused_)
-{
-	return 0;
-}
-
 static int convert(struct conversion *c, const struct argument *argument, struct error *err)
 {
+	/* Without a function it is left out. */
 	static const struct {
-		const char *name;
-		int (*fn)(struct conversion *, const struct argument *, struct error *);
+		const char *name, *implied_key;
+		int (*fn)(struct conversion *, const struct argument *, struct qemu_option *,
+			  struct error *);
 	} rules[] = {
-		{ "-m", convert_memory },
-		{ "-numa", convert_numa },
-		{ "-object", convert_object },
-		{ "-device", convert_device },
-		{ "-smp", drop /* own below */ },
-		{ "-incoming", drop },
-		{ "-S", drop },
+		{ "-m", "size", convert_memory },
+		{ "-numa", "type", convert_numa },
+		{ "-object", "qom-type", convert_object },
+		{ "-device", "driver", convert_device },
+		{ "-smp", NULL, NULL }, /* argv_derive_boot() adds its own */
+		{ "-incoming", NULL, NULL },
+		{ "-S", NULL, NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
-		if (str_equal(argument->name, rules[i].name))
-			return rules[i].fn(c, argument, err);
+		if (!str_equal(argument->name, rules[i].name))
+			continue;
+		if (!rules[i].fn)
+			return 0;
+		_cleanup_(qemu_option_free_cleanup) struct qemu_option *option = NULL;
+		int r = qemu_option_parse(argument->value, rules[i].implied_key, &option, err);
+		return r < 0 ? r : rules[i].fn(c, argument, option, err);
 	}
 	strv_add(c->out, argument->name);
 	if (argument->value)

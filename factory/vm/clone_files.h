@@ -58,4 +58,4 @@ struct clone_copy;
 typedef void (*clone_copy_fn)(int number, const struct error *err, void *userdata);
 struct clone_copy *clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
 				    void *userdata);
-void clone_copy_free(struct clone_copy *copy); /* not from within fn; NULL is nothing */
+void clone_copy_free(struct clone_copy *copy); /* not from within fn; NULL does nothing */

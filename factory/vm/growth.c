@@ -157,7 +157,7 @@ static void look_now(void *userdata)
 		growth);
 }
 
-static void on_requested(int number, _unused_ json_t *result, const struct error *err,
+static void on_requested(int number, json_t *result _unused_, const struct error *err,
 			 void *userdata)
 {
 	struct growth *growth = userdata;

@@ -41,5 +41,6 @@ struct growth_options {
 
 struct growth *growth_start(const struct growth_options *options);
 
-/* No callback follows. Allowed at any time, also inside a callback of its own. NULL is nothing. */
+/* No callback follows. Allowed at any time, also inside a callback of its own. NULL does nothing.
+ */
 void growth_free(struct growth *growth);

@@ -307,7 +307,7 @@ static int search_take(pid_t pid, struct search *search)
 	return 1;
 }
 
-static int on_searched(pid_t pid, void *userdata, _unused_ struct error *err)
+static int on_searched(pid_t pid, void *userdata, struct error *err _unused_)
 {
 	return search_take(pid, userdata);
 }

@@ -182,7 +182,7 @@ static void vm_end(struct vm *vm, struct error *why)
 			  strerror(errno));
 }
 
-static void vm_on_death(int fd, _unused_ unsigned events, void *userdata)
+static void vm_on_death(int fd, unsigned events _unused_, void *userdata)
 {
 	struct vm *vm = userdata;
 	int status = -1;
@@ -276,14 +276,14 @@ void vm_wait_done(struct vm *vm)
 		loop_timer_stop(vm->deadline);
 }
 
-static void vm_on_qmp_event(_unused_ struct qmp *qmp, const char *event, json_t *data,
+static void vm_on_qmp_event(struct qmp *qmp _unused_, const char *event, json_t *data,
 			    void *userdata)
 {
 	vm_clone_on_event(userdata, event, data);
 }
 
 /* A claimed machine needs its channels no more; its process' end is what counts then. */
-static void vm_on_qmp_end(_unused_ struct qmp *qmp, int reason, void *userdata)
+static void vm_on_qmp_end(struct qmp *qmp _unused_, int reason, void *userdata)
 {
 	struct vm *vm = userdata;
 	_cleanup_(error_done) struct error err = {};
@@ -294,7 +294,7 @@ static void vm_on_qmp_end(_unused_ struct qmp *qmp, int reason, void *userdata)
 	vm_fail(vm, &err);
 }
 
-static void vm_on_agent_end(_unused_ struct ttrpc_client *agent, int reason, void *userdata)
+static void vm_on_agent_end(struct ttrpc_client *agent _unused_, int reason, void *userdata)
 {
 	struct vm *vm = userdata;
 	_cleanup_(error_done) struct error err = {};

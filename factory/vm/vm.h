@@ -96,10 +96,9 @@ static inline void vm_handover_close(const struct vm_handover *handover)
 
 /* PARKED -> CLAIMED: resumes the vCPUs, has the guest grow where `size` (NULL: any) is more than
  * the machine has (factory/vm/growth.h), then calls back with the hand-over, or with an error
- * after which the machine is on its way to GONE. The size must be within what the
- * template can grow to. The journal
- * has the lease before that. Only a PARKED machine may be claimed (else abort); on_state is called
- * from within, fn never. */
+ * after which the machine is on its way to GONE. The size must be within what the template can grow
+ * to. The journal has the lease before that. Only a PARKED machine may be claimed (else abort);
+ * on_state is called from within, fn never. */
 typedef void (*vm_claim_fn)(struct vm *vm, int number, const struct vm_handover *handover,
 			    const struct error *err, void *userdata);
 void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size, vm_claim_fn fn,

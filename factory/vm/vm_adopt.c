@@ -25,7 +25,7 @@ enum {
 
 /* ---- a parked one */
 
-static void on_stopped_again(int number, _unused_ json_t *result, const struct error *err,
+static void on_stopped_again(int number, json_t *result _unused_, const struct error *err,
 			     void *userdata)
 {
 	struct vm *vm = userdata;
@@ -35,7 +35,7 @@ static void on_stopped_again(int number, _unused_ json_t *result, const struct e
 	vm_set_state(vm, VM_PARKED);
 }
 
-static void on_probed(_unused_ struct warm *warm, int number, const struct error *err,
+static void on_probed(struct warm *warm _unused_, int number, const struct error *err,
 		      void *userdata)
 {
 	struct vm *vm = userdata;
@@ -43,7 +43,7 @@ static void on_probed(_unused_ struct warm *warm, int number, const struct error
 		qmp_command(vm->qmp, "stop", NULL, 0, on_stopped_again, vm);
 }
 
-static void on_awake(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+static void on_awake(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
 	if (!vm_take_answer(vm, number, err, "starting the vCPUs"))
@@ -154,7 +154,7 @@ static int adopt_by_state(struct vm *vm, const struct template_manifest *manifes
 	if (vm->entry.booted)
 		return error_set(err, ECANCELED, "it was booted for a claim that is over");
 	if (!manifest || !str_equal(manifest->id, vm->entry.template_id))
-		return error_set(err, ECANCELED, "its template is no more");
+		return error_set(err, ECANCELED, "its template does not exist any more");
 	return adopt_parked(vm, err);
 }
 
@@ -181,7 +181,7 @@ int vm_adopt(const struct vm_options *options, const struct journal_entry *entry
 		return error_set(err, EINVAL, "a journal entry that describes no machine");
 	bool being_made = is_being_made(entry);
 	if (being_made && entry->pid == 0)
-		return error_set(err, EBUSY, "its claimer (pid %d) is just making it",
+		return error_set(err, EBUSY, "its claimer (pid %d) is still making it",
 				 (int)entry->claimer_pid);
 	_cleanup_(error_done) struct error why = {};
 	struct vm *vm = vm_new(options, entry);

@@ -94,7 +94,7 @@ static void claim_grow(struct vm *vm)
 
 /* ---- the claim */
 
-static void on_resumed(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+static void on_resumed(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
 	struct vm_claim *claim = userdata;
 	struct vm *vm = claim->vm;
@@ -121,7 +121,7 @@ static int size_to_grow_to(const struct vm *vm, const struct vm_size *wanted,
 		return 0;
 	if (!vm_size_holds(&vm->max_size, wanted))
 		return error_set(err, EINVAL,
-				 "it cannot grow to %u vCPUs and %u MiB, but to %u and %u",
+				 "it cannot grow to %u vCPUs and %u MiB, only to %u and %u",
 				 wanted->vcpus, wanted->memory_mib, vm->max_size.vcpus,
 				 vm->max_size.memory_mib);
 	*ret_size = vm_size_raise(&vm->size, wanted);

@@ -54,7 +54,7 @@ static void grace_begin(struct vm *vm)
 	loop_timer_start(vm->grace, grace_ms(vm));
 }
 
-static void on_claimer_death(_unused_ int fd, _unused_ unsigned events, void *userdata)
+static void on_claimer_death(int fd _unused_, unsigned events _unused_, void *userdata)
 {
 	grace_begin(userdata);
 }

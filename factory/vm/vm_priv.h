@@ -111,7 +111,7 @@ void vm_defer(struct vm *vm, void (*fn)(struct vm *vm));
 /* vm.c: connects to one of the sockets in the machine's folder. */
 _must_check_ int vm_connect_in(const char *dir, const char *name, int *ret_fd, struct error *err);
 
-/* vm_start.c: what is held for a process that does not run yet. NULL is nothing. */
+/* vm_start.c: what is held for a process that does not run yet. NULL does nothing. */
 void vm_launch_free(struct launch *launch);
 
 /* vm_start.c: an event of the monitor while the state is being loaded. */

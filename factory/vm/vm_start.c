@@ -114,7 +114,7 @@ static void guest_stop(struct vm *vm, qmp_reply_fn on_reply)
 	qmp_command(vm->qmp, "stop", NULL, 0, on_reply, vm);
 }
 
-static void on_stopped(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+static void on_stopped(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
 	if (!vm_take_answer(vm, number, err, "stopping the vCPUs"))
@@ -127,7 +127,7 @@ static void on_stopped(int number, _unused_ json_t *result, const struct error *
 	FAULT_POINT("clone.parked");
 }
 
-static void on_warm(_unused_ struct warm *warm, int number, const struct error *err, void *userdata)
+static void on_warm(struct warm *warm _unused_, int number, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
 	if (!vm_take_warm_answer(vm, number, err))
@@ -136,7 +136,7 @@ static void on_warm(_unused_ struct warm *warm, int number, const struct error *
 	guest_stop(vm, on_stopped);
 }
 
-static void on_spare_stopped(int number, _unused_ json_t *result, const struct error *err,
+static void on_spare_stopped(int number, json_t *result _unused_, const struct error *err,
 			     void *userdata)
 {
 	struct vm *vm = userdata;
@@ -150,7 +150,7 @@ static void on_spare_stopped(int number, _unused_ json_t *result, const struct e
 	vm_set_state(vm, VM_SPARE);
 }
 
-static void on_up(_unused_ struct warm *warm, int number, const struct error *err, void *userdata)
+static void on_up(struct warm *warm _unused_, int number, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
 	if (!vm_take_warm_answer(vm, number, err))
@@ -188,7 +188,7 @@ static void warm_begin(struct vm *vm)
 	FAULT_POINT("clone.warming");
 }
 
-static void on_running(int number, _unused_ json_t *result, const struct error *err, void *userdata)
+static void on_running(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
 	struct vm *vm = userdata;
 	if (vm_take_answer(vm, number, err, "starting the vCPUs"))
@@ -228,7 +228,7 @@ void vm_clone_on_event(struct vm *vm, const char *event, json_t *data)
 	}
 }
 
-static void on_restore_command(int number, _unused_ json_t *result, const struct error *err,
+static void on_restore_command(int number, json_t *result _unused_, const struct error *err,
 			       void *userdata)
 {
 	vm_take_answer(userdata, number, err, "loading the template's state");

@@ -108,7 +108,7 @@ static int check_failed(struct warm *warm, const struct ttrpc_reply *reply, stru
 	return WARM_AGAIN;
 }
 
-static int check_serving(_unused_ struct warm *warm, const ProtobufCMessage *response,
+static int check_serving(struct warm *warm _unused_, const ProtobufCMessage *response,
 			 struct error *err)
 {
 	const Grpc__HealthCheckResponse *health = (const Grpc__HealthCheckResponse *)response;
@@ -146,7 +146,7 @@ static int send_reseed(struct warm *warm, const struct warm_step *step, struct e
 	return r;
 }
 
-static int reseed_failed(_unused_ struct warm *warm, const struct ttrpc_reply *reply,
+static int reseed_failed(struct warm *warm _unused_, const struct ttrpc_reply *reply,
 			 struct error *err)
 {
 	return error_set(err, ENOTRECOVERABLE, "the guest cannot be reseeded: %s: %s",
@@ -242,7 +242,7 @@ static int send_wait_process(struct warm *warm, const struct warm_step *step,
 	return warm_call(warm, step, &request.base);
 }
 
-static int check_exit_status(_unused_ struct warm *warm, const ProtobufCMessage *response,
+static int check_exit_status(struct warm *warm _unused_, const ProtobufCMessage *response,
 			     struct error *err)
 {
 	int status = ((const Grpc__WaitProcessResponse *)response)->status;
@@ -288,7 +288,7 @@ static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step,
 	return warm_call(warm, step, &request.base);
 }
 
-static int check_destroyed(struct warm *warm, _unused_ const ProtobufCMessage *response,
+static int check_destroyed(struct warm *warm, const ProtobufCMessage *response _unused_,
 			   struct error *err)
 {
 	int r = warm->options.share_dir ? rehearsal_share_remove(warm->options.share_dir, err) : 0;
@@ -304,7 +304,7 @@ static int send_trim(struct warm *warm, const struct warm_step *step, struct err
 }
 
 static int check_trim(struct warm *warm, const ProtobufCMessage *response,
-		      _unused_ struct error *err)
+		      struct error *err _unused_)
 {
 	const Kiln__Guest__V1__TrimResponse *trim = (const Kiln__Guest__V1__TrimResponse *)response;
 	log_debug(warm->options.object, "the guest has %llu MiB free, %llu MiB before trimming",

@@ -53,6 +53,6 @@ struct warm_options {
 struct warm *warm_start(const struct warm_options *options);
 
 /* Stops where it is; no callback follows. Allowed at any time, also inside a callback of its
- * own. NULL is nothing. */
+ * own. NULL does nothing. */
 void warm_free(struct warm *warm);
 DEFINE_CLEANUP(struct warm *, warm_free)

@@ -9,17 +9,15 @@
 
 enum { BLOCKS = 2621440 }; /* 10 GiB */
 
-static void test_a_roomy_host_leaves_the_reserve_as_it_is(void **state)
+static void test_a_roomy_host_leaves_the_reserve_as_it_is(void **state _unused_)
 {
-	(void)state;
 	assert_int_equal(scratch_room_reserve(BLOCKS, BLOCKS, BLOCKS), 4096);
 	assert_int_equal(scratch_room_reserve(BLOCKS, 1000, UINT64_MAX), 4096);
 	assert_int_equal(scratch_room_reserve(5000, 5000, 5000), 100);
 }
 
-static void test_what_the_host_lacks_is_reserved(void **state)
+static void test_what_the_host_lacks_is_reserved(void **state _unused_)
 {
-	(void)state;
 	assert_int_equal(scratch_room_reserve(BLOCKS, 2000000, 500000), 1500000);
 	assert_int_equal(scratch_room_reserve(BLOCKS, 2000000, 0), 2000000);
 	/* Not less than ext4 keeps by itself. */
@@ -27,11 +25,10 @@ static void test_what_the_host_lacks_is_reserved(void **state)
 	assert_int_equal(scratch_room_reserve(BLOCKS, 0, 0), 4096);
 }
 
-static void test_what_is_unwritten(void **state)
+static void test_what_is_unwritten(void **state _unused_)
 {
 	uint64_t bytes = 0;
 
-	(void)state;
 	assert_int_equal(scratch_room_unwritten("MemTotal:         242160 kB\n"
 						"Dirty:              1024 kB\n"
 						"Writeback:             4 kB\n"
@@ -41,11 +38,10 @@ static void test_what_is_unwritten(void **state)
 	assert_int_equal(bytes, 1028 * 1024);
 }
 
-static void test_a_kernel_that_does_not_say(void **state)
+static void test_a_kernel_that_does_not_say(void **state _unused_)
 {
 	uint64_t bytes = 1;
 
-	(void)state;
 	assert_int_equal(scratch_room_unwritten("", &bytes, NULL), -EPROTO);
 	assert_int_equal(scratch_room_unwritten("MemTotal: 1 kB\nDirty: 1 kB\n", &bytes, NULL),
 			 -EPROTO);

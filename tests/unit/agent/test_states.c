@@ -10,6 +10,7 @@
 
 #include "agent/channel.h"
 #include "agent/container.h"
+#include "agent/launch.h"
 #include "agent/reaper.h"
 #include "agent/sandbox.h"
 #include "base/loop.h"
@@ -26,6 +27,10 @@ static void test_edges(void **state _unused_)
 				       "ready: running exited\n"
 				       "running: exited\n"
 				       "exited:\n");
+	assert_states(&launch_states, "preparing: waiting going over\n"
+				      "waiting: going over\n"
+				      "going: over\n"
+				      "over:\n");
 	assert_states(&sandbox_states, "none: ready\n"
 				       "ready: none destroying\n"
 				       "destroying: none\n");
@@ -46,6 +51,7 @@ static void test_names(void **state _unused_)
 {
 	CHECK_TABLE(container_state, CONTAINER_REMOVING);
 	CHECK_TABLE(process_state, PROCESS_EXITED);
+	CHECK_TABLE(launch_state, LAUNCH_OVER);
 	CHECK_TABLE(sandbox_state, SANDBOX_DESTROYING);
 	CHECK_TABLE(channel_state, CHANNEL_SERVING);
 }

@@ -31,7 +31,7 @@ static void on_answer_again(int number, const struct error *err, void *userdata)
 	waiters_remove(&waiters, "c");
 }
 
-static int tear_down(void **state _unused_)
+static int teardown(void **state _unused_)
 {
 	waiters_done(&waiters);
 	strbuf_done(&told);
@@ -81,9 +81,9 @@ static void who_is_taken_back_is_not_called(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(all_are_called_once_in_order, tear_down),
-		cmocka_unit_test_teardown(who_comes_meanwhile_waits_for_the_next_time, tear_down),
-		cmocka_unit_test_teardown(who_is_taken_back_is_not_called, tear_down),
+		cmocka_unit_test_teardown(all_are_called_once_in_order, teardown),
+		cmocka_unit_test_teardown(who_comes_meanwhile_waits_for_the_next_time, teardown),
+		cmocka_unit_test_teardown(who_is_taken_back_is_not_called, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

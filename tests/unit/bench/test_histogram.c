@@ -10,12 +10,11 @@
 #include "base/memory.h"
 #include "bench/histogram.h"
 
-static void small_values_are_exact(void **state)
+static void small_values_are_exact(void **state _unused_)
 {
 	_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
 	struct histogram_part part = {};
 
-	(void)state;
 	for (uint64_t value = 0; value < 2048; value++)
 		histogram_record(histogram, value);
 	for (uint64_t value = 0; value < 2048; value++) {
@@ -26,9 +25,8 @@ static void small_values_are_exact(void **state)
 	assert_false(histogram_next(histogram, &part));
 }
 
-static void every_value_keeps_three_digits(void **state)
+static void every_value_keeps_three_digits(void **state _unused_)
 {
-	(void)state;
 	for (uint64_t value = 1; value < HISTOGRAM_MAX; value += value / 7 + 1) {
 		_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
 		struct histogram_part part = {};
@@ -40,13 +38,12 @@ static void every_value_keeps_three_digits(void **state)
 	}
 }
 
-static void parts_grow(void **state)
+static void parts_grow(void **state _unused_)
 {
 	_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
 	struct histogram_part part = {};
 	uint64_t last = 0;
 
-	(void)state;
 	for (uint64_t value = 1; value < HISTOGRAM_MAX; value += value / 500 + 1)
 		histogram_record(histogram, value);
 	assert_true(histogram_next(histogram, &part));
@@ -54,22 +51,20 @@ static void parts_grow(void **state)
 		assert_true(part.highest > last);
 }
 
-static void what_is_too_large_is_counted_as_the_largest(void **state)
+static void what_is_too_large_is_counted_as_the_largest(void **state _unused_)
 {
 	_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
 
-	(void)state;
 	histogram_record(histogram, UINT64_MAX);
 	histogram_record(histogram, HISTOGRAM_MAX);
 	assert_int_equal(histogram_count(histogram), 2);
 	assert_int_equal(histogram_quantile(histogram, 0), HISTOGRAM_MAX);
 }
 
-static void quantiles_follow_the_counts(void **state)
+static void quantiles_follow_the_counts(void **state _unused_)
 {
 	_cleanup_(histogram_free_cleanup) struct histogram *histogram = histogram_new();
 
-	(void)state;
 	assert_int_equal(histogram_quantile(histogram, 0.5), 0);
 	for (uint64_t value = 1; value <= 1000; value++)
 		histogram_record(histogram, value);

@@ -41,11 +41,10 @@ static const char smaps_text[] =
 	"Pss:                 512 kB\n"
 	"Pss_Dirty:           512 kB\n";
 
-static void mappings_are_told_apart(void **state)
+static void mappings_are_told_apart(void **state _unused_)
 {
 	struct smaps smaps;
 
-	(void)state;
 	smaps_parse(smaps_text, "/ab/memory", "/ab/image", &smaps);
 	assert_true(smaps.ram_private == 2);
 	assert_true(smaps.ram_shared == 3);
@@ -58,7 +57,7 @@ static void mappings_are_told_apart(void **state)
 }
 
 /* An unshared clone's copies have no name. Nor has a library that was replaced, which is none. */
-static void copies_of_its_own_are_told_apart(void **state)
+static void copies_of_its_own_are_told_apart(void **state _unused_)
 {
 	static const char text[] =
 		"7f0000000000-7f0010000000 rw-s 00000000 00:1a 12   /dev/shm/s/ab/#12 (deleted)\n"
@@ -74,7 +73,6 @@ static void copies_of_its_own_are_told_apart(void **state)
 		"Pss:                 512 kB\n";
 	struct smaps smaps;
 
-	(void)state;
 	smaps_parse(text, "/ab/memory", "/ab/image", &smaps);
 	assert_true(smaps.ram_private == 8);
 	assert_true(smaps.ram_shared == 0);
@@ -86,14 +84,13 @@ static void copies_of_its_own_are_told_apart(void **state)
 
 /* What a file of its own has in memory counts whole, also where it is mapped in part or in pieces.
  */
-static void copies_count_whole(void **state)
+static void copies_count_whole(void **state _unused_)
 {
 	const size_t mib = 1 << 20;
 	_cleanup_(error_done) struct error err = {};
 	_cleanup_close_ int fd = memfd_create("kiln-test", MFD_CLOEXEC);
 	struct smaps before, smaps;
 
-	(void)state;
 	if (geteuid() != 0)
 		skip(); /* the kernel shows files by mapping to root only */
 	assert_int_equal(smaps_read(getpid(), NULL, NULL, &before, &err), 0);
@@ -110,26 +107,24 @@ static void copies_count_whole(void **state)
 	assert_true(smaps.mapped - before.mapped < 4);
 }
 
-static void other_text_is_nothing(void **state)
+static void other_text_is_nothing(void **state _unused_)
 {
 	static const char *const texts[] = {
 		"", "\n\n", "Pss:", "Pss: x kB\nnonsense", "-", "ff-"
 	};
 	struct smaps smaps;
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		smaps_parse(texts[i], NULL, NULL, &smaps);
 		assert_true(smaps.pss == 0);
 	}
 }
 
-static void this_process_has_memory(void **state)
+static void this_process_has_memory(void **state _unused_)
 {
 	_cleanup_(error_done) struct error err = {};
 	struct smaps smaps;
 
-	(void)state;
 	assert_int_equal(smaps_read(getpid(), NULL, NULL, &smaps, &err), 0);
 	assert_true(smaps.pss > 0 && smaps.kernel > 0 && smaps.libraries > 0);
 	assert_true(smaps_read(INT32_MAX, NULL, NULL, &smaps, &err) < 0);
@@ -151,11 +146,10 @@ static const char trace_text[] =
 	"{\"ts_ns\":9000000000,\"who\":\"shim\",\"id\":\"c\",\"step\":\"claim\",\"dur_ns\":1000}\n"
 	"{\"ts_ns\":90000";
 
-static void lines_are_joined_by_id(void **state)
+static void lines_are_joined_by_id(void **state _unused_)
 {
 	_cleanup_(traces_done) struct traces traces = {};
 
-	(void)state;
 	traces_add(&traces, trace_text, strlen(trace_text));
 	traces_finish(&traces);
 	assert_int_equal(traces.count, 2);
@@ -171,7 +165,7 @@ static void lines_are_joined_by_id(void **state)
 	assert_null(traces_find(&traces, "b"));
 }
 
-static void files_of_several_processes_are_one_trace(void **state)
+static void files_of_several_processes_are_one_trace(void **state _unused_)
 {
 	_cleanup_(traces_done) struct traces traces = {};
 	static const char shim[] =
@@ -179,7 +173,6 @@ static void files_of_several_processes_are_one_trace(void **state)
 	static const char factory[] =
 		"{\"ts_ns\":10000000,\"who\":\"factory\",\"id\":\"a\",\"step\":\"y\",\"dur_ns\":1}";
 
-	(void)state;
 	traces_add(&traces, shim, strlen(shim));
 	traces_add(&traces, factory, strlen(factory));
 	traces_finish(&traces);
@@ -188,11 +181,10 @@ static void files_of_several_processes_are_one_trace(void **state)
 }
 
 /* The one with few spans is the shortest; it is no whole start. */
-static void the_typical_start_is_whole_and_of_median_length(void **state)
+static void the_typical_start_is_whole_and_of_median_length(void **state _unused_)
 {
 	_cleanup_(traces_done) struct traces traces = {};
 
-	(void)state;
 	assert_null(traces_typical(&traces));
 	for (int id = 1; id <= 4; id++) {
 		for (int span = 0; span < (id == 1 ? 1 : 5); span++) {
@@ -209,18 +201,16 @@ static void the_typical_start_is_whole_and_of_median_length(void **state)
 
 /* ---------------------------------------------------------------- tables */
 
-static void counts_have_names(void **state)
+static void counts_have_names(void **state _unused_)
 {
-	(void)state;
 	for (int i = 0; i < COUNT_MAX_; i++)
 		assert_int_equal(count_from_string(count_to_string((enum count)i)), i);
 }
 
-static void rounds_share_a_count(void **state)
+static void rounds_share_a_count(void **state _unused_)
 {
 	struct bench bench = { .options = { .rounds = 3 } };
 
-	(void)state;
 	for (unsigned count = 0; count < 20; count++) {
 		unsigned sum = 0;
 		bench.options.counts[COUNT_CTRS] = count;
@@ -230,13 +220,12 @@ static void rounds_share_a_count(void **state)
 	}
 }
 
-static void every_scenario_can_be_found(void **state)
+static void every_scenario_can_be_found(void **state _unused_)
 {
 	const struct scenario *scenario;
 	struct bench_options nothing = {};
 	unsigned possible = 0;
 
-	(void)state;
 	for (size_t i = 0; (scenario = scenario_at(i)); i++) {
 		assert_ptr_equal(scenario_find(scenario->name), scenario);
 		possible += !scenario_obstacle(scenario, &nothing);
@@ -245,12 +234,11 @@ static void every_scenario_can_be_found(void **state)
 	assert_null(scenario_find("nothing"));
 }
 
-static void sets_are_there_by_name(void **state)
+static void sets_are_there_by_name(void **state _unused_)
 {
 	static const char *const names[] = { "full", "quick", "demo", "smoke" };
 	struct bench_options options;
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		assert_int_equal(plan_apply(names[i], &options), 0);
 		assert_true(options.rounds > 0 && options.counts[COUNT_BOOTS] > 0);

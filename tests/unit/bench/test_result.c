@@ -49,14 +49,13 @@ static json_t *reread(const struct result *result)
 	return json_loads(text, 0, NULL);
 }
 
-static void what_is_written_is_read_back(void **state)
+static void what_is_written_is_read_back(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *result = example();
 	_cleanup_(result_free_cleanup) struct result *again = NULL;
 	_cleanup_(error_done) struct error err = {};
 	json_t *json = reread(result);
 
-	(void)state;
 	assert_int_equal(result_from_json(json, &again, &err), 0);
 	assert_int_equal(again->nseries, 2);
 	assert_string_equal(again->series[1]->name, "claim.total");
@@ -68,7 +67,7 @@ static void what_is_written_is_read_back(void **state)
 	json_decref(json);
 }
 
-static void foreign_files_are_refused(void **state)
+static void foreign_files_are_refused(void **state _unused_)
 {
 	static const char *const texts[] = {
 		"{}",
@@ -87,7 +86,6 @@ static void foreign_files_are_refused(void **state)
 		"{\"schema\":1,\"about\":{},\"series\":{},\"tables\":{},\"values\":{\"v\":\"\"}}",
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		_cleanup_(error_done) struct error err = {};
 		struct result *result = NULL;
@@ -115,25 +113,23 @@ static char *compare_text(const struct result *old, const struct result *now,
 	return text;
 }
 
-static void a_result_is_the_same_as_itself(void **state)
+static void a_result_is_the_same_as_itself(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *result = example();
 	struct comparison comparison;
 	_cleanup_free_ _unused_ char *text = compare_text(result, result, &comparison);
 
-	(void)state;
 	assert_int_equal(comparison.worse, 0);
 	assert_int_equal(comparison.better, 0);
 	assert_int_equal(comparison.same, 4);
 }
 
-static void slower_and_faster_are_told_apart(void **state)
+static void slower_and_faster_are_told_apart(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *old = result_new();
 	_cleanup_(result_free_cleanup) struct result *now = result_new();
 	struct comparison comparison;
 
-	(void)state;
 	fill(old, "slower", 10);
 	fill(now, "slower", 12);
 	fill(old, "faster", 12);
@@ -146,13 +142,12 @@ static void slower_and_faster_are_told_apart(void **state)
 }
 
 /* 3 % is sure here (the samples hardly differ), and still no change worth a word. */
-static void small_changes_are_no_changes(void **state)
+static void small_changes_are_no_changes(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *old = result_new();
 	_cleanup_(result_free_cleanup) struct result *now = result_new();
 	struct comparison comparison;
 
-	(void)state;
 	fill(old, "a", 100);
 	fill(now, "a", 103);
 	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
@@ -160,14 +155,13 @@ static void small_changes_are_no_changes(void **state)
 }
 
 /* The medians differ by half; with three wild samples that says nothing. */
-static void noise_is_no_change(void **state)
+static void noise_is_no_change(void **state _unused_)
 {
 	static const uint64_t before[] = { 1, 10, 100 }, after[] = { 2, 15, 90 };
 	_cleanup_(result_free_cleanup) struct result *old = result_new();
 	_cleanup_(result_free_cleanup) struct result *now = result_new();
 	struct comparison comparison;
 
-	(void)state;
 	for (int i = 0; i < 3; i++) {
 		series_add(result_series(old, "a", ""), before[i] * MS);
 		series_add(result_series(now, "a", ""), after[i] * MS);
@@ -176,14 +170,13 @@ static void noise_is_no_change(void **state)
 	assert_int_equal(comparison.same, 1);
 }
 
-static void more_is_better_where_it_is(void **state)
+static void more_is_better_where_it_is(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *old = result_new();
 	_cleanup_(result_free_cleanup) struct result *now = result_new();
 	struct comparison comparison;
 	json_t *row;
 
-	(void)state;
 	row = result_add_row(old, "sustain");
 	row_set(row, "x", 1);
 	row_set(row, "hit_ratio", 0.5);
@@ -198,13 +191,12 @@ static void more_is_better_where_it_is(void **state)
 	assert_int_equal(comparison.same, 0); /* the rate is not judged */
 }
 
-static void what_only_one_has_is_said(void **state)
+static void what_only_one_has_is_said(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *old = result_new();
 	_cleanup_(result_free_cleanup) struct result *now = result_new();
 	struct comparison comparison;
 
-	(void)state;
 	fill(old, "gone", 10);
 	fill(now, "new", 10);
 	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
@@ -213,13 +205,12 @@ static void what_only_one_has_is_said(void **state)
 	assert_int_equal(comparison.worse + comparison.better + comparison.same, 0);
 }
 
-static void another_machine_is_said(void **state)
+static void another_machine_is_said(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *old = example();
 	_cleanup_(result_free_cleanup) struct result *now = example();
 	struct comparison comparison;
 
-	(void)state;
 	json_object_set_new(old->about, "machine", json_pack("{s:s}", "cpu", "one"));
 	json_object_set_new(now->about, "machine", json_pack("{s:s}", "cpu", "other"));
 	_cleanup_free_ _unused_ char *text = compare_text(old, now, &comparison);
@@ -238,12 +229,11 @@ static const struct outcome *outcome_of(const struct outcome *outcomes, const ch
 	return NULL;
 }
 
-static void targets_are_judged(void **state)
+static void targets_are_judged(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *result = example();
 	struct outcome outcomes[TARGETS];
 
-	(void)state;
 	fill(result, "clone.parked", 400);
 	targets_evaluate(result, outcomes);
 	assert_int_equal(outcome_of(outcomes, "claim_vs_boot")->verdict, VERDICT_PASS);
@@ -255,12 +245,11 @@ static void targets_are_judged(void **state)
 	assert_int_equal(outcome_of(outcomes, "memory_vs_booted")->verdict, VERDICT_UNMEASURED);
 }
 
-static void targets_have_an_aim_beyond_the_must(void **state)
+static void targets_have_an_aim_beyond_the_must(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *result = result_new();
 	struct outcome outcomes[TARGETS];
 
-	(void)state;
 	targets_evaluate(result, outcomes);
 	for (size_t i = 0; i < TARGETS; i++) {
 		assert_true(outcomes[i].target->aim < outcomes[i].target->must);
@@ -285,13 +274,12 @@ static unsigned check(const struct result *result, const json_t *baseline)
 	return worse;
 }
 
-static void a_baseline_is_kept_or_broken(void **state)
+static void a_baseline_is_kept_or_broken(void **state _unused_)
 {
 	_cleanup_(result_free_cleanup) struct result *result = example();
 	_cleanup_(result_free_cleanup) struct result *worse = result_new();
 	struct outcome outcomes[TARGETS];
 
-	(void)state;
 	targets_evaluate(result, outcomes);
 	json_t *baseline = baseline_make(outcomes, result->about);
 	assert_int_equal(json_object_size(json_object_get(baseline, "targets")), 3);
@@ -305,7 +293,7 @@ static void a_baseline_is_kept_or_broken(void **state)
 	json_decref(baseline);
 }
 
-static void a_baseline_that_is_none_is_refused(void **state)
+static void a_baseline_that_is_none_is_refused(void **state _unused_)
 {
 	static const char *const texts[] = {
 		"{}",
@@ -317,7 +305,6 @@ static void a_baseline_that_is_none_is_refused(void **state)
 	_cleanup_(result_free_cleanup) struct result *result = example();
 	struct outcome outcomes[TARGETS];
 
-	(void)state;
 	targets_evaluate(result, outcomes);
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		_cleanup_(error_done) struct error err = {};

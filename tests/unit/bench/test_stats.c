@@ -14,11 +14,10 @@
 
 #define TRIALS 400
 
-static void quantiles_are_nearest_ranks(void **state)
+static void quantiles_are_nearest_ranks(void **state _unused_)
 {
 	const double samples[] = { 5, 1, 4, 2, 3 };
 
-	(void)state;
 	assert_true(stats_quantile(samples, 5, 0.5) == 3);
 	assert_true(stats_quantile(samples, 5, 0) == 1);
 	assert_true(stats_quantile(samples, 5, 0.2) == 1);
@@ -28,11 +27,10 @@ static void quantiles_are_nearest_ranks(void **state)
 }
 
 /* The ranks of the tables (Conover, Practical Nonparametric Statistics): n = 10: 2nd and 9th. */
-static void interval_of_the_median_of_ten_is_by_the_book(void **state)
+static void interval_of_the_median_of_ten_is_by_the_book(void **state _unused_)
 {
 	double samples[10];
 
-	(void)state;
 	for (int i = 0; i < 10; i++)
 		samples[i] = 10 - i;
 	struct interval interval = stats_quantile_interval(samples, 10, 0.5);
@@ -41,11 +39,10 @@ static void interval_of_the_median_of_ten_is_by_the_book(void **state)
 	assert_true(interval.high == 9);
 }
 
-static void interval_of_few_samples_is_all_of_them(void **state)
+static void interval_of_few_samples_is_all_of_them(void **state _unused_)
 {
 	const double samples[] = { 3, 1, 2 };
 
-	(void)state;
 	struct interval interval = stats_quantile_interval(samples, 3, 0.5);
 	assert_true(interval.low == 1 && interval.high == 3);
 	interval = stats_quantile_interval(samples, 1, 0.5);
@@ -61,13 +58,12 @@ static void draw(struct rng *rng, double mean, double *samples, size_t count)
 }
 
 /* 95 %: of 400 intervals some 380 hold the truth; fewer than 360 would be six deviations off. */
-static void intervals_hold_the_truth_as_often_as_they_say(void **state)
+static void intervals_hold_the_truth_as_often_as_they_say(void **state _unused_)
 {
 	struct rng rng = { .state = 1 };
 	unsigned median_held = 0, tail_held = 0;
 	double samples[61];
 
-	(void)state;
 	for (int i = 0; i < TRIALS; i++) {
 		draw(&rng, 1, samples, ARRAY_SIZE(samples));
 		struct interval median = stats_quantile_interval(samples, 61, 0.5);
@@ -79,12 +75,11 @@ static void intervals_hold_the_truth_as_often_as_they_say(void **state)
 	assert_in_range(tail_held, 355, TRIALS);
 }
 
-static void ratio_holds_the_truth(void **state)
+static void ratio_holds_the_truth(void **state _unused_)
 {
 	struct rng rng = { .state = 7 };
 	double a[200], b[200];
 
-	(void)state;
 	draw(&rng, 3, a, ARRAY_SIZE(a));
 	draw(&rng, 1, b, ARRAY_SIZE(b));
 	struct interval ratio = stats_ratio(&(struct sample){ a, 200, 0.5 },
@@ -94,11 +89,10 @@ static void ratio_holds_the_truth(void **state)
 	assert_true(ratio.low <= ratio.value && ratio.value <= ratio.high);
 }
 
-static void ratio_is_the_same_every_time(void **state)
+static void ratio_is_the_same_every_time(void **state _unused_)
 {
 	const double a[] = { 3, 4, 5, 9 }, b[] = { 1, 2, 2, 3 };
 
-	(void)state;
 	struct interval one = stats_ratio(&(struct sample){ a, 4, 0.5 },
 					  &(struct sample){ b, 4, 0.5 });
 	struct interval two = stats_ratio(&(struct sample){ a, 4, 0.5 },
@@ -108,12 +102,11 @@ static void ratio_is_the_same_every_time(void **state)
 }
 
 /* A tail and the median it is divided by are of the same resample: never below 1. */
-static void ratio_to_itself_draws_once(void **state)
+static void ratio_to_itself_draws_once(void **state _unused_)
 {
 	struct rng rng = { .state = 11 };
 	double a[100];
 
-	(void)state;
 	draw(&rng, 1, a, ARRAY_SIZE(a));
 	struct interval tail = stats_ratio(&(struct sample){ a, 100, 0.99 },
 					   &(struct sample){ a, 100, 0.5 });
@@ -123,12 +116,11 @@ static void ratio_to_itself_draws_once(void **state)
 	assert_true(self.low == 1 && self.high == 1);
 }
 
-static void uniform_numbers_fill_their_range(void **state)
+static void uniform_numbers_fill_their_range(void **state _unused_)
 {
 	struct rng rng = { .state = 3 };
 	unsigned tenths[10] = {};
 
-	(void)state;
 	for (int i = 0; i < 10000; i++) {
 		double u = rng_uniform(&rng);
 		assert_true(u > 0 && u <= 1);
@@ -140,13 +132,12 @@ static void uniform_numbers_fill_their_range(void **state)
 
 /* A Poisson process: as many arrivals as asked for, in order, with gaps whose deviation is their
  * mean. */
-static void arrivals_are_poisson(void **state)
+static void arrivals_are_poisson(void **state _unused_)
 {
 	struct rng rng = { .state = 5 };
 	struct arrival *arrivals = NULL;
 	double sum = 0, squares = 0;
 
-	(void)state;
 	size_t count = arrivals_poisson(&rng, 50, 100, &arrivals);
 	assert_in_range(count, 4750, 5250);
 	for (size_t i = 0; i < count; i++) {
@@ -164,12 +155,11 @@ static void arrivals_are_poisson(void **state)
 	free(arrivals);
 }
 
-static void no_arrivals_in_no_time(void **state)
+static void no_arrivals_in_no_time(void **state _unused_)
 {
 	struct rng rng = { .state = 5 };
 	struct arrival *arrivals = NULL;
 
-	(void)state;
 	assert_int_equal(arrivals_poisson(&rng, 1e-9, 1, &arrivals), 0);
 	assert_null(arrivals);
 }

@@ -153,7 +153,7 @@ static const struct ttrpc_method agent_methods[] = {
 	{ "SetGuestDateTime", on_set_guest_date_time },
 };
 
-static int setup(void **state)
+static int setup(void **state _unused_)
 {
 	const struct ttrpc_service services[] = {
 		{ &grpc__health__descriptor, health_methods, ARRAY_SIZE(health_methods) },
@@ -162,21 +162,18 @@ static int setup(void **state)
 		  ARRAY_SIZE(factory_methods) },
 	};
 
-	(void)state;
 	peer_start(&agent, services, ARRAY_SIZE(services));
 	return 0;
 }
 
-static int teardown(void **state)
+static int teardown(void **state _unused_)
 {
-	(void)state;
 	peer_stop(&agent);
 	return 0;
 }
 
-static void test_one_request(void **state)
+static void test_one_request(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--server-address",
 						       agent.address, "Check");
 
@@ -185,9 +182,8 @@ static void test_one_request(void **state)
 	assert_string_equal(o.err, "");
 }
 
-static void test_requests_in_order(void **state)
+static void test_requests_in_order(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(
 		&ctl_agent, "-c", "CreateSandbox {\"sandboxId\":\"x\"}", "--call", "WaitProcess",
 		"--server-address", agent.address, "CreateSandbox", "{\"sandbox_id\":\"x\"}",
@@ -199,9 +195,8 @@ static void test_requests_in_order(void **state)
 			    "{}\n{\n  \"status\": 0\n}\n{}\n{\n  \"status\": \"SERVING\"\n}\n");
 }
 
-static void test_failure_ends_it(void **state)
+static void test_failure_ends_it(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--server-address",
 						       agent.address, "Check", "StartContainer",
 						       "{\"container_id\":\"c\"}", "Check");
@@ -213,9 +208,8 @@ static void test_failure_ends_it(void **state)
 	assert_null(strchr(o.err, '\x1b'));
 }
 
-static void test_unimplemented(void **state)
+static void test_unimplemented(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--server-address",
 						       agent.address, "GetMetrics");
 
@@ -223,9 +217,8 @@ static void test_unimplemented(void **state)
 	assert_contains(o.err, "GetMetrics: UNIMPLEMENTED: ");
 }
 
-static void test_timeout(void **state)
+static void test_timeout(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(
 		&ctl_agent, "--server-address", agent.address, "--timeout", "1", "GetOOMEvent");
 
@@ -233,9 +226,8 @@ static void test_timeout(void **state)
 	assert_contains(o.err, "GetOOMEvent: DEADLINE_EXCEEDED: ");
 }
 
-static void test_message_from_file(void **state)
+static void test_message_from_file(void **state _unused_)
 {
-	(void)state;
 	_cleanup_free_ char *path = path_join(agent.dir, "request.json");
 	_cleanup_free_ char *word = xasprintf("@%s", path);
 
@@ -246,9 +238,8 @@ static void test_message_from_file(void **state)
 	assert_int_equal(o.code, CTL_OK);
 }
 
-static void test_nobody_there(void **state)
+static void test_nobody_there(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome a = RUN(&ctl_agent, "--server-address",
 						       "unix:///nonexistent/agent.sock", "Check");
 	_cleanup_(outcome_done) struct outcome f = RUN(&ctl_agent, "--socket",
@@ -270,9 +261,8 @@ static void assert_released(void)
 	assert_int_equal(unlink(path), 0);
 }
 
-static void test_machine_of_the_factory(void **state)
+static void test_machine_of_the_factory(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--socket", agent.address,
 						       "Check", "WaitProcess");
 
@@ -284,9 +274,8 @@ static void test_machine_of_the_factory(void **state)
 	assert_released();
 }
 
-static void test_machine_of_a_size(void **state)
+static void test_machine_of_a_size(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--socket", agent.address,
 						       "--vcpus", "3", "--memory", "400",
 						       "--annotations", "gpu,zone=a", "Check");
@@ -297,9 +286,8 @@ static void test_machine_of_a_size(void **state)
 }
 
 /* A machine goes back whatever came of the requests. */
-static void test_machine_after_failure(void **state)
+static void test_machine_after_failure(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--socket", agent.address,
 						       "StartContainer", "Check");
 
@@ -323,9 +311,8 @@ static void interrupt(int signo _unused_)
 
 /* A signal while a request waits for an answer that never comes. The alarm's own deadline is
  * given up for the time of the test. */
-static void test_machine_after_signal(void **state)
+static void test_machine_after_signal(void **state _unused_)
 {
-	(void)state;
 	signal(SIGALRM, interrupt);
 	alarm(1);
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--socket", agent.address,
@@ -339,9 +326,8 @@ static void test_machine_after_signal(void **state)
 	assert_released();
 }
 
-static void test_claim_refused(void **state)
+static void test_claim_refused(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--socket", agent.address,
 						       "--template", "broken", "Check");
 	_cleanup_(outcome_done) struct outcome absent = RUN(&ctl_agent, "--socket", agent.address,
@@ -364,9 +350,8 @@ static void assert_usage(const char *word, const char *second, const char *sente
 	assert_string_equal(o.out, "");
 }
 
-static void test_usage(void **state)
+static void test_usage(void **state _unused_)
 {
-	(void)state;
 	assert_usage("CreatSandbox", NULL, "did you mean CreateSandbox?");
 	assert_usage("check", NULL, "did you mean Check?");
 	assert_usage("Wait", NULL, "did you mean WaitProcess?");
@@ -387,9 +372,8 @@ static void test_usage(void **state)
 	assert_int_equal(none.code, CTL_USAGE);
 }
 
-static void test_list(void **state)
+static void test_list(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome word = RUN(&ctl_agent, "list");
 	_cleanup_(outcome_done) struct outcome option = RUN(&ctl_agent, "--list");
 
@@ -400,9 +384,8 @@ static void test_list(void **state)
 	assert_contains(word.out, "grpc.Health\n  Check\n");
 }
 
-static void test_help(void **state)
+static void test_help(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "Check", "--help");
 
 	assert_int_equal(o.code, CTL_OK);
@@ -410,9 +393,8 @@ static void test_help(void **state)
 }
 
 /* "usage: " stands before the first line only. */
-static void test_usages_are_aligned(void **state)
+static void test_usages_are_aligned(void **state _unused_)
 {
-	(void)state;
 	static const struct ctl_command *const commands[] = {
 		&ctl_agent, &ctl_direct_volume, &ctl_factory, &ctl_image, &ctl_version,
 	};

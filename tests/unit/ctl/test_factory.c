@@ -116,27 +116,24 @@ static const struct ttrpc_method methods[] = {
 	{ "List", on_list },
 };
 
-static int setup(void **state)
+static int setup(void **state _unused_)
 {
 	const struct ttrpc_service service = { &kiln__factory__v1__factory__descriptor, methods,
 					       ARRAY_SIZE(methods) };
 
-	(void)state;
 	peer_start(&factory, &service, 1);
 	return 0;
 }
 
-static int teardown(void **state)
+static int teardown(void **state _unused_)
 {
-	(void)state;
 	peer_stop(&factory);
 	return 0;
 }
 
 /* init, status, destroy, status: what it says and how it exits. */
-static void test_cycle(void **state)
+static void test_cycle(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome before = RUN(&ctl_factory, "status", "--socket",
 							    factory.address);
 	assert_int_equal(before.code, CTL_OFF);
@@ -175,9 +172,8 @@ static json_t *parse(const struct outcome *o)
 	return json;
 }
 
-static void test_json(void **state)
+static void test_json(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome init = RUN(&ctl_factory, "init", "--json",
 							  "--socket", factory.address);
 	json_t *json = parse(&init);
@@ -206,9 +202,8 @@ static void test_json(void **state)
 	json_decref(json);
 }
 
-static void test_list(void **state)
+static void test_list(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_factory, "list", "--socket",
 						       factory.address);
 
@@ -221,9 +216,8 @@ static void test_list(void **state)
 				   "pooled  app overlay-image, side share\n");
 }
 
-static void test_failures(void **state)
+static void test_failures(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome init = RUN(&ctl_factory, "init", "--template",
 							  "other", "--socket", factory.address);
 	assert_int_equal(init.code, CTL_FAILED);
@@ -269,7 +263,7 @@ static void await_text(int fd, const char *text, unsigned times)
 	}
 }
 
-static void test_watch(void **state)
+static void test_watch(void **state _unused_)
 {
 	char *argv[] = { text("factory"),
 			 text("status"),
@@ -280,7 +274,6 @@ static void test_watch(void **state)
 			 NULL };
 	int fds[2], status = 0;
 
-	(void)state;
 	assert_int_equal(pipe(fds), 0);
 	fflush(NULL);
 	pid_t child = fork();
@@ -300,11 +293,10 @@ static void test_watch(void **state)
 	close(fds[0]);
 }
 
-static void test_usage(void **state)
+static void test_usage(void **state _unused_)
 {
-	(void)state;
 	assert_usage(NULL, NULL, "init, status, destroy, list, ...?");
-	assert_usage("bake", NULL, "'bake' is no verb of factory");
+	assert_usage("bake", NULL, "factory has no verb 'bake'");
 	assert_usage("status", "now", "'now' is one word too many");
 	assert_usage("status", "--socket", "--socket wants a value");
 	assert_usage("status", "--json=1", "--json=1");
@@ -314,7 +306,7 @@ static void test_usage(void **state)
 	assert_usage("list", "--watch", "--watch is for status");
 }
 
-static void test_durations(void **state)
+static void test_durations(void **state _unused_)
 {
 	static const struct {
 		uint64_t ms;
@@ -331,7 +323,6 @@ static void test_durations(void **state)
 		{ 180000000, "2 d 2 h" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_free_ char *shown = duration_text(cases[i].ms);
 		assert_string_equal(shown, cases[i].text);

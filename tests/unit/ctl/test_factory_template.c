@@ -106,28 +106,25 @@ static const struct ttrpc_method methods[] = {
 	{ "Console", on_console },
 };
 
-static int setup(void **state)
+static int setup(void **state _unused_)
 {
 	const struct ttrpc_service service = { &kiln__factory__v1__factory__descriptor, methods,
 					       ARRAY_SIZE(methods) };
 
-	(void)state;
 	peer_start(&factory, &service, 1);
 	return 0;
 }
 
-static int teardown(void **state)
+static int teardown(void **state _unused_)
 {
-	(void)state;
 	peer_stop(&factory);
 	return 0;
 }
 
 #define ASK(...) RUN(&ctl_factory, __VA_ARGS__, "--socket", factory.address)
 
-static void test_inspect(void **state)
+static void test_inspect(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = ASK("inspect", "default");
 	assert_int_equal(o.code, CTL_OK);
 	assert_contains(o.out, "stale           vcpus changed (1 -> 2)\n");
@@ -143,17 +140,15 @@ static void test_inspect(void **state)
 	json_decref(json);
 }
 
-static void test_rebuild(void **state)
+static void test_rebuild(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = ASK("rebuild", "default");
 	assert_int_equal(o.code, CTL_OK);
 	assert_string_equal(o.out, "template default is rebuilt: 0123456789ab -> fedcba987654\n");
 }
 
-static void test_verify(void **state)
+static void test_verify(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome good = ASK("verify", "default");
 	assert_int_equal(good.code, CTL_OK);
 	assert_string_equal(good.out, "memory  intact\n");
@@ -165,9 +160,8 @@ static void test_verify(void **state)
 	assert_contains(bad.err, "factory rebuild damaged");
 }
 
-static void test_console(void **state)
+static void test_console(void **state _unused_)
 {
-	(void)state;
 	_cleanup_(outcome_done) struct outcome o = ASK("console", "default");
 	assert_int_equal(o.code, CTL_OK);
 	assert_string_equal(o.out, "Linux version 6\nkiln-agent is up\n");
@@ -177,11 +171,10 @@ static void test_console(void **state)
 	assert_string_equal(nothing.out, "");
 }
 
-static void test_failures(void **state)
+static void test_failures(void **state _unused_)
 {
 	static const char *const verbs[] = { "inspect", "rebuild", "verify", "console" };
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		_cleanup_(outcome_done) struct outcome o = ASK(text(verbs[i]), "nobody");
 		assert_int_equal(o.code, CTL_FAILED);

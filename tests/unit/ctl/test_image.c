@@ -174,7 +174,7 @@ static void test_wrong_usage(void **state _unused_)
 		const char *says;
 	} cases[] = {
 		{ { "image" }, "add, prepare, list, remove or prune?" },
-		{ { "image", "bake" }, "'bake' is no verb" },
+		{ { "image", "bake" }, "has no verb 'bake'" },
 		{ { "image", "add" }, "add of what?" },
 		{ { "image", "prepare", "a", "b" }, "'b' is one word too many" },
 		{ { "image", "list", "x" }, "'x' is one word too many" },

@@ -22,13 +22,12 @@ static void run(struct loop *loop)
 	(void)loop_run_until(loop, &never, 1);
 }
 
-static void test_one_at_a_time(void **state)
+static void test_one_at_a_time(void **state _unused_)
 {
 	struct loop *loop = loop_new();
 	struct bake_queue *queue = bake_queue_new(loop);
 	struct bake_turn turns[4];
 
-	(void)state;
 	for (int i = 0; i < 4; i++) {
 		turns[i] = (struct bake_turn){ .fn = on_turn, .userdata = &given[i] };
 		bake_queue_enter(queue, &turns[i]);

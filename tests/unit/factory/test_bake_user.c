@@ -13,26 +13,9 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "factory/bake/bake_user.h"
+#include "tests/unit/folder.h"
 
 static const struct bake_user user = { .uid = 4242, .gid = 4343 };
-
-static int set_up(void **state)
-{
-	char path[] = "/tmp/test_bake_user.XXXXXX";
-
-	if (!mkdtemp(path))
-		return -1;
-	*state = xstrdup(path);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	int r = path_remove(*state, NULL);
-
-	free(*state);
-	return r;
-}
 
 static void expect_folder(const char *path, mode_t mode, gid_t gid)
 {
@@ -90,7 +73,7 @@ static void test_a_file_of_its_own(void **state)
 	assert_int_equal(bake_user_make_file(&user, path, NULL), -EEXIST);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, folder_setup, folder_teardown)
 
 int main(void)
 {

@@ -32,9 +32,8 @@ static void define(const char *file, const char *name)
 	write_file(file, text);
 }
 
-static int setup(void **state)
+static int setup(void **state _unused_)
 {
-	(void)state;
 	strcpy(dir, "/tmp/kiln-test-XXXXXX");
 	assert_non_null(mkdtemp(dir));
 	write_file("k", "kernel");
@@ -43,18 +42,16 @@ static int setup(void **state)
 	return truncate(image, 2 << 20);
 }
 
-static int teardown(void **state)
+static int teardown(void **state _unused_)
 {
-	(void)state;
 	return path_remove(dir, NULL);
 }
 
-static void test_folder_and_file(void **state)
+static void test_folder_and_file(void **state _unused_)
 {
 	_cleanup_(definitions_done) struct definitions all = {}, one = {};
 	_cleanup_free_ char *path = path_join(dir, "b.json");
 
-	(void)state;
 	define("b.json", "beta");
 	define("a.json", "alpha");
 	define(".hidden.json", "alpha");
@@ -68,12 +65,11 @@ static void test_folder_and_file(void **state)
 	assert_string_equal(one.items[0]->path, path);
 }
 
-static void test_clash_and_emptiness(void **state)
+static void test_clash_and_emptiness(void **state _unused_)
 {
 	_cleanup_(error_done) struct error err = {};
 	struct definitions definitions = {};
 
-	(void)state;
 	assert_int_equal(definitions_load(dir, &definitions, &err), -ENOENT);
 	assert_non_null(strstr(error_message(&err), dir));
 	define("a.json", "same");

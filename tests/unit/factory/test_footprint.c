@@ -36,12 +36,11 @@ static void on_measured(int number _unused_, const struct error *err _unused_, v
 		loop_stop(bench->loop);
 }
 
-static void machines_are_added_up_by_name(void **state)
+static void machines_are_added_up_by_name(void **state _unused_)
 {
 	struct bench bench = { .loop = loop_new() };
 	struct memory_use small, large, none;
 
-	(void)state;
 	bench.footprint = footprint_new(bench.loop, list, &bench);
 	footprint_measure(bench.footprint, on_measured, &bench);
 	footprint_measure(bench.footprint, on_measured, &bench);
@@ -64,11 +63,10 @@ static void machines_are_added_up_by_name(void **state)
 	loop_free(bench.loop);
 }
 
-static void memory_is_read_from_smaps(void **state)
+static void memory_is_read_from_smaps(void **state _unused_)
 {
 	struct memory_use use = {};
 
-	(void)state;
 	memory_use_add(&use, "55d0-7ffe ---p 00000000 00:00 0    [rollup]\n"
 			     "Rss:                2000 kB\nPss:                1000 kB\n"
 			     "Pss_Anon:            900 kB\nPrivate_Clean:         3 kB\n"

@@ -26,9 +26,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void names_are_distinct_and_go_both_ways(void **state)
+static void names_are_distinct_and_go_both_ways(void **state _unused_)
 {
-	(void)state;
 	for (int i = 0; i < COUNTER_MAX_; i++) {
 		const char *name = counter_to_string((enum counter)i);
 		assert_int_equal(counter_from_string(name), i);
@@ -125,12 +124,11 @@ static void sets_are_merged(void **state)
 			fail_msg("no line %s in:\n%s", line, (text));                              \
 	} while (0)
 
-static void label_values_are_escaped(void **state)
+static void label_values_are_escaped(void **state _unused_)
 {
 	_cleanup_(strbuf_done) struct strbuf b = {};
 	const char *const labels[] = { "a", "x\\y\"z\n", "b", "\t\xff{},=", NULL };
 
-	(void)state;
 	text_sample(&b, "m", labels, 3);
 	assert_string_equal(b.text, "m{a=\"x\\\\y\\\"z\\n\",b=\"??{},=\"} 3\n");
 	strbuf_done(&b);

@@ -273,9 +273,8 @@ const struct template_host *input_watch_host(const struct input_watch *watch _un
 
 /* ---------------------------------------------------------------- the fixture */
 
-static int setup(void **state)
+static int setup(void **state _unused_)
 {
-	(void)state;
 	memset(&play, 0, sizeof(play));
 	play.stale = "";
 	play.config.store = (char *)"/nowhere";
@@ -295,9 +294,8 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+static int teardown(void **state _unused_)
 {
-	(void)state;
 	worker_pool_free(play.workers);
 	slot_free(play.slot);
 	bake_queue_free(play.bakes);
@@ -342,11 +340,10 @@ static void make_ready(void)
 
 /* ---------------------------------------------------------------- the tests */
 
-static void test_rebuild_removes_the_old_after_its_machines(void **state)
+static void test_rebuild_removes_the_old_after_its_machines(void **state _unused_)
 {
 	struct answer answer = {};
 
-	(void)state;
 	make_ready();
 	slot_rebuild(play.slot, on_answer, &answer);
 	assert_string_equal(slot_phase(play.slot), "queued");
@@ -369,11 +366,10 @@ static void test_rebuild_removes_the_old_after_its_machines(void **state)
 	assert_false(slot_rebuilding(play.slot));
 }
 
-static void test_failed_rebuild_changes_nothing(void **state)
+static void test_failed_rebuild_changes_nothing(void **state _unused_)
 {
 	struct answer answer = {};
 
-	(void)state;
 	make_ready();
 	slot_rebuild(play.slot, on_answer, &answer);
 	turn();
@@ -388,11 +384,10 @@ static void test_failed_rebuild_changes_nothing(void **state)
 }
 
 /* Asked for while the pool still goes over: it is another one, after that. */
-static void test_rebuild_during_the_rolling(void **state)
+static void test_rebuild_during_the_rolling(void **state _unused_)
 {
 	struct answer answer = {};
 
-	(void)state;
 	make_ready();
 	slot_rebuild(play.slot, NULL, NULL);
 	turn();
@@ -418,9 +413,8 @@ static void look(void)
 	turn();
 }
 
-static void test_stale_is_rebuilt_by_policy_and_once(void **state)
+static void test_stale_is_rebuilt_by_policy_and_once(void **state _unused_)
 {
-	(void)state;
 	make_ready();
 	play.stale = "kernel changed";
 	play.settled = true;
@@ -456,11 +450,10 @@ static void drained(void)
 	fn(play.pool->drained_data);
 }
 
-static void test_destroy_during_a_rebuild(void **state)
+static void test_destroy_during_a_rebuild(void **state _unused_)
 {
 	struct answer rebuild = {}, destroy = {};
 
-	(void)state;
 	make_ready();
 	slot_rebuild(play.slot, on_answer, &rebuild);
 	turn();
@@ -479,12 +472,11 @@ static void on_other_turn(void *userdata)
 	(void)userdata;
 }
 
-static void test_destroy_while_queued(void **state)
+static void test_destroy_while_queued(void **state _unused_)
 {
 	struct answer init = {}, destroy = {};
 	struct bake_turn other = { .fn = on_other_turn };
 
-	(void)state;
 	bake_queue_enter(play.bakes, &other);
 	turn();
 	slot_make_ready(play.slot, on_answer, &init);

@@ -93,9 +93,8 @@ static void assert_json(const ProtobufCMessage *message, unsigned flags, const c
 	json_decref(expected);
 }
 
-static void test_runc_spec(void **state)
+static void test_runc_spec(void **state _unused_)
 {
-	(void)state;
 	Grpc__Spec *spec = read_as(&grpc__spec__descriptor, runc_spec);
 
 	assert_string_equal(spec->hostname, "runc");
@@ -117,9 +116,8 @@ static void test_runc_spec(void **state)
 }
 
 /* Read, written with all names, read strictly and packed: the same bytes. */
-static void test_round_trip(void **state)
+static void test_round_trip(void **state _unused_)
 {
-	(void)state;
 	Grpc__Spec *first = read_as(&grpc__spec__descriptor, runc_spec);
 	json_t *json = pbjson_from_message(&first->base, PBJSON_EMIT_DEFAULTS);
 	ProtobufCMessage *second = NULL;
@@ -138,9 +136,8 @@ static void test_round_trip(void **state)
 	protobuf_c_message_free_unpacked(&first->base, NULL);
 }
 
-static void test_maps(void **state)
+static void test_maps(void **state _unused_)
 {
-	(void)state;
 	Grpc__Spec *spec = read_as(&grpc__spec__descriptor,
 				   "{'annotations':{'a.b/c':'1','':''},'linux':{'sysctl':{}}}");
 	assert_int_equal(spec->n_annotations, 2);
@@ -161,9 +158,8 @@ static void test_maps(void **state)
 }
 
 /* BlkioStatsEntry ends in Entry but is a message like any other. */
-static void test_entry_that_is_no_map(void **state)
+static void test_entry_that_is_no_map(void **state _unused_)
 {
-	(void)state;
 	static const char text[] = "{'sectors_recursive':[{'major':8,'op':'Read','value':3}]}";
 	Grpc__BlkioStats *stats = read_as(&grpc__blkio_stats__descriptor, text);
 
@@ -172,9 +168,8 @@ static void test_entry_that_is_no_map(void **state)
 	protobuf_c_message_free_unpacked(&stats->base, NULL);
 }
 
-static void test_names(void **state)
+static void test_names(void **state _unused_)
 {
-	(void)state;
 	Grpc__CreateSandboxRequest *request = read_as(
 		&grpc__create_sandbox_request__descriptor,
 		"{'sandboxId':'x','SANDBOX_PIDNS':true,'guesthookpath':'/h','more':[1]}");
@@ -184,9 +179,8 @@ static void test_names(void **state)
 	protobuf_c_message_free_unpacked(&request->base, NULL);
 }
 
-static void test_enums(void **state)
+static void test_enums(void **state _unused_)
 {
-	(void)state;
 	Grpc__HealthCheckResponse *response = read_as(&grpc__health_check_response__descriptor,
 						      "{'status':'SERVING'}");
 	assert_int_equal(response->status, 1);
@@ -203,9 +197,8 @@ static void test_enums(void **state)
 	protobuf_c_message_free_unpacked(&response->base, NULL);
 }
 
-static void test_presence(void **state)
+static void test_presence(void **state _unused_)
 {
-	(void)state;
 	Grpc__MemAgentMemcgConfig *config = read_as(&grpc__mem_agent_memcg_config__descriptor,
 						    "{'swap':false,'period_secs':0}");
 	assert_true(config->has_swap);
@@ -225,9 +218,8 @@ static void test_presence(void **state)
 	protobuf_c_message_free_unpacked(&call->base, NULL);
 }
 
-static void test_numbers(void **state)
+static void test_numbers(void **state _unused_)
 {
-	(void)state;
 	Grpc__POSIXRlimit *limit = read_as(
 		&grpc__posixrlimit__descriptor,
 		"{'type':'18446744073709551616 \\' stays','hard':18446744073709551615,"
@@ -250,9 +242,8 @@ static void test_numbers(void **state)
 	protobuf_c_message_free_unpacked(&copy->base, NULL);
 }
 
-static void test_bytes(void **state)
+static void test_bytes(void **state _unused_)
 {
-	(void)state;
 	Grpc__ReadStreamResponse *response = read_as(&grpc__read_stream_response__descriptor,
 						     "{'data':'AP/+'}");
 	assert_int_equal(response->data.len, 3);
@@ -261,9 +252,8 @@ static void test_bytes(void **state)
 	protobuf_c_message_free_unpacked(&response->base, NULL);
 }
 
-static void test_base64(void **state)
+static void test_base64(void **state _unused_)
 {
-	(void)state;
 	static const struct {
 		const char *plain, *text;
 	} pairs[] = { { "", "" },
@@ -293,9 +283,8 @@ static void test_base64(void **state)
 	free(data);
 }
 
-static void test_refusals(void **state)
+static void test_refusals(void **state _unused_)
 {
-	(void)state;
 	assert_refused(&grpc__spec__descriptor, "{'process':{'args':['a',1]}}",
 		       "process.args[1]: expected a string");
 	assert_refused(&grpc__spec__descriptor, "{'mounts':[{},{'options':'ro'}]}",
@@ -327,9 +316,8 @@ static void test_refusals(void **state)
 		       "hugetlb_stats.b.x: grpc.HugetlbStats has no such field");
 }
 
-static void test_bad_text(void **state)
+static void test_bad_text(void **state _unused_)
 {
-	(void)state;
 	static const char *const texts[] = {
 		"",   "{",         "{\"a\":}",    "{\"a\":1,\"a\":2}",   "7",
 		"\"", "{\"a\":-}", "{\"a\":\"\\", "99999999999999999999"
@@ -343,18 +331,16 @@ static void test_bad_text(void **state)
 	}
 }
 
-static void test_hostile_string(void **state)
+static void test_hostile_string(void **state _unused_)
 {
-	(void)state;
 	Grpc__Metrics metrics = GRPC__METRICS__INIT;
 
 	metrics.metrics = (char *)(uintptr_t) "ok\xff!";
 	assert_json(&metrics.base, 0, "{'metrics':'ok\xef\xbf\xbd!'}");
 }
 
-static void test_defaults(void **state)
+static void test_defaults(void **state _unused_)
 {
-	(void)state;
 	Grpc__GuestDetailsResponse details = GRPC__GUEST_DETAILS_RESPONSE__INIT;
 	Grpc__AgentDetails agent = GRPC__AGENT_DETAILS__INIT;
 

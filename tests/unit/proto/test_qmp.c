@@ -113,7 +113,7 @@ static struct fixture *fixture_new(int monitor_fd)
 	return f;
 }
 
-static int set_up(void **state)
+static int setup(void **state)
 {
 	struct fixture *f;
 	int fds[2];
@@ -125,7 +125,7 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
+static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
@@ -292,8 +292,8 @@ static void lines_may_come_in_pieces(void **state)
 		"{\"return\": {}}\r\n{\"event\": \"A\"}\n{\"return\": {}, \"id\": 1}\n";
 
 	for (size_t split = 0; split < sizeof(all); split++) {
-		tear_down(state);
-		set_up(state);
+		teardown(state);
+		setup(state);
 		struct fixture *f = *state;
 		command(f, "x", 0);
 		peer_send(f->peer, all, split);
@@ -439,8 +439,8 @@ static void garbage_ends_the_connection(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
-		tear_down(state);
-		set_up(state);
+		teardown(state);
+		setup(state);
 		struct fixture *f = *state;
 		command(f, "x", 0);
 		say(f, lines[i]);
@@ -582,8 +582,8 @@ static void it_may_close_at_each_byte(void **state)
 		"{\"return\": {}}\r\n{\"event\": \"A\"}\n{\"return\": {}, \"id\": 1}\n";
 
 	for (size_t cut = 0; cut < sizeof(all) - 1; cut++) {
-		tear_down(state);
-		set_up(state);
+		teardown(state);
+		setup(state);
 		struct fixture *f = *state;
 		command(f, "x", 0);
 		peer_send(f->peer, all, cut);
@@ -701,10 +701,10 @@ static void a_real_qemu_understands_us(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	*state = f;
-	tear_down(state);
+	teardown(state);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

@@ -498,9 +498,8 @@ static void render_field(struct strbuf *b, const ProtobufCFieldDescriptor *field
 	strbuf_adds(b, type_name(field));
 }
 
-static void test_messages(void **state)
+static void test_messages(void **state _unused_)
 {
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
 		const ProtobufCMessageDescriptor *descriptor = messages[i].descriptor;
 		_cleanup_(strbuf_done) struct strbuf b = {};
@@ -512,9 +511,8 @@ static void test_messages(void **state)
 	}
 }
 
-static void test_services(void **state)
+static void test_services(void **state _unused_)
 {
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(services); i++) {
 		const ProtobufCServiceDescriptor *descriptor = services[i].descriptor;
 		_cleanup_(strbuf_done) struct strbuf b = {};
@@ -527,9 +525,8 @@ static void test_services(void **state)
 	}
 }
 
-static void test_enums(void **state)
+static void test_enums(void **state _unused_)
 {
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(enums); i++) {
 		const ProtobufCEnumDescriptor *descriptor = enums[i].descriptor;
 		_cleanup_(strbuf_done) struct strbuf b = {};
@@ -540,9 +537,8 @@ static void test_enums(void **state)
 	}
 }
 
-static void test_service_names(void **state)
+static void test_service_names(void **state _unused_)
 {
-	(void)state;
 	assert_string_equal(grpc__agent_service__descriptor.name, "grpc.AgentService");
 	assert_string_equal(grpc__health__descriptor.name, "grpc.Health");
 	assert_string_equal(containerd__task__v2__task__descriptor.name, "containerd.task.v2.Task");
@@ -552,9 +548,8 @@ static void test_service_names(void **state)
 }
 
 /* Bytes written down by hand, so that a mistake common to both directions is seen. */
-static void test_wire_bytes(void **state)
+static void test_wire_bytes(void **state _unused_)
 {
-	(void)state;
 	static const uint8_t expected[] = { 0x0a, 0x01, 'c', 0x12, 0x01, 'e', 0x18, 0x09 };
 	Grpc__SignalProcessRequest request = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
 	uint8_t raw[32];

@@ -193,8 +193,8 @@ static void a_peer_may_vanish_after_any_byte(void **state)
 	for (size_t sent = 0; sent <= len; sent++) {
 		_cleanup_(strbuf_done) struct strbuf bytes = {};
 		struct fixture *f;
-		tear_down(state);
-		set_up(state);
+		teardown(state);
+		setup(state);
 		f = *state;
 		claim(f, &f->outcome);
 		add_answer(&bytes, 1, "nearly", 0);

@@ -204,7 +204,7 @@ static void a_channel_is_handed_over_with_its_count(void **state)
 	expect_claimed(f, &f->outcome, "second");
 }
 
-#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_small, tear_down)
+#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_small, teardown)
 
 int main(void)
 {

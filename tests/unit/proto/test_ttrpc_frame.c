@@ -3,7 +3,7 @@
 #include "proto/ttrpc_frame.h"
 #include "scripted_peer.h"
 
-static void headers_are_ten_big_endian_bytes(void **state)
+static void headers_are_ten_big_endian_bytes(void **state _unused_)
 {
 	struct ttrpc_header header = {
 		.length = 0x01020304, .stream = 0xa1a2a3a4, .type = 2, .flags = 4
@@ -12,7 +12,6 @@ static void headers_are_ten_big_endian_bytes(void **state)
 	uint8_t raw[TTRPC_HEADER_SIZE];
 	struct ttrpc_header back;
 
-	(void)state;
 	ttrpc_header_encode(&header, raw);
 	assert_memory_equal(raw, expected, sizeof(raw));
 	ttrpc_header_decode(raw, &back);
@@ -22,9 +21,8 @@ static void headers_are_ten_big_endian_bytes(void **state)
 	assert_int_equal(back.flags, header.flags);
 }
 
-static void every_code_has_a_name_and_a_number(void **state)
+static void every_code_has_a_name_and_a_number(void **state _unused_)
 {
-	(void)state;
 	for (int code = TTRPC_OK; code <= TTRPC_UNAUTHENTICATED; code++) {
 		const char *name = ttrpc_code_to_string((enum ttrpc_code)code);
 		assert_string_not_equal(name, "invalid");
@@ -36,7 +34,7 @@ static void every_code_has_a_name_and_a_number(void **state)
 	assert_int_equal(ttrpc_code_to_errno((enum ttrpc_code) - 1), EIO);
 }
 
-static void numbers_and_codes_lead_to_each_other(void **state)
+static void numbers_and_codes_lead_to_each_other(void **state _unused_)
 {
 	static const struct {
 		int number;
@@ -66,7 +64,6 @@ static void numbers_and_codes_lead_to_each_other(void **state)
 		{ EIO, TTRPC_INTERNAL },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
 		assert_int_equal(ttrpc_code_from_errno(pairs[i].number), pairs[i].code);
 		int back = ttrpc_code_to_errno(pairs[i].code);
@@ -108,12 +105,11 @@ static void expect_frame(struct ttrpc_reader *reader, const struct ttrpc_frame *
 		assert_memory_equal(frame->data, data[n], lengths[n]);
 }
 
-static void frames_are_the_same_however_their_bytes_come(void **state)
+static void frames_are_the_same_however_their_bytes_come(void **state _unused_)
 {
 	_cleanup_(strbuf_done) struct strbuf bytes = {};
 	static const size_t steps[] = { 1, 2, 3, 7, 10, 11, 4096, 1 << 20, SIZE_MAX };
 
-	(void)state;
 	add_four_frames(&bytes);
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
 		struct ttrpc_reader reader;
@@ -138,13 +134,12 @@ static void frames_are_the_same_however_their_bytes_come(void **state)
 	}
 }
 
-static void a_reader_is_idle_only_between_frames(void **state)
+static void a_reader_is_idle_only_between_frames(void **state _unused_)
 {
 	_cleanup_(strbuf_done) struct strbuf bytes = {};
 	struct ttrpc_reader reader;
 	struct ttrpc_frame frame;
 
-	(void)state;
 	frame_add(&bytes, 1, TTRPC_REQUEST, 0, "abc", 3);
 	ttrpc_reader_init(&reader);
 	assert_true(ttrpc_reader_idle(&reader));
@@ -166,11 +161,10 @@ static char *empty_details(size_t count)
 	return bytes;
 }
 
-static void messages_that_swell_are_not_decoded(void **state)
+static void messages_that_swell_are_not_decoded(void **state _unused_)
 {
 	_cleanup_free_ char *bytes = empty_details(TTRPC_DATA_MAX / 2);
 
-	(void)state;
 	assert_null(ttrpc_unpack(&google__rpc__status__descriptor, bytes, TTRPC_DATA_MAX));
 	Google__Rpc__Status *status = (void *)ttrpc_unpack(&google__rpc__status__descriptor, bytes,
 							   2 * 1000);
@@ -179,7 +173,7 @@ static void messages_that_swell_are_not_decoded(void **state)
 	google__rpc__status__free_unpacked(status, NULL);
 }
 
-static void sentences_are_clean_utf8(void **state)
+static void sentences_are_clean_utf8(void **state _unused_)
 {
 	static const struct {
 		const char *from;
@@ -198,7 +192,6 @@ static void sentences_are_clean_utf8(void **state)
 		{ "", "" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_free_ char *clean = ttrpc_sentence(cases[i].from, 1000);
 		assert_string_equal(clean, cases[i].to);

@@ -391,7 +391,7 @@ static void an_on_cancel_may_free_the_server(void **state)
 	assert_null(f->server);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

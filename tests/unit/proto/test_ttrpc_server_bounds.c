@@ -55,11 +55,7 @@ static void answers_a_slow_peer_leaves_are_bounded(void **state)
 
 static int set_up_small(void **state)
 {
-	struct fixture *f = xnew(struct fixture);
-
-	*state = f;
-	set_up_with(f, &(struct ttrpc_server_options){ .max_calls = 3, .max_conns = 2 });
-	return 0;
+	return set_up_with(state, &(struct ttrpc_server_options){ .max_calls = 3, .max_conns = 2 });
 }
 
 static void calls_past_the_bound_are_refused(void **state)
@@ -168,12 +164,8 @@ static void callers_are_accepted_and_known(void **state)
 
 static int set_up_few(void **state)
 {
-	struct fixture *f = xnew(struct fixture);
-
-	*state = f;
 	/* The fixture's own peer is one of them. */
-	set_up_with(f, &(struct ttrpc_server_options){ .max_conns = 3 });
-	return 0;
+	return set_up_with(state, &(struct ttrpc_server_options){ .max_conns = 3 });
 }
 
 static void callers_past_the_bound_are_told_so(void **state)
@@ -219,11 +211,8 @@ static struct peer_end *connect_as(struct fixture *f, const char *path, uid_t ui
 
 static int set_up_for_users(void **state)
 {
-	struct fixture *f = xnew(struct fixture);
-
-	*state = f;
-	set_up_with(f, &(struct ttrpc_server_options){ .max_conns = 10, .max_conns_of_user = 3 });
-	return 0;
+	return set_up_with(
+		state, &(struct ttrpc_server_options){ .max_conns = 10, .max_conns_of_user = 3 });
 }
 
 static void no_user_takes_all_connections(void **state)
@@ -323,8 +312,8 @@ static void accepting_resumes_by_itself_after_a_while(void **state)
 	expect_alive(waiting);
 }
 
-#define TEST(name)       cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_small, tear_down)
+#define TEST(name)       cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define SMALL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_small, teardown)
 
 int main(void)
 {
@@ -336,9 +325,9 @@ int main(void)
 		SMALL_TEST(connections_past_the_bound_are_closed),
 		TEST(callers_are_accepted_and_known),
 		cmocka_unit_test_setup_teardown(callers_past_the_bound_are_told_so, set_up_few,
-						tear_down),
+						teardown),
 		cmocka_unit_test_setup_teardown(no_user_takes_all_connections, set_up_for_users,
-						tear_down),
+						teardown),
 		TEST(many_callers_at_once_are_all_accepted),
 		TEST(accepting_pauses_without_descriptors_until_a_connection_ends),
 		TEST(accepting_resumes_by_itself_after_a_while),

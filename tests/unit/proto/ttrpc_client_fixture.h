@@ -58,12 +58,12 @@ static inline int set_up_with(void **state, const struct ttrpc_client_options *b
 	return 0;
 }
 
-static inline int set_up(void **state)
+static inline int setup(void **state)
 {
 	return set_up_with(state, &(struct ttrpc_client_options){});
 }
 
-static inline int tear_down(void **state)
+static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
 
@@ -226,4 +226,4 @@ static inline void expect_alive(struct fixture *f, uint32_t stream)
 	expect_claimed(f, &outcome, "alive");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -187,7 +187,7 @@ static inline struct peer_end *serve_peer(struct fixture *f, struct ttrpc_conn *
 	return peer_new(f->loop, fds[1]);
 }
 
-static inline void set_up_with(struct fixture *f, const struct ttrpc_server_options *bounds)
+static inline int set_up_with(void **state, const struct ttrpc_server_options *bounds)
 {
 	static const struct ttrpc_method methods[] = { { "Claim", on_claim } };
 	static const struct ttrpc_service service = {
@@ -195,8 +195,10 @@ static inline void set_up_with(struct fixture *f, const struct ttrpc_server_opti
 		.methods = methods,
 		.nmethods = ARRAY_SIZE(methods),
 	};
+	struct fixture *f = xnew(struct fixture);
 	struct ttrpc_server_options options = *bounds;
 
+	*state = f;
 	options.userdata = f;
 	options.on_accept = on_accept;
 	options.on_conn_end = on_conn_end;
@@ -204,18 +206,15 @@ static inline void set_up_with(struct fixture *f, const struct ttrpc_server_opti
 	f->server = ttrpc_server_new(f->loop, &options);
 	ttrpc_server_add(f->server, &service);
 	f->peer = serve_peer(f, &f->conn);
-}
-
-static inline int set_up(void **state)
-{
-	struct fixture *f = xnew(struct fixture);
-
-	*state = f;
-	set_up_with(f, &(struct ttrpc_server_options){});
 	return 0;
 }
 
-static inline int tear_down(void **state)
+static inline int setup(void **state)
+{
+	return set_up_with(state, &(struct ttrpc_server_options){});
+}
+
+static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
 

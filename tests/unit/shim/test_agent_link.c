@@ -35,7 +35,7 @@ static void on_lost(enum guest_loss loss, void *userdata)
 	bench->is_lost = true;
 }
 
-static int set_up(void **state)
+static int setup(void **state)
 {
 	struct bench *bench = xnew(struct bench);
 	int pair[2];
@@ -49,7 +49,7 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
+static int teardown(void **state)
 {
 	struct bench *bench = *state;
 
@@ -203,8 +203,8 @@ static void an_agent_may_vanish_after_any_byte(void **state)
 		struct outcome outcome = {}, next = {};
 		struct bench *bench;
 
-		tear_down(state);
-		set_up(state);
+		teardown(state);
+		setup(state);
 		bench = *state;
 		call(bench, &outcome, FOREVER);
 		add_answer(&bytes, 1);
@@ -270,7 +270,7 @@ static void a_link_may_go_before_its_calls(void **state)
 	assert_int_equal(bench->losses, 0);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

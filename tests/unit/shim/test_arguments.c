@@ -15,8 +15,7 @@
 #include "shim/arguments.h"
 #include "shim/bundle.h"
 #include "shim/settings.h"
-
-static char dir[] = "/tmp/kiln-test-shim.XXXXXX";
+#include "tests/unit/folder.h"
 
 static void containerd_s_command_line_is_understood(void **state _unused_)
 {
@@ -59,7 +58,7 @@ static void wrong_command_lines_are_refused(void **state _unused_)
 
 static void load_file(const char *text, struct settings *settings, int expected, struct error *err)
 {
-	_cleanup_free_ char *path = path_join(dir, "options.json");
+	_cleanup_free_ char *path = path_join(test_folder, "options.json");
 	Runtimeoptions__V1__Options options = RUNTIMEOPTIONS__V1__OPTIONS__INIT;
 	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
 	uint8_t data[256];
@@ -104,17 +103,17 @@ static void machine_file_comes_back_as_written(void **state _unused_)
 	struct bundle_machine machine = { (char *)"/run/kiln", (char *)"vm1", 12, 34, 56789 };
 	struct bundle_machine got;
 
-	assert_int_equal(bundle_read_machine(dir, &got, &err), -ENOENT);
-	assert_int_equal(bundle_write_machine(dir, &machine, &err), 0);
-	assert_int_equal(bundle_read_machine(dir, &got, &err), 0);
+	assert_int_equal(bundle_read_machine(test_folder, &got, &err), -ENOENT);
+	assert_int_equal(bundle_write_machine(test_folder, &machine, &err), 0);
+	assert_int_equal(bundle_read_machine(test_folder, &got, &err), 0);
 	assert_string_equal(got.run_dir, "/run/kiln");
 	assert_string_equal(got.vm_id, "vm1");
 	assert_int_equal(got.vmm_pid, 12);
 	assert_int_equal(got.shim_pid, 34);
 	assert_int_equal(got.shim_start_time, 56789);
 	bundle_machine_done(&got);
-	bundle_remove_machine(dir);
-	assert_int_equal(bundle_read_machine(dir, &got, &err), -ENOENT);
+	bundle_remove_machine(test_folder);
+	assert_int_equal(bundle_read_machine(test_folder, &got, &err), -ENOENT);
 }
 
 static void edited_machine_file_is_refused(void **state _unused_)
@@ -130,26 +129,16 @@ static void edited_machine_file_is_refused(void **state _unused_)
 		"{\"run_dir\":\"/run\",\"vm_id\":\"v\",\"vmm_pid\":1,\"shim_pid\":0,"
 		"\"shim_start_time\":1}",
 	};
-	_cleanup_free_ char *path = path_join(dir, BUNDLE_MACHINE);
+	_cleanup_free_ char *path = path_join(test_folder, BUNDLE_MACHINE);
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		_cleanup_(error_done) struct error err = {};
 		struct bundle_machine got;
 		assert_int_equal(file_write_atomic(path, texts[i], strlen(texts[i]), 0600, NULL),
 				 0);
-		assert_int_equal(bundle_read_machine(dir, &got, &err), -EINVAL);
+		assert_int_equal(bundle_read_machine(test_folder, &got, &err), -EINVAL);
 		assert_non_null(strstr(error_message(&err), path));
 	}
-}
-
-static int make_dir(void **state _unused_)
-{
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state _unused_)
-{
-	return path_remove(dir, NULL);
 }
 
 int main(void)
@@ -162,5 +151,5 @@ int main(void)
 		cmocka_unit_test(edited_machine_file_is_refused),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -16,6 +16,7 @@
 #include "base/strbuf.h"
 #include "shim/layer_files.h"
 #include "shim/layer_mounts.h"
+#include "tests/unit/folder.h"
 
 enum { MOUNTS = 300, OPTIONS = 8 };
 
@@ -283,11 +284,9 @@ static void test_other_overlays_are_others(void **state _unused_)
 
 /* ---------------------------------------------------------------- files */
 
-static char dir[] = "/tmp/kiln-layers.XXXXXX";
-
 static char *in_dir(const char *name)
 {
-	return path_join(dir, name);
+	return path_join(test_folder, name);
 }
 
 /* A file of this size that begins as an image of so many blocks of 4096 bytes. */
@@ -325,7 +324,8 @@ static int open_of(const char *const *names, struct layer_files *files, struct e
 	_cleanup_(strbuf_done) struct strbuf line = {};
 
 	for (size_t i = 0; names[i]; i++)
-		strbuf_addf(&line, "%s%s/%s", i == 0 ? "erofs " : " device=", dir, names[i]);
+		strbuf_addf(&line, "%s%s/%s", i == 0 ? "erofs " : " device=", test_folder,
+			    names[i]);
 	give(&given, line.text);
 	assert_int_equal(layer_mounts_parse(given.list, given.count, &mounts, err), 0);
 	return layer_files_open(&mounts, files, err);
@@ -420,16 +420,6 @@ static void test_wrong_files_are_named(void **state _unused_)
 	assert_int_equal(open_of((const char *const[]){ ".", NULL }, &files, &err), -EBADMSG);
 }
 
-static int make_dir(void **state _unused_)
-{
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state _unused_)
-{
-	return path_remove(dir, NULL);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -442,5 +432,5 @@ int main(void)
 		cmocka_unit_test(test_wrong_files_are_named),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -95,9 +95,8 @@ static void watch(struct bench *bench, const char *dir, uint64_t disk_bytes)
 
 /* ---------------------------------------------------------------- the figures */
 
-static void test_the_margin_is_a_fiftieth_within_bounds(void **state)
+static void test_the_margin_is_a_fiftieth_within_bounds(void **state _unused_)
 {
-	(void)state;
 	assert_int_equal(scratch_watch_room(10 * GIB, 5 * GIB), 5 * GIB - 10 * GIB / 50);
 	assert_int_equal(scratch_watch_room(400 * MIB, 300 * MIB), 236 * MIB);
 	assert_int_equal(scratch_watch_room(1000 * GIB, 10 * GIB), 9 * GIB);
@@ -105,9 +104,8 @@ static void test_the_margin_is_a_fiftieth_within_bounds(void **state)
 	assert_int_equal(scratch_watch_room(0, 0), 0);
 }
 
-static void test_looks_more_often_near_the_end(void **state)
+static void test_looks_more_often_near_the_end(void **state _unused_)
 {
-	(void)state;
 	assert_int_equal(scratch_watch_interval(UINT64_MAX), 5000);
 	assert_in_range(scratch_watch_interval(2 * GIB), 990, 1010);
 	assert_int_equal(scratch_watch_interval(MIB), 100);

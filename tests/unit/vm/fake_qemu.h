@@ -50,7 +50,7 @@ static _Noreturn void fake_die(const char *words, int status)
 
 /* ---- the agent */
 
-static void fake_check(struct ttrpc_call *call, _unused_ const ProtobufCMessage *request,
+static void fake_check(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
 		       void *userdata)
 {
 	struct fake_qemu *qemu = userdata;
@@ -67,7 +67,7 @@ static void fake_check(struct ttrpc_call *call, _unused_ const ProtobufCMessage 
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void fake_version(struct ttrpc_call *call, _unused_ const ProtobufCMessage *request,
+static void fake_version(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
 			 void *userdata)
 {
 	struct fake_qemu *qemu = userdata;
@@ -76,7 +76,7 @@ static void fake_version(struct ttrpc_call *call, _unused_ const ProtobufCMessag
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void fake_empty(struct ttrpc_call *call, _unused_ const ProtobufCMessage *request,
+static void fake_empty(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
 		       void *userdata)
 {
 	struct fake_qemu *qemu = userdata;
@@ -123,7 +123,7 @@ static void fake_interface(struct ttrpc_call *call, const ProtobufCMessage *requ
 		ttrpc_call_reply(call, &wanted->base);
 }
 
-static void fake_wait(struct ttrpc_call *call, _unused_ const ProtobufCMessage *request,
+static void fake_wait(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
 		      void *userdata)
 {
 	struct fake_qemu *qemu = userdata;
@@ -132,7 +132,7 @@ static void fake_wait(struct ttrpc_call *call, _unused_ const ProtobufCMessage *
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void fake_read(struct ttrpc_call *call, _unused_ const ProtobufCMessage *request,
+static void fake_read(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
 		      void *userdata)
 {
 	struct fake_qemu *qemu = userdata;
@@ -303,7 +303,7 @@ static void fake_on_line(struct fake_monitor *monitor, const char *line)
 	json_decref(request);
 }
 
-static void fake_on_data(_unused_ struct stream *stream, struct evbuffer *input, void *userdata)
+static void fake_on_data(struct stream *stream _unused_, struct evbuffer *input, void *userdata)
 {
 	struct fake_monitor *monitor = userdata;
 	for (char *line;
@@ -315,12 +315,12 @@ static void fake_on_data(_unused_ struct stream *stream, struct evbuffer *input,
 }
 
 /* A monitor lives as long as the process: this one ends by being killed. */
-static void fake_on_monitor_end(_unused_ struct stream *stream, _unused_ int reason,
-				_unused_ void *userdata)
+static void fake_on_monitor_end(struct stream *stream _unused_, int reason _unused_,
+				void *userdata _unused_)
 {
 }
 
-static void fake_on_connect(int fd, _unused_ unsigned events, void *userdata)
+static void fake_on_connect(int fd, unsigned events _unused_, void *userdata)
 {
 	struct fake_monitor *monitor = xnew(struct fake_monitor);
 	monitor->qemu = userdata;

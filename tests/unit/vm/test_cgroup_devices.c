@@ -90,12 +90,12 @@ static void expect_limited(const char *root, const char *door, limit_fn limit)
 	assert_int_equal(wrong_again, 0);
 }
 
-static void test_v1(_unused_ void **state)
+static void test_v1(void **state _unused_)
 {
 	expect_limited("/sys/fs/cgroup/devices", "tasks", cgroup_devices_limit_v1);
 }
 
-static void test_v2(_unused_ void **state)
+static void test_v2(void **state _unused_)
 {
 	bool whole = path_exists("/sys/fs/cgroup/cgroup.controllers");
 

@@ -45,9 +45,8 @@ static void expect_choice(uint32_t vcpus, uint32_t memory_mib, const char *name)
 	assert_string_equal(offers[best].name, name);
 }
 
-static void test_exact_then_smallest(void **state)
+static void test_exact_then_smallest(void **state _unused_)
 {
-	(void)state;
 	expect_choice(1, 256, "small");
 	expect_choice(2, 512, "default");
 	expect_choice(4, 512, "wide");
@@ -59,9 +58,8 @@ static void test_exact_then_smallest(void **state)
 	expect_choice(5, 513, "huge");
 }
 
-static void test_no_wish_is_the_default(void **state)
+static void test_no_wish_is_the_default(void **state _unused_)
 {
-	(void)state;
 	expect_choice(0, 0, "default");
 	assert_int_equal(choose(offers, 3, 0, 0, NULL, NULL), 0); /* the first */
 	assert_int_equal(choose(&offers[4], 2, 0, 0, NULL, NULL), 0);
@@ -85,9 +83,8 @@ static void expect_growing(uint32_t vcpus, uint32_t memory_mib, const char *name
 	assert_int_equal(template_fit(&growing[best], &wish), fit);
 }
 
-static void test_exact_then_growing_then_larger(void **state)
+static void test_exact_then_growing_then_larger(void **state _unused_)
 {
-	(void)state;
 	expect_growing(2, 512, "exact", FIT_EXACT);
 	expect_growing(0, 256, "sprout", FIT_EXACT);
 	expect_growing(3, 512, "sprout", FIT_GROWS); /* has to grow less than "seed" */
@@ -96,7 +93,7 @@ static void test_exact_then_growing_then_larger(void **state)
 	expect_growing(1, 100, "seed", FIT_LARGER);
 }
 
-static void test_annotations(void **state)
+static void test_annotations(void **state _unused_)
 {
 	static const struct template_offer kinds[] = {
 		{ "default", "ready", FIXED(2, 512), .annotations = "", .readiness = 2 },
@@ -104,7 +101,6 @@ static void test_annotations(void **state)
 	};
 	_cleanup_(error_done) struct error err = {};
 
-	(void)state;
 	assert_int_equal(choose(kinds, 2, 0, 0, "", NULL), 0);
 	assert_int_equal(choose(kinds, 2, 0, 0, "gpu", NULL), 1);
 	assert_int_equal(choose(kinds, 2, 2, 512, "zone=a,gpu", NULL), 1);
@@ -118,11 +114,10 @@ static void test_annotations(void **state)
 	assert_int_equal(annotations_check("a b", NULL), -EINVAL);
 }
 
-static void test_none_fits(void **state)
+static void test_none_fits(void **state _unused_)
 {
 	_cleanup_(error_done) struct error err = {};
 
-	(void)state;
 	assert_int_equal(choose(&offers[3], 3, 4, 600, NULL, &err), -EBUSY);
 	assert_string_equal(error_message(&err),
 			    "no template fits: 4 vCPUs and 600 MiB wanted; there are default (2 "
@@ -138,11 +133,10 @@ static void test_none_fits(void **state)
 			    "1024 MiB, ready)");
 }
 
-static void test_boots_from_the_nearest(void **state)
+static void test_boots_from_the_nearest(void **state _unused_)
 {
 	struct template_wish wish = wish_of(2, 600, NULL);
 
-	(void)state;
 	assert_string_equal(offers[template_choose_boot(offers, 6, &wish)].name, "default");
 	wish = wish_of(4, 600, NULL);
 	assert_string_equal(offers[template_choose_boot(offers, 6, &wish)].name, "wide");
@@ -155,7 +149,7 @@ static void test_boots_from_the_nearest(void **state)
 	assert_int_equal(template_choose_boot(offers, 6, &wish), -ENOENT);
 }
 
-static void test_images(void **state)
+static void test_images(void **state _unused_)
 {
 	static char a[] = "tools", b[] = "models";
 	struct carried_image images[] = { { .name = a }, { .name = b } };
@@ -169,7 +163,6 @@ static void test_images(void **state)
 	struct template_wish wish = { .images = { names, 1 } };
 	_cleanup_(error_done) struct error err = {};
 
-	(void)state;
 	assert_int_equal(template_choose(carrying, 3, &wish, NULL), 1);
 	assert_int_equal(template_choose_boot(carrying, 3, &wish), 1);
 	assert_int_equal(template_fit(&carrying[0], &wish), FIT_NONE);

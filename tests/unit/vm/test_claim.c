@@ -116,7 +116,7 @@ static void factory_release(struct ttrpc_call *call, const ProtobufCMessage *mes
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void factory_conn_end(_unused_ struct ttrpc_conn *conn, void *userdata)
+static void factory_conn_end(struct ttrpc_conn *conn _unused_, void *userdata)
 {
 	struct bench *bench = userdata;
 	bench->conns_ended++;

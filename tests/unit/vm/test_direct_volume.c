@@ -12,18 +12,7 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "proto/direct_volume.h"
-
-static char dir[] = "/tmp/kiln-direct.XXXXXX";
-
-static int group_setup(void **state _unused_)
-{
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int group_teardown(void **state _unused_)
-{
-	return path_remove(dir, NULL);
-}
+#include "tests/unit/folder.h"
 
 static void test_the_text_is_read(void **state _unused_)
 {
@@ -74,24 +63,25 @@ static void test_a_volume_is_added_and_removed(void **state _unused_)
 	static const char text[] = "{\"device\":\"/dev/x\",\"fstype\":\"ext4\"}";
 	_cleanup_(direct_volume_done) struct direct_volume volume = {};
 	/* Kata's name of /a?>: of the alphabet that file names can have. */
-	_cleanup_free_ char *file = path_join(dir, DIRECT_VOLUMES "/L2E_Pg==/mountInfo.json");
+	_cleanup_free_ char *file = path_join(test_folder,
+					      DIRECT_VOLUMES "/L2E_Pg==/mountInfo.json");
 	_cleanup_(error_done) struct error err = {};
 	_cleanup_free_ char *address = NULL;
 
-	assert_int_equal(direct_volume_load(dir, "/a?>", &volume, &err), -ENOENT);
-	assert_int_equal(direct_volume_add(dir, "/a?>", "{}", &err), -EINVAL);
-	assert_int_equal(direct_volume_add(dir, "/a?>", text, &err), 0);
+	assert_int_equal(direct_volume_load(test_folder, "/a?>", &volume, &err), -ENOENT);
+	assert_int_equal(direct_volume_add(test_folder, "/a?>", "{}", &err), -EINVAL);
+	assert_int_equal(direct_volume_add(test_folder, "/a?>", text, &err), 0);
 	assert_true(path_exists(file));
-	assert_int_equal(direct_volume_load(dir, "/a?>", &volume, &err), 0);
-	assert_int_equal(direct_volume_find_user(dir, "/a?>", &address, &err), -ENOENT);
-	assert_int_equal(direct_volume_note_user(dir, "/a?>", "pod", "unix:///x", &err), 0);
-	assert_int_equal(direct_volume_find_user(dir, "/a?>", &address, &err), 0);
+	assert_int_equal(direct_volume_load(test_folder, "/a?>", &volume, &err), 0);
+	assert_int_equal(direct_volume_find_user(test_folder, "/a?>", &address, &err), -ENOENT);
+	assert_int_equal(direct_volume_note_user(test_folder, "/a?>", "pod", "unix:///x", &err), 0);
+	assert_int_equal(direct_volume_find_user(test_folder, "/a?>", &address, &err), 0);
 	assert_string_equal(address, "unix:///x");
-	direct_volume_forget_user(dir, "/a?>", "pod");
-	assert_int_equal(direct_volume_find_user(dir, "/a?>", &address, &err), -ENOENT);
-	assert_int_equal(direct_volume_remove(dir, "/a?>", &err), 0);
+	direct_volume_forget_user(test_folder, "/a?>", "pod");
+	assert_int_equal(direct_volume_find_user(test_folder, "/a?>", &address, &err), -ENOENT);
+	assert_int_equal(direct_volume_remove(test_folder, "/a?>", &err), 0);
 	assert_false(path_exists(file));
-	assert_int_equal(direct_volume_remove(dir, "/a?>", &err), 0);
+	assert_int_equal(direct_volume_remove(test_folder, "/a?>", &err), 0);
 }
 
 static void test_paths_that_have_no_place(void **state _unused_)
@@ -102,11 +92,11 @@ static void test_paths_that_have_no_place(void **state _unused_)
 	char path[191] = "/";
 
 	memset(path + 1, 'a', sizeof(path) - 2);
-	assert_int_equal(direct_volume_add(dir, path, text, &err), -ENAMETOOLONG);
-	assert_int_equal(direct_volume_load(dir, path, &volume, &err), -ENOENT);
+	assert_int_equal(direct_volume_add(test_folder, path, text, &err), -ENAMETOOLONG);
+	assert_int_equal(direct_volume_load(test_folder, path, &volume, &err), -ENOENT);
 	path[189] = '\0';
-	assert_int_equal(direct_volume_add(dir, path, text, &err), 0);
-	assert_int_equal(direct_volume_add(dir, "a", text, &err), -EINVAL);
+	assert_int_equal(direct_volume_add(test_folder, path, text, &err), 0);
+	assert_int_equal(direct_volume_add(test_folder, "a", text, &err), -EINVAL);
 }
 
 int main(void)
@@ -118,5 +108,5 @@ int main(void)
 		cmocka_unit_test(test_paths_that_have_no_place),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -14,26 +14,12 @@
 #include "base/strbuf.h"
 #include "base/strings.h"
 #include "factory/vm/journal.h"
+#include "tests/unit/folder.h"
 
 #define GOOD                                                                                       \
 	"{\"version\":1,\"id\":\"a\",\"template_id\":\"t\",\"template_name\":\"default\","         \
 	"\"state\":\"parked\",\"confirmed\":false,\"pid\":77,\"start_time\":5,\"spawned_at\":6,"   \
 	"\"next_stream\":0"
-
-static int setup(void **state)
-{
-	char path[] = "/tmp/kiln-test-journal-XXXXXX";
-	assert_non_null(mkdtemp(path));
-	*state = xstrdup(path);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int r = path_remove(*state, NULL);
-	free(*state);
-	return r;
-}
 
 static struct journal_entry sample(const char *id)
 {
@@ -142,7 +128,7 @@ static int parse(const char *text)
 	return r;
 }
 
-static void test_hostile_entries(_unused_ void **state)
+static void test_hostile_entries(void **state _unused_)
 {
 	static const char *const bad[] = {
 		"",
@@ -175,7 +161,7 @@ static void test_hostile_entries(_unused_ void **state)
 			fail_msg("accepted: %s", bad[i]);
 }
 
-static void test_hostile_values(_unused_ void **state)
+static void test_hostile_values(void **state _unused_)
 {
 	static const struct {
 		const char *pid, *start, *stream, *vm_state, *id;
@@ -280,15 +266,21 @@ static void test_symlink_is_not_followed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rewrite_and_remove, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_names_are_checked, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_round_trip, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_rewrite_and_remove, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_names_are_checked, folder_setup,
+						folder_teardown),
 		cmocka_unit_test(test_hostile_entries),
 		cmocka_unit_test(test_hostile_values),
-		cmocka_unit_test_setup_teardown(test_scan_sets_bad_ones_aside, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_scan_while_entries_go, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_scan_of_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_symlink_is_not_followed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scan_sets_bad_ones_aside, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_scan_while_entries_go, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_scan_of_nothing, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_symlink_is_not_followed, folder_setup,
+						folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

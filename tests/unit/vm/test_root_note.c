@@ -13,21 +13,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "proto/root_note.h"
-
-static int setup(void **state)
-{
-	char dir[] = "/tmp/kiln-roots.XXXXXX";
-
-	*state = xstrdup(mkdtemp(dir));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	assert_int_equal(path_remove(*state, NULL), 0);
-	free(*state);
-	return 0;
-}
+#include "tests/unit/folder.h"
 
 /* "app=share side=overlay-image" */
 static void expect_notes(const char *dir, const char *wanted)
@@ -95,11 +81,11 @@ static void test_a_machine_that_is_gone_cannot_be_noted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_notes_of_a_pod, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_no_note_is_passed_over, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_a_machine_that_is_gone_cannot_be_noted, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(test_notes_of_a_pod, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_no_note_is_passed_over, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_a_machine_that_is_gone_cannot_be_noted,
+						folder_setup, folder_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,7 +44,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void test_cpu_facts(void **state)
+static void test_cpu_facts(void **state _unused_)
 {
 	static const struct {
 		const char *cpuinfo, *name;
@@ -60,8 +60,6 @@ static void test_cpu_facts(void **state)
 		{ "", "unknown processor", false },
 		{ "flags", "unknown processor", false },
 	};
-	(void)state;
-
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct cpu_facts facts;
 
@@ -72,11 +70,9 @@ static void test_cpu_facts(void **state)
 	}
 }
 
-static void test_cpu_flags_make_another_model(void **state)
+static void test_cpu_flags_make_another_model(void **state _unused_)
 {
 	struct cpu_facts a, b;
-	(void)state;
-
 	cpu_facts_parse("model name\t: A\nflags\t\t: fpu avx\n", &a);
 	cpu_facts_parse("model name\t: A\nflags\t\t: fpu avx avx512f\n", &b);
 	assert_string_not_equal(a.model, b.model);
@@ -110,7 +106,7 @@ static void test_probe_looks_on_path(void **state)
 	assert_string_equal(host.qemu_binary, f->qemu);
 }
 
-static void test_probe_failures(void **state)
+static void test_probe_failures(void **state _unused_)
 {
 	static const struct {
 		const char *qemu, *accel, *says;
@@ -122,8 +118,6 @@ static void test_probe_failures(void **state)
 		{ NULL, "xen", "auto, tcg, kvm", -EINVAL },
 		{ NULL, "", "auto, tcg, kvm", -EINVAL },
 	};
-	(void)state;
-
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_(error_done) struct error err = {};
 		struct template_host host = {};
@@ -150,9 +144,8 @@ static void test_auto_never_takes_kvm_without_virtualization(void **state)
 		assert_int_equal(host.accelerator, ACCELERATOR_TCG);
 }
 
-static void test_accelerator_names(void **state)
+static void test_accelerator_names(void **state _unused_)
 {
-	(void)state;
 	for (enum accelerator a = ACCELERATOR_TCG; a <= ACCELERATOR_KVM; a++)
 		assert_int_equal(accelerator_from_string(accelerator_to_string(a)), a);
 	assert_int_equal(accelerator_from_string("auto"), -EINVAL);

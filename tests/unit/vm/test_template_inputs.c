@@ -49,9 +49,8 @@ static void expect_difference(const struct pair *pair, const char *text)
 	assert_false(template_inputs_equal(&pair->was, &pair->now));
 }
 
-static void test_names(void **state)
+static void test_names(void **state _unused_)
 {
-	(void)state;
 	for (int i = 0; i < TEMPLATE_INPUTS; i++) {
 		const char *name = template_input_to_string((enum template_input)i);
 		assert_int_equal(template_input_from_string(name), i);

@@ -10,25 +10,9 @@
 #include "base/memory.h"
 #include "factory/base/layout.h"
 #include "factory/jail/uid_range.h"
+#include "tests/unit/folder.h"
 
-static int setup(void **state)
-{
-	char path[] = "/tmp/kiln-test-uids-XXXXXX";
-
-	assert_non_null(mkdtemp(path));
-	*state = xstrdup(path);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int r = path_remove(*state, NULL);
-
-	free(*state);
-	return r;
-}
-
-static void test_every_range_is_tried_once(_unused_ void **state)
+static void test_every_range_is_tried_once(void **state _unused_)
 {
 	bool seen[UID_RANGES] = {};
 
@@ -56,7 +40,7 @@ static void test_a_range_is_one_machines(void **state)
 	assert_int_equal(uid_range_take(*state, 65536, "c", NULL), 0);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
 {

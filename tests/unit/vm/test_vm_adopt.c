@@ -38,7 +38,7 @@ static void test_adopt_what_must_end(void **state)
 		{ VM_SPARE, true, "it was spare when the factory died" },
 		{ VM_RESTORED, true, "it was restored when the factory died" },
 		{ VM_WARMING, true, "it was warming when the factory died" },
-		{ VM_PARKED, false, "its template is no more" },
+		{ VM_PARKED, false, "its template does not exist any more" },
 	};
 	struct bench *bench = *state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

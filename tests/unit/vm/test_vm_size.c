@@ -105,8 +105,8 @@ static void test_fails_closed(void **state)
 		{ "few-cpus", "the guest does not grow: its vCPUs: 2 vCPUs are to come", 3, 0 },
 		{ "no-device", "the guest does not grow: its memory device: no", 2, 512 },
 		{ "killed-growing", "killed by signal 9", 2, 0 },
-		{ "ok", "it cannot grow to 5 vCPUs and 0 MiB, but to 4 and 512", 5, 0 },
-		{ "ok", "it cannot grow to 0 vCPUs and 513 MiB, but to 4 and 512", 0, 513 },
+		{ "ok", "it cannot grow to 5 vCPUs and 0 MiB, only to 4 and 512", 5, 0 },
+		{ "ok", "it cannot grow to 0 vCPUs and 513 MiB, only to 4 and 512", 0, 513 },
 	};
 	struct bench *bench = *state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

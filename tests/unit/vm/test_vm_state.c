@@ -16,7 +16,7 @@
 
 /* ---- tables */
 
-static void test_edges(_unused_ void **state)
+static void test_edges(void **state _unused_)
 {
 	assert_states(&vm_states, "spawned: restored warming gone\n"
 				  "restored: warming gone\n"
@@ -27,7 +27,7 @@ static void test_edges(_unused_ void **state)
 				  "gone:\n");
 }
 
-static void test_names(_unused_ void **state)
+static void test_names(void **state _unused_)
 {
 	for (int s = VM_SPAWNED; s <= VM_GONE; s++)
 		assert_int_equal(vm_state_from_string(vm_state_to_string(s)), s);
@@ -247,7 +247,7 @@ static void test_destroyed_while_being_claimed(void **state)
 
 /* ---- mounts */
 
-static void test_find_mounts(_unused_ void **state)
+static void test_find_mounts(void **state _unused_)
 {
 	static const char text[] =
 		"22 1 0:20 / /proc rw - proc proc rw\n"
