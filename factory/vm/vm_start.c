@@ -444,6 +444,7 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 		options.env = jail_environment(launch->jail);
 		options.in_child = jail_enter;
 		options.in_parent = jail_admit;
+		options.limits_files = true;
 		options.hook_data = launch->jail;
 	}
 	int pidfd;
