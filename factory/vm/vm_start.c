@@ -286,7 +286,7 @@ static struct cgroup_limits limits_of(const struct vm *vm, const struct template
 	return (struct cgroup_limits){
 		.memory_bytes = ((uint64_t)vm->max_size.memory_mib + overhead_mib) << 20,
 		.threads = THREADS_MAX + vm->max_size.vcpus,
-		.vcpus = vm->max_size.vcpus,
+		.vcpus = vm->size.vcpus, /* more when it grows: claim_grow() */
 	};
 }
 
