@@ -120,10 +120,11 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(HARDEN) -std=gnu17 -w $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# Unit tests can have steps fail (base/fault.h).
 $(BUILD)/asan/%.o: %.c | $(GEN_H) $(AUTO_DEPS)
 	$(call say,CC+SAN,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(ASAN) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) -DKILN_FAULTS $(CFLAGS_ALL) $(ASAN) -MMD -MP -c -o $@ $<
 
 $(BUILD)/asan/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
 	@mkdir -p $(@D)
@@ -308,8 +309,11 @@ $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
-$(BUILD)/fuzz/fuzz_shim: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
-$(BUILD)/fuzz/fuzz_shim: LIBS_fuzz += -lcmocka
+$(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
+$(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
+$(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: LIBS_fuzz += -lcmocka
+$(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c,$(SRC_factory)))
+$(BUILD)/fuzz/fuzz_factory: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c rootfs.c namespaces.c mount_options.c \
 	mounts.c devices.c rootpath.c machine_id.c))
 $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
