@@ -210,9 +210,19 @@ test_steps_of_images() {
 	prepare_image "$image" || fail 'no image after steps that failed'
 }
 
+# Half-way, it is no template any more, and what is left goes with the next try.
+test_a_removal_fails() {
+	arm template.removing=EIO
+	! factory_ctl destroy >"$work/out" 2>&1 || fail 'destroyed in spite of template.removing=EIO'
+	expect_met template.removing=EIO
+	expect_match 'template.removing: Input/output error' "$(cat "$work/out")"
+	expect_match '\.removed$' "$(find "$store/templates" -mindepth 1 -maxdepth 1)"
+	factory_ctl destroy >/dev/null
+	expect_no_template 'a removal that failed'
+}
+
 test_steps_of_bakes() {
 	local point error=ENOSPC
-	factory_ctl destroy >/dev/null
 	for point in $(points bake); do
 		arm "$point=$error"
 		bake_fails "$point: $(error_text $error)" "$point=$error"
