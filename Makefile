@@ -234,11 +234,12 @@ $(FILES_WORK): $(call obj,bench/work/work.c)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
-# A factory and a claimer that a test can kill at points of its choice (base/fault.h).
+# A factory, a claimer and a shim that a test can kill at points of its choice (base/fault.h).
 .PHONY: faults
 faults: | $(AUTO_DEPS)
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/faults FAULTS=1 WERROR=$(WERROR) \
 		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl \
+		$(BUILD)/faults/containerd-shim-kiln-v2 \
 		$(addprefix $(BUILD)/faults/,$(notdir $(PRELOAD) $(ABSENT)))
 
 # ---------------------------------------------------------------- manual pages

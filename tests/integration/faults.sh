@@ -29,15 +29,15 @@ recovered() {
 }
 
 # points OF...: the names of the steps that a test can have fail, in the source.
-points() { grep -rhoE 'FAULT_ERROR\("[a-z.]*"' "$tests/../factory" | cut -d'"' -f2 | sort -u | grep -E "^($1)\."; }
+points() { grep -rhoE 'FAULT_ERROR\("[a-z.]*"' "$tests/../factory" "$tests/../shim" | cut -d'"' -f2 | sort -u | grep -E "^($1)\."; }
 
-# arm POINT=ERROR: the factory meets it once, at its next passing.
+# arm POINT=ERROR: the factory, or a shim, meets it once, at its next passing.
 arm() {
 	mark_log
 	echo "$1" >"$work/fault.new"
 	mv "$work/fault.new" "$work/fault"
 }
-expect_met() { [ ! -e "$work/fault" ] || fail "the factory did not pass $1"; }
+expect_met() { [ ! -e "$work/fault" ] || fail "$1 was not passed"; }
 
 error_text() {
 	case $1 in

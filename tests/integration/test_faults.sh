@@ -140,7 +140,59 @@ test_steps_of_images() {
 	prepare_image "$image" || fail 'no image after steps that failed'
 }
 
+# in_pod ID: a container of the pod `pod`, with a volume, that stays.
+in_pod() {
+	ctr run -d --runtime io.containerd.kiln.v2 --annotation io.kubernetes.cri.sandbox-id=pod \
+		--annotation "io.kubernetes.cri.container-type=$([ "$1" = pod ] && echo sandbox || echo container)" \
+		--mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw" "$image" "$1" sleep 1000
+}
+
+# fails POINT=ERROR COMMAND...: the command, and it says which step failed and why.
+fails() {
+	local point=${1%=*}
+	arm "$1"
+	! "${@:2}" >"$work/out" 2>&1 || fail "no failure in spite of $1"
+	expect_met "$1"
+	expect_match "fault point $point: $(error_text "${1#*=}")" "$(cat "$work/out")"
+}
+
+# What a container makes of its machine on the host.
+traces() { find "$run"/vms/*/share -xdev | sort; awk -v v="$run/vms/" 'index($5, v) == 1 { print $5 }' /proc/self/mountinfo | sort; }
+
+# The pod's other container lives, and nothing is left of the one that failed.
+test_steps_of_containers() {
+	local point error=EIO before
+	mkdir "$work/volume"
+	in_pod pod
+	until_true 30 wait_full
+	before=$(traces)
+	for point in $(points 'create|streams|folder|root|volume'); do
+		fails "$point=$error" in_pod c2
+		ctr containers delete c2
+		expect "$before" "$(traces)" "folders and mounts after $point=$error"
+		expect lives "$(ctr tasks exec --exec-id "e$RANDOM" pod echo lives)" "the pod after $point=$error"
+		[ $error = ENOSPC ] && error=EIO || error=ENOSPC
+	done
+	in_pod c2
+	fails exec.adding=EIO ctr tasks exec --exec-id e1 c2 true
+	expect lives "$(ctr tasks exec --exec-id e1 c2 echo lives)"
+	fails process.signalling=ENOSPC ctr tasks kill -s KILL c2
+	expect lives "$(ctr tasks exec --exec-id e2 c2 echo lives)"
+	ctr tasks kill -s KILL c2
+	until_true 20 is_stopped c2
+	fails delete.begun=EIO ctr tasks delete c2
+	ctr tasks delete c2 || true # its status is the container's, 137
+	ctr containers delete c2
+	expect "$before" "$(traces)" 'folders and mounts of a container that is deleted'
+	remove_container pod
+	fails process.starting=EIO kiln_run alone true
+	remove_container alone # created it is, and ctr leaves it
+	wait_no_sandboxes
+	recovered 'steps of containers that fail'
+}
+is_stopped() { ctr tasks list | grep -qE "^$1 .*STOPPED"; }
+
 start_faulty_factory
-start_containerd
+PATH=$BUILD/faults:$PATH KILN_FAULT=@$work/fault start_containerd
 wait_full
 run_tests "$@"

@@ -5,6 +5,8 @@
 
 #include <dirent.h>
 
+enum { TRIES = 1000 };
+
 #define ARMED "/tmp/kiln-test-fault.XXXXXX"
 
 #define VOLUME                                                                                     \
@@ -42,7 +44,7 @@ static void expect_fault(struct answer answer, const struct point *point, size_t
 						  strerrordesc_np(numbers[error]));
 
 	if (path_exists(armed))
-		fail_msg("%s:%u was not passed", point->name, point->nth);
+		fail_msg("%s:%u was not passed: %s", point->name, point->nth, answer.message);
 	if (answer.code == TTRPC_OK || answer.code == TTRPC_NOT_FOUND ||
 	    !strstr(answer.message, sentence))
 		fail_msg("%s: %s; expected: %s", ttrpc_code_to_string(answer.code), answer.message,
@@ -66,15 +68,16 @@ struct traces {
 	size_t fds, mounts, shared, lowers;
 };
 
-static size_t count_mounts(void)
+/* Those of others come and go. */
+static size_t count_mounts(const struct bench *bench)
 {
 	_cleanup_free_ char *text = NULL;
-	size_t lines = 0;
+	size_t count = 0;
 
 	assert_int_equal(file_read("/proc/self/mountinfo", 1 << 20, &text, NULL, NULL), 0);
-	for (const char *at = text; (at = strchr(at, '\n')); at++)
-		lines++;
-	return lines;
+	for (const char *at = text; (at = strstr(at, bench->dir)); at++)
+		count++;
+	return count;
 }
 
 static struct traces look(struct bench *bench)
@@ -85,17 +88,26 @@ static struct traces look(struct bench *bench)
 	turn(bench->loop, 2); /* what was deferred */
 	return (struct traces){
 		.fds = count_entries("/proc/self/fd"),
-		.mounts = count_mounts(),
+		.mounts = count_mounts(bench),
 		.shared = count_entries(share),
 		.lowers = count_entries(lower),
 	};
 }
 
+static bool has_left(const struct traces *before, const struct traces *now)
+{
+	return now->fds > before->fds || now->mounts != before->mounts ||
+	       now->shared != before->shared || now->lowers != before->lowers;
+}
+
+/* Events may still be on their way to containerd. */
 static void expect_no_traces(struct bench *bench, const struct traces *before, const char *point)
 {
-	const struct traces now = look(bench);
+	struct traces now = look(bench);
 
-	if (memcmp(&now, before, sizeof(now)) != 0)
+	for (unsigned i = 0; i < TRIES && has_left(before, &now); i++)
+		now = look(bench);
+	if (has_left(before, &now))
 		fail_msg("after %s: %zu descriptors, %zu mounts, %zu and %zu folders; before it "
 			 "%zu, %zu, %zu and %zu",
 			 point, now.fds, now.mounts, now.shared, now.lowers, before->fds,
@@ -137,25 +149,29 @@ static void creation_fails_beside_a_neighbour(void **state)
 	expect_neighbour_lives(bench);
 }
 
-static void creation_of_the_first_gives_the_machine_back(void **state)
+static void first_one_fails(const struct point *point, size_t error, unsigned claims)
+{
+	struct bench *bench = NULL;
+
+	(void)bench_setup((void **)&bench);
+	arm(point, error);
+	expect_fault(bench_create(bench, "c1"), point, error);
+	assert_false(bench_is_shared(bench, "c1"));
+	assert_int_equal(bench->claims, claims);
+	await(bench->loop, bench->releases == claims);
+	await(bench->loop, !bench_in_bundle(bench, "c1", "kiln.json"));
+	(void)bench_teardown((void **)&bench);
+}
+
+static void creation_of_the_first_gives_the_machine_back(void **state _unused_)
 {
 	static const struct point claiming = { "sandbox.claiming", 1 };
-	struct bench *bench = *state;
-	unsigned claims = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(creations) - 2; i++) {
-		size_t e = i % ARRAY_SIZE(errors);
-		arm(&creations[i], e);
-		expect_fault(bench_create(bench, "c1"), &creations[i], e);
-		assert_false(bench_is_shared(bench, "c1"));
-		await(bench->loop, bench->releases == bench->claims);
-		await(bench->loop, !bench_in_bundle(bench, "c1", "kiln.json"));
-		if (i >= 2)
-			assert_int_equal(bench->claims, ++claims);
-	}
-	arm(&claiming, 0);
-	expect_fault(bench_create(bench, "c1"), &claiming, 0);
-	assert_int_equal(bench->claims, claims);
+	/* The first two come before a machine, and the container has no volume. */
+	for (size_t i = 0; i < ARRAY_SIZE(creations); i++)
+		if (!str_equal(creations[i].name, "volume.mounted"))
+			first_one_fails(&creations[i], i % ARRAY_SIZE(errors), i >= 2);
+	first_one_fails(&claiming, 0, 0);
 }
 
 static void exec_fails(void **state)
@@ -210,7 +226,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(creation_fails_beside_a_neighbour),
-		T(creation_of_the_first_gives_the_machine_back),
+		cmocka_unit_test(creation_of_the_first_gives_the_machine_back),
 		T(exec_fails),
 		T(start_kill_and_delete_fail_and_can_be_asked_again),
 	};
