@@ -120,10 +120,11 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(HARDEN) -std=gnu17 -w $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# Unit tests can have steps fail (base/fault.h).
 $(BUILD)/asan/%.o: %.c | $(GEN_H) $(AUTO_DEPS)
 	$(call say,CC+SAN,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(ASAN) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) -DKILN_FAULTS $(CFLAGS_ALL) $(ASAN) -MMD -MP -c -o $@ $<
 
 $(BUILD)/asan/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
 	@mkdir -p $(@D)
@@ -233,11 +234,12 @@ $(FILES_WORK): $(call obj,bench/work/work.c)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
-# A factory and a claimer that a test can kill at points of its choice (base/fault.h).
+# A factory, a claimer and a shim that a test can kill at points of its choice (base/fault.h).
 .PHONY: faults
 faults: | $(AUTO_DEPS)
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/faults FAULTS=1 WERROR=$(WERROR) \
 		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl \
+		$(BUILD)/faults/containerd-shim-kiln-v2 \
 		$(addprefix $(BUILD)/faults/,$(notdir $(PRELOAD) $(ABSENT)))
 
 # ---------------------------------------------------------------- manual pages
@@ -308,8 +310,11 @@ $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
-$(BUILD)/fuzz/fuzz_shim: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
-$(BUILD)/fuzz/fuzz_shim: LIBS_fuzz += -lcmocka
+$(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
+$(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
+$(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: LIBS_fuzz += -lcmocka
+$(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c,$(SRC_factory)))
+$(BUILD)/fuzz/fuzz_factory: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c rootfs.c namespaces.c mount_options.c \
 	mounts.c devices.c rootpath.c machine_id.c))
 $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
@@ -467,7 +472,7 @@ DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev lib
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
-DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client openssh-client
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client openssh-client systemd
 DEBIAN_BENCH := gnuplot-nox
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc shellcheck
 DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_BENCH) $(DEBIAN_LINT)

@@ -1,7 +1,7 @@
 /* Points where a test may kill the process, to see what a crash there leaves, or have a step fail.
  *
- * They exist in a build with -DKILN_FAULTS (`make faults`) and are nothing otherwise. There,
- * KILN_FAULT in the environment arms one of them:
+ * They exist in a build with -DKILN_FAULTS (`make faults`, unit tests) and are nothing otherwise.
+ * There, KILN_FAULT in the environment arms one of them:
  *
  *   NAME           the process sends itself SIGKILL at that point
  *   NAME=ENOSPC    the step after that point, a FAULT_ERROR, fails once with that error

@@ -17,6 +17,7 @@
 #include "base/clone.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/open_files.h"
 #include "base/strings.h"
 
 #define SPAWN_OUTPUT_MAX  (64 * 1024)
@@ -224,6 +225,8 @@ static _Noreturn void child_run(struct spawn_plan *plan)
 
 	if (options->cwd && chdir(options->cwd) < 0)
 		child_fail(report, "cannot change to its folder");
+	if (!options->limits_files)
+		open_files_restore();
 	execve(plan->program, options->argv, plan->env);
 	child_fail(report, "cannot execute");
 }

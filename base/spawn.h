@@ -26,6 +26,7 @@ struct spawn_options {
 	bool new_session;           /* setsid(2) in the child */
 	bool no_huge_pages;         /* PR_SET_THP_DISABLE in the child */
 	bool merge_pages;           /* KSM may merge its pages, where the kernel can (6.7) */
+	bool limits_files;          /* in_child does; else as before open_files_raise() */
 
 	/* Either may be NULL. in_child runs in the child when all of the parent's descriptors are
 	 * still there, and may make system calls only; a negative errno ends the start, with

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
@@ -175,7 +176,9 @@ static int load(struct container *container, struct error *err)
 
 	if (*container->request->checkpoint)
 		return error_set(err, EOPNOTSUPP, "checkpoints are not supported");
-	r = spec_load(container->bundle, &container->spec, err);
+	r = FAULT_ERROR("create.loading", err);
+	if (r == 0)
+		r = spec_load(container->bundle, &container->spec, err);
 	if (r < 0)
 		return r == -ENOENT
 			       ? error_set(err, EINVAL, "%s has no " SPEC_FILE, container->bundle)
@@ -309,6 +312,9 @@ int container_delete(struct container *container, container_done_fn done, void *
 
 	if (state != PROCESS_CREATED && state != PROCESS_STOPPED)
 		return error_set(err, EBUSY, "container %s is not stopped", container->id);
+	int r = FAULT_ERROR("delete.begun", err);
+	if (r < 0)
+		return r;
 	container->done = done;
 	container->done_userdata = userdata;
 	container->begun_ns = trace_begin();
@@ -367,7 +373,7 @@ static int check_exec(const struct container *container,
 				 EXECS_MAX);
 	if (!request->spec)
 		return error_set(err, EINVAL, "the exec has no process");
-	return 0;
+	return FAULT_ERROR("exec.adding", err);
 }
 
 static void publish_exec_added(const struct container *container, const char *exec_id)

@@ -4,6 +4,7 @@
  * Each step ends where the container is not CREATING any more. */
 #include <libgen.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -113,7 +114,8 @@ static int write_machine(const struct container *container, struct error *err)
 	r = process_start_time(machine.shim_pid, &machine.shim_start_time);
 	if (r < 0)
 		return error_set_errno(err, r, "own start time");
-	return bundle_write_machine(container->bundle, &machine, err);
+	r = FAULT_ERROR("create.noting", err);
+	return r < 0 ? r : bundle_write_machine(container->bundle, &machine, err);
 }
 
 /* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
@@ -144,9 +146,11 @@ static int mount_files(struct container *container, struct storages *storages, s
 		.idmap = &idmap,
 	};
 	uint64_t begin = trace_begin();
-	int r = idmap_open(sandbox_vmm_pid(container->sandbox),
-			   sandbox_vmm_pidfd(container->sandbox), &idmap, err);
+	int r = FAULT_ERROR("create.ids", err);
 
+	if (r == 0)
+		r = idmap_open(sandbox_vmm_pid(container->sandbox),
+			       sandbox_vmm_pidfd(container->sandbox), &idmap, err);
 	if (r == 0)
 		r = share_folder_make(sandbox_share_dir(container->sandbox), container->id,
 				      &container->folder, err);
@@ -155,6 +159,8 @@ static int mount_files(struct container *container, struct storages *storages, s
 	if (r == 0)
 		r = volumes_mount(container->spec->oci, &volumes, storages, &container->volumes,
 				  err);
+	if (r == 0)
+		r = FAULT_ERROR("create.mounted", err);
 	trace_end(TRACE_ROOTFS, NULL, begin);
 	if (r == -ENOENT)
 		err->number = EINVAL;

@@ -208,12 +208,13 @@ static void send_next(struct events *events)
 	events->in_flight = true;
 }
 
-static void on_drain_timeout(void *userdata)
+static void on_drain_end(void *userdata)
 {
 	struct events *events = userdata;
 
-	log_warning(events->id, "%zu events are lost: containerd does not take them",
-		    events->count + (events->current != NULL));
+	if (events->current)
+		log_warning(events->id, "%zu events are lost: containerd does not take them",
+			    events->count + 1);
 	report_drained(events);
 }
 
@@ -230,7 +231,7 @@ struct events *events_new(struct loop *loop, const char *address, const char *ns
 		.retry_ms = RETRY_MIN_MS,
 	};
 	events->retry = loop_timer_new(loop, on_retry, events);
-	events->drain_timer = loop_timer_new(loop, on_drain_timeout, events);
+	events->drain_timer = loop_timer_new(loop, on_drain_end, events);
 	return events;
 }
 
@@ -283,19 +284,10 @@ void events_publish(struct events *events, const ProtobufCMessage *message)
 		send_next(events);
 }
 
-static void on_deferred_drain(void *userdata)
-{
-	struct events *events = userdata;
-
-	if (!events->current)
-		report_drained(events);
-}
-
 void events_drain(struct events *events, uint64_t timeout_ms, void (*fn)(void *userdata),
 		  void *userdata)
 {
 	events->on_drained = fn;
 	events->userdata = userdata;
-	loop_timer_start(events->drain_timer, timeout_ms);
-	loop_defer(events->loop, on_deferred_drain, events);
+	loop_timer_start(events->drain_timer, events->current ? timeout_ms : 0);
 }

@@ -1,17 +1,17 @@
 #include "shim/idmap.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/strings.h"
 
 #define MAP_MAX 4096
 
@@ -23,6 +23,31 @@ static bool is_ours(int userns)
 	       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
+/* The next word of *text as a number, which is moved behind it. */
+static int take_number(const char **text, uint64_t max, uint64_t *ret)
+{
+	char word[16] = "";
+	const char *begin = *text + strspn(*text, " ");
+	size_t len = strcspn(begin, " \n");
+
+	if (len == 0 || len >= sizeof(word))
+		return -EBADMSG;
+	memcpy(word, begin, len);
+	*text = begin + len;
+	return str_to_u64(word, 0, max, ret) < 0 ? -EBADMSG : 0;
+}
+
+int idmap_parse(const char *text, uint32_t *ret_first)
+{
+	uint64_t inside, first, count;
+
+	if (take_number(&text, 0, &inside) < 0 || take_number(&text, UINT32_MAX, &first) < 0 ||
+	    take_number(&text, UINT32_MAX, &count) < 0 || count == 0)
+		return -EBADMSG;
+	*ret_first = (uint32_t)first;
+	return 0;
+}
+
 static int read_first(pid_t pid, uint32_t *ret_first, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/uid_map", (int)pid);
@@ -31,7 +56,7 @@ static int read_first(pid_t pid, uint32_t *ret_first, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (sscanf(text, " 0 %" SCNu32, ret_first) != 1)
+	if (idmap_parse(text, ret_first) < 0)
 		return error_set(err, EBADMSG, "%s maps no root", path);
 	return 0;
 }

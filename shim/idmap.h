@@ -21,6 +21,10 @@ struct idmap {
 _must_check_ int idmap_open(pid_t pid, int pidfd, struct idmap *ret_idmap, struct error *err);
 void idmap_close(struct idmap *idmap);
 
+/* The host's number of root, of the text of /proc/PID/uid_map, whose first line is about root where
+ * anything is. -EBADMSG: it is not. */
+_must_check_ int idmap_parse(const char *text, uint32_t *ret_first);
+
 /* The calling thread makes files as the machine's root from here on, with all its capabilities
  * kept; and again as root. */
 _must_check_ int idmap_enter(const struct idmap *idmap, struct error *err);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
@@ -87,6 +88,8 @@ int io_open(const struct io_options *options, struct io **ret_io, struct error *
 	io->userdata = options->userdata;
 	r = io_output_open(options, "ReadStdout", options->stdio->out, settle_check, io, &io->out,
 			   err);
+	if (r >= 0)
+		r = FAULT_ERROR("streams.opening", err);
 	if (r >= 0 && !options->stdio->terminal)
 		r = io_output_open(options, "ReadStderr", options->stdio->err, settle_check, io,
 				   &io->err, err);

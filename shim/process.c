@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
@@ -305,14 +306,20 @@ static void start_exec(struct process *process, struct operation *operation)
 		   operation);
 }
 
+static int start_check(const struct process *process, struct error *err)
+{
+	if (process->state != PROCESS_CREATED)
+		return error_set(err, EBUSY, "cannot start a process that is %s",
+				 process_state_to_string(process->state));
+	return FAULT_ERROR("process.starting", err);
+}
+
 void process_start(struct process *process, process_done_fn done, void *userdata)
 {
 	struct operation *operation;
 	struct error err = {};
 
-	if (process->state != PROCESS_CREATED) {
-		(void)error_set(&err, EBUSY, "cannot start a process that is %s",
-				process_state_to_string(process->state));
+	if (start_check(process, &err) < 0) {
 		decide(process, &err, done, userdata);
 		return;
 	}
@@ -376,7 +383,7 @@ static int kill_check(const struct process *process, uint32_t signo, struct erro
 		return error_set(err, ESRCH, "process already finished");
 	if (process->state == PROCESS_CREATED && process->spec)
 		return error_set(err, EBUSY, "process not created");
-	return 0;
+	return FAULT_ERROR("process.signalling", err);
 }
 
 void process_kill(struct process *process, uint32_t signo, process_done_fn done, void *userdata)

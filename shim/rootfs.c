@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -258,6 +259,8 @@ int rootfs_mount(const struct rootfs_options *options, struct storages *storages
 	_cleanup_(rootfs_unmount_cleanup) struct rootfs *rootfs = xnew(struct rootfs);
 
 	int r = mount_by_driver(rootfs, options, storages, err);
+	if (r == 0)
+		r = FAULT_ERROR("root.mounted", err);
 	if (r < 0)
 		return error_wrap(err, "rootfs");
 	log_info(options->container_id, "root file system: %s%s%s",

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
@@ -309,7 +310,8 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 	settings_copy(&sandbox->settings, settings);
 	replace_string(&sandbox->hostname, hostname);
 	set_state(sandbox, SANDBOX_CLAIMING);
-	if (claim_start(sandbox->loop, &options, on_claimed, sandbox, &err) < 0) {
+	if (FAULT_ERROR("sandbox.claiming", &err) < 0 ||
+	    claim_start(sandbox->loop, &options, on_claimed, sandbox, &err) < 0) {
 		set_claim_error(sandbox, &err);
 		set_state(sandbox, SANDBOX_NONE);
 		settings_done(&sandbox->settings);

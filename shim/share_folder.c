@@ -3,22 +3,34 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 
-/* A fresh folder, which somebody else cannot have prepared. */
-static int make_fresh(int dir_fd, const char *name, int *ret_fd, struct error *err)
+static int open_fresh(int dir_fd, const char *name, int *ret_fd, struct error *err)
 {
-	int fd;
+	int r = FAULT_ERROR("folder.made", err);
+	if (r < 0)
+		return r;
+	int fd = openat(dir_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	if (mkdirat(dir_fd, name, 0755) < 0)
-		return error_set_errno(err, errno, "cannot make folder %s in the share", name);
-	fd = openat(dir_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot open folder %s in the share", name);
 	*ret_fd = fd;
 	return 0;
+}
+
+/* A fresh folder, which somebody else cannot have prepared. */
+static int make_fresh(int dir_fd, const char *name, int *ret_fd, struct error *err)
+{
+	if (mkdirat(dir_fd, name, 0755) < 0)
+		return error_set_errno(err, errno, "cannot make folder %s in the share", name);
+	int r = open_fresh(dir_fd, name, ret_fd, err);
+	if (r < 0)
+		(void)unlinkat(dir_fd, name, AT_REMOVEDIR);
+	return r;
 }
 
 int share_folder_make(const char *share_dir, const char *container_id,

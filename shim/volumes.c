@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -158,6 +159,8 @@ static int mount_in_share(struct volumes *volumes, const struct volumes_options 
 	r = mount_bind_at(&place, mount->source, flags, err);
 	if (r == -EINVAL && flags & (BIND_READONLY | BIND_READONLY_TREE))
 		r = show_unmapped(&place, mount->source, info, err);
+	if (r == 0)
+		r = FAULT_ERROR("volume.mounted", err);
 	if (r < 0)
 		return error_wrap(err, "volume %s", mount->source);
 	leave_readonly_to_the_host(mount, flags, info);

@@ -81,5 +81,7 @@ int bake_clean(const struct bake_domain_options *where, struct error *err)
 				   : bake_clean_embedded(where, err);
 	if (r == 0)
 		r = path_remove(bakes, err);
+	if (r == 0)
+		r = template_remove_left(where->store, err);
 	return r < 0 ? r : remove_all_unfinished(templates, err);
 }

@@ -227,10 +227,13 @@ static int open_to_user(const struct bake_work *work, struct error *err)
 
 static int make_folders(struct bake_work *work, struct error *err)
 {
+	_cleanup_free_ char *bakes = path_join(work->where.run_dir, "bake");
+
 	work->owns = true;
 	int r = template_remove(work->where.store, work->id, err);
+	/* One bakes at a time: what else is there an earlier one could not remove. */
 	if (r == 0)
-		r = path_remove(work->run, err);
+		r = path_remove(bakes, err);
 	if (r == 0)
 		r = dir_make(work->dir, 0700, err);
 	if (r == 0 && chmod(work->dir, TEMPLATE_DIR_MODE) < 0)
@@ -761,7 +764,9 @@ int bake_work_undo(struct bake_work *work, struct error *err)
 	work->console_tail = printable_tail(tail, strlen(tail));
 	/* A helper that was killed leaves its machine. */
 	int r = work->where.libvirt_uri ? 0 : bake_clean_embedded(&work->where, err);
+	int removed = template_remove(work->where.store, work->id, r == 0 ? err : NULL);
 	if (r == 0)
-		r = template_remove(work->where.store, work->id, err);
-	return r < 0 ? r : path_remove(work->run, err);
+		r = removed;
+	removed = path_remove(work->run, r == 0 ? err : NULL);
+	return r < 0 ? r : removed;
 }

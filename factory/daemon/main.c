@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/open_files.h"
 #include "base/trace.h"
 #include "factory/core/reload.h"
 #include "factory/daemon/activation.h"
@@ -295,6 +296,7 @@ int main(int argc, char **argv)
 	struct arguments arguments = {};
 
 	umask(0022); /* a machine's VMM, another user, reads what is made for it */
+	open_files_raise();
 	int status = parse_arguments(argc, argv, &arguments);
 	if (status >= 0)
 		return status;

@@ -17,14 +17,6 @@
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
-enum {
-	PERIOD_US = 100 * 1000, /* of a quota; the kernel's own */
-	V1_SHARES = 1024,       /* a vCPU's, and a processor's; the kernel's of a group */
-	V2_WEIGHT = 100,        /* the same */
-	V2_WEIGHT_MAX = 10000,
-	VALUE_SIZE = 64,
-};
-
 /* v2 has its hierarchy, and devices are no controller there. */
 static const struct controller {
 	const char *name;
@@ -129,58 +121,9 @@ static int make_parent(const struct controller *controller, const char *folder, 
 
 /* ---------------------------------------------------------------- limits */
 
-/* A value of limits in the words of v1 or v2. */
-static void print_memory(const struct cgroup_limits *limits, _unused_ bool v2, char *value)
+static const char *name_of(const struct controller *controller)
 {
-	snprintf(value, VALUE_SIZE, "%" PRIu64, limits->memory_bytes);
-}
-
-static void print_threads(const struct cgroup_limits *limits, _unused_ bool v2, char *value)
-{
-	snprintf(value, VALUE_SIZE, "%" PRIu64, limits->threads);
-}
-
-static void print_weight(const struct cgroup_limits *limits, bool v2, char *value)
-{
-	unsigned weight = limits->vcpus * (v2 ? V2_WEIGHT : V1_SHARES);
-
-	snprintf(value, VALUE_SIZE, "%u", v2 && weight > V2_WEIGHT_MAX ? V2_WEIGHT_MAX : weight);
-}
-
-static void print_quota(const struct cgroup_limits *limits, bool v2, char *value)
-{
-	unsigned cpus = limits->vcpus + CGROUP_CPUS_BESIDE;
-
-	int len = snprintf(value, VALUE_SIZE, "%" PRIu64, (uint64_t)cpus * PERIOD_US);
-
-	if (v2)
-		snprintf(value + len, VALUE_SIZE - (size_t)len, " %d", PERIOD_US);
-}
-
-/* In the order they are written: a quota of v1 counts by the period it finds. */
-static const struct limit {
-	const char *controller;
-	const char *v1_file, *v2_file;
-	void (*print)(const struct cgroup_limits *limits, bool v2, char *value);
-} machine_limits[] = {
-	{ "memory", "memory.limit_in_bytes", "memory.max", print_memory },
-	{ "pids", "pids.max", "pids.max", print_threads },
-	{ "cpu", "cpu.shares", "cpu.weight", print_weight },
-	{ "cpu", "cpu.cfs_quota_us", "cpu.max", print_quota },
-};
-
-/* Of the processors there may be none to write to: a controller that v2 has not delegated, or a
- * kernel without quotas. */
-static int set_limit(const struct limit *limit, bool v2, const char *folder,
-		     const struct cgroup_limits *limits, struct error *err)
-{
-	_cleanup_free_ char *path = path_join(folder, v2 ? limit->v2_file : limit->v1_file);
-	char value[VALUE_SIZE];
-
-	if (str_equal(limit->controller, "cpu") && !path_exists(path))
-		return 0;
-	limit->print(limits, v2, value);
-	return file_write_value(path, value, err);
+	return controller ? controller->name : NULL;
 }
 
 static int make(const struct controller *controller, const char *folder, void *data,
@@ -188,12 +131,7 @@ static int make(const struct controller *controller, const char *folder, void *d
 {
 	int r = make_folder(folder, err);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(machine_limits); i++) {
-		const struct limit *limit = &machine_limits[i];
-		if (!controller || str_equal(controller->name, limit->controller))
-			r = set_limit(limit, !controller, folder, data, err);
-	}
-	return r;
+	return r < 0 ? r : cgroup_limits_write(folder, name_of(controller), data, err);
 }
 
 int cgroup_make(const char *name, const struct cgroup_limits *limits, struct error *err)
@@ -201,18 +139,18 @@ int cgroup_make(const char *name, const struct cgroup_limits *limits, struct err
 	return for_each(name, make, (void *)limits, err);
 }
 
-/* ---------------------------------------------------------------- of all machines */
-
-/* As much as the processors would have if each were a group of its own: else one busy process
- * beside this group would be worth as much as all machines. */
-static int weigh_parent(const char *folder, bool v2, struct error *err)
+static int set_vcpus(const struct controller *controller, const char *folder, void *data,
+		     struct error *err)
 {
-	const struct cgroup_limits all = { .vcpus = (unsigned)get_nprocs() };
-	char value[VALUE_SIZE];
-
-	print_weight(&all, v2, value);
-	return write_file(folder, v2 ? "cpu.weight" : "cpu.shares", value, err);
+	return cgroup_limits_write_vcpus(folder, name_of(controller), *(const unsigned *)data, err);
 }
+
+int cgroup_set_vcpus(const char *name, unsigned vcpus, struct error *err)
+{
+	return for_each(name, set_vcpus, &vcpus, err);
+}
+
+/* ---------------------------------------------------------------- of all machines */
 
 static int limit_parent(const struct controller *controller, const char *folder,
 			_unused_ void *data, _unused_ struct error *err)
@@ -220,7 +158,7 @@ static int limit_parent(const struct controller *controller, const char *folder,
 	bool all = !controller;
 	_cleanup_(error_done) struct error why = {};
 
-	if ((all || str_equal(controller->name, "cpu")) && weigh_parent(folder, all, &why) < 0) {
+	if (cgroup_limits_weigh(folder, name_of(controller), (unsigned)get_nprocs(), &why) < 0) {
 		log_warning(NULL, "machines' processor time is not limited: %s",
 			    error_message(&why));
 		error_done(&why);

@@ -1,8 +1,6 @@
 /* A machine's control group: how much memory, how many threads and how much of the processors its
- * VMM may have, and which devices it may open (factory/jail/cgroup_devices.h).
- *
- * Among machines a processor's time is shared by their vCPUs, and none gets more than it has vCPUs
- * and CPUS_BESIDE. All together weigh as much as the host has processors.
+ * VMM may have (factory/jail/cgroup_limits.h), and which devices it may open
+ * (factory/jail/cgroup_devices.h). All machines together weigh as much as the host has processors.
  *
  * Where /sys/fs/cgroup is cgroup v2 there is one folder a machine, else (v1, also beside a v2
  * without controllers) one in the hierarchy of each controller. Names are relative to their
@@ -14,14 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-
-enum { CGROUP_CPUS_BESIDE = 1 }; /* for the VMM's own threads: its loop, virtio-9p's */
-
-struct cgroup_limits {
-	uint64_t memory_bytes;
-	uint64_t threads;
-	unsigned vcpus;
-};
+#include "factory/jail/cgroup_limits.h"
 
 /* Makes the group that the machines' are in, and with it sees whether there can be any. Devices are
  * limited here, for all of them at once. A host where those or the processors cannot be limited is
@@ -29,6 +20,8 @@ struct cgroup_limits {
 _must_check_ int cgroup_make_parent(const char *name, struct error *err);
 _must_check_ int cgroup_make(const char *name, const struct cgroup_limits *limits,
 			     struct error *err);
+/* Of a group that there is: it has another number of vCPUs from now on. */
+_must_check_ int cgroup_set_vcpus(const char *name, unsigned vcpus, struct error *err);
 
 /* Descriptors through which a process with one thread puts itself into the group, by writing "0"
  * to each; the caller owns them. (On v1 that avoids a lock of the kernel's that costs 10 ms and

@@ -146,14 +146,17 @@ bool template_is_copied(const struct template_manifest *manifest);
 /* Where the RAM of a template is kept; memory_dir "": in its folder. The caller frees. */
 char *template_memory_path(const char *dir, const char *memory_dir, const char *id);
 
-/* Removes STORE/templates/ID, the manifest first, and the memory that is kept elsewhere (in its
- * folder `memory` is a link to it then, made before the file). Running clones keep what they have
- * mapped. */
+/* Removes STORE/templates/ID, and the memory that is kept elsewhere (in its folder `memory` is a
+ * link to it then, made before the file). Running clones keep what they have mapped. Where it fails
+ * it is no template any more all the same, and the two below remove the rest. */
 _must_check_ int template_remove(const char *store, const char *id, struct error *err);
 
-/* Removes all templates of this name but the one with the id `keep` (NULL: but none). Blocks. */
+/* Removes all templates of this name but the one with the id `keep` (NULL: but none), and what is
+ * left of any that could not be removed before. Blocks. */
 _must_check_ int template_remove_others(const char *store, const char *name, const char *keep,
 					struct error *err);
+/* The latter alone. */
+_must_check_ int template_remove_left(const char *store, struct error *err);
 
 /* One file of a template, compared with the digest in the manifest. */
 struct template_check {

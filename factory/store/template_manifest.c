@@ -1,12 +1,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/config.h"
-#include "base/fault.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "factory/guest/dax_window.h"
@@ -21,9 +19,7 @@
 #define STATE_MAX       (1024 * MIB)
 #define MEMORY_MAX      (1024 * 1024 * MIB)
 #define ARGV_MAX        1024
-/* Name of a template's memory in a memory_dir; its id. */
-#define MEMORY_ELSEWHERE "kiln-%s.memory"
-#define ARGUMENT_MAX     (64 * 1024) /* bytes of one argument */
+#define ARGUMENT_MAX    (64 * 1024) /* bytes of one argument */
 
 /* The scalars of template.json as they stand there; argv, inputs and digest are taken out
  * before. */
@@ -403,7 +399,7 @@ static int manifest_check_files(const struct template_manifest *m, struct error 
 	return r < 0 ? r : check_digest(state, m->state_digest, digest_file, err);
 }
 
-static int template_dir(const char *store, const char *id, char **ret_dir, struct error *err)
+int template_dir(const char *store, const char *id, char **ret_dir, struct error *err)
 {
 	if (!is_digest(id))
 		return error_set(err, EINVAL, "\"%.128s\" is not a template id", id);
@@ -532,36 +528,4 @@ struct vm_size template_max_size(const struct template_manifest *manifest)
 const char *template_annotations(const struct template_manifest *manifest)
 {
 	return manifest->inputs.values[INPUT_ANNOTATIONS];
-}
-
-/* `memory` may be a link to a file of ours on another file system; one to anything else is only
- * removed itself. */
-static int remove_memory(const char *dir, const char *id, struct error *err)
-{
-	_cleanup_free_ char *link = path_join(dir, "memory");
-	_cleanup_free_ char *name = xasprintf(MEMORY_ELSEWHERE, id);
-	char target[PATH_MAX];
-
-	ssize_t len = readlink(link, target, sizeof(target) - 1);
-	if (len <= 0)
-		return 0; /* a file, or nothing */
-	target[len] = '\0';
-	const char *base = strrchr(target, '/');
-	return base && str_equal(base + 1, name) ? path_remove(target, err) : 0;
-}
-
-/* Without its manifest the folder is no template, whatever is still in it if we die here. */
-int template_remove(const char *store, const char *id, struct error *err)
-{
-	_cleanup_free_ char *dir = NULL;
-
-	int r = template_dir(store, id, &dir, err);
-	if (r < 0)
-		return r;
-	_cleanup_free_ char *path = path_join(dir, MANIFEST_FILE);
-	r = path_remove(path, err);
-	FAULT_POINT("destroy.manifest");
-	if (r == 0)
-		r = remove_memory(dir, id, err);
-	return r < 0 ? r : path_remove(dir, err);
 }

@@ -1,5 +1,4 @@
-/* What is done with whole templates in the store besides loading one. */
-#include <dirent.h>
+/* Whether a template is what was baked. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -68,26 +67,4 @@ void template_checks_done(struct template_check *checks, size_t count)
 		free(steal_ptr(checks[i].file));
 		free(steal_ptr(checks[i].problem));
 	}
-}
-
-/* A folder that is being baked has no manifest and is left alone. */
-int template_remove_others(const char *store, const char *name, const char *keep, struct error *err)
-{
-	_cleanup_free_ char *folder = path_join(store, "templates");
-	DIR *dir = opendir(folder);
-	const struct dirent *entry;
-	int r = 0;
-
-	if (!dir)
-		return error_set_errno(err, errno, "cannot read %s", folder);
-	while (r == 0 && (entry = readdir(dir))) {
-		_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = NULL;
-		if (str_equal(entry->d_name, keep) ||
-		    template_manifest_load(store, entry->d_name, &m, NULL) < 0)
-			continue;
-		if (str_equal(m->name, name))
-			r = template_remove(store, entry->d_name, err);
-	}
-	closedir(dir);
-	return r;
 }

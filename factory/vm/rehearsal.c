@@ -1,6 +1,12 @@
 #include "factory/vm/rehearsal.h"
 
+#include <asm/unistd.h>
+#include <errno.h>
 #include <jansson.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -100,6 +106,35 @@ static void add_volume(Grpc__Spec *spec)
 	spec->mounts[spec->n_mounts++] = mount;
 }
 
+#define LOAD(field)   BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define IF(op, k, n)  BPF_JUMP(BPF_JMP | BPF_##op | BPF_K, (k), 0, (n)) /* else over n */
+#define RETURN(value) BPF_STMT(BPF_RET | BPF_K, (value))
+
+/* Allows what the program does. The first filter that its kernel takes costs an emulated guest
+ * several times what a later one does, however long they are. It is compiled, as the shim's are. */
+static const struct sock_filter filter[] = {
+	LOAD(arch),
+	IF(JEQ, AUDIT_ARCH_X86_64, 3),
+	LOAD(nr),
+	IF(JGE, __X32_SYSCALL_BIT, 0),
+	RETURN(SECCOMP_RET_ALLOW),
+	RETURN(SECCOMP_RET_ERRNO | EPERM),
+};
+
+static void add_filter(Grpc__Linux *linux)
+{
+	Grpc__CompiledSeccomp *compiled = xnew(Grpc__CompiledSeccomp);
+
+	grpc__compiled_seccomp__init(compiled);
+	compiled->instructions.data = xmemdup(filter, sizeof(filter));
+	compiled->instructions.len = sizeof(filter);
+	linux->seccomp = xnew(Grpc__LinuxSeccomp);
+	grpc__linux_seccomp__init(linux->seccomp);
+	linux->seccomp->compiled = compiled;
+	/* To an agent that knows compiled ones not. */
+	linux->seccomp->defaultaction = xstrdup("SCMP_ACT_ALLOW");
+}
+
 enum rehearsal_image rehearsal_image_of(uint64_t dax_windows, uint64_t block_slots)
 {
 	if (dax_windows > 0)
@@ -129,6 +164,7 @@ int rehearsal_make(enum rehearsal_image image, bool has_volume, Grpc__Spec **ret
 
 	if (r < 0)
 		return r;
+	add_filter((*ret_spec)->linux);
 	if (has_volume)
 		add_volume(*ret_spec);
 	_cleanup_free_ char *folder = add_image(image, list);

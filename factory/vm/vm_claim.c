@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "factory/jail/cgroup.h"
 #include "factory/vm/vm_priv.h"
 
 enum { CONT_TIMEOUT_MS = 10 * 1000 };
@@ -47,6 +48,14 @@ static void claim_finish(struct vm *vm, const struct vm_handover *handover)
 
 /* ---- growing */
 
+/* Else its VMM could use the spare processors without having been given them. */
+static int let_use_vcpus(const struct vm *vm, struct error *err)
+{
+	if (!vm->entry.cgroup || vm->grow_to.vcpus == vm->size.vcpus)
+		return 0;
+	return cgroup_set_vcpus(vm->entry.cgroup, vm->grow_to.vcpus, err);
+}
+
 /* From the loop: the agent's channel is quiet again and is handed over now. */
 static void grown_finish(struct vm *vm)
 {
@@ -78,6 +87,12 @@ static void on_grown(struct growth *growth, int number, const struct error *err,
 
 static void claim_grow(struct vm *vm)
 {
+	_cleanup_(error_done) struct error err = {};
+	int r = let_use_vcpus(vm, &err);
+	if (r < 0) {
+		vm_fail(vm, &err);
+		return;
+	}
 	uint64_t more_mib = vm->grow_to.memory_mib - vm->size.memory_mib;
 	uint64_t bytes = (more_mib << 20) + GROWTH_BLOCK_BYTES - 1;
 	vm->growth = growth_start(&(struct growth_options){

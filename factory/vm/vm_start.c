@@ -286,7 +286,7 @@ static struct cgroup_limits limits_of(const struct vm *vm, const struct template
 	return (struct cgroup_limits){
 		.memory_bytes = ((uint64_t)vm->max_size.memory_mib + overhead_mib) << 20,
 		.threads = THREADS_MAX + vm->max_size.vcpus,
-		.vcpus = vm->max_size.vcpus,
+		.vcpus = vm->size.vcpus, /* more when it grows: claim_grow() */
 	};
 }
 
@@ -444,6 +444,7 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 		options.env = jail_environment(launch->jail);
 		options.in_child = jail_enter;
 		options.in_parent = jail_admit;
+		options.limits_files = true;
 		options.hook_data = launch->jail;
 	}
 	int pidfd;

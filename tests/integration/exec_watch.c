@@ -1,18 +1,26 @@
-/* exec_watch COUNT: looks at processes of its container while they are being made, with
+/* exec_watch [ptrace] COUNT: looks at processes of its container while they are being made, with
  * CAP_SYS_PTRACE, until it has seen COUNT before they became their program. Prints what leads out
  * of the container:
  *
- *   guest PID WHAT  from there the guest's own root can be reached
- *   write PID       the agent's program can be opened for writing
- *   seen COUNT      the last line
+ *   guest PID WHAT    from there the guest's own root can be reached
+ *   write PID         the agent's program can be opened for writing
+ *   sockets PID N     it has more than the one by which it tells how it gets on
+ *   seen COUNT        the last line
+ *
+ * With "ptrace", and without that capability, it tries to take them over:
+ *
+ *   taken PID         that could be done before it was its program
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define AGENT "sbin/kiln-agent"
@@ -51,10 +59,19 @@ static void look_at_folder(int pid, const char *what)
 		printf("guest %d %s\n", pid, what);
 }
 
+static bool is_socket(int pid, const char *descriptor)
+{
+	char path[PATH_SIZE + 32], target[PATH_SIZE] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, descriptor);
+	return readlink(path, target, sizeof(target) - 1) > 0 && strncmp(target, "socket:", 7) == 0;
+}
+
 static void look_at_descriptors(int pid)
 {
 	char path[PATH_SIZE];
 	const struct dirent *entry;
+	int sockets = 0;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
@@ -62,9 +79,12 @@ static void look_at_descriptors(int pid)
 	while (dir && (entry = readdir(dir))) {
 		snprintf(path, sizeof(path), "fd/%s", entry->d_name);
 		look_at_folder(pid, path);
+		sockets += is_socket(pid, path);
 	}
 	if (dir)
 		closedir(dir);
+	if (sockets > 1)
+		printf("sockets %d %d\n", pid, sockets);
 }
 
 static bool is_agent(int pid)
@@ -100,18 +120,38 @@ static int last_pid(int loadavg)
 	return atoi(strrchr(text, ' ') + 1);
 }
 
+/* Whether it could not be. */
+static bool resists(int pid)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0)
+		return errno == EPERM;
+	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0 &&
+	    waitpid(pid, &status, __WALL) == pid && is_agent(pid))
+		printf("taken %d\n", pid);
+	(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	return false;
+}
+
+static bool is_being_made(int pid)
+{
+	look_at_folder(pid, "root");
+	look_at_folder(pid, "cwd");
+	look_at_descriptors(pid);
+	return is_agent(pid);
+}
+
 int main(int argc, char **argv)
 {
-	int loadavg = open("/proc/loadavg", O_RDONLY), wanted = argc > 1 ? atoi(argv[1]) : 1;
-	int seen = 0, newest = 0;
+	bool takes = argc > 2 && strcmp(argv[1], "ptrace") == 0;
+	int loadavg = open("/proc/loadavg", O_RDONLY), wanted = argc > 1 ? atoi(argv[argc - 1]) : 1;
+	int seen = 0, newest = last_pid(loadavg);
 
 	while (seen < wanted) {
 		int pid = last_pid(loadavg);
 
-		look_at_folder(pid, "root");
-		look_at_folder(pid, "cwd");
-		look_at_descriptors(pid);
-		if (pid == newest || !is_agent(pid))
+		if (pid == newest || !(takes ? resists(pid) : is_being_made(pid)))
 			continue;
 		newest = pid;
 		seen++;

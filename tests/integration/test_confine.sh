@@ -48,21 +48,44 @@ test_images_are_read_only_for_everybody() {
 	remove_container c4
 }
 
-# A process that looks at each new one's root, folders and descriptors.
-test_an_exec_is_born_in_its_container() {
+# watch ID [ptrace]: a process in the container looks at each new one until it has seen 8 births; what it says.
+watch() {
 	local i
-	gcc -D_GNU_SOURCE -O2 -static -o "$work/exec_watch" "$(dirname "$0")/exec_watch.c"
-	start c5 --cap-add CAP_SYS_PTRACE
-	ctr tasks exec --exec-id put c5 sh -c 'cat >/exec_watch && chmod 755 /exec_watch' <"$work/exec_watch"
-	ctr tasks exec --exec-id watch c5 /exec_watch 8 >"$work/watched" 2>&1 &
+	ctr tasks exec --exec-id put "$1" sh -c 'cat >/exec_watch && chmod 755 /exec_watch' <"$work/exec_watch"
+	ctr tasks exec --exec-id watch "$1" /exec_watch "${@:2}" 8 >"$work/watched" 2>&1 &
 	for i in {1..60}; do
-		inside c5 true
+		inside "$1" true >/dev/null
 		kill -0 $! 2>/dev/null || break
 	done
 	kill $! 2>/dev/null && fail "too few births were seen: $(cat "$work/watched")"
 	wait $! || fail "$(cat "$work/watched")"
-	expect 'seen 8' "$(cat "$work/watched")"
+	cat "$work/watched"
+}
+
+# Its root, folders and descriptors.
+test_an_exec_is_born_in_its_container() {
+	start c5 --cap-add CAP_SYS_PTRACE
+	expect 'seen 8' "$(watch c5)"
 	remove_container c5
+}
+
+test_an_exec_cannot_be_taken_over_before_it_is_its_program() {
+	start c9
+	expect 'seen 8' "$(watch c9 ptrace)"
+	remove_container c9
+}
+
+# Here a folder that is mounted nowhere any more; a descriptor of the host's would look the same.
+test_the_working_folder_is_below_the_root() {
+	local where
+	start c10 --cap-add CAP_SYS_ADMIN
+	ctr tasks exec -d --exec-id hold c10 sh -c 'mkdir /m && mount -t tmpfs m /m && cd /m && umount -l /m &&
+		echo /proc/$$/cwd >/where.new && mv /where.new /where && exec sleep 600'
+	until_true 20 inside c10 test -e /where >/dev/null
+	where=$(inside c10 cat /where)
+	expect_match 'is outside of the container.s root' "$(ctr tasks exec --exec-id out --cwd "$where" c10 true 2>&1)"
+	expect /etc "$(ctr tasks exec --exec-id in --cwd /proc/self/root/etc c10 pwd 2>&1)"
+	remove_container c10
 }
 
 # profile SYSCALLS [MEMBERS]: allows all else.
@@ -120,6 +143,7 @@ test_what_a_profile_cannot_have_is_named() {
 	refused 'flag "SECCOMP_FILTER_FLAG_X"' '[]' '{"flags": ["SECCOMP_FILTER_FLAG_X"]}'
 }
 
+gcc -D_GNU_SOURCE -O2 -static -o "$work/exec_watch" "$(dirname "$0")/exec_watch.c"
 write_config 3
 start_factory
 start_containerd

@@ -1,54 +1,23 @@
 #!/bin/bash
 # Faults that do not kill the factory: a file system that is full, no descriptors left, a step that
 # fails (base/fault.h). Who meets one is told what failed and why; the factory goes on, and nothing is
-# left of what it had begun.
-. "$(dirname "$0")/crash.sh"
-
-# small_folder DIR SIZE: a file system of its own.
-small_folder() {
-	mkdir -p "$1"
-	mount -t tmpfs -o "size=$2,mode=711" kiln-test "$1"
-}
-
-# fill DIR: nothing more can be written there, until empty DIR.
-fill() { dd if=/dev/zero of="$1/filling" bs=4k 2>/dev/null || true; }
-empty() { rm "$1/filling"; }
-
-# logged REGEX: it is in the log since mark_log, or comes.
-mark_log() { mark=$(($(wc -l <"$work/factory.log") + 1)); }
-logged() {
-	timeout 30 grep -qEm1 "$1" <(tail -n "+$mark" -f "$work/factory.log") || fail "no /$1/ in the log"
-}
-
-# recovered WHAT: the factory is the same, a claim works, the pool is full and nothing is astray.
-recovered() {
-	expect "$factory" "$(factory_pid)" "the factory after $1"
-	until_true 30 wait_full
-	ctl agent -c Check >"$work/out" 2>&1 || fail "no claim after $1: $(cat "$work/out")"
-	until_true 30 wait_full
-	expect_nothing_astray "$1"
-}
-
-# expect_no_template WHAT: nothing is left of a bake.
-expect_no_template() {
-	expect '' "$(find "$store/templates" -mindepth 1)" "files in the store after $1"
-	expect '' "$(find "$store" -name memory)" "memory after $1"
-	expect_nothing_astray "$1"
-}
-
-# bake_fails REGEX WHAT
-bake_fails() {
-	! factory_ctl init >"$work/out" 2>&1 || fail "it bakes with $2"
-	expect_match "$1" "$(cat "$work/out")"
-	expect_no_template "$2"
-}
+# left of what it had begun. Those of bakes are in test_faults_bake.sh.
+. "$(dirname "$0")/faults.sh"
 
 # ---------------------------------------------------------------- no room
 
+# So many at a time that the clones for them fail in a row at once, rather than with pauses between.
 test_run_dir_is_full() {
+	local i claimers=()
 	fill "$run"
-	! ctl agent -c Check >"$work/out" 2>&1 || fail 'a claim that the journal does not have is served'
-	expect_match "$run/.*No space left on device" "$(cat "$work/out")"
+	for i in {1..6}; do
+		ctl agent -c Check >"$work/out.$i" 2>&1 &
+		claimers+=($!)
+	done
+	for i in {1..6}; do
+		! wait "${claimers[i - 1]}" || fail 'a claim that the journal does not have is served'
+		expect_match "$run/.*No space left on device" "$(cat "$work/out.$i")"
+	done
 	empty "$run"
 	# It counts as broken by now, and the next try is a minute away: Init tries at once.
 	wait_full || fail 'the pool is not filled by Init'
@@ -64,27 +33,6 @@ test_scratch_dir_is_full() {
 	logged "clone failed .* in $work/scratch: No space left on device"
 	umount -l "$work/scratch"
 	recovered 'a full scratch_dir'
-}
-
-test_store_is_full() {
-	factory_ctl destroy >/dev/null
-	fill "$store"
-	bake_fails "the store $store has 0 MiB free" 'a full store'
-	empty "$store"
-}
-
-# It had room when that was looked at; then the guest's memory grows.
-test_store_fills_while_the_guest_boots() {
-	local init
-	mark_log
-	factory_ctl init >"$work/out" 2>&1 &
-	init=$!
-	logged 'bake: answering'
-	fill "$store"
-	! wait "$init" || fail 'it bakes without room for memory'
-	expect_match 'has no room to grow' "$(cat "$work/out")"
-	expect_no_template 'a store that fills'
-	empty "$store"
 }
 
 # ---------------------------------------------------------------- no descriptors
@@ -159,24 +107,6 @@ test_a_layer_is_gone() {
 
 # ---------------------------------------------------------------- a step that fails
 
-# points OF...: the names of the steps that a test can have fail, in the source.
-points() { grep -rhoE 'FAULT_ERROR\("[a-z.]*"' "$tests/../factory" | cut -d'"' -f2 | sort -u | grep -E "^($1)\."; }
-
-# arm POINT=ERROR: the factory meets it once, at its next passing.
-arm() {
-	mark_log
-	echo "$1" >"$work/fault.new"
-	mv "$work/fault.new" "$work/fault"
-}
-expect_met() { [ ! -e "$work/fault" ] || fail "the factory did not pass $1"; }
-
-error_text() {
-	case $1 in
-	ENOSPC) echo 'No space left on device' ;;
-	EIO) echo 'Input/output error' ;;
-	esac
-}
-
 # The next claim is served nevertheless, by another machine. Each point costs a clone, or a bake below:
 # the errors take turns.
 test_steps_of_claims_and_clones() {
@@ -210,26 +140,59 @@ test_steps_of_images() {
 	prepare_image "$image" || fail 'no image after steps that failed'
 }
 
-test_steps_of_bakes() {
-	local point error=ENOSPC
-	factory_ctl destroy >/dev/null
-	for point in $(points bake); do
-		arm "$point=$error"
-		bake_fails "$point: $(error_text $error)" "$point=$error"
-		expect_met "$point=$error"
-		[ $error = ENOSPC ] && error=EIO || error=ENOSPC
-	done
-	recovered 'bakes that fail'
+# in_pod ID: a container of the pod `pod`, with a volume, that stays.
+in_pod() {
+	ctr run -d --runtime io.containerd.kiln.v2 --annotation io.kubernetes.cri.sandbox-id=pod \
+		--annotation "io.kubernetes.cri.container-type=$([ "$1" = pod ] && echo sandbox || echo container)" \
+		--mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw" "$image" "$1" sleep 1000
 }
 
-# Removed with the rest of $work.
-rmdir "$store"
-store=$work/store
-small_folder "$store" 400m
-small_folder "$run" 160m
-write_config "$pool_size"
-KILN_FAULT=@$work/fault timeout 60 "$faulty" --daemon --config "$work/factory.json"
-factory=$(factory_pid)
-start_containerd
+# fails POINT=ERROR COMMAND...: the command, and it says which step failed and why.
+fails() {
+	local point=${1%=*}
+	arm "$1"
+	! "${@:2}" >"$work/out" 2>&1 || fail "no failure in spite of $1"
+	expect_met "$1"
+	expect_match "fault point $point: $(error_text "${1#*=}")" "$(cat "$work/out")"
+}
+
+# What a container makes of its machine on the host.
+traces() { find "$run"/vms/*/share -xdev | sort; awk -v v="$run/vms/" 'index($5, v) == 1 { print $5 }' /proc/self/mountinfo | sort; }
+
+# The pod's other container lives, and nothing is left of the one that failed.
+test_steps_of_containers() {
+	local point error=EIO before
+	mkdir "$work/volume"
+	in_pod pod
+	until_true 30 wait_full
+	before=$(traces)
+	for point in $(points 'create|streams|folder|root|volume'); do
+		fails "$point=$error" in_pod c2
+		ctr containers delete c2
+		expect "$before" "$(traces)" "folders and mounts after $point=$error"
+		expect lives "$(ctr tasks exec --exec-id "e$RANDOM" pod echo lives)" "the pod after $point=$error"
+		[ $error = ENOSPC ] && error=EIO || error=ENOSPC
+	done
+	in_pod c2
+	fails exec.adding=EIO ctr tasks exec --exec-id e1 c2 true
+	expect lives "$(ctr tasks exec --exec-id e1 c2 echo lives)"
+	fails process.signalling=ENOSPC ctr tasks kill -s KILL c2
+	expect lives "$(ctr tasks exec --exec-id e2 c2 echo lives)"
+	ctr tasks kill -s KILL c2
+	until_true 20 is_stopped c2
+	fails delete.begun=EIO ctr tasks delete c2
+	ctr tasks delete c2 || true # its status is the container's, 137
+	ctr containers delete c2
+	expect "$before" "$(traces)" 'folders and mounts of a container that is deleted'
+	remove_container pod
+	fails process.starting=EIO kiln_run alone true
+	remove_container alone # created it is, and ctr leaves it
+	wait_no_sandboxes
+	recovered 'steps of containers that fail'
+}
+is_stopped() { ctr tasks list | grep -qE "^$1 .*STOPPED"; }
+
+start_faulty_factory
+PATH=$BUILD/faults:$PATH KILN_FAULT=@$work/fault start_containerd
 wait_full
 run_tests "$@"

@@ -1,20 +1,9 @@
 #!/bin/bash
 # The factory with no more privileges than its unit of systemd gives it.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/unit.sh"
 
-unit=$tests/../templates/systemd/kiln-factory.service
-
-# unit_capabilities: the unit's list, as setpriv wants it.
-unit_capabilities() {
-	sed -n 's/^CapabilityBoundingSet=//p' "$unit" | tr '[:upper:] ' '[:lower:]\n' | sed 's/^cap_/+/' | paste -sd,
-}
-
-# start_as_the_unit: with the capabilities that the unit names, and its NoNewPrivileges=.
-start_as_the_unit() {
-	grep -qx 'NoNewPrivileges=yes' "$unit"
-	timeout 60 setpriv --no-new-privs --bounding-set="-all,$(unit_capabilities)" \
-		kiln-factory --daemon --config "$work/factory.json"
-}
+start_as_the_unit() { as_unit kiln-factory.service timeout 60 kiln-factory --daemon --config "$work/factory.json"; }
 
 # capabilities PID: the sets that a process has and may have.
 capabilities() { awk '/^Cap(Prm|Eff|Bnd):/ { print $2 }' "/proc/$1/status" | xargs; }
@@ -27,6 +16,19 @@ test_it_gives_up_by_itself_what_the_unit_withholds() {
 	start_as_the_unit
 	expect "$by_itself" "$(capabilities "$(factory_pid)")" 'capabilities by the unit'
 	expect 1 "$(awk '/^NoNewPrivs:/ { print $2 }' "/proc/$(factory_pid)/status")" no_new_privs
+	expect 2 "$(awk '/^Seccomp:/ { print $2 }' "/proc/$(factory_pid)/status")" 'a system call filter'
+}
+
+# The lists of all units, and that the filter made of them holds.
+test_a_units_lists_are_what_they_say() {
+	local unit
+	for unit in "$units"/*.service; do
+		unit=$(basename "$unit")
+		as_unit "$unit" true
+		[ "$(wc -l <"$work/$unit.calls")" -gt 200 ] || fail "$unit: $(wc -l <"$work/$unit.calls") system calls"
+		expect '' "$(grep -xE 'add_key|init_module|kexec_load|reboot|swapon|clock_settime|iopl' "$work/$unit.calls")" "of $unit"
+		expect_match 'Operation not permitted' "$(as_unit "$unit" busybox swapoff /dev/null 2>&1 || true)" "$unit"
+	done
 }
 
 test_it_bakes_and_serves() {

@@ -62,6 +62,23 @@ test_grows_within_the_claim() {
 	expect_match '\(2 vCPUs, 256 MiB\)' "$(claimed --vcpus 2 --template default)"
 }
 
+# quota VM: microseconds of processor time in each tenth of a second.
+quota() {
+	cat "/sys/fs/cgroup/cpu/$cgroup/$1/cpu.cfs_quota_us" 2>/dev/null ||
+		cut -d' ' -f1 "/sys/fs/cgroup/$cgroup/$1/cpu.max"
+}
+machine() { factory_ctl list --json | jq -r --arg s "$1" 'first(.vms[] | select(.template == "default" and .state == $s)).vm_id'; }
+
+# What it has in store is not its own before it is claimed.
+test_processor_time_follows_the_vcpus() {
+	wait_full
+	expect 200000 "$(quota "$(machine parked)")" 'a parked one, with 1 vCPU and one in store'
+	ctr run -d --runtime io.containerd.kiln.v2 "${with_sizes[@]}" --annotation io.kiln.vcpus=2 "$image" quota sleep 600
+	expect 300000 "$(quota "$(machine claimed)")" 'one that has grown to 2'
+	remove_container quota
+	wait_no_sandboxes
+}
+
 test_sandbox_size_of_cri() {
 	local cpus mib cri=io.kubernetes.cri.sandbox
 	read -r cpus mib <<<"$(guest_size pod --annotation $cri-cpu-period=100000 --annotation $cri-cpu-quota=150000 --annotation $cri-memory=$((320 << 20)))"

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/open_files.h"
 #include "base/pidfd.h"
 #include "base/spawn.h"
 #include "base/strings.h"
@@ -441,6 +442,49 @@ static void test_spawn_and_wait_with_a_daemon(void **state _unused_)
 	assert_int_equal(kill(atoi(text), SIGKILL), 0);
 }
 
+/* To the hard limit, as somebody might whose own is the same. */
+static int limit_files(void *data, const char **ret_what)
+{
+	(void)ret_what;
+	return setrlimit(RLIMIT_NOFILE, data) < 0 ? -errno : 0;
+}
+
+static void expect_files(struct spawn_options options, const char *expected)
+{
+	int status;
+	_cleanup_free_ char *text = shell("ulimit -Sn; ulimit -Hn", options, &status);
+
+	assert_string_equal(text, expected);
+}
+
+static void test_children_have_the_files_that_were_given(void **state _unused_)
+{
+	struct rlimit before, limit = { .rlim_cur = 100 }, most, now;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit.rlim_max = before.rlim_max;
+	assert_int_equal(prlimit(0, RLIMIT_NOFILE, &limit, NULL), 0);
+	open_files_raise();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_int_equal(now.rlim_cur, before.rlim_max);
+
+	_cleanup_free_ char *given = xasprintf("100\n%ju\n", (uintmax_t)before.rlim_max);
+	expect_files((struct spawn_options){}, given);
+	most.rlim_cur = most.rlim_max = before.rlim_max;
+	_cleanup_free_ char *own = xasprintf("%ju\n%ju\n", (uintmax_t)before.rlim_max,
+					     (uintmax_t)before.rlim_max);
+	expect_files((struct spawn_options){ .in_child = limit_files,
+					     .hook_data = &most,
+					     .limits_files = true },
+		     own);
+	/* Somebody else has set one meanwhile. */
+	limit.rlim_cur = 150;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	_cleanup_free_ char *others = xasprintf("150\n%ju\n", (uintmax_t)before.rlim_max);
+	expect_files((struct spawn_options){}, others);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -458,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_spawn_and_wait),
 		cmocka_unit_test(test_spawn_run),
 		cmocka_unit_test(test_spawn_and_wait_with_a_daemon),
+		cmocka_unit_test(test_children_have_the_files_that_were_given),
 	};
 
 	return cmocka_run_group_tests_name("spawn", tests, NULL, NULL);

@@ -216,6 +216,16 @@ static void without_containerd_nothing_waits(void **state)
 	await(bench->loop, bench->drained);
 }
 
+static void freed_while_it_drains_it_tells_nobody(void **state)
+{
+	struct bench *bench = *state;
+
+	events_drain(bench->events, DEADLINE_MS, on_drained, bench);
+	events_free(steal_ptr(bench->events));
+	turn(bench->loop, 10);
+	assert_false(bench->drained);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -228,6 +238,7 @@ int main(void)
 		T(queue_is_bounded_and_keeps_the_newest),
 		T(drain_gives_up_in_time),
 		T(without_containerd_nothing_waits),
+		T(freed_while_it_drains_it_tells_nobody),
 	};
 
 	log_init("test", open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);

@@ -453,6 +453,56 @@ static void test_remove(void **state)
 	assert_int_equal(template_remove(f->store, ID, NULL), 0);
 }
 
+static int remove_left(const char *store)
+{
+	return template_remove_left(store, NULL);
+}
+
+static int remove_another(const char *store)
+{
+	return template_remove_others(store, "other", NULL, NULL);
+}
+
+static int remove_again(const char *store)
+{
+	return template_remove(store, ID, NULL);
+}
+
+/* One step fails, once (base/fault.h). */
+static void arm(const struct fixture *f, const char *fault)
+{
+	_cleanup_free_ char *path = path_join(f->store, "fault");
+	_cleanup_free_ char *variable = xasprintf("@%s", path);
+
+	assert_int_equal(file_write_atomic(path, fault, strlen(fault), 0600, NULL), 0);
+	setenv("KILN_FAULT", variable, 1);
+}
+
+/* Whoever removes something next removes the rest, whatever its name is. */
+static void test_remove_fails_half_way(void **state)
+{
+	static int (*const next[])(const char *store) = { remove_left, remove_another,
+							  remove_again };
+	_cleanup_free_ char *removed = NULL;
+	struct fixture *f = *state;
+
+	removed = xasprintf("%s.removed", f->dir);
+	for (size_t i = 0; i < ARRAY_SIZE(next); i++) {
+		_cleanup_(error_done) struct error err = {};
+		_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = NULL;
+
+		assert_int_equal(dir_make(f->dir, 0700, NULL), 0);
+		arm(f, "template.removing=EIO");
+		assert_int_equal(template_remove(f->store, ID, &err), -EIO);
+		assert_non_null(strstr(error_message(&err), "template.removing"));
+		assert_int_equal(template_manifest_load(f->store, ID, &m, NULL), -ENOENT);
+		assert_true(path_exists(removed));
+		assert_int_equal(next[i](f->store), 0);
+		assert_false(path_exists(removed));
+		assert_false(path_exists(f->dir));
+	}
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -472,6 +522,7 @@ int main(void)
 		TEST(test_memory_elsewhere),
 		TEST(test_remove_others),
 		TEST(test_remove),
+		TEST(test_remove_fails_half_way),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
