@@ -256,6 +256,7 @@ int start_run(const struct arguments *arguments, struct error *err)
 		return r;
 
 	read_stdin(&start);
+	bootstrap_read_version(getenv("MAX_SHIM_VERSION"), &start.bootstrap);
 	r = listen_on(start.path, &start.listen_fd, err);
 	if (r == 0) {
 		r = start_server(&start, err);

@@ -360,13 +360,21 @@ static const struct ttrpc_method methods[] = {
 	{ "Pids", on_pids },        { "Connect", on_connect }, { "Shutdown", on_shutdown },
 };
 
-static const struct ttrpc_service service = {
-	.descriptor = &containerd__task__v2__task__descriptor,
-	.methods = methods,
-	.nmethods = ARRAY_SIZE(methods),
-};
-
+/* Version 3 is version 2 by another name: methods and messages are the same. */
 void task_service_add(struct ttrpc_server *server)
 {
-	ttrpc_server_add(server, &service);
+	static ProtobufCServiceDescriptor v3;
+	const ProtobufCServiceDescriptor *const versions[] = {
+		&containerd__task__v2__task__descriptor,
+		&v3,
+	};
+
+	v3 = containerd__task__v2__task__descriptor;
+	v3.name = "containerd.task.v3.Task";
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
+		ttrpc_server_add(server, &(struct ttrpc_service){
+						 .descriptor = versions[i],
+						 .methods = methods,
+						 .nmethods = ARRAY_SIZE(methods),
+					 });
 }

@@ -1,4 +1,5 @@
-/* containerd.task.v2.Task, as containerd 1.3 and later call it.
+/* containerd.task.v2.Task, as containerd 1.3 and later call it, and the same as
+ * containerd.task.v3.Task for 2.0 and later.
  *
  * Served: Create, Start, Wait, Kill, Delete, State, Pids, Connect, Shutdown, Exec, CloseIO,
  * ResizePty. The rest is UNIMPLEMENTED. Codes: NOT_FOUND for an unknown task or exec and for
