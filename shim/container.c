@@ -19,8 +19,6 @@
 #define REMOVE_TIMEOUT_MS 30000
 #define EXECS_MAX         1024
 
-#define CRI_ANNOTATION "io.kubernetes.cri.container-type"
-
 static const char *const container_state_names[] = {
 	[CONTAINER_CREATING] = "creating",
 	[CONTAINER_CREATED] = "created",
@@ -119,14 +117,13 @@ void container_set_state(struct container *container, enum container_state state
 	container->on_gone(container, failed, container->userdata);
 }
 
-static struct stdio stdio_copy(const struct container *container, const char *in, const char *out,
-			       const char *err)
+static struct stdio stdio_copy(const char *in, const char *out, const char *err, bool terminal)
 {
 	return (struct stdio){
 		.in = xstrdup(in),
 		.out = xstrdup(out),
 		.err = xstrdup(err),
-		.keep_stdin = container->is_cri,
+		.terminal = terminal,
 	};
 }
 
@@ -139,11 +136,12 @@ static int make_init(struct container *container, struct error *err)
 		.events = container->events,
 		.container_id = container->id,
 		.exec_id = "",
+		.ns = container->ns,
 		.kill_s = container->settings.kill_s,
-		.stdio = stdio_copy(container, request->stdin, request->stdout, request->stderr),
+		.stdio = stdio_copy(request->stdin, request->stdout, request->stderr,
+				    request->terminal),
 	};
 
-	options.stdio.terminal = request->terminal;
 	return process_new(&options, &container->init, err);
 }
 
@@ -192,7 +190,6 @@ static int load(struct container *container, struct error *err)
 				  container->request->n_rootfs, &container->rootfs_driver, err);
 	if (r < 0)
 		return r;
-	container->is_cri = spec_annotation(container->spec, CRI_ANNOTATION);
 	spec_for_guest(container->spec, container->id);
 	r = seccomp_precompile(container->spec->oci->linux, err);
 	if (r < 0)
@@ -213,6 +210,7 @@ int container_new(const struct container_options *options, struct container **re
 		.sandbox = options->sandbox,
 		.events = options->events,
 		.shim_address = options->shim_address,
+		.ns = options->ns,
 		.id = xstrdup(options->request->id),
 		.bundle = xstrdup(options->request->bundle),
 		.state = CONTAINER_CREATING,
@@ -315,7 +313,7 @@ int container_delete(struct container *container, container_done_fn done, void *
 	container_ref(container);
 	container_set_state(container, CONTAINER_REMOVING);
 	if (state == PROCESS_CREATED)
-		process_kill(container->init, SIGKILL, on_killed, container);
+		process_kill(container->init, SIGKILL, false, on_killed, container);
 	else
 		remove_stopped(0, NULL, container);
 	return 0;
@@ -362,6 +360,8 @@ static int check_exec(const struct container *container,
 	if (process_state(container->init) != PROCESS_RUNNING)
 		return error_set(err, EBUSY, "cannot exec in a container that is %s",
 				 process_state_to_string(process_state(container->init)));
+	if (container->is_paused)
+		return error_set(err, EBUSY, "cannot exec in a container that is paused");
 	if (container->nexecs >= EXECS_MAX)
 		return error_set(err, EAGAIN, "container %s has %u execs already", container->id,
 				 EXECS_MAX);
@@ -388,6 +388,7 @@ int container_add_exec(struct container *container,
 		.events = container->events,
 		.container_id = container->id,
 		.exec_id = request->exec_id,
+		.ns = container->ns,
 		.kill_s = container->settings.kill_s,
 		.pid = process_pid(container->init),
 	};
@@ -402,8 +403,8 @@ int container_add_exec(struct container *container,
 			       err);
 	if (r < 0)
 		return r;
-	options.stdio = stdio_copy(container, request->stdin, request->stdout, request->stderr);
-	options.stdio.terminal = request->terminal;
+	options.stdio = stdio_copy(request->stdin, request->stdout, request->stderr,
+				   request->terminal);
 	r = process_new(&options, &process, err);
 	if (r < 0)
 		return r;
@@ -428,6 +429,34 @@ int container_delete_exec(struct container *container, struct process *process, 
 	process_unref(process);
 	free(exec);
 	return 0;
+}
+
+void container_tell_oom(const struct container *container)
+{
+	Containerd__Events__TaskOOM event = CONTAINERD__EVENTS__TASK_OOM__INIT;
+
+	event.container_id = container->id;
+	events_publish(container->events, &event.base);
+}
+
+void container_set_paused(struct container *container, bool paused)
+{
+	Containerd__Events__TaskPaused pause = CONTAINERD__EVENTS__TASK_PAUSED__INIT;
+	Containerd__Events__TaskResumed resume = CONTAINERD__EVENTS__TASK_RESUMED__INIT;
+
+	container->is_paused = paused;
+	pause.container_id = resume.container_id = container->id;
+	events_publish(container->events, paused ? &pause.base : &resume.base);
+}
+
+bool container_is_paused(const struct container *container)
+{
+	return container->is_paused;
+}
+
+struct agent_link *container_agent(const struct container *container)
+{
+	return sandbox_agent(container->sandbox);
 }
 
 enum container_state container_state(const struct container *container)

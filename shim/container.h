@@ -33,6 +33,7 @@ struct container_options {
 	struct sandbox *sandbox;
 	struct events *events;
 	const char *shim_address;                               /* outlives it */
+	const char *ns;                                         /* containerd's; outlives it */
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed until created */
 	/* GONE; failed: it was never created. Drops the list's reference. */
 	void (*on_gone)(struct container *container, bool failed, void *userdata);
@@ -76,6 +77,14 @@ _must_check_ int container_add_exec(struct container *container,
 _must_check_ int container_delete_exec(struct container *container, struct process *process,
 				       struct error *err);
 
+/* One of its processes was killed for want of memory. */
+void container_tell_oom(const struct container *container);
+
+/* The guest has stopped its processes, or lets them go on. */
+void container_set_paused(struct container *container, bool paused);
+bool container_is_paused(const struct container *container);
+
+struct agent_link *container_agent(const struct container *container); /* borrowed */
 enum container_state container_state(const struct container *container);
 const char *container_id(const struct container *container);
 const char *container_bundle(const struct container *container);

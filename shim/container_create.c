@@ -81,6 +81,7 @@ static void create_in_guest(struct container *container, const struct storages *
 
 	request.container_id = container->id;
 	request.oci = container->spec->oci;
+	request.no_stdin = str_empty(container->request->stdin);
 	container->begun_ns = trace_begin();
 	request.storages = storages->items;
 	request.n_storages = storages->count;

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "proto/agent.pb-c.h"
+#include "proto/guest.pb-c.h"
 #include "shim/process_events.h"
 
 #define START_TIMEOUT_MS 60000
@@ -164,6 +165,7 @@ int process_new(const struct process_options *options, struct process **ret_proc
 		.agent = options->agent,
 		.container_id = process->container_id,
 		.exec_id = process->exec_id,
+		.ns = options->ns,
 		.stdio = &process->stdio,
 		.on_settled = on_settled,
 		.userdata = process,
@@ -301,6 +303,7 @@ static void start_exec(struct process *process, struct operation *operation)
 	request.container_id = process->container_id;
 	request.exec_id = process->exec_id;
 	request.process = process->spec;
+	request.no_stdin = str_empty(process->stdio.in);
 	agent_call(process->agent, "ExecProcess", &request.base, START_TIMEOUT_MS, on_started,
 		   operation);
 }
@@ -379,23 +382,46 @@ static int kill_check(const struct process *process, uint32_t signo, struct erro
 	return 0;
 }
 
-void process_kill(struct process *process, uint32_t signo, process_done_fn done, void *userdata)
+static void signal_all(struct process *process, uint32_t signo, uint64_t timeout_ms,
+		       struct operation *operation)
+{
+	Kiln__Guest__V1__SignalContainerRequest request =
+		KILN__GUEST__V1__SIGNAL_CONTAINER_REQUEST__INIT;
+
+	request.container_id = process->container_id;
+	request.signal = signo;
+	agent_call_service(process->agent, &kiln__guest__v1__guest__descriptor, "SignalContainer",
+			   &request.base, timeout_ms, on_signalled, operation);
+}
+
+static void signal_one(struct process *process, uint32_t signo, uint64_t timeout_ms,
+		       struct operation *operation)
 {
 	Grpc__SignalProcessRequest request = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
+
+	request.container_id = process->container_id;
+	request.exec_id = process->exec_id;
+	request.signal = signo;
+	agent_call(process->agent, "SignalProcess", &request.base, timeout_ms, on_signalled,
+		   operation);
+}
+
+void process_kill(struct process *process, uint32_t signo, bool all, process_done_fn done,
+		  void *userdata)
+{
+	uint64_t timeout_ms = signo == SIGKILL ? 0 : CALL_TIMEOUT_MS;
 	struct error err = {};
 
 	if (kill_check(process, signo, &err) < 0) {
 		decide(process, &err, done, userdata);
 		return;
 	}
-	request.container_id = process->container_id;
-	request.exec_id = process->exec_id;
-	request.signal = signo;
 	if (signo == SIGKILL)
 		await_killed(process);
-	agent_call(process->agent, "SignalProcess", &request.base,
-		   signo == SIGKILL ? 0 : CALL_TIMEOUT_MS, on_signalled,
-		   operation_new(process, done, userdata));
+	if (all)
+		signal_all(process, signo, timeout_ms, operation_new(process, done, userdata));
+	else
+		signal_one(process, signo, timeout_ms, operation_new(process, done, userdata));
 }
 
 /* An exec that is not started yet gets its size with its start. */

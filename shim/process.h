@@ -54,6 +54,7 @@ struct process_options {
 	struct events *events;    /* borrowed */
 	const char *container_id; /* copied */
 	const char *exec_id;      /* copied; "": the first process */
+	const char *ns;           /* containerd's namespace */
 	struct stdio stdio;       /* taken, also on failure */
 	Grpc__Process *spec;      /* of an exec; taken, also on failure */
 	uint32_t pid;             /* to be reported: the VMM's */
@@ -73,7 +74,9 @@ DEFINE_CLEANUP(struct process *, process_unref)
 void process_created(struct process *process, uint32_t pid);
 
 void process_start(struct process *process, process_done_fn done, void *userdata);
-void process_kill(struct process *process, uint32_t signo, process_done_fn done, void *userdata);
+/* all: of the first process alone; the signal goes to all of the container's. */
+void process_kill(struct process *process, uint32_t signo, bool all, process_done_fn done,
+		  void *userdata);
 void process_resize(struct process *process, uint32_t width, uint32_t height, process_done_fn done,
 		    void *userdata);
 void process_close_stdin(struct process *process);

@@ -12,6 +12,7 @@
 #include "proto/agent.pb-c.h"
 #include "shim/guest_trace.h"
 #include "shim/health_watch.h"
+#include "shim/oom_events.h"
 #include "shim/scratch_watch.h"
 #include "shim/spec.h"
 
@@ -40,6 +41,7 @@ struct sandbox {
 	char *id;
 	guest_lost_fn on_lost;
 	void (*on_given_up)(void *userdata);
+	void (*on_oom)(const char *container_id, void *userdata);
 	void *userdata;
 	enum sandbox_state state;
 	struct settings settings; /* of the machine; empty in NONE */
@@ -53,6 +55,7 @@ struct sandbox {
 	struct agent_link *agent;
 	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
 	struct health_watch *health;   /* ditto; NULL: it is not to be asked */
+	struct oom_events *oom;        /* ditto */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
 	struct error error;      /* why CreateSandbox failed, or virtio-fs */
@@ -128,6 +131,7 @@ static void start_watches(struct sandbox *sandbox)
 		.interval_s = sandbox->settings.check_s,
 		.misses = sandbox->settings.check_misses,
 	});
+	sandbox->oom = oom_events_new(sandbox->agent, sandbox->on_oom, sandbox->userdata);
 	if (claim->scratch_dir)
 		sandbox->scratch = scratch_watch_new(&(struct scratch_watch_options){
 			.loop = sandbox->loop,
@@ -230,6 +234,7 @@ static void release(struct sandbox *sandbox)
 	loop_watch_free(steal_ptr(sandbox->death));
 	scratch_watch_free(steal_ptr(sandbox->scratch));
 	health_watch_free(steal_ptr(sandbox->health));
+	oom_events_free(steal_ptr(sandbox->oom));
 	if (trace_on)
 		guest_trace_end(sandbox->agent, release_machine, sandbox);
 	else
@@ -323,6 +328,7 @@ struct sandbox *sandbox_new(const struct sandbox_options *options)
 		.id = xstrdup(options->id),
 		.on_lost = options->on_lost,
 		.on_given_up = options->on_given_up,
+		.on_oom = options->on_oom,
 		.userdata = options->userdata,
 	};
 	sandbox->agent = agent_link_new(options->loop, NULL, on_agent_lost, sandbox);
@@ -342,6 +348,7 @@ void sandbox_free(struct sandbox *sandbox)
 	disks_close(sandbox->disks);
 	scratch_watch_free(sandbox->scratch);
 	health_watch_free(sandbox->health);
+	oom_events_free(sandbox->oom);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);

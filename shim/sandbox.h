@@ -47,6 +47,8 @@ struct sandbox_options {
 	guest_lost_fn on_lost;
 	/* In a release: the factory has been told, the machine's end is its work from now on. */
 	void (*on_given_up)(void *userdata);
+	/* A container in it has run out of memory (shim/oom_events.h). */
+	void (*on_oom)(const char *container_id, void *userdata);
 	void *userdata;
 };
 

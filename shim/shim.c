@@ -21,6 +21,7 @@ struct shim {
 	char *id;
 	char *socket_path;
 	char *address; /* of that socket */
+	char *ns;      /* containerd's namespace */
 	struct ttrpc_server *server;
 	struct sandbox *sandbox;
 	struct events *events;
@@ -85,6 +86,15 @@ static void on_sandbox_lost(enum guest_loss loss, void *userdata)
 
 	lose_containers(shim, loss == GUEST_SILENT ? PROCESS_KILLED_STATUS : PROCESS_LOST_STATUS);
 	sandbox_release(shim->sandbox, NULL, NULL);
+}
+
+static void on_oom(const char *container_id, void *userdata)
+{
+	struct shim *shim = userdata;
+	struct container *container = container_list_find(&shim->containers, container_id);
+
+	if (container)
+		container_tell_oom(container);
 }
 
 static int on_accept(int fd _unused_, const struct peer *peer, void *userdata)
@@ -169,6 +179,7 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 		.id = options->id,
 		.on_lost = on_sandbox_lost,
 		.on_given_up = on_machine_gone,
+		.on_oom = on_oom,
 		.userdata = shim,
 	};
 	struct ttrpc_server_options server = {
@@ -194,6 +205,7 @@ struct shim *shim_new(const struct shim_options *options)
 
 	shim->loop = options->loop;
 	shim->id = xstrdup(options->id);
+	shim->ns = xstrdup(options->ns);
 	shim->socket_path = xstrdup(options->socket_path);
 	shim->address = xasprintf("unix://%s", options->socket_path);
 	shim->forgotten_ms = options->forgotten_ms ? options->forgotten_ms : FORGOTTEN_MS;
@@ -235,6 +247,7 @@ void shim_free(struct shim *shim)
 	free(shim->last_bundle);
 	free(shim->socket_path);
 	free(shim->address);
+	free(shim->ns);
 	free(shim->id);
 	free(shim);
 }
@@ -263,6 +276,7 @@ int shim_create(struct shim *shim, const Containerd__Task__V2__CreateTaskRequest
 		.sandbox = shim->sandbox,
 		.events = shim->events,
 		.shim_address = shim->address,
+		.ns = shim->ns,
 		.request = request,
 		.on_gone = on_container_gone,
 		.userdata = shim,

@@ -203,6 +203,12 @@ static void rules_adjust(Grpc__LinuxResources *resources)
 	resources->n_devices = kept;
 }
 
+static void cpus_adjust(Grpc__LinuxCPU *cpu)
+{
+	set_string(&cpu->cpus, "");
+	set_string(&cpu->mems, "");
+}
+
 void spec_for_guest(struct spec *spec, const char *container_id)
 {
 	Grpc__Spec *oci = spec->oci;
@@ -217,28 +223,55 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 		devices_adjust(oci->linux, container_id);
 		if (oci->linux->resources)
 			rules_adjust(oci->linux->resources);
+		if (oci->linux->resources && oci->linux->resources->cpu)
+			cpus_adjust(oci->linux->resources->cpu);
 		take_string(&oci->linux->cgroupspath, xasprintf("/kiln/%s", container_id));
 	}
+}
+
+/* what names it in a sentence. */
+static int parse_message(const ProtobufCMessageDescriptor *descriptor, const char *what,
+			 const void *json, size_t len, ProtobufCMessage **ret, struct error *err)
+{
+	json_t *object = NULL;
+	int r;
+
+	if (len > SPEC_MAX)
+		return error_set(err, E2BIG, "%s: longer than %u bytes", what, SPEC_MAX);
+	r = pbjson_parse(json, len, &object, err);
+	if (r >= 0) {
+		r = pbjson_to_message(descriptor, object, 0, ret, err);
+		json_decref(object);
+	}
+	return r < 0 ? error_wrap(err, "%s", what) : 0;
+}
+
+int spec_parse_resources(const void *json, size_t len, Grpc__LinuxResources **ret_resources,
+			 struct error *err)
+{
+	ProtobufCMessage *message = NULL;
+	Grpc__LinuxResources *resources;
+	int r = parse_message(&grpc__linux_resources__descriptor, "the update's resources", json,
+			      len, &message, err);
+
+	if (r < 0)
+		return r;
+	resources = (Grpc__LinuxResources *)message;
+	if (resources->cpu)
+		cpus_adjust(resources->cpu);
+	*ret_resources = resources;
+	return 0;
 }
 
 int spec_parse_process(const void *json, size_t len, Grpc__Process **ret_process, struct error *err)
 {
 	ProtobufCMessage *message = NULL;
 	Grpc__Process *process;
-	json_t *object = NULL;
-	int r;
+	int r = parse_message(&grpc__process__descriptor, "the exec's process", json, len, &message,
+			      err);
 
-	if (len > SPEC_MAX)
-		return error_set(err, E2BIG, "the exec's process is longer than %u bytes",
-				 SPEC_MAX);
-	r = pbjson_parse(json, len, &object, err);
-	if (r >= 0) {
-		r = pbjson_to_message(&grpc__process__descriptor, object, 0, &message, err);
-		json_decref(object);
-	}
 	if (r < 0)
-		return error_wrap(err, "the exec's process");
-
+		return r;
 	process = (Grpc__Process *)message;
 	if (process->n_args == 0 || str_empty(process->cwd)) {
 		const char *missing = process->n_args == 0 ? "args" : "cwd";

@@ -12,6 +12,7 @@
  *                     devices are for shim/container_disks.h. So are the rules of
  *                     linux.resources.devices about them; in those that stay, a number that is
  *                     missing becomes -1
+ *   linux.resources.cpu.cpus, mems  dropped: they are numbers of the host's CPUs
  *   hooks             dropped, with a warning: they are programs of the host
  *   linux.cgroupsPath /kiln/ID
  *
@@ -50,3 +51,7 @@ const char *spec_annotation(const struct spec *spec, const char *key);
 /* The process of an exec, as containerd sends it: JSON of the specification's `process`. */
 _must_check_ int spec_parse_process(const void *json, size_t len, Grpc__Process **ret_process,
 				    struct error *err);
+
+/* What an Update changes, ditto of `linux.resources`: what of it a guest can change. */
+_must_check_ int spec_parse_resources(const void *json, size_t len,
+				      Grpc__LinuxResources **ret_resources, struct error *err);
