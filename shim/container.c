@@ -12,6 +12,7 @@
 #include "shim/rootfs.h"
 #include "shim/seccomp.h"
 #include "shim/share_folder.h"
+#include "shim/sysctls.h"
 #include "shim/timestamp.h"
 #include "shim/upper_image.h"
 #include "shim/volumes.h"
@@ -138,6 +139,7 @@ static int make_init(struct container *container, struct error *err)
 		.exec_id = "",
 		.ns = container->ns,
 		.kill_s = container->settings.kill_s,
+		.is_stand_in = container->is_sandbox,
 		.stdio = stdio_copy(request->stdin, request->stdout, request->stderr,
 				    request->terminal),
 	};
@@ -167,7 +169,21 @@ static int load_layers(struct container *container, struct error *err)
 	return r;
 }
 
-static int load(struct container *container, struct error *err)
+/* CRI's engines say it by an annotation. */
+static bool is_sandbox(const struct spec *spec)
+{
+	static const char *const keys[] = {
+		"io.kubernetes.cri.container-type",
+		"io.kubernetes.cri-o.ContainerType",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (str_equal(spec_annotation(spec, keys[i]), "sandbox"))
+			return true;
+	return false;
+}
+
+static int load(struct container *container, struct sysctls *sysctls, struct error *err)
 {
 	int r;
 
@@ -183,6 +199,13 @@ static int load(struct container *container, struct error *err)
 		r = settings_annotate(&container->settings, container->spec, err);
 	if (r < 0)
 		return r;
+	container->is_sandbox = is_sandbox(container->spec);
+	if (container->is_sandbox) {
+		sysctls_keep(sysctls, container->spec->oci->linux);
+		return make_init(container, err);
+	}
+	if (container->spec->oci->linux)
+		sysctls_add(sysctls, container->spec->oci->linux);
 	r = load_layers(container, err);
 	if (r == 0)
 		r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
@@ -221,7 +244,7 @@ int container_new(const struct container_options *options, struct container **re
 		.on_gone = options->on_gone,
 		.userdata = options->userdata,
 	};
-	r = load(container, err);
+	r = load(container, options->sysctls, err);
 	if (r < 0) {
 		container_unref(container);
 		return r;
@@ -290,7 +313,10 @@ static void remove_stopped(int number _unused_, const struct error *err _unused_
 {
 	struct container *container = userdata;
 
-	container_remove_in_guest(container, on_removed, container);
+	if (container->is_sandbox)
+		loop_defer(container->loop, on_disks_out, container);
+	else
+		container_remove_in_guest(container, on_removed, container);
 }
 
 static void on_killed(int number _unused_, const struct error *err _unused_, void *userdata)
@@ -339,6 +365,11 @@ static struct exec *find_exec(const struct container *container, const char *exe
 	return NULL;
 }
 
+struct process *container_init(const struct container *container)
+{
+	return container->init;
+}
+
 int container_find(struct container *container, const char *exec_id, struct process **ret_process,
 		   struct error *err)
 {
@@ -360,6 +391,11 @@ static int check_exec(const struct container *container,
 	if (process_state(container->init) != PROCESS_RUNNING)
 		return error_set(err, EBUSY, "cannot exec in a container that is %s",
 				 process_state_to_string(process_state(container->init)));
+	if (container->is_sandbox)
+		return error_set(err, EBUSY,
+				 "cannot exec in container %s: it is its pod's sandbox, "
+				 "for which no process runs",
+				 container->id);
 	if (container->is_paused)
 		return error_set(err, EBUSY, "cannot exec in a container that is paused");
 	if (container->nexecs >= EXECS_MAX)
@@ -429,6 +465,11 @@ int container_delete_exec(struct container *container, struct process *process, 
 	process_unref(process);
 	free(exec);
 	return 0;
+}
+
+bool container_is_sandbox(const struct container *container)
+{
+	return container->is_sandbox;
 }
 
 void container_tell_oom(const struct container *container)

@@ -38,6 +38,7 @@ struct container {
 	char *root_note;         /* the factory's to read; NULL: none */
 	struct process *init;
 	bool is_paused;
+	bool is_sandbox; /* its pod's: nothing runs for it in the guest */
 	TAILQ_HEAD(exec_list, exec) execs;
 	size_t nexecs;
 	container_done_fn done; /* of create or delete under way; NULL: none */

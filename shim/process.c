@@ -42,6 +42,7 @@ struct process {
 	Grpc__Process *spec; /* exec, until it is started */
 	uint32_t pid;
 	uint64_t kill_s;
+	bool is_stand_in;
 	struct loop_timer *kill_timer; /* since SIGKILL, until the exit is known; NULL: none */
 	enum process_state state;
 	struct io *io; /* NULL after process_end() */
@@ -158,6 +159,7 @@ int process_new(const struct process_options *options, struct process **ret_proc
 		.spec = options->spec,
 		.pid = options->pid,
 		.kill_s = options->kill_s,
+		.is_stand_in = options->is_stand_in,
 		.state = PROCESS_CREATED,
 	};
 	io_options = (struct io_options){
@@ -209,7 +211,8 @@ void process_created(struct process *process, uint32_t pid)
 {
 	process->pid = pid;
 	process->exit_due = true;
-	watch_exit(process);
+	if (!process->is_stand_in)
+		watch_exit(process);
 }
 
 static struct operation *operation_new(struct process *process, process_done_fn done,
@@ -256,7 +259,7 @@ static void started(struct process *process)
 		trace_end(TRACE_START_CONTAINER, NULL, process->start_ns);
 	process->start_ns = process->spec ? 0 : trace_begin();
 	set_state(process, PROCESS_RUNNING);
-	if (process->io)
+	if (process->io && !process->is_stand_in)
 		io_start(process->io, process->start_ns);
 	exit_check(process);
 }
@@ -295,6 +298,13 @@ static void start_init(struct process *process, struct operation *operation)
 		   operation);
 }
 
+static void on_stand_in_started(void *userdata)
+{
+	static const struct ttrpc_reply ok = { .code = TTRPC_OK };
+
+	on_started(&ok, userdata);
+}
+
 static void start_exec(struct process *process, struct operation *operation)
 {
 	Grpc__ExecProcessRequest request = GRPC__EXEC_PROCESS_REQUEST__INIT;
@@ -321,7 +331,9 @@ void process_start(struct process *process, process_done_fn done, void *userdata
 	}
 	operation = operation_new(process, done, userdata);
 	set_state(process, PROCESS_STARTING);
-	if (process->spec)
+	if (process->is_stand_in)
+		loop_defer(process->loop, on_stand_in_started, operation);
+	else if (process->spec)
 		start_exec(process, operation);
 	else
 		start_init(process, operation);
@@ -382,6 +394,15 @@ static int kill_check(const struct process *process, uint32_t signo, struct erro
 	return 0;
 }
 
+/* What a pause program does. */
+static void signal_stand_in(struct process *process, uint32_t signo)
+{
+	if (signo == SIGKILL)
+		process_lost(process, PROCESS_KILLED_STATUS);
+	else if (signo == SIGTERM || signo == SIGINT)
+		process_lost(process, 0);
+}
+
 static void signal_all(struct process *process, uint32_t signo, uint64_t timeout_ms,
 		       struct operation *operation)
 {
@@ -413,6 +434,11 @@ void process_kill(struct process *process, uint32_t signo, bool all, process_don
 	struct error err = {};
 
 	if (kill_check(process, signo, &err) < 0) {
+		decide(process, &err, done, userdata);
+		return;
+	}
+	if (process->is_stand_in) {
+		signal_stand_in(process, signo);
 		decide(process, &err, done, userdata);
 		return;
 	}

@@ -14,6 +14,9 @@
  * SIGKILL cannot be refused: where the exit is not known within kill_s of it, the guest is given up
  * (shim/agent_link.h), and with its machine the process ends.
  *
+ * A stand-in is the first process of a pod's sandbox container, as containerd sees it: nothing runs
+ * for it in the guest. It ends by the signals that a pause program ends by, and with its machine.
+ *
  * Reference counted: the container holds one, every call in flight one. Callbacks of operations
  * come exactly once, never from within the function they were given to.
  */
@@ -59,6 +62,7 @@ struct process_options {
 	Grpc__Process *spec;      /* of an exec; taken, also on failure */
 	uint32_t pid;             /* to be reported: the VMM's */
 	uint64_t kill_s;          /* from SIGKILL until its exit is known, seconds */
+	bool is_stand_in;         /* see above */
 };
 
 /* number 0 or an error of the operation, borrowed. */

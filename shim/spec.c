@@ -68,8 +68,9 @@ static void numbers_complete(json_t *json)
 	}
 }
 
-int spec_parse(const char *text, size_t len, const char *bundle, struct spec **ret_spec,
-	       struct error *err)
+/* Whatever is in it, or not. */
+static int parse(const char *text, size_t len, const char *bundle, struct spec **ret_spec,
+		 struct error *err)
 {
 	_cleanup_(spec_free_cleanup) struct spec *spec = xnew(struct spec);
 	ProtobufCMessage *message = NULL;
@@ -91,15 +92,29 @@ int spec_parse(const char *text, size_t len, const char *bundle, struct spec **r
 	if (r < 0)
 		return error_wrap(err, "%s", SPEC_FILE);
 
-	r = check(spec, err);
-	if (r < 0)
-		return r;
-	spec->rootfs = path_join(bundle, spec->oci->root->path);
+	if (spec->oci->root)
+		spec->rootfs = path_join(bundle, spec->oci->root->path);
 	*ret_spec = steal_ptr(spec);
 	return 0;
 }
 
-int spec_load(const char *bundle, struct spec **ret_spec, struct error *err)
+int spec_parse(const char *text, size_t len, const char *bundle, struct spec **ret_spec,
+	       struct error *err)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
+	int r = parse(text, len, bundle, &spec, err);
+
+	if (r == 0)
+		r = check(spec, err);
+	if (r == 0)
+		*ret_spec = steal_ptr(spec);
+	return r;
+}
+
+static int load(const char *bundle,
+		int (*parse_fn)(const char *text, size_t len, const char *bundle,
+				struct spec **ret_spec, struct error *err),
+		struct spec **ret_spec, struct error *err)
 {
 	_cleanup_free_ char *path = path_join(bundle, SPEC_FILE);
 	_cleanup_free_ char *text = NULL;
@@ -109,10 +124,25 @@ int spec_load(const char *bundle, struct spec **ret_spec, struct error *err)
 	r = file_read(path, SPEC_MAX, &text, &len, err);
 	if (r < 0)
 		return r;
-	r = spec_parse(text, len, bundle, ret_spec, err);
+	r = parse_fn(text, len, bundle, ret_spec, err);
 	if (r < 0)
 		return error_wrap(err, "bundle %s", bundle);
 	return 0;
+}
+
+int spec_load(const char *bundle, struct spec **ret_spec, struct error *err)
+{
+	return load(bundle, spec_parse, ret_spec, err);
+}
+
+int spec_load_pod(const char *bundle, struct spec **ret_spec, struct error *err)
+{
+	int r = load(bundle, parse, ret_spec, err);
+
+	if (r != -ENOENT)
+		return r;
+	error_done(err);
+	return parse("{}", strlen("{}"), bundle, ret_spec, err);
 }
 
 void spec_free(struct spec *spec)

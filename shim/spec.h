@@ -32,13 +32,16 @@
 
 struct spec {
 	Grpc__Spec *oci; /* owned */
-	char *rootfs;    /* root.path, made absolute by the bundle; owned */
+	char *rootfs;    /* root.path, made absolute by the bundle; owned; NULL: no root */
 };
 
 /* Reads BUNDLE/config.json. -ENOENT, or -EINVAL with what is wrong where. */
 _must_check_ int spec_load(const char *bundle, struct spec **ret_spec, struct error *err);
 _must_check_ int spec_parse(const char *text, size_t len, const char *bundle,
 			    struct spec **ret_spec, struct error *err);
+/* For who may be given a pod's bundle: there may be no config.json in it (the spec is empty then),
+ * or one without process and root. */
+_must_check_ int spec_load_pod(const char *bundle, struct spec **ret_spec, struct error *err);
 void spec_free(struct spec *spec);
 DEFINE_CLEANUP(struct spec *, spec_free)
 

@@ -22,6 +22,18 @@ static bool is_done(const struct ttrpc_reply *reply, struct task_pending *pendin
 	return false;
 }
 
+/* What a request names, of which the guest knows: NULL: the call is answered. Borrowed. */
+static struct container *find_in_guest(struct ttrpc_call *call, struct shim *shim, const char *id)
+{
+	struct task_target target = task_find(call, shim, id, "");
+
+	if (!target.process || !container_is_sandbox(target.container))
+		return target.process ? target.container : NULL;
+	ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
+			     "container %s is its pod's sandbox: no process runs for it", id);
+	return NULL;
+}
+
 static void finish_empty(struct task_pending *pending)
 {
 	task_reply_empty(0, NULL, pending->call);
@@ -84,14 +96,14 @@ TASK_HANDLER(pids)
 	const Containerd__Task__V2__PidsRequest *request =
 		(const Containerd__Task__V2__PidsRequest *)message;
 	Kiln__Guest__V1__ListProcessesRequest list = KILN__GUEST__V1__LIST_PROCESSES_REQUEST__INIT;
-	struct task_target target = task_find(call, userdata, request->id, "");
+	struct container *container = find_in_guest(call, userdata, request->id);
 
-	if (!target.process)
+	if (!container)
 		return;
 	list.container_id = request->id;
-	agent_call_service(container_agent(target.container), &kiln__guest__v1__guest__descriptor,
+	agent_call_service(container_agent(container), &kiln__guest__v1__guest__descriptor,
 			   "ListProcesses", &list.base, CALL_TIMEOUT_MS, on_listed,
-			   task_pending_new(call, target.container, NULL));
+			   task_pending_new(call, container, NULL));
 }
 
 /* ---------------------------------------------------------------- Pause, Resume */
@@ -121,19 +133,21 @@ TASK_HANDLER(pause)
 	const Containerd__Task__V2__PauseRequest *request =
 		(const Containerd__Task__V2__PauseRequest *)message;
 	Grpc__PauseContainerRequest pause = GRPC__PAUSE_CONTAINER_REQUEST__INIT;
-	struct task_target target = task_find(call, userdata, request->id, "");
+	struct container *container = find_in_guest(call, userdata, request->id);
+	enum process_state state;
 
-	if (!target.process)
+	if (!container)
 		return;
-	if (process_state(target.process) != PROCESS_RUNNING) {
+	state = process_state(container_init(container));
+	if (state != PROCESS_RUNNING) {
 		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
 				     "cannot pause a container that is %s",
-				     process_state_to_string(process_state(target.process)));
+				     process_state_to_string(state));
 		return;
 	}
 	pause.container_id = request->id;
-	agent_call(container_agent(target.container), "PauseContainer", &pause.base,
-		   CALL_TIMEOUT_MS, on_paused, task_pending_new(call, target.container, NULL));
+	agent_call(container_agent(container), "PauseContainer", &pause.base, CALL_TIMEOUT_MS,
+		   on_paused, task_pending_new(call, container, NULL));
 }
 
 TASK_HANDLER(resume)
@@ -141,13 +155,13 @@ TASK_HANDLER(resume)
 	const Containerd__Task__V2__ResumeRequest *request =
 		(const Containerd__Task__V2__ResumeRequest *)message;
 	Grpc__ResumeContainerRequest resume = GRPC__RESUME_CONTAINER_REQUEST__INIT;
-	struct task_target target = task_find(call, userdata, request->id, "");
+	struct container *container = find_in_guest(call, userdata, request->id);
 
-	if (!target.process)
+	if (!container)
 		return;
 	resume.container_id = request->id;
-	agent_call(container_agent(target.container), "ResumeContainer", &resume.base,
-		   CALL_TIMEOUT_MS, on_resumed, task_pending_new(call, target.container, NULL));
+	agent_call(container_agent(container), "ResumeContainer", &resume.base, CALL_TIMEOUT_MS,
+		   on_resumed, task_pending_new(call, container, NULL));
 }
 
 /* ---------------------------------------------------------------- Update, Stats, Checkpoint */
@@ -163,10 +177,10 @@ TASK_HANDLER(update)
 	const Containerd__Task__V2__UpdateTaskRequest *request =
 		(const Containerd__Task__V2__UpdateTaskRequest *)message;
 	Grpc__UpdateContainerRequest update = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
-	struct task_target target = task_find(call, userdata, request->id, "");
+	struct container *container = find_in_guest(call, userdata, request->id);
 	_cleanup_(error_done) struct error err = {};
 
-	if (!target.process)
+	if (!container)
 		return;
 	if (!request->resources)
 		(void)error_set(&err, EINVAL, "the update has no resources");
@@ -178,8 +192,8 @@ TASK_HANDLER(update)
 		return;
 	}
 	update.container_id = request->id;
-	agent_call(container_agent(target.container), "UpdateContainer", &update.base,
-		   CALL_TIMEOUT_MS, on_updated, task_pending_new(call, target.container, NULL));
+	agent_call(container_agent(container), "UpdateContainer", &update.base, CALL_TIMEOUT_MS,
+		   on_updated, task_pending_new(call, container, NULL));
 	grpc__linux_resources__free_unpacked(update.resources, NULL);
 }
 
@@ -204,13 +218,13 @@ TASK_HANDLER(stats)
 	const Containerd__Task__V2__StatsRequest *request =
 		(const Containerd__Task__V2__StatsRequest *)message;
 	Grpc__StatsContainerRequest stats = GRPC__STATS_CONTAINER_REQUEST__INIT;
-	struct task_target target = task_find(call, userdata, request->id, "");
+	struct container *container = find_in_guest(call, userdata, request->id);
 
-	if (!target.process)
+	if (!container)
 		return;
 	stats.container_id = request->id;
-	agent_call(container_agent(target.container), "StatsContainer", &stats.base,
-		   CALL_TIMEOUT_MS, on_stats, task_pending_new(call, target.container, NULL));
+	agent_call(container_agent(container), "StatsContainer", &stats.base, CALL_TIMEOUT_MS,
+		   on_stats, task_pending_new(call, container, NULL));
 }
 
 TASK_HANDLER(checkpoint)

@@ -93,13 +93,13 @@ test_a_signal_to_all_reaches_all() {
 	until_true 20 eval '[ "$(file_in k1 /dev/shm/got | sort | xargs)" = "child main" ]'
 	ctr tasks kill -s KILL k1
 	until_true 20 eval 'ctr tasks ls | grep -q "k1 .*STOPPED"'
-	expect_match 'not found' "$(ctr tasks kill k1 2>&1 || true)"
+	expect_match 'already finished' "$(ctr tasks kill k1 2>&1 || true)"
 	remove_container k1
 }
 
 # events: what containerd tells of tasks since begin_events.
 begin_events() {
-	/usr/bin/ctr --address "$work/containerd.sock" --namespace "$(basename "$work")" events >"$work/events" &
+	"$CONTAINERD_DIR/ctr" --address "$work/containerd.sock" --namespace "$(basename "$work")" events >"$work/events" &
 	listener=$!
 }
 end_events() { kill "$listener" && wait "$listener" || true; }
@@ -148,7 +148,7 @@ on_terminal() {
 		while read -r line; do sleep 1; echo "$line"; done
 		sleep 5 # script would type an end of file
 	} |
-		timeout 60 script -qec "timeout --foreground -s KILL 4 /usr/bin/ctr --address $work/containerd.sock \
+		timeout 60 script -qec "timeout --foreground -s KILL 4 $CONTAINERD_DIR/ctr --address $work/containerd.sock \
 			--namespace $(basename "$work") $*" /dev/null || true
 }
 
