@@ -200,6 +200,10 @@ static int load(struct container *container, struct sysctls *sysctls, struct err
 	if (r < 0)
 		return r;
 	container->is_sandbox = is_sandbox(container->spec);
+	r = spec_check_namespaces(container->spec, container->is_sandbox,
+				  sandbox_vmm_pid(container->sandbox), err);
+	if (r < 0)
+		return r;
 	if (container->is_sandbox) {
 		sysctls_keep(sysctls, container->spec->oci->linux);
 		return make_init(container, err);

@@ -39,6 +39,8 @@ const struct state_machine sandbox_states = STATE_MACHINE("sandbox", sandbox_sta
 struct sandbox {
 	struct loop *loop;
 	char *id;
+	char *ns;
+	char *other_name; /* ID.NAMESPACE, for the factory; NULL: the id is free */
 	guest_lost_fn on_lost;
 	void (*on_given_up)(void *userdata);
 	void (*on_oom)(const char *container_id, void *userdata);
@@ -256,10 +258,35 @@ static void claim_failed(struct sandbox *sandbox, const struct error *err)
 	released(sandbox, 0, NULL);
 }
 
+/* True the first time: the name is taken. */
+static bool choose_other_name(struct sandbox *sandbox)
+{
+	if (sandbox->other_name || sandbox->state != SANDBOX_CLAIMING)
+		return false;
+	sandbox->other_name = xasprintf("%s.%s", sandbox->id, sandbox->ns);
+	return id_is_valid(sandbox->other_name);
+}
+
+/* Where nobody has acquired it yet, the next to do so claims by it. */
+static void claim_by_other_name(struct sandbox *sandbox)
+{
+	log_info(sandbox->id, "the factory has a sandbox of this name: it is %s there",
+		 sandbox->other_name);
+	settings_copy(&sandbox->wanted, &sandbox->settings);
+	replace_string(&sandbox->wanted_hostname, sandbox->hostname);
+	sandbox->claim_again = true;
+	set_state(sandbox, SANDBOX_RELEASING);
+	released(sandbox, 0, NULL);
+}
+
 static void on_claimed(int number, struct claim *claim, const struct error *err, void *userdata)
 {
 	struct sandbox *sandbox = userdata;
 
+	if (number == -EEXIST && choose_other_name(sandbox)) {
+		claim_by_other_name(sandbox);
+		return;
+	}
 	if (number < 0) {
 		claim_failed(sandbox, err);
 		return;
@@ -296,7 +323,7 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 {
 	struct claim_options options = {
 		.factory_address = settings->factory,
-		.sandbox_id = sandbox->id,
+		.sandbox_id = sandbox->other_name ? sandbox->other_name : sandbox->id,
 		.template_name = settings->template_name,
 		.priority = (enum claim_priority)settings->priority,
 		.vcpus = (uint32_t)settings->vcpus,
@@ -326,6 +353,7 @@ struct sandbox *sandbox_new(const struct sandbox_options *options)
 	*sandbox = (struct sandbox){
 		.loop = options->loop,
 		.id = xstrdup(options->id),
+		.ns = xstrdup(options->ns),
 		.on_lost = options->on_lost,
 		.on_given_up = options->on_given_up,
 		.on_oom = options->on_oom,
@@ -361,6 +389,8 @@ void sandbox_free(struct sandbox *sandbox)
 	error_done(&sandbox->acquire_error);
 	free(sandbox->wanted_hostname);
 	free(sandbox->hostname);
+	free(sandbox->other_name);
+	free(sandbox->ns);
 	free(sandbox->id);
 	free(sandbox);
 }

@@ -196,6 +196,7 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 	struct sandbox_options sandbox = {
 		.loop = shim->loop,
 		.id = options->id,
+		.ns = options->ns,
 		.on_lost = on_sandbox_lost,
 		.on_given_up = on_machine_gone,
 		.on_oom = on_oom,

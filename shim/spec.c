@@ -162,6 +162,76 @@ const char *spec_annotation(const struct spec *spec, const char *key)
 	return NULL;
 }
 
+static bool has_namespace(const Grpc__Linux *linux, const char *type)
+{
+	for (size_t i = 0; i < linux->n_namespaces; i++)
+		if (str_equal(linux->namespaces[i]->type, type))
+			return true;
+	return false;
+}
+
+/* Of a process that is not the VMM: /proc/PID/ns/TYPE. What else names a namespace (a pinned one)
+ * may be the pod's. */
+static bool is_foreign(const char *path, pid_t vmm_pid)
+{
+	const char *rest = str_after(path, "/proc/");
+	char *end;
+
+	return rest && (strtol(rest, &end, 10) != vmm_pid || *end != '/');
+}
+
+static int check_namespace(const Grpc__LinuxNamespace *ns, pid_t vmm_pid, struct error *err)
+{
+	bool is_pid = str_equal(ns->type, "pid");
+
+	if (str_empty(ns->path) ||
+	    (!is_pid && !str_equal(ns->type, "ipc") && !str_equal(ns->type, "uts")))
+		return 0;
+	if (is_foreign(ns->path, vmm_pid))
+		return error_set(err, EOPNOTSUPP,
+				 "cannot join %s namespace %s: it is not of this sandbox, and "
+				 "another one is another machine",
+				 ns->type, ns->path);
+	if (is_pid)
+		return error_set(err, EOPNOTSUPP,
+				 "cannot join pid namespace %s: containers of a pod do not share "
+				 "processes (shareProcessNamespace)",
+				 ns->path);
+	return 0;
+}
+
+/* A list that shuts in the host name shuts in all: what it leaves out is to be the host's. A
+ * shorter one is of somebody who leaves the sandbox to us. */
+static bool is_full_list(const Grpc__Linux *linux)
+{
+	for (size_t i = 0; i < linux->n_namespaces; i++)
+		if (str_equal(linux->namespaces[i]->type, "uts"))
+			return str_empty(linux->namespaces[i]->path);
+	return false;
+}
+
+int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
+			  struct error *err)
+{
+	static const char *const needed[] = { "pid", "ipc" };
+	const Grpc__Linux *linux = spec->oci->linux;
+	bool all;
+	int r = 0;
+
+	if (!linux || linux->n_namespaces == 0)
+		return 0;
+	all = is_sandbox || is_full_list(linux);
+	for (size_t i = 0; all && i < ARRAY_SIZE(needed); i++)
+		if (!has_namespace(linux, needed[i]))
+			return error_set(err, EOPNOTSUPP,
+					 "the host's %s namespace is asked for, and a machine "
+					 "cannot join it",
+					 needed[i]);
+	for (size_t i = 0; r == 0 && i < linux->n_namespaces; i++)
+		r = check_namespace(linux->namespaces[i], vmm_pid, err);
+	return r;
+}
+
 static bool namespace_stays(Grpc__LinuxNamespace *ns)
 {
 	if (str_equal(ns->type, "network"))

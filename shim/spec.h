@@ -23,6 +23,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
@@ -44,6 +45,13 @@ _must_check_ int spec_parse(const char *text, size_t len, const char *bundle,
 _must_check_ int spec_load_pod(const char *bundle, struct spec **ret_spec, struct error *err);
 void spec_free(struct spec *spec);
 DEFINE_CLEANUP(struct spec *, spec_free)
+
+/* Refuses namespaces that a machine cannot join: the host's pid and ipc (a list of namespaces
+ * leaves them out that has a uts of its own, or is that of a pod's sandbox container), those of
+ * another sandbox, and a pod's pid namespace. vmm_pid: by whose /proc/PID/ns the pod's own are
+ * named; 0: it has no machine yet. */
+_must_check_ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
+				       struct error *err);
 
 /* The changes above; once. */
 void spec_for_guest(struct spec *spec, const char *container_id);

@@ -97,6 +97,28 @@ test_a_signal_to_all_reaches_all() {
 	remove_container k1
 }
 
+test_one_id_in_two_namespaces() {
+	local other=("$CONTAINERD_DIR/ctr" --address "$work/containerd.sock" --namespace "$(basename "$work")-2")
+	detached i1 sleep 300
+	timeout 60 "${other[@]}" images import "$work/busybox.tar" >/dev/null
+	expect second "$(timeout 60 "${other[@]}" run --rm --runtime io.containerd.kiln.v2 "$image" i1 echo second)"
+	expect first "$(ctr tasks exec --exec-id x i1 echo first)"
+	remove_container i1
+}
+
+# refused OPTION...: a container that would have what these ask for.
+refused() {
+	local id=r$RANDOM out
+	out=$(kiln_run "$id" "$@" -- true 2>&1) && fail "it ran with $*"
+	ctr containers delete "$id" 2>/dev/null || true
+	echo "$out"
+}
+
+test_namespaces_of_others_are_refused() {
+	expect_match 'another one is another machine' "$(refused --with-ns "pid:/proc/$$/ns/pid")"
+	expect_match 'another one is another machine' "$(refused --with-ns "ipc:/proc/$$/ns/ipc")"
+}
+
 # events: what containerd tells of tasks since begin_events.
 begin_events() {
 	"$CONTAINERD_DIR/ctr" --address "$work/containerd.sock" --namespace "$(basename "$work")" events >"$work/events" &
