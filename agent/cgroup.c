@@ -263,6 +263,15 @@ static int apply_resources(const struct cgroup *cgroup, const Grpc__LinuxResourc
 	return r;
 }
 
+int cgroup_update(const struct cgroup *cgroup, const Grpc__LinuxResources *resources,
+		  struct error *err)
+{
+	if (!cgroup)
+		return error_set(err, EOPNOTSUPP,
+				 "cannot limit resources: no cgroup v2 is mounted");
+	return apply_resources(cgroup, resources, err);
+}
+
 static bool has_limits(const Grpc__LinuxResources *resources)
 {
 	return resources &&
@@ -337,6 +346,19 @@ int cgroup_birth_fd(struct cgroup *cgroup, int *ret_fd, struct error *err)
 int cgroup_kill(struct cgroup *cgroup)
 {
 	return cgroup ? write_value(cgroup, "cgroup.kill", "1") : 0;
+}
+
+int cgroup_freeze(const struct cgroup *cgroup, bool frozen)
+{
+	return cgroup ? write_value(cgroup, "cgroup.freeze", frozen ? "1" : "0") : -EOPNOTSUPP;
+}
+
+bool cgroup_is_frozen(const struct cgroup *cgroup)
+{
+	_cleanup_close_ int fd = openat(cgroup->fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	char text[VALUE_MAX * 2] = "";
+
+	return fd >= 0 && read_full(fd, text, sizeof(text) - 1) > 0 && strstr(text, "frozen 1");
 }
 
 static int remove_tree(int parent, const char *name, unsigned depth);

@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
 
@@ -38,13 +40,23 @@ int cgroup_fd(const struct cgroup *cgroup);
  * this descriptor to the guest's files: a mount of this folder alone, read-only. */
 _must_check_ int cgroup_birth_fd(struct cgroup *cgroup, int *ret_fd, struct error *err);
 
+/* Changes the limits that are given; the others stay. -EOPNOTSUPP for NULL. */
+_must_check_ int cgroup_update(const struct cgroup *cgroup, const Grpc__LinuxResources *resources,
+			       struct error *err);
+
+/* Stops everything in it and below it, or lets it go on. It is so once cgroup_is_frozen() says so,
+ * which the file of cgroup_open_events() tells of. -EOPNOTSUPP for NULL. */
+_must_check_ int cgroup_freeze(const struct cgroup *cgroup, bool frozen);
+bool cgroup_is_frozen(const struct cgroup *cgroup);
+
 /* SIGKILL to everything in it and below it. */
 _must_check_ int cgroup_kill(struct cgroup *cgroup);
 
 /* Removes it and what is below it. -EBUSY while a process is left; NULL: success. */
 _must_check_ int cgroup_remove(struct cgroup *cgroup);
 
-/* Opens the file whose poll state changes when the last process leaves; the caller owns it. */
+/* Opens the file whose poll state changes when the last process leaves, and when all are frozen or
+ * none is any more; the caller owns it. */
 _must_check_ int cgroup_open_events(struct cgroup *cgroup, int *ret_fd);
 
 /* Forgets it; the folder stays unless cgroup_remove() succeeded. */

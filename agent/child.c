@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "agent/devices.h"
 #include "agent/executable.h"
@@ -22,6 +23,8 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/strings.h"
+
+#define NULL_DEVICE makedev(1, 3)
 
 enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127 };
 
@@ -298,6 +301,18 @@ static int prepare_privileged(const struct process_plan *plan, struct error *err
 	return r == 0 ? set_limits(plan, err) : r;
 }
 
+/* The container's own, so that nothing of the guest's can be reached by it. One without keeps the
+ * pipe that nobody writes to, which ends as soon. */
+static void take_null_as_stdin(void)
+{
+	_cleanup_close_ int fd = open("/dev/null", O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == NULL_DEVICE &&
+	    fcntl(fd, F_SETFL, 0) == 0)
+		(void)dup2(fd, STDIN_FILENO);
+}
+
 /* After the root is entered. The folder may be one that only the user may enter. */
 static int become_process(const struct child_plan *plan, int slave, struct error *err)
 {
@@ -307,6 +322,8 @@ static int become_process(const struct child_plan *plan, int slave, struct error
 	setsid();
 	if (slave >= 0)
 		r = pty_take(slave, err);
+	else if (plan->no_stdin)
+		take_null_as_stdin();
 	if (r == 0)
 		entered = enter_cwd(process->process, NULL);
 	if (r == 0)

@@ -21,6 +21,7 @@ struct child_plan {
 	const struct seccomp_program *filter;
 	int join_pidfd; /* for an exec: the container's first process; else -EBADF */
 	int stdio[3];   /* -EBADF where a terminal takes their place */
+	bool no_stdin;  /* /dev/null takes its place: nobody writes to stdio[0] */
 	int sync;       /* set by launch_new() */
 };
 

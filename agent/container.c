@@ -3,13 +3,10 @@
 #include <signal.h>
 #include <string.h>
 
-#include "agent/cgroup.h"
+#include "agent/container_priv.h"
 #include "agent/device_numbers.h"
-#include "agent/pending.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/strv.h"
 #include "base/trace.h"
 
 enum { PROCESSES_MAX = 512, REMOVERS_MAX = 16, REMOVE_TIMEOUT_S = 10 };
@@ -30,40 +27,6 @@ static const unsigned next_states[] = {
 	[CONTAINER_REMOVING] = 0,
 };
 const struct state_machine container_states = STATE_MACHINE("container", state_names, next_states);
-
-/* A process and the call that started it. */
-struct member {
-	TAILQ_ENTRY(member) link;
-	struct container *container; /* borrowed */
-	struct process *process;     /* owned */
-	struct ttrpc_call *call;     /* CreateContainer, StartContainer or ExecProcess; or NULL */
-	bool failed;                 /* an exec that never started: failure says why */
-	struct error failure;        /* owned */
-};
-
-struct container {
-	struct agent *agent; /* borrowed */
-	char *id;            /* owned */
-	char *init_exec_id;  /* owned; another name of the first process */
-	enum container_state state;
-	struct cgroup *cgroup;                   /* owned; NULL where there are none */
-	struct seccomp_program filter;           /* owned */
-	TAILQ_HEAD(member_list, member) members; /* owned; the first process and the execs */
-	size_t nmembers;
-	struct member *init;             /* in members; NULL until it is cloned */
-	struct storage_list *storages;   /* the sandbox's; borrowed */
-	struct strv mount_points;        /* owned; what it uses of storages */
-	struct error failure;            /* owned; why it was never created */
-	uint64_t begun_ns;               /* trace_begin() of the call under way */
-	struct ttrpc_call *failed_call;  /* gets failure when the container is gone */
-	struct pending_list removers;    /* owned; RemoveContainer */
-	struct loop_timer *remove_timer; /* owned; NULL until it is removed */
-	struct loop_watch *cgroup_watch; /* owned; NULL until the cgroup is waited for */
-	int cgroup_events;               /* owned; of cgroup_watch */
-	bool gone;
-	void (*on_gone)(struct container *container, void *userdata);
-	void *userdata; /* borrowed */
-};
 
 static void set_state(struct container *container, enum container_state state)
 {
@@ -186,6 +149,20 @@ static void on_cgroup_changed(int fd _unused_, unsigned events _unused_, void *u
 	container_step(userdata);
 }
 
+int container_watch_cgroup(struct container *container)
+{
+	int r = 0;
+
+	if (container->cgroup_watch)
+		return 0;
+	r = cgroup_open_events(container->cgroup, &container->cgroup_events);
+	if (r == 0)
+		container->cgroup_watch = loop_watch_new(
+			container->agent->loop, container->cgroup_events, LOOP_READ | LOOP_EDGE,
+			on_cgroup_changed, container);
+	return r;
+}
+
 /* True where it is gone. Something the agent is not the parent of may still be in it. */
 static bool remove_cgroup(struct container *container)
 {
@@ -197,14 +174,7 @@ static bool remove_cgroup(struct container *container)
 		log_warning(container->id, "its cgroup is left: %s", strerror(-r));
 		return true;
 	}
-	if (!container->cgroup_watch) {
-		r = cgroup_open_events(container->cgroup, &container->cgroup_events);
-		if (r < 0)
-			return false;
-		container->cgroup_watch = loop_watch_new(
-			container->agent->loop, container->cgroup_events, LOOP_READ | LOOP_EDGE,
-			on_cgroup_changed, container);
-	}
+	(void)!container_watch_cgroup(container);
 	return false;
 }
 
@@ -224,6 +194,7 @@ void container_step(struct container *container)
 {
 	struct ttrpc_call *call;
 
+	container_answer_pausers(container);
 	if (container->state != CONTAINER_REMOVING || container->gone || has_living(container) ||
 	    !remove_cgroup(container))
 		return;
@@ -234,6 +205,10 @@ void container_step(struct container *container)
 		ttrpc_call_fail(steal_ptr(container->failed_call), &container->failure);
 	while ((call = pending_take(&container->removers)))
 		reply_empty(call);
+	while ((call = pending_take(&container->pausers)))
+		ttrpc_call_fail_code(call, TTRPC_CANCELLED, "container %s is removed",
+				     container->id);
+	oom_watch_free(steal_ptr(container->oom));
 	container->on_gone(container, container->userdata);
 	loop_defer(container->agent->loop, free_container_later, container);
 }
@@ -274,6 +249,21 @@ void container_remove(struct container *container, struct ttrpc_call *call, unsi
 
 /* ---------------------------------------------------------------- the first process */
 
+static void on_oom(void *userdata)
+{
+	struct container *container = userdata;
+
+	container->on_oom(container, container->userdata);
+}
+
+/* After the answer: nothing of it is in a hurry. */
+static void watch_memory(struct container *container)
+{
+	if (container->cgroup)
+		container->oom = oom_watch_new(container->agent->loop, cgroup_fd(container->cgroup),
+					       on_oom, container);
+}
+
 static void on_init_failed(struct member *init, struct error *err)
 {
 	struct container *container = init->container;
@@ -301,6 +291,7 @@ static void on_init_event(struct process *process _unused_, enum process_event e
 			set_state(container, CONTAINER_CREATED);
 		trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
 		reply_empty(steal_ptr(init->call));
+		watch_memory(container);
 		return;
 	case PROCESS_EVENT_STARTED:
 		if (container->state == CONTAINER_CREATED)
@@ -312,6 +303,7 @@ static void on_init_event(struct process *process _unused_, enum process_event e
 		on_init_failed(init, err);
 		return;
 	case PROCESS_EVENT_EXITED:
+		oom_watch_check(container->oom);
 		if (container->state != CONTAINER_REMOVING)
 			set_state(container, CONTAINER_STOPPED);
 		return;
@@ -353,16 +345,17 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 	return r;
 }
 
-static int start_init(struct container *container, const Grpc__Spec *spec, struct plans *plans,
-		      struct error *err)
+static int start_init(struct container *container, const Grpc__CreateContainerRequest *request,
+		      struct plans *plans, struct error *err)
 {
 	struct child_plan child = {
 		.process = &plans->process,
 		.rootfs = &plans->rootfs,
 		.namespaces = &plans->namespaces,
-		.hostname = spec->hostname,
+		.hostname = request->oci->hostname,
 		.filter = &container->filter,
 		.join_pidfd = -EBADF,
+		.no_stdin = request->no_stdin,
 	};
 	struct process_options options = {
 		.id = container->id,
@@ -417,7 +410,7 @@ static int build(struct container *container, const Grpc__CreateContainerRequest
 	trace_end(TRACE_CGROUP, NULL, begin);
 	begin = trace_begin();
 	if (r == 0)
-		r = start_init(container, spec, &plans, err);
+		r = start_init(container, request, &plans, err);
 	trace_end(TRACE_CLONE, NULL, begin);
 	return r;
 }
@@ -435,9 +428,11 @@ int container_new(const struct container_options *options, struct ttrpc_call *ca
 	container->storages = options->storages;
 	container->cgroup_events = -EBADF;
 	container->on_gone = options->on_gone;
+	container->on_oom = options->on_oom;
 	container->userdata = options->userdata;
 	TAILQ_INIT(&container->members);
 	pending_init(&container->removers, NULL, NULL);
+	pending_init(&container->pausers, NULL, NULL);
 
 	int r = build(container, request, err);
 
@@ -466,8 +461,11 @@ void container_free(struct container *container)
 	}
 	while ((call = pending_take(&container->removers)))
 		ttrpc_call_drop(call);
+	while ((call = pending_take(&container->pausers)))
+		ttrpc_call_drop(call);
 	if (container->failed_call)
 		ttrpc_call_fail(container->failed_call, &container->failure);
+	oom_watch_free(container->oom);
 	loop_watch_free(container->cgroup_watch);
 	close_fd(container->cgroup_events);
 	loop_timer_free(container->remove_timer);
@@ -531,6 +529,7 @@ static void on_exec_event(struct process *process _unused_, enum process_event e
 		error_move(&member->failure, err);
 		return;
 	case PROCESS_EVENT_EXITED:
+		oom_watch_check(member->container->oom);
 		if (member->failed)
 			forget_failed(member);
 		return;
@@ -581,7 +580,11 @@ static int start_exec(struct container *container, struct ttrpc_call *call,
 		      const Grpc__ExecProcessRequest *request, struct error *err)
 {
 	_cleanup_(process_plan_done) struct process_plan plan = {};
-	struct child_plan child = { .process = &plan, .filter = &container->filter };
+	struct child_plan child = {
+		.process = &plan,
+		.filter = &container->filter,
+		.no_stdin = request->no_stdin,
+	};
 	struct process_options options = {
 		.id = request->exec_id,
 		.plan = &child,
@@ -615,6 +618,8 @@ void container_exec(struct container *container, struct ttrpc_call *call,
 	if (container->state != CONTAINER_CREATED && container->state != CONTAINER_RUNNING)
 		r = error_set(&err, EBUSY, "cannot exec in a container in the %s state",
 			      container_state_to_string(container->state));
+	if (r == 0 && container->is_paused)
+		r = error_set(&err, EBUSY, "cannot exec in a paused container");
 	if (r == 0 && request->string_user)
 		r = error_set(&err, EOPNOTSUPP, "users by name are not supported");
 	if (r == 0)

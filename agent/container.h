@@ -17,6 +17,7 @@
 #include "base/state.h"
 #include "base/strings.h"
 #include "proto/agent.pb-c.h"
+#include "proto/guest.pb-c.h"
 #include "proto/ttrpc_server.h"
 
 enum container_state {
@@ -37,6 +38,8 @@ struct container_options {
 	const Grpc__CreateContainerRequest *request;
 	/* The container is gone and frees itself after this. */
 	void (*on_gone)(struct container *container, void *userdata);
+	/* The kernel has killed one of its processes for want of memory. */
+	void (*on_oom)(struct container *container, void *userdata);
 	void *userdata;
 };
 
@@ -55,6 +58,21 @@ void container_exec(struct container *container, struct ttrpc_call *call,
 /* DEADLINE_EXCEEDED where something lives on after timeout_s (0: 10) seconds; the container
  * is REMOVING then, and removing it again tries again. */
 void container_remove(struct container *container, struct ttrpc_call *call, unsigned timeout_s);
+
+/* Everything in it stops, or goes on; answered when that is so. */
+void container_pause(struct container *container, struct ttrpc_call *call, bool pause);
+/* For container_step(). */
+void container_answer_pausers(struct container *container);
+
+/* A signal to all of its processes. -ESRCH where there is none. */
+_must_check_ int container_signal(struct container *container, int signo, struct error *err);
+_must_check_ int container_update(struct container *container,
+				  const Grpc__LinuxResources *resources, struct error *err);
+/* The caller frees both as what they are. */
+_must_check_ int container_stats(const struct container *container,
+				 Grpc__StatsContainerResponse **ret, struct error *err);
+_must_check_ int container_list(const struct container *container,
+				Kiln__Guest__V1__ListProcessesResponse **ret, struct error *err);
 
 /* Starts the removal without anybody waiting for it. */
 void container_give_up(struct container *container);

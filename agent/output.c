@@ -1,14 +1,24 @@
 #include "agent/output.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 
-enum { OUTPUT_READS_MAX = 16, OUTPUT_CHUNK = 64 * 1024 };
+enum {
+	OUTPUT_READS_MAX = 16,
+	OUTPUT_CHUNK = 64 * 1024,
+	/* A terminal gives 4 KiB at a time. What is less than half of that is worth waiting for
+	 * more, for a time that nobody notices. */
+	SMALL_ANSWER = 2 * 1024,
+	GATHER_MS = 5,
+};
 
 struct output {
 	struct loop *loop;         /* borrowed */
 	struct loop_watch *watch;  /* owned; NULL until first needed */
+	struct loop_timer *timer;  /* owned; NULL until first needed */
 	struct pending_list reads; /* owned */
+	uint64_t gather_until_ms;  /* since a small answer; until then nothing is read */
 	int fd;                    /* owned; -EBADF before attach and after the end */
 	bool ended;
 };
@@ -40,6 +50,7 @@ void output_end(struct output *output)
 
 	output->ended = true;
 	loop_watch_free(steal_ptr(output->watch));
+	loop_timer_free(steal_ptr(output->timer));
 	output->fd = close_fd(output->fd);
 	while ((call = pending_take(&output->reads)))
 		answer(call, NULL, 0);
@@ -70,6 +81,43 @@ static size_t wanted(const struct pending *read)
 	return request->len < OUTPUT_CHUNK ? request->len : OUTPUT_CHUNK;
 }
 
+static void on_gathered(void *userdata)
+{
+	pump(userdata);
+}
+
+/* True where the program shall write more before it is read again: small writes are answered
+ * together, for each answer costs as much as a large one. */
+static bool is_gathering(struct output *output)
+{
+	uint64_t now = clock_monotonic_ms();
+
+	if (now >= output->gather_until_ms)
+		return false;
+	if (!output->timer)
+		output->timer = loop_timer_new(output->loop, on_gathered, output);
+	loop_timer_start(output->timer, output->gather_until_ms - now);
+	if (output->watch)
+		loop_watch_set(output->watch, 0);
+	return true;
+}
+
+/* All that is there, up to len: a terminal gives it in pieces. */
+static ssize_t read_all(int fd, uint8_t *data, size_t len)
+{
+	size_t done = 0;
+	ssize_t n = 1;
+
+	while (done < len && n > 0) {
+		n = read(fd, data + done, len - done);
+		if (n < 0 && errno == EINTR)
+			n = 1;
+		else if (n > 0)
+			done += (size_t)n;
+	}
+	return done > 0 ? (ssize_t)done : n;
+}
+
 /* Answers the reads that wait with the bytes that are there. */
 static void pump(struct output *output)
 {
@@ -78,14 +126,17 @@ static void pump(struct output *output)
 	struct pending *first;
 
 	while ((first = pending_first(&output->reads))) {
-		ssize_t n = read(output->fd, chunk, wanted(first));
+		if (is_gathering(output))
+			return;
+
+		ssize_t n = read_all(output->fd, chunk, wanted(first));
 
 		if (n > 0) {
 			answer(pending_take(&output->reads), chunk, (size_t)n);
+			if (n < SMALL_ANSWER)
+				output->gather_until_ms = clock_monotonic_ms() + GATHER_MS;
 			continue;
 		}
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0 && errno == EAGAIN)
 			break;
 		/* The master of a terminal that nobody has open any more fails with EIO. */

@@ -1,11 +1,13 @@
 #include "agent/process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "agent/agent.h"
+#include "agent/kept_signals.h"
 #include "agent/launch.h"
 #include "agent/reaper.h"
 #include "base/log.h"
@@ -37,6 +39,7 @@ struct process {
 	pid_t pid;
 	int pidfd;                   /* owned */
 	struct launch *launch;       /* owned */
+	struct kept_signals *kept;   /* owned; NULL where the kernel drops none of its signals */
 	struct input *input;         /* owned */
 	struct output *out, *errout; /* owned */
 	int terminal;                /* owned; the master, for resizing; or -EBADF */
@@ -91,6 +94,8 @@ static void on_launch(enum launch_event event, int terminal, struct error *err, 
 		return;
 	case LAUNCH_STARTED:
 		set_state(process, PROCESS_RUNNING);
+		if (process->kept)
+			kept_signals_started(process->kept);
 		process->on_event(process, PROCESS_EVENT_STARTED, NULL, process->userdata);
 		return;
 	case LAUNCH_FAILED:
@@ -117,15 +122,17 @@ static void on_exit_status(int status, void *userdata)
 	/* Its last words first: whether it was started is known before that it ended. */
 	launch_drain(process->launch);
 	process->exit_code = process_exit_code(status);
+	kept_signals_free(steal_ptr(process->kept));
 	process->pidfd = close_fd(process->pidfd);
 	process->terminal = close_fd(process->terminal);
 	set_state(process, PROCESS_EXITED);
 	input_end(process->input);
+	/* The owner first: why it has ended (out of memory) is known before that it has. */
+	process->on_event(process, PROCESS_EVENT_EXITED, NULL, process->userdata);
 	while ((call = pending_take(&process->waiters))) {
 		process->was_waited = true;
 		answer(call, process->exit_code);
 	}
-	process->on_event(process, PROCESS_EVENT_EXITED, NULL, process->userdata);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -181,11 +188,17 @@ static int launch(struct process *process, const struct process_options *options
 	if (r < 0)
 		return r;
 	reaper_add(process->agent->reaper, process->pid, on_exit_status, process);
+	if (options->clone_flags & CLONE_NEWPID)
+		process->kept = kept_signals_new(process->agent->loop, process->pid,
+						 process->pidfd);
 	if (process->has_terminal) {
 		output_end(process->errout);
 		return 0;
 	}
-	input_attach(process->input, steal_fd(&pipes.ours[0]));
+	if (options->plan->no_stdin)
+		input_end(process->input);
+	else
+		input_attach(process->input, steal_fd(&pipes.ours[0]));
 	output_attach(process->out, steal_fd(&pipes.ours[1]));
 	output_attach(process->errout, steal_fd(&pipes.ours[2]));
 	return 0;
@@ -227,6 +240,7 @@ void process_free(struct process *process)
 	if (process->pid > 0 && process->state != PROCESS_EXITED)
 		reaper_remove(process->agent->reaper, process->pid);
 	launch_free(process->launch);
+	kept_signals_free(process->kept);
 	input_free(process->input);
 	output_free(process->out);
 	output_free(process->errout);
@@ -254,6 +268,8 @@ int process_signal(struct process *process, int signo)
 {
 	if (process->state == PROCESS_EXITED)
 		return -ESRCH;
+	if (process->kept && signo != 0 && signo != SIGKILL && signo != SIGSTOP)
+		return kept_signals_send(process->kept, signo);
 	return syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0) < 0 ? -errno : 0;
 }
 

@@ -56,7 +56,8 @@ void process_free(struct process *process);
 /* Lets a READY process run; STARTED or FAILED follows. */
 _must_check_ int process_start(struct process *process, struct error *err);
 
-/* -ESRCH where it has ended. */
+/* -ESRCH where it has ended. What the first process of a pid namespace cannot take yet is kept for
+ * it (agent/kept_signals.h). */
 _must_check_ int process_signal(struct process *process, int signo);
 
 /* Each ends the call, at once or later. */

@@ -23,6 +23,11 @@ static const struct ttrpc_method agent_methods[] = {
 	{ "CreateContainer", rpc_create_container },
 	{ "StartContainer", rpc_start_container },
 	{ "RemoveContainer", rpc_remove_container },
+	{ "PauseContainer", rpc_pause_container },
+	{ "ResumeContainer", rpc_resume_container },
+	{ "UpdateContainer", rpc_update_container },
+	{ "StatsContainer", rpc_stats_container },
+	{ "GetOOMEvent", rpc_get_oom_event },
 	{ "ExecProcess", rpc_exec_process },
 	{ "WaitProcess", rpc_wait_process },
 	{ "SignalProcess", rpc_signal_process },
@@ -41,6 +46,8 @@ static const struct ttrpc_method guest_methods[] = {
 	{ "FindDisk", rpc_find_disk },
 	{ "LeaveDisk", rpc_leave_disk },
 	{ "SetScratchRoom", rpc_set_scratch_room },
+	{ "SignalContainer", rpc_signal_container },
+	{ "ListProcesses", rpc_list_processes },
 };
 
 static const struct ttrpc_service services[] = {

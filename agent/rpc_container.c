@@ -1,4 +1,6 @@
 /* Calls about containers. */
+#include <signal.h>
+
 #include "agent/container.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
@@ -36,4 +38,97 @@ RPC_HANDLER(exec_process)
 
 	if (container)
 		container_exec(container, call, request);
+}
+
+RPC_HANDLER(pause_container)
+{
+	const Grpc__PauseContainerRequest *request = (const Grpc__PauseContainerRequest *)message;
+	struct container *container = rpc_container(userdata, call, request->container_id);
+
+	if (container)
+		container_pause(container, call, true);
+}
+
+RPC_HANDLER(resume_container)
+{
+	const Grpc__ResumeContainerRequest *request = (const Grpc__ResumeContainerRequest *)message;
+	struct container *container = rpc_container(userdata, call, request->container_id);
+
+	if (container)
+		container_pause(container, call, false);
+}
+
+RPC_HANDLER(update_container)
+{
+	const Grpc__UpdateContainerRequest *request = (const Grpc__UpdateContainerRequest *)message;
+	struct container *container = rpc_container(userdata, call, request->container_id);
+	_cleanup_(error_done) struct error err = {};
+	int r = 0;
+
+	if (!container)
+		return;
+	if (request->resources)
+		r = container_update(container, request->resources, &err);
+	rpc_finish(call, r, &err);
+}
+
+RPC_HANDLER(stats_container)
+{
+	const Grpc__StatsContainerRequest *request = (const Grpc__StatsContainerRequest *)message;
+	struct container *container = rpc_container(userdata, call, request->container_id);
+	_cleanup_(error_done) struct error err = {};
+	Grpc__StatsContainerResponse *response;
+
+	if (!container)
+		return;
+	if (container_stats(container, &response, &err) < 0) {
+		ttrpc_call_fail(call, &err);
+		return;
+	}
+	ttrpc_call_reply(call, &response->base);
+	grpc__stats_container_response__free_unpacked(response, NULL);
+}
+
+RPC_HANDLER(get_oom_event)
+{
+	struct agent *agent = userdata;
+
+	(void)message;
+	sandbox_get_oom_event(agent->sandbox, call);
+}
+
+RPC_HANDLER(signal_container)
+{
+	const Kiln__Guest__V1__SignalContainerRequest *request = (const void *)message;
+	Kiln__Guest__V1__SignalContainerResponse response =
+		KILN__GUEST__V1__SIGNAL_CONTAINER_RESPONSE__INIT;
+	struct container *container = rpc_container(userdata, call, request->container_id);
+	_cleanup_(error_done) struct error err = {};
+
+	if (!container)
+		return;
+	if (request->signal > (uint32_t)SIGRTMAX)
+		ttrpc_call_fail_code(call, TTRPC_INVALID_ARGUMENT, "there is no signal %u",
+				     request->signal);
+	else if (container_signal(container, (int)request->signal, &err) < 0)
+		ttrpc_call_fail(call, &err);
+	else
+		ttrpc_call_reply(call, &response.base);
+}
+
+RPC_HANDLER(list_processes)
+{
+	const Kiln__Guest__V1__ListProcessesRequest *request = (const void *)message;
+	struct container *container = rpc_container(userdata, call, request->container_id);
+	_cleanup_(error_done) struct error err = {};
+	Kiln__Guest__V1__ListProcessesResponse *response;
+
+	if (!container)
+		return;
+	if (container_list(container, &response, &err) < 0) {
+		ttrpc_call_fail(call, &err);
+		return;
+	}
+	ttrpc_call_reply(call, &response->base);
+	kiln__guest__v1__list_processes_response__free_unpacked(response, NULL);
 }

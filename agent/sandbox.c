@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
+#include "base/strv.h"
 
+enum { OOM_WAITERS_MAX = 4, OOM_EVENTS_MAX = 64 };
 enum { CONTAINERS_MAX = 256, DESTROYERS_MAX = 16, DESTROY_TIMEOUT_MS = 30000, HOSTNAME_MAX = 63 };
 
 #define DNS_FOLDER "/run/kata-containers/sandbox"
@@ -34,9 +36,11 @@ struct sandbox {
 	char *id;                                     /* owned; NULL while NONE */
 	struct container *containers[CONTAINERS_MAX]; /* owned */
 	size_t ncontainers;
-	struct storage_list storages;   /* owned */
-	struct pending_list destroyers; /* owned; DestroySandbox */
-	struct loop_timer *timer;       /* owned */
+	struct storage_list storages;    /* owned */
+	struct pending_list destroyers;  /* owned; DestroySandbox */
+	struct pending_list oom_waiters; /* owned; GetOOMEvent */
+	struct strv oom_events;          /* owned; containers nobody has been told of */
+	struct loop_timer *timer;        /* owned */
 	void (*on_shut_down)(void *userdata);
 	void *userdata; /* borrowed; of on_shut_down */
 };
@@ -56,6 +60,7 @@ struct sandbox *sandbox_new(struct agent *agent)
 	sandbox->agent = agent;
 	storage_list_init(&sandbox->storages, agent->scratch);
 	pending_init(&sandbox->destroyers, NULL, NULL);
+	pending_init(&sandbox->oom_waiters, NULL, NULL);
 	sandbox->timer = loop_timer_new(agent->loop, on_timeout, sandbox);
 	return sandbox;
 }
@@ -70,6 +75,9 @@ void sandbox_free(struct sandbox *sandbox)
 		container_free(sandbox->containers[--sandbox->ncontainers]);
 	while ((call = pending_take(&sandbox->destroyers)))
 		ttrpc_call_drop(call);
+	while ((call = pending_take(&sandbox->oom_waiters)))
+		ttrpc_call_drop(call);
+	strv_done(&sandbox->oom_events);
 	storage_list_done(&sandbox->storages);
 	loop_timer_free(sandbox->timer);
 	free(sandbox->id);
@@ -135,6 +143,7 @@ static void return_to_none(struct sandbox *sandbox)
 	_cleanup_(error_done) struct error err = {};
 
 	storage_drop_all(&sandbox->storages);
+	strv_done(&sandbox->oom_events);
 	machine_id_remove();
 	if (path_remove(DNS_FILE, &err) < 0 || set_hostname(SANDBOX_DEFAULT_HOSTNAME, &err) < 0)
 		log_warning(sandbox->id, "%s", error_message(&err));
@@ -201,6 +210,41 @@ static void on_container_gone(struct container *container, void *userdata)
 	finish_destroying(sandbox);
 }
 
+static void tell_oom(struct sandbox *sandbox)
+{
+	Grpc__OOMEvent event = GRPC__OOMEVENT__INIT;
+	struct ttrpc_call *call;
+
+	if (sandbox->oom_events.count == 0)
+		return;
+	call = pending_take(&sandbox->oom_waiters);
+	if (!call)
+		return;
+	event.container_id = sandbox->oom_events.items[0];
+	ttrpc_call_reply(call, &event.base);
+	strv_remove(&sandbox->oom_events, 0);
+}
+
+static void on_container_oom(struct container *container, void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	log_info(container_id(container), "out of memory: the kernel has killed a process");
+	if (sandbox->oom_events.count == OOM_EVENTS_MAX)
+		strv_remove(&sandbox->oom_events, 0);
+	strv_add(&sandbox->oom_events, container_id(container));
+	tell_oom(sandbox);
+}
+
+void sandbox_get_oom_event(struct sandbox *sandbox, struct ttrpc_call *call)
+{
+	if (pending_add(&sandbox->oom_waiters, OOM_WAITERS_MAX, call, NULL) < 0)
+		ttrpc_call_fail_code(call, TTRPC_RESOURCE_EXHAUSTED,
+				     "%d calls wait for this already", OOM_WAITERS_MAX);
+	else
+		tell_oom(sandbox);
+}
+
 static int check_container(const struct sandbox *sandbox,
 			   const Grpc__CreateContainerRequest *request, struct error *err)
 {
@@ -226,6 +270,7 @@ void sandbox_create_container(struct sandbox *sandbox, struct ttrpc_call *call,
 		.storages = &sandbox->storages,
 		.request = request,
 		.on_gone = on_container_gone,
+		.on_oom = on_container_oom,
 		.userdata = sandbox,
 	};
 	struct container *container = NULL;

@@ -41,5 +41,8 @@ void sandbox_create_container(struct sandbox *sandbox, struct ttrpc_call *call,
 /* NULL where there is none. Borrowed. */
 struct container *sandbox_find(const struct sandbox *sandbox, const char *container_id);
 
+/* GetOOMEvent: answered with the next container that was, or has been, out of memory. */
+void sandbox_get_oom_event(struct sandbox *sandbox, struct ttrpc_call *call);
+
 /* Lets what waits for the end of processes go on: for the reaper, after each round. */
 void sandbox_step(struct sandbox *sandbox);

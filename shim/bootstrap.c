@@ -10,7 +10,11 @@
 
 #define PARAMS Containerd__Runtime__Bootstrap__V1__BootstrapParams
 
-enum { TASK_VERSION = 2 }; /* containerd.task.v2 is what the shim serves */
+enum {
+	TASK_VERSION = 3,       /* of the Task service; version 2 is served as well */
+	FIRST_JSON_VERSION = 2, /* MAX_SHIM_VERSION of those who read JSON */
+	VERSION_MAX = 99,
+};
 
 /* A claimed transform counts only with all that follow it in a mount's type. */
 static char *const mount_types[] = { (char *)"erofs", (char *)"overlay" };
@@ -35,6 +39,15 @@ static Google__Protobuf__Any *find_options(const PARAMS *params)
 	return NULL;
 }
 
+/* An Any that names a type of the id's name can be read as them, too, with nothing but the two
+ * fields that both have. */
+static bool are_params(const PARAMS *params, const char *id)
+{
+	return str_equal(params->instance_id, id) && (!str_empty(params->containerd_version) ||
+						      !str_empty(params->containerd_grpc_address) ||
+						      !str_empty(params->containerd_ttrpc_address));
+}
+
 void bootstrap_read(const uint8_t *data, size_t len, const char *id, struct bootstrap *ret)
 {
 	PARAMS *params = NULL;
@@ -43,8 +56,7 @@ void bootstrap_read(const uint8_t *data, size_t len, const char *id, struct boot
 	if (len > 0)
 		params = containerd__runtime__bootstrap__v1__bootstrap_params__unpack(NULL, len,
 										      data);
-	if (params && str_equal(params->instance_id, id) &&
-	    !str_empty(params->containerd_version)) {
+	if (params && are_params(params, id)) {
 		ret->wants_result = true;
 		ret->options = find_options(params);
 	} else if (len > 0) {
@@ -95,10 +107,21 @@ static void add_result(const char *address, struct strbuf *ret)
 	strbuf_add(ret, bytes, len);
 }
 
+void bootstrap_read_version(const char *text, struct bootstrap *bootstrap)
+{
+	uint64_t version;
+
+	if (text && str_to_u64(text, FIRST_JSON_VERSION, VERSION_MAX, &version) == 0)
+		bootstrap->json_version = version < TASK_VERSION ? (int)version : TASK_VERSION;
+}
+
 void bootstrap_answer(const struct bootstrap *bootstrap, const char *address, struct strbuf *ret)
 {
 	if (bootstrap->wants_result)
 		add_result(address, ret);
+	else if (bootstrap->json_version > 0)
+		strbuf_addf(ret, "{\"version\":%d,\"address\":\"%s\",\"protocol\":\"ttrpc\"}\n",
+			    bootstrap->json_version, address);
 	else
 		strbuf_addf(ret, "%s\n", address);
 }

@@ -1,8 +1,13 @@
 /* What containerd tells `start` on stdin, and what `start` answers on stdout.
  *
  *   containerd    stdin                                   stdout
- *   1.6 to 2.2    nothing, or the runtime options (Any)   the address, a line of text
- *   from 2.3 on   BootstrapParams                         BootstrapResult (2.3 and 2.4 take both)
+ *   1.6           nothing, or the runtime options (Any)   the address, a line of text
+ *   1.7 to 2.2    the same                                JSON
+ *   from 2.3 on   BootstrapParams                         BootstrapResult
+ *
+ * The last two name the version of the Task service: 3, with a BootstrapResult. Who wants JSON
+ * names in the environment the highest version it takes, MAX_SHIM_VERSION, and refuses an answer
+ * above it.
  *
  * The result says which mounts of a root file system Kiln makes by itself (MountCapabilities, read
  * by containerd from 2.4 on): those of an EROFS snapshotter, which containerd then hands over as
@@ -20,12 +25,16 @@
 
 struct bootstrap {
 	bool wants_result;              /* stdin held BootstrapParams */
+	int json_version;               /* of JSON, where no result is wanted; 0: a line */
 	Google__Protobuf__Any *options; /* owned; containerd's runtime options, or NULL */
 };
 
 /* Never fails: what is neither of the two counts as nothing. id is the container's of the command
  * line, which BootstrapParams repeat: an Any can be read as them, too, and they as an Any. */
 void bootstrap_read(const uint8_t *data, size_t len, const char *id, struct bootstrap *ret);
+
+/* text is MAX_SHIM_VERSION, or NULL. After bootstrap_read(). */
+void bootstrap_read_version(const char *text, struct bootstrap *bootstrap);
 
 /* The bytes for stdout. */
 void bootstrap_answer(const struct bootstrap *bootstrap, const char *address, struct strbuf *ret);

@@ -13,14 +13,13 @@
 #include "shim/rootfs.h"
 #include "shim/seccomp.h"
 #include "shim/share_folder.h"
+#include "shim/sysctls.h"
 #include "shim/timestamp.h"
 #include "shim/upper_image.h"
 #include "shim/volumes.h"
 
 #define REMOVE_TIMEOUT_MS 30000
 #define EXECS_MAX         1024
-
-#define CRI_ANNOTATION "io.kubernetes.cri.container-type"
 
 static const char *const container_state_names[] = {
 	[CONTAINER_CREATING] = "creating",
@@ -120,14 +119,13 @@ void container_set_state(struct container *container, enum container_state state
 	container->on_gone(container, failed, container->userdata);
 }
 
-static struct stdio stdio_copy(const struct container *container, const char *in, const char *out,
-			       const char *err)
+static struct stdio stdio_copy(const char *in, const char *out, const char *err, bool terminal)
 {
 	return (struct stdio){
 		.in = xstrdup(in),
 		.out = xstrdup(out),
 		.err = xstrdup(err),
-		.keep_stdin = container->is_cri,
+		.terminal = terminal,
 	};
 }
 
@@ -140,11 +138,13 @@ static int make_init(struct container *container, struct error *err)
 		.events = container->events,
 		.container_id = container->id,
 		.exec_id = "",
+		.ns = container->ns,
 		.kill_s = container->settings.kill_s,
-		.stdio = stdio_copy(container, request->stdin, request->stdout, request->stderr),
+		.is_stand_in = container->is_sandbox,
+		.stdio = stdio_copy(request->stdin, request->stdout, request->stderr,
+				    request->terminal),
 	};
 
-	options.stdio.terminal = request->terminal;
 	return process_new(&options, &container->init, err);
 }
 
@@ -170,7 +170,21 @@ static int load_layers(struct container *container, struct error *err)
 	return r;
 }
 
-static int load(struct container *container, struct error *err)
+/* CRI's engines say it by an annotation. */
+static bool is_sandbox(const struct spec *spec)
+{
+	static const char *const keys[] = {
+		"io.kubernetes.cri.container-type",
+		"io.kubernetes.cri-o.ContainerType",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (str_equal(spec_annotation(spec, keys[i]), "sandbox"))
+			return true;
+	return false;
+}
+
+static int load(struct container *container, struct sysctls *sysctls, struct error *err)
 {
 	int r;
 
@@ -188,6 +202,17 @@ static int load(struct container *container, struct error *err)
 		r = settings_annotate(&container->settings, container->spec, err);
 	if (r < 0)
 		return r;
+	container->is_sandbox = is_sandbox(container->spec);
+	r = spec_check_namespaces(container->spec, container->is_sandbox,
+				  sandbox_vmm_pid(container->sandbox), err);
+	if (r < 0)
+		return r;
+	if (container->is_sandbox) {
+		sysctls_keep(sysctls, container->spec->oci->linux);
+		return make_init(container, err);
+	}
+	if (container->spec->oci->linux)
+		sysctls_add(sysctls, container->spec->oci->linux);
 	r = load_layers(container, err);
 	if (r == 0)
 		r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
@@ -195,7 +220,6 @@ static int load(struct container *container, struct error *err)
 				  container->request->n_rootfs, &container->rootfs_driver, err);
 	if (r < 0)
 		return r;
-	container->is_cri = spec_annotation(container->spec, CRI_ANNOTATION);
 	spec_for_guest(container->spec, container->id);
 	r = seccomp_precompile(container->spec->oci->linux, err);
 	if (r < 0)
@@ -216,6 +240,7 @@ int container_new(const struct container_options *options, struct container **re
 		.sandbox = options->sandbox,
 		.events = options->events,
 		.shim_address = options->shim_address,
+		.ns = options->ns,
 		.id = xstrdup(options->request->id),
 		.bundle = xstrdup(options->request->bundle),
 		.state = CONTAINER_CREATING,
@@ -226,7 +251,7 @@ int container_new(const struct container_options *options, struct container **re
 		.on_gone = options->on_gone,
 		.userdata = options->userdata,
 	};
-	r = load(container, err);
+	r = load(container, options->sysctls, err);
 	if (r < 0) {
 		container_unref(container);
 		return r;
@@ -295,7 +320,10 @@ static void remove_stopped(int number _unused_, const struct error *err _unused_
 {
 	struct container *container = userdata;
 
-	container_remove_in_guest(container, on_removed, container);
+	if (container->is_sandbox)
+		loop_defer(container->loop, on_disks_out, container);
+	else
+		container_remove_in_guest(container, on_removed, container);
 }
 
 static void on_killed(int number _unused_, const struct error *err _unused_, void *userdata)
@@ -321,7 +349,7 @@ int container_delete(struct container *container, container_done_fn done, void *
 	container_ref(container);
 	container_set_state(container, CONTAINER_REMOVING);
 	if (state == PROCESS_CREATED)
-		process_kill(container->init, SIGKILL, on_killed, container);
+		process_kill(container->init, SIGKILL, false, on_killed, container);
 	else
 		remove_stopped(0, NULL, container);
 	return 0;
@@ -347,6 +375,11 @@ static struct exec *find_exec(const struct container *container, const char *exe
 	return NULL;
 }
 
+struct process *container_init(const struct container *container)
+{
+	return container->init;
+}
+
 int container_find(struct container *container, const char *exec_id, struct process **ret_process,
 		   struct error *err)
 {
@@ -368,6 +401,13 @@ static int check_exec(const struct container *container,
 	if (process_state(container->init) != PROCESS_RUNNING)
 		return error_set(err, EBUSY, "cannot exec in a container that is %s",
 				 process_state_to_string(process_state(container->init)));
+	if (container->is_sandbox)
+		return error_set(err, EBUSY,
+				 "cannot exec in container %s: it is its pod's sandbox, "
+				 "for which no process runs",
+				 container->id);
+	if (container->is_paused)
+		return error_set(err, EBUSY, "cannot exec in a container that is paused");
 	if (container->nexecs >= EXECS_MAX)
 		return error_set(err, EAGAIN, "container %s has %u execs already", container->id,
 				 EXECS_MAX);
@@ -394,6 +434,7 @@ int container_add_exec(struct container *container,
 		.events = container->events,
 		.container_id = container->id,
 		.exec_id = request->exec_id,
+		.ns = container->ns,
 		.kill_s = container->settings.kill_s,
 		.pid = process_pid(container->init),
 	};
@@ -408,8 +449,8 @@ int container_add_exec(struct container *container,
 			       err);
 	if (r < 0)
 		return r;
-	options.stdio = stdio_copy(container, request->stdin, request->stdout, request->stderr);
-	options.stdio.terminal = request->terminal;
+	options.stdio = stdio_copy(request->stdin, request->stdout, request->stderr,
+				   request->terminal);
 	r = process_new(&options, &process, err);
 	if (r < 0)
 		return r;
@@ -434,6 +475,39 @@ int container_delete_exec(struct container *container, struct process *process, 
 	process_unref(process);
 	free(exec);
 	return 0;
+}
+
+bool container_is_sandbox(const struct container *container)
+{
+	return container->is_sandbox;
+}
+
+void container_tell_oom(const struct container *container)
+{
+	Containerd__Events__TaskOOM event = CONTAINERD__EVENTS__TASK_OOM__INIT;
+
+	event.container_id = container->id;
+	events_publish(container->events, &event.base);
+}
+
+void container_set_paused(struct container *container, bool paused)
+{
+	Containerd__Events__TaskPaused pause = CONTAINERD__EVENTS__TASK_PAUSED__INIT;
+	Containerd__Events__TaskResumed resume = CONTAINERD__EVENTS__TASK_RESUMED__INIT;
+
+	container->is_paused = paused;
+	pause.container_id = resume.container_id = container->id;
+	events_publish(container->events, paused ? &pause.base : &resume.base);
+}
+
+bool container_is_paused(const struct container *container)
+{
+	return container->is_paused;
+}
+
+struct agent_link *container_agent(const struct container *container)
+{
+	return sandbox_agent(container->sandbox);
 }
 
 enum container_state container_state(const struct container *container)

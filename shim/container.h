@@ -7,6 +7,9 @@
  *   REMOVING  the agent removes it                              its answer: GONE
  *   GONE      unmounted, its events published, out of the list
  *
+ * A pod's sandbox container has a machine, and nothing in it: no root, no process (shim/process.h,
+ * stand-in).
+ *
  * Reference counted: the shim's list holds one, every call in flight one.
  */
 #pragma once
@@ -33,6 +36,8 @@ struct container_options {
 	struct sandbox *sandbox;
 	struct events *events;
 	const char *shim_address;                               /* outlives it */
+	const char *ns;                                         /* containerd's; outlives it */
+	struct sysctls *sysctls;                                /* the pod's; outlives it */
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed until created */
 	/* GONE; failed: it was never created. Drops the list's reference. */
 	void (*on_gone)(struct container *container, bool failed, void *userdata);
@@ -66,6 +71,7 @@ _must_check_ int container_delete(struct container *container, container_done_fn
 /* The machine is gone, or is being ended: every process exits, with this status. */
 void container_lost(struct container *container, uint32_t exit_status);
 
+struct process *container_init(const struct container *container); /* the first; borrowed */
 /* exec_id "" is the first process. -ENOENT; borrowed. */
 _must_check_ int container_find(struct container *container, const char *exec_id,
 				struct process **ret_process, struct error *err);
@@ -76,6 +82,18 @@ _must_check_ int container_add_exec(struct container *container,
 _must_check_ int container_delete_exec(struct container *container, struct process *process,
 				       struct error *err);
 
+/* It stands for its pod (CRI's sandbox container, which runs a pause program elsewhere): the guest
+ * does not know it. */
+bool container_is_sandbox(const struct container *container);
+
+/* One of its processes was killed for want of memory. */
+void container_tell_oom(const struct container *container);
+
+/* The guest has stopped its processes, or lets them go on. */
+void container_set_paused(struct container *container, bool paused);
+bool container_is_paused(const struct container *container);
+
+struct agent_link *container_agent(const struct container *container); /* borrowed */
 enum container_state container_state(const struct container *container);
 const char *container_id(const struct container *container);
 const char *container_bundle(const struct container *container);

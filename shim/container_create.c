@@ -48,6 +48,16 @@ static void create_failed(struct container *container, const struct error *err)
 	container_unref(container);
 }
 
+static void created(struct container *container)
+{
+	static const struct error none;
+
+	container_set_state(container, CONTAINER_CREATED);
+	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
+	publish_create(container);
+	container_finish(container, &none);
+}
+
 static void on_created(const struct ttrpc_reply *reply, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
@@ -70,10 +80,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 		return;
 	}
 	trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
-	container_set_state(container, CONTAINER_CREATED);
-	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
-	publish_create(container);
-	container_finish(container, &err);
+	created(container);
 }
 
 static void create_in_guest(struct container *container, const struct storages *storages)
@@ -82,6 +89,7 @@ static void create_in_guest(struct container *container, const struct storages *
 
 	request.container_id = container->id;
 	request.oci = container->spec->oci;
+	request.no_stdin = str_empty(container->request->stdin);
 	container->begun_ns = trace_begin();
 	request.storages = storages->items;
 	request.n_storages = storages->count;
@@ -344,6 +352,13 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 
 	if (!take_answer(container, number, why))
 		return;
+	if (container->is_sandbox) {
+		if (write_machine(container, &err) < 0)
+			create_failed(container, &err);
+		else
+			created(container);
+		return;
+	}
 	if (serve_volumes(container, &err) < 0 || list_disks(container, &err) < 0)
 		create_failed(container, &err);
 	else if (container->disks)

@@ -18,12 +18,12 @@ struct container {
 	struct sandbox *sandbox;
 	struct events *events;
 	const char *shim_address; /* borrowed */
+	const char *ns;           /* borrowed; containerd's namespace */
 	char *id;
 	char *bundle;
 	enum container_state state;
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed; CREATING only */
 	struct settings settings;
-	bool is_cri;                /* made by containerd's CRI plugin, for a pod */
 	struct spec *spec;          /* until the agent has it */
 	struct layer_mounts layers; /* of an EROFS snapshotter's mounts; else empty */
 	bool makes_upper;           /* the image for what is written is not there yet */
@@ -37,6 +37,8 @@ struct container {
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
 	char *root_note;         /* the factory's to read; NULL: none */
 	struct process *init;
+	bool is_paused;
+	bool is_sandbox; /* its pod's: nothing runs for it in the guest */
 	TAILQ_HEAD(exec_list, exec) execs;
 	size_t nexecs;
 	container_done_fn done; /* of create or delete under way; NULL: none */

@@ -54,6 +54,8 @@ static const struct topic {
 	{ &containerd__events__task_exit__descriptor, "/tasks/exit" },
 	{ &containerd__events__task_delete__descriptor, "/tasks/delete" },
 	{ &containerd__events__task_oom__descriptor, "/tasks/oom" },
+	{ &containerd__events__task_paused__descriptor, "/tasks/paused" },
+	{ &containerd__events__task_resumed__descriptor, "/tasks/resumed" },
 };
 
 static const char *topic_of(const ProtobufCMessageDescriptor *descriptor)

@@ -13,11 +13,13 @@
 #include "proto/agent.pb-c.h"
 #include "shim/io_input.h"
 #include "shim/io_output.h"
+#include "shim/log_program.h"
 
 struct io {
 	struct io_input *in; /* NULL: no stdin */
 	struct io_output *out;
-	struct io_output *err; /* NULL for a terminal */
+	struct io_output *err;   /* NULL for a terminal */
+	struct log_program *log; /* that has the other ends of out and err; NULL: none */
 	struct loop *loop;
 	struct loop_timer *timer; /* runs while settling */
 	uint64_t exit_ms;         /* when settling began */
@@ -78,22 +80,46 @@ void io_settle(struct io *io)
 	loop_timer_start(io->timer, 0);
 }
 
+static int open_outputs(const struct io_options *options, struct io *io, int *ret_out, int *ret_err,
+			struct error *err)
+{
+	const struct stdio *stdio = options->stdio;
+	const char *name = *options->exec_id ? options->exec_id : options->container_id;
+	_cleanup_close_ int out = -EBADF, errout = -EBADF;
+	int r;
+
+	if (log_program_is_named(stdio->out))
+		r = log_program_start(options->loop, stdio->out, name, options->ns, &io->log, &out,
+				      &errout, err);
+	else
+		r = io_output_open(stdio->out, &out, err);
+	if (r == 0 && !io->log && !stdio->terminal)
+		r = io_output_open(stdio->err, &errout, err);
+	if (r < 0)
+		return r;
+	*ret_out = steal_fd(&out);
+	if (!stdio->terminal)
+		*ret_err = steal_fd(&errout);
+	return 0;
+}
+
 int io_open(const struct io_options *options, struct io **ret_io, struct error *err)
 {
 	struct io *io = xnew(struct io);
+	_cleanup_close_ int out = -EBADF, errout = -EBADF;
 	int r;
 
 	io->loop = options->loop;
 	io->on_settled = options->on_settled;
 	io->userdata = options->userdata;
-	r = io_output_open(options, "ReadStdout", options->stdio->out, settle_check, io, &io->out,
-			   err);
-	if (r >= 0)
+	r = open_outputs(options, io, &out, &errout, err);
+	if (r == 0)
+		io->out = io_output_new(options, "ReadStdout", steal_fd(&out), settle_check, io);
+	if (r == 0)
 		r = FAULT_ERROR("streams.opening", err);
-	if (r >= 0 && !options->stdio->terminal)
-		r = io_output_open(options, "ReadStderr", options->stdio->err, settle_check, io,
-				   &io->err, err);
-	if (r >= 0 && !str_empty(options->stdio->in))
+	if (r == 0 && !options->stdio->terminal)
+		io->err = io_output_new(options, "ReadStderr", steal_fd(&errout), settle_check, io);
+	if (r == 0 && !str_empty(options->stdio->in))
 		r = io_input_open(options, &io->in, err);
 	if (r < 0) {
 		io_end(io);
@@ -126,5 +152,6 @@ void io_end(struct io *io)
 	io_output_end(io->out);
 	io_output_end(io->err);
 	io_input_end(io->in);
+	log_program_end(io->log);
 	free(io);
 }

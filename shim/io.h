@@ -1,17 +1,18 @@
 /* The standard streams of one process: containerd's FIFOs on one side, the agent's calls on the
  * other.
  *
- * Output: one ReadStdout (ReadStderr) at a time waits in the guest; the next one is sent when the
- * FIFO has taken all of the last, so a slow reader slows the container and costs at most
- * IO_CHUNK bytes a stream here. Empty data is the end of a stream: the FIFO is closed then, which
- * its reader sees. A path without FIFO ("") is read and dropped, for a container must not block
- * on it. A stream is opened for reading too, as containerd's own shims do: a reader that comes
- * late or leaves and comes back finds the FIFO, and nothing blocks and nothing gets SIGPIPE.
- * "file:///PATH" is a log file that is appended to; "binary://" is refused.
+ * Output: ReadStdout (ReadStderr) waits in the guest; the next one is sent when the FIFO has taken
+ * all of the last, so a slow reader slows the container. Where there is much to read, IO_READS of
+ * them are under way, so a stream costs at most IO_READS times IO_CHUNK bytes here. Empty data is
+ * the end of a stream: the FIFO is closed then, which its reader sees. A path without FIFO ("") is
+ * read and dropped, for a container must not block on it. A stream is opened for reading too, as
+ * containerd's own shims do: a reader that comes late or leaves and comes back finds the FIFO, and
+ * nothing blocks and nothing gets SIGPIPE. "file:///PATH" is a log file that is appended to;
+ * "binary:///PATH" as stdout is a program that gets both streams (shim/log_program.h).
  *
- * Input: one WriteStdin at a time. The process sees the end when the last writer has closed the
- * FIFO. With keep_stdin only after CloseIO too: there the writer is containerd itself, whose
- * restart must not end the process's input, so a writing end is kept open here until CloseIO.
+ * Input: one WriteStdin at a time. A writing end is kept open here until CloseIO, so that writers
+ * come and go: a client detaches and another attaches, containerd is started anew. The process sees
+ * the end when the last writer has closed the FIFO after CloseIO.
  *
  * After the process's exit io_settle() tells when its output counts as delivered: all streams
  * ended; or those that did not are kept open by somebody else (nothing came for IO_IDLE_MS); or
@@ -23,7 +24,8 @@
 
 #include "shim/agent_link.h"
 
-#define IO_CHUNK     (256u << 10)
+#define IO_CHUNK     (64u << 10)
+#define IO_READS     4
 #define IO_IDLE_MS   1000
 #define IO_SETTLE_MS 10000
 
@@ -33,7 +35,6 @@ struct stdio {
 	char *out;
 	char *err;
 	bool terminal;
-	bool keep_stdin; /* see above: containers of CRI */
 };
 
 void stdio_done(struct stdio *stdio);
@@ -45,6 +46,7 @@ struct io_options {
 	struct agent_link *agent; /* borrowed */
 	const char *container_id; /* copied */
 	const char *exec_id;      /* copied */
+	const char *ns;           /* containerd's namespace, for logging programs */
 	const struct stdio *stdio;
 	void (*on_settled)(void *userdata); /* once, after io_settle(), from the loop */
 	void *userdata;

@@ -31,8 +31,8 @@ struct io_input {
 	char *container_id;
 	char *exec_id;
 	enum input_state state;
-	int fd;     /* reading end */
-	int keeper; /* a writing end, see keep_stdin; -EBADF: none, or after CloseIO */
+	int fd;                   /* reading end */
+	int keeper;               /* a writing end; -EBADF after CloseIO */
 	struct loop_watch *watch; /* on fd, paused unless READING */
 	uint8_t *data;            /* owned; WRITING only */
 	size_t len;
@@ -140,9 +140,8 @@ int io_input_open(const struct io_options *options, struct io_input **ret_input,
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot open stdin %s", path);
-	if (options->stdio->keep_stdin)
-		keeper = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	if (options->stdio->keep_stdin && keeper < 0)
+	keeper = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (keeper < 0)
 		return error_set_errno(err, errno, "cannot open stdin %s for writing", path);
 
 	input = xnew(struct io_input);

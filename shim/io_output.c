@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
@@ -27,6 +28,16 @@ static const unsigned output_next[] = {
 };
 const struct state_machine output_states = STATE_MACHINE("output", output_state_names, output_next);
 
+/* A read in the guest, and what it has brought. */
+struct output_read {
+	TAILQ_ENTRY(output_read) link;
+	struct io_output *output;
+	struct agent_call *call; /* NULL: answered */
+	uint8_t *data;           /* owned; answered only */
+	size_t len;              /* 0: the end */
+	size_t done;             /* of len, taken by the FIFO */
+};
+
 struct io_output {
 	struct loop *loop;
 	struct agent_link *agent;
@@ -36,14 +47,13 @@ struct io_output {
 	enum output_state state;
 	int fd;                   /* -EBADF: what comes is dropped */
 	struct loop_watch *watch; /* paused unless BLOCKED; NULL for a regular file */
-	uint8_t *data;            /* owned; BLOCKED only */
-	size_t len;
-	size_t done; /* of len, taken by the FIFO */
+	TAILQ_HEAD(output_reads, output_read) reads; /* owned; in the order of the bytes */
+	size_t nreads;
+	size_t wanted; /* of reads */
 	uint64_t progress_ms;
 	void (*on_change)(void *userdata);
 	void *userdata;
-	uint64_t traced_ns;      /* its first bytes are a step since then; 0: not */
-	struct agent_call *read; /* READING only */
+	uint64_t traced_ns; /* its first bytes are a step since then; 0: not */
 };
 
 static int open_target(const char *path, int *ret_fd, struct error *err)
@@ -51,11 +61,6 @@ static int open_target(const char *path, int *ret_fd, struct error *err)
 	const char *file = str_after(path, "file://");
 	int fd;
 
-	if (str_after(path, "binary://"))
-		return error_set(err, EOPNOTSUPP,
-				 "%s: logging programs (binary://) are not supported; "
-				 "use a FIFO or file://",
-				 path);
 	if (file)
 		fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
 	else
@@ -66,13 +71,29 @@ static int open_target(const char *path, int *ret_fd, struct error *err)
 	return 0;
 }
 
+static void drop_read(struct io_output *output, struct output_read *read)
+{
+	TAILQ_REMOVE(&output->reads, read, link);
+	output->nreads--;
+	agent_call_cancel(read->call);
+	free(read->data);
+	free(read);
+}
+
+static void drop_reads(struct io_output *output)
+{
+	struct output_read *read;
+
+	while ((read = TAILQ_FIRST(&output->reads)))
+		drop_read(output, read);
+}
+
 static void output_free(void *userdata)
 {
 	struct io_output *output = userdata;
 
 	loop_watch_free(output->watch);
 	close_fd(output->fd);
-	free(output->data);
 	free(output->container_id);
 	free(output->exec_id);
 	free(output);
@@ -85,6 +106,7 @@ static void set_state(struct io_output *output, enum output_state state)
 	if (output->watch)
 		loop_watch_set(output->watch, state == OUTPUT_BLOCKED ? LOOP_WRITE : 0);
 	if (state == OUTPUT_ENDED) {
+		drop_reads(output);
 		loop_watch_free(steal_ptr(output->watch));
 		output->fd = close_fd(output->fd);
 	}
@@ -92,16 +114,26 @@ static void set_state(struct io_output *output, enum output_state state)
 
 static void on_read(const struct ttrpc_reply *reply, void *userdata);
 
-static void read_next(struct io_output *output)
+static void send_read(struct io_output *output)
 {
 	Grpc__ReadStreamRequest request = GRPC__READ_STREAM_REQUEST__INIT;
+	struct output_read *read = xnew(struct output_read);
 
 	request.container_id = output->container_id;
 	request.exec_id = output->exec_id;
 	request.len = IO_CHUNK;
+	read->output = output;
+	TAILQ_INSERT_TAIL(&output->reads, read, link);
+	output->nreads++;
+	read->call = agent_call(output->agent, output->method, &request.base, 0, on_read, read);
+}
+
+static void read_on(struct io_output *output)
+{
 	if (output->state != OUTPUT_READING)
 		set_state(output, OUTPUT_READING);
-	output->read = agent_call(output->agent, output->method, &request.base, 0, on_read, output);
+	while (output->nreads < output->wanted)
+		send_read(output);
 }
 
 /* A log file on a full disk must not stop the container. */
@@ -114,11 +146,10 @@ static void write_failed(struct io_output *output, int number)
 }
 
 /* True when all is gone. */
-static bool write_some(struct io_output *output)
+static bool write_some(struct io_output *output, struct output_read *read)
 {
-	while (output->fd >= 0 && output->done < output->len) {
-		ssize_t n = write(output->fd, output->data + output->done,
-				  output->len - output->done);
+	while (output->fd >= 0 && read->done < read->len) {
+		ssize_t n = write(output->fd, read->data + read->done, read->len - read->done);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -126,65 +157,85 @@ static bool write_some(struct io_output *output)
 		if (n < 0)
 			write_failed(output, errno);
 		else
-			output->done += (size_t)n;
+			read->done += (size_t)n;
 		output->progress_ms = clock_monotonic_ms();
 	}
-	free(steal_ptr(output->data));
 	return true;
+}
+
+/* Bulk is worth the memory of several reads, so that the guest need not wait for the next. */
+static void choose_wanted(struct io_output *output, size_t len)
+{
+	output->wanted = len >= IO_CHUNK / 2 ? IO_READS : 1;
+}
+
+/* Hands on what has come, in its order. */
+static void deliver(struct io_output *output)
+{
+	struct output_read *read;
+
+	while ((read = TAILQ_FIRST(&output->reads)) && !read->call) {
+		if (read->len == 0) {
+			set_state(output, OUTPUT_ENDED);
+			output->on_change(output->userdata);
+			return;
+		}
+		if (!write_some(output, read)) {
+			if (output->state != OUTPUT_BLOCKED)
+				set_state(output, OUTPUT_BLOCKED);
+			return;
+		}
+		choose_wanted(output, read->len);
+		drop_read(output, read);
+	}
+	read_on(output);
 }
 
 static void on_writable(int fd _unused_, unsigned events _unused_, void *userdata)
 {
 	struct io_output *output = userdata;
 
-	if (output->state != OUTPUT_BLOCKED || !write_some(output))
+	if (output->state != OUTPUT_BLOCKED)
 		return;
-	read_next(output);
-	output->on_change(output->userdata);
+	deliver(output);
+	if (output->state == OUTPUT_READING)
+		output->on_change(output->userdata);
 }
 
 static void on_read(const struct ttrpc_reply *reply, void *userdata)
 {
-	struct io_output *output = userdata;
+	struct output_read *read = userdata;
+	struct io_output *output = read->output;
 	const Grpc__ReadStreamResponse *response =
 		(const Grpc__ReadStreamResponse *)reply->response;
 
-	output->read = NULL;
+	read->call = NULL;
 	output->progress_ms = clock_monotonic_ms();
-	if (!response || response->data.len == 0) {
-		if (!response)
-			log_debug(output->container_id, "%s ended: %s", output->method,
-				  reply->message);
-		set_state(output, OUTPUT_ENDED);
-		output->on_change(output->userdata);
-		return;
+	if (!response)
+		log_debug(output->container_id, "%s ended: %s", output->method, reply->message);
+	if (response && response->data.len > 0) {
+		if (output->traced_ns)
+			trace_end(TRACE_FIRST_OUTPUT, NULL, output->traced_ns);
+		output->traced_ns = 0;
+		read->data = xmemdup(response->data.data, response->data.len);
+		read->len = response->data.len;
 	}
-	if (output->traced_ns)
-		trace_end(TRACE_FIRST_OUTPUT, NULL, output->traced_ns);
-	output->traced_ns = 0;
-	output->data = xmemdup(response->data.data, response->data.len);
-	output->len = response->data.len;
-	output->done = 0;
-	if (write_some(output))
-		read_next(output);
-	else
-		set_state(output, OUTPUT_BLOCKED);
+	if (output->state == OUTPUT_READING)
+		deliver(output);
 }
 
-int io_output_open(const struct io_options *options, const char *method, const char *path,
-		   void (*on_change)(void *userdata), void *userdata, struct io_output **ret_output,
-		   struct error *err)
+int io_output_open(const char *path, int *ret_fd, struct error *err)
 {
-	_cleanup_close_ int fd = -EBADF;
+	*ret_fd = -EBADF;
+	return str_empty(path) ? 0 : open_target(path, ret_fd, err);
+}
+
+struct io_output *io_output_new(const struct io_options *options, const char *method, int fd,
+				void (*on_change)(void *userdata), void *userdata)
+{
 	struct io_output *output;
 	struct stat st;
-	int r;
 
-	if (!str_empty(path)) {
-		r = open_target(path, &fd, err);
-		if (r < 0)
-			return r;
-	}
 	output = xnew(struct io_output);
 	*output = (struct io_output){
 		.loop = options->loop,
@@ -192,27 +243,27 @@ int io_output_open(const struct io_options *options, const char *method, const c
 		.container_id = xstrdup(options->container_id),
 		.exec_id = xstrdup(options->exec_id),
 		.method = method,
-		.fd = steal_fd(&fd),
+		.fd = fd,
 		.on_change = on_change,
 		.userdata = userdata,
+		.reads = TAILQ_HEAD_INITIALIZER(output->reads),
+		.wanted = 1,
 	};
 	if (output->fd >= 0 && fstat(output->fd, &st) == 0 && !S_ISREG(st.st_mode))
 		output->watch = loop_watch_new(output->loop, output->fd, 0, on_writable, output);
-	*ret_output = output;
-	return 0;
+	return output;
 }
 
 void io_output_start(struct io_output *output, uint64_t traced_ns)
 {
 	output->traced_ns = traced_ns;
-	read_next(output);
+	read_on(output);
 }
 
 void io_output_end(struct io_output *output)
 {
 	if (!output)
 		return;
-	agent_call_cancel(steal_ptr(output->read));
 	if (output->state != OUTPUT_ENDED)
 		set_state(output, OUTPUT_ENDED);
 	loop_defer(output->loop, output_free, output);

@@ -6,7 +6,7 @@
 
 enum output_state {
 	OUTPUT_IDLE,    /* not started */
-	OUTPUT_READING, /* a read waits in the guest */
+	OUTPUT_READING, /* reads wait in the guest */
 	OUTPUT_BLOCKED, /* data waits for the FIFO's reader */
 	OUTPUT_ENDED,
 };
@@ -14,11 +14,14 @@ extern const struct state_machine output_states;
 
 struct io_output;
 
-/* method: "ReadStdout" or "ReadStderr". on_change is called from the loop when the stream has
- * ended or the FIFO has taken what was blocked. */
-_must_check_ int io_output_open(const struct io_options *options, const char *method,
-				const char *path, void (*on_change)(void *userdata), void *userdata,
-				struct io_output **ret_output, struct error *err);
+/* Opens the FIFO or log file that path names; *ret_fd is -EBADF where path is "": what comes is
+ * dropped then. */
+_must_check_ int io_output_open(const char *path, int *ret_fd, struct error *err);
+
+/* method: "ReadStdout" or "ReadStderr". fd is taken. on_change is called from the loop when the
+ * stream has ended or the FIFO has taken what was blocked. */
+struct io_output *io_output_new(const struct io_options *options, const char *method, int fd,
+				void (*on_change)(void *userdata), void *userdata);
 /* traced_ns: trace_begin() where its first bytes are a step of a trace (base/trace.h), else 0. */
 void io_output_start(struct io_output *output, uint64_t traced_ns);
 void io_output_end(struct io_output *output); /* NULL is fine; see io_end() */

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "proto/agent.pb-c.h"
+#include "proto/guest.pb-c.h"
 #include "shim/process_events.h"
 
 #define START_TIMEOUT_MS 60000
@@ -42,6 +43,7 @@ struct process {
 	Grpc__Process *spec; /* exec, until it is started */
 	uint32_t pid;
 	uint64_t kill_s;
+	bool is_stand_in;
 	struct loop_timer *kill_timer; /* since SIGKILL, until the exit is known; NULL: none */
 	enum process_state state;
 	struct io *io; /* NULL after process_end() */
@@ -158,6 +160,7 @@ int process_new(const struct process_options *options, struct process **ret_proc
 		.spec = options->spec,
 		.pid = options->pid,
 		.kill_s = options->kill_s,
+		.is_stand_in = options->is_stand_in,
 		.state = PROCESS_CREATED,
 	};
 	io_options = (struct io_options){
@@ -165,6 +168,7 @@ int process_new(const struct process_options *options, struct process **ret_proc
 		.agent = options->agent,
 		.container_id = process->container_id,
 		.exec_id = process->exec_id,
+		.ns = options->ns,
 		.stdio = &process->stdio,
 		.on_settled = on_settled,
 		.userdata = process,
@@ -208,7 +212,8 @@ void process_created(struct process *process, uint32_t pid)
 {
 	process->pid = pid;
 	process->exit_due = true;
-	watch_exit(process);
+	if (!process->is_stand_in)
+		watch_exit(process);
 }
 
 static struct operation *operation_new(struct process *process, process_done_fn done,
@@ -255,7 +260,7 @@ static void started(struct process *process)
 		trace_end(TRACE_START_CONTAINER, NULL, process->start_ns);
 	process->start_ns = process->spec ? 0 : trace_begin();
 	set_state(process, PROCESS_RUNNING);
-	if (process->io)
+	if (process->io && !process->is_stand_in)
 		io_start(process->io, process->start_ns);
 	exit_check(process);
 }
@@ -294,6 +299,13 @@ static void start_init(struct process *process, struct operation *operation)
 		   operation);
 }
 
+static void on_stand_in_started(void *userdata)
+{
+	static const struct ttrpc_reply ok = { .code = TTRPC_OK };
+
+	on_started(&ok, userdata);
+}
+
 static void start_exec(struct process *process, struct operation *operation)
 {
 	Grpc__ExecProcessRequest request = GRPC__EXEC_PROCESS_REQUEST__INIT;
@@ -302,6 +314,7 @@ static void start_exec(struct process *process, struct operation *operation)
 	request.container_id = process->container_id;
 	request.exec_id = process->exec_id;
 	request.process = process->spec;
+	request.no_stdin = str_empty(process->stdio.in);
 	agent_call(process->agent, "ExecProcess", &request.base, START_TIMEOUT_MS, on_started,
 		   operation);
 }
@@ -325,7 +338,9 @@ void process_start(struct process *process, process_done_fn done, void *userdata
 	}
 	operation = operation_new(process, done, userdata);
 	set_state(process, PROCESS_STARTING);
-	if (process->spec)
+	if (process->is_stand_in)
+		loop_defer(process->loop, on_stand_in_started, operation);
+	else if (process->spec)
 		start_exec(process, operation);
 	else
 		start_init(process, operation);
@@ -386,23 +401,60 @@ static int kill_check(const struct process *process, uint32_t signo, struct erro
 	return FAULT_ERROR("process.signalling", err);
 }
 
-void process_kill(struct process *process, uint32_t signo, process_done_fn done, void *userdata)
+/* What a pause program does. */
+static void signal_stand_in(struct process *process, uint32_t signo)
+{
+	if (signo == SIGKILL)
+		process_lost(process, PROCESS_KILLED_STATUS);
+	else if (signo == SIGTERM || signo == SIGINT)
+		process_lost(process, 0);
+}
+
+static void signal_all(struct process *process, uint32_t signo, uint64_t timeout_ms,
+		       struct operation *operation)
+{
+	Kiln__Guest__V1__SignalContainerRequest request =
+		KILN__GUEST__V1__SIGNAL_CONTAINER_REQUEST__INIT;
+
+	request.container_id = process->container_id;
+	request.signal = signo;
+	agent_call_service(process->agent, &kiln__guest__v1__guest__descriptor, "SignalContainer",
+			   &request.base, timeout_ms, on_signalled, operation);
+}
+
+static void signal_one(struct process *process, uint32_t signo, uint64_t timeout_ms,
+		       struct operation *operation)
 {
 	Grpc__SignalProcessRequest request = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
+
+	request.container_id = process->container_id;
+	request.exec_id = process->exec_id;
+	request.signal = signo;
+	agent_call(process->agent, "SignalProcess", &request.base, timeout_ms, on_signalled,
+		   operation);
+}
+
+void process_kill(struct process *process, uint32_t signo, bool all, process_done_fn done,
+		  void *userdata)
+{
+	uint64_t timeout_ms = signo == SIGKILL ? 0 : CALL_TIMEOUT_MS;
 	struct error err = {};
 
 	if (kill_check(process, signo, &err) < 0) {
 		decide(process, &err, done, userdata);
 		return;
 	}
-	request.container_id = process->container_id;
-	request.exec_id = process->exec_id;
-	request.signal = signo;
+	if (process->is_stand_in) {
+		signal_stand_in(process, signo);
+		decide(process, &err, done, userdata);
+		return;
+	}
 	if (signo == SIGKILL)
 		await_killed(process);
-	agent_call(process->agent, "SignalProcess", &request.base,
-		   signo == SIGKILL ? 0 : CALL_TIMEOUT_MS, on_signalled,
-		   operation_new(process, done, userdata));
+	if (all)
+		signal_all(process, signo, timeout_ms, operation_new(process, done, userdata));
+	else
+		signal_one(process, signo, timeout_ms, operation_new(process, done, userdata));
 }
 
 /* An exec that is not started yet gets its size with its start. */

@@ -14,6 +14,9 @@
  * SIGKILL cannot be refused: where the exit is not known within kill_s of it, the guest is given up
  * (shim/agent_link.h), and with its machine the process ends.
  *
+ * A stand-in is the first process of a pod's sandbox container, as containerd sees it: nothing runs
+ * for it in the guest. It ends by the signals that a pause program ends by, and with its machine.
+ *
  * Reference counted: the container holds one, every call in flight one. Callbacks of operations
  * come exactly once, never from within the function they were given to.
  */
@@ -54,10 +57,12 @@ struct process_options {
 	struct events *events;    /* borrowed */
 	const char *container_id; /* copied */
 	const char *exec_id;      /* copied; "": the first process */
+	const char *ns;           /* containerd's namespace */
 	struct stdio stdio;       /* taken, also on failure */
 	Grpc__Process *spec;      /* of an exec; taken, also on failure */
 	uint32_t pid;             /* to be reported: the VMM's */
 	uint64_t kill_s;          /* from SIGKILL until its exit is known, seconds */
+	bool is_stand_in;         /* see above */
 };
 
 /* number 0 or an error of the operation, borrowed. */
@@ -73,7 +78,9 @@ DEFINE_CLEANUP(struct process *, process_unref)
 void process_created(struct process *process, uint32_t pid);
 
 void process_start(struct process *process, process_done_fn done, void *userdata);
-void process_kill(struct process *process, uint32_t signo, process_done_fn done, void *userdata);
+/* all: of the first process alone; the signal goes to all of the container's. */
+void process_kill(struct process *process, uint32_t signo, bool all, process_done_fn done,
+		  void *userdata);
 void process_resize(struct process *process, uint32_t width, uint32_t height, process_done_fn done,
 		    void *userdata);
 void process_close_stdin(struct process *process);

@@ -13,6 +13,7 @@
 #include "proto/agent.pb-c.h"
 #include "shim/guest_trace.h"
 #include "shim/health_watch.h"
+#include "shim/oom_events.h"
 #include "shim/scratch_watch.h"
 #include "shim/spec.h"
 
@@ -39,8 +40,11 @@ const struct state_machine sandbox_states = STATE_MACHINE("sandbox", sandbox_sta
 struct sandbox {
 	struct loop *loop;
 	char *id;
+	char *ns;
+	char *other_name; /* ID.NAMESPACE, for the factory; NULL: the id is free */
 	guest_lost_fn on_lost;
 	void (*on_given_up)(void *userdata);
+	void (*on_oom)(const char *container_id, void *userdata);
 	void *userdata;
 	enum sandbox_state state;
 	struct settings settings; /* of the machine; empty in NONE */
@@ -55,6 +59,7 @@ struct sandbox {
 	struct agent_link *agent;
 	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
 	struct health_watch *health;   /* ditto; NULL: it is not to be asked */
+	struct oom_events *oom;        /* ditto */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
 	struct error error;      /* why CreateSandbox failed, or virtio-fs */
@@ -130,6 +135,7 @@ static void start_watches(struct sandbox *sandbox)
 		.interval_s = sandbox->settings.check_s,
 		.misses = sandbox->settings.check_misses,
 	});
+	sandbox->oom = oom_events_new(sandbox->agent, sandbox->on_oom, sandbox->userdata);
 	if (claim->scratch_dir)
 		sandbox->scratch = scratch_watch_new(&(struct scratch_watch_options){
 			.loop = sandbox->loop,
@@ -233,6 +239,7 @@ static void release(struct sandbox *sandbox)
 	loop_watch_free(steal_ptr(sandbox->death));
 	scratch_watch_free(steal_ptr(sandbox->scratch));
 	health_watch_free(steal_ptr(sandbox->health));
+	oom_events_free(steal_ptr(sandbox->oom));
 	if (trace_on)
 		guest_trace_end(sandbox->agent, release_machine, sandbox);
 	else
@@ -254,10 +261,35 @@ static void claim_failed(struct sandbox *sandbox, const struct error *err)
 	released(sandbox, 0, NULL);
 }
 
+/* True the first time: the name is taken. */
+static bool choose_other_name(struct sandbox *sandbox)
+{
+	if (sandbox->other_name || sandbox->state != SANDBOX_CLAIMING)
+		return false;
+	sandbox->other_name = xasprintf("%s.%s", sandbox->id, sandbox->ns);
+	return id_is_valid(sandbox->other_name);
+}
+
+/* Where nobody has acquired it yet, the next to do so claims by it. */
+static void claim_by_other_name(struct sandbox *sandbox)
+{
+	log_info(sandbox->id, "the factory has a sandbox of this name: it is %s there",
+		 sandbox->other_name);
+	settings_copy(&sandbox->wanted, &sandbox->settings);
+	replace_string(&sandbox->wanted_hostname, sandbox->hostname);
+	sandbox->claim_again = true;
+	set_state(sandbox, SANDBOX_RELEASING);
+	released(sandbox, 0, NULL);
+}
+
 static void on_claimed(int number, struct claim *claim, const struct error *err, void *userdata)
 {
 	struct sandbox *sandbox = userdata;
 
+	if (number == -EEXIST && choose_other_name(sandbox)) {
+		claim_by_other_name(sandbox);
+		return;
+	}
 	if (number < 0) {
 		claim_failed(sandbox, err);
 		return;
@@ -295,7 +327,7 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 {
 	struct claim_options options = {
 		.factory_address = settings->factory,
-		.sandbox_id = sandbox->id,
+		.sandbox_id = sandbox->other_name ? sandbox->other_name : sandbox->id,
 		.template_name = settings->template_name,
 		.priority = (enum claim_priority)settings->priority,
 		.vcpus = (uint32_t)settings->vcpus,
@@ -326,8 +358,10 @@ struct sandbox *sandbox_new(const struct sandbox_options *options)
 	*sandbox = (struct sandbox){
 		.loop = options->loop,
 		.id = xstrdup(options->id),
+		.ns = xstrdup(options->ns),
 		.on_lost = options->on_lost,
 		.on_given_up = options->on_given_up,
+		.on_oom = options->on_oom,
 		.userdata = options->userdata,
 	};
 	sandbox->agent = agent_link_new(options->loop, NULL, on_agent_lost, sandbox);
@@ -347,6 +381,7 @@ void sandbox_free(struct sandbox *sandbox)
 	disks_close(sandbox->disks);
 	scratch_watch_free(sandbox->scratch);
 	health_watch_free(sandbox->health);
+	oom_events_free(sandbox->oom);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);
@@ -360,6 +395,8 @@ void sandbox_free(struct sandbox *sandbox)
 	error_done(&sandbox->acquire_error);
 	free(sandbox->wanted_hostname);
 	free(sandbox->hostname);
+	free(sandbox->other_name);
+	free(sandbox->ns);
 	free(sandbox->id);
 	free(sandbox);
 }

@@ -11,6 +11,9 @@
  * CreateContainer follows at once. Where CreateSandbox failed, or virtio-fs, sandbox_error() says
  * why.
  *
+ * The factory knows the sandbox by its id. Where it has a sandbox of this name already, which is
+ * one of another namespace of containerd's, it is ID.NAMESPACE.
+ *
  * Loss (the VMM died, the agent's channel ended, the guest does not answer or does not end what it
  * was told to): on_lost is called once, from the loop; the owner ends its tasks and calls
  * sandbox_release(), which also ends a silent VMM and cleans up after a dead one.
@@ -45,9 +48,12 @@ struct sandbox;
 struct sandbox_options {
 	struct loop *loop;
 	const char *id; /* copied */
+	const char *ns; /* copied; containerd's namespace */
 	guest_lost_fn on_lost;
 	/* In a release: the factory has been told, the machine's end is its work from now on. */
 	void (*on_given_up)(void *userdata);
+	/* A container in it has run out of memory (shim/oom_events.h). */
+	void (*on_oom)(const char *container_id, void *userdata);
 	void *userdata;
 };
 

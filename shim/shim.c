@@ -8,7 +8,10 @@
 #include "base/memory.h"
 #include "proto/ttrpc_server.h"
 #include "shim/bundle.h"
+#include "shim/pod.h"
+#include "shim/sandbox_service.h"
 #include "shim/spec.h"
+#include "shim/sysctls.h"
 #include "shim/task_service.h"
 #include "shim/volume_service.h"
 
@@ -21,23 +24,31 @@ struct shim {
 	char *id;
 	char *socket_path;
 	char *address; /* of that socket */
+	char *ns;      /* containerd's namespace */
 	struct ttrpc_server *server;
 	struct sandbox *sandbox;
+	struct pod *pod;
 	struct events *events;
 	struct container_list containers;
+	struct sysctls sysctls;
 	char *last_bundle; /* its machine file is removed with the machine */
 	size_t conns;
 	bool stopping;
 	bool drained; /* nothing is left to do but to let containerd hang up */
 	struct loop_signal *sigterm;
 	struct loop_timer *hangup;
-	struct loop_timer *forgotten; /* runs while there is neither container nor connection */
+	struct loop_timer *forgotten; /* runs while there is neither container nor pod */
 	uint64_t forgotten_ms;
 };
 
+static bool is_empty(const struct shim *shim)
+{
+	return TAILQ_EMPTY(&shim->containers) && !pod_has_machine(shim->pod);
+}
+
 static void watch_for_oblivion(struct shim *shim)
 {
-	if (shim->conns == 0 && TAILQ_EMPTY(&shim->containers))
+	if (is_empty(shim))
 		loop_timer_start(shim->forgotten, shim->forgotten_ms);
 	else
 		loop_timer_stop(shim->forgotten);
@@ -64,7 +75,7 @@ static void on_container_gone(struct container *container, bool failed, void *us
 		replace_string(&shim->last_bundle, container_bundle(container));
 	else
 		bundle_remove_machine(container_bundle(container));
-	if (failed && TAILQ_EMPTY(&shim->containers) && !shim->stopping)
+	if (failed && is_empty(shim) && !shim->stopping)
 		sandbox_release(shim->sandbox, on_machine_gone, shim);
 	container_unref(container);
 	watch_for_oblivion(shim);
@@ -83,8 +94,20 @@ static void on_sandbox_lost(enum guest_loss loss, void *userdata)
 {
 	struct shim *shim = userdata;
 
-	lose_containers(shim, loss == GUEST_SILENT ? PROCESS_KILLED_STATUS : PROCESS_LOST_STATUS);
+	uint32_t status = loss == GUEST_SILENT ? PROCESS_KILLED_STATUS : PROCESS_LOST_STATUS;
+
+	lose_containers(shim, status);
+	pod_end(shim->pod, status);
 	sandbox_release(shim->sandbox, NULL, NULL);
+}
+
+static void on_oom(const char *container_id, void *userdata)
+{
+	struct shim *shim = userdata;
+	struct container *container = container_list_find(&shim->containers, container_id);
+
+	if (container)
+		container_tell_oom(container);
 }
 
 static int on_accept(int fd _unused_, const struct peer *peer, void *userdata)
@@ -151,6 +174,7 @@ static void on_sigterm(int signo _unused_, void *userdata)
 
 	log_info(shim->id, "SIGTERM: the sandbox is ended");
 	lose_containers(shim, PROCESS_LOST_STATUS);
+	pod_end(shim->pod, PROCESS_LOST_STATUS);
 	stop(shim);
 }
 
@@ -158,7 +182,12 @@ static void on_forgotten(void *userdata)
 {
 	struct shim *shim = userdata;
 
-	log_warning(shim->id, "forgotten by containerd: neither container nor connection is left");
+	if (ttrpc_server_calls(shim->server) > 0 || !is_empty(shim)) {
+		watch_for_oblivion(shim);
+		return;
+	}
+	log_warning(shim->id,
+		    "forgotten by containerd: there is no container, and nothing is asked");
 	stop(shim);
 }
 
@@ -167,8 +196,10 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 	struct sandbox_options sandbox = {
 		.loop = shim->loop,
 		.id = options->id,
+		.ns = options->ns,
 		.on_lost = on_sandbox_lost,
 		.on_given_up = on_machine_gone,
+		.on_oom = on_oom,
 		.userdata = shim,
 	};
 	struct ttrpc_server_options server = {
@@ -178,12 +209,14 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 	};
 
 	shim->sandbox = sandbox_new(&sandbox);
+	shim->pod = pod_new(shim->loop, shim->sandbox);
 	shim->events = events_new(shim->loop, options->events_address, options->ns, options->id);
 	shim->sigterm = loop_signal_new(shim->loop, SIGTERM, on_sigterm, shim);
 	shim->hangup = loop_timer_new(shim->loop, end, shim);
 	shim->forgotten = loop_timer_new(shim->loop, on_forgotten, shim);
 	shim->server = ttrpc_server_new(shim->loop, &server);
 	task_service_add(shim->server);
+	sandbox_service_add(shim->server);
 	volume_service_add(shim->server);
 	ttrpc_server_listen(shim->server, options->listen_fd);
 }
@@ -194,6 +227,7 @@ struct shim *shim_new(const struct shim_options *options)
 
 	shim->loop = options->loop;
 	shim->id = xstrdup(options->id);
+	shim->ns = xstrdup(options->ns);
 	shim->socket_path = xstrdup(options->socket_path);
 	shim->address = xasprintf("unix://%s", options->socket_path);
 	shim->forgotten_ms = options->forgotten_ms ? options->forgotten_ms : FORGOTTEN_MS;
@@ -208,6 +242,9 @@ void shim_prepare(struct shim *shim, const Google__Protobuf__Any *options, const
 {
 	struct settings settings = {};
 
+	pod_set_options(shim->pod, options);
+	if (!spec->oci->process)
+		return;
 	if (settings_load(options, &settings, NULL) < 0)
 		return;
 	if (settings_annotate(&settings, spec, NULL) == 0)
@@ -223,6 +260,7 @@ void shim_free(struct shim *shim)
 		return;
 	shim->stopping = true;
 	ttrpc_server_free(shim->server);
+	pod_free(shim->pod);
 	sandbox_free(shim->sandbox);
 	while ((container = TAILQ_FIRST(&shim->containers))) {
 		container_list_remove(&shim->containers, container);
@@ -232,9 +270,11 @@ void shim_free(struct shim *shim)
 	loop_signal_free(shim->sigterm);
 	loop_timer_free(shim->hangup);
 	loop_timer_free(shim->forgotten);
+	sysctls_done(&shim->sysctls);
 	free(shim->last_bundle);
 	free(shim->socket_path);
 	free(shim->address);
+	free(shim->ns);
 	free(shim->id);
 	free(shim);
 }
@@ -263,6 +303,8 @@ int shim_create(struct shim *shim, const Containerd__Task__V2__CreateTaskRequest
 		.sandbox = shim->sandbox,
 		.events = shim->events,
 		.shim_address = shim->address,
+		.ns = shim->ns,
+		.sysctls = &shim->sysctls,
 		.request = request,
 		.on_gone = on_container_gone,
 		.userdata = shim,
@@ -321,8 +363,30 @@ void shim_abort(struct shim *shim, const char *id)
 
 void shim_shutdown(struct shim *shim)
 {
-	if (TAILQ_EMPTY(&shim->containers))
+	if (is_empty(shim))
 		stop(shim);
+}
+
+struct pod *shim_pod(const struct shim *shim)
+{
+	return shim->pod;
+}
+
+void shim_end_pod(struct shim *shim)
+{
+	if (!pod_has_machine(shim->pod))
+		return;
+	lose_containers(shim, PROCESS_KILLED_STATUS);
+	pod_end(shim->pod, 0);
+	sandbox_release(shim->sandbox, NULL, NULL);
+	watch_for_oblivion(shim);
+}
+
+void shim_end(struct shim *shim)
+{
+	shim_end_pod(shim);
+	lose_containers(shim, PROCESS_KILLED_STATUS);
+	stop(shim);
 }
 
 uint32_t shim_task_pid(const struct shim *shim)

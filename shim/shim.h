@@ -4,8 +4,8 @@
  *   STOPPING  Shutdown with no container left, or SIGTERM: the machine is released, events are
  *             delivered (for a bounded time), containerd hangs up; then the loop ends
  *
- * A shim without container and without connection for a while is forgotten by a containerd that
- * died or gave up between two calls: it stops by itself.
+ * A shim that has neither container nor pod, and is asked nothing for a while, is forgotten by a
+ * containerd that died or gave up between two calls: it stops by itself.
  *
  * Owns everything: server, sandbox, containers, event publisher. No threads.
  */
@@ -14,6 +14,7 @@
 #include "base/loop.h"
 #include "shim/container.h"
 
+struct pod;
 struct shim;
 struct spec;
 
@@ -30,7 +31,8 @@ struct shim_options {
 struct shim *shim_new(const struct shim_options *options);
 
 /* Claims the machine for the first container before containerd asks for it: options (may be NULL)
- * and spec are what its Create will bring. */
+ * and spec are what its Create will bring. A spec without process is a pod's, of which
+ * CreateSandbox will say more: nothing is claimed then, and options are kept for it. */
 void shim_prepare(struct shim *shim, const Google__Protobuf__Any *options, const struct spec *spec);
 
 void shim_free(struct shim *shim);
@@ -56,7 +58,17 @@ _must_check_ int shim_find_volume(struct shim *shim, const char *path, struct di
 /* containerd has given up on a creation under way: takes it back. Else nothing. */
 void shim_abort(struct shim *shim, const char *id);
 
-/* Ignored while there are containers. */
+/* Ignored while there are containers, or a pod of the Sandbox service. */
 void shim_shutdown(struct shim *shim);
+
+/* What its Sandbox service does; see shim/sandbox_service.c. */
+
+struct pod *shim_pod(const struct shim *shim); /* always; borrowed */
+
+/* Stops the pod, if there is one: its containers are killed, its machine is given back. */
+void shim_end_pod(struct shim *shim);
+
+/* The same, and the shim ends. */
+void shim_end(struct shim *shim);
 
 uint32_t shim_task_pid(const struct shim *shim);

@@ -68,8 +68,9 @@ static void numbers_complete(json_t *json)
 	}
 }
 
-int spec_parse(const char *text, size_t len, const char *bundle, struct spec **ret_spec,
-	       struct error *err)
+/* Whatever is in it, or not. */
+static int parse(const char *text, size_t len, const char *bundle, struct spec **ret_spec,
+		 struct error *err)
 {
 	_cleanup_(spec_free_cleanup) struct spec *spec = xnew(struct spec);
 	ProtobufCMessage *message = NULL;
@@ -91,15 +92,29 @@ int spec_parse(const char *text, size_t len, const char *bundle, struct spec **r
 	if (r < 0)
 		return error_wrap(err, "%s", SPEC_FILE);
 
-	r = check(spec, err);
-	if (r < 0)
-		return r;
-	spec->rootfs = path_join(bundle, spec->oci->root->path);
+	if (spec->oci->root)
+		spec->rootfs = path_join(bundle, spec->oci->root->path);
 	*ret_spec = steal_ptr(spec);
 	return 0;
 }
 
-int spec_load(const char *bundle, struct spec **ret_spec, struct error *err)
+int spec_parse(const char *text, size_t len, const char *bundle, struct spec **ret_spec,
+	       struct error *err)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
+	int r = parse(text, len, bundle, &spec, err);
+
+	if (r == 0)
+		r = check(spec, err);
+	if (r == 0)
+		*ret_spec = steal_ptr(spec);
+	return r;
+}
+
+static int load(const char *bundle,
+		int (*parse_fn)(const char *text, size_t len, const char *bundle,
+				struct spec **ret_spec, struct error *err),
+		struct spec **ret_spec, struct error *err)
 {
 	_cleanup_free_ char *path = path_join(bundle, SPEC_FILE);
 	_cleanup_free_ char *text = NULL;
@@ -109,10 +124,25 @@ int spec_load(const char *bundle, struct spec **ret_spec, struct error *err)
 	r = file_read(path, SPEC_MAX, &text, &len, err);
 	if (r < 0)
 		return r;
-	r = spec_parse(text, len, bundle, ret_spec, err);
+	r = parse_fn(text, len, bundle, ret_spec, err);
 	if (r < 0)
 		return error_wrap(err, "bundle %s", bundle);
 	return 0;
+}
+
+int spec_load(const char *bundle, struct spec **ret_spec, struct error *err)
+{
+	return load(bundle, spec_parse, ret_spec, err);
+}
+
+int spec_load_pod(const char *bundle, struct spec **ret_spec, struct error *err)
+{
+	int r = load(bundle, parse, ret_spec, err);
+
+	if (r != -ENOENT)
+		return r;
+	error_done(err);
+	return parse("{}", strlen("{}"), bundle, ret_spec, err);
 }
 
 void spec_free(struct spec *spec)
@@ -130,6 +160,76 @@ const char *spec_annotation(const struct spec *spec, const char *key)
 		if (str_equal(spec->oci->annotations[i]->key, key))
 			return spec->oci->annotations[i]->value;
 	return NULL;
+}
+
+static bool has_namespace(const Grpc__Linux *linux, const char *type)
+{
+	for (size_t i = 0; i < linux->n_namespaces; i++)
+		if (str_equal(linux->namespaces[i]->type, type))
+			return true;
+	return false;
+}
+
+/* Of a process that is not the VMM: /proc/PID/ns/TYPE. What else names a namespace (a pinned one)
+ * may be the pod's. */
+static bool is_foreign(const char *path, pid_t vmm_pid)
+{
+	const char *rest = str_after(path, "/proc/");
+	char *end;
+
+	return rest && (strtol(rest, &end, 10) != vmm_pid || *end != '/');
+}
+
+static int check_namespace(const Grpc__LinuxNamespace *ns, pid_t vmm_pid, struct error *err)
+{
+	bool is_pid = str_equal(ns->type, "pid");
+
+	if (str_empty(ns->path) ||
+	    (!is_pid && !str_equal(ns->type, "ipc") && !str_equal(ns->type, "uts")))
+		return 0;
+	if (is_foreign(ns->path, vmm_pid))
+		return error_set(err, EOPNOTSUPP,
+				 "cannot join %s namespace %s: it is not of this sandbox, and "
+				 "another one is another machine",
+				 ns->type, ns->path);
+	if (is_pid)
+		return error_set(err, EOPNOTSUPP,
+				 "cannot join pid namespace %s: containers of a pod do not share "
+				 "processes (shareProcessNamespace)",
+				 ns->path);
+	return 0;
+}
+
+/* A list that shuts in the host name shuts in all: what it leaves out is to be the host's. A
+ * shorter one is of somebody who leaves the sandbox to us. */
+static bool is_full_list(const Grpc__Linux *linux)
+{
+	for (size_t i = 0; i < linux->n_namespaces; i++)
+		if (str_equal(linux->namespaces[i]->type, "uts"))
+			return str_empty(linux->namespaces[i]->path);
+	return false;
+}
+
+int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
+			  struct error *err)
+{
+	static const char *const needed[] = { "pid", "ipc" };
+	const Grpc__Linux *linux = spec->oci->linux;
+	bool all;
+	int r = 0;
+
+	if (!linux || linux->n_namespaces == 0)
+		return 0;
+	all = is_sandbox || is_full_list(linux);
+	for (size_t i = 0; all && i < ARRAY_SIZE(needed); i++)
+		if (!has_namespace(linux, needed[i]))
+			return error_set(err, EOPNOTSUPP,
+					 "the host's %s namespace is asked for, and a machine "
+					 "cannot join it",
+					 needed[i]);
+	for (size_t i = 0; r == 0 && i < linux->n_namespaces; i++)
+		r = check_namespace(linux->namespaces[i], vmm_pid, err);
+	return r;
 }
 
 static bool namespace_stays(Grpc__LinuxNamespace *ns)
@@ -203,6 +303,12 @@ static void rules_adjust(Grpc__LinuxResources *resources)
 	resources->n_devices = kept;
 }
 
+static void cpus_adjust(Grpc__LinuxCPU *cpu)
+{
+	set_string(&cpu->cpus, "");
+	set_string(&cpu->mems, "");
+}
+
 void spec_for_guest(struct spec *spec, const char *container_id)
 {
 	Grpc__Spec *oci = spec->oci;
@@ -217,28 +323,55 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 		devices_adjust(oci->linux, container_id);
 		if (oci->linux->resources)
 			rules_adjust(oci->linux->resources);
+		if (oci->linux->resources && oci->linux->resources->cpu)
+			cpus_adjust(oci->linux->resources->cpu);
 		take_string(&oci->linux->cgroupspath, xasprintf("/kiln/%s", container_id));
 	}
+}
+
+/* what names it in a sentence. */
+static int parse_message(const ProtobufCMessageDescriptor *descriptor, const char *what,
+			 const void *json, size_t len, ProtobufCMessage **ret, struct error *err)
+{
+	json_t *object = NULL;
+	int r;
+
+	if (len > SPEC_MAX)
+		return error_set(err, E2BIG, "%s: longer than %u bytes", what, SPEC_MAX);
+	r = pbjson_parse(json, len, &object, err);
+	if (r >= 0) {
+		r = pbjson_to_message(descriptor, object, 0, ret, err);
+		json_decref(object);
+	}
+	return r < 0 ? error_wrap(err, "%s", what) : 0;
+}
+
+int spec_parse_resources(const void *json, size_t len, Grpc__LinuxResources **ret_resources,
+			 struct error *err)
+{
+	ProtobufCMessage *message = NULL;
+	Grpc__LinuxResources *resources;
+	int r = parse_message(&grpc__linux_resources__descriptor, "the update's resources", json,
+			      len, &message, err);
+
+	if (r < 0)
+		return r;
+	resources = (Grpc__LinuxResources *)message;
+	if (resources->cpu)
+		cpus_adjust(resources->cpu);
+	*ret_resources = resources;
+	return 0;
 }
 
 int spec_parse_process(const void *json, size_t len, Grpc__Process **ret_process, struct error *err)
 {
 	ProtobufCMessage *message = NULL;
 	Grpc__Process *process;
-	json_t *object = NULL;
-	int r;
+	int r = parse_message(&grpc__process__descriptor, "the exec's process", json, len, &message,
+			      err);
 
-	if (len > SPEC_MAX)
-		return error_set(err, E2BIG, "the exec's process is longer than %u bytes",
-				 SPEC_MAX);
-	r = pbjson_parse(json, len, &object, err);
-	if (r >= 0) {
-		r = pbjson_to_message(&grpc__process__descriptor, object, 0, &message, err);
-		json_decref(object);
-	}
 	if (r < 0)
-		return error_wrap(err, "the exec's process");
-
+		return r;
 	process = (Grpc__Process *)message;
 	if (process->n_args == 0 || str_empty(process->cwd)) {
 		const char *missing = process->n_args == 0 ? "args" : "cwd";

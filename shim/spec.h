@@ -12,6 +12,7 @@
  *                     devices are for shim/container_disks.h. So are the rules of
  *                     linux.resources.devices about them; in those that stay, a number that is
  *                     missing becomes -1
+ *   linux.resources.cpu.cpus, mems  dropped: they are numbers of the host's CPUs
  *   hooks             dropped, with a warning: they are programs of the host
  *   linux.cgroupsPath /kiln/ID
  *
@@ -22,6 +23,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
@@ -31,15 +33,25 @@
 
 struct spec {
 	Grpc__Spec *oci; /* owned */
-	char *rootfs;    /* root.path, made absolute by the bundle; owned */
+	char *rootfs;    /* root.path, made absolute by the bundle; owned; NULL: no root */
 };
 
 /* Reads BUNDLE/config.json. -ENOENT, or -EINVAL with what is wrong where. */
 _must_check_ int spec_load(const char *bundle, struct spec **ret_spec, struct error *err);
 _must_check_ int spec_parse(const char *text, size_t len, const char *bundle,
 			    struct spec **ret_spec, struct error *err);
+/* For who may be given a pod's bundle: there may be no config.json in it (the spec is empty then),
+ * or one without process and root. */
+_must_check_ int spec_load_pod(const char *bundle, struct spec **ret_spec, struct error *err);
 void spec_free(struct spec *spec);
 DEFINE_CLEANUP(struct spec *, spec_free)
+
+/* Refuses namespaces that a machine cannot join: the host's pid and ipc (a list of namespaces
+ * leaves them out that has a uts of its own, or is that of a pod's sandbox container), those of
+ * another sandbox, and a pod's pid namespace. vmm_pid: by whose /proc/PID/ns the pod's own are
+ * named; 0: it has no machine yet. */
+_must_check_ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
+				       struct error *err);
 
 /* The changes above; once. */
 void spec_for_guest(struct spec *spec, const char *container_id);
@@ -50,3 +62,7 @@ const char *spec_annotation(const struct spec *spec, const char *key);
 /* The process of an exec, as containerd sends it: JSON of the specification's `process`. */
 _must_check_ int spec_parse_process(const void *json, size_t len, Grpc__Process **ret_process,
 				    struct error *err);
+
+/* What an Update changes, ditto of `linux.resources`: what of it a guest can change. */
+_must_check_ int spec_parse_resources(const void *json, size_t len,
+				      Grpc__LinuxResources **ret_resources, struct error *err);

@@ -26,6 +26,7 @@
 
 static const char *const group_annotations[] = {
 	"io.kubernetes.cri.sandbox-id",
+	"io.kubernetes.cri-o.SandboxID",
 	"io.containerd.runc.v2.group",
 };
 
@@ -221,7 +222,7 @@ static int prepare(struct start *start, struct error *err)
 	start->bundle = *bundle ? xstrdup(bundle) : getcwd(NULL, 0);
 	if (!start->bundle)
 		return error_set_errno(err, errno, "the bundle is not there");
-	r = spec_load(start->bundle, &start->spec, err);
+	r = spec_load_pod(start->bundle, &start->spec, err);
 	if (r == 0)
 		r = find_group(start, err);
 	if (r < 0)
@@ -256,6 +257,7 @@ int start_run(const struct arguments *arguments, struct error *err)
 		return r;
 
 	read_stdin(&start);
+	bootstrap_read_version(getenv("MAX_SHIM_VERSION"), &start.bootstrap);
 	r = listen_on(start.path, &start.listen_fd, err);
 	if (r == 0) {
 		r = start_server(&start, err);

@@ -7,19 +7,13 @@
 #include "proto/task.pb-c.h"
 #include "proto/ttrpc_server.h"
 #include "shim/shim.h"
+#include "shim/task_service_priv.h"
 #include "shim/timestamp.h"
 
-/* A call that is answered later, with what its answer or its cancellation needs. */
-struct pending {
-	struct ttrpc_call *call;
-	struct container *container; /* one reference, or NULL */
-	struct process *process;     /* one reference, or NULL */
-};
-
-static struct pending *pending_new(struct ttrpc_call *call, struct container *container,
-				   struct process *process)
+struct task_pending *task_pending_new(struct ttrpc_call *call, struct container *container,
+				      struct process *process)
 {
-	struct pending *pending = xnew(struct pending);
+	struct task_pending *pending = xnew(struct task_pending);
 
 	pending->call = call;
 	pending->container = container ? container_ref(container) : NULL;
@@ -27,14 +21,14 @@ static struct pending *pending_new(struct ttrpc_call *call, struct container *co
 	return pending;
 }
 
-static void pending_free(struct pending *pending)
+void task_pending_free(struct task_pending *pending)
 {
 	container_unref(pending->container);
 	process_unref(pending->process);
 	free(pending);
 }
 
-static void reply_empty(int number, const struct error *err, void *userdata)
+void task_reply_empty(int number, const struct error *err, void *userdata)
 {
 	Google__Protobuf__Empty response = GOOGLE__PROTOBUF__EMPTY__INIT;
 
@@ -44,17 +38,11 @@ static void reply_empty(int number, const struct error *err, void *userdata)
 		ttrpc_call_reply(userdata, &response.base);
 }
 
-/* What a request names; both borrowed. */
-struct target {
-	struct container *container;
-	struct process *process; /* NULL: there is none, and the call is answered */
-};
-
-static struct target find(struct ttrpc_call *call, struct shim *shim, const char *id,
-			  const char *exec_id)
+struct task_target task_find(struct ttrpc_call *call, struct shim *shim, const char *id,
+			     const char *exec_id)
 {
 	_cleanup_(error_done) struct error err = {};
-	struct target target = {};
+	struct task_target target = {};
 
 	if (shim_find(shim, id, &target.container, &err) == 0)
 		(void)container_find(target.container, exec_id, &target.process, &err);
@@ -69,7 +57,7 @@ static void on_created(int number, const struct error *err, void *userdata)
 {
 	Containerd__Task__V2__CreateTaskResponse response =
 		CONTAINERD__TASK__V2__CREATE_TASK_RESPONSE__INIT;
-	struct pending *pending = userdata;
+	struct task_pending *pending = userdata;
 	struct process *init;
 
 	if (number < 0) {
@@ -78,26 +66,26 @@ static void on_created(int number, const struct error *err, void *userdata)
 		response.pid = process_pid(init);
 		ttrpc_call_reply(pending->call, &response.base);
 	}
-	pending_free(pending);
+	task_pending_free(pending);
 }
 
 static void on_create_cancelled(struct ttrpc_call *call _unused_, void *userdata)
 {
-	struct pending *pending = userdata;
+	struct task_pending *pending = userdata;
 
 	container_abort(pending->container);
 }
 
 static void on_create(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
-	struct pending *pending = pending_new(call, NULL, NULL);
+	struct task_pending *pending = task_pending_new(call, NULL, NULL);
 	_cleanup_(error_done) struct error err = {};
 	struct container *container;
 
 	if (shim_create(userdata, (const Containerd__Task__V2__CreateTaskRequest *)message,
 			on_created, pending, &container, &err) < 0) {
 		ttrpc_call_fail(call, &err);
-		pending_free(pending);
+		task_pending_free(pending);
 		return;
 	}
 	pending->container = container_ref(container);
@@ -107,7 +95,7 @@ static void on_create(struct ttrpc_call *call, const ProtobufCMessage *message, 
 static void on_started(int number, const struct error *err, void *userdata)
 {
 	Containerd__Task__V2__StartResponse response = CONTAINERD__TASK__V2__START_RESPONSE__INIT;
-	struct pending *pending = userdata;
+	struct task_pending *pending = userdata;
 
 	if (number < 0) {
 		ttrpc_call_fail(pending->call, err);
@@ -115,18 +103,19 @@ static void on_started(int number, const struct error *err, void *userdata)
 		response.pid = process_pid(pending->process);
 		ttrpc_call_reply(pending->call, &response.base);
 	}
-	pending_free(pending);
+	task_pending_free(pending);
 }
 
 static void on_start(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Containerd__Task__V2__StartRequest *request =
 		(const Containerd__Task__V2__StartRequest *)message;
-	struct target target;
+	struct task_target target;
 
-	target = find(call, userdata, request->id, request->exec_id);
+	target = task_find(call, userdata, request->id, request->exec_id);
 	if (target.process)
-		process_start(target.process, on_started, pending_new(call, NULL, target.process));
+		process_start(target.process, on_started,
+			      task_pending_new(call, NULL, target.process));
 }
 
 static void reply_deleted(struct ttrpc_call *call, const struct process *process)
@@ -142,19 +131,19 @@ static void reply_deleted(struct ttrpc_call *call, const struct process *process
 
 static void on_deleted(int number, const struct error *err, void *userdata)
 {
-	struct pending *pending = userdata;
+	struct task_pending *pending = userdata;
 
 	if (number < 0)
 		ttrpc_call_fail(pending->call, err);
 	else
 		reply_deleted(pending->call, pending->process);
-	pending_free(pending);
+	task_pending_free(pending);
 }
 
 static void delete_container(struct ttrpc_call *call, struct container *container,
 			     struct process *init)
 {
-	struct pending *pending = pending_new(call, NULL, init);
+	struct task_pending *pending = task_pending_new(call, NULL, init);
 	_cleanup_(error_done) struct error err = {};
 
 	if (container_delete(container, on_deleted, pending, &err) < 0)
@@ -164,7 +153,7 @@ static void delete_container(struct ttrpc_call *call, struct container *containe
 static void delete_exec(struct ttrpc_call *call, struct container *container,
 			struct process *process)
 {
-	struct pending *pending = pending_new(call, NULL, process);
+	struct task_pending *pending = task_pending_new(call, NULL, process);
 	_cleanup_(error_done) struct error err = {};
 
 	(void)container_delete_exec(container, process, &err);
@@ -175,12 +164,12 @@ static void on_delete(struct ttrpc_call *call, const ProtobufCMessage *message, 
 {
 	const Containerd__Task__V2__DeleteRequest *request =
 		(const Containerd__Task__V2__DeleteRequest *)message;
-	struct target target;
+	struct task_target target;
 
 	/* A caller that gave up on its Create says so by this, not by cancelling the call. */
 	if (!*request->exec_id)
 		shim_abort(userdata, request->id);
-	target = find(call, userdata, request->id, request->exec_id);
+	target = task_find(call, userdata, request->id, request->exec_id);
 	if (!target.process)
 		return;
 	if (*request->exec_id)
@@ -203,78 +192,80 @@ static void on_exec(struct ttrpc_call *call, const ProtobufCMessage *message, vo
 
 	if (shim_find(userdata, request->id, &container, &err) == 0)
 		(void)container_add_exec(container, request, &err);
-	reply_empty(-err.number, &err, call);
+	task_reply_empty(-err.number, &err, call);
 }
 
 static void on_kill(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Containerd__Task__V2__KillRequest *request =
 		(const Containerd__Task__V2__KillRequest *)message;
-	struct target target;
+	struct task_target target;
 
-	target = find(call, userdata, request->id, request->exec_id);
+	target = task_find(call, userdata, request->id, request->exec_id);
 	if (target.process)
-		process_kill(target.process, request->signal, reply_empty, call);
+		process_kill(target.process, request->signal, request->all && !*request->exec_id,
+			     task_reply_empty, call);
 }
 
 static void on_resize(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Containerd__Task__V2__ResizePtyRequest *request =
 		(const Containerd__Task__V2__ResizePtyRequest *)message;
-	struct target target;
+	struct task_target target;
 
-	target = find(call, userdata, request->id, request->exec_id);
+	target = task_find(call, userdata, request->id, request->exec_id);
 	if (target.process)
-		process_resize(target.process, request->width, request->height, reply_empty, call);
+		process_resize(target.process, request->width, request->height, task_reply_empty,
+			       call);
 }
 
 static void on_close_io(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Containerd__Task__V2__CloseIORequest *request =
 		(const Containerd__Task__V2__CloseIORequest *)message;
-	struct target target;
+	struct task_target target;
 
-	target = find(call, userdata, request->id, request->exec_id);
+	target = task_find(call, userdata, request->id, request->exec_id);
 	if (!target.process)
 		return;
 	if (request->stdin)
 		process_close_stdin(target.process);
-	reply_empty(0, NULL, call);
+	task_reply_empty(0, NULL, call);
 }
 
 static void on_waited(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	Containerd__Task__V2__WaitResponse response = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
-	struct pending *pending = userdata;
+	struct task_pending *pending = userdata;
 	const struct process *process = pending->process;
 	Google__Protobuf__Timestamp time = timestamp_from_ns(process_exited_ns(process));
 
 	response.exit_status = process_exit_status(process);
 	response.exited_at = &time;
 	ttrpc_call_reply(pending->call, &response.base);
-	pending_free(pending);
+	task_pending_free(pending);
 }
 
 static void on_wait_cancelled(struct ttrpc_call *call, void *userdata)
 {
-	struct pending *pending = userdata;
+	struct task_pending *pending = userdata;
 
 	process_wait_cancel(pending->process, pending);
 	ttrpc_call_drop(call);
-	pending_free(pending);
+	task_pending_free(pending);
 }
 
 static void on_wait(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const Containerd__Task__V2__WaitRequest *request =
 		(const Containerd__Task__V2__WaitRequest *)message;
-	struct pending *pending;
-	struct target target;
+	struct task_pending *pending;
+	struct task_target target;
 
-	target = find(call, userdata, request->id, request->exec_id);
+	target = task_find(call, userdata, request->id, request->exec_id);
 	if (!target.process)
 		return;
-	pending = pending_new(call, NULL, target.process);
+	pending = task_pending_new(call, NULL, target.process);
 	if (process_state(target.process) == PROCESS_STOPPED) {
 		on_waited(0, NULL, pending);
 		return;
@@ -292,9 +283,9 @@ static void on_state(struct ttrpc_call *call, const ProtobufCMessage *message, v
 	Containerd__Task__V2__StateResponse response = CONTAINERD__TASK__V2__STATE_RESPONSE__INIT;
 	Google__Protobuf__Timestamp time;
 	const struct stdio *stdio;
-	struct target target;
+	struct task_target target;
 
-	target = find(call, userdata, request->id, request->exec_id);
+	target = task_find(call, userdata, request->id, request->exec_id);
 	if (!target.process)
 		return;
 	stdio = process_stdio(target.process);
@@ -303,6 +294,9 @@ static void on_state(struct ttrpc_call *call, const ProtobufCMessage *message, v
 	response.bundle = (char *)container_bundle(target.container);
 	response.pid = process_pid(target.process);
 	response.status = process_state_status(process_state(target.process));
+	if (container_is_paused(target.container) &&
+	    process_state(target.process) == PROCESS_RUNNING)
+		response.status = CONTAINERD__V1__TYPES__STATUS__PAUSED;
 	response.stdin = stdio->in;
 	response.stdout = stdio->out;
 	response.stderr = stdio->err;
@@ -312,25 +306,6 @@ static void on_state(struct ttrpc_call *call, const ProtobufCMessage *message, v
 		response.exit_status = process_exit_status(target.process);
 		response.exited_at = &time;
 	}
-	ttrpc_call_reply(call, &response.base);
-}
-
-/* The guest's processes have no pid on the host: the VMM stands for all of them. */
-static void on_pids(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
-{
-	const Containerd__Task__V2__PidsRequest *request =
-		(const Containerd__Task__V2__PidsRequest *)message;
-	Containerd__Task__V2__PidsResponse response = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
-	Containerd__V1__Types__ProcessInfo info = CONTAINERD__V1__TYPES__PROCESS_INFO__INIT;
-	Containerd__V1__Types__ProcessInfo *infos[] = { &info };
-	struct target target;
-
-	target = find(call, userdata, request->id, "");
-	if (!target.process)
-		return;
-	info.pid = process_pid(target.process);
-	response.processes = infos;
-	response.n_processes = process_state(target.process) == PROCESS_STOPPED ? 0 : 1;
 	ttrpc_call_reply(call, &response.base);
 }
 
@@ -349,24 +324,45 @@ static void on_connect(struct ttrpc_call *call, const ProtobufCMessage *message 
 static void on_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
 			void *userdata)
 {
-	reply_empty(0, NULL, call);
+	task_reply_empty(0, NULL, call);
 	shim_shutdown(userdata);
 }
 
 static const struct ttrpc_method methods[] = {
-	{ "Create", on_create },    { "Start", on_start },     { "Delete", on_delete },
-	{ "Exec", on_exec },        { "Kill", on_kill },       { "ResizePty", on_resize },
-	{ "CloseIO", on_close_io }, { "Wait", on_wait },       { "State", on_state },
-	{ "Pids", on_pids },        { "Connect", on_connect }, { "Shutdown", on_shutdown },
+	{ "Create", on_create },
+	{ "Start", on_start },
+	{ "Delete", on_delete },
+	{ "Exec", on_exec },
+	{ "Kill", on_kill },
+	{ "ResizePty", on_resize },
+	{ "CloseIO", on_close_io },
+	{ "Wait", on_wait },
+	{ "State", on_state },
+	{ "Connect", on_connect },
+	{ "Shutdown", on_shutdown },
+	{ "Pids", task_on_pids },
+	{ "Pause", task_on_pause },
+	{ "Resume", task_on_resume },
+	{ "Update", task_on_update },
+	{ "Stats", task_on_stats },
+	{ "Checkpoint", task_on_checkpoint },
 };
 
-static const struct ttrpc_service service = {
-	.descriptor = &containerd__task__v2__task__descriptor,
-	.methods = methods,
-	.nmethods = ARRAY_SIZE(methods),
-};
-
+/* Version 3 is version 2 by another name: methods and messages are the same. */
 void task_service_add(struct ttrpc_server *server)
 {
-	ttrpc_server_add(server, &service);
+	static ProtobufCServiceDescriptor v3;
+	const ProtobufCServiceDescriptor *const versions[] = {
+		&containerd__task__v2__task__descriptor,
+		&v3,
+	};
+
+	v3 = containerd__task__v2__task__descriptor;
+	v3.name = "containerd.task.v3.Task";
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
+		ttrpc_server_add(server, &(struct ttrpc_service){
+						 .descriptor = versions[i],
+						 .methods = methods,
+						 .nmethods = ARRAY_SIZE(methods),
+					 });
 }

@@ -1,12 +1,13 @@
-/* containerd.task.v2.Task, as containerd 1.3 and later call it.
+/* containerd.task.v2.Task, as containerd 1.3 and later call it, and the same as
+ * containerd.task.v3.Task for 2.0 and later.
  *
- * Served: Create, Start, Wait, Kill, Delete, State, Pids, Connect, Shutdown, Exec, CloseIO,
- * ResizePty. The rest is UNIMPLEMENTED. Codes: NOT_FOUND for an unknown task or exec and for
- * signals to a finished one, ALREADY_EXISTS, FAILED_PRECONDITION for the wrong state,
+ * All methods are served but Checkpoint, which is refused. Codes: NOT_FOUND for an unknown task or
+ * exec and for signals to a finished one, ALREADY_EXISTS, FAILED_PRECONDITION for the wrong state,
  * INVALID_ARGUMENT for a bundle that is wrong, UNAVAILABLE without machine or agent.
  *
- * The pid of every process is the VMM's: the host has no other. Kill with `all` reaches the first
- * process only; its end, as with every pid namespace, is the end of all others.
+ * The pid of every process is the VMM's: the host has no other. Pids alone has the guest's numbers,
+ * of all processes there are. Kill with `all` reaches these, too. Stats are the guest's, in the
+ * words of the host's cgroups (shim/stats.h).
  */
 #pragma once
 

@@ -17,6 +17,7 @@ run=$work/run
 image=docker.io/kiln/busybox:test
 containerd_pid=
 export PATH=$BUILD:$PATH
+: "${CONTAINERD_DIR:=/usr/bin}" # where containerd and ctr are
 export KILN_FACTORY=unix://$run/factory.sock
 
 # ---------------------------------------------------------------- factory
@@ -105,7 +106,7 @@ start_containerd() {
 		  path = "$work/containerd/opt"
 	TOML
 	: >"$work/containerd.log" # tail is not to be faster than containerd
-	containerd --config "$work/containerd.toml" >>"$work/containerd.log" 2>&1 &
+	"$CONTAINERD_DIR/containerd" --config "$work/containerd.toml" >>"$work/containerd.log" 2>&1 &
 	containerd_pid=$!
 	timeout 60 grep -q -m1 'successfully booted' \
 		<(tail -n +1 -f --pid="$containerd_pid" "$work/containerd.log") || {
@@ -117,7 +118,7 @@ start_containerd() {
 }
 
 # The namespace is the test's own: shim sockets and runc's folder are named after it.
-ctr() { timeout "${CTR_TIMEOUT:-120}" /usr/bin/ctr --address "$work/containerd.sock" \
+ctr() { timeout "${CTR_TIMEOUT:-120}" "$CONTAINERD_DIR/ctr" --address "$work/containerd.sock" \
 	--namespace "$(basename "$work")" "$@"; }
 
 # kiln_run ID [CTR OPTIONS --] COMMAND...: a container by our shim.

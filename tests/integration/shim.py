@@ -5,7 +5,8 @@ stay until the last one has ended. The FIFO $SHIM_WORK/POD.in, if there is one, 
 Prints what they print, and the shim's log on stderr; the exit
 status is the last one's, 125 with the shim's sentence where one cannot be made.
 
-The bundles are in $SHIM_WORK; $SHIM_NAMESPACE is containerd's namespace."""
+The bundles are in $SHIM_WORK; $SHIM_NAMESPACE is containerd's namespace. $SHIM_CONFIG, if it is set, is the
+file that the runtime options name."""
 
 import json
 import os
@@ -16,6 +17,8 @@ import threading
 from ttrpc import Task, pack, unpack
 
 WORK, NAMESPACE = os.environ["SHIM_WORK"], os.environ["SHIM_NAMESPACE"]
+CONFIG = os.environ.get("SHIM_CONFIG")
+OPTIONS = pack((1, "runtimeoptions.v1.Options"), (2, pack((2, CONFIG)))) if CONFIG else b""
 
 
 def texts(fields, number):
@@ -52,7 +55,9 @@ def shim(name, bundle, action, stdin=b""):
 
 def start(name, bundle):
     threading.Thread(target=copy_log, args=(bundle,), daemon=True).start()
-    answer = unpack(shim(name, bundle, "start", pack((1, name), (2, NAMESPACE), (4, "2.4.2"))))
+    extensions = [(8, pack((1, OPTIONS)))] if OPTIONS else []
+    params = pack((1, name), (2, NAMESPACE), (4, "2.4.2"), *extensions)
+    answer = unpack(shim(name, bundle, "start", params))
     any_ = unpack(unpack(next(value for number, value in answer if number == 6))[0][1])
     can = unpack(any_[1][1])
     return {
@@ -65,6 +70,10 @@ def start(name, bundle):
     }
 
 
+def connect(result):
+    return Task(result["address"], f"containerd.task.v{result['version']}.Task")
+
+
 def run_one(task, name, bundle, mounts):
     rootfs = [
         (3, pack((1, m["type"]), (2, m["source"]), *((4, option) for option in m.get("options", []))))
@@ -72,7 +81,9 @@ def run_one(task, name, bundle, mounts):
     ]
     output, stdin = f"{WORK}/{name}.out", f"{WORK}/{name}.in"
     stdin = [(5, stdin)] if os.path.exists(stdin) else []
-    task.call("Create", (1, name), (2, bundle), *rootfs, *stdin, (6, f"file://{output}"), (7, f"file://{output}"))
+    options = [(10, OPTIONS)] if OPTIONS else []
+    outputs = (6, f"file://{output}"), (7, f"file://{output}")
+    task.call("Create", (1, name), (2, bundle), *rootfs, *stdin, *outputs, *options)
     try:
         task.call("Start", (1, name))
         return task.call("Wait", (1, name)).get(1, 0)
@@ -87,7 +98,7 @@ def run(pod, pairs):
         for i, (mounts, command) in enumerate(pairs):
             name = f"{pod}-{i}" if i else pod
             bundle = make_bundle(name, pod, command)
-            task = task or Task(start(name, bundle)["address"])
+            task = task or connect(start(name, bundle))
             made.append((name, bundle))
             status = run_one(task, name, bundle, json.loads(mounts))
     except RuntimeError as error:
@@ -103,7 +114,7 @@ def run(pod, pairs):
 if sys.argv[1] == "start":
     name = sys.argv[2]
     result = start(name, make_bundle(name, name, "true"))
-    Task(result["address"]).call("Shutdown", (1, name), (2, 1))
+    connect(result).call("Shutdown", (1, name), (2, 1))
     print(json.dumps(result))
 else:
     words = sys.argv[3:]

@@ -55,7 +55,7 @@ make_layers() {
 test_start_tells_what_is_mounted_here() {
 	local answer
 	answer=$(shim start boot)
-	expect '2 ttrpc containerd.types.MountCapabilities' \
+	expect '3 ttrpc containerd.types.MountCapabilities' \
 		"$(jq -r '"\(.version) \(.protocol) \(.extension)"' <<<"$answer")"
 	expect 'erofs overlay format mkdir mkfs' "$(jq -r '.types + .transforms | join(" ")' <<<"$answer")"
 }

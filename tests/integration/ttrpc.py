@@ -48,7 +48,8 @@ def unpack(data):
 class Task:
     """ttRPC, one call after another."""
 
-    def __init__(self, address):
+    def __init__(self, address, service="containerd.task.v2.Task"):
+        self.service = service
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(120)
         self.socket.connect(address.removeprefix("unix://"))
@@ -63,8 +64,8 @@ class Task:
             data += more
         return data
 
-    def call(self, method, *fields):
-        request = pack((1, "containerd.task.v2.Task"), (2, method), (3, pack(*fields)))
+    def call(self, method, *fields, service=None):
+        request = pack((1, service or self.service), (2, method), (3, pack(*fields)))
         self.socket.sendall(struct.pack(">IIBB", len(request), self.stream, 1, 0) + request)
         self.stream += 2
         length = struct.unpack(">IIBB", self.read(10))[0]

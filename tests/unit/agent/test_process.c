@@ -54,6 +54,33 @@ static void test_signals(void **state _unused_)
 	assert_int_equal(wait_for("two", ""), 137);
 }
 
+static void test_signals_before_they_are_asked_for(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one",
+	       "\"args\": [\"sh\", \"-c\", \"sleep 1; trap 'exit 3' TERM; sleep 1000 & wait\"]");
+	must("SignalProcess", "{\"container_id\": \"one\", \"signal\": 15}");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must("SignalProcess", "{\"container_id\": \"one\", \"signal\": 15}");
+	assert_int_equal(wait_for("one", ""), 3);
+}
+
+static void test_pause_is_seen_and_ends(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must_fail("not paused", "ResumeContainer", "{\"container_id\": \"one\"}");
+	must("PauseContainer", "{\"container_id\": \"one\"}");
+	must_fail("paused already", "PauseContainer", "{\"container_id\": \"one\"}");
+	must_fail("paused container", "ExecProcess",
+		  "{\"container_id\": \"one\", \"exec_id\": \"e\", \"process\":"
+		  " {\"args\": [\"/bin/true\"]}}");
+	must("ResumeContainer", "{\"container_id\": \"one\"}");
+	must("PauseContainer", "{\"container_id\": \"one\"}");
+	must("RemoveContainer", "{\"container_id\": \"one\"}");
+}
+
 static void test_exec(void **state _unused_)
 {
 	skip_unless_possible();
@@ -200,6 +227,8 @@ int main(void)
 		LIFE(test_output_and_status),
 		LIFE(test_start_of_no_program),
 		LIFE(test_signals),
+		LIFE(test_signals_before_they_are_asked_for),
+		LIFE(test_pause_is_seen_and_ends),
 		LIFE(test_exec),
 		LIFE(test_exec_dies_with_init),
 		LIFE(test_stdin),

@@ -148,13 +148,17 @@ static const struct message_fact messages[] = {
 	  "3:string_user grpc.StringUser; 4:devices repeated grpc.Device; "
 	  "5:storages repeated grpc.Storage; 6:OCI grpc.Spec; "
 	  "7:sandbox_pidns bool; 8:shared_mounts repeated grpc.SharedMount; "
-	  "9:stdin_port uint32; 10:stdout_port uint32; 11:stderr_port uint32" },
+	  "9:stdin_port uint32; 10:stdout_port uint32; 11:stderr_port uint32; "
+	  /* Kiln's own, beyond Kata's: */
+	  "100:no_stdin bool" },
 	{ &grpc__start_container_request__descriptor, "1:container_id string" },
 	{ &grpc__remove_container_request__descriptor, "1:container_id string; 2:timeout uint32" },
 	{ &grpc__exec_process_request__descriptor,
 	  "1:container_id string; 2:exec_id string; "
 	  "3:string_user grpc.StringUser; 4:process grpc.Process; "
-	  "5:stdin_port uint32; 6:stdout_port uint32; 7:stderr_port uint32" },
+	  "5:stdin_port uint32; 6:stdout_port uint32; 7:stderr_port uint32; "
+	  /* Kiln's own, beyond Kata's: */
+	  "100:no_stdin bool" },
 	{ &grpc__signal_process_request__descriptor,
 	  "1:container_id string; 2:exec_id string; 3:signal uint32" },
 	{ &grpc__wait_process_request__descriptor, "1:container_id string; 2:exec_id string" },

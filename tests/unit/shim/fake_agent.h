@@ -23,6 +23,7 @@
 #define DEADLINE_MS 20000
 #define WAITS_MAX   8
 #define CHECKS_MAX  16
+#define READS_MAX   8
 
 /* What the first process writes (an exec writes nothing); reads are held while there is nothing and
  * no end. */
@@ -31,7 +32,8 @@ struct fake_stream {
 	size_t len;
 	size_t off;
 	bool ended;
-	struct ttrpc_call *held;
+	struct ttrpc_call *held[READS_MAX]; /* in their order */
+	size_t nheld;
 	size_t reads;
 };
 
@@ -163,18 +165,28 @@ static inline void fake_wait(struct ttrpc_call *call, const ProtobufCMessage *me
 	abort();
 }
 
+static inline struct ttrpc_call *fake_stream_take(struct fake_stream *stream)
+{
+	struct ttrpc_call *call = stream->held[0];
+
+	memmove(stream->held, stream->held + 1, --stream->nheld * sizeof(stream->held[0]));
+	return call;
+}
+
 static inline void fake_stream_answer(struct fake_stream *stream, size_t max)
 {
-	Grpc__ReadStreamResponse response = GRPC__READ_STREAM_RESPONSE__INIT;
-	size_t n = stream->len - stream->off < max ? stream->len - stream->off : max;
+	while (stream->nheld > 0) {
+		Grpc__ReadStreamResponse response = GRPC__READ_STREAM_RESPONSE__INIT;
+		size_t n = stream->len - stream->off < max ? stream->len - stream->off : max;
 
-	if (!stream->held || (n == 0 && !stream->ended))
-		return;
-	response.data.data = (uint8_t *)stream->data + stream->off;
-	response.data.len = n;
-	stream->off += n;
-	stream->reads++;
-	ttrpc_call_reply(steal_ptr(stream->held), &response.base);
+		if (n == 0 && !stream->ended)
+			return;
+		response.data.data = (uint8_t *)stream->data + stream->off;
+		response.data.len = n;
+		stream->off += n;
+		stream->reads++;
+		ttrpc_call_reply(fake_stream_take(stream), &response.base);
+	}
 }
 
 static inline void fake_read(struct ttrpc_call *call, const ProtobufCMessage *message,
@@ -184,14 +196,14 @@ static inline void fake_read(struct ttrpc_call *call, const ProtobufCMessage *me
 	struct fake_agent *agent = userdata;
 	struct fake_stream *stream = str_equal(ttrpc_call_method(call), "ReadStdout") ? &agent->out
 										      : &agent->err;
-	struct fake_stream empty = { .held = call, .ended = true };
+	struct fake_stream empty = { .held = { call }, .nheld = 1, .ended = true };
 
 	if (*request->exec_id) {
 		fake_stream_answer(&empty, request->len);
 		return;
 	}
-	assert_null(stream->held);
-	stream->held = call;
+	assert_true(stream->nheld < READS_MAX);
+	stream->held[stream->nheld++] = call;
 	fake_stream_answer(stream, request->len);
 }
 
@@ -298,10 +310,10 @@ static inline void fake_agent_done(struct fake_agent *agent)
 	for (size_t i = 0; i < agent->nchecks; i++)
 		if (agent->checks[i])
 			ttrpc_call_drop(agent->checks[i]);
-	if (agent->out.held)
-		ttrpc_call_drop(agent->out.held);
-	if (agent->err.held)
-		ttrpc_call_drop(agent->err.held);
+	while (agent->out.nheld > 0)
+		ttrpc_call_drop(fake_stream_take(&agent->out));
+	while (agent->err.nheld > 0)
+		ttrpc_call_drop(fake_stream_take(&agent->err));
 	if (agent->held)
 		ttrpc_call_drop(agent->held);
 	ttrpc_server_free(agent->server);

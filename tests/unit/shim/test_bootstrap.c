@@ -25,7 +25,7 @@ static Google__Protobuf__Any options_any(void)
 }
 
 /* As 2.4.2 writes them, the options between extensions that others know. */
-static size_t write_params(const char *id, uint8_t *bytes)
+static size_t write_params(const char *id, const char *version, uint8_t *bytes)
 {
 	Containerd__Runtime__Bootstrap__V1__BootstrapParams params =
 		CONTAINERD__RUNTIME__BOOTSTRAP__V1__BOOTSTRAP_PARAMS__INIT;
@@ -42,7 +42,8 @@ static size_t write_params(const char *id, uint8_t *bytes)
 	params.instance_id = (char *)id;
 	params.namespace_ = (char *)"default";
 	params.log_level = -4;
-	params.containerd_version = (char *)"2.4.2";
+	params.containerd_version = (char *)version;
+	params.containerd_grpc_address = (char *)"/run/containerd.sock";
 	params.extensions = list;
 	params.n_extensions = ARRAY_SIZE(list);
 	return containerd__runtime__bootstrap__v1__bootstrap_params__pack(&params, bytes);
@@ -59,8 +60,12 @@ static void test_params_are_known_by_their_id(void **state _unused_)
 {
 	struct bootstrap bootstrap;
 	uint8_t bytes[256];
-	size_t len = write_params("c1", bytes);
+	size_t len = write_params("c1", "", bytes);
 
+	bootstrap_read(bytes, len, "c1", &bootstrap);
+	assert_true(bootstrap.wants_result); /* others than containerd have no version */
+	bootstrap_done(&bootstrap);
+	len = write_params("c1", "2.4.2", bytes);
 	bootstrap_read(bytes, len, "c1", &bootstrap);
 	assert_true(bootstrap.wants_result);
 	assert_options(&bootstrap);
@@ -97,6 +102,29 @@ static void test_older_containerd_is_given_a_line(void **state _unused_)
 	assert_string_equal(strbuf_text(&bytes), "unix:///run/s\n");
 }
 
+static void test_json_has_a_version_that_is_understood(void **state _unused_)
+{
+	static const struct {
+		const char *max; /* MAX_SHIM_VERSION */
+		const char *answer;
+	} cases[] = {
+		{ "2", "{\"version\":2,\"address\":\"unix:///s\",\"protocol\":\"ttrpc\"}\n" },
+		{ "3", "{\"version\":3,\"address\":\"unix:///s\",\"protocol\":\"ttrpc\"}\n" },
+		{ "9", "{\"version\":3,\"address\":\"unix:///s\",\"protocol\":\"ttrpc\"}\n" },
+		{ "1", "unix:///s\n" },
+		{ "x", "unix:///s\n" },
+		{ NULL, "unix:///s\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(strbuf_done) struct strbuf bytes = {};
+		struct bootstrap bootstrap = {};
+		bootstrap_read_version(cases[i].max, &bootstrap);
+		bootstrap_answer(&bootstrap, "unix:///s", &bytes);
+		assert_string_equal(strbuf_text(&bytes), cases[i].answer);
+	}
+}
+
 static void test_result_names_what_is_mounted_here(void **state _unused_)
 {
 	_cleanup_(strbuf_done) struct strbuf bytes = {};
@@ -107,7 +135,7 @@ static void test_result_names_what_is_mounted_here(void **state _unused_)
 	result = containerd__runtime__bootstrap__v1__bootstrap_result__unpack(
 		NULL, bytes.len, (const uint8_t *)bytes.text);
 	assert_non_null(result);
-	assert_int_equal(result->version, 2);
+	assert_int_equal(result->version, 3);
 	assert_string_equal(result->protocol, "ttrpc");
 	assert_string_equal(result->address, "unix:///run/s");
 	assert_int_equal(result->n_extensions, 1);
@@ -129,6 +157,7 @@ int main(void)
 		cmocka_unit_test(test_params_are_known_by_their_id),
 		cmocka_unit_test(test_options_alone_are_an_older_containerd_s),
 		cmocka_unit_test(test_older_containerd_is_given_a_line),
+		cmocka_unit_test(test_json_has_a_version_that_is_understood),
 		cmocka_unit_test(test_result_names_what_is_mounted_here),
 	};
 

@@ -86,6 +86,7 @@ static int open_io(struct bench *bench, struct error *err)
 		.agent = bench->link,
 		.container_id = "c1",
 		.exec_id = "",
+		.ns = "ns1",
 		.stdio = &bench->stdio,
 		.on_settled = on_settled,
 		.userdata = bench,
@@ -133,8 +134,8 @@ static void slow_reader_gets_ten_megabytes(void **state)
 	}
 	assert_int_equal(len, BIG);
 	assert_memory_equal(got, bench->big, BIG);
-	/* Backpressure: what is between agent and reader is one chunk, the FIFO, and the reads. */
-	assert_true(most <= IO_CHUNK + 2 * 65536 + 30000);
+	/* Backpressure: what is between agent and reader is in reads, the FIFO, and in our own. */
+	assert_in_range(most, 2 * IO_CHUNK, (IO_READS + 1) * IO_CHUNK + 65536 + 30000);
 	await(bench->loop, bench->settled);
 	assert_int_equal(read(fd, got, 1), 0);
 }
@@ -156,6 +157,8 @@ static void ten_megabytes_of_stdin_arrive_and_then_the_end(void **state)
 		turn(bench->loop, n > 0 ? 0 : 1);
 	}
 	assert_int_equal(sent, BIG);
+	io_close_stdin(bench->io);
+	turn(bench->loop, 20);
 	assert_false(bench->agent.in_closed);
 	close(fd);
 	await(bench->loop, bench->agent.in_closed);
@@ -179,16 +182,16 @@ static void writer_that_came_and_went_before_the_start_is_heard(void **state)
 
 	assert_int_equal(open_io(bench, &err), 0);
 	write_and_close(bench, "early");
+	io_close_stdin(bench->io);
 	io_start(bench->io, 0);
 	await(bench->loop, bench->agent.in_closed);
 	assert_string_equal(strbuf_text(&bench->agent.in), "early");
 }
 
-static void kept_stdin_ends_with_close_io(void **state)
+static void stdin_ends_with_close_io(void **state)
 {
 	struct bench *bench = *state;
 
-	bench->stdio.keep_stdin = true;
 	open_and_start(bench);
 	write_and_close(bench, "one ");
 	await(bench->loop, bench->agent.in.len == 4);
@@ -255,14 +258,59 @@ static void log_file_is_appended_to(void **state)
 	assert_string_equal(text, "old new");
 }
 
+static char *read_file(const struct bench *bench, const char *name)
+{
+	_cleanup_free_ char *path = path_join(bench->dir, name);
+	char *text = NULL;
+
+	return file_read(path, 4096, &text, NULL, NULL) < 0 ? xstrdup("") : text;
+}
+
+static bool has_logged(const struct bench *bench)
+{
+	_cleanup_free_ char *text = read_file(bench, "done");
+
+	return *text;
+}
+
+static void logging_program_gets_both_streams(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ char *path = path_join(bench->dir, "logger");
+	_cleanup_free_ char *script = xasprintf(
+		"#!/bin/sh\ncd %s\necho \"$CONTAINER_ID $CONTAINER_NAMESPACE $*\" >words\nexec 5>&-\n"
+		"/bin/cat <&3 >got.out\n/bin/cat <&4 >got.err\necho over >done\n",
+		bench->dir);
+
+	assert_int_equal(file_write_atomic(path, script, strlen(script), 0755, NULL), 0);
+	free(bench->stdio.out);
+	bench->stdio.out = xasprintf("binary://%s?a=b%%20c&d=", path);
+	replace_string(&bench->stdio.err, bench->stdio.out);
+	open_and_start(bench);
+	fake_stream_set(&bench->agent.out, "to out", 6, true);
+	fake_stream_set(&bench->agent.err, "to err", 6, true);
+	await(bench->loop, has_logged(bench));
+	_cleanup_free_ char *out = read_file(bench, "got.out");
+	_cleanup_free_ char *errout = read_file(bench, "got.err");
+	_cleanup_free_ char *words = read_file(bench, "words");
+	assert_string_equal(out, "to out");
+	assert_string_equal(errout, "to err");
+	assert_string_equal(words, "c1 ns1 a b c d \n");
+	io_end(steal_ptr(bench->io));
+	turn(bench->loop, 50); /* it is collected, and its memory with it */
+}
+
 static void bad_paths_are_refused(void **state)
 {
 	struct bench *bench = *state;
 	struct error err = {};
 
-	replace_string(&bench->stdio.out, "binary:///bin/logger");
-	assert_int_equal(open_io(bench, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(error_message(&err), "not supported"));
+	replace_string(&bench->stdio.out, "binary:///nowhere/logger?a=b");
+	assert_int_equal(open_io(bench, &err), -ENOENT);
+	assert_non_null(strstr(error_message(&err), "logging program binary:///nowhere/logger"));
+	replace_string(&bench->stdio.out, "binary://logger");
+	assert_int_equal(open_io(bench, &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), "absolute path"));
 	replace_string(&bench->stdio.out, "/nowhere/out");
 	assert_int_equal(open_io(bench, &err), -ENOENT);
 	assert_non_null(strstr(error_message(&err), "/nowhere/out"));
@@ -311,7 +359,7 @@ static void lost_agent_ends_the_streams(void **state)
 	char byte;
 
 	open_and_start(bench);
-	await(bench->loop, bench->agent.out.held && bench->agent.err.held);
+	await(bench->loop, bench->agent.out.nheld > 0 && bench->agent.err.nheld > 0);
 	ttrpc_conn_close(bench->agent.conn);
 	io_settle(bench->io);
 	await(bench->loop, bench->settled);
@@ -326,11 +374,12 @@ int main(void)
 		T(slow_reader_gets_ten_megabytes),
 		T(ten_megabytes_of_stdin_arrive_and_then_the_end),
 		T(writer_that_came_and_went_before_the_start_is_heard),
-		T(kept_stdin_ends_with_close_io),
+		T(stdin_ends_with_close_io),
 		T(fifo_without_writer_costs_nothing),
 		T(late_reader_finds_everything),
 		T(output_without_fifo_is_dropped),
 		T(log_file_is_appended_to),
+		T(logging_program_gets_both_streams),
 		T(bad_paths_are_refused),
 		T(held_open_output_is_waited_for_a_bounded_time),
 		T(ended_streams_settle_at_once),

@@ -56,6 +56,45 @@ static void guest_gets_its_own_paths(void **state _unused_)
 	assert_string_equal(spec->oci->linux->devices[1]->path, "/dev/fuse");
 }
 
+static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
+{
+	static const struct {
+		const char *json; /* linux.namespaces */
+		const char *why;  /* NULL: they can be had */
+	} cases[] = {
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\"}]", NULL },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/proc/42/ns/ipc\"}]", NULL },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/run/ipcns/x\"}]", NULL },
+		{ "[{\"type\":\"mount\"}]", NULL },
+		{ "[{\"type\":\"ipc\"},{\"type\":\"uts\"}]", "the host's pid namespace" },
+		{ "[{\"type\":\"pid\"},{\"type\":\"uts\"}]", "the host's ipc namespace" },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/proc/43/ns/ipc\"}]",
+		  "not of this sandbox" },
+		{ "[{\"type\":\"pid\",\"path\":\"/proc/421/ns/pid\"},{\"type\":\"ipc\"}]",
+		  "not of this sandbox" },
+		{ "[{\"type\":\"pid\",\"path\":\"/proc/42/ns/pid\"},{\"type\":\"ipc\"}]",
+		  "shareProcessNamespace" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *text = xasprintf(
+			"{\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"},"
+			"\"linux\":{\"namespaces\":%s}}",
+			cases[i].json);
+		_cleanup_(error_done) struct error err = {};
+		struct spec *spec;
+		assert_int_equal(spec_parse(text, strlen(text), "/b", &spec, &err), 0);
+		int r = spec_check_namespaces(spec, false, 42, &err);
+		assert_int_equal(r, cases[i].why ? -EOPNOTSUPP : 0);
+		if (cases[i].why)
+			assert_non_null(strstr(error_message(&err), cases[i].why));
+		/* The sandbox container of a pod with hostPID has a short list, too. */
+		if (str_equal(cases[i].json, "[{\"type\":\"mount\"}]"))
+			assert_int_equal(spec_check_namespaces(spec, true, 42, NULL), -EOPNOTSUPP);
+		spec_free(spec);
+	}
+}
+
 static void namespaces_of_the_host_are_dropped(void **state _unused_)
 {
 	_cleanup_(spec_free_cleanup) struct spec *spec = parse(
@@ -171,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_spec_is_read_whole),
 		cmocka_unit_test(guest_gets_its_own_paths),
+		cmocka_unit_test(namespaces_that_cannot_be_had_are_refused),
 		cmocka_unit_test(namespaces_of_the_host_are_dropped),
 		cmocka_unit_test(device_rules_are_the_guests),
 		cmocka_unit_test(annotations_are_found),

@@ -12,6 +12,7 @@
 #include "shim/disks.h"
 #include "shim/io_input.h"
 #include "shim/io_output.h"
+#include "shim/pod.h"
 #include "shim/process.h"
 #include "shim/sandbox.h"
 #include "shim/slots.h"
@@ -33,6 +34,15 @@ static void edges_of_tasks(void **state _unused_)
 				       "running: exited\n"
 				       "exited: stopped\n"
 				       "stopped:\n");
+}
+
+static void edges_of_pods(void **state _unused_)
+{
+	assert_states(&pod_states, "none: creating\n"
+				   "creating: none created ended\n"
+				   "created: ready ended\n"
+				   "ready: ended\n"
+				   "ended:\n");
 }
 
 static void edges_of_streams(void **state _unused_)
@@ -69,6 +79,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(edges_of_tasks),
+		cmocka_unit_test(edges_of_pods),
 		cmocka_unit_test(edges_of_streams),
 		cmocka_unit_test(edges_of_devices),
 	};

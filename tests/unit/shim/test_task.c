@@ -1,6 +1,8 @@
 /* The task service between a scripted factory, agent and containerd. */
 #include "shim_bench.h"
 
+#include "proto/sandbox.pb-c.h"
+#include "shim/pod.h"
 #include "shim/process.h"
 #include "shim/spec.h"
 
@@ -415,6 +417,125 @@ static void client_that_leaves_takes_nothing_with_it(void **state)
 	assert_int_equal(answer.exit_status, 4);
 }
 
+/* ---- pods */
+
+/* A sandbox container as CRI has it; its sysctls are for the others. */
+#define SANDBOX_JSON                                                                               \
+	"{\"ociVersion\":\"1.0.2\",\"process\":{\"args\":[\"/pause\"],\"cwd\":\"/\"},"             \
+	"\"root\":{\"path\":\"rootfs\"},\"hostname\":\"pod\","                                     \
+	"\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\"},"                      \
+	"\"linux\":{\"sysctl\":{\"kernel.shm_rmid_forced\":\"1\"}}}"
+
+static void a_pod_s_sandbox_runs_nothing_in_the_guest(void **state)
+{
+	struct bench *bench = *state;
+	struct answer answer;
+
+	bench_make_bundle(bench, "p1", SANDBOX_JSON);
+	expect_ok(bench_create(bench, "p1"));
+	expect_ok(bench_start(bench, "p1", ""));
+	expect(bench_exec(bench, "p1", "x1", PROCESS_JSON), TTRPC_FAILED_PRECONDITION, "sandbox");
+	expect_ok(bench_create(bench, "c1"));
+	assert_int_equal(bench->agent.spec->linux->n_sysctl, 1);
+	assert_string_equal(bench->agent.spec->linux->sysctl[0]->key, "kernel.shm_rmid_forced");
+	expect_ok(bench_start(bench, "c1", ""));
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect_ok(bench_delete(bench, "c1", ""));
+	expect_ok(bench_kill(bench, "p1", "", SIGWINCH)); /* a pause program does not care */
+	expect_ok(bench_kill(bench, "p1", "", SIGKILL));
+	answer = bench_wait(bench, "p1", "");
+	assert_int_equal(answer.exit_status, 137);
+	expect(bench_kill(bench, "p1", "", SIGKILL), TTRPC_NOT_FOUND, "already finished");
+	expect_ok(bench_delete(bench, "p1", ""));
+	await(bench->loop, strstr(strbuf_text(&bench->events), "exit(p1) delete"));
+	assert_string_equal(strbuf_text(&bench->events),
+			    "create start create start exit(c1) delete exit(p1) delete");
+	assert_string_equal(strbuf_text(&bench->agent.calls),
+			    "SetGuestDateTime CreateSandbox CreateContainer WaitProcess "
+			    "StartContainer RemoveContainer");
+	assert_int_equal(bench->claims, 1);
+}
+
+static struct answer pod_call(struct bench *bench, const char *method,
+			      const ProtobufCMessage *request)
+{
+	struct answer answer = {};
+	struct ttrpc_call_options options = {
+		.service = &containerd__runtime__sandbox__v1__sandbox__descriptor,
+		.method = method,
+		.request = request,
+		.on_reply = on_bench_answer,
+		.userdata = &answer,
+	};
+
+	ttrpc_client_call(bench->client, &options);
+	await(bench->loop, answer.done);
+	return answer;
+}
+
+/* Their requests consist of the sandbox's id. */
+static struct answer pod_simple(struct bench *bench, const char *method)
+{
+	Containerd__Runtime__Sandbox__V1__PingRequest ping =
+		CONTAINERD__RUNTIME__SANDBOX__V1__PING_REQUEST__INIT;
+	const ProtobufCMethodDescriptor *descriptor =
+		protobuf_c_service_descriptor_get_method_by_name(
+			&containerd__runtime__sandbox__v1__sandbox__descriptor, method);
+	uint8_t packed[64];
+	ProtobufCMessage *request;
+	struct answer answer;
+
+	ping.sandbox_id = (char *)"c1";
+	request = protobuf_c_message_unpack(
+		descriptor->input, NULL,
+		containerd__runtime__sandbox__v1__ping_request__pack(&ping, packed), packed);
+	answer = pod_call(bench, method, request);
+	protobuf_c_message_free_unpacked(request, NULL);
+	return answer;
+}
+
+static void a_pod_of_the_sandbox_service(void **state)
+{
+	struct bench *bench = *state;
+
+	expect(pod_simple(bench, "StartSandbox"), TTRPC_FAILED_PRECONDITION, "none");
+	expect(pod_simple(bench, "PingSandbox"), TTRPC_NOT_FOUND, "not running");
+	expect(pod_simple(bench, "SandboxStatus"), TTRPC_NOT_FOUND, "not found");
+	expect_ok(pod_simple(bench, "CreateSandbox"));
+	expect(pod_simple(bench, "CreateSandbox"), TTRPC_ALREADY_EXISTS, "already exists");
+	expect_ok(pod_simple(bench, "StartSandbox"));
+	expect_ok(pod_simple(bench, "PingSandbox"));
+	expect_ok(pod_simple(bench, "Platform"));
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect_ok(bench_delete(bench, "c1", ""));
+	expect_ok(bench_shutdown(bench)); /* the last container is not the pod's end */
+	expect_ok(pod_simple(bench, "SandboxStatus"));
+	assert_int_equal(bench->claims, 1);
+	assert_int_equal(bench->releases, 0);
+	expect_ok(pod_simple(bench, "StopSandbox"));
+	await(bench->loop, bench->releases == 1);
+	expect_ok(pod_simple(bench, "StopSandbox"));
+	expect_ok(pod_simple(bench, "WaitSandbox"));
+	expect_ok(pod_simple(bench, "ShutdownSandbox"));
+	ttrpc_client_free(steal_ptr(bench->client));
+	turn(bench->loop, DEADLINE_MS); /* until the shim stops the loop */
+}
+
+static void a_shim_that_is_asked_nothing_ends(void **state)
+{
+	struct bench *bench = *state;
+	uint64_t start = clock_monotonic_ms();
+
+	prepare(bench, "c1");
+	turn(bench->loop, DEADLINE_MS); /* containerd stays connected */
+	assert_true(clock_monotonic_ms() - start < DEADLINE_MS / 2);
+	assert_int_equal(bench->releases, 1);
+}
+
 static void state_tables_are_whole(void **state _unused_)
 {
 	for (enum process_state s = PROCESS_CREATED; s <= PROCESS_STOPPED; s++) {
@@ -424,6 +545,8 @@ static void state_tables_are_whole(void **state _unused_)
 	}
 	for (enum container_state s = CONTAINER_CREATING; s <= CONTAINER_GONE; s++)
 		assert_int_equal(container_state_from_string(container_state_to_string(s)), s);
+	for (enum pod_state s = POD_NONE; s <= POD_ENDED; s++)
+		assert_int_equal(pod_state_from_string(pod_state_to_string(s)), s);
 	for (enum sandbox_state s = SANDBOX_NONE; s <= SANDBOX_RELEASING; s++)
 		assert_int_equal(sandbox_state_from_string(sandbox_state_to_string(s)), s);
 }
@@ -457,6 +580,9 @@ int main(void)
 		T(lost_agent_ends_all_tasks_too),
 		T(shutdown_waits_for_the_last_container),
 		T(client_that_leaves_takes_nothing_with_it),
+		T(a_pod_s_sandbox_runs_nothing_in_the_guest),
+		T(a_pod_of_the_sandbox_service),
+		T(a_shim_that_is_asked_nothing_ends),
 		cmocka_unit_test(state_tables_are_whole),
 	};
 

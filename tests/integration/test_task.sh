@@ -1,0 +1,208 @@
+#!/bin/bash
+# The shim as containerd wants it: what `start` is told and answers, the Task service's methods and
+# events, the life of a task between them.
+. "$(dirname "$0")/lib.sh"
+
+export SHIM_WORK=$work/pods SHIM_NAMESPACE=$(basename "$work")
+
+shim() { timeout 200 /usr/bin/python3 -B "$tests/integration/shim.py" "$@" 2>"$work/shim.log"; }
+
+claims() { metrics kiln_claims_total; }
+
+# The machine that `start` claims is the one that Create wants, also where options name a file.
+test_a_pod_is_one_claim() {
+	local before
+	echo '{"check_s": 7}' >"$work/shim.json"
+	before=$(claims)
+	expect one "$(kiln_run once --runtime-config-path "$work/shim.json" -- echo one)"
+	expect $((before + 1)) "$(claims)" 'claims by an older containerd with options'
+	expect two "$(kiln_run twice echo two)"
+	expect $((before + 2)) "$(claims)" 'claims by an older containerd without options'
+	mkdir -p "$SHIM_WORK"
+	root=$(jq -nc --arg dir "$work/root" '[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')
+	expect $'a\nb' "$(SHIM_CONFIG=$work/shim.json shim run pod "$root" 'echo a' "$root" 'echo b')"
+	expect $((before + 3)) "$(claims)" 'claims by a newer containerd with options'
+}
+
+# detached ID [CTR OPTIONS --] COMMAND...: a container that runs on.
+detached() {
+	local id=$1 options=()
+	shift
+	case " $* " in *" -- "*)
+		while [ "$1" != -- ]; do options+=("$1"); shift; done
+		shift ;;
+	esac
+	ctr run -d --runtime io.containerd.kiln.v2 "${options[@]}" "$image" "$id" "$@"
+}
+
+# ask ID METHOD [FIELDS]: a call that ctr has no word for; FIELDS as pack() of ttrpc.py takes them.
+ask() {
+	timeout 60 /usr/bin/python3 -B - "$tests/integration" \
+		"$(cat "$work/containerd/state/io.containerd.runtime.v2.task/$(basename "$work")/$1/address")" \
+		"$2" "$1" "${3:-}" <<-'END'
+		import sys
+		sys.path.insert(0, sys.argv[1])
+		from ttrpc import Task, pack
+		try:
+		    print(Task(sys.argv[2]).call(sys.argv[3], (1, sys.argv[4]), *eval(f"({sys.argv[5]},)" if sys.argv[5] else "()")))
+		except RuntimeError as error:
+		    print(error)
+	END
+}
+
+# file_in ID FILE: as the container has it.
+file_in() { ctr tasks exec --exec-id "x$RANDOM$RANDOM" "$1" cat "$2"; }
+
+test_stats_and_processes_are_the_guests() {
+	detached s1 sh -c 'sleep 300 & dd if=/dev/zero of=/dev/shm/file bs=1M count=8 2>/dev/null; wait'
+	ctr tasks exec -d --exec-id x1 s1 sleep 300
+	until_true 20 eval '[ $(ctr tasks metrics s1 | awk "/^memory.usage_in_bytes|^memory.usage / { print \$2 }") -gt 8000000 ]'
+	until_true 20 eval '[ "$(ctr tasks ps s1 | grep -c "^[0-9]")" = 3 ]' # sh and two that sleep
+	expect_match 'x1' "$(ctr tasks ps s1)"
+	remove_container s1
+}
+
+test_pause_and_resume() {
+	detached p1 sh -c 'while :; do echo >>/ticks; sleep 0.05; done'
+	ctr tasks pause p1
+	expect_match 'p1 .*PAUSED' "$(ctr tasks ls)"
+	expect_match 'paused' "$(ctr tasks exec --exec-id x p1 true 2>&1 || true)"
+	expect_match 'paused already' "$(ctr tasks pause p1 2>&1 || true)"
+	ctr tasks resume p1
+	expect_match 'p1 .*RUNNING' "$(ctr tasks ls)"
+	expect alive "$(ctr tasks exec --exec-id x p1 echo alive)"
+	ctr tasks pause p1
+	ctr tasks kill -s KILL p1 # as in a group of v2, which lets it through
+	remove_container p1
+}
+
+test_update_changes_what_runs() {
+	detached u1 sh -c 'sleep 300'
+	ask u1 Update "(2, pack((2, b'{\"memory\": {\"limit\": 50331648}, \"cpu\": {\"cpus\": \"7\", \"shares\": 512}}')))"
+	expect_match 'limit(_in_bytes)? +50331648' "$(ctr tasks metrics u1)"
+	expect_match 'cannot be checkpointed' "$(ask u1 Checkpoint)"
+	remove_container u1
+}
+
+test_a_signal_to_all_reaches_all() {
+	detached k1 sh -c 'trap "echo main >>/dev/shm/got" TERM
+		(trap "echo child >>/dev/shm/got; exit" TERM; echo up >/dev/shm/up; while :; do sleep 0.1; done) &
+		while :; do sleep 0.1; done'
+	until_true 20 file_in k1 /dev/shm/up
+	ctr tasks kill -a -s TERM k1
+	until_true 20 eval '[ "$(file_in k1 /dev/shm/got | sort | xargs)" = "child main" ]'
+	ctr tasks kill -s KILL k1
+	until_true 20 eval 'ctr tasks ls | grep -q "k1 .*STOPPED"'
+	expect_match 'already finished' "$(ctr tasks kill k1 2>&1 || true)"
+	remove_container k1
+}
+
+test_one_id_in_two_namespaces() {
+	local other=("$CONTAINERD_DIR/ctr" --address "$work/containerd.sock" --namespace "$(basename "$work")-2")
+	detached i1 sleep 300
+	timeout 60 "${other[@]}" images import "$work/busybox.tar" >/dev/null
+	expect second "$(timeout 60 "${other[@]}" run --rm --runtime io.containerd.kiln.v2 "$image" i1 echo second)"
+	expect first "$(ctr tasks exec --exec-id x i1 echo first)"
+	remove_container i1
+}
+
+# refused OPTION...: a container that would have what these ask for.
+refused() {
+	local id=r$RANDOM out
+	out=$(kiln_run "$id" "$@" -- true 2>&1) && fail "it ran with $*"
+	ctr containers delete "$id" 2>/dev/null || true
+	echo "$out"
+}
+
+test_namespaces_of_others_are_refused() {
+	expect_match 'another one is another machine' "$(refused --with-ns "pid:/proc/$$/ns/pid")"
+	expect_match 'another one is another machine' "$(refused --with-ns "ipc:/proc/$$/ns/ipc")"
+}
+
+# events: what containerd tells of tasks since begin_events.
+begin_events() {
+	"$CONTAINERD_DIR/ctr" --address "$work/containerd.sock" --namespace "$(basename "$work")" events >"$work/events" &
+	listener=$!
+}
+end_events() { kill "$listener" && wait "$listener" || true; }
+
+test_out_of_memory_is_told() {
+	local code=0
+	begin_events
+	kiln_run m1 --memory-limit 33554432 -- sh -c 'dd if=/dev/zero of=/dev/null bs=50M; exit $?' || code=$?
+	expect 137 "$code"
+	code=0
+	detached m2 --memory-limit 33554432 -- sleep 300
+	ctr tasks exec --exec-id x m2 sh -c 'dd if=/dev/zero of=/dev/null bs=50M' >/dev/null 2>&1 || code=$?
+	expect 137 "$code"
+	remove_container m2
+	until_true 20 grep -q '/tasks/delete.*m2' "$work/events"
+	end_events
+	expect '/tasks/oom /tasks/exit' "$(grep m1 "$work/events" | grep -o '/tasks/oom\|/tasks/exit' | xargs)"
+	expect 1 "$(grep -c '/tasks/oom.*m2' "$work/events")" 'events of an exec'
+}
+
+# The program is busy with its start when the signal comes.
+test_a_signal_right_after_the_start_is_kept() {
+	local i
+	begin_events
+	for i in 0 0.05 0.1; do
+		detached "t$i" sh -c 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; trap "exit 9" TERM; while :; do sleep 0.1; done'
+		sleep "$i"
+		ctr tasks kill -s TERM "t$i"
+		until_true 20 grep -q "/tasks/exit.*\"t$i\"" "$work/events"
+		expect_match '"exit_status":9,' "$(grep "/tasks/exit.*\"t$i\"" "$work/events")"
+		remove_container "t$i"
+	done
+	end_events
+}
+
+test_no_stdin_is_dev_null() {
+	detached n1 --null-io -- sh -c 'readlink /proc/self/fd/0 >/dev/shm/stdin; cat >>/dev/shm/stdin; echo over >>/dev/shm/stdin; sleep 300'
+	until_true 20 eval '[ "$(file_in n1 /dev/shm/stdin | xargs)" = "/dev/null over" ]'
+	remove_container n1
+}
+
+# on_terminal COMMAND...: ctr at a terminal, which has the lines of stdin typed a second after another. It
+# is killed then: what it would do at its terminal's end is its own affair.
+on_terminal() {
+	{
+		while read -r line; do sleep 1; echo "$line"; done
+		sleep 5 # script would type an end of file
+	} |
+		timeout 60 script -qec "timeout --foreground -s KILL 4 $CONTAINERD_DIR/ctr --address $work/containerd.sock \
+			--namespace $(basename "$work") $*" /dev/null || true
+}
+
+test_a_terminal_is_left_and_attached_again() {
+	on_terminal run -d -t --runtime io.containerd.kiln.v2 "$image" a1 sh </dev/null
+	expect_match 'first:2' "$(on_terminal tasks attach a1 <<<'echo fi""rst:$((1+1))')"
+	expect_match 'second:4' "$(on_terminal tasks attach a1 <<<$'echo sec""ond:$((2+2))\nexit 3')"
+	until_true 20 eval '! ctr tasks ls | grep -q a1' # ctr has deleted it at its end
+	ctr containers delete a1
+}
+
+test_a_logging_program_gets_all_lines() {
+	cat >"$work/logger" <<-END
+		#!/bin/sh
+		exec 5>&-
+		/bin/cat <&4 >$work/logged.err &
+		/bin/cat <&3 >$work/logged.out
+		wait
+		echo "\$*" >$work/logged.words
+	END
+	chmod +x "$work/logger"
+	detached l1 --log-uri "binary://$work/logger?a=b" -- sh -c 'seq 1 1000; echo wrong >&2'
+	until_true 20 test -s "$work/logged.words"
+	expect "$(seq 1 1000)" "$(cat "$work/logged.out")"
+	expect wrong "$(cat "$work/logged.err")"
+	expect 'a b' "$(cat "$work/logged.words")"
+	remove_container l1
+}
+
+write_config 3
+start_factory
+start_containerd
+"$tests/busybox-root" "$work/root"
+wait_full
+run_tests "$@"
