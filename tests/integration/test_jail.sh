@@ -204,6 +204,7 @@ test_mounts_are_harmless() {
 test_open_files_are_bounded() {
 	local pid
 	expect '16384 16384' "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(pid_of parked)/limits")"
+	expect 1 "$(awk '/^Max open files/ { print $4 == $5 }' "/proc/$(factory_pid)/limits")" 'as many as the factory may have'
 	start open --annotation io.kiln.rootfs=share --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw"
 	pid=$(pid_of claimed)
 	# Less than it began with: virtio-9p closes none of those before it is refused one more.
