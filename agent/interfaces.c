@@ -144,6 +144,20 @@ static int change_address(int fd, uint16_t type, uint16_t flags, int index,
 	return netlink_ask(fd, &message);
 }
 
+/* One that the kernel has made itself meanwhile (of the hardware address) is still looking whether
+ * others have it, which one that is added is not to wait for. */
+static int add_address(int fd, int index, const struct network_address *address)
+{
+	const uint16_t flags = NLM_F_CREATE | NLM_F_EXCL;
+	int r = change_address(fd, RTM_NEWADDR, flags, index, address);
+
+	if (r == -EEXIST)
+		r = change_address(fd, RTM_DELADDR, 0, index, address);
+	else
+		return r;
+	return r < 0 ? r : change_address(fd, RTM_NEWADDR, flags, index, address);
+}
+
 static int drop_addresses(int fd, int index, struct error *err)
 {
 	_cleanup_(network_done) struct network network = {};
@@ -175,7 +189,7 @@ static int add_addresses(int fd, int index, const Types__Interface *wanted, stru
 
 		if (r < 0)
 			return r;
-		r = change_address(fd, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, &address);
+		r = add_address(fd, index, &address);
 		if (r < 0)
 			return error_set_errno(err, r, "cannot give %s the address %s",
 					       wanted->name, text);

@@ -47,6 +47,34 @@ static void create_failed(struct container *container, const struct error *err)
 	container_unref(container);
 }
 
+/* The agent has it, and where the pod has a network, it is joined. */
+static void created(struct container *container)
+{
+	const struct error *sandbox_failure = sandbox_error(container->sandbox);
+	_cleanup_(error_done) struct error err = {};
+
+	if (sandbox_failure->number) {
+		(void)error_set(&err, sandbox_failure->number, "%s",
+				error_message(sandbox_failure));
+		create_failed(container, &err);
+		return;
+	}
+	container_set_state(container, CONTAINER_CREATED);
+	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
+	publish_create(container);
+	container_finish(container, &err);
+}
+
+static void on_network(_unused_ int number, _unused_ const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state == CONTAINER_CREATING)
+		created(container);
+	else
+		container_remove_in_guest(container, NULL, NULL);
+}
+
 static void on_created(const struct ttrpc_reply *reply, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
@@ -69,10 +97,10 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 		return;
 	}
 	trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
-	container_set_state(container, CONTAINER_CREATED);
-	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
-	publish_create(container);
-	container_finish(container, &err);
+	if (sandbox_is_joining(container->sandbox))
+		sandbox_await_network(container->sandbox, on_network, container_ref(container));
+	else
+		created(container);
 }
 
 static void create_in_guest(struct container *container, const struct storages *storages)

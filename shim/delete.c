@@ -8,9 +8,12 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/pidfd.h"
+#include "base/strings.h"
 #include "factory/client/reap.h"
 #include "proto/task.pb-c.h"
 #include "shim/bundle.h"
+#include "shim/pod_network.h"
+#include "shim/spec.h"
 #include "shim/timestamp.h"
 
 static int print_response(uint32_t pid, struct error *err)
@@ -44,6 +47,20 @@ static bool wait_for_shim(const struct bundle_machine *machine)
 	return poll(&poll_fd, 1, DELETE_WAIT_MS) > 0;
 }
 
+/* What the shim left at the pod's interfaces, where CNI keeps the namespace. */
+static void leave_network(const char *bundle)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
+
+	if (spec_load(bundle, &spec, NULL) < 0)
+		return;
+
+	const Grpc__LinuxNamespace *network = spec_namespace(spec, "network");
+
+	if (network && !str_empty(network->path))
+		pod_network_clean(network->path);
+}
+
 static int clean(const char *bundle, uint32_t *ret_pid, struct error *err)
 {
 	_cleanup_(bundle_machine_done) struct bundle_machine machine = {};
@@ -62,6 +79,7 @@ static int clean(const char *bundle, uint32_t *ret_pid, struct error *err)
 	r = reap_machine(machine.run_dir, machine.vm_id, err);
 	if (r < 0)
 		return r;
+	leave_network(bundle);
 	bundle_remove_machine(bundle);
 	return 0;
 }

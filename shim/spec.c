@@ -132,6 +132,16 @@ const char *spec_annotation(const struct spec *spec, const char *key)
 	return NULL;
 }
 
+const Grpc__LinuxNamespace *spec_namespace(const struct spec *spec, const char *type)
+{
+	const Grpc__Linux *linux = spec->oci->linux;
+
+	for (size_t i = 0; linux && i < linux->n_namespaces; i++)
+		if (str_equal(linux->namespaces[i]->type, type))
+			return linux->namespaces[i];
+	return NULL;
+}
+
 static bool namespace_stays(Grpc__LinuxNamespace *ns)
 {
 	if (str_equal(ns->type, "network"))

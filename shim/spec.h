@@ -4,7 +4,8 @@
  * way into the guest:
  *
  *   root.path         stays: rootfs_mount() sets it (shim/rootfs.h)
- *   namespaces        network is dropped (the machine is the container's network namespace);
+ *   namespaces        network is dropped (the machine is the container's network namespace, and
+ *                     the pod's leads to it: shim/pod_network.h);
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
  *                     shared by the pod, hence the guest's own, and dropped; others lose the path
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
@@ -43,6 +44,10 @@ DEFINE_CLEANUP(struct spec *, spec_free)
 
 /* The changes above; once. */
 void spec_for_guest(struct spec *spec, const char *container_id);
+
+/* The namespace of a type, as the specification names it ("network"); NULL: the host's. Before
+ * spec_for_guest(). */
+const Grpc__LinuxNamespace *spec_namespace(const struct spec *spec, const char *type);
 
 /* Value of an annotation, or NULL. */
 const char *spec_annotation(const struct spec *spec, const char *key);
