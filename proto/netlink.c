@@ -103,7 +103,7 @@ int netlink_read(struct netlink_answer *answer, const void *data, size_t len)
 static int receive(int fd, struct netlink_answer *answer)
 {
 	_cleanup_free_ char *buffer = malloc(RECEIVE_MAX);
-	struct sockaddr_nl sender;
+	struct sockaddr_nl sender = {};
 	int r = buffer ? 0 : -ENOMEM;
 
 	while (r == 0) {

@@ -1,7 +1,6 @@
-/* A container's creation: container_create() -> its writable image is made, where there is to be
- * one
- * -> a machine -> its disks -> the image of its layers -> mounts on the host -> CreateContainer.
- * Each step ends where the container is not CREATING any more. */
+/* A container's creation: container_create() -> its spec's hooks are run -> its writable image is
+ * made, where there is to be one -> a machine -> its disks -> the image of its layers -> mounts on
+ * the host -> CreateContainer. Each step ends where the container is not CREATING any more. */
 #include <libgen.h>
 
 #include "base/file.h"
@@ -39,11 +38,22 @@ static void publish_create(const struct container *container)
 	events_publish(container->events, &event.base);
 }
 
+static void on_hooks_stopped(int number, const struct error *err, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (number < 0)
+		log_warning(container->id, "after its creation failed: %s", error_message(err));
+}
+
+/* What hooks began they end, and nobody waits for that. */
 static void create_failed(struct container *container, const struct error *err)
 {
 	container_ref(container);
 	container_set_state(container, CONTAINER_GONE);
 	container_finish(container, err);
+	if (container->hooks)
+		hooks_run(container->hooks, HOOKS_STOP, on_hooks_stopped, container_ref(container));
 	container_unref(container);
 }
 
@@ -388,15 +398,35 @@ static void on_upper_made(int number, const struct error *why, void *userdata)
 		acquire(container);
 }
 
-void container_create(struct container *container, container_done_fn done, void *userdata)
+static void prepare_upper(struct container *container)
 {
-	container->done = done;
-	container->done_userdata = userdata;
 	if (container->makes_upper)
 		upper_image_make(container->loop, &container->layers.writable, on_upper_made,
 				 container_ref(container));
 	else
 		acquire(container);
+}
+
+/* A network that the spec leaves to them is the pod's now. */
+static void on_hooks(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (!take_answer(container, number, why))
+		return;
+	if (!container->settings.netns)
+		container->settings.netns = hooks_netns(container->hooks);
+	prepare_upper(container);
+}
+
+void container_create(struct container *container, container_done_fn done, void *userdata)
+{
+	container->done = done;
+	container->done_userdata = userdata;
+	if (container->hooks && hooks_have_first(container->hooks))
+		hooks_run(container->hooks, HOOKS_CREATE, on_hooks, container_ref(container));
+	else
+		prepare_upper(container);
 }
 
 void container_abort(struct container *container)

@@ -12,6 +12,7 @@
 #include "factory/client/reap.h"
 #include "proto/task.pb-c.h"
 #include "shim/bundle.h"
+#include "shim/hooks.h"
 #include "shim/pod_network.h"
 #include "shim/spec.h"
 #include "shim/timestamp.h"
@@ -47,8 +48,9 @@ static bool wait_for_shim(const struct bundle_machine *machine)
 	return poll(&poll_fd, 1, DELETE_WAIT_MS) > 0;
 }
 
-/* What the shim left at the pod's interfaces, where CNI keeps the namespace. */
-static void leave_network(const char *bundle)
+/* What the shim left at the pod's interfaces, where CNI keeps the namespace, and what its hooks
+ * began. */
+static void leave_host(const struct arguments *arguments, const char *bundle)
 {
 	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
 
@@ -59,9 +61,11 @@ static void leave_network(const char *bundle)
 
 	if (network && !str_empty(network->path))
 		pod_network_clean(network->path);
+	hooks_run_stop(spec, arguments->id, bundle);
 }
 
-static int clean(const char *bundle, uint32_t *ret_pid, struct error *err)
+static int clean(const struct arguments *arguments, const char *bundle, uint32_t *ret_pid,
+		 struct error *err)
 {
 	_cleanup_(bundle_machine_done) struct bundle_machine machine = {};
 	int r;
@@ -74,12 +78,12 @@ static int clean(const char *bundle, uint32_t *ret_pid, struct error *err)
 	if (r < 0)
 		return r;
 	*ret_pid = (uint32_t)machine.vmm_pid;
-	if (!wait_for_shim(&machine))
+	if (!wait_for_shim(&machine) || !bundle_has_machine(bundle)) /* it ended as it should */
 		return 0;
 	r = reap_machine(machine.run_dir, machine.vm_id, err);
 	if (r < 0)
 		return r;
-	leave_network(bundle);
+	leave_host(arguments, bundle);
 	bundle_remove_machine(bundle);
 	return 0;
 }
@@ -91,7 +95,7 @@ int delete_run(const struct arguments *arguments, struct error *err)
 	uint32_t pid = 0;
 	int r;
 
-	r = bundle ? clean(bundle, &pid, err) : 0;
+	r = bundle ? clean(arguments, bundle, &pid, err) : 0;
 	if (r < 0)
 		return r;
 	if (bundle)

@@ -41,6 +41,8 @@ struct process {
 	Grpc__Process *spec; /* exec, until it is started */
 	uint32_t pid;
 	uint64_t kill_s;
+	void (*on_running)(void *userdata);
+	void *userdata;
 	struct loop_timer *kill_timer; /* since SIGKILL, until the exit is known; NULL: none */
 	enum process_state state;
 	struct io *io; /* NULL after process_end() */
@@ -157,6 +159,8 @@ int process_new(const struct process_options *options, struct process **ret_proc
 		.spec = options->spec,
 		.pid = options->pid,
 		.kill_s = options->kill_s,
+		.on_running = options->on_running,
+		.userdata = options->userdata,
 		.state = PROCESS_CREATED,
 	};
 	io_options = (struct io_options){
@@ -256,6 +260,8 @@ static void started(struct process *process)
 	set_state(process, PROCESS_RUNNING);
 	if (process->io)
 		io_start(process->io, process->start_ns);
+	if (process->on_running)
+		process->on_running(process->userdata);
 	exit_check(process);
 }
 

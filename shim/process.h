@@ -50,14 +50,16 @@ struct process;
 
 struct process_options {
 	struct loop *loop;
-	struct agent_link *agent; /* borrowed */
-	struct events *events;    /* borrowed */
-	const char *container_id; /* copied */
-	const char *exec_id;      /* copied; "": the first process */
-	struct stdio stdio;       /* taken, also on failure */
-	Grpc__Process *spec;      /* of an exec; taken, also on failure */
-	uint32_t pid;             /* to be reported: the VMM's */
-	uint64_t kill_s;          /* from SIGKILL until its exit is known, seconds */
+	struct agent_link *agent;           /* borrowed */
+	struct events *events;              /* borrowed */
+	const char *container_id;           /* copied */
+	const char *exec_id;                /* copied; "": the first process */
+	struct stdio stdio;                 /* taken, also on failure */
+	Grpc__Process *spec;                /* of an exec; taken, also on failure */
+	uint32_t pid;                       /* to be reported: the VMM's */
+	uint64_t kill_s;                    /* from SIGKILL until its exit is known, seconds */
+	void (*on_running)(void *userdata); /* once, if ever; NULL: nobody is told */
+	void *userdata;
 };
 
 /* number 0 or an error of the operation, borrowed. */

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "proto/ttrpc_server.h"
 #include "shim/bundle.h"
+#include "shim/hooks.h"
 #include "shim/spec.h"
 #include "shim/task_service.h"
 #include "shim/volume_service.h"
@@ -208,7 +209,8 @@ void shim_prepare(struct shim *shim, const Google__Protobuf__Any *options, const
 {
 	struct settings settings = {};
 
-	if (settings_load(options, &settings, NULL) < 0)
+	/* What hooks do comes before a pod's network is read. */
+	if (hooks_come_first(spec) || settings_load(options, &settings, NULL) < 0)
 		return;
 	if (settings_annotate(&settings, spec, NULL) == 0)
 		sandbox_prepare(shim->sandbox, &settings, spec->oci->hostname);

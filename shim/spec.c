@@ -218,8 +218,11 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 	Grpc__Spec *oci = spec->oci;
 
 	if (oci->hooks) {
-		log_warning(container_id, "hooks in %s are not run: they are programs of the host",
-			    SPEC_FILE);
+		if (oci->hooks->n_createcontainer + oci->hooks->n_startcontainer > 0)
+			log_warning(container_id,
+				    "hooks createContainer and startContainer in %s are not run: "
+				    "there is no container of it on this host",
+				    SPEC_FILE);
 		free_message(steal_ptr(oci->hooks));
 	}
 	if (oci->linux) {

@@ -13,7 +13,7 @@
  *                     devices are for shim/container_disks.h. So are the rules of
  *                     linux.resources.devices about them; in those that stay, a number that is
  *                     missing becomes -1
- *   hooks             dropped, with a warning: they are programs of the host
+ *   hooks             dropped: they are programs of the host (shim/hooks.h)
  *   linux.cgroupsPath /kiln/ID
  *
  * Bind mounts of the host's are for shim/volumes.h.

@@ -184,6 +184,46 @@ test_nothing_is_left_of_a_shim_that_was_killed() {
 	expect_match ' 0% packet loss' "$(run_pod dead -- ping -c 1 -W 10 10.88.0.1)"
 }
 
+# hooked_spec FILTER: a spec as nerdctl makes it for a bridge: no path of a namespace, a hook that makes it.
+# $work/hook notes what it was called with, and makes the network of the pod `hooked` by CNI.
+hooked_spec() {
+	cat >"$work/hook" <<-END
+		#!/bin/sh -e
+		state=\$(cat)
+		echo "\$1 \$(echo "\$state" | jq -r '.id + " " + .status')" >>$work/hooks.log
+		case \$1 in
+		create) export CNI_NETNS=/proc/\$(echo "\$state" | jq .pid)/ns/net
+			bridge_conf='$(bridge_conf br0 1500 10.88.0.0/24 | jq -c .)'
+			echo "\$bridge_conf" | CNI_COMMAND=ADD CNI_CONTAINERID=hooked CNI_IFNAME=eth0 CNI_PATH=$plugins \
+				$plugins/bridge >$work/hooked.eth0 ;;
+		hang) sleep 60 ;;
+		fail) echo no network today >&2; exit 3 ;;
+		esac
+	END
+	chmod 755 "$work/hook"
+	[ -d "$work/root" ] || "$tests/busybox-root" "$work/root"
+	ctr oci spec | jq --arg hook "$work/hook" --arg root "$work/root" '
+		def hook($word): { path: $hook, args: ["hook", $word], env: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], timeout: 2 };
+		.root.path = $root | .root.readonly = false | .process.args = ["sleep", "100"] | .process.terminal = false
+		| '"$1" >"$work/hooked.json"
+}
+
+start_hooked() { ctr run -d --runtime io.containerd.kiln.v2 --config "$work/hooked.json" "$1" </dev/null; }
+
+test_hooks_make_the_network() {
+	hooked_spec '.hooks = { createRuntime: [hook("create")], poststart: [hook("started")], poststop: [hook("stopped")] }'
+	start_hooked hooked
+	ping_pod hooked
+	remove_container hooked
+	expect 'create hooked creating started hooked running stopped hooked stopped' "$(xargs <"$work/hooks.log")"
+	: >"$work/hooks.log"
+	hooked_spec '.hooks = { prestart: [hook("fail")], poststop: [hook("stopped")] }'
+	expect_match 'hook failed with status 3: no network today' "$(start_hooked failing 2>&1)"
+	until_true 10 grep -q 'stopped failing' "$work/hooks.log"
+	hooked_spec '.hooks = { createRuntime: [hook("hang")] }'
+	expect_match 'did not end within its 2 s' "$(start_hooked hanging 2>&1)"
+}
+
 ip link set lo up
 write_config 2 'del(.pool) | .network_cards = 2'
 start_factory
