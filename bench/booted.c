@@ -18,6 +18,7 @@
 #include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
 #include "factory/guest/guest_share.h"
+#include "factory/jail/tap.h"
 #include "factory/store/carried.h"
 #include "factory/store/device_files.h"
 #include "factory/vm/argv.h"
@@ -28,6 +29,7 @@
 #define RUN_MS      600000
 #define SCRATCH     "/dev/shm" /* RAM belongs on tmpfs */
 #define SOCKETS     3
+#define FIRST_TAP   (3 + SOCKETS) /* its descriptor in QEMU */
 #define REAP_TRIES  1000
 #define REAP_USLEEP 5000
 
@@ -143,8 +145,20 @@ static int booted_expand(const struct booted *booted, const struct strv *templat
 						  .share_dir = share,
 						  .agent_fd = "3",
 						  .qmp_fd = "4",
-						  .shim_fd = "5" },
+						  .shim_fd = "5",
+						  .first_tap_fd = FIRST_TAP,
+						  .taps = NETWORK_CARDS_MAX },
 			   argv, err);
+}
+
+/* The network cards of its template. */
+static size_t count_cards(const struct strv *argv)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < argv->count; i++)
+		count += strstr(argv->items[i], "{{tap_") != NULL;
+	return count;
 }
 
 static int booted_spawn(struct booted *booted, const struct strv *template_argv, struct error *err)
@@ -154,7 +168,8 @@ static int booted_spawn(struct booted *booted, const struct strv *template_argv,
 	_cleanup_free_ char *log = path_join(booted->dir, "qemu.log");
 	_cleanup_close_ int log_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	_cleanup_(strv_done) struct strv argv = {};
-	struct spawn_fd fds[2 + SOCKETS] = { { log_fd, 1 }, { log_fd, 2 } };
+	_cleanup_(taps_done) struct taps taps = {};
+	struct spawn_fd fds[2 + SOCKETS + NETWORK_CARDS_MAX] = { { log_fd, 1 }, { log_fd, 2 } };
 	int sockets[SOCKETS] = { -EBADF, -EBADF, -EBADF };
 
 	int r = dir_make(share, 0755, err);
@@ -166,12 +181,18 @@ static int booted_spawn(struct booted *booted, const struct strv *template_argv,
 		fds[2 + i] = (struct spawn_fd){ sockets[i], 3 + i };
 	}
 	if (r == 0)
+		r = taps_reserve(count_cards(template_argv), &taps, err);
+	for (size_t i = 0; i < taps.count; i++)
+		fds[2 + SOCKETS + i] = (struct spawn_fd){ taps.fds[i], FIRST_TAP + (int)i };
+	if (r == 0)
 		r = booted_expand(booted, template_argv, share, &argv, err);
 	if (r == 0)
 		r = spawn(&(struct spawn_options){ .argv = argv.items,
 						   .cwd = booted->dir,
 						   .fds = fds,
-						   .nfds = ARRAY_SIZE(fds),
+						   .nfds = 2 + SOCKETS + taps.count,
+						   .in_child = taps_enter,
+						   .hook_data = &taps,
 						   .new_session = true,
 						   .no_huge_pages = true },
 			  &booted->pid, &booted->pidfd, err);

@@ -192,6 +192,8 @@ static int run_hook(const Grpc__Hook *hook, const char *bundle, int state_fd, st
 	if (r == -ECANCELED)
 		return error_set(err, ETIMEDOUT, "the hook %s did not end within its %ld s",
 				 hook->path, (long)hook->timeout);
+	if (r == -ENOENT) /* to containerd "not found" is a task */
+		return error_set(err, EINVAL, "the hook %s is not there", hook->path);
 	return r < 0 ? r : spawn_status_error(hook->path, status, output, err);
 }
 
