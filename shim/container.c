@@ -61,6 +61,7 @@ static void container_free(void *userdata)
 	struct container *container = userdata;
 
 	process_unref(container->init);
+	hooks_free(container->hooks);
 	unmount_files(container);
 	spec_free(container->spec);
 	settings_done(&container->settings);
@@ -129,6 +130,13 @@ static struct stdio stdio_copy(const char *in, const char *out, const char *err,
 	};
 }
 
+static void on_running(void *userdata)
+{
+	const struct container *container = userdata;
+
+	hooks_run(container->hooks, HOOKS_START, NULL, NULL);
+}
+
 static int make_init(struct container *container, struct error *err)
 {
 	const Containerd__Task__V2__CreateTaskRequest *request = container->request;
@@ -141,6 +149,8 @@ static int make_init(struct container *container, struct error *err)
 		.ns = container->ns,
 		.kill_s = container->settings.kill_s,
 		.is_stand_in = container->is_sandbox,
+		.on_running = container->hooks ? on_running : NULL,
+		.userdata = container,
 		.stdio = stdio_copy(request->stdin, request->stdout, request->stderr,
 				    request->terminal),
 	};
@@ -207,6 +217,8 @@ static int load(struct container *container, struct sysctls *sysctls, struct err
 				  sandbox_vmm_pid(container->sandbox), err);
 	if (r < 0)
 		return r;
+	container->hooks = hooks_new(container->loop, container->spec, container->id,
+				     container->bundle);
 	if (container->is_sandbox) {
 		sysctls_keep(sysctls, container->spec->oci->linux);
 		return make_init(container, err);
@@ -290,15 +302,29 @@ static void publish_delete(const struct container *container)
 	events_publish(container->events, &event.base);
 }
 
-static void on_disks_out(void *userdata)
+static void on_hooks_done(int number, const struct error *err, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	static const struct error none;
+
+	if (number < 0)
+		log_warning(container->id, "after its end: %s", error_message(err));
 
 	publish_delete(container);
 	container_set_state(container, CONTAINER_GONE);
 	trace_end(TRACE_DELETE, NULL, container->begun_ns);
 	container_finish(container, &none);
+}
+
+static void on_disks_out(void *userdata)
+{
+	struct container *container = userdata;
+	static const struct error none;
+
+	if (container->hooks)
+		hooks_run(container->hooks, HOOKS_STOP, on_hooks_done, container);
+	else
+		on_hooks_done(0, &none, container);
 }
 
 /* Its disks are out before containerd hears that it is deleted: a snapshotter takes the device away

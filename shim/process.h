@@ -63,6 +63,8 @@ struct process_options {
 	uint32_t pid;             /* to be reported: the VMM's */
 	uint64_t kill_s;          /* from SIGKILL until its exit is known, seconds */
 	bool is_stand_in;         /* see above */
+	void (*on_running)(void *userdata); /* once, if ever; NULL: nobody is told */
+	void *userdata;
 };
 
 /* number 0 or an error of the operation, borrowed. */

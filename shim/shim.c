@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "proto/ttrpc_server.h"
 #include "shim/bundle.h"
+#include "shim/hooks.h"
 #include "shim/pod.h"
 #include "shim/sandbox_service.h"
 #include "shim/spec.h"
@@ -245,7 +246,8 @@ void shim_prepare(struct shim *shim, const Google__Protobuf__Any *options, const
 	pod_set_options(shim->pod, options);
 	if (!spec->oci->process)
 		return;
-	if (settings_load(options, &settings, NULL) < 0)
+	/* What hooks do comes before a pod's network is read. */
+	if (hooks_come_first(spec) || settings_load(options, &settings, NULL) < 0)
 		return;
 	if (settings_annotate(&settings, spec, NULL) == 0)
 		sandbox_prepare(shim->sandbox, &settings, spec->oci->hostname);

@@ -232,6 +232,16 @@ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pi
 	return r;
 }
 
+const Grpc__LinuxNamespace *spec_namespace(const struct spec *spec, const char *type)
+{
+	const Grpc__Linux *linux = spec->oci->linux;
+
+	for (size_t i = 0; linux && i < linux->n_namespaces; i++)
+		if (str_equal(linux->namespaces[i]->type, type))
+			return linux->namespaces[i];
+	return NULL;
+}
+
 static bool namespace_stays(Grpc__LinuxNamespace *ns)
 {
 	if (str_equal(ns->type, "network"))
@@ -314,8 +324,11 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 	Grpc__Spec *oci = spec->oci;
 
 	if (oci->hooks) {
-		log_warning(container_id, "hooks in %s are not run: they are programs of the host",
-			    SPEC_FILE);
+		if (oci->hooks->n_createcontainer + oci->hooks->n_startcontainer > 0)
+			log_warning(container_id,
+				    "hooks createContainer and startContainer in %s are not run: "
+				    "there is no container of it on this host",
+				    SPEC_FILE);
 		free_message(steal_ptr(oci->hooks));
 	}
 	if (oci->linux) {

@@ -44,7 +44,7 @@ test_parked_machines_are_shut_in() {
 	other=$(factory_ctl list --json | jq "[.vms[].pid | select(. != $pid)][0]")
 	[ "$(cat "/proc/$pid/uid_map")" != "$(cat "/proc/$other/uid_map")" ] ||
 		fail 'two machines are the same user'
-	expect lo "$(nsenter --target "$pid" --net ip -br link | awk '{ print $1 }')" 'network'
+	expect 'lo kiln0' "$(nsenter --target "$pid" --net ip -br link | awk '{ print $1 }' | xargs)" 'network'
 }
 
 test_the_root_holds_what_it_needs() {

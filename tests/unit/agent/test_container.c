@@ -33,8 +33,9 @@ static void test_health(void **state _unused_)
 		  "{\"interface\": {\"device\": \"lo\", \"hwAddr\": \"02:00:00:00:00\"}}");
 	must_fail("of a group", "UpdateInterface",
 		  "{\"interface\": {\"device\": \"lo\", \"hwAddr\": \"01:00:00:00:00:00\"}}");
-	must_fail("cannot be set yet", "UpdateInterface",
-		  "{\"interface\": {\"device\": \"lo\", \"name\": \"lo1\"}}");
+	must_fail("without a name", "UpdateInterface",
+		  "{\"interface\": {\"device\": \"lo\", \"IPAddresses\": [{}]}}");
+	must("ListRoutes", "{}");
 	must("ReseedRandomDev", "{\"data\": \"AAECAwQFBgcICQoLDA0ODw==\"}");
 	must_fail("1 to 4096 bytes", "ReseedRandomDev", "{}");
 	must_fail("not implemented", "GetMetrics", "{}");

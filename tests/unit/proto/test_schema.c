@@ -139,7 +139,8 @@ static const struct message_fact messages[] = {
 					 "8:raw_flags uint32" },
 	{ &types__route__descriptor,
 	  "1:dest string; 2:gateway string; 3:device string; 4:source string; "
-	  "5:scope uint32; 6:family types.IPFamily; 7:flags uint32; 8:mtu uint32" },
+	  "5:scope uint32; 6:family types.IPFamily; 7:flags uint32; 8:mtu uint32; "
+	  "1000:metric uint32" /* our own */ },
 	{ &types__arpneighbor__descriptor,
 	  "1:toIPAddress types.IPAddress; 2:device string; 3:lladdr string; "
 	  "4:state int32; 5:flags int32" },
