@@ -158,6 +158,16 @@ static int add_address(int fd, int index, const struct network_address *address)
 	return r < 0 ? r : change_address(fd, RTM_NEWADDR, flags, index, address);
 }
 
+/* One that is down has no addresses: nobody leaves it with some (interfaces_clear()). */
+static bool is_up(int index)
+{
+	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { .ifr_ifindex = index };
+
+	return ioctl(sock, SIOCGIFNAME, &request) == 0 &&
+	       ioctl(sock, SIOCGIFFLAGS, &request) == 0 && request.ifr_flags & IFF_UP;
+}
+
 static int drop_addresses(int fd, int index, struct error *err)
 {
 	_cleanup_(network_done) struct network network = {};
@@ -216,10 +226,11 @@ int interface_update(const Types__Interface *wanted, struct error *err)
 	int r = addressed ? network_mac_parse(wanted->hwaddr, mac, err) : 0;
 	if (r == 0)
 		r = find_wanted(wanted, addressed ? mac : NULL, &index, err);
-	if (r == 0 && whole)
+	if (r == 0 && whole && is_up(index)) {
 		r = drop_addresses(fd, index, err);
-	if (r == 0 && whole && take_down(fd, index) < 0) /* else it keeps its name */
-		r = error_set(err, EIO, "cannot take %s down", wanted->name);
+		if (r == 0 && take_down(fd, index) < 0) /* else it keeps its name */
+			r = error_set(err, EIO, "cannot take %s down", wanted->name);
+	}
 	if (r == 0)
 		r = set_link(fd, index, wanted, addressed ? mac : NULL, err);
 	return r < 0 || !whole ? r : add_addresses(fd, index, wanted, err);

@@ -58,17 +58,18 @@ static void put_action(struct netlink_message *message, int to)
 /* u32 with a mask of nothing is in more kernels than matchall. */
 static int add_filter(int fd, int from, int to)
 {
-	struct {
-		struct tc_u32_sel selector;
-		struct tc_u32_key key;
-	} all = { .selector = { .flags = TC_U32_TERMINAL, .nkeys = 1 } };
+	_Alignas(struct tc_u32_sel) char
+		all[sizeof(struct tc_u32_sel) + sizeof(struct tc_u32_key)] = {};
+	struct tc_u32_sel *selector = (struct tc_u32_sel *)all; /* and its one key, of zero */
 	struct netlink_message message;
 	struct tcmsg *header = begin(&message, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, from);
 
+	selector->flags = TC_U32_TERMINAL;
+	selector->nkeys = 1;
 	name_filter(header);
 	netlink_put_text(&message, TCA_KIND, "u32");
 	struct nlattr *options = netlink_nest(&message, TCA_OPTIONS);
-	netlink_put(&message, TCA_U32_SEL, &all, sizeof(all));
+	netlink_put(&message, TCA_U32_SEL, all, sizeof(all));
 	put_action(&message, to);
 	netlink_nest_end(&message, options);
 	return netlink_ask(fd, &message);

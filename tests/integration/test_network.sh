@@ -1,7 +1,7 @@
 #!/bin/bash
 # Pods with a network of CNI's: real plugins, called by hand in a network namespace that stands for the
 # host's, whose interfaces and routes are not touched.
-[ -n "${KILN_TEST_HOST:-}" ] || exec env KILN_TEST_HOST=1 unshare --net "$0"
+[ -n "${KILN_TEST_HOST:-}" ] || exec env KILN_TEST_HOST=1 unshare --net bash "$0"
 . "$(dirname "$0")/lib.sh"
 
 plugins=/usr/lib/cni
