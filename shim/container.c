@@ -194,7 +194,8 @@ static bool is_sandbox(const struct spec *spec)
 	return false;
 }
 
-static int load(struct container *container, struct sysctls *sysctls, struct error *err)
+static int load(struct container *container, const struct container_options *options,
+		struct error *err)
 {
 	int r;
 
@@ -213,18 +214,19 @@ static int load(struct container *container, struct sysctls *sysctls, struct err
 	if (r < 0)
 		return r;
 	container->is_sandbox = is_sandbox(container->spec);
-	r = spec_check_namespaces(container->spec, container->is_sandbox,
-				  sandbox_vmm_pid(container->sandbox), err);
+	r = spec_check_namespaces(
+		container->spec, container->is_sandbox,
+		options->has_pod ? SPEC_ANY_PID : sandbox_vmm_pid(container->sandbox), err);
 	if (r < 0)
 		return r;
 	container->hooks = hooks_new(container->loop, container->spec, container->id,
 				     container->bundle);
 	if (container->is_sandbox) {
-		sysctls_keep(sysctls, container->spec->oci->linux);
+		sysctls_keep(options->sysctls, container->spec->oci->linux);
 		return make_init(container, err);
 	}
 	if (container->spec->oci->linux)
-		sysctls_add(sysctls, container->spec->oci->linux);
+		sysctls_add(options->sysctls, container->spec->oci->linux);
 	r = load_layers(container, err);
 	if (r == 0)
 		r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
@@ -263,7 +265,7 @@ int container_new(const struct container_options *options, struct container **re
 		.on_gone = options->on_gone,
 		.userdata = options->userdata,
 	};
-	r = load(container, options->sysctls, err);
+	r = load(container, options, err);
 	if (r < 0) {
 		container_unref(container);
 		return r;

@@ -177,26 +177,20 @@ static bool is_foreign(const char *path, pid_t vmm_pid)
 	const char *rest = str_after(path, "/proc/");
 	char *end;
 
-	return rest && (strtol(rest, &end, 10) != vmm_pid || *end != '/');
+	return rest && vmm_pid != SPEC_ANY_PID &&
+	       (strtol(rest, &end, 10) != vmm_pid || *end != '/');
 }
 
 static int check_namespace(const Grpc__LinuxNamespace *ns, pid_t vmm_pid, struct error *err)
 {
-	bool is_pid = str_equal(ns->type, "pid");
-
-	if (str_empty(ns->path) ||
-	    (!is_pid && !str_equal(ns->type, "ipc") && !str_equal(ns->type, "uts")))
+	if (str_empty(ns->path) || (!str_equal(ns->type, "pid") && !str_equal(ns->type, "ipc") &&
+				    !str_equal(ns->type, "uts")))
 		return 0;
 	if (is_foreign(ns->path, vmm_pid))
 		return error_set(err, EOPNOTSUPP,
 				 "cannot join %s namespace %s: it is not of this sandbox, and "
 				 "another one is another machine",
 				 ns->type, ns->path);
-	if (is_pid)
-		return error_set(err, EOPNOTSUPP,
-				 "cannot join pid namespace %s: containers of a pod do not share "
-				 "processes (shareProcessNamespace)",
-				 ns->path);
 	return 0;
 }
 
@@ -242,7 +236,16 @@ const Grpc__LinuxNamespace *spec_namespace(const struct spec *spec, const char *
 	return NULL;
 }
 
-static bool namespace_stays(Grpc__LinuxNamespace *ns)
+/* CRI says so of a pod by default, the kubelet by shareProcessNamespace alone: so it is no failure.
+ */
+static void tell_own_processes(const char *container_id)
+{
+	log_warning(container_id,
+		    "containers of a pod do not share processes: it has a pid namespace "
+		    "of its own");
+}
+
+static bool namespace_stays(Grpc__LinuxNamespace *ns, const char *container_id)
 {
 	if (str_equal(ns->type, "network"))
 		return false;
@@ -250,17 +253,19 @@ static bool namespace_stays(Grpc__LinuxNamespace *ns)
 		return true;
 	if (str_equal(ns->type, "ipc") || str_equal(ns->type, "uts"))
 		return false;
+	if (str_equal(ns->type, "pid"))
+		tell_own_processes(container_id);
 	set_string(&ns->path, "");
 	return true;
 }
 
-static void namespaces_adjust(Grpc__Linux *linux)
+static void namespaces_adjust(Grpc__Linux *linux, const char *container_id)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < linux->n_namespaces; i++) {
 		Grpc__LinuxNamespace *ns = linux->namespaces[i];
-		if (namespace_stays(ns))
+		if (namespace_stays(ns, container_id))
 			linux->namespaces[kept++] = ns;
 		else
 			free_message(ns);
@@ -332,7 +337,7 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 		free_message(steal_ptr(oci->hooks));
 	}
 	if (oci->linux) {
-		namespaces_adjust(oci->linux);
+		namespaces_adjust(oci->linux, container_id);
 		devices_adjust(oci->linux, container_id);
 		if (oci->linux->resources)
 			rules_adjust(oci->linux->resources);

@@ -7,7 +7,8 @@
  *   namespaces        network is dropped (the machine is the container's network namespace, and
  *                     the pod's leads to it: shim/pod_network.h);
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
- *                     shared by the pod, hence the guest's own, and dropped; others lose the path
+ *                     shared by the pod, hence the guest's own, and dropped; others lose the path,
+ *                     a pod's pid namespace with a warning
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
  *                     something else in the guest. Memory, terminal and misc devices stay; block
  *                     devices are for shim/container_disks.h. So are the rules of
@@ -49,8 +50,9 @@ DEFINE_CLEANUP(struct spec *, spec_free)
 
 /* Refuses namespaces that a machine cannot join: the host's pid and ipc (a list of namespaces
  * leaves them out that has a uts of its own, or is that of a pod's sandbox container), those of
- * another sandbox, and a pod's pid namespace. vmm_pid: by whose /proc/PID/ns the pod's own are
- * named; 0: it has no machine yet. */
+ * another sandbox. vmm_pid: by whose /proc/PID/ns the pod's own are
+ * named; 0: it has no machine yet; SPEC_ANY_PID: a path is the pod's, whatever it says. */
+#define SPEC_ANY_PID (-1)
 _must_check_ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
 				       struct error *err);
 
