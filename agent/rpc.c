@@ -46,7 +46,6 @@ static const struct ttrpc_method guest_methods[] = {
 	{ "FindDisk", rpc_find_disk },
 	{ "LeaveDisk", rpc_leave_disk },
 	{ "SetScratchRoom", rpc_set_scratch_room },
-	{ "SignalContainer", rpc_signal_container },
 	{ "ListProcesses", rpc_list_processes },
 };
 
@@ -68,7 +67,7 @@ struct container *rpc_container(struct agent *agent, struct ttrpc_call *call,
 	struct container *container = sandbox_find(agent->sandbox, container_id_);
 
 	if (!container)
-		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "there is no container \"%s\"",
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "there is no container \"%.128s\"",
 				     container_id_);
 	return container;
 }
@@ -85,7 +84,7 @@ struct process *rpc_process(struct agent *agent, struct ttrpc_call *call, const 
 
 	if (!process)
 		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND,
-				     "there is no process \"%s\" in container %s", exec_id,
+				     "there is no process \"%.128s\" in container %s", exec_id,
 				     container_id_);
 	return process;
 }

@@ -45,7 +45,6 @@ RPC_HANDLER(resume_container);
 RPC_HANDLER(update_container);
 RPC_HANDLER(stats_container);
 RPC_HANDLER(get_oom_event);
-RPC_HANDLER(signal_container);
 RPC_HANDLER(list_processes);
 RPC_HANDLER(exec_process);
 RPC_HANDLER(wait_process);

@@ -183,7 +183,7 @@ static int parse_folder(const Grpc__Storage *request, struct folder_options *ret
 		if (!parse_number(option, "mode=", 8, 07777, &ret->mode) &&
 		    !parse_number(option, "uid=", 10, UINT32_MAX - 1, &ret->uid) &&
 		    !parse_number(option, "gid=", 10, UINT32_MAX - 1, &ret->gid))
-			return error_set(err, EINVAL, "option \"%s\" is not supported", option);
+			return error_set(err, EINVAL, "option \"%.128s\" is not supported", option);
 	}
 	return 0;
 }
@@ -373,7 +373,7 @@ static const struct driver *driver_find(const char *name)
 static int check_mount_point(const char *path, struct error *err)
 {
 	if (*path != '/' || strstr(path, "/../") || strlen(path) < 2)
-		return error_set(err, EINVAL, "storage mount point \"%s\" is not usable", path);
+		return error_set(err, EINVAL, "storage mount point \"%.128s\" is not usable", path);
 	return 0;
 }
 
@@ -453,7 +453,7 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	if (r < 0)
 		return r;
 	if (!driver)
-		return error_set(err, EOPNOTSUPP, "storage driver \"%s\" is not supported",
+		return error_set(err, EOPNOTSUPP, "storage driver \"%.64s\" is not supported",
 				 request->driver);
 	struct addition addition = { .scratch = list->scratch, .request = request };
 	uint64_t begin = trace_begin();
