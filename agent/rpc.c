@@ -38,6 +38,19 @@ static const struct ttrpc_method agent_methods[] = {
 	{ "TtyWinResize", rpc_tty_win_resize },
 	{ "GetVolumeStats", rpc_get_volume_stats },
 	{ "ResizeVolume", rpc_resize_volume },
+	{ "CopyFile", rpc_copy_file },
+	{ "UpdateEphemeralMounts", rpc_update_ephemeral_mounts },
+	{ "GetMetrics", rpc_get_metrics },
+	{ "GetDiagnosticData", rpc_get_diagnostic_data },
+	{ "AddSwap", rpc_add_swap },
+	{ "AddSwapPath", rpc_add_swap_path },
+	{ "MemHotplugByProbe", rpc_mem_hotplug_by_probe },
+	{ "SetPolicy", rpc_set_policy },
+	{ "GetIPTables", rpc_get_iptables },
+	{ "SetIPTables", rpc_set_iptables },
+	{ "MemAgentMemcgSet", rpc_mem_agent },
+	{ "MemAgentCompactSet", rpc_mem_agent },
+	{ "RemoveStaleVirtiofsShareMounts", rpc_remove_stale_shares },
 };
 
 static const struct ttrpc_method guest_methods[] = {
