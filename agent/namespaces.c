@@ -35,8 +35,8 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 		if (!str_equal(type, known[i].type))
 			continue;
 		if (path && !known[i].path)
-			return error_set(err, EOPNOTSUPP, "joining a %s namespace is not supported",
-					 type);
+			return error_set(err, EOPNOTSUPP,
+					 "joining a %.64s namespace is not supported", type);
 		if (known[i].path)
 			*known[i].path = path;
 		if (!path)
