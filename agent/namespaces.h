@@ -17,6 +17,7 @@ struct namespace_plan {
 	uint64_t clone_flags; /* CLONE_NEWNS and what else is new */
 	bool new_cgroup;      /* unshared by the child, once it is in its cgroup */
 	bool new_time; /* unshared by the child, which is in it from execve(2) on (Linux 6.1) */
+	const Grpc__Linux *linux;                      /* borrowed: its time offsets */
 	const char *ipc_path, *uts_path, *cgroup_path; /* borrowed; joined by the child; or NULL */
 };
 
