@@ -49,8 +49,20 @@ static void test_sandbox_is_one(void **state _unused_)
 	must_fail("is not /dev/pmemN", "CreateSandbox",
 		  "{\"storages\": [{\"driver\": \"nvdimm\", \"source\": \"/dev/sda\", "
 		  "\"fstype\": \"erofs\", \"mount_point\": \"/run/x\"}]}");
-	must_fail("driver \"nfs\" is not supported", "CreateSandbox",
+	must_fail("driver \"nfs\" is unknown", "CreateSandbox",
 		  "{\"storages\": [{\"driver\": \"nfs\", \"mount_point\": \"/run/x\"}]}");
+	must_fail("scsi is not supported: this machine has no SCSI", "CreateSandbox",
+		  "{\"storages\": [{\"driver\": \"scsi\", \"mount_point\": \"/mnt/x\"}]}");
+	must_fail(
+		"a guest pulls no images", "CreateSandbox",
+		"{\"storages\": [{\"driver\": \"image_guest_pull\", \"mount_point\": \"/mnt/x\"}]}");
+	must_fail(
+		"no disk is at this place", "CreateSandbox",
+		"{\"storages\": [{\"driver\": \"blk\", \"fstype\": \"ext4\", \"source\": \"1f/1f\","
+		" \"mount_point\": \"/mnt/x\"}]}");
+	must_fail("neither a path nor a place", "CreateSandbox",
+		  "{\"storages\": [{\"driver\": \"blk\", \"fstype\": \"ext4\", \"source\": \"1/2\","
+		  " \"mount_point\": \"/mnt/x\"}]}");
 	must("CreateSandbox", "{\"hostname\": \"again\"}");
 }
 
