@@ -161,6 +161,8 @@ static void test_hostile_rootfs(void **state _unused_)
 static void test_errors_of_create(void **state _unused_)
 {
 	skip_unless_possible();
+	must_fail("stdio by vsock ports", "CreateContainer",
+		  "{\"container_id\": \"one\", \"stdout_port\": 5, \"OCI\": {}}");
 	for (int i = 0; i < 2; i++) {
 		_cleanup_free_ char *nosuch = spec_json("bad", "\"args\": [\"nosuch\"]", "", "");
 		must_fail("unable to start container process: exec: \"nosuch\": executable file "
