@@ -7,12 +7,14 @@
 #include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "agent/device_control.h"
 #include "agent/mounts.h"
+#include "agent/spec_refused.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
@@ -137,10 +139,29 @@ static int set_number(const struct cgroup *cgroup, const char *file, int64_t num
 	return set_limit(cgroup, file, value, err);
 }
 
+/* The kernel would take a limit below what is used, and kill until it holds. */
+static int check_usage(const struct cgroup *cgroup, int64_t limit, struct error *err)
+{
+	_cleanup_close_ int fd = openat(cgroup->fd, "memory.current", O_RDONLY | O_CLOEXEC);
+	char text[VALUE_MAX] = "";
+
+	if (limit <= 0 || fd < 0 || read_full(fd, text, sizeof(text) - 1) <= 0 ||
+	    strtoll(text, NULL, 10) <= limit)
+		return 0;
+	return error_set(err, EBUSY,
+			 "memory.limit %" PRId64 " is below what is used, %.*s, and "
+			 "memory.checkBeforeUpdate is set",
+			 limit, (int)strcspn(text, "\n"), text);
+}
+
 static int apply_memory(const struct cgroup *cgroup, const Grpc__LinuxMemory *memory,
 			struct error *err)
 {
 	int64_t swap = memory->swap;
+	int checked = memory->checkbeforeupdate ? check_usage(cgroup, memory->limit, err) : 0;
+
+	if (checked < 0)
+		return checked;
 
 	/* OCI counts memory and swap together, v2 counts swap alone. */
 	if (swap > 0) {
@@ -246,9 +267,9 @@ static int apply_unified(const struct cgroup *cgroup,
 static int apply_resources(const struct cgroup *cgroup, const Grpc__LinuxResources *resources,
 			   struct error *err)
 {
-	int r = 0;
+	int r = resources_refuse(resources, err);
 
-	if (resources->memory)
+	if (r == 0 && resources->memory)
 		r = apply_memory(cgroup, resources->memory, err);
 	if (r == 0 && resources->cpu)
 		r = apply_cpu(cgroup, resources->cpu, err);

@@ -28,7 +28,8 @@
 
 enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127 };
 
-/* What an exec shares with the container: all but the network, which is the guest's. */
+/* What an exec shares with the container: all but the network, which is the guest's, and a time
+ * namespace, which the kernel lets nobody join who shares memory, as the caller of child_join(). */
 enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID };
 
 /* What a child cannot become its user without. */
@@ -152,6 +153,20 @@ static int set_hostname(const struct child_plan *plan, struct error *err)
 	return 0;
 }
 
+static int set_domainname(const struct child_plan *plan, struct error *err)
+{
+	const char *name = plan->rootfs->spec->domainname;
+
+	if (str_empty(name))
+		return 0;
+	if (!(plan->namespaces->clone_flags & CLONE_NEWUTS))
+		return error_set(err, EINVAL,
+				 "unable to set domainname without a private UTS namespace");
+	if (setdomainname(name, strlen(name)) < 0)
+		return error_set_errno(err, errno, "cannot set the domainname");
+	return 0;
+}
+
 static int open_terminal(const struct child_plan *plan, int root, const char *fallback,
 			 int *ret_master, int *ret_slave, struct error *err)
 {
@@ -171,6 +186,8 @@ static int make_world(const struct child_plan *plan, int *ret_master, int *ret_s
 	if (r == 0)
 		r = set_hostname(plan, err);
 	if (r == 0)
+		r = set_domainname(plan, err);
+	if (r == 0)
 		r = set_sysctls(plan->rootfs->spec->linux, err);
 	if (r == 0)
 		r = rootfs_prepare(plan->rootfs, &root, err);
@@ -183,6 +200,8 @@ static int make_world(const struct child_plan *plan, int *ret_master, int *ret_s
 		(void)!rootpath_make(root, cwd, true, &dir, NULL);
 	if (r == 0)
 		r = rootfs_enter(plan->rootfs, root, err);
+	if (r == 0)
+		r = personality_set(plan->rootfs->spec->linux, err);
 	return r < 0 ? error_wrap(err, "error during container init") : 0;
 }
 
@@ -295,6 +314,8 @@ static int prepare_privileged(const struct process_plan *plan, struct error *err
 	int r = set_oom_score(plan->process, err);
 
 	give_stdio_to(user ? user->uid : 0);
+	if (r == 0)
+		r = schedule_apply(&plan->schedule, err);
 	return r == 0 ? set_limits(plan, err) : r;
 }
 

@@ -322,6 +322,15 @@ static void plans_done(struct plans *plans)
 	rootfs_plan_done(&plans->rootfs);
 }
 
+static int refuse_ports(uint32_t in, uint32_t out, uint32_t errout, struct error *err)
+{
+	return in || out || errout
+		       ? error_set(err, EOPNOTSUPP,
+				   "stdio by vsock ports is not supported: it goes by WriteStdin, "
+				   "ReadStdout and ReadStderr")
+		       : 0;
+}
+
 static int plans_init(const Grpc__CreateContainerRequest *request, struct plans *plans,
 		      struct error *err)
 {
@@ -335,6 +344,9 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 		return error_set(err, EOPNOTSUPP, "shared mounts of the guest are not supported");
 	if (request->string_user)
 		return error_set(err, EOPNOTSUPP, "users by name are not supported");
+	r = refuse_ports(request->stdin_port, request->stdout_port, request->stderr_port, err);
+	if (r < 0)
+		return r;
 	r = device_numbers_set(request, err);
 	if (r == 0)
 		r = process_plan_init(spec->process, &plans->process, err);
@@ -622,6 +634,9 @@ void container_exec(struct container *container, struct ttrpc_call *call,
 		r = error_set(&err, EBUSY, "cannot exec in a paused container");
 	if (r == 0 && request->string_user)
 		r = error_set(&err, EOPNOTSUPP, "users by name are not supported");
+	if (r == 0)
+		r = refuse_ports(request->stdin_port, request->stdout_port, request->stderr_port,
+				 &err);
 	if (r == 0)
 		r = claim_exec_id(container, request->exec_id, &err);
 	if (r == 0)

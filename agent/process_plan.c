@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/spec_refused.h"
 #include "base/memory.h"
 #include "base/strings.h"
 
@@ -62,6 +63,10 @@ static int parse_limits(struct process_plan *plan, struct error *err)
 
 static int check(const Grpc__Process *process, struct error *err)
 {
+	int r = process_refuse(process, err);
+
+	if (r < 0)
+		return r;
 	if (process->n_args == 0 || str_empty(process->args[0]))
 		return error_set(err, EINVAL, "process.args must name a program");
 	if (!str_empty(process->cwd) && *process->cwd != '/')
@@ -143,6 +148,8 @@ int process_plan_init(const Grpc__Process *process, struct process_plan *ret, st
 	int r = check(process, err);
 	if (r == 0)
 		r = parse_limits(&plan, err);
+	if (r == 0)
+		r = schedule_plan_init(process, &plan.schedule, err);
 	if (r == 0)
 		r = caps_parse(process->capabilities, &plan.caps, err);
 	if (r < 0)

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "agent/caps.h"
+#include "agent/schedule.h"
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
 
@@ -24,6 +25,7 @@ struct process_plan {
 	struct limit_plan *limits; /* owned */
 	size_t nlimits;
 	struct caps caps;
+	struct schedule_plan schedule;
 	mode_t mask;           /* of the files it makes */
 	struct winsize window; /* of a terminal */
 };

@@ -12,6 +12,7 @@
 #include "agent/machine_id.h"
 #include "agent/mounts.h"
 #include "agent/rootpath.h"
+#include "agent/spec_refused.h"
 #include "base/memory.h"
 #include "base/strings.h"
 
@@ -64,8 +65,10 @@ int rootfs_plan_init(const Grpc__Spec *spec, struct rootfs_plan *ret, struct err
 {
 	_cleanup_(rootfs_plan_done) struct rootfs_plan plan = { .spec = spec };
 	const char *propagation = spec->linux ? spec->linux->rootfspropagation : "";
-	int r = check(spec, err);
+	int r = spec_refuse(spec, err);
 
+	if (r == 0)
+		r = check(spec, err);
 	if (r < 0)
 		return r;
 	if (propagation_parse(propagation, &plan.propagation, &plan.propagation_tree) < 0)

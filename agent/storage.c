@@ -220,7 +220,7 @@ static int add_blk(struct addition *addition, struct error *err)
 
 	if (str_empty(request->fstype))
 		return error_set(err, EINVAL, "%s has no file system type", request->source);
-	r = disk_find(request->source, &device, err);
+	r = disk_await(request->source, &device, err);
 	if (r == 0)
 		r = disk_forget(device, err);
 	return r < 0 ? r : add_mount_of(request, request->fstype, device, false, err);
@@ -230,7 +230,7 @@ static int add_layers(struct addition *addition, struct error *err)
 {
 	const Grpc__Storage *request = addition->request;
 	_cleanup_free_ char *device = NULL;
-	int r = disk_find(request->source, &device, err);
+	int r = disk_await(request->source, &device, err);
 
 	return r < 0 ? r
 		     : layers_mount(device, has_driver_option(request, LAYERS_DAX),
@@ -371,6 +371,26 @@ static const struct driver *driver_find(const char *name)
 	return NULL;
 }
 
+/* Drivers that Kata's agent has. */
+static int refuse_driver(const char *name, struct error *err)
+{
+	static const struct {
+		const char *name, *why;
+	} refused[] = {
+		{ "mmioblk", "this machine's disks are on the PCI bus, as blk has them" },
+		{ "blk-ccw", "this machine's disks are on the PCI bus, as blk has them" },
+		{ "scsi", "this machine has no SCSI controller; its disks are blk" },
+		{ "watchable-bind", "files of the host are not watched here; bind shows them" },
+		{ "image_guest_pull", "a guest pulls no images; the host has their layers" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		if (str_equal(name, refused[i].name))
+			return error_set(err, EOPNOTSUPP, "storage driver %s is not supported: %s",
+					 name, refused[i].why);
+	return error_set(err, EOPNOTSUPP, "storage driver \"%.64s\" is unknown", name);
+}
+
 static int check_mount_point(const char *path, struct error *err)
 {
 	if (*path != '/' || strstr(path, "/../") || strlen(path) < 2)
@@ -460,8 +480,7 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	if (r < 0)
 		return r;
 	if (!driver)
-		return error_set(err, EOPNOTSUPP, "storage driver \"%.64s\" is not supported",
-				 request->driver);
+		return refuse_driver(request->driver, err);
 	struct addition addition = { .scratch = list->scratch, .request = request };
 	uint64_t begin = trace_begin();
 

@@ -6,7 +6,8 @@
  *   ephemeral  a tmpfs, also called tmpfs
  *   local      a folder of the guest's own, with the options mode= (octal), uid= and gid=
  *   bind       a path of the guest at another place
- *   blk        a file system on a disk of the guest: /dev/disk/by-id/virtio-SERIAL, or a device
+ *   blk        a file system on a disk of the guest: /dev/disk/by-id/virtio-SERIAL, a device,
+ *              or a place on the PCI bus (agent/disk.h); one that is being plugged in is waited for
  *   overlayfs  an overlay; with the driver option io.katacontainers.fs-opt.overlay-rw its upper
  *              and work folder are made on the scratch disk (agent/scratch.h), and go with it;
  *              with kiln.overlay-upper=FOLDER they are FOLDER/upper and FOLDER/work, stay there,

@@ -1,11 +1,12 @@
 #include "agent/uevents.h"
 
 #include <linux/netlink.h>
+#include <poll.h>
 #include <sys/socket.h>
 
-#include "base/cleanup.h"
+#include "base/clock.h"
 
-enum { KERNELS_GROUP = 1 };
+enum { KERNELS_GROUP = 1, NS_PER_MS = 1000000 };
 
 int uevents_open(void)
 {
@@ -24,4 +25,25 @@ void uevents_drain(int fd)
 
 	while (recv(fd, text, sizeof(text), MSG_DONTWAIT) > 0)
 		continue;
+}
+
+int uevents_await(uevents_try_fn try, const void *data, int missing, unsigned wait_ms,
+		  struct error *err)
+{
+	uint64_t deadline = clock_monotonic_ns() + (uint64_t)wait_ms * NS_PER_MS;
+	_cleanup_close_ int events = uevents_open(); /* before the first look */
+	int r;
+
+	if (events < 0)
+		return error_set_errno(err, events, "cannot listen to the kernel's devices");
+	while ((r = try(data, err)) == -missing) {
+		uint64_t now = clock_monotonic_ns();
+		struct pollfd fd = { .fd = events, .events = POLLIN };
+		if (now >= deadline)
+			return r;
+		error_done(err);
+		(void)!poll(&fd, 1, (int)((deadline - now) / NS_PER_MS) + 1);
+		uevents_drain(events);
+	}
+	return r;
 }

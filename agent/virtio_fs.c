@@ -2,38 +2,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/mount.h>
 
 #include "agent/uevents.h"
-#include "base/clock.h"
 #include "base/log.h"
 
-enum { WAIT_MS = 10 * 1000, NS_PER_MS = 1000000 };
+enum { WAIT_MS = 10 * 1000 };
 
 /* A tag that is not there yet is EINVAL; which there are is in sysfs since Linux 6.9 only. The
  * driver has added the device's when it is told to be bound. */
-int virtio_fs_mount(virtio_fs_mount_fn mount, const void *data, struct error *err)
+int virtio_fs_mount(uevents_try_fn mount, const void *data, struct error *err)
 {
-	uint64_t deadline = clock_monotonic_ns() + (uint64_t)WAIT_MS * NS_PER_MS;
-	_cleanup_close_ int events = uevents_open();
-	int r;
+	int r = uevents_await(mount, data, EINVAL, WAIT_MS, err);
 
-	if (events < 0)
-		return error_set_errno(err, events, "cannot listen to the kernel's devices");
-	while ((r = mount(data, err)) == -EINVAL) {
-		uint64_t now = clock_monotonic_ns();
-		struct pollfd fd = { .fd = events, .events = POLLIN };
-		if (now >= deadline)
-			return error_wrap(err,
-					  "no virtio-fs device with this tag has come within %d s",
-					  WAIT_MS / 1000);
-		error_done(err);
-		(void)!poll(&fd, 1, (int)((deadline - now) / NS_PER_MS) + 1);
-		uevents_drain(events);
-	}
-	return r;
+	return r == -EINVAL
+		       ? error_wrap(err, "no virtio-fs device with this tag has come within %d s",
+				    WAIT_MS / 1000)
+		       : r;
 }
 
 /* The kernel lets go of all names that nobody uses when a file system is mounted anew. */

@@ -5,12 +5,14 @@
 #include <libgen.h>
 #include <linux/vm_sockets.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
 
@@ -249,16 +251,63 @@ static int vsock_connect(const char *text, int *ret_fd, struct error *err)
 	return 0;
 }
 
+/* The line "OK N", read byte by byte: what follows it is the guest's. */
+static int read_greeting(int fd, char *line, size_t size)
+{
+	for (size_t len = 0; len + 1 < size; len++) {
+		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+		if (poll(&poll_fd, 1, VSOCK_CONNECT_TIMEOUT) <= 0)
+			return -ETIMEDOUT;
+		ssize_t n = read(fd, line + len, 1);
+		if (n <= 0)
+			return n < 0 ? -errno : -ECONNRESET;
+		line[len + 1] = '\0';
+		if (line[len] == '\n')
+			return str_after(line, "OK ") ? 0 : -EPROTO;
+	}
+	return -EPROTO;
+}
+
+/* The Unix socket of a VMM that stands for the guest's vsock (Firecracker, Cloud Hypervisor): a
+ * line says to which port. */
+static int hybrid_connect(const char *text, int *ret_fd, struct error *err)
+{
+	const char *colon = strrchr(text, ':');
+	char line[64] = "";
+	uint64_t port;
+
+	if (!colon || colon == text || str_to_u64(colon + 1, 0, UINT32_MAX, &port) < 0)
+		return error_set(err, EINVAL, "hvsock://%s is not hvsock:///PATH:PORT", text);
+	_cleanup_free_ char *path = xstrndup(text, (size_t)(colon - text));
+	_cleanup_close_ int fd = -EBADF;
+	int r = unix_connect(path, &fd, err);
+	if (r < 0)
+		return r;
+	int len = snprintf(line, sizeof(line), "CONNECT %u\n", (unsigned)port);
+	r = write_full(fd, line, (size_t)len);
+	if (r == 0)
+		r = read_greeting(fd, line, sizeof(line));
+	if (r < 0)
+		return error_set_errno(err, r, "%s does not connect to port %u of the guest", path,
+				       (unsigned)port);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
 int socket_connect(const char *address, int *ret_fd, struct error *err)
 {
 	const char *rest = str_after(address, "vsock://");
 
 	if (rest)
 		return vsock_connect(rest, ret_fd, err);
+	rest = str_after(address, "hvsock://");
+	if (rest)
+		return hybrid_connect(rest, ret_fd, err);
 	rest = str_after(address, "unix://");
 	if (!rest && strstr(address, "://"))
 		return error_set(err, EINVAL,
-				 "%s is no address known here: unix:///PATH or vsock://CID:PORT",
+				 "%s is no address known here: unix:///PATH, vsock://CID:PORT or "
+				 "hvsock:///PATH:PORT",
 				 address);
 	return unix_connect(rest ? rest : address, ret_fd, err);
 }

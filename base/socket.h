@@ -24,7 +24,8 @@ _must_check_ int socket_check_path(const char *path, struct error *err);
  * dead) is taken over; one somebody answers on gives -EADDRINUSE. */
 _must_check_ int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, struct error *err);
 
-/* Connects to "unix:///path", "unix://@abstract", a bare path, or "vsock://CID:PORT". */
+/* Connects to "unix:///path", "unix://@abstract", a bare path, "vsock://CID:PORT", or
+ * "hvsock:///path:PORT", the Unix socket of a VMM that stands for its guest's vsock. */
 _must_check_ int socket_connect(const char *address, int *ret_fd, struct error *err);
 
 _must_check_ int socket_listen_vsock(unsigned port, int *ret_fd, struct error *err);

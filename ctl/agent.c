@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "ctl/agent_channel.h"
@@ -11,12 +12,15 @@
 #include "ctl/factory_link.h"
 #include "proto/pbjson.h"
 
-#define REQUESTS_MAX 256
+#define REQUESTS_MAX   256
+#define FILE_BYTES_MAX (8u << 20)
 
 struct agent_args {
 	struct channel_options channel;
 	struct agent_request requests[REQUESTS_MAX]; /* in the order they are made */
 	size_t count;
+	uint32_t repeat; /* 1 or more: how many times all of them */
+	bool keep_going; /* after a request that failed */
 	bool help;
 	bool list;
 };
@@ -142,10 +146,19 @@ static int session_close(struct session *session)
 static int run_requests(const struct agent_args *args)
 {
 	struct session session = {};
+	bool failed = false;
 
 	int code = session_open(&session, args);
-	for (size_t i = 0; i < args->count && code == CTL_OK; i++)
-		code = make_request(&session, &args->requests[i], args->channel.timeout_s);
+	for (size_t i = 0; code == CTL_OK && i < (size_t)args->repeat * args->count; i++) {
+		int made = make_request(&session, &args->requests[i % args->count],
+					args->channel.timeout_s);
+		if (args->keep_going && !session.signo)
+			failed |= made != CTL_OK;
+		else
+			code = made;
+	}
+	if (code == CTL_OK && failed)
+		code = CTL_FAILED;
 	int closed = session_close(&session);
 	return code == CTL_OK ? closed : code;
 }
@@ -165,6 +178,26 @@ static int add_request(struct agent_args *args, const char *name, const char *js
 		return ctl_usage(&ctl_agent, "%s", error_message(&err));
 	args->count++;
 	return CTL_OK;
+}
+
+/* A request a line; empty ones and those that begin with # are none. */
+static int add_file(struct agent_args *args, const char *path)
+{
+	_cleanup_(error_done) struct error err = {};
+	_cleanup_free_ char *text = NULL;
+	char *rest = NULL;
+	int code = CTL_OK;
+
+	if (file_read(str_equal(path, "-") ? "/dev/stdin" : path, FILE_BYTES_MAX, &text, NULL,
+		      &err) < 0)
+		return ctl_usage(&ctl_agent, "%s", error_message(&err));
+	for (char *line = strtok_r(text, "\n", &rest); line && code == CTL_OK;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		line += strspn(line, " \t\r");
+		if (*line && *line != '#')
+			code = add_request(args, line, NULL);
+	}
+	return code;
 }
 
 static int parse_priority(const char *text, enum claim_priority *ret_priority)
@@ -193,6 +226,8 @@ static int parse_option(int c, char **argv, struct agent_args *args)
 		args->help = true;
 	else if (c == 'l')
 		args->list = true;
+	else if (c == 'k')
+		args->keep_going = true;
 	else if (c == 'a')
 		args->channel.server_address = optarg;
 	else if (c == 's')
@@ -207,6 +242,10 @@ static int parse_option(int c, char **argv, struct agent_args *args)
 		return parse_number("--vcpus", optarg, &args->channel.vcpus);
 	else if (c == 'M')
 		return parse_number("--memory", optarg, &args->channel.memory_mib);
+	else if (c == 'f')
+		return add_file(args, optarg);
+	else if (c == 'r')
+		return parse_number("--repeat", optarg, &args->repeat);
 	else if (c == 'p')
 		return parse_priority(optarg, &args->channel.priority);
 	else if (c == 'c')
@@ -243,11 +282,14 @@ static int parse_args(int argc, char **argv, struct agent_args *args)
 	static const struct option options[] = {
 		{ "help", no_argument, NULL, 'h' },
 		{ "image", required_argument, NULL, 'i' },
+		{ "keep-going", no_argument, NULL, 'k' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "annotations", required_argument, NULL, 'A' },
 		{ "call", required_argument, NULL, 'c' },
+		{ "file", required_argument, NULL, 'f' },
 		{ "memory", required_argument, NULL, 'M' },
 		{ "priority", required_argument, NULL, 'p' },
+		{ "repeat", required_argument, NULL, 'r' },
 		{ "server-address", required_argument, NULL, 'a' },
 		{ "socket", required_argument, NULL, 's' },
 		{ "template", required_argument, NULL, 't' },
@@ -258,7 +300,7 @@ static int parse_args(int argc, char **argv, struct agent_args *args)
 	int c, code = CTL_OK;
 
 	optind = 0;
-	while (code == CTL_OK && (c = getopt_long(argc, argv, ":hlc:", options, NULL)) != -1)
+	while (code == CTL_OK && (c = getopt_long(argc, argv, ":hklc:", options, NULL)) != -1)
 		code = parse_option(c, argv, args);
 	if (code == CTL_OK)
 		code = parse_words(argc, argv, args);
@@ -273,6 +315,7 @@ static int agent_run(int argc, char **argv)
 
 	args->channel.factory_socket = factory_default_address();
 	args->channel.timeout_s = 60;
+	args->repeat = 1;
 	int code = parse_args(argc, argv, args);
 	if (code == CTL_OK && args->help)
 		code = ctl_help(&ctl_agent);
@@ -291,8 +334,8 @@ const struct ctl_command ctl_agent = {
 	.usage = "kiln-ctl agent [OPTIONS] REQUEST [JSON] [REQUEST [JSON]]...\n"
 		 "       kiln-ctl agent list",
 	.summary = "make requests to the agent in a guest, by name and JSON",
-	.help = "REQUEST is a method of grpc.AgentService or grpc.Health; JSON is its message: an\n"
-		"object, @FILE, or - for stdin. Keys are the fields' names, case and underscores\n"
+	.help = "REQUEST is a method of grpc.AgentService, grpc.Health or kiln.guest.v1.Guest; JSON is\n"
+		"its message: an object, @FILE, or - for stdin. Keys are the fields' names, case and underscores\n"
 		"ignored (so the parts of an OCI config.json fit); bytes are base64. Requests are\n"
 		"made in the order given, those of -c first; each answer is a JSON object on\n"
 		"stdout, and the first failure ends it.\n"
@@ -302,7 +345,12 @@ const struct ctl_command ctl_agent = {
 		"\n"
 		"Options:\n"
 		"  -c, --call 'REQUEST JSON' one request; may be given several times\n"
-		"      --server-address ADDR unix:///PATH, unix://@ABSTRACT or vsock://CID:PORT\n"
+		"      --file FILE           requests, one a line as in -c; # begins a comment; - is\n"
+		"                            stdin\n"
+		"  -k, --keep-going          also make the requests after one that failed\n"
+		"      --repeat N            make all requests N times\n"
+		"      --server-address ADDR unix:///PATH, unix://@ABSTRACT, vsock://CID:PORT or\n"
+		"                            hvsock:///PATH:PORT (a VMM's socket for its vsock)\n"
 		"      --socket PATH         of the factory, default $KILN_FACTORY or\n"
 		"                            " FACTORY_SOCKET "\n"
 		"      --image NAME          one its template must carry; may be given several times\n"

@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "base/strv.h"
 #include "proto/agent.pb-c.h"
+#include "proto/guest.pb-c.h"
 #include "proto/health.pb-c.h"
 #include "proto/pbjson.h"
 #include "proto/pbjson_field.h"
@@ -20,6 +21,7 @@
 static const ProtobufCServiceDescriptor *const services[] = {
 	&grpc__health__descriptor,
 	&grpc__agent_service__descriptor,
+	&kiln__guest__v1__guest__descriptor,
 };
 
 /* ---------------------------------------------------------------- names */

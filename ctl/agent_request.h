@@ -13,8 +13,9 @@ struct agent_request {
 	ProtobufCMessage *message; /* owned; of the method's input type */
 };
 
-/* name is a method of grpc.AgentService or grpc.Health; json is an object, "@FILE", "-" for
- * stdin, or NULL for an empty message. -EINVAL names near requests or the offending key. */
+/* name is a method of grpc.AgentService, grpc.Health or kiln.guest.v1.Guest; json is an object,
+ * "@FILE", "-" for stdin, or NULL for an empty message. -EINVAL names near requests or the
+ * offending key. */
 _must_check_ int agent_request_parse(const char *name, const char *json,
 				     struct agent_request *ret_request, struct error *err);
 

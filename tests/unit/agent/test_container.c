@@ -50,8 +50,20 @@ static void test_sandbox_is_one(void **state _unused_)
 	must_fail("is not /dev/pmemN", "CreateSandbox",
 		  "{\"storages\": [{\"driver\": \"nvdimm\", \"source\": \"/dev/sda\", "
 		  "\"fstype\": \"erofs\", \"mount_point\": \"/run/x\"}]}");
-	must_fail("driver \"nfs\" is not supported", "CreateSandbox",
+	must_fail("driver \"nfs\" is unknown", "CreateSandbox",
 		  "{\"storages\": [{\"driver\": \"nfs\", \"mount_point\": \"/run/x\"}]}");
+	must_fail("scsi is not supported: this machine has no SCSI", "CreateSandbox",
+		  "{\"storages\": [{\"driver\": \"scsi\", \"mount_point\": \"/mnt/x\"}]}");
+	must_fail(
+		"a guest pulls no images", "CreateSandbox",
+		"{\"storages\": [{\"driver\": \"image_guest_pull\", \"mount_point\": \"/mnt/x\"}]}");
+	must_fail(
+		"no disk is at this place", "CreateSandbox",
+		"{\"storages\": [{\"driver\": \"blk\", \"fstype\": \"ext4\", \"source\": \"1f/1f\","
+		" \"mount_point\": \"/mnt/x\"}]}");
+	must_fail("neither a path nor a place", "CreateSandbox",
+		  "{\"storages\": [{\"driver\": \"blk\", \"fstype\": \"ext4\", \"source\": \"1/2\","
+		  " \"mount_point\": \"/mnt/x\"}]}");
 	must("CreateSandbox", "{\"hostname\": \"again\"}");
 }
 
@@ -150,6 +162,8 @@ static void test_hostile_rootfs(void **state _unused_)
 static void test_errors_of_create(void **state _unused_)
 {
 	skip_unless_possible();
+	must_fail("stdio by vsock ports", "CreateContainer",
+		  "{\"container_id\": \"one\", \"stdout_port\": 5, \"OCI\": {}}");
 	for (int i = 0; i < 2; i++) {
 		_cleanup_free_ char *nosuch = spec_json("bad", "\"args\": [\"nosuch\"]", "", "");
 		must_fail("unable to start container process: exec: \"nosuch\": executable file "

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -239,6 +240,51 @@ static void test_pipes_are_read_and_written(void **state _unused_)
 
 #define SOCKET_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* A VMM's socket, and what a client gets of it: the answer to its line, and then the guest's bytes.
+ */
+static int connect_to(struct fixture *f, const char *answer)
+{
+	_cleanup_(error_done) struct error err = {};
+	_cleanup_free_ char *address = xasprintf("hvsock://%s:1024", f->path);
+	char line[32] = "";
+	int listener, fd = -EBADF;
+
+	assert_int_equal(socket_listen_unix(f->path, 0600, &listener, &err), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		int peer = -1;
+		while (peer < 0)
+			peer = accept(listener, NULL, NULL);
+		for (size_t len = 0; len < strlen("CONNECT 1024\n");)
+			len += (size_t)read(peer, line + len, sizeof(line) - len);
+		bool right = strcmp(line, "CONNECT 1024\n") == 0;
+		_exit(write_full(peer, answer, strlen(answer)) == 0 && right ? 0 : 1);
+	}
+	close(listener);
+	int r = socket_connect(address, &fd, &err), status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	unlink(f->path);
+	return r < 0 ? r : fd;
+}
+
+static void test_hybrid_vsock(void **state)
+{
+	_cleanup_(error_done) struct error err = {};
+	char rest[8] = "";
+	int fd = connect_to(*state, "OK 1073741824\nrest");
+
+	assert_true(fd >= 0);
+	assert_int_equal(read(fd, rest, sizeof(rest) - 1), 4);
+	assert_string_equal(rest, "rest");
+	close(fd);
+	assert_int_equal(connect_to(*state, "NO\n"), -EPROTO);
+	assert_int_equal(connect_to(*state, ""), -ECONNRESET);
+	assert_int_equal(socket_connect("hvsock:///tmp/x", &fd, &err), -EINVAL);
+	assert_int_equal(socket_connect("hvsock://:1", &fd, &err), -EINVAL);
+	assert_int_equal(socket_connect("hvsock:///tmp/x:y", &fd, &err), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +293,7 @@ int main(void)
 		SOCKET_TEST(test_stale_is_taken_over),
 		SOCKET_TEST(test_other_files_are_left_alone),
 		SOCKET_TEST(test_bad_addresses),
+		SOCKET_TEST(test_hybrid_vsock),
 		cmocka_unit_test(test_abstract),
 		cmocka_unit_test(test_descriptors_travel),
 		cmocka_unit_test(test_too_many_descriptors),

@@ -195,6 +195,35 @@ static void test_requests_in_order(void **state _unused_)
 			    "{}\n{\n  \"status\": 0\n}\n{}\n{\n  \"status\": \"SERVING\"\n}\n");
 }
 
+static void test_requests_of_a_file(void **state _unused_)
+{
+	static const char lines[] = "# first\n\n  CreateSandbox {\"sandbox_id\": \"x\"}\nCheck\n";
+	_cleanup_free_ char *path = path_join(agent.dir, "requests");
+
+	assert_int_equal(file_write_atomic(path, lines, strlen(lines), 0600, NULL), 0);
+	_cleanup_(outcome_done) struct outcome o = RUN(
+		&ctl_agent, "--server-address", agent.address, "--file", path, "--repeat", "2");
+	_cleanup_(outcome_done) struct outcome none = RUN(&ctl_agent, "--file", "/no/such");
+
+	assert_int_equal(o.code, CTL_OK);
+	const char *first = strstr(o.out, "SERVING");
+	assert_non_null(first);
+	assert_non_null(strstr(first + 1, "SERVING"));
+	assert_int_equal(none.code, CTL_USAGE);
+	assert_contains(none.err, "/no/such");
+	unlink(path);
+}
+
+static void test_failure_does_not_end_it(void **state _unused_)
+{
+	_cleanup_(outcome_done) struct outcome o = RUN(
+		&ctl_agent, "--server-address", agent.address, "-k", "StartContainer", "Check");
+
+	assert_int_equal(o.code, CTL_FAILED);
+	assert_contains(o.err, "StartContainer: NOT_FOUND");
+	assert_contains(o.out, "SERVING");
+}
+
 static void test_failure_ends_it(void **state _unused_)
 {
 	_cleanup_(outcome_done) struct outcome o = RUN(&ctl_agent, "--server-address",
@@ -410,6 +439,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_request),
 		cmocka_unit_test(test_requests_in_order),
+		cmocka_unit_test(test_requests_of_a_file),
+		cmocka_unit_test(test_failure_does_not_end_it),
 		cmocka_unit_test(test_failure_ends_it),
 		cmocka_unit_test(test_unimplemented),
 		cmocka_unit_test(test_timeout),

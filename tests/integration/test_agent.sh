@@ -1,0 +1,87 @@
+#!/bin/bash
+# The agent's protocol in a real clone: every method, with nothing in it and with what it is for.
+. "$(dirname "$0")/lib.sh"
+
+# in_guest REQUEST...: requests to one machine, whatever comes of them; both outputs in order.
+in_guest() {
+	local requests=() request
+	for request in "$@"; do requests+=(-c "$request"); done
+	ctl agent --keep-going --timeout 20 "${requests[@]}" 2>&1 || true
+}
+
+# container ID PROCESS LINUX OTHERS: a CreateContainer that runs what a factory rehearses with.
+container() {
+	jq -nc --arg id "$1" --argjson process "$2" --argjson linux "$3" --argjson others "$4" '"CreateContainer " + ({
+		container_id: $id, exec_id: $id, OCI: ({root: {path: "/usr/share/kiln/rehearsal"},
+		mounts: [{destination: "/dev", type: "tmpfs", source: "tmpfs"}, {destination: "/proc", type: "proc", source: "proc"}],
+		process: ({cwd: "/", args: ["/program"]} + $process), linux: $linux} + $others)} | tojson)' -r
+}
+
+# All that the list has, with an empty message. The agent is PID 1: where it dies, so does the machine,
+# and Check at the end has nobody to answer it.
+test_nothing_in_every_method() {
+	local methods out
+	methods=$(ctl agent list | grep -E '^  [A-Z][A-Za-z]+$')
+	[ "$(wc -l <<<"$methods")" -ge 48 ] || fail "only these methods: $methods"
+	{ echo "$methods" && echo Check; } >"$work/requests"
+	out=$(ctl agent --keep-going --timeout 5 --file "$work/requests" 2>&1) && fail 'no method wants anything'
+	expect_match '"status": "SERVING"' "$(tail -n 3 <<<"$out")"
+	expect '' "$(grep -E 'UNAVAILABLE|INTERNAL' <<<"$out" || true)" 'what no empty message should lead to'
+}
+
+test_files_are_copied_in() {
+	local out
+	out=$(in_guest 'CopyFile {"path": "/run/kata-containers/a/b", "file_mode": 33188, "file_size": 6, "data": "YWJj"}' \
+		'CopyFile {"path": "/run/kata-containers/a/b", "file_mode": 33188, "file_size": 6, "offset": 3, "data": "ZGVm"}' \
+		'CopyFile {"path": "/etc/b", "file_size": 1, "data": "YQ=="}' \
+		'GetVolumeStats {"volume_guest_path": "/run/kata-containers/a"}')
+	expect 1 "$(grep -c '^.*CopyFile: ' <<<"$out")" "refused: $out"
+	expect_match 'PERMISSION_DENIED: .*not below /run/kata-containers' "$out"
+	expect_match '"unit": "BYTES"' "$out"
+}
+
+test_it_can_be_looked_into() {
+	local out
+	out=$(in_guest GetMetrics 'GetDiagnosticData {"log_type": "kernel"}')
+	expect_match 'kiln_guest_memory_bytes.item=..MemTotal' "$out"
+	expect_match 'Linux version' "$out"
+}
+
+test_what_the_guest_lacks_is_said() {
+	local out
+	out=$(in_guest 'GetIPTables {}' 'MemHotplugByProbe {"memHotplugProbeAddr": [1073741824]}' \
+		'AddSwap {"PCIPath": [31]}' 'AddSwapPath {"path": "/dev/pmem0"}')
+	expect_match 'GetIPTables: FAILED_PRECONDITION: .*iptables-save' "$out"
+	expect_match 'MemHotplugByProbe: FAILED_PRECONDITION: .*CONFIG_ARCH_MEMORY_PROBE' "$out"
+	expect_match 'AddSwap: .*no disk is at this place' "$out"
+	expect_match 'AddSwapPath: .*cannot swap to /dev/pmem0' "$out"
+}
+
+test_a_policy_holds() {
+	local out allow
+	allow=$(jq -nc '{policy: ({allow: {GetGuestDetails: true}} | tojson)}')
+	out=$(in_guest "SetPolicy $allow" GetGuestDetails ListInterfaces "SetPolicy $allow" Check)
+	expect_match 'agent_details' "$out"
+	expect_match 'ListInterfaces: PERMISSION_DENIED: .*policy' "$out"
+	expect_match 'SetPolicy: PERMISSION_DENIED' "$out"
+	expect_match 'SERVING' "$out"
+}
+
+test_fields_that_are_done() {
+	local out
+	out=$(in_guest CreateSandbox \
+		"$(container a '{"scheduler": {"policy": "SCHED_BATCH", "nice": 5}, "ioPriority": {"class": "IOPRIO_CLASS_IDLE"}}' \
+			'{"namespaces": [{"type": "uts"}, {"type": "time"}], "personality": {"domain": "LINUX"},
+			"timeOffsets": {"monotonic": {"secs": 1000}, "boottime": {"secs": 1000}}}' '{"domainname": "example.org"}')" \
+		'StartContainer {"container_id": "a"}' 'WaitProcess {"container_id": "a", "exec_id": "a"}' \
+		"$(container b '{}' '{"timeOffsets": {"boottime": {"secs": 1}}}' '{}')" \
+		"$(container b '{}' '{"intelRdt": {"l3CacheSchema": "x"}}' '{}')")
+	expect_match '"status": 0' "$out"
+	expect_match 'CreateContainer: INVALID_ARGUMENT: .*timeOffsets needs a time namespace' "$out"
+	expect_match 'CreateContainer: UNIMPLEMENTED: linux.intelRdt is not supported' "$out"
+}
+
+write_config 2
+start_factory
+wait_full
+run_tests "$@"
