@@ -115,8 +115,9 @@ test_limits_of_controllers_that_few_use() {
 	expect_match '"status": 0' "$(limited '{"cpu": {"cpus": "0"}}')"
 	expect_match '"status": 0' "$(limited '{"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}')"
 	expect_match 'cannot set cpuset.cpus to "none"' "$(limited '{"cpu": {"cpus": "none"}}')"
+	expect_match '"status": 0' "$(limited '{"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]}')"
 	expect_match 'cannot set hugetlb.3MB.max: .* do not have the controller' \
-		"$(limited '{"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]}')"
+		"$(limited '{"hugepageLimits": [{"pageSize": "3MB", "limit": 4096}]}')"
 }
 
 # The host puts something into the shares of the machines that wait; the one that is claimed runs it
