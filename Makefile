@@ -472,7 +472,7 @@ DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev lib
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
-DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 jq procps curl python3-prometheus-client openssh-client systemd
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq procps curl python3-prometheus-client openssh-client systemd
 DEBIAN_BENCH := gnuplot-nox
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc shellcheck
 DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_BENCH) $(DEBIAN_LINT)

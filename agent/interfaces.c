@@ -1,232 +1,257 @@
 #include "agent/interfaces.h"
 
-#include <arpa/inet.h>
-#include <ctype.h>
-#include <ifaddrs.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
 #include <net/if.h>
-#include <net/if_arp.h>
-#include <netinet/in.h>
-#include <netpacket/packet.h>
-#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/ioctl.h>
 
 #include "base/memory.h"
 #include "base/strings.h"
+#include "proto/netlink.h"
+#include "proto/network.h"
 
-enum { MAC_SIZE = 6, MTU_MAX = 65535, INDEX_MAX = 64 /* of interfaces looked at */ };
+enum {
+	MTU_MAX = 65535,
+	INDEX_MAX = 64, /* of interfaces looked at */
+	BROADCAST_PREFIX_MAX = 30,
+};
 
-DEFINE_CLEANUP(struct ifaddrs *, freeifaddrs)
-
-static Types__Interface *find(const Grpc__Interfaces *list, const char *name)
+int interfaces_list(Grpc__Interfaces **ret, struct error *err)
 {
-	for (size_t i = 0; i < list->n_interfaces; i++)
-		if (str_equal(list->interfaces[i]->name, name))
-			return list->interfaces[i];
-	return NULL;
+	_cleanup_(network_done) struct network network = {};
+	_cleanup_close_ int fd = netlink_socket();
+	Grpc__Interfaces *list;
+
+	if (fd < 0)
+		return error_set_errno(err, fd, "no socket to list interfaces with");
+	int r = network_read_parts(fd, NETWORK_LINKS | NETWORK_ADDRESSES, &network, err);
+	if (r < 0)
+		return r;
+	list = xnew(Grpc__Interfaces);
+	grpc__interfaces__init(list);
+	list->interfaces = xnew_array(Types__Interface *, network.links.count + 1);
+	for (size_t i = 0; i < network.links.count; i++)
+		list->interfaces[list->n_interfaces++] = network_interface(&network,
+									   &network.links.items[i]);
+	*ret = list;
+	return 0;
 }
 
-static uint64_t mtu_of(int sock, const char *name)
+/* ---------------------------------------------------------------- find */
+
+/* One interface, by requests that cost next to nothing in a guest that has never made one; a list
+ * by netlink costs a fresh clone 30 ms under emulation. */
+static bool has_mac(int sock, const char *name, const uint8_t mac[static NETWORK_MAC_SIZE])
 {
 	struct ifreq request = {};
 
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	return sock >= 0 && ioctl(sock, SIOCGIFMTU, &request) == 0 ? (uint64_t)request.ifr_mtu : 0;
+	return ioctl(sock, SIOCGIFHWADDR, &request) == 0 &&
+	       memcmp(request.ifr_hwaddr.sa_data, mac, NETWORK_MAC_SIZE) == 0;
 }
 
-static Types__Interface *add(Grpc__Interfaces *list, const struct ifaddrs *entry, int sock)
+static int find_by_mac(int sock, const uint8_t mac[static NETWORK_MAC_SIZE])
 {
-	Types__Interface *interface = xnew(Types__Interface);
+	for (int index = 1; index <= INDEX_MAX; index++) {
+		struct ifreq request = { .ifr_ifindex = index };
 
-	types__interface__init(interface);
-	interface->name = xstrdup(entry->ifa_name);
-	interface->device = xstrdup(entry->ifa_name);
-	interface->mtu = mtu_of(sock, entry->ifa_name);
-	interface->raw_flags = entry->ifa_flags;
-	list->interfaces = xrealloc_array(list->interfaces, list->n_interfaces + 1,
-					  sizeof(list->interfaces[0]));
-	list->interfaces[list->n_interfaces++] = interface;
-	return interface;
+		if (ioctl(sock, SIOCGIFNAME, &request) == 0 && has_mac(sock, request.ifr_name, mac))
+			return index;
+	}
+	return 0;
 }
 
-static void set_mac(Types__Interface *interface, const struct sockaddr_ll *link)
+/* mac NULL: none is wanted. */
+static int find_wanted(const Types__Interface *wanted, const uint8_t *mac, int *ret_index,
+		       struct error *err)
 {
-	const uint8_t *a = link->sll_addr;
-
-	if (link->sll_halen == MAC_SIZE && interface->hwaddr == protobuf_c_empty_string)
-		interface->hwaddr = xasprintf("%02x:%02x:%02x:%02x:%02x:%02x", a[0], a[1], a[2],
-					      a[3], a[4], a[5]);
-}
-
-static unsigned prefix_length(const uint8_t *mask, size_t len)
-{
-	unsigned bits = 0;
-
-	for (size_t i = 0; i < len; i++)
-		bits += (unsigned)__builtin_popcount(mask[i]);
-	return bits;
-}
-
-static void add_address(Types__Interface *interface, const struct ifaddrs *entry)
-{
-	bool v4 = entry->ifa_addr->sa_family == AF_INET;
-	size_t offset = v4 ? offsetof(struct sockaddr_in, sin_addr)
-			   : offsetof(struct sockaddr_in6, sin6_addr);
-	size_t len = v4 ? sizeof(struct in_addr) : sizeof(struct in6_addr);
-	const uint8_t *mask = (const uint8_t *)entry->ifa_netmask;
-	char text[INET6_ADDRSTRLEN];
-	Types__IPAddress *address = xnew(Types__IPAddress);
-
-	inet_ntop(entry->ifa_addr->sa_family, (const uint8_t *)entry->ifa_addr + offset, text,
-		  sizeof(text));
-	types__ipaddress__init(address);
-	address->family = v4 ? TYPES__IPFAMILY__v4 : TYPES__IPFAMILY__v6;
-	address->address = xstrdup(text);
-	address->mask = xasprintf("%u",
-				  mask ? prefix_length(mask + offset, len) : (unsigned)len * 8);
-	interface->ipaddresses = xrealloc_array(interface->ipaddresses,
-						interface->n_ipaddresses + 1,
-						sizeof(interface->ipaddresses[0]));
-	interface->ipaddresses[interface->n_ipaddresses++] = address;
-}
-
-static void add_entry(Grpc__Interfaces *list, const struct ifaddrs *entry, int sock)
-{
-	Types__Interface *interface = find(list, entry->ifa_name);
-
-	if (!interface)
-		interface = add(list, entry, sock);
-	if (!entry->ifa_addr)
-		return;
-	if (entry->ifa_addr->sa_family == AF_PACKET)
-		set_mac(interface, (const struct sockaddr_ll *)entry->ifa_addr);
-	else if (entry->ifa_addr->sa_family == AF_INET || entry->ifa_addr->sa_family == AF_INET6)
-		add_address(interface, entry);
-}
-
-int interfaces_list(Grpc__Interfaces **ret, struct error *err)
-{
-	_cleanup_(freeifaddrs_cleanup) struct ifaddrs *entries = NULL;
 	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	Grpc__Interfaces *list;
+	struct ifreq request = {};
+	int index = mac ? find_by_mac(sock, mac) : 0;
 
-	if (getifaddrs(&entries) < 0)
-		return error_set_errno(err, errno, "cannot list the network interfaces");
-	list = xnew(Grpc__Interfaces);
-	grpc__interfaces__init(list);
-	for (const struct ifaddrs *entry = entries; entry; entry = entry->ifa_next)
-		add_entry(list, entry, sock);
-	*ret = list;
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", wanted->device);
+	if (index == 0 && strlen(wanted->device) < IFNAMSIZ &&
+	    ioctl(sock, SIOCGIFINDEX, &request) == 0)
+		index = request.ifr_ifindex;
+	if (index == 0)
+		return error_set(err, ENOENT, "there is no interface \"%.16s\"", wanted->device);
+	*ret_index = index;
 	return 0;
 }
 
 /* ---------------------------------------------------------------- change */
 
-static int parse_mac(const char *text, uint8_t ret_mac[static MAC_SIZE], struct error *err)
+static int set_link(int fd, int index, const Types__Interface *wanted, const uint8_t *mac,
+		    struct error *err)
 {
-	for (int i = 0; i < MAC_SIZE; i++) {
-		static const char digits[] = "0123456789abcdef";
-		const char *high = text[0] ? strchr(digits, tolower((unsigned char)text[0])) : NULL;
-		const char *low = high && text[1] ? strchr(digits, tolower((unsigned char)text[1]))
-						  : NULL;
-		if (!low || text[2] != (i < MAC_SIZE - 1 ? ':' : '\0'))
-			return error_set(err, EINVAL, "the hardware address is not six bytes");
-		ret_mac[i] = (uint8_t)((high - digits) << 4 | (low - digits));
-		text += 3;
+	bool whole = !str_empty(wanted->name);
+	struct netlink_message message;
+	struct ifinfomsg *link = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*link));
+
+	link->ifi_index = index;
+	if (whole) {
+		link->ifi_change = IFF_UP | IFF_NOARP;
+		link->ifi_flags = IFF_UP | (wanted->raw_flags & IFF_NOARP);
+		netlink_put_text(&message, IFLA_IFNAME, wanted->name);
 	}
-	if (ret_mac[0] & 1)
-		return error_set(err, EINVAL, "the hardware address is that of a group");
-	return 0;
+	if (mac)
+		netlink_put(&message, IFLA_ADDRESS, mac, NETWORK_MAC_SIZE);
+	if (wanted->mtu > 0)
+		netlink_put_u32(&message, IFLA_MTU, (uint32_t)wanted->mtu);
+	int r = netlink_ask(fd, &message);
+	return r < 0 ? error_set_errno(err, r,
+				       "cannot set name, hardware address and MTU (%lu) of "
+				       "interface \"%s\"",
+				       (unsigned long)wanted->mtu,
+				       whole ? wanted->name : wanted->device)
+		     : 0;
 }
 
-/* One interface, by requests that cost next to nothing in a guest that has never made one; a list
- * by netlink costs a fresh clone 30 ms under emulation. */
-static int ask(int sock, unsigned long what, struct ifreq *request)
+static int take_down(int fd, int index)
 {
-	return ioctl(sock, what, request) < 0 ? -errno : 0;
+	struct netlink_message message;
+	struct ifinfomsg *link = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*link));
+
+	link->ifi_index = index;
+	link->ifi_change = IFF_UP;
+	return netlink_ask(fd, &message);
 }
 
-static bool has_mac(int sock, const char *name, const uint8_t mac[static MAC_SIZE])
+static int change_address(int fd, uint16_t type, uint16_t flags, int index,
+			  const struct network_address *address)
 {
-	struct ifreq request = {};
+	size_t size = network_address_size(address->family);
+	struct netlink_message message;
+	struct ifaddrmsg *header = netlink_begin(&message, type, flags, sizeof(*header));
 
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	return ask(sock, SIOCGIFHWADDR, &request) == 0 &&
-	       memcmp(request.ifr_hwaddr.sa_data, mac, MAC_SIZE) == 0;
+	header->ifa_family = (uint8_t)address->family;
+	header->ifa_prefixlen = address->prefix;
+	header->ifa_index = (uint32_t)index;
+	netlink_put(&message, IFA_LOCAL, address->bytes, size);
+	netlink_put(&message, IFA_ADDRESS, address->bytes, size);
+	if (address->family == AF_INET6) {
+		netlink_put_u32(&message, IFA_FLAGS, IFA_F_NODAD);
+	} else if (address->prefix <= BROADCAST_PREFIX_MAX) {
+		uint8_t broadcast[4];
+
+		for (unsigned i = 0; i < 4; i++) {
+			unsigned kept = address->prefix > i * 8 ? address->prefix - i * 8 : 0;
+			broadcast[i] = address->bytes[i] | (kept < 8 ? 0xff >> kept : 0);
+		}
+		netlink_put(&message, IFA_BROADCAST, broadcast, sizeof(broadcast));
+	}
+	return netlink_ask(fd, &message);
 }
 
-static bool find_by_mac(int sock, const uint8_t mac[static MAC_SIZE],
-			char ret_name[static IFNAMSIZ])
+/* One that the kernel has made itself meanwhile (of the hardware address) is still looking whether
+ * others have it, which one that is added is not to wait for. */
+static int add_address(int fd, int index, const struct network_address *address)
 {
-	for (int index = 1; index <= INDEX_MAX; index++) {
-		struct ifreq request = { .ifr_ifindex = index };
+	const uint16_t flags = NLM_F_CREATE | NLM_F_EXCL;
+	int r = change_address(fd, RTM_NEWADDR, flags, index, address);
 
-		if (ask(sock, SIOCGIFNAME, &request) < 0 || !has_mac(sock, request.ifr_name, mac))
+	if (r == -EEXIST)
+		r = change_address(fd, RTM_DELADDR, 0, index, address);
+	else
+		return r;
+	return r < 0 ? r : change_address(fd, RTM_NEWADDR, flags, index, address);
+}
+
+/* One that is down has no addresses: nobody leaves it with some (interfaces_clear()). */
+static bool is_up(int index)
+{
+	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { .ifr_ifindex = index };
+
+	return ioctl(sock, SIOCGIFNAME, &request) == 0 &&
+	       ioctl(sock, SIOCGIFFLAGS, &request) == 0 && request.ifr_flags & IFF_UP;
+}
+
+static int drop_addresses(int fd, int index, struct error *err)
+{
+	_cleanup_(network_done) struct network network = {};
+	int r = network_read_parts(fd, NETWORK_ADDRESSES, &network, err);
+
+	for (size_t i = 0; r == 0 && i < network.addresses.count; i++) {
+		const struct network_link_address *entry = &network.addresses.items[i];
+
+		if (entry->link != index)
 			continue;
-		memcpy(ret_name, request.ifr_name, IFNAMSIZ);
-		return true;
+		r = change_address(fd, RTM_DELADDR, 0, index, &entry->address);
+		r = r == -EADDRNOTAVAIL ? 0 : r; /* with another one */
+		if (r < 0)
+			return error_set_errno(err, r, "cannot remove an address");
 	}
-	return false;
+	return r;
 }
 
-static int find_wanted(int sock, const Types__Interface *wanted, const uint8_t *mac,
-		       char ret_name[static IFNAMSIZ], struct error *err)
+static int add_addresses(int fd, int index, const Types__Interface *wanted, struct error *err)
 {
-	struct ifreq request = {};
+	for (size_t i = 0; i < wanted->n_ipaddresses; i++) {
+		const Types__IPAddress *entry = wanted->ipaddresses[i];
+		_cleanup_free_ char *text = str_empty(entry->mask)
+						    ? xstrdup(entry->address)
+						    : xasprintf("%s/%s", entry->address,
+								entry->mask);
+		struct network_address address;
+		int r = network_address_parse(text, &address, err);
 
-	if (mac && find_by_mac(sock, mac, ret_name))
-		return 0;
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", wanted->device);
-	if (strlen(wanted->device) >= IFNAMSIZ || ask(sock, SIOCGIFINDEX, &request) < 0)
-		return error_set(err, ENOENT, "there is no interface \"%.16s\"", wanted->device);
-	memcpy(ret_name, request.ifr_name, IFNAMSIZ);
+		if (r < 0)
+			return r;
+		r = add_address(fd, index, &address);
+		if (r < 0)
+			return error_set_errno(err, r, "cannot give %s the address %s",
+					       wanted->name, text);
+	}
 	return 0;
-}
-
-static int set_mac_of(int sock, const char *name, const uint8_t mac[static MAC_SIZE],
-		      struct error *err)
-{
-	struct ifreq request = { .ifr_hwaddr.sa_family = ARPHRD_ETHER };
-
-	if (has_mac(sock, name, mac))
-		return 0;
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	memcpy(request.ifr_hwaddr.sa_data, mac, MAC_SIZE);
-	int r = ask(sock, SIOCSIFHWADDR, &request);
-	return r < 0 ? error_set_errno(err, r, "cannot set the hardware address of %s", name) : 0;
-}
-
-static int set_mtu_of(int sock, const char *name, uint64_t mtu, struct error *err)
-{
-	struct ifreq request = { .ifr_mtu = (int)mtu };
-
-	if (mtu > MTU_MAX)
-		return error_set(err, EINVAL, "an MTU of more than %d bytes", MTU_MAX);
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	int r = ask(sock, SIOCSIFMTU, &request);
-	return r < 0 ? error_set_errno(err, r, "cannot set the MTU of %s", name) : 0;
 }
 
 int interface_update(const Types__Interface *wanted, struct error *err)
 {
-	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool addressed = !str_empty(wanted->hwaddr);
-	uint8_t mac[MAC_SIZE];
-	char name[IFNAMSIZ];
+	_cleanup_close_ int fd = netlink_socket();
+	bool addressed = !str_empty(wanted->hwaddr), whole = !str_empty(wanted->name);
+	uint8_t mac[NETWORK_MAC_SIZE];
+	int index = 0;
 
-	if (sock < 0)
-		return error_set_errno(err, errno, "no socket to change interfaces with");
-	int r = addressed ? parse_mac(wanted->hwaddr, mac, err) : 0;
+	if (fd < 0)
+		return error_set_errno(err, fd, "no socket to change interfaces with");
+	if (wanted->mtu > MTU_MAX)
+		return error_set(err, EINVAL, "an MTU of more than %d bytes", MTU_MAX);
+	if (strlen(wanted->name) >= IFNAMSIZ)
+		return error_set(err, EINVAL, "\"%.64s\" is too long for an interface",
+				 wanted->name);
+	if (!whole && wanted->n_ipaddresses > 0)
+		return error_set(err, EINVAL, "addresses for an interface without a name");
+	int r = addressed ? network_mac_parse(wanted->hwaddr, mac, err) : 0;
 	if (r == 0)
-		r = find_wanted(sock, wanted, addressed ? mac : NULL, name, err);
-	if (r < 0)
-		return r;
-	if ((!str_empty(wanted->name) && !str_equal(wanted->name, name)) ||
-	    wanted->n_ipaddresses > 0)
-		return error_set(err, EOPNOTSUPP,
-				 "names and addresses of interfaces cannot be set yet");
-	if (addressed)
-		r = set_mac_of(sock, name, mac, err);
-	return r < 0 || wanted->mtu == 0 ? r : set_mtu_of(sock, name, wanted->mtu, err);
+		r = find_wanted(wanted, addressed ? mac : NULL, &index, err);
+	if (r == 0 && whole && is_up(index)) {
+		r = drop_addresses(fd, index, err);
+		if (r == 0 && take_down(fd, index) < 0) /* else it keeps its name */
+			r = error_set(err, EIO, "cannot take %s down", wanted->name);
+	}
+	if (r == 0)
+		r = set_link(fd, index, wanted, addressed ? mac : NULL, err);
+	return r < 0 || !whole ? r : add_addresses(fd, index, wanted, err);
+}
+
+int interfaces_clear(struct error *err)
+{
+	_cleanup_(network_done) struct network network = {};
+	_cleanup_close_ int fd = netlink_socket();
+
+	if (fd < 0)
+		return error_set_errno(err, fd, "no socket to clear interfaces with");
+	int r = network_read_parts(fd, NETWORK_LINKS, &network, err);
+	for (size_t i = 0; r == 0 && i < network.links.count; i++) {
+		const struct network_link *link = &network.links.items[i];
+
+		if (link->flags & IFF_LOOPBACK || !(link->flags & IFF_UP))
+			continue;
+		r = drop_addresses(fd, link->index, err);
+		if (r == 0 && (r = take_down(fd, link->index)) < 0)
+			r = error_set_errno(err, r, "cannot take %s down", link->name);
+	}
+	return r;
 }

@@ -10,6 +10,12 @@ _must_check_ int interfaces_list(Grpc__Interfaces **ret, struct error *err);
 
 /* Gives an interface the hardware address and MTU of `wanted` (what is empty or 0 stays). It is
  * the one that has that address already, as Kata's protocol has it, else the one named
- * wanted->device. -ENOENT: there is neither; -EOPNOTSUPP for what is not there yet: another name,
- * addresses. */
+ * wanted->device. -ENOENT: there is neither.
+ *
+ * Where wanted has a name, the interface also gets that, wanted's addresses and no others, and is
+ * up afterwards; IPv6 addresses are usable at once. Without a name it stays up or down, with the
+ * addresses it has. */
 _must_check_ int interface_update(const Types__Interface *wanted, struct error *err);
+
+/* Takes all interfaces but the loopback down, and their addresses with it. */
+_must_check_ int interfaces_clear(struct error *err);

@@ -3,6 +3,7 @@
 #include "agent/guest.h"
 #include "agent/hotplug.h"
 #include "agent/interfaces.h"
+#include "agent/routes.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
 #include "agent/storage.h"
@@ -91,6 +92,50 @@ RPC_HANDLER(update_interface)
 		ttrpc_call_fail(call, &err);
 	else
 		ttrpc_call_reply(call, &request->interface->base); /* as Kata's agent answers */
+}
+
+static void reply_routes(struct ttrpc_call *call)
+{
+	_cleanup_(error_done) struct error err = {};
+	Grpc__Routes *list;
+
+	if (routes_list(&list, &err) < 0) {
+		ttrpc_call_fail(call, &err);
+		return;
+	}
+	ttrpc_call_reply(call, &list->base);
+	grpc__routes__free_unpacked(list, NULL);
+}
+
+RPC_HANDLER(list_routes)
+{
+	(void)message;
+	(void)userdata;
+	reply_routes(call);
+}
+
+RPC_HANDLER(update_routes)
+{
+	const Grpc__UpdateRoutesRequest *request = (const Grpc__UpdateRoutesRequest *)message;
+	static const Grpc__Routes none = GRPC__ROUTES__INIT;
+	_cleanup_(error_done) struct error err = {};
+
+	(void)userdata;
+	if (routes_update(request->routes ? request->routes : &none, &err) < 0)
+		ttrpc_call_fail(call, &err);
+	else
+		reply_routes(call);
+}
+
+RPC_HANDLER(add_arp_neighbors)
+{
+	const Grpc__AddARPNeighborsRequest *request = (const Grpc__AddARPNeighborsRequest *)message;
+	static const Grpc__ARPNeighbors none = GRPC__ARPNEIGHBORS__INIT;
+	_cleanup_(error_done) struct error err = {};
+
+	(void)userdata;
+	rpc_finish(call, neighbours_add(request->neighbors ? request->neighbors : &none, &err),
+		   &err);
 }
 
 RPC_HANDLER(create_sandbox)

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "agent/interfaces.h"
 #include "agent/machine_id.h"
 #include "agent/pending.h"
 #include "base/file.h"
@@ -145,6 +146,9 @@ static void return_to_none(struct sandbox *sandbox)
 	storage_drop_all(&sandbox->storages);
 	strv_done(&sandbox->oom_events);
 	machine_id_remove();
+	/* Elsewhere than in a guest of its own the network is somebody else's. */
+	if (sandbox->agent->is_init && interfaces_clear(&err) < 0)
+		log_warning(sandbox->id, "%s", error_message(&err));
 	if (path_remove(DNS_FILE, &err) < 0 || set_hostname(SANDBOX_DEFAULT_HOSTNAME, &err) < 0)
 		log_warning(sandbox->id, "%s", error_message(&err));
 	set_state(sandbox, SANDBOX_NONE);

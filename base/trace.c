@@ -17,6 +17,7 @@ static const char *const trace_step_names[] = {
 	[TRACE_HANDOVER] = "handover",
 	[TRACE_RESUME] = "resume",
 	[TRACE_CLOCK] = "clock",
+	[TRACE_NETWORK] = "network",
 	[TRACE_CREATE_SANDBOX] = "create_sandbox",
 	[TRACE_SLOT] = "slot",
 	[TRACE_ROOTFS] = "rootfs",

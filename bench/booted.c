@@ -18,6 +18,7 @@
 #include "bench/factory_client.h"
 #include "factory/guest/disks.h"
 #include "factory/guest/guest_share.h"
+#include "factory/jail/tap.h"
 #include "factory/store/template.h"
 #include "factory/vm/argv.h"
 #include "factory/vm/clone_files.h"
@@ -27,6 +28,7 @@
 #define RUN_MS      600000
 #define SCRATCH     "/dev/shm" /* a scratch disk belongs on tmpfs */
 #define SOCKETS     3
+#define FIRST_TAP   (3 + SOCKETS) /* its descriptor in QEMU */
 #define REAP_TRIES  1000
 #define REAP_USLEEP 5000
 
@@ -34,6 +36,7 @@ struct booted {
 	struct bench *bench; /* borrowed */
 	struct booted *next; /* in bench->booted */
 	char *dir;           /* owned: sockets, scratch disk and share; removed at the end */
+	size_t cards;        /* of its network */
 	pid_t pid;
 	int pidfd;
 	struct ttrpc_client *agent;
@@ -95,6 +98,8 @@ static int expand(const struct booted *booted, const struct template_manifest *m
 						  .agent_fd = "3",
 						  .qmp_fd = "4",
 						  .shim_fd = "5",
+						  .first_tap_fd = FIRST_TAP,
+						  .taps = NETWORK_CARDS_MAX,
 						  .vcpus = vcpus,
 						  .last_vcpu = last_vcpu,
 						  .memory_kib = memory_kib,
@@ -110,7 +115,8 @@ static int booted_spawn(struct booted *booted, const struct strv *argv, struct e
 	_cleanup_free_ char *lower = path_join(share, GUEST_LOWER_DIR);
 	_cleanup_free_ char *log = path_join(booted->dir, "qemu.log");
 	_cleanup_close_ int log_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	struct spawn_fd fds[2 + SOCKETS] = { { log_fd, 1 }, { log_fd, 2 } };
+	_cleanup_(taps_done) struct taps taps = {};
+	struct spawn_fd fds[2 + SOCKETS + NETWORK_CARDS_MAX] = { { log_fd, 1 }, { log_fd, 2 } };
 	int sockets[SOCKETS] = { -EBADF, -EBADF, -EBADF };
 
 	int r = dir_make(share, 0755, err);
@@ -122,10 +128,16 @@ static int booted_spawn(struct booted *booted, const struct strv *argv, struct e
 		fds[2 + i] = (struct spawn_fd){ sockets[i], 3 + i };
 	}
 	if (r == 0)
+		r = taps_reserve(booted->cards, &taps, err);
+	for (size_t i = 0; i < taps.count; i++)
+		fds[2 + SOCKETS + i] = (struct spawn_fd){ taps.fds[i], FIRST_TAP + (int)i };
+	if (r == 0)
 		r = spawn(&(struct spawn_options){ .argv = argv->items,
 						   .cwd = booted->dir,
 						   .fds = fds,
-						   .nfds = ARRAY_SIZE(fds),
+						   .nfds = 2 + SOCKETS + taps.count,
+						   .in_child = taps_enter,
+						   .hook_data = &taps,
 						   .new_session = true,
 						   .no_huge_pages = true },
 			  &booted->pid, &booted->pidfd, err);
@@ -170,6 +182,16 @@ static int copy_scratch(const struct booted *booted, const struct template_manif
 	return spawn_and_wait(SPAWN_ARGV("cp", "--sparse=always", from, to), &output, err);
 }
 
+/* The network cards in its vector. */
+static size_t count_cards(const struct strv *argv)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < argv->count; i++)
+		count += strstr(argv->items[i], "{{tap_") != NULL;
+	return count;
+}
+
 /* The machine's folder and its arguments. */
 static int booted_prepare(struct booted *booted, const char *factory, struct strv *argv,
 			  struct error *err)
@@ -188,9 +210,11 @@ static int booted_prepare(struct booted *booted, const char *factory, struct str
 		r = copy_scratch(booted, manifest, err);
 	if (r == 0)
 		r = expand(booted, manifest, argv, err);
-	if (r == 0)
-		use_memfd(argv);
-	return r;
+	if (r < 0)
+		return r;
+	booted->cards = count_cards(&manifest->boot_argv);
+	use_memfd(argv);
+	return 0;
 }
 
 /* One that is among the bench's; booted_free() ends it from any state. */

@@ -96,6 +96,13 @@ int bundle_read_machine(const char *bundle, struct bundle_machine *ret_machine, 
 	return r < 0 ? error_wrap(err, "%s", path) : 0;
 }
 
+bool bundle_has_machine(const char *bundle)
+{
+	_cleanup_free_ char *path = path_join(bundle, BUNDLE_MACHINE);
+
+	return path_exists(path);
+}
+
 void bundle_remove_machine(const char *bundle)
 {
 	_cleanup_free_ char *path = path_join(bundle, BUNDLE_MACHINE);

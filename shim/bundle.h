@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -37,5 +38,6 @@ _must_check_ int bundle_write_machine(const char *bundle, const struct bundle_ma
 /* -ENOENT: the container left nothing. */
 _must_check_ int bundle_read_machine(const char *bundle, struct bundle_machine *ret_machine,
 				     struct error *err);
+bool bundle_has_machine(const char *bundle);
 void bundle_remove_machine(const char *bundle);
 void bundle_machine_done(struct bundle_machine *machine);

@@ -61,6 +61,7 @@ static void container_free(void *userdata)
 	struct container *container = userdata;
 
 	process_unref(container->init);
+	hooks_free(container->hooks);
 	unmount_files(container);
 	spec_free(container->spec);
 	settings_done(&container->settings);
@@ -129,6 +130,13 @@ static struct stdio stdio_copy(const char *in, const char *out, const char *err,
 	};
 }
 
+static void on_running(void *userdata)
+{
+	const struct container *container = userdata;
+
+	hooks_run(container->hooks, HOOKS_START, NULL, NULL);
+}
+
 static int make_init(struct container *container, struct error *err)
 {
 	const Containerd__Task__V2__CreateTaskRequest *request = container->request;
@@ -141,6 +149,8 @@ static int make_init(struct container *container, struct error *err)
 		.ns = container->ns,
 		.kill_s = container->settings.kill_s,
 		.is_stand_in = container->is_sandbox,
+		.on_running = container->hooks ? on_running : NULL,
+		.userdata = container,
 		.stdio = stdio_copy(request->stdin, request->stdout, request->stderr,
 				    request->terminal),
 	};
@@ -184,7 +194,8 @@ static bool is_sandbox(const struct spec *spec)
 	return false;
 }
 
-static int load(struct container *container, struct sysctls *sysctls, struct error *err)
+static int load(struct container *container, const struct container_options *options,
+		struct error *err)
 {
 	int r;
 
@@ -203,16 +214,19 @@ static int load(struct container *container, struct sysctls *sysctls, struct err
 	if (r < 0)
 		return r;
 	container->is_sandbox = is_sandbox(container->spec);
-	r = spec_check_namespaces(container->spec, container->is_sandbox,
-				  sandbox_vmm_pid(container->sandbox), err);
+	r = spec_check_namespaces(
+		container->spec, container->is_sandbox,
+		options->has_pod ? SPEC_ANY_PID : sandbox_vmm_pid(container->sandbox), err);
 	if (r < 0)
 		return r;
+	container->hooks = hooks_new(container->loop, container->spec, container->id,
+				     container->bundle);
 	if (container->is_sandbox) {
-		sysctls_keep(sysctls, container->spec->oci->linux);
+		sysctls_keep(options->sysctls, container->spec->oci->linux);
 		return make_init(container, err);
 	}
 	if (container->spec->oci->linux)
-		sysctls_add(sysctls, container->spec->oci->linux);
+		sysctls_add(options->sysctls, container->spec->oci->linux);
 	r = load_layers(container, err);
 	if (r == 0)
 		r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
@@ -251,7 +265,7 @@ int container_new(const struct container_options *options, struct container **re
 		.on_gone = options->on_gone,
 		.userdata = options->userdata,
 	};
-	r = load(container, options->sysctls, err);
+	r = load(container, options, err);
 	if (r < 0) {
 		container_unref(container);
 		return r;
@@ -290,15 +304,29 @@ static void publish_delete(const struct container *container)
 	events_publish(container->events, &event.base);
 }
 
-static void on_disks_out(void *userdata)
+static void on_hooks_done(int number, const struct error *err, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	static const struct error none;
+
+	if (number < 0)
+		log_warning(container->id, "after its end: %s", error_message(err));
 
 	publish_delete(container);
 	container_set_state(container, CONTAINER_GONE);
 	trace_end(TRACE_DELETE, NULL, container->begun_ns);
 	container_finish(container, &none);
+}
+
+static void on_disks_out(void *userdata)
+{
+	struct container *container = userdata;
+	static const struct error none;
+
+	if (container->hooks)
+		hooks_run(container->hooks, HOOKS_STOP, on_hooks_done, container);
+	else
+		on_hooks_done(0, &none, container);
 }
 
 /* Its disks are out before containerd hears that it is deleted: a snapshotter takes the device away

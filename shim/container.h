@@ -35,9 +35,10 @@ struct container_options {
 	struct loop *loop;
 	struct sandbox *sandbox;
 	struct events *events;
-	const char *shim_address;                               /* outlives it */
-	const char *ns;                                         /* containerd's; outlives it */
-	struct sysctls *sysctls;                                /* the pod's; outlives it */
+	const char *shim_address; /* outlives it */
+	const char *ns;           /* containerd's; outlives it */
+	struct sysctls *sysctls;  /* the pod's; outlives it */
+	bool has_pod;             /* of the Sandbox service: namespaces with a path are the pod's */
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed until created */
 	/* GONE; failed: it was never created. Drops the list's reference. */
 	void (*on_gone)(struct container *container, bool failed, void *userdata);

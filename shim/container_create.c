@@ -1,7 +1,6 @@
-/* A container's creation: container_create() -> its writable image is made, where there is to be
- * one
- * -> a machine -> its disks -> the image of its layers -> mounts on the host -> CreateContainer.
- * Each step ends where the container is not CREATING any more. */
+/* A container's creation: container_create() -> its spec's hooks are run -> its writable image is
+ * made, where there is to be one -> a machine -> its disks -> the image of its layers -> mounts on
+ * the host -> CreateContainer. Each step ends where the container is not CREATING any more. */
 #include <libgen.h>
 
 #include "base/fault.h"
@@ -40,22 +39,59 @@ static void publish_create(const struct container *container)
 	events_publish(container->events, &event.base);
 }
 
+static void on_hooks_stopped(int number, const struct error *err, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (number < 0)
+		log_warning(container->id, "after its creation failed: %s", error_message(err));
+}
+
+/* What hooks began they end, and nobody waits for that. */
 static void create_failed(struct container *container, const struct error *err)
 {
 	container_ref(container);
 	container_set_state(container, CONTAINER_GONE);
 	container_finish(container, err);
+	if (container->hooks)
+		hooks_run(container->hooks, HOOKS_STOP, on_hooks_stopped, container_ref(container));
 	container_unref(container);
 }
 
+/* The agent has it, and where the pod has a network, it is joined. */
 static void created(struct container *container)
 {
-	static const struct error none;
+	const struct error *sandbox_failure = sandbox_error(container->sandbox);
+	_cleanup_(error_done) struct error err = {};
 
+	if (sandbox_failure->number) {
+		(void)error_set(&err, sandbox_failure->number, "%s",
+				error_message(sandbox_failure));
+		create_failed(container, &err);
+		return;
+	}
 	container_set_state(container, CONTAINER_CREATED);
 	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
 	publish_create(container);
-	container_finish(container, &none);
+	container_finish(container, &err);
+}
+
+static void on_network(int number _unused_, const struct error *why _unused_, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (container->state == CONTAINER_CREATING)
+		created(container);
+	else if (!container->is_sandbox)
+		container_remove_in_guest(container, NULL, NULL);
+}
+
+static void create_when_joined(struct container *container)
+{
+	if (sandbox_is_joining(container->sandbox))
+		sandbox_await_network(container->sandbox, on_network, container_ref(container));
+	else
+		created(container);
 }
 
 static void on_created(const struct ttrpc_reply *reply, void *userdata)
@@ -80,7 +116,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 		return;
 	}
 	trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
-	created(container);
+	create_when_joined(container);
 }
 
 static void create_in_guest(struct container *container, const struct storages *storages)
@@ -221,6 +257,8 @@ static void mount_and_create(struct container *container)
 	/* Volumes before images and disks, whose mounts become binds of the guest's. */
 	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
 	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0) {
+		volumes_unmount(steal_ptr(container->volumes)); /* they may show the share */
+		rootfs_undo(steal_ptr(container->rootfs));
 		create_failed(container, &err);
 		return;
 	}
@@ -356,7 +394,7 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 		if (write_machine(container, &err) < 0)
 			create_failed(container, &err);
 		else
-			created(container);
+			create_when_joined(container);
 		return;
 	}
 	if (serve_volumes(container, &err) < 0 || list_disks(container, &err) < 0)
@@ -381,15 +419,35 @@ static void on_upper_made(int number, const struct error *why, void *userdata)
 		acquire(container);
 }
 
-void container_create(struct container *container, container_done_fn done, void *userdata)
+static void prepare_upper(struct container *container)
 {
-	container->done = done;
-	container->done_userdata = userdata;
 	if (container->makes_upper)
 		upper_image_make(container->loop, &container->layers.writable, on_upper_made,
 				 container_ref(container));
 	else
 		acquire(container);
+}
+
+/* A network that the spec leaves to them is the pod's now. */
+static void on_hooks(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+
+	if (!take_answer(container, number, why))
+		return;
+	if (!container->settings.netns)
+		container->settings.netns = hooks_netns(container->hooks);
+	prepare_upper(container);
+}
+
+void container_create(struct container *container, container_done_fn done, void *userdata)
+{
+	container->done = done;
+	container->done_userdata = userdata;
+	if (container->hooks && hooks_have_first(container->hooks))
+		hooks_run(container->hooks, HOOKS_CREATE, on_hooks, container_ref(container));
+	else
+		prepare_upper(container);
 }
 
 void container_abort(struct container *container)

@@ -4,6 +4,7 @@
 
 #include "shim/container.h"
 #include "shim/container_disks.h"
+#include "shim/hooks.h"
 #include "shim/layer_image.h"
 #include "shim/layer_mounts.h"
 #include "shim/rootfs.h"
@@ -36,6 +37,7 @@ struct container {
 	struct rootfs *rootfs;   /* in the folder; NULL: not mounted */
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
 	char *root_note;         /* the factory's to read; NULL: none */
+	struct hooks *hooks;     /* NULL: its spec has none */
 	struct process *init;
 	bool is_paused;
 	bool is_sandbox; /* its pod's: nothing runs for it in the guest */

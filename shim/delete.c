@@ -8,9 +8,13 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/pidfd.h"
+#include "base/strings.h"
 #include "factory/client/reap.h"
 #include "proto/task.pb-c.h"
 #include "shim/bundle.h"
+#include "shim/hooks.h"
+#include "shim/pod_network.h"
+#include "shim/spec.h"
 #include "shim/timestamp.h"
 
 static int print_response(uint32_t pid, struct error *err)
@@ -44,7 +48,24 @@ static bool wait_for_shim(const struct bundle_machine *machine)
 	return poll(&poll_fd, 1, DELETE_WAIT_MS) > 0;
 }
 
-static int clean(const char *bundle, uint32_t *ret_pid, struct error *err)
+/* What the shim left at the pod's interfaces, where CNI keeps the namespace, and what its hooks
+ * began. */
+static void leave_host(const struct arguments *arguments, const char *bundle)
+{
+	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
+
+	if (spec_load(bundle, &spec, NULL) < 0)
+		return;
+
+	const Grpc__LinuxNamespace *network = spec_namespace(spec, "network");
+
+	if (network && !str_empty(network->path))
+		pod_network_clean(network->path);
+	hooks_run_stop(spec, arguments->id, bundle);
+}
+
+static int clean(const struct arguments *arguments, const char *bundle, uint32_t *ret_pid,
+		 struct error *err)
 {
 	_cleanup_(bundle_machine_done) struct bundle_machine machine = {};
 	int r;
@@ -57,11 +78,12 @@ static int clean(const char *bundle, uint32_t *ret_pid, struct error *err)
 	if (r < 0)
 		return r;
 	*ret_pid = (uint32_t)machine.vmm_pid;
-	if (!wait_for_shim(&machine))
+	if (!wait_for_shim(&machine) || !bundle_has_machine(bundle)) /* it ended as it should */
 		return 0;
 	r = reap_machine(machine.run_dir, machine.vm_id, err);
 	if (r < 0)
 		return r;
+	leave_host(arguments, bundle);
 	bundle_remove_machine(bundle);
 	return 0;
 }
@@ -73,7 +95,7 @@ int delete_run(const struct arguments *arguments, struct error *err)
 	uint32_t pid = 0;
 	int r;
 
-	r = bundle ? clean(bundle, &pid, err) : 0;
+	r = bundle ? clean(arguments, bundle, &pid, err) : 0;
 	if (r < 0)
 		return r;
 	if (bundle)

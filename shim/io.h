@@ -10,9 +10,10 @@
  * nothing blocks and nothing gets SIGPIPE. "file:///PATH" is a log file that is appended to;
  * "binary:///PATH" as stdout is a program that gets both streams (shim/log_program.h).
  *
- * Input: one WriteStdin at a time. A writing end is kept open here until CloseIO, so that writers
- * come and go: a client detaches and another attaches, containerd is started anew. The process sees
- * the end when the last writer has closed the FIFO after CloseIO.
+ * Input: one WriteStdin at a time. The FIFO is opened when the process runs, for its writer waits
+ * for that, and ctr cannot call CloseIO before. A writing end is kept open here until CloseIO, so
+ * that writers come and go: a client detaches and another attaches, containerd is started anew. The
+ * process sees the end when the last writer has closed the FIFO after CloseIO.
  *
  * After the process's exit io_settle() tells when its output counts as delivered: all streams
  * ended; or those that did not are kept open by somebody else (nothing came for IO_IDLE_MS); or
@@ -52,7 +53,7 @@ struct io_options {
 	void *userdata;
 };
 
-/* Opens the FIFOs; nothing is copied yet. Errors name the stream and its path. */
+/* Opens the outputs' FIFOs; nothing is copied yet. Errors name the stream and its path. */
 _must_check_ int io_open(const struct io_options *options, struct io **ret_io, struct error *err);
 
 /* The process runs: copy. traced_ns: see io_output_start(). */

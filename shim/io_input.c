@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -28,10 +29,12 @@ const struct state_machine input_states = STATE_MACHINE("input", input_state_nam
 struct io_input {
 	struct loop *loop;
 	struct agent_link *agent;
+	char *path;
 	char *container_id;
 	char *exec_id;
 	enum input_state state;
-	int fd;                   /* reading end */
+	bool closing;             /* CloseIO */
+	int fd;                   /* reading end; -EBADF: not started */
 	int keeper;               /* a writing end; -EBADF after CloseIO */
 	struct loop_watch *watch; /* on fd, paused unless READING */
 	uint8_t *data;            /* owned; WRITING only */
@@ -48,6 +51,7 @@ static void input_free(void *userdata)
 	close_fd(input->fd);
 	close_fd(input->keeper);
 	free(input->data);
+	free(input->path);
 	free(input->container_id);
 	free(input->exec_id);
 	free(input);
@@ -133,38 +137,52 @@ static void on_readable(int fd, unsigned events _unused_, void *userdata)
 int io_input_open(const struct io_options *options, struct io_input **ret_input, struct error *err)
 {
 	const char *path = options->stdio->in;
-	_cleanup_close_ int keeper = -EBADF;
-	_cleanup_close_ int fd = -EBADF;
 	struct io_input *input;
 
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
+	if (access(path, R_OK | W_OK) < 0)
 		return error_set_errno(err, errno, "cannot open stdin %s", path);
-	keeper = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	if (keeper < 0)
-		return error_set_errno(err, errno, "cannot open stdin %s for writing", path);
-
 	input = xnew(struct io_input);
 	*input = (struct io_input){
 		.loop = options->loop,
 		.agent = options->agent,
+		.path = xstrdup(path),
 		.container_id = xstrdup(options->container_id),
 		.exec_id = xstrdup(options->exec_id),
-		.fd = steal_fd(&fd),
-		.keeper = steal_fd(&keeper),
+		.fd = -EBADF,
+		.keeper = -EBADF,
 	};
-	input->watch = loop_watch_new(input->loop, input->fd, 0, on_readable, input);
 	*ret_input = input;
 	return 0;
 }
 
+static int open_fifo(struct io_input *input)
+{
+	input->fd = open(input->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (input->fd < 0)
+		return -errno;
+	if (input->closing)
+		return 0;
+	input->keeper = open(input->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	return input->keeper < 0 ? -errno : 0;
+}
+
 void io_input_start(struct io_input *input)
 {
+	int r = open_fifo(input);
+
+	if (r < 0) {
+		log_warning(input->container_id, "cannot open stdin %s: %s", input->path,
+			    strerror(-r));
+		close_stdin(input);
+		return;
+	}
+	input->watch = loop_watch_new(input->loop, input->fd, 0, on_readable, input);
 	set_state(input, INPUT_READING);
 }
 
 void io_input_close(struct io_input *input)
 {
+	input->closing = true;
 	input->keeper = close_fd(input->keeper);
 }
 

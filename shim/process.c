@@ -44,6 +44,8 @@ struct process {
 	uint32_t pid;
 	uint64_t kill_s;
 	bool is_stand_in;
+	void (*on_running)(void *userdata);
+	void *userdata;
 	struct loop_timer *kill_timer; /* since SIGKILL, until the exit is known; NULL: none */
 	enum process_state state;
 	struct io *io; /* NULL after process_end() */
@@ -161,6 +163,8 @@ int process_new(const struct process_options *options, struct process **ret_proc
 		.pid = options->pid,
 		.kill_s = options->kill_s,
 		.is_stand_in = options->is_stand_in,
+		.on_running = options->on_running,
+		.userdata = options->userdata,
 		.state = PROCESS_CREATED,
 	};
 	io_options = (struct io_options){
@@ -262,6 +266,8 @@ static void started(struct process *process)
 	set_state(process, PROCESS_RUNNING);
 	if (process->io && !process->is_stand_in)
 		io_start(process->io, process->start_ns);
+	if (process->on_running)
+		process->on_running(process->userdata);
 	exit_check(process);
 }
 

@@ -14,6 +14,7 @@
 #include "shim/guest_trace.h"
 #include "shim/health_watch.h"
 #include "shim/oom_events.h"
+#include "shim/pod_link.h"
 #include "shim/scratch_watch.h"
 #include "shim/spec.h"
 
@@ -55,6 +56,8 @@ struct sandbox {
 	struct disks *disks;          /* RUNNING */
 	struct lower_folders *lowers; /* RUNNING */
 	struct virtiofs *virtiofs;    /* RUNNING: where a container asked for it */
+	struct pod_link *network;     /* from CLAIMING on; NULL: its pod has none */
+	struct waiters joiners;       /* for the network to be joined */
 	enum virtiofs_locks virtiofs_locks;
 	struct agent_link *agent;
 	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
@@ -62,7 +65,7 @@ struct sandbox {
 	struct oom_events *oom;        /* ditto */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
-	struct error error;      /* why CreateSandbox failed, or virtio-fs */
+	struct error error;      /* why CreateSandbox failed, or the network, or virtio-fs */
 	uint64_t created_ns;     /* trace_begin() of CreateSandbox */
 	struct release *release; /* RELEASING, once it is under way */
 	uint64_t release_ns;     /* of the release */
@@ -153,6 +156,8 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	if (sandbox->state != SANDBOX_RUNNING)
 		return;
 	trace_end(TRACE_CREATE_SANDBOX, NULL, sandbox->created_ns);
+	if (sandbox->error.number)
+		return;
 	if (reply->code == TTRPC_OK) {
 		claim_confirm(sandbox->claim);
 		start_watches(sandbox);
@@ -162,6 +167,17 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	(void)error_wrap(&sandbox->error, "cannot create the sandbox in its guest");
 }
 
+static void on_network_told(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	if (sandbox->state != SANDBOX_RUNNING || reply->code == TTRPC_OK || sandbox->error.number)
+		return;
+	(void)ttrpc_reply_error(reply, &sandbox->error);
+	(void)error_wrap(&sandbox->error, "cannot give the guest the pod's network");
+}
+
+/* None of it is waited for: the agent handles calls in order. */
 static void create_in_guest(struct sandbox *sandbox)
 {
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
@@ -174,6 +190,14 @@ static void create_in_guest(struct sandbox *sandbox)
 	request.storages = storages.items;
 	request.n_storages = storages.count;
 	guest_trace_begin(sandbox->agent);
+	if (sandbox->network)
+		pod_link_start(sandbox->network, &(struct pod_link_machine){
+							 .vmm_pidfd = sandbox->claim->vmm_pidfd,
+							 .qmp = slots_monitor(sandbox->slots),
+							 .agent = sandbox->agent,
+							 .on_reply = on_network_told,
+							 .userdata = sandbox,
+						 });
 	sandbox->created_ns = trace_begin();
 	agent_call(sandbox->agent, "CreateSandbox", &request.base, CREATE_TIMEOUT_MS, on_created,
 		   sandbox);
@@ -233,6 +257,35 @@ static void release_machine(void *userdata)
 		sandbox->on_given_up(sandbox->userdata);
 }
 
+static void free_network(void *userdata)
+{
+	pod_link_free(userdata);
+}
+
+static void drop_network(struct sandbox *sandbox)
+{
+	if (sandbox->network)
+		loop_defer(sandbox->loop, free_network, steal_ptr(sandbox->network));
+}
+
+static void on_network_left(void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	drop_network(sandbox);
+	release_machine(sandbox);
+}
+
+static void leave_network(void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	if (sandbox->network)
+		pod_link_leave(sandbox->network, on_network_left, sandbox);
+	else
+		release_machine(sandbox);
+}
+
 static void release(struct sandbox *sandbox)
 {
 	set_state(sandbox, SANDBOX_RELEASING);
@@ -241,9 +294,9 @@ static void release(struct sandbox *sandbox)
 	health_watch_free(steal_ptr(sandbox->health));
 	oom_events_free(steal_ptr(sandbox->oom));
 	if (trace_on)
-		guest_trace_end(sandbox->agent, release_machine, sandbox);
+		guest_trace_end(sandbox->agent, leave_network, sandbox);
 	else
-		release_machine(sandbox);
+		leave_network(sandbox);
 }
 
 /* To containerd "not found" is a task, so a missing factory or template is "unavailable". */
@@ -256,6 +309,7 @@ static void set_claim_error(struct sandbox *sandbox, const struct error *err)
 static void claim_failed(struct sandbox *sandbox, const struct error *err)
 {
 	set_claim_error(sandbox, err);
+	drop_network(sandbox);
 	set_state(sandbox, SANDBOX_RELEASING);
 	tell_acquirers(sandbox);
 	released(sandbox, 0, NULL);
@@ -278,8 +332,66 @@ static void claim_by_other_name(struct sandbox *sandbox)
 	settings_copy(&sandbox->wanted, &sandbox->settings);
 	replace_string(&sandbox->wanted_hostname, sandbox->hostname);
 	sandbox->claim_again = true;
+	drop_network(sandbox);
 	set_state(sandbox, SANDBOX_RELEASING);
 	released(sandbox, 0, NULL);
+}
+
+/* The machine takes calls from here on. */
+static void run(struct sandbox *sandbox)
+{
+	const struct claim *claim = sandbox->claim;
+
+	set_state(sandbox, SANDBOX_RUNNING);
+	agent_link_set(sandbox->agent, claim->agent);
+	sandbox->slots = slots_new(sandbox->loop, steal_fd(&sandbox->claim->qmp_fd),
+				   claim->block_slots, sandbox->id);
+	sandbox->windows = dax_windows_new(&(struct dax_windows_options){
+		.loop = sandbox->loop,
+		.vm_dir = claim->vm_dir,
+		.sandbox_id = sandbox->id,
+		.carried = claim->nimages,
+		.count = claim->dax_windows,
+		.bytes = claim->dax_window_bytes,
+	});
+	sandbox->lowers = lower_folders_new(claim->share_dir);
+	sandbox->disks = disks_new(sandbox->loop, sandbox->slots, sandbox->agent, sandbox->id);
+	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
+					sandbox);
+	create_in_guest(sandbox);
+	tell_acquirers(sandbox);
+}
+
+/* The claim's answer and the pod's network, whichever comes last. */
+static void run_when_ready(struct sandbox *sandbox)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (!sandbox->claim || (sandbox->network && pod_link_is_busy(sandbox->network)))
+		return;
+	if (sandbox->network &&
+	    pod_link_assign(sandbox->network, sandbox->claim->network_cards, &err) < 0) {
+		(void)error_set(&sandbox->acquire_error, err.number, "the pod's network: %s",
+				error_message(&err));
+		release(sandbox);
+		tell_acquirers(sandbox);
+		return;
+	}
+	run(sandbox);
+}
+
+static void on_network(int number, const struct error *err, void *userdata)
+{
+	struct sandbox *sandbox = userdata;
+
+	if (sandbox->state == SANDBOX_CLAIMING) {
+		run_when_ready(sandbox);
+		return;
+	}
+	if (number < 0 && sandbox->state == SANDBOX_RUNNING && !sandbox->error.number)
+		(void)error_set(&sandbox->error, number, "the pod's network: %s",
+				error_message(err));
+	waiters_answer(&sandbox->joiners, number, err);
 }
 
 static void on_claimed(int number, struct claim *claim, const struct error *err, void *userdata)
@@ -302,24 +414,7 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 		release(sandbox);
 		return;
 	}
-	set_state(sandbox, SANDBOX_RUNNING);
-	agent_link_set(sandbox->agent, claim->agent);
-	sandbox->slots = slots_new(sandbox->loop, steal_fd(&claim->qmp_fd), claim->block_slots,
-				   sandbox->id);
-	sandbox->windows = dax_windows_new(&(struct dax_windows_options){
-		.loop = sandbox->loop,
-		.vm_dir = claim->vm_dir,
-		.sandbox_id = sandbox->id,
-		.carried = claim->nimages,
-		.count = claim->dax_windows,
-		.bytes = claim->dax_window_bytes,
-	});
-	sandbox->lowers = lower_folders_new(claim->share_dir);
-	sandbox->disks = disks_new(sandbox->loop, sandbox->slots, sandbox->agent, sandbox->id);
-	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
-					sandbox);
-	create_in_guest(sandbox);
-	tell_acquirers(sandbox);
+	run_when_ready(sandbox);
 }
 
 static void start_claim(struct sandbox *sandbox, const struct settings *settings,
@@ -342,9 +437,13 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 	settings_copy(&sandbox->settings, settings);
 	replace_string(&sandbox->hostname, hostname);
 	set_state(sandbox, SANDBOX_CLAIMING);
+	if (settings->netns)
+		sandbox->network = pod_link_new(sandbox->loop, sandbox->id, settings->netns,
+						on_network, sandbox);
 	if (FAULT_ERROR("sandbox.claiming", &err) < 0 ||
 	    claim_start(sandbox->loop, &options, on_claimed, sandbox, &err) < 0) {
 		set_claim_error(sandbox, &err);
+		drop_network(sandbox);
 		set_state(sandbox, SANDBOX_NONE);
 		settings_done(&sandbox->settings);
 		loop_defer(sandbox->loop, tell_acquirers, sandbox);
@@ -386,6 +485,8 @@ void sandbox_free(struct sandbox *sandbox)
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);
 	lower_folders_free(sandbox->lowers);
+	pod_link_free(sandbox->network);
+	waiters_done(&sandbox->joiners);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
 	agent_link_free(sandbox->agent);
@@ -457,6 +558,16 @@ void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *
 		set_state(sandbox, SANDBOX_UNWANTED);
 	else if (sandbox->state == SANDBOX_NONE && fn)
 		loop_defer(sandbox->loop, on_nothing_to_release, sandbox);
+}
+
+bool sandbox_is_joining(const struct sandbox *sandbox)
+{
+	return sandbox->network && pod_link_is_busy(sandbox->network);
+}
+
+void sandbox_await_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata)
+{
+	waiters_add(&sandbox->joiners, fn, userdata);
 }
 
 const char *sandbox_id(const struct sandbox *sandbox)

@@ -2,14 +2,15 @@
  *
  *   state      what it is                                       leaves by
  *   NONE       no machine                                       sandbox_acquire(), _prepare()
- *   CLAIMING   the factory was asked                            its answer
+ *   CLAIMING   the factory was asked, and what network the pod
+ *              has is read                                      both done
  *   UNWANTED   the same, and its machine is to be released       its answer: RELEASING
  *   RUNNING    the agent takes calls; CreateSandbox was sent    sandbox_release(), loss
  *   RELEASING  the factory destroys the machine                 its answer: NONE
  *
  * CreateSandbox is not waited for: the agent handles calls in order, so the first container's
- * CreateContainer follows at once. Where CreateSandbox failed, or virtio-fs, sandbox_error() says
- * why.
+ * CreateContainer follows at once; what the guest is told of the pod's network goes before. Where
+ * any of it failed, or virtio-fs, sandbox_error() says why.
  *
  * The factory knows the sandbox by its id. Where it has a sandbox of this name already, which is
  * one of another namespace of containerd's, it is ID.NAMESPACE.
@@ -78,6 +79,11 @@ void sandbox_prepare(struct sandbox *sandbox, const struct settings *settings,
 /* fn (may be NULL) is called once, from the loop, in NONE. Those who wait in acquire get
  * -ECANCELED. */
 void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *userdata);
+
+/* The pod's network is being joined still: sandbox_await_network() calls fn once, from the loop,
+ * when that is over, well or not (then sandbox_error() says why). Only while it is. */
+bool sandbox_is_joining(const struct sandbox *sandbox);
+void sandbox_await_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata);
 
 const char *sandbox_id(const struct sandbox *sandbox);
 enum sandbox_state sandbox_state(const struct sandbox *sandbox);

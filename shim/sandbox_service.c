@@ -112,12 +112,36 @@ static void on_wait(struct ttrpc_call *call, const ProtobufCMessage *message _un
 
 /* ---------------------------------------------------------------- questions */
 
+enum { INFOS = 2, NUMBER_SIZE = 16 };
+
+typedef SANDBOX(SandboxStatusResponse__InfoEntry) info_entry;
+
+/* The arrays are the answer's memory. */
+static void add_info(SANDBOX(SandboxStatusResponse) * response, info_entry entries[INFOS],
+		     info_entry *list[INFOS], char number[NUMBER_SIZE])
+{
+	snprintf(number, NUMBER_SIZE, "%u", response->pid);
+	for (size_t i = 0; i < INFOS; i++) {
+		containerd__runtime__sandbox__v1__sandbox_status_response__info_entry__init(
+			&entries[i]);
+		list[i] = &entries[i];
+	}
+	entries[0].key = (char *)"pid";
+	entries[0].value = number;
+	entries[1].key = (char *)"state";
+	entries[1].value = response->state;
+	response->info = list;
+	response->n_info = INFOS;
+}
+
 static void on_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
 	const SANDBOX(
 		SandboxStatusRequest) *request = (const SANDBOX(SandboxStatusRequest) *)message;
 	SANDBOX(SandboxStatusResponse)
 	response = CONTAINERD__RUNTIME__SANDBOX__V1__SANDBOX_STATUS_RESPONSE__INIT;
+	info_entry entries[INFOS], *list[INFOS];
+	char number[NUMBER_SIZE];
 	const struct pod *pod = shim_pod(userdata);
 	Google__Protobuf__Timestamp created = timestamp_from_ns(pod_created_ns(pod));
 	Google__Protobuf__Timestamp exited = timestamp_from_ns(pod_exited_ns(pod));
@@ -135,6 +159,8 @@ static void on_status(struct ttrpc_call *call, const ProtobufCMessage *message, 
 		response.created_at = &created;
 	if (pod_exited_ns(pod))
 		response.exited_at = &exited;
+	if (request->verbose)
+		add_info(&response, entries, list, number);
 	ttrpc_call_reply(call, &response.base);
 }
 

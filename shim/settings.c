@@ -250,6 +250,21 @@ static int check_allowed(const struct settings *settings, const struct spec *spe
 	return 0;
 }
 
+static int read_network(const struct spec *spec, struct settings *settings, struct error *err)
+{
+	const Grpc__LinuxNamespace *network = spec_namespace(spec, "network");
+
+	/* Who names no namespace at all leaves the sandbox to us. */
+	if (!spec->oci->linux || spec->oci->linux->n_namespaces == 0)
+		return 0;
+	if (!network)
+		return error_set(err, EOPNOTSUPP,
+				 "the host's network (a pod with hostNetwork, ctr's --net-host) "
+				 "cannot be a machine's");
+	replace_string(&settings->netns, str_empty(network->path) ? NULL : network->path);
+	return 0;
+}
+
 int settings_annotate(struct settings *settings, const struct spec *spec, struct error *err)
 {
 	int r = check_allowed(settings, spec, err);
@@ -263,7 +278,9 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 		replace_string(&settings->template_name, template_name);
 	if (annotations)
 		replace_string(&settings->annotations, annotations);
-	r = read_rootfs(spec, settings, err);
+	r = read_network(spec, settings, err);
+	if (r == 0)
+		r = read_rootfs(spec, settings, err);
 	if (r == 0)
 		r = read_volumes(spec, settings, err);
 	if (r == 0)
@@ -281,7 +298,7 @@ bool settings_equal(const struct settings *a, const struct settings *b)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (!config_equal(&keys[i], a, b))
 			return false;
-	return strv_equal(&a->images, &b->images);
+	return strv_equal(&a->images, &b->images) && str_equal(a->netns, b->netns);
 }
 
 void settings_copy(struct settings *to, const struct settings *from)
@@ -289,6 +306,7 @@ void settings_copy(struct settings *to, const struct settings *from)
 	settings_done(to);
 	config_copy(keys, ARRAY_SIZE(keys), from, to);
 	strv_add_all(&to->images, &from->images);
+	to->netns = xstrdup(from->netns);
 }
 
 void settings_print(FILE *out)
@@ -299,5 +317,6 @@ void settings_print(FILE *out)
 void settings_done(struct settings *settings)
 {
 	strv_done(&settings->images);
+	free(steal_ptr(settings->netns));
 	config_done(keys, ARRAY_SIZE(keys), settings);
 }

@@ -51,13 +51,14 @@ struct settings {
 	int volumes;                    /* enum volumes_driver; ditto */
 	uint64_t check_s, check_misses; /* shim/health_watch.h */
 	uint64_t kill_s;                /* shim/process.h; of a container */
+	char *netns; /* path of the pod's network namespace; NULL: none of its own. Owned */
 };
 
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */
 _must_check_ int settings_load(const Google__Protobuf__Any *options, struct settings *ret_settings,
 			       struct error *err);
-/* Takes over what the annotations of a sandbox say. -EINVAL names one that makes no sense or is not
- * enabled. */
+/* Takes over what the annotations of a sandbox say, and where its network is. -EINVAL names one
+ * that makes no sense or is not enabled; -EOPNOTSUPP: it wants the host's network. */
 struct spec;
 _must_check_ int settings_annotate(struct settings *settings, const struct spec *spec,
 				   struct error *err);

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "proto/ttrpc_server.h"
 #include "shim/bundle.h"
+#include "shim/hooks.h"
 #include "shim/pod.h"
 #include "shim/sandbox_service.h"
 #include "shim/spec.h"
@@ -65,13 +66,14 @@ static void on_machine_gone(void *userdata)
 
 /* A container's machine file outlives it while it is the only one to name the machine. After a
  * failed first container nobody needs the machine; after a deleted one Shutdown follows, or the
- * pod's next container. */
+ * pod's next container. Not so with a pod of the Sandbox service, whose machine it is: `delete`
+ * would wait for the shim. */
 static void on_container_gone(struct container *container, bool failed, void *userdata)
 {
 	struct shim *shim = userdata;
 
 	container_list_remove(&shim->containers, container);
-	if (TAILQ_EMPTY(&shim->containers))
+	if (is_empty(shim))
 		replace_string(&shim->last_bundle, container_bundle(container));
 	else
 		bundle_remove_machine(container_bundle(container));
@@ -245,7 +247,8 @@ void shim_prepare(struct shim *shim, const Google__Protobuf__Any *options, const
 	pod_set_options(shim->pod, options);
 	if (!spec->oci->process)
 		return;
-	if (settings_load(options, &settings, NULL) < 0)
+	/* What hooks do comes before a pod's network is read. */
+	if (hooks_come_first(spec) || settings_load(options, &settings, NULL) < 0)
 		return;
 	if (settings_annotate(&settings, spec, NULL) == 0)
 		sandbox_prepare(shim->sandbox, &settings, spec->oci->hostname);
@@ -305,6 +308,7 @@ int shim_create(struct shim *shim, const Containerd__Task__V2__CreateTaskRequest
 		.shim_address = shim->address,
 		.ns = shim->ns,
 		.sysctls = &shim->sysctls,
+		.has_pod = pod_has_machine(shim->pod),
 		.request = request,
 		.on_gone = on_container_gone,
 		.userdata = shim,

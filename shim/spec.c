@@ -177,26 +177,20 @@ static bool is_foreign(const char *path, pid_t vmm_pid)
 	const char *rest = str_after(path, "/proc/");
 	char *end;
 
-	return rest && (strtol(rest, &end, 10) != vmm_pid || *end != '/');
+	return rest && vmm_pid != SPEC_ANY_PID &&
+	       (strtol(rest, &end, 10) != vmm_pid || *end != '/');
 }
 
 static int check_namespace(const Grpc__LinuxNamespace *ns, pid_t vmm_pid, struct error *err)
 {
-	bool is_pid = str_equal(ns->type, "pid");
-
-	if (str_empty(ns->path) ||
-	    (!is_pid && !str_equal(ns->type, "ipc") && !str_equal(ns->type, "uts")))
+	if (str_empty(ns->path) || (!str_equal(ns->type, "pid") && !str_equal(ns->type, "ipc") &&
+				    !str_equal(ns->type, "uts")))
 		return 0;
 	if (is_foreign(ns->path, vmm_pid))
 		return error_set(err, EOPNOTSUPP,
 				 "cannot join %s namespace %s: it is not of this sandbox, and "
 				 "another one is another machine",
 				 ns->type, ns->path);
-	if (is_pid)
-		return error_set(err, EOPNOTSUPP,
-				 "cannot join pid namespace %s: containers of a pod do not share "
-				 "processes (shareProcessNamespace)",
-				 ns->path);
 	return 0;
 }
 
@@ -232,7 +226,26 @@ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pi
 	return r;
 }
 
-static bool namespace_stays(Grpc__LinuxNamespace *ns)
+const Grpc__LinuxNamespace *spec_namespace(const struct spec *spec, const char *type)
+{
+	const Grpc__Linux *linux = spec->oci->linux;
+
+	for (size_t i = 0; linux && i < linux->n_namespaces; i++)
+		if (str_equal(linux->namespaces[i]->type, type))
+			return linux->namespaces[i];
+	return NULL;
+}
+
+/* CRI says so of a pod by default, the kubelet by shareProcessNamespace alone: so it is no failure.
+ */
+static void tell_own_processes(const char *container_id)
+{
+	log_warning(container_id,
+		    "containers of a pod do not share processes: it has a pid namespace "
+		    "of its own");
+}
+
+static bool namespace_stays(Grpc__LinuxNamespace *ns, const char *container_id)
 {
 	if (str_equal(ns->type, "network"))
 		return false;
@@ -240,17 +253,19 @@ static bool namespace_stays(Grpc__LinuxNamespace *ns)
 		return true;
 	if (str_equal(ns->type, "ipc") || str_equal(ns->type, "uts"))
 		return false;
+	if (str_equal(ns->type, "pid"))
+		tell_own_processes(container_id);
 	set_string(&ns->path, "");
 	return true;
 }
 
-static void namespaces_adjust(Grpc__Linux *linux)
+static void namespaces_adjust(Grpc__Linux *linux, const char *container_id)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < linux->n_namespaces; i++) {
 		Grpc__LinuxNamespace *ns = linux->namespaces[i];
-		if (namespace_stays(ns))
+		if (namespace_stays(ns, container_id))
 			linux->namespaces[kept++] = ns;
 		else
 			free_message(ns);
@@ -314,12 +329,15 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 	Grpc__Spec *oci = spec->oci;
 
 	if (oci->hooks) {
-		log_warning(container_id, "hooks in %s are not run: they are programs of the host",
-			    SPEC_FILE);
+		if (oci->hooks->n_createcontainer + oci->hooks->n_startcontainer > 0)
+			log_warning(container_id,
+				    "hooks createContainer and startContainer in %s are not run: "
+				    "there is no container of it on this host",
+				    SPEC_FILE);
 		free_message(steal_ptr(oci->hooks));
 	}
 	if (oci->linux) {
-		namespaces_adjust(oci->linux);
+		namespaces_adjust(oci->linux, container_id);
 		devices_adjust(oci->linux, container_id);
 		if (oci->linux->resources)
 			rules_adjust(oci->linux->resources);

@@ -4,16 +4,18 @@
  * way into the guest:
  *
  *   root.path         stays: rootfs_mount() sets it (shim/rootfs.h)
- *   namespaces        network is dropped (the machine is the container's network namespace);
+ *   namespaces        network is dropped (the machine is the container's network namespace, and
+ *                     the pod's leads to it: shim/pod_network.h);
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
- *                     shared by the pod, hence the guest's own, and dropped; others lose the path
+ *                     shared by the pod, hence the guest's own, and dropped; others lose the path,
+ *                     a pod's pid namespace with a warning
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
  *                     something else in the guest. Memory, terminal and misc devices stay; block
  *                     devices are for shim/container_disks.h. So are the rules of
  *                     linux.resources.devices about them; in those that stay, a number that is
  *                     missing becomes -1
  *   linux.resources.cpu.cpus, mems  dropped: they are numbers of the host's CPUs
- *   hooks             dropped, with a warning: they are programs of the host
+ *   hooks             dropped: they are programs of the host (shim/hooks.h)
  *   linux.cgroupsPath /kiln/ID
  *
  * Bind mounts of the host's are for shim/volumes.h.
@@ -48,13 +50,18 @@ DEFINE_CLEANUP(struct spec *, spec_free)
 
 /* Refuses namespaces that a machine cannot join: the host's pid and ipc (a list of namespaces
  * leaves them out that has a uts of its own, or is that of a pod's sandbox container), those of
- * another sandbox, and a pod's pid namespace. vmm_pid: by whose /proc/PID/ns the pod's own are
- * named; 0: it has no machine yet. */
+ * another sandbox. vmm_pid: by whose /proc/PID/ns the pod's own are
+ * named; 0: it has no machine yet; SPEC_ANY_PID: a path is the pod's, whatever it says. */
+#define SPEC_ANY_PID (-1)
 _must_check_ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
 				       struct error *err);
 
 /* The changes above; once. */
 void spec_for_guest(struct spec *spec, const char *container_id);
+
+/* The namespace of a type, as the specification names it ("network"); NULL: the host's. Before
+ * spec_for_guest(). */
+const Grpc__LinuxNamespace *spec_namespace(const struct spec *spec, const char *type);
 
 /* Value of an annotation, or NULL. */
 const char *spec_annotation(const struct spec *spec, const char *key);

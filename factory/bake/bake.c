@@ -273,6 +273,7 @@ static void bake_answering(struct bake *bake)
 		.object = bake_work_id(bake->work),
 		.image = rehearsal_image_of(bake->options.definition->dax_windows,
 					    bake->options.definition->block_slots),
+		.network_cards = (unsigned)bake->options.definition->network_cards,
 		.first_timeout_ms = bake->options.definition->boot_timeout_s * 1000,
 		.on_answer = on_answer,
 		.on_trim = on_trim,

@@ -13,7 +13,7 @@
 #include "factory/bake/bake_process.h"
 #include "factory/bake/bake_user.h"
 #include "factory/bake/libvirt_link.h"
-#include "factory/bake/machine.h"
+#include "factory/guest/network_cards.h"
 
 enum {
 	POLL_MS = 10,
@@ -25,6 +25,7 @@ struct bake_domain {
 	struct libvirt_link *link;
 	char *name; /* libvirt's; NULL before it is booted */
 	struct bake_process process;
+	size_t network_cards;
 };
 
 static void sleep_ms(long ms)
@@ -122,6 +123,7 @@ int bake_domain_boot(const struct bake_domain_options *options, const char *xml,
 	struct bake_domain *domain = xnew(struct bake_domain);
 
 	domain->process = (struct bake_process)BAKE_PROCESS_NONE;
+	domain->network_cards = options->network_cards;
 	int r = open_link(options, &domain->link, err);
 	if (r == 0)
 		r = boot(domain, xml, err);
@@ -179,26 +181,23 @@ static int wait_disconnected(struct bake_domain *domain, struct error *err)
 	}
 }
 
-static bool has_nic(const struct strv *argv)
-{
-	for (size_t i = 0; i < argv->count; i++)
-		if (strstr(argv->items[i], ",id=" MACHINE_NIC ","))
-			return true;
-	return false;
-}
-
 /* A part of the saved state: it is down in every clone until somebody takes it up. */
-static int take_link_down(struct bake_domain *domain, struct error *err)
+static int take_links_down(struct bake_domain *domain, struct error *err)
 {
-	if (!has_nic(&domain->process.argv))
-		return 0;
-	json_t *arguments = json_pack("{s:s, s:b}", "name", MACHINE_NIC, "up", 0);
-	return monitor(domain, "set_link", arguments, -EBADF, NULL, err);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < domain->network_cards; i++) {
+		_cleanup_free_ char *name = xasprintf(NETWORK_CARD_DEVICE, i);
+
+		r = monitor(domain, "set_link", json_pack("{s:s, s:b}", "name", name, "up", 0),
+			    -EBADF, NULL, err);
+	}
+	return r;
 }
 
 int bake_domain_stop(struct bake_domain *domain, struct error *err)
 {
-	int r = take_link_down(domain, err);
+	int r = take_links_down(domain, err);
 	if (r == 0)
 		r = wait_disconnected(domain, err);
 	if (r == 0)

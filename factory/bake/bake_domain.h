@@ -29,6 +29,7 @@ struct bake_domain_options {
 	const char *libvirt_uri; /* NULL: embedded */
 	bool kvm;                /* the machine uses it */
 	uint32_t first_uid;      /* of the machines' ranges; 0: none */
+	size_t network_cards;    /* of the machine (factory/guest/network_cards.h) */
 };
 
 /* Defines and boots the machine. -ENOENT: libvirt or QEMU is not installed, with the package's
@@ -40,7 +41,7 @@ pid_t bake_domain_pid(const struct bake_domain *domain);
 /* QEMU's own argument vector. Valid as long as the domain. */
 const struct strv *bake_domain_argv(const struct bake_domain *domain);
 
-/* Takes the network card's link down (MACHINE_NIC), waits until QEMU has seen that nobody is
+/* Takes the network cards' links down, waits until QEMU has seen that nobody is
  * connected to the agent channel any more and the guest has calmed down (at most some seconds),
  * then stops the vCPUs for good. */
 _must_check_ int bake_domain_stop(struct bake_domain *domain, struct error *err);

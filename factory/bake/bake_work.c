@@ -90,6 +90,7 @@ struct bake_work *bake_work_new(const struct bake_options *options)
 		.libvirt_uri = options->libvirt_uri,
 		.kvm = options->host->accelerator == ACCELERATOR_KVM,
 		.first_uid = options->libvirt_uri ? 0 : options->first_uid,
+		.network_cards = options->definition->network_cards,
 	};
 	work->started_ms = clock_monotonic_ms();
 	return work;
@@ -625,6 +626,7 @@ static int describe(struct bake_work *work, struct template_manifest *manifest, 
 	manifest->spare_vcpus = work->definition->spare_vcpus;
 	manifest->max_memory_mib = work->definition->max_memory_mib;
 	manifest->block_slots = work->definition->block_slots;
+	manifest->network_cards = work->definition->network_cards;
 	manifest->dax_windows = work->definition->dax_windows;
 	manifest->dax_window_bytes = work->definition->dax_window_mib << 20;
 	manifest->memory_before_trim_bytes = work->memory_before;

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,6 +37,14 @@ static char *helper_path(void)
 	return path_join(self, HELPER);
 }
 
+/* The embedded driver makes taps for the machine's network cards, for nobody else to see. A libvirt
+ * of the host's makes them where it is. */
+static int leave_network(_unused_ void *data, const char **ret_what)
+{
+	*ret_what = "cannot make its network namespace";
+	return unshare(CLONE_NEWNET) < 0 ? -errno : 0;
+}
+
 static int helper_start(struct libvirt_link *link, const struct libvirt_link_options *options,
 			struct error *err)
 {
@@ -57,7 +66,8 @@ static int helper_start(struct libvirt_link *link, const struct libvirt_link_opt
 							    options->kvm ? "kvm" : "tcg", uid, gid),
 					 .fds = fds,
 					 .nfds = ARRAY_SIZE(fds),
-					 .new_session = true },
+					 .new_session = true,
+					 .in_child = options->uri ? NULL : leave_network },
 		&pid, &link->pidfd, err);
 }
 

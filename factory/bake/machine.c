@@ -14,6 +14,7 @@
 #include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
 #include "factory/guest/guest_volumes.h"
+#include "factory/guest/network_cards.h"
 #include "factory/store/device_files.h"
 #include "factory/vm/argv.h"
 #include "factory/vm/growth.h"
@@ -21,12 +22,13 @@
 #include "factory/vm/qemu_option.h"
 #include "proto/guest_disks.h"
 
-#define XML_SIZE_MAX  (1u << 20)
-#define MEMORY_DEVICE "{{memory_device}}"
-#define IMAGE_DEVICES "{{image_devices}}"
-#define DISKS         "{{disks}}"
-#define VOLUMES       "{{volumes_port}}"
-#define PMEM_ALIGN    (2u << 20) /* virtio-pmem is placed at a multiple of it */
+#define XML_SIZE_MAX        (1u << 20)
+#define MEMORY_DEVICE       "{{memory_device}}"
+#define IMAGE_DEVICES       "{{image_devices}}"
+#define DISKS               "{{disks}}"
+#define VOLUMES             "{{volumes_port}}"
+#define NETWORK_CARDS_PLACE "{{network_cards}}"
+#define PMEM_ALIGN          (2u << 20) /* virtio-pmem is placed at a multiple of it */
 
 /* A control character cannot stand in XML in any way. */
 static int escape_xml(struct strbuf *out, const char *value)
@@ -113,6 +115,28 @@ static char *volumes_port(const struct template_definition *definition)
 	return xstrdup("<qemu:arg value=\"-device\"/>\n"
 		       "    <qemu:arg value=\"pcie-root-port,id=" VOLUMES_PORT
 		       ",chassis=1,slot=1,bus=pcie.0,addr=0x1\"/>");
+}
+
+/* libvirt makes the tap that is behind a card while the template boots, in the network namespace of
+ * kiln-libvirt, and so the guest's driver agrees to what taps can do: a clone has one, too. */
+static char *network_cards(const struct template_definition *definition)
+{
+	_cleanup_(strbuf_done) struct strbuf out = {};
+
+	for (size_t i = 0; i < definition->network_cards; i++)
+		strbuf_addf(&out,
+			    "<interface type=\"ethernet\">\n"
+			    "      <mac address=\"02:6b:69:6c:6e:%02zx\"/>\n"
+			    "      <model type=\"virtio\"/>\n"
+			    "      <driver name=\"qemu\"/>\n"
+			    "      <rom enabled=\"no\"/>\n"
+			    "      <alias name=\"" NETWORK_CARD_DEVICE "\"/>\n"
+			    "      <address type=\"pci\" domain=\"0\" bus=\"0\" slot=\"0x%02x\" "
+			    "function=\"%zu\" multifunction=\"%s\"/>\n"
+			    "    </interface>\n    ",
+			    i, i, NETWORK_CARD_PCI_SLOT, i,
+			    i == 0 && definition->network_cards > 1 ? "on" : "off");
+	return xstrdup(strbuf_text(&out));
 }
 
 static char *kernel_params(const struct template_definition *definition)
@@ -312,12 +336,16 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 {
 	_cleanup_free_ char *memory = memory_device(options->definition);
 	_cleanup_free_ char *port = volumes_port(options->definition);
+	_cleanup_free_ char *cards = network_cards(options->definition);
 	_cleanup_free_ char *images = NULL, *disk_devices = NULL;
 
 	int r = insert_markup(text, MEMORY_DEVICE, memory, "max_memory_mib", err);
 	if (r == 0)
 		r = insert_markup(text, VOLUMES, strstr(*text, VOLUMES) ? port : "", "virtio-fs",
 				  err);
+	if (r == 0)
+		r = insert_markup(text, NETWORK_CARDS_PLACE, cards,
+				  "network_cards of the template (0: none)", err);
 	if (r == 0)
 		r = disks(options, &disk_devices, err);
 	if (r == 0)

@@ -23,6 +23,8 @@
  *   {{volumes_port}}    the same for the port that a device for volumes is plugged into
  *                       (factory/guest/guest_volumes.h); no text where memory is shared. A machine
  *                       may do without it, and then has no such volumes
+ *   {{network_cards}}   <interface> elements in <devices> (factory/guest/network_cards.h); they are
+ *                       frozen with their link down
  *   {{disks}}           the same for the scratch disk and the slots (factory/guest/disks.h)
  *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared); `lower` in it is another
  *                       one (tag kilnLower), read-only
@@ -38,8 +40,6 @@
 #include "factory/store/template.h"
 
 #define MACHINE_SHORT_ID 12 /* digits of a template's id in its domain's name */
-
-#define MACHINE_NIC "nic0" /* a -device with this id is frozen with its link down */
 
 /* All borrowed. */
 struct machine_options {

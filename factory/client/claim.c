@@ -15,6 +15,7 @@
 #include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
 #include "factory/guest/guest_clock.h"
+#include "factory/guest/network_cards.h"
 #include "factory/vm/vm_answer.h"
 
 enum {
@@ -122,6 +123,9 @@ static int check_answer(const Kiln__Factory__V1__ClaimResponse *answer, size_t n
 	if (answer->dax_windows > DAX_WINDOWS_MAX)
 		return error_set(err, EPROTO, "the claim's answer has %u DAX windows",
 				 answer->dax_windows);
+	if (answer->network_cards > NETWORK_CARDS_MAX)
+		return error_set(err, EPROTO, "the claim's answer has %u network cards",
+				 answer->network_cards);
 	if (answer->vmm_pid < 2 || answer->vmm_pid > INT32_MAX)
 		return error_set(err, EPROTO, "the claim's answer has the pid %u", answer->vmm_pid);
 	if (answer->next_stream_id % 2 != 1)
@@ -248,6 +252,7 @@ static int claim_fill(struct claim *claim, struct loop *loop,
 	claim->memory_mib = answer->memory_mib;
 	claim->block_slots = answer->block_slots;
 	claim->dax_windows = answer->dax_windows;
+	claim->network_cards = answer->network_cards;
 	claim->dax_window_bytes = answer->dax_window_bytes;
 	claim->own_memory = answer->own_memory;
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),

@@ -70,6 +70,7 @@ struct claim {
 	uint32_t block_slots;       /* of it: factory/guest/disks.h */
 	uint32_t dax_windows;       /* factory/guest/dax_window.h */
 	uint64_t dax_window_bytes;
+	uint32_t network_cards;     /* factory/guest/network_cards.h */
 	bool own_memory;            /* its template is not shared: factory/guest/guest_volumes.h */
 	uint64_t scratch_bytes;     /* factory/guest/disks.h */
 	struct ttrpc_client *agent; /* connected to the guest's agent */

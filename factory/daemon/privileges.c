@@ -35,6 +35,8 @@ static const struct privilege kept[] = {
 	PRIVILEGE(CAP_SYS_PTRACE),
 	/* Mounts and namespaces; the user namespaces of machines are then its own. */
 	PRIVILEGE(CAP_SYS_ADMIN),
+	/* The taps of machines, in network namespaces of theirs (factory/jail/tap.h). */
+	PRIVILEGE(CAP_NET_ADMIN),
 	/* An http_port below 1024. */
 	PRIVILEGE(CAP_NET_BIND_SERVICE),
 };

@@ -51,6 +51,7 @@ struct jail {
 	size_t nentries;
 	int cgroup_doors[CGROUP_DOORS];
 	size_t ndoors;
+	const struct taps *taps; /* borrowed */
 	uint32_t uid;
 	gid_t groups[1]; /* as the host counts */
 	size_t ngroups;
@@ -217,6 +218,7 @@ int jail_new(const struct jail_options *options, struct jail **ret_jail, struct 
 	jail->child_end = ends[1];
 	jail->dir = xstrdup(options->dir);
 	jail->uid = options->uid;
+	jail->taps = options->taps;
 	add_program(jail, options->qemu_binary);
 	add_devices(jail, options->kvm);
 	if (options->template_dir)
@@ -387,6 +389,11 @@ static const char *drop_capabilities(_unused_ struct jail *jail)
 	return jail_keep_capabilities(KEPT_CAPABILITIES);
 }
 
+static const char *make_taps(struct jail *jail)
+{
+	return taps_make(jail->taps);
+}
+
 static const char *leave_namespaces(_unused_ struct jail *jail)
 {
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
@@ -399,9 +406,10 @@ static const char *leave_namespaces(_unused_ struct jail *jail)
 
 int jail_enter(void *data, const char **ret_what)
 {
+	/* The control group has no /dev/net/tun. */
 	static const char *(*const steps[])(struct jail *) = {
-		join_cgroup, limit_files,   leave_namespaces,
-		enter_root,  become_nobody, drop_capabilities,
+		limit_files, leave_namespaces, make_taps,         join_cgroup,
+		enter_root,  become_nobody,    drop_capabilities,
 	};
 	struct jail *jail = data;
 

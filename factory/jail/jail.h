@@ -6,7 +6,8 @@
  *   files    a root of its own on a tmpfs: QEMU with its libraries and firmware, the template's
  *            folder, all read-only, and the machine's share. What is mounted into the share
  *            later appears there too
- *   network  an empty network namespace; IPC and UTS namespaces
+ *   network  a network namespace with nothing but its taps (factory/jail/tap.h), which leave it
+ *            when it is claimed; IPC and UTS namespaces
  *   limits   a control group (factory/jail/cgroup.h)
  *
  * The child (base/spawn.h) does all of it itself, with the names it had on the host: paths mean
@@ -19,6 +20,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "factory/jail/tap.h"
 
 /* Of a host; all borrowed. */
 struct jail_settings {
@@ -40,7 +42,8 @@ struct jail_options {
 	const char *kernel; /* and initramfs, of a machine that is booted; else NULL */
 	const char *initrd;
 	const char *cgroup; /* of the machine; NULL: none */
-	uint32_t uid;       /* first of its range */
+	const struct taps *taps;
+	uint32_t uid; /* first of its range */
 	bool kvm;
 };
 

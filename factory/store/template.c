@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
+#include "factory/guest/network_cards.h"
 #include "factory/store/annotations.h"
 
 #define MIB                ((uint64_t)1024 * 1024)
@@ -57,6 +58,8 @@ static const struct config_key definition_keys[] = {
 		"share; none where share is never"),
 	DEFINITION(UINT, dax_window_mib, "dax_window_mib", 0, 0, DAX_WINDOW_MAX_MIB,
 		   "Size of each of them, MiB; 0: twice memory_mib, 2048 at most"),
+	DEFINITION(UINT, network_cards, "network_cards", NETWORK_CARDS, 0, NETWORK_CARDS_MAX,
+		   "Network cards of each machine that wait for the interfaces of a pod"),
 	DEFINITION(STRING, annotations, "annotations", "",
 		   "Words that claims can demand, separated by commas"),
 	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,

@@ -51,6 +51,7 @@ struct template_definition {
 	uint64_t block_slots; /* ditto */
 	uint64_t dax_windows; /* factory/guest/dax_window.h; none where nothing is shared */
 	uint64_t dax_window_mib; /* of each */
+	uint64_t network_cards;  /* factory/guest/network_cards.h */
 	char *annotations;       /* factory/store/annotations.h */
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
@@ -108,6 +109,7 @@ struct template_manifest {
 	uint64_t block_slots;              /* factory/guest/disks.h */
 	uint64_t dax_windows;              /* factory/guest/dax_window.h */
 	uint64_t dax_window_bytes;         /* of each */
+	uint64_t network_cards;            /* factory/guest/network_cards.h */
 	uint64_t scratch_bytes;            /* size of `scratch`; 0: there is none */
 	uint64_t memory_bytes;             /* guest RAM */
 	uint64_t memory_before_trim_bytes; /* what it took up before the guest trimmed itself */

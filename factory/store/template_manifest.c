@@ -9,11 +9,12 @@
 #include "base/memory.h"
 #include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
+#include "factory/guest/network_cards.h"
 #include "factory/store/device_files.h"
 #include "factory/store/template.h"
 #include "factory/store/template_priv.h"
 
-#define MANIFEST_FORMAT 6
+#define MANIFEST_FORMAT 7
 #define MANIFEST_FILE   "template.json"
 #define MIB             ((uint64_t)1024 * 1024)
 #define STATE_MAX       (1024 * MIB)
@@ -38,6 +39,7 @@ struct manifest_file {
 	uint64_t block_slots;
 	uint64_t dax_windows;
 	uint64_t dax_window_bytes;
+	uint64_t network_cards;
 	uint64_t scratch_bytes;
 	char *scratch_digest;
 	uint64_t memory_bytes;
@@ -77,6 +79,7 @@ static const struct config_key manifest_keys[] = {
 	UINT(block_slots, 0, DISKS_SLOTS_MAX, "waiting disks"),
 	UINT(dax_windows, 0, DAX_WINDOWS_MAX, "waiting memory devices"),
 	UINT(dax_window_bytes, 0, DAX_WINDOW_MAX_MIB *MIB, "size of each"),
+	UINT(network_cards, 0, NETWORK_CARDS_MAX, "waiting network cards"),
 	UINT(scratch_bytes, 0, DISKS_SCRATCH_MAX_MIB *MIB, "size of `scratch`; 0: there is none"),
 	CONFIG_STRING(struct manifest_file, scratch_digest, "scratch_digest", "",
 		      "of `scratch` (digest_sparse_file)"),
@@ -241,6 +244,7 @@ static struct template_manifest *manifest_new(struct manifest_file *file, struct
 		memcpy(m->scratch_digest, file->scratch_digest, sizeof(m->scratch_digest));
 	m->scratch_bytes = file->scratch_bytes;
 	m->block_slots = file->block_slots;
+	m->network_cards = file->network_cards;
 	m->dax_windows = file->dax_windows;
 	m->dax_window_bytes = file->dax_window_bytes;
 	m->generation = (unsigned)file->generation;
@@ -462,23 +466,24 @@ static json_t *manifest_to_json(const struct template_manifest *m)
 	if (!argv || !boot_argv || !inputs || !images)
 		return NULL;
 	return json_pack(
-		"{sI sI sO sO sO sI sI sI sI sI sI sI ss ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
+		"{sI sI sI sO sO sO sI sI sI sI sI sI sI ss ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
 		"format", (json_int_t)MANIFEST_FORMAT, "generation", (json_int_t)m->generation,
-		"inputs", inputs, "images", images, "boot_argv", boot_argv, "boot_room_kib",
-		(json_int_t)m->boot_room_kib, "spare_vcpus", (json_int_t)m->spare_vcpus,
-		"max_memory_mib", (json_int_t)m->max_memory_mib, "block_slots",
-		(json_int_t)m->block_slots, "dax_windows", (json_int_t)m->dax_windows,
-		"dax_window_bytes", (json_int_t)m->dax_window_bytes, "scratch_bytes",
-		(json_int_t)m->scratch_bytes, "scratch_digest", m->scratch_digest, "memory_digest",
-		m->memory_digest, "image_digest", m->image_digest, "image_bytes",
-		(json_int_t)m->image_bytes, "id", m->id, "memory_before_trim_bytes",
-		(json_int_t)m->memory_before_trim_bytes, "name", m->name, "agent_version",
-		m->agent_version, "qemu_binary", m->qemu_binary, "accelerator",
-		accelerator_to_string(m->accelerator), "argv", argv, "vcpus", (json_int_t)m->vcpus,
-		"memory_bytes", (json_int_t)m->memory_bytes, "memory_allocated_bytes",
-		(json_int_t)m->memory_allocated_bytes, "state_bytes", (json_int_t)m->state_bytes,
-		"state_digest", m->state_digest, "baked_at", (json_int_t)m->baked_at, "boot_ms",
-		(json_int_t)m->boot_ms, "bake_ms", (json_int_t)m->bake_ms);
+		"network_cards", (json_int_t)m->network_cards, "inputs", inputs, "images", images,
+		"boot_argv", boot_argv, "boot_room_kib", (json_int_t)m->boot_room_kib,
+		"spare_vcpus", (json_int_t)m->spare_vcpus, "max_memory_mib",
+		(json_int_t)m->max_memory_mib, "block_slots", (json_int_t)m->block_slots,
+		"dax_windows", (json_int_t)m->dax_windows, "dax_window_bytes",
+		(json_int_t)m->dax_window_bytes, "scratch_bytes", (json_int_t)m->scratch_bytes,
+		"scratch_digest", m->scratch_digest, "memory_digest", m->memory_digest,
+		"image_digest", m->image_digest, "image_bytes", (json_int_t)m->image_bytes, "id",
+		m->id, "memory_before_trim_bytes", (json_int_t)m->memory_before_trim_bytes, "name",
+		m->name, "agent_version", m->agent_version, "qemu_binary", m->qemu_binary,
+		"accelerator", accelerator_to_string(m->accelerator), "argv", argv, "vcpus",
+		(json_int_t)m->vcpus, "memory_bytes", (json_int_t)m->memory_bytes,
+		"memory_allocated_bytes", (json_int_t)m->memory_allocated_bytes, "state_bytes",
+		(json_int_t)m->state_bytes, "state_digest", m->state_digest, "baked_at",
+		(json_int_t)m->baked_at, "boot_ms", (json_int_t)m->boot_ms, "bake_ms",
+		(json_int_t)m->bake_ms);
 }
 
 int template_manifest_store(const struct template_manifest *manifest, struct error *err)

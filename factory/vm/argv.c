@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/guest/guest_share.h"
+#include "factory/guest/network_cards.h"
 #include "factory/vm/argv_priv.h"
 #include "factory/vm/placeholder.h"
 #include "factory/vm/qemu_option.h"
@@ -25,6 +26,7 @@ struct derivation {
 	const struct survey *survey;
 	const struct argv_template *template;
 	struct strv *out;
+	size_t taps; /* so far */
 };
 
 static void survey_done(struct survey *survey)
@@ -272,6 +274,21 @@ static int derive_fsdev(struct derivation *d, const struct argument *argument,
 	return 0;
 }
 
+/* Other back ends than a tap are the same for all clones. */
+static int derive_netdev(struct derivation *d, const struct argument *argument,
+			 struct qemu_option *option, struct error *err)
+{
+	const char *id = qemu_option_get(option, "id");
+	if (!str_equal(qemu_option_get(option, "type"), "tap") || !id || placeholder_in(id))
+		return keep(d, argument, err);
+	if (d->taps == NETWORK_CARDS_MAX)
+		return error_set(err, EINVAL, "the machine has more than %d taps",
+				 NETWORK_CARDS_MAX);
+	strv_add(d->out, argument->name);
+	strv_addf(d->out, "tap,id=%s,fd={{tap_%zu}},vhost=off", id, d->taps++);
+	return 0;
+}
+
 static int derive_argument(struct derivation *d, const struct argument *argument, struct error *err)
 {
 	/* Without a function it is left out. */
@@ -285,6 +302,7 @@ static int derive_argument(struct derivation *d, const struct argument *argument
 		{ "-blockdev", "driver", derive_blockdev },
 		{ "-chardev", "backend", derive_chardev },
 		{ "-fsdev", "fsdriver", derive_fsdev },
+		{ "-netdev", "type", derive_netdev },
 		/* libvirt's own */
 		{ "-name", NULL, NULL },
 		{ "-uuid", NULL, NULL },
@@ -394,14 +412,20 @@ int argv_expand(const struct strv *argv, const struct argv_values *values, struc
 		{ "vcpus", values->vcpus },           { "last_vcpu", values->last_vcpu },
 		{ "memory_kib", values->memory_kib }, { "max_memory_kib", values->max_memory_kib },
 	};
-	size_t count = ARRAY_SIZE(own) + values->nfiles;
+	char tap_names[NETWORK_CARDS_MAX][32], tap_fds[NETWORK_CARDS_MAX][12];
+	size_t first_file = ARRAY_SIZE(own) + values->taps;
+	size_t count = first_file + values->nfiles;
 	_cleanup_free_ struct placeholder *list = xnew_array(struct placeholder, count);
 	_cleanup_(strv_done) struct strv out = {};
 
 	memcpy(list, own, sizeof(own));
+	for (size_t i = 0; i < values->taps; i++) {
+		snprintf(tap_names[i], sizeof(tap_names[i]), "tap_%zu", i);
+		snprintf(tap_fds[i], sizeof(tap_fds[i]), "%d", values->first_tap_fd + (int)i);
+		list[ARRAY_SIZE(own) + i] = (struct placeholder){ tap_names[i], tap_fds[i] };
+	}
 	if (values->nfiles > 0)
-		memcpy(list + ARRAY_SIZE(own), values->files,
-		       values->nfiles * sizeof(*values->files));
+		memcpy(list + first_file, values->files, values->nfiles * sizeof(*values->files));
 
 	for (size_t i = 0; i < argv->count; i++) {
 		const char *item = argv->items[i];

@@ -12,6 +12,8 @@
  *   {{agent_fd}}      the agent channel: the number of a descriptor that QEMU inherits, a Unix
  *                     socket its parent has bound and listens on, as in
  *                     -chardev socket,id=...,fd={{agent_fd}},server=on,wait=off
+ *   {{tap_0}}, ...    the network cards, in order: the number of a tap's descriptor, as in
+ *                     -netdev tap,id=...,fd={{tap_0}}
  *   {{share_dir}}     the folder the guest reaches as virtio-9p; must exist, with `lower` in it
  *   {{qmp_fd}}        the factory's monitor, ditto a listening socket
  *   {{shim_fd}}       the claimer's monitor, ditto
@@ -67,6 +69,8 @@ struct argv_values {
 	const char *share_dir;
 	const char *qmp_fd;
 	const char *shim_fd;
+	int first_tap_fd; /* of so many taps */
+	size_t taps;
 	/* of a machine that is booted; decimal, else NULL */
 	const char *vcpus;
 	const char *last_vcpu;

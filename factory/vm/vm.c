@@ -412,6 +412,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 		carried_copy(&options->manifest->inputs.images, &vm->images);
 		vm->block_slots = (unsigned)options->manifest->block_slots;
 		vm->dax_windows = (unsigned)options->manifest->dax_windows;
+		vm->network_cards = (unsigned)options->manifest->network_cards;
 		vm->dax_window_bytes = options->manifest->dax_window_bytes;
 		vm->own_memory = template_is_copied(options->manifest);
 		vm->scratch_bytes = options->manifest->scratch_bytes;
@@ -435,6 +436,11 @@ const char *vm_dir(const struct vm *vm)
 const char *vm_share_dir(const struct vm *vm)
 {
 	return vm->share_dir;
+}
+
+unsigned vm_network_cards(const struct vm *vm)
+{
+	return vm->network_cards;
 }
 
 unsigned vm_block_slots(const struct vm *vm)

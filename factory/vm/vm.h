@@ -127,8 +127,9 @@ void vm_free(struct vm *vm);
 const char *vm_id(const struct vm *vm);
 const char *vm_dir(const struct vm *vm);
 const char *vm_share_dir(const struct vm *vm);
-unsigned vm_block_slots(const struct vm *vm); /* factory/guest/disks.h */
-unsigned vm_dax_windows(const struct vm *vm); /* factory/guest/dax_window.h */
+unsigned vm_block_slots(const struct vm *vm);   /* factory/guest/disks.h */
+unsigned vm_network_cards(const struct vm *vm); /* factory/guest/network_cards.h */
+unsigned vm_dax_windows(const struct vm *vm);   /* factory/guest/dax_window.h */
 uint64_t vm_dax_window_bytes(const struct vm *vm);
 bool vm_has_own_memory(const struct vm *vm);    /* of a template with "share": "never" */
 uint64_t vm_scratch_bytes(const struct vm *vm); /* factory/guest/disks.h; 0: it has no such disk */

@@ -20,6 +20,7 @@ struct vm {
 	struct carried images; /* its template's; of an adopted one where that is known */
 	unsigned block_slots;  /* ditto */
 	unsigned dax_windows;  /* ditto */
+	unsigned network_cards;
 	uint64_t dax_window_bytes;
 	bool own_memory;        /* ditto */
 	uint64_t scratch_bytes; /* ditto */

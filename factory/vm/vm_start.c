@@ -66,7 +66,10 @@ static const struct {
 	[SOCKET_DAX] = { DAX_WINDOW_SOCKET, "6" },
 };
 
-enum { FIRST_COPY_FD = 3 + SOCKETS }; /* in QEMU: factory/vm/clone_files.h */
+enum {
+	FIRST_COPY_FD = 3 + SOCKETS, /* in QEMU: factory/vm/clone_files.h */
+	FIRST_TAP_FD = FIRST_COPY_FD + CLONE_FILES_MAX,
+};
 
 /* What is held until the child has it. */
 struct launch {
@@ -74,6 +77,7 @@ struct launch {
 	int state;
 	int log;
 	int sockets[SOCKETS];
+	struct taps taps;
 	struct strv argv;
 	struct jail *jail; /* NULL: none */
 };
@@ -97,6 +101,7 @@ void vm_launch_free(struct launch *launch)
 	launch->log = close_fd(launch->log);
 	for (size_t i = 0; i < SOCKETS; i++)
 		launch->sockets[i] = close_fd(launch->sockets[i]);
+	taps_done(&launch->taps);
 	strv_done(&launch->argv);
 	if (launch->jail)
 		jail_free(steal_ptr(launch->jail));
@@ -173,6 +178,7 @@ static void guest_warm(struct vm *vm)
 		.object = vm->entry.id,
 		.share_dir = vm->share_dir,
 		.image = rehearsal_image_of(vm->dax_windows, vm->block_slots),
+		.network_cards = vm->network_cards,
 		.first_timeout_ms = boot_ms,
 		.on_done = vm->spare ? on_up : on_warm,
 		.userdata = vm,
@@ -322,6 +328,7 @@ static int prepare_jail(struct vm *vm, const struct template_manifest *manifest,
 			.kernel = option_value(&launch->argv, "-kernel"),
 			.initrd = option_value(&launch->argv, "-initrd"),
 			.cgroup = vm->entry.cgroup,
+			.taps = &launch->taps,
 			.uid = vm->entry.uid,
 			.kvm = manifest->accelerator == ACCELERATOR_KVM,
 		},
@@ -345,7 +352,9 @@ static int open_files(struct vm *vm, const char *state, struct launch *launch, s
 	launch->state = vm->booting ? -EBADF : open(state, O_RDONLY | O_CLOEXEC);
 	if (launch->state < 0 && !vm->booting)
 		return error_set_errno(err, errno, "cannot open the template's state %s", state);
-	int r = vm_read_log(vm, err);
+	int r = taps_reserve(vm->network_cards, &launch->taps, err);
+	if (r == 0)
+		r = vm_read_log(vm, err);
 	return r < 0 ? r : log_pipe_open(log, &launch->log, err);
 }
 
@@ -383,6 +392,8 @@ static int make_arguments(const struct vm *vm, const struct template_manifest *m
 				   .agent_fd = sockets[SOCKET_AGENT].child_fd,
 				   .qmp_fd = sockets[SOCKET_QMP].child_fd,
 				   .shim_fd = sockets[SOCKET_SHIM].child_fd,
+				   .first_tap_fd = FIRST_TAP_FD,
+				   .taps = vm->network_cards,
 				   .vcpus = size.vcpus,
 				   .last_vcpu = size.last_vcpu,
 				   .memory_kib = size.memory_kib,
@@ -418,7 +429,7 @@ static int launch_prepare(struct vm *vm, const struct template_manifest *manifes
 
 static int launch_spawn(struct vm *vm, const struct launch *launch, struct error *err)
 {
-	struct spawn_fd fds[2 + SOCKETS + CLONE_FILES_MAX] = {
+	struct spawn_fd fds[2 + SOCKETS + CLONE_FILES_MAX + NETWORK_CARDS_MAX] = {
 		{ launch->log, 1 },
 		{ launch->log, 2 },
 		{ launch->sockets[SOCKET_AGENT], 3 },
@@ -431,6 +442,8 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 		if (launch->files.items[i].copy >= 0)
 			fds[nfds++] = (struct spawn_fd){ launch->files.items[i].copy,
 							 launch->files.items[i].child_fd };
+	for (size_t i = 0; i < launch->taps.count; i++)
+		fds[nfds++] = (struct spawn_fd){ launch->taps.fds[i], FIRST_TAP_FD + (int)i };
 	struct spawn_options options = {
 		.argv = launch->argv.items,
 		.cwd = "/",
@@ -446,6 +459,9 @@ static int launch_spawn(struct vm *vm, const struct launch *launch, struct error
 		options.in_parent = jail_admit;
 		options.limits_files = true;
 		options.hook_data = launch->jail;
+	} else if (launch->taps.count > 0) {
+		options.in_child = taps_enter;
+		options.hook_data = (void *)&launch->taps;
 	}
 	int pidfd;
 	int r = spawn(&options, &vm->entry.pid, &pidfd, err);

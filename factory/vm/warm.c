@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "factory/guest/guest_root.h"
 #include "factory/guest/guest_share.h"
+#include "factory/guest/network_cards.h"
 #include "factory/vm/rehearsal.h"
 #include "proto/agent.pb-c.h"
 #include "proto/guest.pb-c.h"
@@ -37,6 +38,7 @@ struct warm {
 	struct ttrpc_pending *call; /* of the step; NULL: none is in flight */
 	bool freed;                 /* by its owner, from a callback of ours */
 	unsigned reads;
+	unsigned cards; /* that have their address */
 	char version[VERSION_MAX + 1];
 };
 
@@ -162,8 +164,8 @@ static int send_clock(struct warm *warm, const struct warm_step *step, struct er
 	return warm_call(warm, step, &request.base);
 }
 
-/* A clone's card still has the template's address: each gets one of its own, locally administered.
- * Its link is down, so nobody has seen the other. */
+/* A clone's cards still have the template's address: each gets one of its own, locally
+ * administered. Its link is down, so nobody has seen the other. */
 static int send_mac(struct warm *warm, const struct warm_step *step, struct error *err _unused_)
 {
 	Types__Interface interface = TYPES__INTERFACE__INIT;
@@ -175,10 +177,20 @@ static int send_mac(struct warm *warm, const struct warm_step *step, struct erro
 	mac[0] = (uint8_t)((mac[0] & 0xfc) | 0x02);
 	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
 		 mac[3], mac[4], mac[5]);
-	interface.device = (char *)"eth0";
+	_cleanup_free_ char *device = xasprintf(NETWORK_CARD_GUEST, (size_t)warm->cards);
+	interface.device = device;
 	interface.hwaddr = text;
 	request.interface = &interface;
 	return warm_call(warm, step, &request.base);
+}
+
+static int check_mac(struct warm *warm, _unused_ const ProtobufCMessage *response,
+		     _unused_ struct error *err)
+{
+	if (++warm->cards < warm->options.network_cards)
+		return WARM_AGAIN;
+	warm->cards = 0;
+	return WARM_NEXT;
 }
 
 static int mac_failed(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
@@ -205,6 +217,56 @@ static int send_create_sandbox(struct warm *warm, const struct warm_step *step, 
 	request.sandbox_id = (char *)REHEARSAL_ID;
 	request.hostname = (char *)REHEARSAL_ID;
 	return warm_call(warm, step, &request.base);
+}
+
+/* The addresses are those of examples; they go with the sandbox, and the link is down meanwhile. */
+static int send_interface(struct warm *warm, const struct warm_step *step,
+			  struct error *err _unused_)
+{
+	Types__IPAddress four = TYPES__IPADDRESS__INIT, six = TYPES__IPADDRESS__INIT;
+	Types__IPAddress *addresses[] = { &four, &six };
+	Types__Interface interface = TYPES__INTERFACE__INIT;
+	Grpc__UpdateInterfaceRequest request = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
+	_cleanup_free_ char *device = xasprintf(NETWORK_CARD_GUEST, (size_t)0);
+
+	four.address = (char *)"192.0.2.2";
+	four.mask = (char *)"24";
+	six.family = TYPES__IPFAMILY__v6;
+	six.address = (char *)"2001:db8::2";
+	six.mask = (char *)"64";
+	interface.device = interface.name = device;
+	interface.ipaddresses = addresses;
+	interface.n_ipaddresses = ARRAY_SIZE(addresses);
+	request.interface = &interface;
+	return warm_call(warm, step, &request.base);
+}
+
+static int send_routes(struct warm *warm, const struct warm_step *step, struct error *err _unused_)
+{
+	_cleanup_free_ char *device = xasprintf(NETWORK_CARD_GUEST, (size_t)0);
+	Types__Route four = TYPES__ROUTE__INIT, six = TYPES__ROUTE__INIT;
+	Types__Route *list[] = { &four, &six };
+	Grpc__Routes routes = GRPC__ROUTES__INIT;
+	Grpc__UpdateRoutesRequest request = GRPC__UPDATE_ROUTES_REQUEST__INIT;
+
+	four.device = six.device = device;
+	four.gateway = (char *)"192.0.2.1";
+	six.family = TYPES__IPFAMILY__v6;
+	six.gateway = (char *)"2001:db8::1";
+	routes.routes = list;
+	routes.n_routes = ARRAY_SIZE(list);
+	request.routes = &routes;
+	return warm_call(warm, step, &request.base);
+}
+
+/* Of a machine without a card there is no network to rehearse, of another agent than ours perhaps
+ * none to be had. */
+static int network_failed(struct warm *warm, const struct ttrpc_reply *reply, struct error *err)
+{
+	if (reply->code != TTRPC_NOT_FOUND && reply->code != TTRPC_UNIMPLEMENTED)
+		return ttrpc_reply_error(reply, err);
+	log_debug(warm->options.object, "no network is rehearsed");
+	return WARM_NEXT;
 }
 
 static int send_create_container(struct warm *warm, const struct warm_step *step, struct error *err)
@@ -334,7 +396,10 @@ static int trim_failed(struct warm *warm, const struct ttrpc_reply *reply, struc
 #define IDENTITY_STEPS                                                                             \
 	STEP("reseed", AGENT, "ReseedRandomDev", send_reseed, NULL, reseed_failed),                \
 	STEP("clock", AGENT, "SetGuestDateTime", send_clock, NULL, NULL),                          \
-	STEP("mac", AGENT, "UpdateInterface", send_mac, NULL, mac_failed)
+	STEP("mac", AGENT, "UpdateInterface", send_mac, check_mac, mac_failed)
+#define NETWORK_STEPS                                                                              \
+	STEP("rehearse interface", AGENT, "UpdateInterface", send_interface, NULL, network_failed), \
+	STEP("rehearse routes", AGENT, "UpdateRoutes", send_routes, NULL, network_failed)
 #define BEGIN_SANDBOX                                                                              \
 	STEP("rehearse sandbox", AGENT, "CreateSandbox", send_create_sandbox, NULL, NULL)
 #define END_SANDBOX                                                                                \
@@ -358,8 +423,10 @@ static const struct warm_step *const clone_steps[] = {
 static const struct warm_step *const spare_steps[] = {
 	FIRST_STEPS, BEGIN_SANDBOX, END_SANDBOX, IDENTITY_STEPS,
 };
+/* Of a network only the template has a rehearsal: what emulation translates of it would take more than
+ * 2 MiB in each clone, which is one in twenty. */
 static const struct warm_step *const template_steps[] = {
-	FIRST_STEPS, IDENTITY_STEPS, REHEARSAL_STEPS,
+	FIRST_STEPS, IDENTITY_STEPS, NETWORK_STEPS, REHEARSAL_STEPS,
 	TIMED_STEP("trim", GUEST, "Trim", send_trim, check_trim, trim_failed, TRIM_TIMEOUT_MS),
 	REHEARSAL_STEPS,
 };

@@ -39,6 +39,7 @@ struct warm_options {
 	const char *share_dir;      /* to rehearse with the shares, as claimers do; copied. NULL:
 				     * without them, as in a bake */
 	enum rehearsal_image image;
+	unsigned network_cards;    /* factory/guest/network_cards.h */
 	uint64_t first_timeout_ms; /* for the agent's first answer; 0: as the other steps. A
 				    * guest that still boots answers as soon as it is up. */
 	/* The agent has answered for the first time: its version. May be NULL. */

@@ -44,7 +44,7 @@ test_parked_machines_are_shut_in() {
 	other=$(factory_ctl list --json | jq "[.vms[].pid | select(. != $pid)][0]")
 	[ "$(cat "/proc/$pid/uid_map")" != "$(cat "/proc/$other/uid_map")" ] ||
 		fail 'two machines are the same user'
-	expect lo "$(nsenter --target "$pid" --net ip -br link | awk '{ print $1 }')" 'network'
+	expect 'lo kiln0' "$(nsenter --target "$pid" --net ip -br link | awk '{ print $1 }' | xargs)" 'network'
 }
 
 test_the_root_holds_what_it_needs() {
@@ -204,6 +204,7 @@ test_mounts_are_harmless() {
 test_open_files_are_bounded() {
 	local pid
 	expect '16384 16384' "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(pid_of parked)/limits")"
+	expect 1 "$(awk '/^Max open files/ { print $4 == $5 }' "/proc/$(factory_pid)/limits")" 'as many as the factory may have'
 	start open --annotation io.kiln.rootfs=share --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw"
 	pid=$(pid_of claimed)
 	# Less than it began with: virtio-9p closes none of those before it is refused one more.

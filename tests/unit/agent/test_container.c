@@ -33,8 +33,9 @@ static void test_health(void **state _unused_)
 		  "{\"interface\": {\"device\": \"lo\", \"hwAddr\": \"02:00:00:00:00\"}}");
 	must_fail("of a group", "UpdateInterface",
 		  "{\"interface\": {\"device\": \"lo\", \"hwAddr\": \"01:00:00:00:00:00\"}}");
-	must_fail("cannot be set yet", "UpdateInterface",
-		  "{\"interface\": {\"device\": \"lo\", \"name\": \"lo1\"}}");
+	must_fail("without a name", "UpdateInterface",
+		  "{\"interface\": {\"device\": \"lo\", \"IPAddresses\": [{}]}}");
+	must("ListRoutes", "{}");
 	must("ReseedRandomDev", "{\"data\": \"AAECAwQFBgcICQoLDA0ODw==\"}");
 	must_fail("1 to 4096 bytes", "ReseedRandomDev", "{}");
 }
@@ -110,6 +111,17 @@ static void test_attributes(void **state _unused_)
 		" \"oomScoreAdj\": 500",
 		"", "", "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj", 0);
 	assert_string_equal(limits, "77\n99\n500\n");
+}
+
+static void test_schedule(void **state _unused_)
+{
+	skip_unless_possible();
+	_cleanup_free_ char *out = run_shell(
+		", \"scheduler\": {\"policy\": \"SCHED_BATCH\", \"nice\": 7},"
+		" \"ioPriority\": {\"class\": \"IOPRIO_CLASS_BE\", \"priority\": 6}",
+		"", "", "/bin/busybox cut -d ' ' -f 19,41 /proc/self/stat; /bin/busybox ionice", 0);
+
+	assert_string_equal(out, "7 3\nbest-effort: prio 6\n");
 }
 
 static void test_mounts(void **state _unused_)
@@ -341,6 +353,7 @@ int main(void)
 		LIFE(test_sandbox_is_one),
 		LIFE(test_world_of_a_container),
 		LIFE(test_attributes),
+		LIFE(test_schedule),
 		LIFE(test_mounts),
 		LIFE(test_hostile_rootfs),
 		LIFE(test_errors_of_create),

@@ -127,6 +127,20 @@ static void adds_what_can_grow(void **state _unused_)
 	definition.kernel_params = (char *)PARAMS;
 }
 
+static void as_many_cards_as_wanted(void **state _unused_)
+{
+	_cleanup_free_ char *xml = NULL;
+
+	becomes("a{{network_cards}}b", "ab");
+	definition.network_cards = 2;
+	assert_int_equal(expand("{{network_cards}}", &xml, NULL), 0);
+	assert_non_null(strstr(xml, "<alias name=\"ua-nic1\"/>"));
+	assert_non_null(strstr(xml, "slot=\"0x06\" function=\"0\" multifunction=\"on\"/>"));
+	assert_non_null(strstr(xml, "slot=\"0x06\" function=\"1\" multifunction=\"off\"/>"));
+	refuses("{{memory_kib}}", "{{network_cards}}");
+	definition.network_cards = 0;
+}
+
 static void a_port_for_volumes_where_memory_is_not_shared(void **state _unused_)
 {
 	_cleanup_free_ char *xml = NULL;
@@ -182,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fills_in),
 		cmocka_unit_test(adds_what_can_grow),
+		cmocka_unit_test(as_many_cards_as_wanted),
 		cmocka_unit_test(a_port_for_volumes_where_memory_is_not_shared),
 		cmocka_unit_test(escapes),
 		cmocka_unit_test(follows_the_accelerator),

@@ -175,15 +175,16 @@ static void write_and_close(const struct bench *bench, const char *text)
 	close(fd);
 }
 
-static void writer_that_came_and_went_before_the_start_is_heard(void **state)
+static void stdin_has_no_reader_before_the_start(void **state)
 {
 	struct bench *bench = *state;
 	struct error err = {};
 
 	assert_int_equal(open_io(bench, &err), 0);
+	assert_int_equal(open(bench->stdio.in, O_WRONLY | O_NONBLOCK | O_CLOEXEC), -1);
+	io_start(bench->io, 0);
 	write_and_close(bench, "early");
 	io_close_stdin(bench->io);
-	io_start(bench->io, 0);
 	await(bench->loop, bench->agent.in_closed);
 	assert_string_equal(strbuf_text(&bench->agent.in), "early");
 }
@@ -373,7 +374,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(slow_reader_gets_ten_megabytes),
 		T(ten_megabytes_of_stdin_arrive_and_then_the_end),
-		T(writer_that_came_and_went_before_the_start_is_heard),
+		T(stdin_has_no_reader_before_the_start),
 		T(stdin_ends_with_close_io),
 		T(fifo_without_writer_costs_nothing),
 		T(late_reader_finds_everything),

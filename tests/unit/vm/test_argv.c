@@ -69,6 +69,14 @@ static const char *const machine[] = {
 	"memory-backend-file,id=image,size=4194304,mem-path=/s/image,share=on,readonly=on",
 	"-device",
 	"virtio-pmem-pci,id=root,memdev=image,bus=pcie.0,addr=0x5",
+	"-netdev",
+	"tap,fd=25,id=hostua-nic0",
+	"-device",
+	"{\"driver\":\"virtio-net-pci\",\"netdev\":\"hostua-nic0\",\"id\":\"ua-nic0\"}",
+	"-netdev",
+	"{\"type\":\"tap\",\"fd\":\"26\",\"id\":\"hostua-nic1\"}",
+	"-netdev",
+	"user,id=other",
 	"-blockdev",
 	"driver=raw,node-name=scratch,file.driver=file,file.filename=/s/scratch",
 	"-blockdev",
@@ -92,6 +100,8 @@ static const struct argv_values values = {
 	.agent_fd = "3",
 	.qmp_fd = "4",
 	.shim_fd = "5",
+	.first_tap_fd = 30,
+	.taps = 2,
 };
 
 static struct strv vector(void)
@@ -145,6 +155,8 @@ static void keeps_devices(void **state _unused_)
 		"{\"driver\":\"isa-serial\",\"chardev\":\"charserial0\",\"id\":\"serial0\"}",
 		"memory-backend-file,id=image,size=4194304,mem-path=/s/image,share=on,readonly=on",
 		"virtio-pmem-pci,id=root,memdev=image,bus=pcie.0,addr=0x5",
+		"{\"driver\":\"virtio-net-pci\",\"netdev\":\"hostua-nic0\",\"id\":\"ua-nic0\"}",
+		"user,id=other",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
@@ -173,6 +185,8 @@ static void replaces_what_differs(void **state _unused_)
 		"local,security_model=passthrough,id=fsdev-fs0,path={{share_dir}}",
 		"local,security_model=passthrough,id=fsdev-fs1,path={{share_dir}}/lower,readonly=on",
 		"null,id=charserial0",
+		"tap,id=hostua-nic0,fd={{tap_0}},vhost=off",
+		"tap,id=hostua-nic1,fd={{tap_1}},vhost=off",
 		"socket,id=charchannel0,fd={{agent_fd}},server=on,wait=off",
 		"socket,id=kiln-factory,fd={{qmp_fd}},server=on,wait=off",
 		"socket,id=kiln-claimer,fd={{shim_fd}},server=on,wait=off",
@@ -271,6 +285,7 @@ static void expands_and_escapes(void **state _unused_)
 	assert_true(strv_contains(
 		&out, "local,security_model=passthrough,id=fsdev-fs0,path=/run/sh,,are"));
 	assert_true(strv_contains(&out, "socket,id=kiln-factory,fd=4,server=on,wait=off"));
+	assert_true(strv_contains(&out, "tap,id=hostua-nic1,fd=31,vhost=off"));
 }
 
 static void expand_fails(const char *item, const struct argv_values *with, const char *word)

@@ -105,6 +105,7 @@ static void test_defaults_and_paths(void **state)
 	assert_int_equal(d->max_memory_mib, 256);
 	assert_int_equal(d->dax_windows, 2);
 	assert_int_equal(d->dax_window_mib, 512);
+	assert_int_equal(d->network_cards, 1);
 	assert_string_equal(d->annotations, "");
 	assert_int_equal(d->boot_timeout_s, 120);
 	assert_int_equal(d->pool_size, 3);
@@ -199,6 +200,7 @@ static void test_refused(void **state)
 		{ "max_memory_mib", "128", -EINVAL, "max_memory_mib" },
 		{ "max_memory_mib", "300", -EINVAL, "a multiple of 128 more" },
 		{ "dax_windows", "5", -EINVAL, "dax_windows" },
+		{ "network_cards", "9", -EINVAL, "network_cards" },
 		{ "dax_window_mib", "511", -EINVAL, "must be even" },
 		{ "dax_window_mib", "4096", -EINVAL, "more than 16 times memory_mib" },
 		{ "annotations", "\"a, b\"", -EINVAL, "annotations" },
@@ -276,6 +278,7 @@ static void test_id_changes_with_every_input(void **state)
 		{ "spare_vcpus", "2", false },
 		{ "max_memory_mib", "512", false },
 		{ "dax_windows", "1", false },
+		{ "network_cards", "2", false },
 		{ "dax_window_mib", "512", true }, /* as it is by itself */
 		{ "dax_window_mib", "256", false },
 		{ "annotations", "\"gpu,zone=a\"", false },

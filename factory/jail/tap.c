@@ -1,0 +1,70 @@
+#include "factory/jail/tap.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+int taps_reserve(size_t count, struct taps *ret_taps, struct error *err)
+{
+	for (ret_taps->count = 0; ret_taps->count < count; ret_taps->count++) {
+		int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		if (fd < 0) {
+			int r = error_set_errno(err, errno, "no descriptor for a network card");
+			taps_done(ret_taps);
+			return r;
+		}
+		ret_taps->fds[ret_taps->count] = fd;
+	}
+	return 0;
+}
+
+void taps_done(struct taps *taps)
+{
+	while (taps->count > 0)
+		close_fd(taps->fds[--taps->count]);
+}
+
+/* "kiln0"; snprintf() is more than a child may call. */
+static void name_tap(struct ifreq *request, size_t number)
+{
+	static const char prefix[] = "kiln";
+
+	static_assert(NETWORK_CARDS_MAX <= 10, "a digit is enough");
+	memcpy(request->ifr_name, prefix, sizeof(prefix) - 1);
+	request->ifr_name[sizeof(prefix) - 1] = (char)('0' + number);
+}
+
+const char *taps_make(const struct taps *taps)
+{
+	for (size_t i = 0; i < taps->count; i++) {
+		struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+		int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+		name_tap(&request, i);
+		if (fd < 0)
+			return "cannot open /dev/net/tun (modprobe tun)";
+		if (ioctl(fd, TUNSETIFF, &request) < 0)
+			return "cannot make a tap";
+		if (dup3(fd, taps->fds[i], O_CLOEXEC) < 0)
+			return "cannot place a tap's descriptor";
+		close(fd);
+	}
+	return NULL;
+}
+
+int taps_enter(void *data, const char **ret_what)
+{
+	const struct taps *taps = data;
+	const char *what = unshare(CLONE_NEWNET) < 0 ? "cannot make its network namespace"
+						     : taps_make(taps);
+
+	if (!what)
+		return 0;
+	*ret_what = what;
+	return -errno;
+}

@@ -1,0 +1,26 @@
+/* The host's ends of a machine's network cards. They are made with it, in the VMM's own network
+ * namespace, by the process that becomes the VMM (of which the kernel wants CAP_NET_ADMIN then, and
+ * nothing later), and QEMU gets them as descriptors. They are not persistent: each is gone with its
+ * last descriptor, wherever it was moved. */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/error.h"
+#include "factory/guest/network_cards.h"
+
+/* In the parent: descriptors of nothing, which stand where the taps' will be in the child, for
+ * base/spawn.h wants to know their numbers before. */
+struct taps {
+	int fds[NETWORK_CARDS_MAX]; /* owned */
+	size_t count;
+};
+
+_must_check_ int taps_reserve(size_t count, struct taps *ret_taps, struct error *err);
+void taps_done(struct taps *taps);
+
+/* In the child, in its network namespace: system calls only; NULL, or what failed, with errno. */
+const char *taps_make(const struct taps *taps);
+
+/* The hook of spawn() for a VMM that has no jail: a network namespace, and its taps in it. */
+int taps_enter(void *data, const char **ret_what);

@@ -1,0 +1,150 @@
+#include "shim/netns.h"
+
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "proto/netlink.h"
+
+int netns_open(const char *path, int *ret_fd, struct error *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat theirs, ours;
+
+	if (fd < 0)
+		return error_set_errno(err, errno == ENOENT ? EINVAL : errno,
+				       "cannot open the network namespace %s", path);
+	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
+		return error_set(err, EINVAL, "%s is no network namespace", path);
+	if (fstat(fd, &theirs) < 0 || stat("/proc/self/ns/net", &ours) < 0)
+		return error_set_errno(err, errno, "cannot look at network namespaces");
+	if (theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino)
+		return error_set(err, EOPNOTSUPP,
+				 "%s is the host's network namespace, which a machine cannot be in",
+				 path);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+struct visit {
+	int fd;
+	int result; /* a socket, or a negative errno */
+};
+
+static void *visit_run(void *userdata)
+{
+	struct visit *visit = userdata;
+
+	visit->result = setns(visit->fd, CLONE_NEWNET) < 0 ? -errno : netlink_socket();
+	return NULL;
+}
+
+int netns_netlink(int fd, int *ret_socket, struct error *err)
+{
+	struct visit visit = { .fd = fd };
+	pthread_t thread;
+	int r = pthread_create(&thread, NULL, visit_run, &visit);
+
+	if (r == 0)
+		pthread_join(thread, NULL);
+	else
+		visit.result = -r;
+	if (visit.result < 0)
+		return error_set_errno(err, visit.result, "cannot enter a network namespace");
+	*ret_socket = visit.result;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- one that is kept */
+
+struct netns_keeper {
+	pthread_t thread;
+	int netns;         /* owned; -EBADF: a new one is made */
+	int ours, threads; /* a pair: the thread says that it is there, and waits for our end; owned
+			    */
+	pid_t id;
+	int result; /* 0, or a negative errno */
+};
+
+static int raise_loopback(void)
+{
+	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+
+	return ioctl(sock, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
+}
+
+static void *keeper_run(void *userdata)
+{
+	struct netns_keeper *keeper = userdata;
+	char byte = 0;
+	int r = keeper->netns >= 0 ? setns(keeper->netns, CLONE_NEWNET) : unshare(CLONE_NEWNET);
+
+	keeper->id = gettid();
+	keeper->result = r < 0 ? -errno : 0;
+	if (r == 0 && keeper->netns < 0)
+		keeper->result = raise_loopback();
+	(void)!write(keeper->threads, &byte, 1);
+	(void)!read(keeper->threads, &byte, 1);
+	return NULL;
+}
+
+void netns_keeper_free(struct netns_keeper *keeper)
+{
+	if (!keeper)
+		return;
+	close_fd(keeper->ours);
+	if (keeper->thread)
+		pthread_join(keeper->thread, NULL);
+	close_fd(keeper->threads);
+	close_fd(keeper->netns);
+	free(keeper);
+}
+
+static int keeper_start(struct netns_keeper *keeper)
+{
+	int ends[2];
+	char byte;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	keeper->ours = ends[0];
+	keeper->threads = ends[1];
+
+	int r = pthread_create(&keeper->thread, NULL, keeper_run, keeper);
+
+	if (r != 0) {
+		keeper->thread = 0;
+		return -r;
+	}
+	(void)!read(keeper->ours, &byte, 1);
+	return keeper->result;
+}
+
+int netns_keep(const char *path, struct netns_keeper **ret, struct error *err)
+{
+	struct netns_keeper *keeper = xnew(struct netns_keeper);
+
+	keeper->netns = keeper->ours = keeper->threads = -EBADF;
+	int r = path ? netns_open(path, &keeper->netns, err) : 0;
+	if (r == 0 && (r = keeper_start(keeper)) < 0)
+		r = error_set_errno(err, r, "cannot be in the pod's network namespace");
+	if (r < 0) {
+		netns_keeper_free(keeper);
+		return r;
+	}
+	*ret = keeper;
+	return 0;
+}
+
+pid_t netns_keeper_id(const struct netns_keeper *keeper)
+{
+	return keeper->id;
+}

@@ -1,0 +1,48 @@
+/* A sandbox's network (shim/pod_network.h), read, joined and left by a thread beside the loop, and
+ * told to its guest. What takes long happens while the guest is busy with its sandbox and
+ * container:
+ *
+ *   pod_link_new()     while a machine is claimed, the pod's namespace is read -> on_done
+ *   pod_link_assign()  the machine is there: its cards are chosen
+ *   pod_link_start()   all that its guest needs to know is sent and nothing awaited, and the
+ *                          joining begins -> on_done
+ *   pod_link_leave()   what is left at the pod's interfaces is removed -> fn
+ */
+#pragma once
+
+#include "base/loop.h"
+#include "proto/qmp.h"
+#include "shim/agent_link.h"
+
+struct pod_link;
+
+/* Of reading and of joining; once each, from the loop. */
+typedef void (*pod_link_fn)(int number, const struct error *err, void *userdata);
+
+/* netns (a path) and sandbox_id are copied. */
+struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const char *netns,
+			      pod_link_fn on_done, void *userdata);
+
+/* It is being read or joined. */
+bool pod_link_is_busy(const struct pod_link *link);
+
+/* cards: of the machine (factory/guest/network_cards.h). Why reading has failed, or which interface
+ * there is no card for. */
+_must_check_ int pod_link_assign(struct pod_link *link, size_t cards, struct error *err);
+
+/* All borrowed; the pidfd until it was joined. */
+struct pod_link_machine {
+	int vmm_pidfd;
+	struct qmp *qmp; /* takes the cards' links up; a failure there is logged */
+	struct agent_link *agent;
+	ttrpc_reply_fn on_reply; /* of each call to the agent */
+	void *userdata;
+};
+void pod_link_start(struct pod_link *link, const struct pod_link_machine *machine);
+
+/* fn is called once, from the loop, after on_done of what is under way. */
+void pod_link_leave(struct pod_link *link, void (*fn)(void *userdata), void *userdata);
+
+/* No callback follows. Waits for the thread where it is at work. Not from within a callback. NULL
+ * is nothing. */
+void pod_link_free(struct pod_link *link);

@@ -1,0 +1,384 @@
+#include "shim/pod_network.h"
+
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <net/if_arp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/memory.h"
+#include "base/strings.h"
+#include "proto/netlink.h"
+#include "shim/netns.h"
+#include "shim/redirect.h"
+
+enum { TAP_MTU_MAX = 65521 };
+
+static void free_message(ProtobufCMessage *message)
+{
+	protobuf_c_message_free_unpacked(message, NULL);
+}
+
+void pod_network_free(struct pod_network *pod)
+{
+	if (!pod)
+		return;
+	free_message((ProtobufCMessage *)pod->interfaces);
+	free_message((ProtobufCMessage *)pod->routes);
+	free_message((ProtobufCMessage *)pod->neighbours);
+	network_done(&pod->has);
+	free(pod->netns);
+	free(pod);
+}
+
+/* ---------------------------------------------------------------- which interfaces */
+
+static bool is_tap(const struct network_link *link)
+{
+	for (size_t card = 0; card < NETWORK_CARDS_MAX; card++) {
+		_cleanup_free_ char *name = xasprintf(NETWORK_CARD_TAP, card);
+
+		if (str_equal(link->name, name))
+			return true;
+	}
+	return false;
+}
+
+/* What is down is nobody's: kernels put such tunnels into each namespace. */
+static bool is_wanted(const struct network_link *link)
+{
+	return link->flags & IFF_UP && !(link->flags & IFF_LOOPBACK);
+}
+
+static int choose(struct pod_network *pod, struct error *err)
+{
+	for (size_t i = 0; i < pod->has.links.count; i++) {
+		const struct network_link *link = &pod->has.links.items[i];
+
+		if (is_tap(link))
+			return error_set(err, EBUSY,
+					 "another machine is in the network namespace %s (%s)",
+					 pod->netns, link->name);
+		if (!is_wanted(link))
+			continue;
+		if (link->type != ARPHRD_ETHER || !link->has_mac)
+			return error_set(err, EOPNOTSUPP,
+					 "interface %s of the pod is no Ethernet, which a "
+					 "machine's card is",
+					 link->name);
+		if (pod->count == NETWORK_CARDS_MAX)
+			return error_set(err, EOPNOTSUPP,
+					 "interface %s of the pod is one too many: a machine has "
+					 "%d cards at most",
+					 link->name, NETWORK_CARDS_MAX);
+		pod->links[pod->count++] = link;
+	}
+	return 0;
+}
+
+static const struct network_link *find_link(const struct pod_network *pod, int index)
+{
+	for (size_t i = 0; i < pod->count; i++)
+		if (pod->links[i]->index == index)
+			return pod->links[i];
+	return NULL;
+}
+
+/* ---------------------------------------------------------------- what the guest is told */
+
+static bool same_prefix(const struct network_address *a, const struct network_address *b)
+{
+	unsigned whole = a->prefix / 8, rest = a->prefix % 8;
+
+	return a->family == b->family && a->prefix == b->prefix &&
+	       memcmp(a->bytes, b->bytes, whole) == 0 &&
+	       (rest == 0 || (a->bytes[whole] ^ b->bytes[whole]) >> (8 - rest) == 0);
+}
+
+/* The route that the kernel makes for an address was kept by whoever gave it: else the address is
+ * told with all its bits, and the guest's kernel makes none. */
+static bool has_own_route(const struct pod_network *pod, const struct network_link_address *entry)
+{
+	for (size_t i = 0; i < pod->has.routes.count; i++) {
+		const struct network_route *route = &pod->has.routes.items[i];
+
+		if (route->protocol == RTPROT_KERNEL && route->link == entry->link &&
+		    same_prefix(&route->to, &entry->address))
+			return true;
+	}
+	return false;
+}
+
+/* An address that comes and goes is for the guest's kernel to make, as this one did. */
+static bool lasts(const struct network_link_address *entry)
+{
+	return entry->address.family == AF_INET ||
+	       (entry->flags & IFA_F_PERMANENT && !(entry->flags & IFA_F_DADFAILED));
+}
+
+static void keep_addresses(struct pod_network *pod)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < pod->has.addresses.count; i++) {
+		struct network_link_address *entry = &pod->has.addresses.items[i];
+
+		if (!find_link(pod, entry->link) || !lasts(entry))
+			continue;
+		if (!has_own_route(pod, entry))
+			entry->address.prefix =
+				(uint8_t)(network_address_size(entry->address.family) * 8);
+		pod->has.addresses.items[kept++] = *entry;
+	}
+	pod->has.addresses.count = kept;
+}
+
+static void tell_interfaces(struct pod_network *pod)
+{
+	pod->interfaces = xnew(Grpc__Interfaces);
+	grpc__interfaces__init(pod->interfaces);
+	pod->interfaces->interfaces = xnew_array(Types__Interface *, pod->count + 1);
+	for (size_t i = 0; i < pod->count; i++)
+		pod->interfaces->interfaces[pod->interfaces->n_interfaces++] = network_interface(
+			&pod->has, pod->links[i]);
+}
+
+static int tell_routes(struct pod_network *pod, struct error *err)
+{
+	pod->routes = xnew(Grpc__Routes);
+	grpc__routes__init(pod->routes);
+	pod->routes->routes = xnew_array(Types__Route *, pod->has.routes.count + 1);
+	for (size_t i = 0; i < pod->has.routes.count; i++) {
+		const struct network_route *route = &pod->has.routes.items[i];
+
+		if (route->protocol == RTPROT_KERNEL || route->protocol == RTPROT_RA)
+			continue;
+		if (route->link == 0)
+			return error_set(err, EOPNOTSUPP,
+					 "a route of the pod has several ways, or none: a machine "
+					 "cannot be given it");
+		if (find_link(pod, route->link))
+			pod->routes->routes[pod->routes->n_routes++] = network_route(&pod->has,
+										     route);
+	}
+	return 0;
+}
+
+static void tell_neighbours(struct pod_network *pod)
+{
+	pod->neighbours = xnew(Grpc__ARPNeighbors);
+	grpc__arpneighbors__init(pod->neighbours);
+	pod->neighbours->arpneighbors = xnew_array(Types__ARPNeighbor *,
+						   pod->has.neighbours.count + 1);
+	for (size_t i = 0; i < pod->has.neighbours.count; i++) {
+		const struct network_neighbour *neighbour = &pod->has.neighbours.items[i];
+
+		if (find_link(pod, neighbour->link))
+			pod->neighbours->arpneighbors[pod->neighbours->n_arpneighbors++] =
+				network_neighbour(&pod->has, neighbour);
+	}
+}
+
+/* ret_netns NULL: it is not wanted. */
+static int open_netlink(const char *netns, int *ret_netns, int *ret_fd, struct error *err)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r = netns_open(netns, &fd, err);
+
+	if (r == 0)
+		r = netns_netlink(fd, ret_fd, err);
+	if (r == 0 && ret_netns)
+		*ret_netns = steal_fd(&fd);
+	return r;
+}
+
+int pod_network_read(const char *netns, struct pod_network **ret, struct error *err)
+{
+	_cleanup_(pod_network_free_cleanup) struct pod_network *pod = xnew(struct pod_network);
+	_cleanup_close_ int fd = -EBADF;
+
+	pod->netns = xstrdup(netns);
+	int r = open_netlink(netns, NULL, &fd, err);
+	if (r == 0)
+		r = network_read(fd, &pod->has, err);
+	if (r == 0)
+		r = choose(pod, err);
+	if (r == 0)
+		r = tell_routes(pod, err);
+	if (r < 0)
+		return r;
+	keep_addresses(pod);
+	tell_interfaces(pod);
+	tell_neighbours(pod);
+	*ret = steal_ptr(pod);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- cards */
+
+static bool is_free(const struct pod_network *pod, const bool *given, size_t card)
+{
+	for (size_t i = 0; i < pod->count; i++)
+		if (given[i] && pod->cards[i] == card)
+			return false;
+	return true;
+}
+
+/* The one whose name it has already, so that no two swap theirs; else the first. */
+static bool give_card(struct pod_network *pod, bool *given, size_t i, size_t cards, bool by_name)
+{
+	for (size_t card = 0; card < cards; card++) {
+		_cleanup_free_ char *name = xasprintf(NETWORK_CARD_GUEST, card);
+
+		if (!is_free(pod, given, card) ||
+		    (by_name && !str_equal(name, pod->links[i]->name)))
+			continue;
+		pod->cards[i] = card;
+		replace_string(&pod->interfaces->interfaces[i]->device, name);
+		return true;
+	}
+	return false;
+}
+
+int pod_network_assign(struct pod_network *pod, size_t cards, struct error *err)
+{
+	bool given[NETWORK_CARDS_MAX] = {};
+
+	for (size_t i = 0; i < pod->count; i++)
+		given[i] = give_card(pod, given, i, cards, true);
+	for (size_t i = 0; i < pod->count; i++) {
+		if (!given[i] && !give_card(pod, given, i, cards, false))
+			return error_set(err, EOPNOTSUPP,
+					 "there is no card for interface %s of the pod: the "
+					 "machine has %zu (network_cards in the template's "
+					 "definition)",
+					 pod->links[i]->name, cards);
+		given[i] = true;
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- the taps */
+
+/* A join under way. */
+struct join {
+	int netns;    /* owned */
+	int pod, vmm; /* netlink, in each namespace; owned */
+};
+
+static void join_done(struct join *join)
+{
+	close_fd(join->pod);
+	close_fd(join->vmm);
+	close_fd(join->netns);
+}
+
+static int move_tap(const struct join *join, const char *name, struct error *err)
+{
+	struct netlink_message message;
+
+	(void)netlink_begin(&message, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+	netlink_put_text(&message, IFLA_IFNAME, name);
+	netlink_put_u32(&message, IFLA_NET_NS_FD, (uint32_t)join->netns);
+	int r = netlink_ask(join->vmm, &message);
+	return r < 0 ? error_set_errno(err, r,
+				       "cannot move the machine's %s into the pod's network", name)
+		     : 0;
+}
+
+/* Without an IPv6 address of its own, by which the namespace would talk to the guest; where there
+ * is no IPv6 this fails, and is not needed. */
+static void keep_silent(int fd, int index)
+{
+	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
+	struct netlink_message message;
+	struct ifinfomsg *link = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*link));
+
+	link->ifi_index = index;
+	struct nlattr *families = netlink_nest(&message, IFLA_AF_SPEC);
+	struct nlattr *six = netlink_nest(&message, AF_INET6);
+	netlink_put(&message, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
+	netlink_nest_end(&message, six);
+	netlink_nest_end(&message, families);
+	(void)netlink_ask(fd, &message);
+}
+
+static int raise_tap(const struct join *join, const char *name, uint32_t mtu, int *ret_index,
+		     struct error *err)
+{
+	struct ifreq request = {};
+	struct netlink_message message;
+	struct ifinfomsg *link;
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	if (ioctl(join->pod, SIOCGIFINDEX, &request) < 0)
+		return error_set_errno(err, errno, "the machine's %s is not in the pod's network",
+				       name);
+	keep_silent(join->pod, request.ifr_ifindex);
+	link = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*link));
+	link->ifi_index = request.ifr_ifindex;
+	link->ifi_flags = link->ifi_change = IFF_UP;
+	netlink_put_u32(&message, IFLA_MTU, mtu < TAP_MTU_MAX ? mtu : TAP_MTU_MAX);
+	int r = netlink_ask(join->pod, &message);
+	if (r < 0)
+		return error_set_errno(err, r, "cannot take %s up with an MTU of %u", name, mtu);
+	*ret_index = request.ifr_ifindex;
+	return 0;
+}
+
+/* A machine whose shim was killed may have left its redirect: nobody is behind it. */
+static int join_card(const struct join *join, struct pod_network *pod, size_t i, struct error *err)
+{
+	const struct network_link *link = pod->links[i];
+	_cleanup_free_ char *name = xasprintf(NETWORK_CARD_TAP, pod->cards[i]);
+	int tap = 0;
+	int r = move_tap(join, name, err);
+
+	if (r < 0)
+		return r;
+	pod->joined = true;
+	redirect_remove(join->pod, link->index);
+	r = raise_tap(join, name, link->mtu, &tap, err);
+	if (r == 0)
+		r = redirect_add(join->pod, tap, link->index, name, err);
+	return r < 0 ? r : redirect_add(join->pod, link->index, tap, link->name, err);
+}
+
+int pod_network_join(struct pod_network *pod, int vmm_pidfd, struct error *err)
+{
+	_cleanup_(join_done) struct join join = { -EBADF, -EBADF, -EBADF };
+	int r = open_netlink(pod->netns, &join.netns, &join.pod, err);
+
+	if (r == 0)
+		r = netns_netlink(vmm_pidfd, &join.vmm, err);
+	for (size_t i = 0; r == 0 && i < pod->count; i++)
+		r = join_card(&join, pod, i, err);
+	return r;
+}
+
+void pod_network_leave(const struct pod_network *pod)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	if (!pod->joined || open_netlink(pod->netns, NULL, &fd, NULL) < 0)
+		return;
+	for (size_t i = 0; i < pod->count; i++)
+		redirect_remove(fd, pod->links[i]->index);
+}
+
+void pod_network_clean(const char *netns)
+{
+	_cleanup_(network_done) struct network has = {};
+	_cleanup_close_ int fd = -EBADF;
+
+	if (open_netlink(netns, NULL, &fd, NULL) < 0 ||
+	    network_read_parts(fd, NETWORK_LINKS, &has, NULL) < 0)
+		return;
+	for (size_t i = 0; i < has.links.count; i++)
+		if (is_tap(&has.links.items[i]))
+			return;
+	for (size_t i = 0; i < has.links.count; i++)
+		if (is_wanted(&has.links.items[i]))
+			redirect_remove(fd, has.links.items[i].index);
+}

@@ -1,0 +1,58 @@
+/* A pod's network between its namespace and its machine. CNI, or a hook, has filled the namespace;
+ * a machine's taps are still in the namespace of its VMM:
+ *
+ *   before   pod: eth0 (veth)                    VMM: kiln0 (tap, held by QEMU)
+ *   after    pod: eth0 <-- redirects --> kiln0   VMM: nothing
+ *
+ * What the namespace has for each interface (addresses, routes, lasting neighbours, MTU, hardware
+ * address) is told to the guest, whose card then is that interface. The namespace keeps its
+ * addresses, for those who look there; no frame comes to its own stack any more.
+ *
+ *   pod_network_read()     what the namespace has; before there is a machine
+ *   pod_network_assign()   which card is which interface; does not block
+ *   pod_network_join()     taps moved, redirects made: that takes the kernel some 10 ms
+ *   pod_network_leave()    redirects removed; the taps go with the VMM
+ *
+ * All but one block, on locks of the kernel's that others may hold: for a worker thread.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/error.h"
+#include "factory/guest/network_cards.h"
+#include "proto/agent.pb-c.h"
+#include "proto/network.h"
+
+/* All owned. */
+struct pod_network {
+	char *netns; /* path */
+	struct network has;
+	const struct network_link *links[NETWORK_CARDS_MAX]; /* in `has`: what cards are for */
+	size_t cards[NETWORK_CARDS_MAX];                     /* the card of each */
+	size_t count;
+	bool joined; /* begun, at least */
+	/* What the guest is told, in this order; interface N is links[N]. */
+	Grpc__Interfaces *interfaces;
+	Grpc__Routes *routes;
+	Grpc__ARPNeighbors *neighbours;
+};
+
+/* -EINVAL, -EOPNOTSUPP: it is no namespace that a machine can have, with the reason (an interface
+ * that is no Ethernet, ...); -EBUSY: another machine has it. */
+_must_check_ int pod_network_read(const char *netns, struct pod_network **ret, struct error *err);
+
+/* cards: of the machine. -EOPNOTSUPP names the interface there is none for. */
+_must_check_ int pod_network_assign(struct pod_network *pod, size_t cards, struct error *err);
+
+_must_check_ int pod_network_join(struct pod_network *pod, int vmm_pidfd, struct error *err);
+
+/* A namespace that is gone, or was never joined, is left alone. */
+void pod_network_leave(const struct pod_network *pod);
+
+void pod_network_free(struct pod_network *pod); /* NULL is nothing */
+DEFINE_CLEANUP(struct pod_network *, pod_network_free)
+
+/* The same as leaving, for a machine that is gone and whose shim was killed. A namespace that
+ * another machine has meanwhile is left alone. */
+void pod_network_clean(const char *netns);

@@ -1,0 +1,232 @@
+#!/bin/bash
+# Pods with a network of CNI's: real plugins, called by hand in a network namespace that stands for the
+# host's, whose interfaces and routes are not touched.
+[ -n "${KILN_TEST_HOST:-}" ] || exec env KILN_TEST_HOST=1 unshare --net bash "$0"
+. "$(dirname "$0")/lib.sh"
+
+plugins=/usr/lib/cni
+export PATH=$PATH:/usr/sbin
+
+# cni COMMAND POD PLUGIN [IFNAME]: with the configuration on stdin
+cni() {
+	CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=$work/ns-$2 CNI_IFNAME=${4:-eth0} CNI_PATH=$plugins \
+		timeout 20 "$plugins/$3"
+}
+
+# bridge_conf NAME MTU SUBNET...
+bridge_conf() {
+	jq -n --arg name "$1" --argjson mtu "$2" --arg data "$work/cni" '{
+		cniVersion: "0.4.0", name: $name, type: "bridge", bridge: $name, isGateway: true, mtu: $mtu,
+		ipam: { type: "host-local", dataDir: $data, ranges: [$ARGS.positional[] | [{ subnet: . }]],
+			routes: [$ARGS.positional[] | { dst: (if test(":") then "::/0" else "0.0.0.0/0" end) }] }
+	}' --args "${@:3}"
+}
+
+# add_interface POD IFNAME BRIDGE MTU SUBNET...: what CNI says is then in $work/POD.IFNAME
+add_interface() {
+	bridge_conf "${@:3}" | cni ADD "$1" bridge "$2" >"$work/$1.$2" || fail "CNI: $(<"$work/$1.$2")"
+}
+
+# make_pod POD BRIDGE MTU SUBNET...: its namespace, with an eth0
+make_pod() {
+	: >"$work/ns-$1"
+	unshare --net="$work/ns-$1" ip link set lo up
+	add_interface "$1" eth0 "${@:2}"
+}
+
+# address POD [FAMILY]
+address() { jq -r --arg family "${2:-4}" '[.ips[] | select(.version == $family)][0].address | sub("/.*"; "")' "$work/$1.eth0"; }
+
+mac() { in_pod "$1" ip -j link show eth0 | jq -r '.[0].address'; }
+
+in_pod() { nsenter --net="$work/ns-$1" "${@:2}"; }
+
+# run_pod POD [CTR OPTIONS --] COMMAND...: a container in a pod's namespace, of the pod's name
+run_pod() { kiln_run "$1" --with-ns "network:$work/ns-$1" "${@:2}"; }
+
+# start_pod POD COMMAND...: in the background; `remove_container POD` ends it
+start_pod() {
+	ctr run -d --runtime io.containerd.kiln.v2 --with-ns "network:$work/ns-$1" "$image" "$1" "${@:2}" </dev/null
+}
+
+# Static busybox cannot look names up, and its wget tries to.
+web='mkdir -p /www && echo hello from $HOSTNAME >/www/index.html && exec httpd -f -h /www'
+get() { printf 'printf "GET / HTTP/1.0\\r\\n\\r\\n" | nc %s %s' "$1" "${2:-80}"; }
+
+# ping_pod POD: from the host
+ping_pod() { busybox ping -q -c 1 -W 10 "$(address "$1")" >/dev/null || fail "$1 does not answer"; }
+
+# expect_nothing_left POD: of ours, in its namespace; CNI's own is there
+expect_nothing_left() {
+	until_true 10 no_tap "$1"
+	expect '' "$(in_pod "$1" tc qdisc show dev eth0 ingress)" "the queue at $1's eth0"
+	in_pod "$1" ip link show eth0 >/dev/null || fail "eth0 is gone"
+}
+no_tap() { ! in_pod "$1" ip -o link | grep -q kiln; }
+
+test_pods_reach_each_other_and_the_host() {
+	make_pod a br0 1500 10.88.0.0/24
+	make_pod b br0 1500 10.88.0.0/24
+	start_pod a sh -c "$web"
+	until_true 10 curl -sf -m 2 "http://$(address a)/"
+	expect 'hello from a' "$(curl -s -m 5 "http://$(address a)/")" 'from the host'
+	expect_match 'hello from a' "$(run_pod b -- sh -c "$(get "$(address a)")")"
+	expect_nothing_left b
+	# The namespace itself says nothing: what it sent would show at its interface.
+	expect_match "$(mac a)" "$(ctr tasks exec --exec-id x a ip link show eth0)"
+	expect 0 "$(in_pod a cat /proc/net/snmp | awk '/^Icmp:/ && $2 ~ /[0-9]/ { print $2 }')" 'ICMP to the namespace'
+	ping_pod a
+	expect 0 "$(in_pod a cat /proc/net/snmp | awk '/^Icmp:/ && $2 ~ /[0-9]/ { print $2 }')" 'ICMP to the namespace'
+	expect_match "$(mac a)" "$(ip neigh show "$(address a)")"
+	remove_container a
+	expect_nothing_left a
+}
+
+test_a_port_of_the_host_leads_to_a_pod() {
+	make_pod port br0 1500 10.88.0.0/24
+	jq '{ cniVersion: "0.4.0", name: "br0", type: "portmap", capabilities: { portMappings: true }, prevResult: .,
+	      runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] } }' \
+		"$work/port.eth0" | cni ADD port portmap >/dev/null
+	start_pod port sh -c "$web"
+	until_true 10 curl -sf -m 2 "http://$(address port)/"
+	# From beside the host, for portmap leaves its own loopback alone.
+	make_pod c br1 1500 10.99.0.0/24
+	expect 'hello from port' "$(in_pod c curl -s -m 5 http://10.99.0.1:8080/)" 'by the port'
+	remove_container port
+}
+
+test_names_are_looked_up_where_the_pod_says() {
+	make_pod dns br0 1500 10.88.0.0/24
+	python3 - <<-'END' &
+		import socket
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		s.bind(("10.88.0.1", 53))
+		while True:
+		    q, peer = s.recvfrom(512)
+		    answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\x07"
+		    is_a = q[-4:-2] == b"\0\1"
+		    s.sendto(q[:2] + b"\x81\x80" + q[4:6] + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0" + q[12:]
+		             + (answer if is_a else b""), peer)
+	END
+	server=$!
+	until_true 10 grep -q ":0035 " /proc/net/udp
+	echo 'nameserver 10.88.0.1' >"$work/resolv.conf"
+	expect_match 192.0.2.7 "$(run_pod dns --mount \
+		"type=bind,src=$work/resolv.conf,dst=/etc/resolv.conf,options=rbind:ro" -- nslookup kiln.test)"
+	kill "$server"
+}
+
+test_what_cni_gave_is_what_the_guest_has() {
+	local mtu
+	for mtu in 1450 9000; do
+		make_pod "m$mtu" "br$mtu" "$mtu" "10.$((mtu / 100)).0.0/24"
+		in_pod "m$mtu" ip route add 10.200.0.0/16 via 192.0.2.1 dev eth0 onlink metric 50 mtu lock 1400
+		in_pod "m$mtu" ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:09 dev eth0 nud permanent
+		expect_match "mtu $mtu .*10.200.0.0/16 via 192.0.2.1 dev eth0 .*metric 50.*00 packets received.*2:00:00:00:00:09" "$(
+			run_pod "m$mtu" -- sh -c "ip link show eth0; ip route; ping -q -i 0.01 -c 100 -s $((mtu - 28)) -w 20 10.$((mtu / 100)).0.1
+				ip neigh" | tr '\n' ' ')"
+	done
+}
+
+test_ipv6_alone_and_beside_ipv4() {
+	make_pod six br6 1500 fd00:6::/64
+	make_pod both br46 1500 10.46.0.0/24 fd00:46::/64
+	# At once: nobody else has the address.
+	expect_match "$(address six 6)/64.* 0% packet loss" "$(run_pod six -- sh -c \
+		'ip -6 addr show dev eth0; ip addr | grep -q tentative && echo tentative; ping -c 1 -W 10 fd00:6::1' | tr '\n' ' ')"
+	start_pod both sh -c "$web"
+	until_true 10 curl -sf -m 2 "http://[$(address both 6)]/"
+	expect 'hello from both' "$(curl -s -m 5 "http://$(address both)/")" 'by IPv4'
+	remove_container both
+}
+
+# The template of this test has two cards.
+test_as_many_interfaces_as_cards() {
+	make_pod two br0 1500 10.88.0.0/24
+	add_interface two net1 br1 1400 10.99.0.0/24
+	expect_match 'eth0: .*mtu 1500.*net1: .*mtu 1400.* 0% packet loss' "$(
+		run_pod two -- sh -c 'ip link; ping -c 1 -W 10 -I net1 10.99.0.1' | tr '\n' ' ')"
+	add_interface two net2 br1 1400 10.99.0.0/24
+	expect_match 'no card for interface net2 of the pod: the machine has 2 \(network_cards' "$(run_pod two -- true 2>&1)"
+	expect_nothing_left two
+}
+
+test_refused() {
+	local host="$work/host-ns"
+	expect_match "the host's network" "$(kiln_run nethost --net-host -- true 2>&1)"
+	: >"$host" && mount --bind /proc/self/ns/net "$host"
+	expect_match "is the host's network namespace" "$(kiln_run nspath --with-ns "network:$host" -- true 2>&1)"
+	expect_match 'is no network namespace' "$(kiln_run nsfile --with-ns "network:/proc/self/ns/mnt" -- true 2>&1)"
+	make_pod one br0 1500 10.88.0.0/24
+	start_pod one sleep 100
+	expect_match "another machine is in the network namespace $work/ns-one" \
+		"$(kiln_run second --with-ns "network:$work/ns-one" -- true 2>&1)"
+	ping_pod one # the first is as it was
+	remove_container one
+}
+
+test_without_a_namespace_of_cni_there_is_a_loopback() {
+	expect '1: lo: <LOOPBACK,UP,LOWER_UP> 2: eth0: <BROADCAST,MULTICAST> 3: eth1: <BROADCAST,MULTICAST>' \
+		"$(kiln_run alone ip link | grep -o '^.*>' | tr '\n' ' ' | sed 's/ $//')"
+}
+
+test_nothing_is_left_of_a_shim_that_was_killed() {
+	local shim
+	make_pod dead br0 1500 10.88.0.0/24
+	start_pod dead sleep 100
+	ping_pod dead
+	shim=$(pgrep -f "containerd-shim-kiln-v2.*-id dead .*$(basename "$work")|containerd-shim-kiln-v2.*$(basename "$work").*-id dead")
+	kill -9 $shim
+	wait_gone "$shim"
+	until_true 30 ctr containers delete dead
+	expect_nothing_left dead
+	# What comes after it works.
+	expect_match ' 0% packet loss' "$(run_pod dead -- ping -c 1 -W 10 10.88.0.1)"
+}
+
+# hooked_spec FILTER: a spec as nerdctl makes it for a bridge: no path of a namespace, a hook that makes it.
+# $work/hook notes what it was called with, and makes the network of the pod `hooked` by CNI.
+hooked_spec() {
+	cat >"$work/hook" <<-END
+		#!/bin/sh -e
+		state=\$(cat)
+		echo "\$1 \$(echo "\$state" | jq -r '.id + " " + .status')" >>$work/hooks.log
+		case \$1 in
+		create) export CNI_NETNS=/proc/\$(echo "\$state" | jq .pid)/ns/net
+			bridge_conf='$(bridge_conf br0 1500 10.88.0.0/24 | jq -c .)'
+			echo "\$bridge_conf" | CNI_COMMAND=ADD CNI_CONTAINERID=hooked CNI_IFNAME=eth0 CNI_PATH=$plugins \
+				$plugins/bridge >$work/hooked.eth0 ;;
+		hang) sleep 60 ;;
+		fail) echo no network today >&2; exit 3 ;;
+		esac
+	END
+	chmod 755 "$work/hook"
+	[ -d "$work/root" ] || "$tests/busybox-root" "$work/root"
+	ctr oci spec | jq --arg hook "$work/hook" --arg root "$work/root" '
+		def hook($word): { path: $hook, args: ["hook", $word], env: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], timeout: 2 };
+		.root.path = $root | .root.readonly = false | .process.args = ["sleep", "100"] | .process.terminal = false
+		| '"$1" >"$work/hooked.json"
+}
+
+start_hooked() { ctr run -d --runtime io.containerd.kiln.v2 --config "$work/hooked.json" "$1" </dev/null; }
+
+test_hooks_make_the_network() {
+	hooked_spec '.hooks = { createRuntime: [hook("create")], poststart: [hook("started")], poststop: [hook("stopped")] }'
+	start_hooked hooked
+	ping_pod hooked
+	remove_container hooked
+	expect 'create hooked creating started hooked running stopped hooked stopped' "$(xargs <"$work/hooks.log")"
+	: >"$work/hooks.log"
+	hooked_spec '.hooks = { prestart: [hook("fail")], poststop: [hook("stopped")] }'
+	expect_match 'hook failed with status 3: no network today' "$(start_hooked failing 2>&1)"
+	until_true 10 grep -q 'stopped failing' "$work/hooks.log"
+	hooked_spec '.hooks = { createRuntime: [hook("hang")] }'
+	expect_match 'did not end within its 2 s' "$(start_hooked hanging 2>&1)"
+}
+
+ip link set lo up
+write_config 2 'del(.pool) | .network_cards = 2'
+start_factory
+wait_full
+start_containerd || exit 1
+run_tests

@@ -1,0 +1,297 @@
+/* A pod's namespace read, joined with the taps of another one, and left, by the real kernel. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+
+#include "base/memory.h"
+#include "base/spawn.h"
+#include "base/strings.h"
+#include "proto/netlink.h"
+#include "shim/netns.h"
+#include "shim/pod_network.h"
+#include "shim/redirect.h"
+
+/* The VMM: a process in a namespace with taps, which it holds. */
+struct vmm {
+	pid_t pid;
+	int pidfd;
+};
+
+struct bench {
+	struct vmm vmm;
+	char netns[64]; /* of a process that is the pod's */
+	pid_t pod;
+};
+
+static const char *skip_reason;
+
+static void run(const char *script)
+{
+	char *output = NULL;
+	_cleanup_(error_done) struct error err = {};
+
+	if (spawn_and_wait(SPAWN_ARGV("sh", "-ec", script), &output, &err) < 0)
+		fail_msg("%s", error_message(&err));
+	free(output);
+}
+
+static void in_pod(const struct bench *bench, const char *script)
+{
+	_cleanup_free_ char *text = xasprintf("nsenter --net=%s sh -ec '%s'", bench->netns, script);
+
+	run(text);
+}
+
+static void hold_taps(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+		int fd = open("/dev/net/tun", O_RDWR);
+
+		snprintf(request.ifr_name, sizeof(request.ifr_name), NETWORK_CARD_TAP, (size_t)i);
+		if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0)
+			_exit(1);
+	}
+}
+
+/* A process in a namespace of its own; it is there when this returns. */
+static pid_t start(unsigned taps)
+{
+	int ready[2];
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWNET) < 0)
+			_exit(1);
+		hold_taps(taps);
+		(void)!write(ready[1], "", 1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static int setup(void **state)
+{
+	struct bench *bench = xnew(struct bench);
+
+	*state = bench;
+	if (geteuid() != 0 || access("/dev/net/tun", W_OK) < 0) {
+		skip_reason = "needs root and /dev/net/tun";
+		return 0;
+	}
+	bench->vmm.pid = start(2);
+	bench->vmm.pidfd = pidfd_open(bench->vmm.pid, 0);
+	bench->pod = start(0);
+	snprintf(bench->netns, sizeof(bench->netns), "/proc/%d/ns/net", (int)bench->pod);
+	in_pod(bench, "ip link set lo up; ip link add eth0 mtu 1450 type veth peer name host;"
+		      "ip link set host up; ip link set eth0 up;"
+		      "ip addr add 10.1.0.2/24 dev eth0; ip -6 addr add fd00::2/64 dev eth0 nodad;"
+		      "ip route add default via 10.1.0.1; ip link set host down;"
+		      "ip neigh add 10.1.0.1 lladdr 02:00:00:00:00:09 dev eth0;"
+		      "ip link add idle type bridge");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct bench *bench = *state;
+
+	if (!skip_reason) {
+		end(bench->vmm.pid);
+		end(bench->pod);
+		close(bench->vmm.pidfd);
+	}
+	free(bench);
+	return 0;
+}
+
+static void skip_unless_possible(void)
+{
+	if (!skip_reason)
+		return;
+	print_message("%s: skipped\n", skip_reason);
+	skip();
+}
+
+static int try_read(const struct bench *bench, struct pod_network **ret)
+{
+	_cleanup_(error_done) struct error err = {};
+	int r = pod_network_read(bench->netns, ret, &err);
+
+	if (r < 0)
+		print_message("%s\n", error_message(&err));
+	return r;
+}
+
+static void what_a_pod_has_is_told(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+	_cleanup_(error_done) struct error err = {};
+
+	skip_unless_possible();
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_int_equal(pod->count, 1); /* the one that is up */
+	const Types__Interface *eth0 = pod->interfaces->interfaces[0];
+	assert_string_equal(eth0->name, "eth0");
+	assert_int_equal(eth0->mtu, 1450);
+	assert_string_equal(eth0->ipaddresses[0]->address, "10.1.0.2");
+	assert_string_equal(eth0->ipaddresses[0]->mask, "24");
+	assert_int_equal(pod->routes->n_routes, 1);
+	assert_string_equal(pod->routes->routes[0]->gateway, "10.1.0.1");
+	assert_int_equal(pod->neighbours->n_arpneighbors, 1);
+	assert_int_equal(pod_network_assign(pod, 0, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(error_message(&err), "eth0"));
+	assert_non_null(strstr(error_message(&err), "network_cards"));
+	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	assert_string_equal(eth0->device, "eth0");
+	pod_network_free(pod);
+}
+
+/* As the plugin ptp has it: no route of the address's own. */
+static void address_without_its_route_has_all_its_bits(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+
+	skip_unless_possible();
+	in_pod(bench,
+	       "ip route del 10.1.0.0/24 dev eth0; ip route add 10.1.0.1 dev eth0 scope link");
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_string_equal(pod->interfaces->interfaces[0]->ipaddresses[0]->mask, "32");
+	pod_network_free(pod);
+}
+
+static void cards_go_by_the_names_they_have(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+
+	skip_unless_possible();
+	in_pod(bench, "ip link set eth0 down; ip link set eth0 name eth1; ip link set eth1 up;"
+		      "ip link add net9 type bridge; ip link set net9 up");
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_int_equal(pod->count, 2);
+	assert_int_equal(pod_network_assign(pod, 2, NULL), 0);
+	assert_string_equal(pod->interfaces->interfaces[0]->name, "eth1");
+	assert_string_equal(pod->interfaces->interfaces[0]->device, "eth1");
+	assert_string_equal(pod->interfaces->interfaces[1]->device, "eth0");
+	pod_network_free(pod);
+}
+
+static void what_a_machine_cannot_have_is_refused(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+	_cleanup_(error_done) struct error err = {};
+
+	skip_unless_possible();
+	in_pod(bench,
+	       "ip route add 10.7.0.0/16 nexthop via 10.1.0.1 nexthop via 10.1.0.1 weight 2");
+	assert_int_equal(try_read(bench, &pod), -EOPNOTSUPP);
+	in_pod(bench, "ip route del 10.7.0.0/16; ip tuntap add t0 mode tun; ip link set t0 up");
+	assert_int_equal(try_read(bench, &pod), -EOPNOTSUPP);
+	assert_int_equal(pod_network_read("/proc/self/ns/net", &pod, &err), -EOPNOTSUPP);
+	assert_int_equal(pod_network_read("/proc/self/ns/mnt", &pod, &err), -EINVAL);
+	assert_int_equal(pod_network_read("/nowhere", &pod, &err), -EINVAL);
+}
+
+static void joined_and_left(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL, *second = NULL;
+	_cleanup_(error_done) struct error err = {};
+
+	skip_unless_possible();
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), 0);
+	in_pod(bench,
+	       "ip link show kiln0 | grep -q \"mtu 1450 .* UP\\|UP.* mtu 1450\";"
+	       "tc filter show dev eth0 ingress | grep -q \"Egress Redirect to device kiln0\";"
+	       "tc filter show dev kiln0 ingress | grep -q \"Egress Redirect to device eth0\"");
+	/* Whoever comes second changes nothing. */
+	assert_int_equal(try_read(bench, &second), -EBUSY);
+	pod_network_clean(bench->netns);
+	in_pod(bench, "tc filter show dev eth0 ingress | grep -q kiln0");
+	pod_network_leave(pod);
+	in_pod(bench, "test -z \"$(tc qdisc show dev eth0 ingress)\"");
+	pod_network_free(pod);
+}
+
+static void what_a_killed_shim_left_goes(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+	_cleanup_(error_done) struct error err = {};
+
+	skip_unless_possible();
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), 0);
+	end(bench->vmm.pid);
+	pod_network_clean(bench->netns);
+	in_pod(bench, "test -z \"$(tc qdisc show dev eth0 ingress)\"; ! ip link show kiln0");
+	bench->vmm.pid = start(1);
+	pod_network_free(pod);
+}
+
+static void others_queues_are_left_alone(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+	_cleanup_(error_done) struct error err = {};
+
+	skip_unless_possible();
+	in_pod(bench, "tc qdisc add dev eth0 ingress");
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), -EBUSY);
+	assert_non_null(strstr(error_message(&err), "eth0"));
+	pod_network_leave(pod);
+	in_pod(bench, "test -n \"$(tc qdisc show dev eth0 ingress)\"");
+	pod_network_free(pod);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(what_a_pod_has_is_told),
+		TEST(address_without_its_route_has_all_its_bits),
+		TEST(cards_go_by_the_names_they_have),
+		TEST(what_a_machine_cannot_have_is_refused),
+		TEST(joined_and_left),
+		TEST(what_a_killed_shim_left_goes),
+		TEST(others_queues_are_left_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
