@@ -226,7 +226,6 @@ test_namespaces() {
 	row 'a namespace twice' '.linux.namespaces += [{type: "pid"}]' true
 	row 'an unknown namespace' '.linux.namespaces += [{type: "nothing"}]' true
 	row 'time namespace' '.linux.namespaces += [{type: "time"}]' sh -c '[ $(readlink /proc/self/ns/time) = $(readlink /proc/self/ns/time_for_children) ]; echo $?'
-	row 'personality' '.linux.personality = {domain: "LINUX32"}' uname -m
 	done_rows
 }
 
