@@ -28,8 +28,7 @@
 
 enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127 };
 
-/* What an exec shares with the container: all but the network, which is the guest's, and a time
- * namespace, which the kernel lets nobody join who shares memory, as the caller of child_join(). */
+/* What an exec shares with the container: all but the network, which is the guest's. */
 enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID };
 
 /* What a child cannot become its user without. */

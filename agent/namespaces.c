@@ -1,11 +1,8 @@
 #include "agent/namespaces.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <sched.h>
 
-#include "base/file.h"
-#include "base/strbuf.h"
 #include "base/strings.h"
 
 /* Kata's clients have the names of /proc/PID/ns. */
@@ -31,7 +28,6 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 		{ "uts", CLONE_NEWUTS, &plan->uts_path },
 		{ "cgroup", 0, &plan->cgroup_path },
 		{ "mount", CLONE_NEWNS, NULL },
-		{ "time", CLONE_NEWTIME, NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
@@ -80,13 +76,6 @@ int namespace_plan_init(const Grpc__Spec *spec, struct namespace_plan *ret, stru
 		if (r < 0)
 			return r;
 	}
-	/* Not of clone(): it would have to be entered by a clone of its own. */
-	plan.new_time = plan.clone_flags & CLONE_NEWTIME;
-	plan.clone_flags &= ~(uint64_t)CLONE_NEWTIME;
-	plan.linux = spec->linux;
-	if (spec->linux && spec->linux->n_timeoffsets > 0 && !plan.new_time)
-		return error_set(err, EINVAL,
-				 "linux.timeOffsets needs a time namespace of its own");
 	*ret = plan;
 	return 0;
 }
@@ -106,25 +95,6 @@ static int join(const char *path, int type, struct error *err)
 	return 0;
 }
 
-/* Before a program is in it: the kernel takes them only until then. */
-static int set_time_offsets(const Grpc__Linux *linux, struct error *err)
-{
-	_cleanup_(strbuf_done) struct strbuf text = {};
-
-	for (size_t i = 0; i < linux->n_timeoffsets; i++) {
-		const char *clock = linux->timeoffsets[i]->key;
-		const Grpc__LinuxTimeOffset *offset = linux->timeoffsets[i]->value;
-		if (!str_equal(clock, "monotonic") && !str_equal(clock, "boottime"))
-			return error_set(err, EINVAL, "linux.timeOffsets has no clock \"%.32s\"",
-					 clock);
-		if (offset)
-			strbuf_addf(&text, "%s %" PRId64 " %" PRIu32 "\n", clock, offset->secs,
-				    offset->nanosecs);
-	}
-	int r = text.len > 0 ? file_write_value("/proc/self/timens_offsets", text.text, err) : 0;
-	return r < 0 ? error_wrap(err, "cannot set linux.timeOffsets") : 0;
-}
-
 int namespace_enter(const struct namespace_plan *plan, struct error *err)
 {
 	int r = join(plan->ipc_path, CLONE_NEWIPC, err);
@@ -135,7 +105,5 @@ int namespace_enter(const struct namespace_plan *plan, struct error *err)
 		r = join(plan->cgroup_path, CLONE_NEWCGROUP, err);
 	if (r == 0 && plan->new_cgroup && unshare(CLONE_NEWCGROUP) < 0)
 		return error_set_errno(err, errno, "cannot make a cgroup namespace");
-	if (r == 0 && plan->new_time && unshare(CLONE_NEWTIME) < 0)
-		return error_set_errno(err, errno, "cannot make a time namespace");
-	return r == 0 && plan->new_time ? set_time_offsets(plan->linux, err) : r;
+	return r;
 }

@@ -2,10 +2,8 @@
  *
  * A mount namespace is always new: there is no container without one. The network namespace
  * is that of the sandbox, which is the guest's own, so its entry is accepted and means
- * nothing. User namespaces are refused. So is joining a pid namespace: the process that
+ * nothing. User and time namespaces are refused. So is joining a pid namespace: the process that
  * sets a container up still has the guest's root, and nobody in another container may see that.
- *
- * An exec is in the guest's time namespace, not in the container's own.
  */
 #pragma once
 
@@ -18,8 +16,6 @@
 struct namespace_plan {
 	uint64_t clone_flags; /* CLONE_NEWNS and what else is new */
 	bool new_cgroup;      /* unshared by the child, once it is in its cgroup */
-	bool new_time; /* unshared by the child, which is in it from execve(2) on (Linux 6.1) */
-	const Grpc__Linux *linux;                      /* borrowed: its time offsets */
 	const char *ipc_path, *uts_path, *cgroup_path; /* borrowed; joined by the child; or NULL */
 };
 

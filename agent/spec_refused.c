@@ -113,6 +113,8 @@ static int refuse_of_linux(const Grpc__Linux *linux, struct error *err)
 		{ !str_empty(linux->mountlabel), "linux.mountLabel",
 		  "the guest's kernel runs without SELinux" },
 		{ linux->n_uidmappings > 0, "linux.uidMappings", no_users },
+		{ linux->n_timeoffsets > 0, "linux.timeOffsets",
+		  "containers have no time namespace of their own" },
 		{ linux->n_gidmappings > 0, "linux.gidMappings", no_users },
 	};
 	int r = refuse_first(refusals, ARRAY_SIZE(refusals), err);

@@ -113,6 +113,17 @@ static void test_attributes(void **state _unused_)
 	assert_string_equal(limits, "77\n99\n500\n");
 }
 
+static void test_schedule(void **state _unused_)
+{
+	skip_unless_possible();
+	_cleanup_free_ char *out = run_shell(
+		", \"scheduler\": {\"policy\": \"SCHED_BATCH\", \"nice\": 7},"
+		" \"ioPriority\": {\"class\": \"IOPRIO_CLASS_BE\", \"priority\": 6}",
+		"", "", "/bin/busybox cut -d ' ' -f 19,41 /proc/self/stat; /bin/busybox ionice", 0);
+
+	assert_string_equal(out, "7 3\nbest-effort: prio 6\n");
+}
+
 static void test_mounts(void **state _unused_)
 {
 	skip_unless_possible();
@@ -342,6 +353,7 @@ int main(void)
 		LIFE(test_sandbox_is_one),
 		LIFE(test_world_of_a_container),
 		LIFE(test_attributes),
+		LIFE(test_schedule),
 		LIFE(test_mounts),
 		LIFE(test_hostile_rootfs),
 		LIFE(test_errors_of_create),

@@ -150,8 +150,7 @@ static void test_what_is_not_refused(void **state _unused_)
 		" \"ioPriority\": {\"class\": \"IOPRIO_CLASS_IDLE\"}";
 	static const char members[] =
 		", \"hooks\": {}, \"linux\": {\"personality\": {\"domain\": \"LINUX32\"},"
-		" \"namespaces\": [{\"type\": \"time\"}],"
-		" \"timeOffsets\": {\"monotonic\": {\"secs\": 5}}, \"resources\": {"
+		" \"resources\": {"
 		" \"memory\": {\"swappiness\": 0, \"kernel\": -1, \"disableOOMKiller\": false},"
 		" \"network\": {}, \"cpu\": {\"realtimeRuntime\": 0}}}";
 
