@@ -40,14 +40,15 @@ static const struct message_fact messages[] = {
 	  "1:Version string; 2:Process grpc.Process; 3:Root grpc.Root; "
 	  "4:Hostname string; 5:Mounts repeated grpc.Mount; 6:Hooks grpc.Hooks; "
 	  "7:Annotations map<string,string>; 8:Linux grpc.Linux; "
-	  "9:Solaris grpc.Solaris; 10:Windows grpc.Windows" },
+	  "9:Solaris grpc.Solaris; 10:Windows grpc.Windows; 100:Domainname string" },
 	{ &grpc__process__descriptor,
 	  "1:Terminal bool; 2:ConsoleSize grpc.Box; 3:User grpc.User; "
 	  "4:Args repeated string; 5:Env repeated string; 6:Cwd string; "
 	  "7:Capabilities grpc.LinuxCapabilities; "
 	  "8:Rlimits repeated grpc.POSIXRlimit; 9:NoNewPrivileges bool; "
 	  "10:ApparmorProfile string; 11:OOMScoreAdj int64; "
-	  "12:SelinuxLabel string" },
+	  "12:SelinuxLabel string; 100:IOPriority grpc.LinuxIOPriority; "
+	  "101:Scheduler grpc.Scheduler; 102:ExecCPUAffinity grpc.CPUAffinity" },
 	{ &grpc__box__descriptor, "1:Height uint32; 2:Width uint32" },
 	{ &grpc__user__descriptor, "1:UID uint32; 2:GID uint32; 3:AdditionalGids repeated uint32; "
 				   "4:Username string; 100:umask oneof uint32" },
@@ -56,8 +57,10 @@ static const struct message_fact messages[] = {
 	  "3:Inheritable repeated string; 4:Permitted repeated string; "
 	  "5:Ambient repeated string" },
 	{ &grpc__posixrlimit__descriptor, "1:Type string; 2:Hard uint64; 3:Soft uint64" },
-	{ &grpc__mount__descriptor, "1:destination string; 2:source string; 3:type string; "
-				    "4:options repeated string" },
+	{ &grpc__mount__descriptor,
+	  "1:destination string; 2:source string; 3:type string; "
+	  "4:options repeated string; 100:UIDMappings repeated grpc.LinuxIDMapping; "
+	  "101:GIDMappings repeated grpc.LinuxIDMapping" },
 	{ &grpc__root__descriptor, "1:Path string; 2:Readonly bool" },
 	{ &grpc__hooks__descriptor,
 	  "1:Prestart repeated grpc.Hook; 2:Poststart repeated grpc.Hook; "
@@ -74,7 +77,9 @@ static const struct message_fact messages[] = {
 	  "7:Devices repeated grpc.LinuxDevice; 8:Seccomp grpc.LinuxSeccomp; "
 	  "9:RootfsPropagation string; 10:MaskedPaths repeated string; "
 	  "11:ReadonlyPaths repeated string; 12:MountLabel string; "
-	  "13:IntelRdt grpc.LinuxIntelRdt" },
+	  "13:IntelRdt grpc.LinuxIntelRdt; "
+	  "100:TimeOffsets map<string,grpc.LinuxTimeOffset>; "
+	  "101:Personality grpc.LinuxPersonality" },
 	{ &grpc__windows__descriptor, "1:dummy string" },
 	{ &grpc__solaris__descriptor, "1:dummy string" },
 	{ &grpc__linux_idmapping__descriptor,
@@ -88,10 +93,10 @@ static const struct message_fact messages[] = {
 	  "3:CPU grpc.LinuxCPU; 4:Pids grpc.LinuxPids; "
 	  "5:BlockIO grpc.LinuxBlockIO; "
 	  "6:HugepageLimits repeated grpc.LinuxHugepageLimit; "
-	  "7:Network grpc.LinuxNetwork; 100:Unified map<string,string>" },
+	  "7:Network grpc.LinuxNetwork; 100:Unified map<string,string>; 101:Rdma map<string,grpc.LinuxRdma>" },
 	{ &grpc__linux_memory__descriptor,
 	  "1:Limit int64; 2:Reservation int64; 3:Swap int64; 4:Kernel int64; "
-	  "5:KernelTCP int64; 6:Swappiness uint64; 7:DisableOOMKiller bool" },
+	  "5:KernelTCP int64; 6:Swappiness uint64; 7:DisableOOMKiller bool; 100:CheckBeforeUpdate bool" },
 	{ &grpc__linux_cpu__descriptor,
 	  "1:Shares uint64; 2:Quota int64; 3:Period uint64; "
 	  "4:RealtimeRuntime int64; 5:RealtimePeriod uint64; 6:Cpus string; "
