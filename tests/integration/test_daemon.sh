@@ -35,7 +35,8 @@ expect_refusal() { [[ $1 != *'vm factory is'* ]] || fail "somebody came in: $1";
 
 # service_manager: one line for each datagram that comes, in $work/notify.log.
 service_manager() {
-	rm -f "$work/notify.sock" "$work/notify.log"
+	rm -f "$work/notify.sock"
+	: >"$work/notify.log" # wait_for is not to be faster than perl
 	timeout 120 perl -MSocket -e '
 		$| = 1;
 		socket(my $manager, PF_UNIX, SOCK_DGRAM, 0) or die $!;
@@ -44,7 +45,7 @@ service_manager() {
 		while (defined recv($manager, my $text, 4096, 0)) {
 			$text =~ s/\n/ /g;
 			print "$text\n";
-		}' "$work/notify.sock" >"$work/notify.log" &
+		}' "$work/notify.sock" >>"$work/notify.log" &
 	manager=$!
 	trap 'kill $manager 2>/dev/null || true' EXIT
 	wait_for "$work/notify.log" '^listening'
