@@ -263,12 +263,12 @@ void shim_free(struct shim *shim)
 		return;
 	shim->stopping = true;
 	ttrpc_server_free(shim->server);
-	pod_free(shim->pod);
 	sandbox_free(shim->sandbox);
 	while ((container = TAILQ_FIRST(&shim->containers))) {
 		container_list_remove(&shim->containers, container);
 		container_discard(container);
 	}
+	pod_free(shim->pod); /* who waits in the sandbox, and containers that end, ask it */
 	events_free(shim->events);
 	loop_signal_free(shim->sigterm);
 	loop_timer_free(shim->hangup);

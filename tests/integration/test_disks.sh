@@ -52,8 +52,11 @@ of_spec() {
 	jq --arg pod "$1" --arg type "$([ "$1" = "$2" ] && echo sandbox || echo container)" \
 		'.annotations += {"io.kubernetes.cri.sandbox-id": $pod, "io.kubernetes.cri.container-type": $type}' \
 		"$spec" >"$spec.pod"
-	ctr run -d --runtime io.containerd.kiln.v2 --config "$spec.pod" "$2"
+	alone "$2" "$spec.pod"
 }
+
+# alone ID [SPEC]: the same in no pod.
+alone() { ctr run -d --runtime io.containerd.kiln.v2 --config "${2:-$spec}" "$1"; }
 inside() { ctr tasks exec --exec-id "e$RANDOM" "$1" "${@:2}"; }
 
 # ---------------------------------------------------------------- devices
@@ -79,7 +82,7 @@ test_devices_have_the_mode_and_access_asked_for() {
 	b=$loop
 	printf seen | dd of="$b" conv=notrunc status=none
 	bundle modes "$(device /dev/xvda "$a" rwm 0640 5 6) | $(device /dev/deep/xvdb "$b" rm 0444 0 0) | $(device /block "$a" rwm 0600 0 0)"
-	of_spec modes modes
+	alone modes
 	expect 'brw-r----- 5 6' "$(inside modes stat -c '%A %u %g' /dev/xvda)"
 	expect 'br--r--r-- 0 0' "$(inside modes stat -c '%A %u %g' /dev/deep/xvdb)"
 	expect seen "$(inside modes head -c 4 /dev/deep/xvdb)"
@@ -246,13 +249,13 @@ test_errors_name_the_device_and_the_volume() {
 	loop gone 8
 	bundle gone "$(device /dev/xvda "$loop" rwm 0600 0 0 | sed 's/minor: [0-9]*/minor: 4321/g')"
 	free
-	! of_spec gone gone 2>"$disks/out" || fail 'a device that is not there'
+	! alone gone 2>"$disks/out" || fail 'a device that is not there'
 	expect_match 'device /dev/xvda: the host has no block device 7:4321' "$(cat "$disks/out")"
 	ctr containers delete gone
 	disk busy 32 ext4
 	busy=$disk
 	bundle busy ".mounts += [{type: \"ext4\", source: \"$busy\", destination: \"/data\", options: [\"loop\"]}]"
-	of_spec busy busy
+	alone busy
 	refused "volume /data \\($busy\\): it is in use by another sandbox" $(image_mount "$busy" /data rw)
 	refused "volume /data \\($busy\\): it is in use by another sandbox" $(image_mount "$busy" /data ro)
 	inside busy sh -c 'echo lives >/data/file'
@@ -274,7 +277,7 @@ test_a_killed_shim_leaves_nothing() {
 	local pid
 	loop killed 32 ext4
 	bundle killed ".mounts += [{type: \"ext4\", source: \"$loop\", destination: \"/data\"}]"
-	of_spec killed killed
+	alone killed
 	inside killed sh -c 'echo synced >/data/file; sync'
 	pid=$(pgrep -f "containerd-shim-kiln-v2 .*$(basename "$work") .*-id killed ")
 	kill -9 "$pid"
