@@ -25,7 +25,7 @@ fresh() {
 in_pod() {
 	local pod=$1 id=$2
 	ctr run -d --runtime io.containerd.kiln.v2 --annotation "io.kubernetes.cri.sandbox-id=$pod" \
-		--annotation "io.kubernetes.cri.container-type=$([ "$pod" = "$id" ] && echo sandbox || echo container)" \
+		--annotation io.kubernetes.cri.container-type=container \
 		"${@:3}" "$image" "$id" sleep 1000
 }
 inside() { ctr tasks exec --exec-id "e$RANDOM" "$1" "${@:2}"; }
