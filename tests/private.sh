@@ -34,7 +34,7 @@ write_config() {
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
 		--arg log "$work/factory.log" --arg cgroup "$cgroup" --arg work "$work" \
 		'{run_dir: $run, store: $store, scratch_dir: ($work + "/scratch"), image_cache: ($work + "/images"),
-		  templates: $template, log_file: $log, cgroup: $cgroup,
+		  templates: $template, log_file: $log, cgroup: $cgroup, user: "nobody",
 		  log_level: "debug", init_on_start: false}' >"$work/factory.json"
 }
 

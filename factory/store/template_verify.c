@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -71,6 +72,26 @@ void template_checks_done(struct template_check *checks, size_t count)
 }
 
 /* A folder that is being baked has no manifest and is left alone. */
+int template_open(const char *dir, gid_t group, struct error *err)
+{
+	DIR *folder = opendir(dir);
+	const struct dirent *entry;
+	struct stat st;
+	int r = 0;
+
+	if (!folder)
+		return error_set_errno(err, errno, "cannot read %s", dir);
+	while (r == 0 && (entry = readdir(folder))) {
+		_cleanup_free_ char *path = path_join(dir, entry->d_name);
+		if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_mode & S_IROTH)
+			continue;
+		if (chown(path, 0, group) < 0 || chmod(path, 0440) < 0)
+			r = error_set_errno(err, errno, "cannot open %s to the factory", path);
+	}
+	closedir(folder);
+	return r;
+}
+
 int template_remove_others(const char *store, const char *name, const char *keep, struct error *err)
 {
 	_cleanup_free_ char *folder = path_join(store, "templates");

@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "factory/guest/guest_root.h"
 #include "factory/guest/guest_share.h"
+#include "factory/vm/host.h"
 #include "factory/vm/rehearsal.h"
 #include "proto/agent.pb-c.h"
 #include "proto/guest.pb-c.h"
@@ -194,7 +195,8 @@ static int send_create_sandbox(struct warm *warm, const struct warm_step *step, 
 	_cleanup_(storages_done) struct storages storages = {};
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
 	if (warm->options.share_dir) {
-		int r = rehearsal_share_make(warm->options.share_dir, err);
+		int r = host_rehearse(warm->options.jailer, warm->options.object,
+				      warm->options.share_dir, true, err);
 		if (r < 0)
 			return r;
 		guest_share_add(&storages, GUEST_SHARE_TAG);
@@ -291,7 +293,9 @@ static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step,
 static int check_destroyed(struct warm *warm, _unused_ const ProtobufCMessage *response,
 			   struct error *err)
 {
-	int r = warm->options.share_dir ? rehearsal_share_remove(warm->options.share_dir, err) : 0;
+	int r = warm->options.share_dir ? host_rehearse(warm->options.jailer, warm->options.object,
+							warm->options.share_dir, false, err)
+					: 0;
 	return r < 0 ? r : WARM_NEXT;
 }
 
