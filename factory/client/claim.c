@@ -300,10 +300,10 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 	if (r < 0)
 		return r;
 	_cleanup_(claim_free_cleanup) struct claim *claim = claim_new();
-	r = claim_fill(claim, link->loop, (const void *)reply->response, reply->fds, reply->nfds,
-		       err);
+	r = check_folders(link, (const void *)reply->response, err);
 	if (r == 0)
-		r = check_folders(link, (const void *)reply->response, err);
+		r = claim_fill(claim, link->loop, (const void *)reply->response, reply->fds,
+			       reply->nfds, err);
 	if (r < 0)
 		return r;
 	claim->link = link;
