@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/strings.h"
 #include "base/trace.h"
 #include "factory/core/reload.h"
 #include "factory/daemon/activation.h"
@@ -262,6 +263,22 @@ static int check(const struct arguments *arguments, const struct factory_config 
 	return 0;
 }
 
+/* The factory writes there; so do shims, which are root. One that is somebody's already, or open to
+ * others, stays as it is. */
+static int give_trace_folder(const struct factory_config *config, const struct keeper *keeper,
+			     struct error *err)
+{
+	const char *dir = config->trace ? config->trace : getenv(TRACE_ENV);
+	struct stat st;
+
+	if (geteuid() != 0 || str_empty(dir))
+		return 0;
+	int r = dir_make(dir, 0700, err);
+	if (r < 0 || lstat(dir, &st) < 0 || st.st_uid != 0 || (st.st_mode & 07777) != 0700)
+		return r;
+	return keeper_give(keeper, dir, err);
+}
+
 /* kiln-jailer has made the folders, and so has said who this is. */
 static int drop_privileges(const struct factory_config *config, struct error *err)
 {
@@ -273,7 +290,8 @@ static int drop_privileges(const struct factory_config *config, struct error *er
 		log_info(NULL, "stays root, without capabilities: there is no user " KEEPER_USER
 			       " (adduser --system --group " KEEPER_USER ", or the key user)");
 	(void)stat(templates, &st);
-	return privileges_give_up(&keeper, st.st_gid, err);
+	int r = give_trace_folder(config, &keeper, err);
+	return r < 0 ? r : privileges_give_up(&keeper, st.st_gid, err);
 }
 
 static int run(const struct arguments *arguments, struct error *err)

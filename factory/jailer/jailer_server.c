@@ -69,7 +69,7 @@ static int serve_job(struct server *server, const struct jailer_request *request
 	return job_start(server, request, fds[0], err);
 }
 
-static const server_fn deeds[JAILER_VERBS] = {
+static server_fn *const deeds[JAILER_VERBS] = {
 	[JAILER_BEGIN] = serve_begin,      [JAILER_COPY] = serve_copy,
 	[JAILER_LAUNCH] = serve_launch,    [JAILER_REHEARSE] = serve_rehearse,
 	[JAILER_KILL] = serve_kill,        [JAILER_REAP] = serve_reap,

@@ -34,30 +34,14 @@ int server_run(struct factory_config *config, int socket);
 _must_check_ int server_begin(struct server *server, const struct jailer_request *request,
 			      struct jailer_reply *reply, struct error *err);
 
-/* Machines (factory/jailer/machines.c): the deed of a verb, with the descriptors that came. */
-typedef int (*server_fn)(struct server *server, const struct jailer_request *request,
-			 const int *fds, size_t nfds, struct jailer_reply *reply,
-			 struct error *err);
-int serve_copy(struct server *server, const struct jailer_request *request, const int *fds,
-	       size_t nfds, struct jailer_reply *reply, struct error *err);
-int serve_launch(struct server *server, const struct jailer_request *request, const int *fds,
-		 size_t nfds, struct jailer_reply *reply, struct error *err);
-int serve_rehearse(struct server *server, const struct jailer_request *request, const int *fds,
-		   size_t nfds, struct jailer_reply *reply, struct error *err);
-int serve_kill(struct server *server, const struct jailer_request *request, const int *fds,
-	       size_t nfds, struct jailer_reply *reply, struct error *err);
-int serve_reap(struct server *server, const struct jailer_request *request, const int *fds,
-	       size_t nfds, struct jailer_reply *reply, struct error *err);
-int serve_find(struct server *server, const struct jailer_request *request, const int *fds,
-	       size_t nfds, struct jailer_reply *reply, struct error *err);
-int serve_remove(struct server *server, const struct jailer_request *request, const int *fds,
-		 size_t nfds, struct jailer_reply *reply, struct error *err);
-int serve_measure(struct server *server, const struct jailer_request *request, const int *fds,
-		  size_t nfds, struct jailer_reply *reply, struct error *err);
+/* The deed of a verb, with the descriptors that came; those of machines are in
+ * factory/jailer/machines.c. */
+typedef int server_fn(struct server *server, const struct jailer_request *request, const int *fds,
+		      size_t nfds, struct jailer_reply *reply, struct error *err);
+server_fn serve_copy, serve_launch, serve_rehearse, serve_kill, serve_reap, serve_find,
+	serve_remove, serve_measure;
 
 /* Jobs (factory/jailer/jobs.c): a process of their own, which answers on `socket`. */
-typedef void (*job_fn)(const struct server *server, const struct jailer_request *request,
-		       int socket);
 _must_check_ int job_start(struct server *server, const struct jailer_request *request, int socket,
 			   struct error *err);
 void job_bake(const struct server *server, const struct jailer_request *request, int socket);
