@@ -62,7 +62,7 @@ static int connect_jailer(const char *run_dir, int *ret_fd, struct error *err)
 
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return error_set(err, ENAMETOOLONG, "%s is too long for a socket", path);
-	strcpy(addr.sun_path, path);
+	memcpy(addr.sun_path, path, strlen(path));
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return error_set_errno(err, errno,
 				       "cannot connect to kiln-jailer's socket %s (start "

@@ -76,8 +76,10 @@ int jailer_call(struct jailer *jailer, const struct jailer_request *request, con
 	if (r < 0)
 		return r;
 	r = exchange(jailer, data, len, fds, nfds, &reply);
-	if (r < 0 && jailer->watch)
+	if (r < 0 && r != -EMFILE && jailer->watch)
 		lose_jailer();
+	if (r == -EMFILE)
+		return error_set_errno(err, r, "cannot take what kiln-jailer gives");
 	if (r < 0)
 		return error_set_errno(err, r, "kiln-jailer does not answer (its log says why)");
 	if (reply.result < 0)

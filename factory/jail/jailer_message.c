@@ -278,7 +278,7 @@ ssize_t jailer_receive(int socket, char data[static JAILER_MESSAGE_MAX],
 	for (size_t i = 0; i < *ret_nfds; i++)
 		close(ret_fds[i]);
 	*ret_nfds = 0;
-	return -EPROTO;
+	return message.msg_flags & MSG_TRUNC ? -EPROTO : -EMFILE;
 }
 
 int jailer_reply_send(int socket, const struct jailer_reply *reply)

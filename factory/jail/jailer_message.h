@@ -100,7 +100,8 @@ void jailer_request_done(struct jailer_request *request);
 
 /* Send and receive one message with its descriptors, and wait for it. A reply's text that is too
  * long loses its end. 0 is the end of the connection, else the length or a negative errno. Received
- * descriptors are the caller's. */
+ * descriptors are the caller's; -EMFILE: there were more than this process could take, or than a
+ * message may have, and the message is lost. */
 ssize_t jailer_send(int socket, const void *data, size_t len, const int *fds, size_t nfds);
 ssize_t jailer_receive(int socket, char data[static JAILER_MESSAGE_MAX],
 		       int ret_fds[static JAILER_FDS_MAX], size_t *ret_nfds);

@@ -114,9 +114,11 @@ static bool serve_one(struct server *server)
 	size_t nfds = 0;
 	ssize_t len = jailer_receive(server->socket, data, fds, &nfds);
 
-	if (len == 0 || (len < 0 && len != -EPROTO))
+	if (len == 0 || (len < 0 && len != -EPROTO && len != -EMFILE))
 		return false;
-	reply.result = len < 0 ? error_set(&err, EBADMSG, "a message that is too large")
+	reply.result = len < 0 ? error_set(
+					 &err, EBADMSG,
+					 "a message that is too large, or has too many descriptors")
 			       : serve(server, data, (size_t)len, fds, nfds, &reply, &err);
 	if (reply.result < 0) {
 		for (size_t i = 0; i < reply.nfds; i++)

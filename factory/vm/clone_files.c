@@ -69,7 +69,7 @@ void clone_files_init(struct clone_files *files, const struct clone_files_option
 		add_file(files, DISKS_SCRATCH,
 			 path_join(manifest->dir,
 				   options->booted ? DISKS_SCRATCH_NEW : DISKS_SCRATCH),
-			 xstrdup(options->scratch_dir ? options->scratch_dir : ""), first_fd);
+			 xstrdup(options->scratch_dir), first_fd);
 }
 
 void clone_files_done(struct clone_files *files)
@@ -139,7 +139,8 @@ static int copy_one(struct clone_files *files, size_t index, const atomic_bool *
 	struct clone_file *file = &files->items[index];
 	_cleanup_close_ int from = open(file->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	_cleanup_close_ int to = -EBADF;
-	_cleanup_free_ char *name = xasprintf("a clone's own copy of %s", file->path);
+	_cleanup_free_ char *name = xasprintf("a clone's own copy of %s in %s", file->path,
+					      file->copy_dir);
 
 	if (from < 0)
 		return error_set_errno(err, errno, "cannot open %s", file->path);
@@ -169,18 +170,23 @@ static void copy_done(void *data, void *owner _unused_)
 		fn(copy->number, &copy->err, copy->userdata);
 }
 
-struct clone_copy *clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
-				    void *userdata)
+int clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn, void *userdata,
+		     struct clone_copy **ret_copy, struct error *err)
 {
 	struct clone_copy *copy = xnew(struct clone_copy);
 	const struct worker_job job = { .run = copy_run, .done = copy_done, .data = copy };
+	int r = worker_pool_start(loop, 1, 1, &copy->worker, err);
 
-	copy->worker = worker_pool_new(loop, 1, 1);
+	if (r < 0) {
+		free(copy);
+		return r;
+	}
 	copy->files = files;
 	copy->fn = fn;
 	copy->userdata = userdata;
 	(void)!worker_submit(copy->worker, &job); /* an empty queue takes it */
-	return copy;
+	*ret_copy = copy;
+	return 0;
 }
 
 void clone_copy_free(struct clone_copy *copy)

@@ -66,6 +66,6 @@ _must_check_ int clone_files_open_copy(const struct clone_files *files, size_t i
  * clone_copy_free(), after which it is not. */
 struct clone_copy;
 typedef void (*clone_copy_fn)(int number, const struct error *err, void *userdata);
-struct clone_copy *clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
-				    void *userdata);
+_must_check_ int clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
+				  void *userdata, struct clone_copy **ret_copy, struct error *err);
 void clone_copy_free(struct clone_copy *copy); /* not from within fn; NULL is nothing */

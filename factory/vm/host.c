@@ -39,8 +39,9 @@ static struct jailer_request request_of(enum jailer_verb verb, const char *id)
 {
 	struct jailer_request request = { .verb = verb };
 
+	/* Another one is no machine's, and is refused. */
 	if (strlen(id) < sizeof(request.machine))
-		strcpy(request.machine, id);
+		memcpy(request.machine, id, strlen(id));
 	return request;
 }
 

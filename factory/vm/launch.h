@@ -17,7 +17,7 @@ struct launch_options {
 	const char *run_dir;
 	const char *id;
 	const struct template_manifest *manifest;
-	const char *scratch_dir; /* NULL where kiln-jailer is asked: it is configured there */
+	const char *scratch_dir; /* for the copy of the scratch disk */
 	struct jail_settings jail;
 	uint32_t uid;               /* first of the machine's; 0: it is root, without a jail */
 	const char *cgroup;         /* the machine's; NULL: none */

@@ -290,9 +290,11 @@ static int clone_start(struct vm *vm, const struct vm_options *options, struct e
 			       &vm->launch, err);
 	if (r < 0 || !launch_files(vm->launch)->has_copies)
 		return r < 0 ? r : clone_launch(vm, err);
-	vm->copy = clone_copy_start(vm->options.loop, launch_files(vm->launch), on_copied, vm);
-	vm_wait(vm, COPY_DEADLINE_MS, "copy of the template's files");
-	return 0;
+	r = clone_copy_start(vm->options.loop, launch_files(vm->launch), on_copied, vm, &vm->copy,
+			     err);
+	if (r == 0)
+		vm_wait(vm, COPY_DEADLINE_MS, "copy of the template's files");
+	return r;
 }
 
 /* What a failed start has made so far goes with it; false: not at once. */

@@ -89,13 +89,16 @@ test_store_fills_while_the_guest_boots() {
 
 # ---------------------------------------------------------------- no descriptors
 
+# limit_descriptors LIMIT: as the user that the factory is, which needs no right for that.
+limit_descriptors() { setpriv --reuid=nobody --regid=nogroup --clear-groups prlimit --pid "$factory" --nofile="$1"; }
+
 # spare_descriptors N: the factory may open N more, until all_descriptors.
 spare_descriptors() {
-	prlimit --pid "$factory" --nofile="$(find "/proc/$factory/fd" -mindepth 1 -printf '%f\n' | sort -n |
+	limit_descriptors "$(find "/proc/$factory/fd" -mindepth 1 -printf '%f\n' | sort -n |
 		awk -v n="$1" '{ while (next_fd < $1 && n > 0) { n--; next_fd++ } if (n == 0) exit; next_fd = $1 + 1 }
 			END { print next_fd + n }'):"
 }
-all_descriptors() { prlimit --pid "$factory" --nofile=1024:; }
+all_descriptors() { limit_descriptors 1024:; }
 
 # ticks: the processor time of the factory, in hundredths of a second.
 ticks() { awk '{ print $14 + $15 }' "/proc/$factory/stat"; }

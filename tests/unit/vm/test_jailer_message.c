@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -175,6 +176,31 @@ static void an_answer_brings_its_descriptors(void **state _unused_)
 	close(pair[1]);
 }
 
+/* A factory without descriptors to spare goes on. */
+static void no_room_for_descriptors_is_told(void **state _unused_)
+{
+	struct jailer_reply reply = { .text = (char *)"", .nfds = 1 }, got = {};
+	struct rlimit before, none;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	reply.fds[0] = STDERR_FILENO;
+	assert_int_equal(jailer_reply_send(pair[0], &reply), 0);
+	assert_int_equal(jailer_reply_send(pair[0], &reply), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int r = jailer_reply_receive(pair[1], &got);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(r, -EMFILE);
+	assert_int_equal(jailer_reply_receive(pair[1], &got), 0);
+	assert_int_equal(got.nfds, 1);
+	jailer_reply_done(&got);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +210,7 @@ int main(void)
 		cmocka_unit_test(half_a_message_is_none),
 		cmocka_unit_test(what_is_too_long_is_told),
 		cmocka_unit_test(an_answer_brings_its_descriptors),
+		cmocka_unit_test(no_room_for_descriptors_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
