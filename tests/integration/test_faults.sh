@@ -168,10 +168,10 @@ points() { grep -rhoE 'FAULT_ERROR\("[a-z.]*"' "$tests/../factory" | cut -d'"' -
 # arm POINT=ERROR: the factory meets it once, at its next passing.
 arm() {
 	mark_log
-	echo "$1" >"$work/fault.new"
-	mv "$work/fault.new" "$work/fault"
+	echo "$1" >"$work/armed/fault.new"
+	mv "$work/armed/fault.new" "$work/armed/fault"
 }
-expect_met() { [ ! -e "$work/fault" ] || fail "the factory did not pass $1"; }
+expect_met() { [ ! -e "$work/armed/fault" ] || fail "the factory did not pass $1"; }
 
 error_text() {
 	case $1 in
@@ -231,7 +231,8 @@ store=$work/store
 small_folder "$store" 400m
 small_folder "$run" 160m
 write_config "$pool_size"
-KILN_FAULT=@$work/fault timeout 60 "$faulty" --daemon --config "$work/factory.json"
+install -d -o nobody "$work/armed" # who meets a fault removes the file
+KILN_FAULT=@$work/armed/fault timeout 60 "$faulty" --daemon --config "$work/factory.json"
 factory=$(factory_pid)
 start_containerd
 wait_full
