@@ -53,16 +53,16 @@ struct process;
 
 struct process_options {
 	struct loop *loop;
-	struct agent_link *agent; /* borrowed */
-	struct events *events;    /* borrowed */
-	const char *container_id; /* copied */
-	const char *exec_id;      /* copied; "": the first process */
-	const char *ns;           /* containerd's namespace */
-	struct stdio stdio;       /* taken, also on failure */
-	Grpc__Process *spec;      /* of an exec; taken, also on failure */
-	uint32_t pid;             /* to be reported: the VMM's */
-	uint64_t kill_s;          /* from SIGKILL until its exit is known, seconds */
-	bool is_stand_in;         /* see above */
+	struct agent_link *agent;           /* borrowed */
+	struct events *events;              /* borrowed */
+	const char *container_id;           /* copied */
+	const char *exec_id;                /* copied; "": the first process */
+	const char *ns;                     /* containerd's namespace */
+	struct stdio stdio;                 /* taken, also on failure */
+	Grpc__Process *spec;                /* of an exec; taken, also on failure */
+	uint32_t pid;                       /* to be reported: the VMM's */
+	uint64_t kill_s;                    /* from SIGKILL until its exit is known, seconds */
+	bool is_stand_in;                   /* see above */
 	void (*on_running)(void *userdata); /* once, if ever; NULL: nobody is told */
 	void *userdata;
 };
