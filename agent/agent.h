@@ -6,6 +6,7 @@
 struct channel;
 struct disk_calls;
 struct loop;
+struct policy;
 struct reaper;
 struct sandbox;
 struct scratch;
@@ -19,5 +20,6 @@ struct agent {
 	struct disk_calls *disks;    /* owned by main */
 	struct sandbox *sandbox;     /* owned by main */
 	struct channel *channel;     /* owned by main; NULL outside of a guest */
+	struct policy *policy;       /* owned by main; NULL: all is allowed */
 	bool is_init;                /* this is PID 1 of a guest */
 };

@@ -29,10 +29,7 @@
 enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127 };
 
 /* What an exec shares with the container: all but the network, which is the guest's. */
-enum {
-	JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID |
-		     CLONE_NEWTIME
-};
+enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID };
 
 /* What a child cannot become its user without. */
 static const uint64_t caps_to_become = UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID;

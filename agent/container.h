@@ -64,7 +64,7 @@ void container_pause(struct container *container, struct ttrpc_call *call, bool 
 /* For container_step(). */
 void container_answer_pausers(struct container *container);
 
-/* A signal to all of its processes. -ESRCH where there is none. */
+/* A signal to all of its processes, also those that outlive the first one. */
 _must_check_ int container_signal(struct container *container, int signo, struct error *err);
 _must_check_ int container_update(struct container *container,
 				  const Grpc__LinuxResources *resources, struct error *err);

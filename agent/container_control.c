@@ -85,8 +85,6 @@ int container_signal(struct container *container, int signo, struct error *err)
 	_cleanup_(pid_list_done) struct pid_list list = {};
 	int r = 0;
 
-	if (container->init && process_state(container->init->process) == PROCESS_EXITED)
-		return error_set(err, ESRCH, "process already finished");
 	if (!container->cgroup) {
 		signal_members(container, signo);
 		return 0;

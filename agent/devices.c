@@ -126,8 +126,8 @@ static int make_device(int root, int dev, const Grpc__LinuxDevice *device, struc
 	if (str_equal(device->path, "/dev/ptmx"))
 		return 0;
 	if (node_type(device->type, &type) < 0)
-		return error_set(err, EINVAL, "device %s has the unknown type \"%s\"", device->path,
-				 device->type);
+		return error_set(err, EINVAL, "device %.256s has the unknown type \"%.64s\"",
+				 device->path, device->type);
 
 	const struct node node = {
 		.mode = type | (device->filemode ? device->filemode & MODE_BITS : 0666),

@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -119,6 +121,15 @@ int hotplug_online_memory(struct error *err)
 	}
 	closedir(dir);
 	return r;
+}
+
+int hotplug_probe_memory(uint64_t address, struct error *err)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "0x%" PRIx64, address);
+	int r = write_word(MEMORY_FOLDER "/probe", text);
+	return r < 0 ? error_set_errno(err, r, "cannot add memory at %s", text) : 0;
 }
 
 void hotplug_prepare(void)

@@ -10,6 +10,7 @@
 #include "agent/boot.h"
 #include "agent/channel.h"
 #include "agent/disk_calls.h"
+#include "agent/policy.h"
 #include "agent/reaper.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
@@ -114,6 +115,7 @@ static void build(struct agent *agent)
 {
 	const struct ttrpc_server_options options = {
 		.userdata = agent,
+		.on_call = rpc_is_allowed,
 		.on_conn_end = on_conn_end,
 	};
 
@@ -138,6 +140,7 @@ static void tear_down(struct program *program)
 	sandbox_free(agent->sandbox);
 	scratch_free(agent->scratch);
 	disk_calls_free(agent->disks);
+	policy_free(agent->policy);
 	reaper_free(agent->reaper);
 	loop_free(agent->loop);
 }

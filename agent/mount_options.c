@@ -135,7 +135,7 @@ static bool parse_bind(const char *name, struct mount_options *o)
 static int parse_one(const char *name, struct mount_options *o, struct error *err)
 {
 	if (is_one_of(name, refused_options, ARRAY_SIZE(refused_options)))
-		return error_set(err, EOPNOTSUPP, "mount option \"%s\" is not supported", name);
+		return error_set(err, EOPNOTSUPP, "mount option \"%.128s\" is not supported", name);
 	if (str_equal(name, "tmpcopyup")) {
 		o->copy_up = true;
 		return 0;

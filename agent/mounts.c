@@ -49,6 +49,19 @@ static int set_option(int fs, const char *option)
 	return r < 0 ? -errno : 0;
 }
 
+static int finish_options(int fs, const char *type, const struct mount_options *options,
+			  enum fsconfig_command command, struct error *err)
+{
+	for (size_t i = 0; i < options->ndata; i++) {
+		int r = set_option(fs, options->data[i]);
+		if (r < 0)
+			return refused(fs, r, type, options->data[i], err);
+	}
+	if (fsconfig(fs, command, NULL, NULL, 0) < 0)
+		return refused(fs, errno, type, NULL, err);
+	return 0;
+}
+
 static int set_options(int fs, const char *type, const char *source,
 		       const struct mount_options *options, struct error *err)
 {
@@ -56,14 +69,7 @@ static int set_options(int fs, const char *type, const char *source,
 		return refused(fs, errno, type, "source", err);
 	if (options->fs_readonly && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
 		return refused(fs, errno, type, "ro", err);
-	for (size_t i = 0; i < options->ndata; i++) {
-		int r = set_option(fs, options->data[i]);
-		if (r < 0)
-			return refused(fs, r, type, options->data[i], err);
-	}
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return refused(fs, errno, type, NULL, err);
-	return 0;
+	return finish_options(fs, type, options, FSCONFIG_CMD_CREATE, err);
 }
 
 static int setattr(int tree, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive)
@@ -193,4 +199,14 @@ int mount_at(const char *type, const char *source, const struct mount_options *o
 	if (r < 0)
 		return error_set_errno(err, r, "cannot mount on %s", target);
 	return 0;
+}
+
+int mount_change(const char *path, const struct mount_options *options, struct error *err)
+{
+	_cleanup_close_ int fs = fspick(
+		AT_FDCWD, path, FSPICK_CLOEXEC | FSPICK_NO_AUTOMOUNT | FSPICK_SYMLINK_NOFOLLOW);
+
+	if (fs < 0)
+		return error_set_errno(err, errno, "cannot change what is mounted on %s", path);
+	return finish_options(fs, "it anew", options, FSCONFIG_CMD_RECONFIGURE, err);
 }

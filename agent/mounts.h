@@ -26,6 +26,11 @@ _must_check_ int mount_set_readonly(int tree, bool with_mounts_below);
 
 _must_check_ int mount_attach(int tree, int target);
 
+/* Gives the file system that is mounted on path new options of its own (not attributes of the
+ * mount). */
+_must_check_ int mount_change(const char *path, const struct mount_options *options,
+			      struct error *err);
+
 /* mount_new() or mount_bind(), attached to a path of the agent's own. */
 _must_check_ int mount_at(const char *type, const char *source, const struct mount_options *options,
 			  const char *target, struct error *err);

@@ -28,15 +28,14 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 		{ "uts", CLONE_NEWUTS, &plan->uts_path },
 		{ "cgroup", 0, &plan->cgroup_path },
 		{ "mount", CLONE_NEWNS, NULL },
-		{ "time", CLONE_NEWTIME, NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		if (!str_equal(type, known[i].type))
 			continue;
 		if (path && !known[i].path)
-			return error_set(err, EOPNOTSUPP, "joining a %s namespace is not supported",
-					 type);
+			return error_set(err, EOPNOTSUPP,
+					 "joining a %.64s namespace is not supported", type);
 		if (known[i].path)
 			*known[i].path = path;
 		if (!path)
@@ -77,9 +76,6 @@ int namespace_plan_init(const Grpc__Spec *spec, struct namespace_plan *ret, stru
 		if (r < 0)
 			return r;
 	}
-	/* Not of clone(): it would have to be entered by a clone of its own. */
-	plan.new_time = plan.clone_flags & CLONE_NEWTIME;
-	plan.clone_flags &= ~(uint64_t)CLONE_NEWTIME;
 	*ret = plan;
 	return 0;
 }
@@ -109,7 +105,5 @@ int namespace_enter(const struct namespace_plan *plan, struct error *err)
 		r = join(plan->cgroup_path, CLONE_NEWCGROUP, err);
 	if (r == 0 && plan->new_cgroup && unshare(CLONE_NEWCGROUP) < 0)
 		return error_set_errno(err, errno, "cannot make a cgroup namespace");
-	if (r == 0 && plan->new_time && unshare(CLONE_NEWTIME) < 0)
-		return error_set_errno(err, errno, "cannot make a time namespace");
 	return r;
 }

@@ -2,7 +2,7 @@
  *
  * A mount namespace is always new: there is no container without one. The network namespace
  * is that of the sandbox, which is the guest's own, so its entry is accepted and means
- * nothing. User namespaces are refused. So is joining a pid namespace: the process that sets a
+ * nothing. User and time namespaces are refused. So is joining a pid namespace: the process that sets a
  * container up still has the guest's root, and nobody in another container may see that.
  */
 #pragma once
@@ -16,7 +16,6 @@
 struct namespace_plan {
 	uint64_t clone_flags; /* CLONE_NEWNS and what else is new */
 	bool new_cgroup;      /* unshared by the child, once it is in its cgroup */
-	bool new_time; /* unshared by the child, which is in it from execve(2) on (Linux 6.1) */
 	const char *ipc_path, *uts_path, *cgroup_path; /* borrowed; joined by the child; or NULL */
 };
 

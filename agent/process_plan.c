@@ -43,7 +43,7 @@ static int limit_parse(const Grpc__POSIXRlimit *limit, struct limit_plan *ret, s
 		ret->limit.rlim_max = limit->hard;
 		return 0;
 	}
-	return error_set(err, EINVAL, "\"%s\" is no resource limit", limit->type);
+	return error_set(err, EINVAL, "\"%.64s\" is no resource limit", limit->type);
 }
 
 static int parse_limits(struct process_plan *plan, struct error *err)
@@ -65,7 +65,7 @@ static int check(const Grpc__Process *process, struct error *err)
 	if (process->n_args == 0 || str_empty(process->args[0]))
 		return error_set(err, EINVAL, "process.args must name a program");
 	if (!str_empty(process->cwd) && *process->cwd != '/')
-		return error_set(err, EINVAL, "process.cwd \"%s\" must be an absolute path",
+		return error_set(err, EINVAL, "process.cwd \"%.256s\" must be an absolute path",
 				 process->cwd);
 	if (process->oomscoreadj < -1000 || process->oomscoreadj > 1000)
 		return error_set(err, EINVAL, "process.oomScoreAdj must be from -1000 to 1000");

@@ -69,7 +69,7 @@ int rootfs_plan_init(const Grpc__Spec *spec, struct rootfs_plan *ret, struct err
 	if (r < 0)
 		return r;
 	if (propagation_parse(propagation, &plan.propagation, &plan.propagation_tree) < 0)
-		return error_set(err, EINVAL, "linux.rootfsPropagation \"%s\" is unknown",
+		return error_set(err, EINVAL, "linux.rootfsPropagation \"%.64s\" is unknown",
 				 propagation);
 	plan.mounts = xnew_array(struct mount_plan, spec->n_mounts + 1);
 	for (size_t i = 0; i < spec->n_mounts; i++) {

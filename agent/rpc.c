@@ -41,6 +41,19 @@ static const struct ttrpc_method agent_methods[] = {
 	{ "TtyWinResize", rpc_tty_win_resize },
 	{ "GetVolumeStats", rpc_get_volume_stats },
 	{ "ResizeVolume", rpc_resize_volume },
+	{ "CopyFile", rpc_copy_file },
+	{ "UpdateEphemeralMounts", rpc_update_ephemeral_mounts },
+	{ "GetMetrics", rpc_get_metrics },
+	{ "GetDiagnosticData", rpc_get_diagnostic_data },
+	{ "AddSwap", rpc_add_swap },
+	{ "AddSwapPath", rpc_add_swap_path },
+	{ "MemHotplugByProbe", rpc_mem_hotplug_by_probe },
+	{ "SetPolicy", rpc_set_policy },
+	{ "GetIPTables", rpc_get_iptables },
+	{ "SetIPTables", rpc_set_iptables },
+	{ "MemAgentMemcgSet", rpc_mem_agent },
+	{ "MemAgentCompactSet", rpc_mem_agent },
+	{ "RemoveStaleVirtiofsShareMounts", rpc_remove_stale_shares },
 };
 
 static const struct ttrpc_method guest_methods[] = {
@@ -49,7 +62,6 @@ static const struct ttrpc_method guest_methods[] = {
 	{ "FindDisk", rpc_find_disk },
 	{ "LeaveDisk", rpc_leave_disk },
 	{ "SetScratchRoom", rpc_set_scratch_room },
-	{ "SignalContainer", rpc_signal_container },
 	{ "ListProcesses", rpc_list_processes },
 };
 
@@ -71,7 +83,7 @@ struct container *rpc_container(struct agent *agent, struct ttrpc_call *call,
 	struct container *container = sandbox_find(agent->sandbox, container_id_);
 
 	if (!container)
-		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "there is no container \"%s\"",
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "there is no container \"%.128s\"",
 				     container_id_);
 	return container;
 }
@@ -88,7 +100,7 @@ struct process *rpc_process(struct agent *agent, struct ttrpc_call *call, const 
 
 	if (!process)
 		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND,
-				     "there is no process \"%s\" in container %s", exec_id,
+				     "there is no process \"%.128s\" in container %s", exec_id,
 				     container_id_);
 	return process;
 }

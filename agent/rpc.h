@@ -22,8 +22,11 @@ struct process *rpc_process(struct agent *agent, struct ttrpc_call *call, const 
 /* Answers OK, or err where r is negative. */
 void rpc_finish(struct ttrpc_call *call, int r, const struct error *err);
 
-/* The handlers: rpc_health.c, rpc_sandbox.c, rpc_container.c, rpc_process.c, rpc_guest.c.
- * userdata is the struct agent. */
+/* The server's on_call: asks the policy. */
+bool rpc_is_allowed(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
+
+/* The handlers: rpc_health.c, rpc_sandbox.c, rpc_container.c, rpc_process.c, rpc_host.c,
+ * rpc_guest.c. userdata is the struct agent. */
 #define RPC_HANDLER(name)                                                                          \
 	void rpc_##name(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 
@@ -48,7 +51,6 @@ RPC_HANDLER(resume_container);
 RPC_HANDLER(update_container);
 RPC_HANDLER(stats_container);
 RPC_HANDLER(get_oom_event);
-RPC_HANDLER(signal_container);
 RPC_HANDLER(list_processes);
 RPC_HANDLER(exec_process);
 RPC_HANDLER(wait_process);
@@ -60,6 +62,18 @@ RPC_HANDLER(close_stdin);
 RPC_HANDLER(tty_win_resize);
 RPC_HANDLER(get_volume_stats);
 RPC_HANDLER(resize_volume);
+RPC_HANDLER(copy_file);
+RPC_HANDLER(update_ephemeral_mounts);
+RPC_HANDLER(get_metrics);
+RPC_HANDLER(get_diagnostic_data);
+RPC_HANDLER(add_swap);
+RPC_HANDLER(add_swap_path);
+RPC_HANDLER(mem_hotplug_by_probe);
+RPC_HANDLER(set_policy);
+RPC_HANDLER(get_iptables);
+RPC_HANDLER(set_iptables);
+RPC_HANDLER(mem_agent);
+RPC_HANDLER(remove_stale_shares);
 RPC_HANDLER(trim);
 RPC_HANDLER(take_trace);
 RPC_HANDLER(find_disk);

@@ -1,6 +1,4 @@
 /* Calls about containers. */
-#include <signal.h>
-
 #include "agent/container.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
@@ -95,25 +93,6 @@ RPC_HANDLER(get_oom_event)
 
 	(void)message;
 	sandbox_get_oom_event(agent->sandbox, call);
-}
-
-RPC_HANDLER(signal_container)
-{
-	const Kiln__Guest__V1__SignalContainerRequest *request = (const void *)message;
-	Kiln__Guest__V1__SignalContainerResponse response =
-		KILN__GUEST__V1__SIGNAL_CONTAINER_RESPONSE__INIT;
-	struct container *container = rpc_container(userdata, call, request->container_id);
-	_cleanup_(error_done) struct error err = {};
-
-	if (!container)
-		return;
-	if (request->signal > (uint32_t)SIGRTMAX)
-		ttrpc_call_fail_code(call, TTRPC_INVALID_ARGUMENT, "there is no signal %u",
-				     request->signal);
-	else if (container_signal(container, (int)request->signal, &err) < 0)
-		ttrpc_call_fail(call, &err);
-	else
-		ttrpc_call_reply(call, &response.base);
 }
 
 RPC_HANDLER(list_processes)

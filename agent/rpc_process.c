@@ -18,25 +18,32 @@ RPC_HANDLER(wait_process)
 		process_wait(process, call);
 }
 
+/* To all processes of the container, or to one. What has ended needs no signal: that is for a
+ * caller who watches it to know. */
 RPC_HANDLER(signal_process)
 {
 	const Grpc__SignalProcessRequest *request = (const Grpc__SignalProcessRequest *)message;
-	struct process *process = rpc_process(userdata, call, request->container_id,
-					      request->exec_id);
+	bool to_all = str_empty(request->exec_id);
+	struct container *container = NULL;
+	struct process *process = NULL;
 	_cleanup_(error_done) struct error err = {};
+	int r = 0;
 
-	if (!process)
+	if (to_all)
+		container = rpc_container(userdata, call, request->container_id);
+	else
+		process = rpc_process(userdata, call, request->container_id, request->exec_id);
+	if (!container && !process)
 		return;
 	if (request->signal > (uint32_t)SIGRTMAX) {
 		ttrpc_call_fail_code(call, TTRPC_INVALID_ARGUMENT, "there is no signal %u",
 				     request->signal);
 		return;
 	}
-
-	int r = process_signal(process, (int)request->signal);
-
-	if (r == -ESRCH)
-		error_set(&err, r, "process already finished");
+	if (container)
+		r = container_signal(container, (int)request->signal, &err);
+	else if ((r = process_signal(process, (int)request->signal)) == -ESRCH)
+		r = 0;
 	else if (r < 0)
 		error_set_errno(&err, r, "cannot send signal %u", request->signal);
 	rpc_finish(call, r, &err);

@@ -186,6 +186,17 @@ struct container *sandbox_find(const struct sandbox *sandbox, const char *id)
 	return NULL;
 }
 
+size_t sandbox_containers(const struct sandbox *sandbox, struct container *const **ret)
+{
+	*ret = sandbox->containers;
+	return sandbox->ncontainers;
+}
+
+int sandbox_update_storage(struct sandbox *sandbox, const Grpc__Storage *request, struct error *err)
+{
+	return storage_update(&sandbox->storages, request, err);
+}
+
 static void finish_destroying(struct sandbox *sandbox)
 {
 	Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;

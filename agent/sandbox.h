@@ -41,6 +41,13 @@ void sandbox_create_container(struct sandbox *sandbox, struct ttrpc_call *call,
 /* NULL where there is none. Borrowed. */
 struct container *sandbox_find(const struct sandbox *sandbox, const char *container_id);
 
+/* All of them, and how many; borrowed until one comes or goes. */
+size_t sandbox_containers(const struct sandbox *sandbox, struct container *const **ret);
+
+/* UpdateEphemeralMounts: storage_update() of one of any container or of the sandbox. */
+_must_check_ int sandbox_update_storage(struct sandbox *sandbox, const Grpc__Storage *request,
+					struct error *err);
+
 /* GetOOMEvent: answered with the next container that was, or has been, out of memory. */
 void sandbox_get_oom_event(struct sandbox *sandbox, struct ttrpc_call *call);
 

@@ -35,6 +35,7 @@ enum { OVERLAY_DATA_MAX = 4096 }; /* a page, as mount(2) takes */
 struct storage {
 	TAILQ_ENTRY(storage) link;
 	char *mount_point; /* owned */
+	char *driver;      /* owned */
 	char *content;     /* owned; what is there: content_of() */
 	char *scratch;     /* owned; its folder on the scratch disk, or NULL */
 	bool is_mount;     /* else a folder of ours */
@@ -183,7 +184,7 @@ static int parse_folder(const Grpc__Storage *request, struct folder_options *ret
 		if (!parse_number(option, "mode=", 8, 07777, &ret->mode) &&
 		    !parse_number(option, "uid=", 10, UINT32_MAX - 1, &ret->uid) &&
 		    !parse_number(option, "gid=", 10, UINT32_MAX - 1, &ret->gid))
-			return error_set(err, EINVAL, "option \"%s\" is not supported", option);
+			return error_set(err, EINVAL, "option \"%.128s\" is not supported", option);
 	}
 	return 0;
 }
@@ -373,7 +374,7 @@ static const struct driver *driver_find(const char *name)
 static int check_mount_point(const char *path, struct error *err)
 {
 	if (*path != '/' || strstr(path, "/../") || strlen(path) < 2)
-		return error_set(err, EINVAL, "storage mount point \"%s\" is not usable", path);
+		return error_set(err, EINVAL, "storage mount point \"%.128s\" is not usable", path);
 	return 0;
 }
 
@@ -389,6 +390,11 @@ static int set_group(const struct driver *driver, const Grpc__Storage *request, 
 		return error_set_errno(err, errno, "cannot set the group of %s",
 				       request->mount_point);
 	return 0;
+}
+
+static bool is_tmpfs(const char *driver)
+{
+	return str_equal(driver, "ephemeral") || str_equal(driver, "tmpfs");
 }
 
 static struct storage *storage_find(struct storage_list *list, const char *mount_point)
@@ -423,6 +429,7 @@ static void storage_release(struct storage_list *list, struct storage *storage)
 		scratch_remove(list->scratch, storage->scratch);
 	TAILQ_REMOVE(&list->items, storage, link);
 	free(storage->mount_point);
+	free(storage->driver);
 	free(storage->content);
 	free(storage);
 }
@@ -453,7 +460,7 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	if (r < 0)
 		return r;
 	if (!driver)
-		return error_set(err, EOPNOTSUPP, "storage driver \"%s\" is not supported",
+		return error_set(err, EOPNOTSUPP, "storage driver \"%.64s\" is not supported",
 				 request->driver);
 	struct addition addition = { .scratch = list->scratch, .request = request };
 	uint64_t begin = trace_begin();
@@ -469,6 +476,7 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	struct storage *storage = xnew(struct storage);
 
 	storage->mount_point = xstrdup(request->mount_point);
+	storage->driver = xstrdup(request->driver);
 	storage->content = content_of(request);
 	storage->scratch = addition.folder;
 	storage->is_mount = driver->is_mount;
@@ -512,6 +520,34 @@ int storage_add(struct storage_list *list, const Grpc__Storage *request, struct 
 	if (count >= STORAGES_MAX)
 		return error_set(err, EAGAIN, "%d storages are in use", STORAGES_MAX);
 	return add_new(list, request, err);
+}
+
+/* "remount" is how Kata's clients say what this call means anyway. */
+static int update_tmpfs(const Grpc__Storage *request, struct error *err)
+{
+	_cleanup_(mount_options_done) struct mount_options options = {};
+	_cleanup_(strv_done) struct strv words = {};
+
+	for (size_t i = 0; i < request->n_options; i++)
+		if (!str_equal(request->options[i], "remount"))
+			strv_add(&words, request->options[i]);
+	int r = mount_options_parse(words.items, words.count, &options, err);
+	return r < 0 ? r : mount_change(request->mount_point, &options, err);
+}
+
+int storage_update(struct storage_list *list, const Grpc__Storage *request, struct error *err)
+{
+	struct storage *storage = storage_find(list, request->mount_point);
+
+	if (!storage || storage->users == 0)
+		return error_set(err, ENOENT, "no storage is mounted on \"%.256s\"",
+				 request->mount_point);
+	if (!is_tmpfs(request->driver) || !is_tmpfs(storage->driver))
+		return error_set(err, EOPNOTSUPP,
+				 "storage %s on %s cannot be changed: an ephemeral one can",
+				 storage->driver, storage->mount_point);
+	int r = update_tmpfs(request, err);
+	return r < 0 ? error_wrap(err, "storage on %s", storage->mount_point) : 0;
 }
 
 /* ---------------------------------------------------------------- drop */

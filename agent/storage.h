@@ -44,6 +44,11 @@ void storage_list_init(struct storage_list *list, struct scratch *scratch);
 _must_check_ int storage_add(struct storage_list *list, const Grpc__Storage *request,
 			     struct error *err);
 
+/* Gives a mounted tmpfs the options of the request, such as a larger size. -ENOENT where none is
+ * there, -EOPNOTSUPP where it is no tmpfs. */
+_must_check_ int storage_update(struct storage_list *list, const Grpc__Storage *request,
+				struct error *err);
+
 /* One user less; the last one unmounts. A failure is logged: nobody could act on it. */
 void storage_drop(struct storage_list *list, const char *mount_point);
 

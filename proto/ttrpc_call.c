@@ -247,7 +247,9 @@ void ttrpc_conn_on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *fr
 	struct ttrpc_call *call = call_new(conn, frame, target, steal_ptr(envelope), request);
 	ttrpc_handler handler = target->handler;
 	call_ref(call);
-	handler(call, request, conn->server->options.userdata);
+	const struct ttrpc_server_options *options = &conn->server->options;
+	if (!options->on_call || options->on_call(call, request, options->userdata))
+		handler(call, request, options->userdata);
 	call_unref(call);
 }
 

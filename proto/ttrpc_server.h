@@ -63,6 +63,9 @@ struct ttrpc_server_options {
 	 * accepted connections (fd is borrowed); one without credentials has pid 0 and uid and
 	 * gid (uid_t)-1. */
 	int (*on_accept)(int fd, const struct peer *peer, void *userdata);
+	/* Asked before the handler of each call; false: it has ended the call. NULL: all are
+	 * handled. */
+	bool (*on_call)(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata);
 	/* A bound refused this caller; NULL: not interested. */
 	void (*on_refuse)(const struct peer *peer, const char *why, void *userdata);
 	/* A connection ended, after all its calls were cancelled; NULL: not interested. */

@@ -257,6 +257,7 @@ static void mount_and_create(struct container *container)
 	/* Volumes before images and disks, whose mounts become binds of the guest's. */
 	if (write_machine(container, &err) < 0 || mount_files(container, &storages, &err) < 0 ||
 	    images_mount(container->spec->oci, container->sandbox, &storages, &err) < 0) {
+		rootfs_undo(steal_ptr(container->rootfs));
 		create_failed(container, &err);
 		return;
 	}

@@ -85,6 +85,8 @@ static void drop_reads(struct io_output *output)
 	struct output_read *read;
 
 	while ((read = TAILQ_FIRST(&output->reads)))
+		/* The analyzer does not follow TAILQ_REMOVE.
+		 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		drop_read(output, read);
 }
 
@@ -174,6 +176,7 @@ static void deliver(struct io_output *output)
 {
 	struct output_read *read;
 
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the same */
 	while ((read = TAILQ_FIRST(&output->reads)) && !read->call) {
 		if (read->len == 0) {
 			set_state(output, OUTPUT_ENDED);

@@ -20,7 +20,7 @@ struct log_program {
 	struct loop *loop;
 	struct loop_watch *death; /* on pidfd; paused until log_program_end() */
 	struct loop_timer *timer; /* from then on */
-	char *path;
+	char *uri;
 	int pidfd;
 };
 
@@ -99,7 +99,7 @@ static void log_program_free(void *userdata)
 	loop_watch_free(program->death);
 	loop_timer_free(program->timer);
 	close_fd(program->pidfd);
-	free(program->path);
+	free(program->uri);
 	free(program);
 }
 
@@ -111,7 +111,7 @@ static void on_death(int fd _unused_, unsigned events _unused_, void *userdata)
 	if (spawn_reap(program->pidfd, &status) < 0)
 		return;
 	if (status != 0)
-		log_warning(NULL, "logging program %s has ended with status %#x", program->path,
+		log_warning(NULL, "logging program %s has ended with status %#x", program->uri,
 			    (unsigned)status);
 	loop_watch_free(steal_ptr(program->death));
 	loop_timer_stop(program->timer);
@@ -123,7 +123,7 @@ static void on_late(void *userdata)
 	struct log_program *program = userdata;
 
 	log_warning(NULL, "logging program %s is killed: it does not end with its input",
-		    program->path);
+		    program->uri);
 	(void)syscall(SYS_pidfd_send_signal, program->pidfd, SIGKILL, NULL, 0);
 }
 
@@ -182,7 +182,7 @@ int log_program_start(struct loop *loop, const char *uri, const char *id, const 
 	}
 	program = xnew(struct log_program);
 	program->loop = loop;
-	program->path = xstrdup(argv.items[0]);
+	program->uri = xstrdup(uri);
 	program->pidfd = pidfd;
 	program->death = loop_watch_new(loop, pidfd, 0, on_death, program);
 	program->timer = loop_timer_new(loop, on_late, program);

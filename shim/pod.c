@@ -153,6 +153,8 @@ static int read_settings(const struct pod *pod,
 	if (r < 0)
 		return r;
 	r = settings_annotate(ret_settings, &spec, err);
+	if (r == 0 && !str_empty(request->netns_path))
+		replace_string(&ret_settings->netns, request->netns_path);
 	if (r < 0)
 		settings_done(ret_settings);
 	return r;

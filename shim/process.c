@@ -380,7 +380,8 @@ static void await_killed(struct process *process)
 
 /* What was lost with its machine meanwhile has been killed. An exec that the guest does not have
  * yet goes on, and owes no exit; else "process already finished" are runc's words, by which clients
- * know that there is nothing left to do. */
+ * know that there is nothing left to do. To one that has ended the guest answers OK, as for kill(2)
+ * of a process that nobody has waited for: kill_check() knows who was. */
 static void on_signalled(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct operation *operation = userdata;
@@ -400,7 +401,8 @@ static int kill_check(const struct process *process, uint32_t signo, struct erro
 {
 	if (signo > (uint32_t)SIGRTMAX)
 		return error_set(err, EINVAL, "there is no signal %u", signo);
-	if (process->state == PROCESS_EXITED || process->state == PROCESS_STOPPED)
+	if (process->exit_known || process->state == PROCESS_EXITED ||
+	    process->state == PROCESS_STOPPED)
 		return error_set(err, ESRCH, "process already finished");
 	if (process->state == PROCESS_CREATED && process->spec)
 		return error_set(err, EBUSY, "process not created");
@@ -416,25 +418,15 @@ static void signal_stand_in(struct process *process, uint32_t signo)
 		process_lost(process, 0);
 }
 
-static void signal_all(struct process *process, uint32_t signo, uint64_t timeout_ms,
-		       struct operation *operation)
-{
-	Kiln__Guest__V1__SignalContainerRequest request =
-		KILN__GUEST__V1__SIGNAL_CONTAINER_REQUEST__INIT;
-
-	request.container_id = process->container_id;
-	request.signal = signo;
-	agent_call_service(process->agent, &kiln__guest__v1__guest__descriptor, "SignalContainer",
-			   &request.base, timeout_ms, on_signalled, operation);
-}
-
-static void signal_one(struct process *process, uint32_t signo, uint64_t timeout_ms,
-		       struct operation *operation)
+/* An empty exec id reaches all processes of the container; its first one is named by its id. */
+static void signal_guest(struct process *process, uint32_t signo, bool all, uint64_t timeout_ms,
+			 struct operation *operation)
 {
 	Grpc__SignalProcessRequest request = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
 
 	request.container_id = process->container_id;
-	request.exec_id = process->exec_id;
+	if (!all)
+		request.exec_id = *process->exec_id ? process->exec_id : process->container_id;
 	request.signal = signo;
 	agent_call(process->agent, "SignalProcess", &request.base, timeout_ms, on_signalled,
 		   operation);
@@ -457,10 +449,7 @@ void process_kill(struct process *process, uint32_t signo, bool all, process_don
 	}
 	if (signo == SIGKILL)
 		await_killed(process);
-	if (all)
-		signal_all(process, signo, timeout_ms, operation_new(process, done, userdata));
-	else
-		signal_one(process, signo, timeout_ms, operation_new(process, done, userdata));
+	signal_guest(process, signo, all, timeout_ms, operation_new(process, done, userdata));
 }
 
 /* An exec that is not started yet gets its size with its start. */

@@ -28,6 +28,7 @@ DEFINE_STRING_TABLE(rootfs_driver, enum rootfs_driver, rootfs_driver_names)
 
 struct rootfs {
 	const struct share_folder *folder; /* borrowed; with what is mounted on ROOT, or NULL */
+	struct lower_folders *added;       /* borrowed; with a folder that is new for it, or NULL */
 };
 
 static void set_root(const struct rootfs_options *options, const char *path)
@@ -151,7 +152,8 @@ static int add_lower(const struct rootfs_options *options, const char *identity,
 }
 
 /* The layers themselves; *ret_guest is where the guest sees them. */
-static int mount_lower(const struct rootfs_options *options, char **ret_guest, struct error *err)
+static int mount_lower(struct rootfs *rootfs, const struct rootfs_options *options,
+		       char **ret_guest, struct error *err)
 {
 	_cleanup_(strv_done) struct strv layers = {};
 	const struct lower_folder *lower;
@@ -164,15 +166,17 @@ static int mount_lower(const struct rootfs_options *options, char **ret_guest, s
 	}
 	_cleanup_free_ char *identity = identity_of(options, &layers);
 	lower = lower_folders_find(options->lowers, identity);
-	if (!lower)
+	if (!lower) {
 		r = add_lower(options, identity, &layers, &lower, err);
+		rootfs->added = r == 0 ? options->lowers : NULL;
+	}
 	if (r == 0)
 		*ret_guest = xasprintf(GUEST_LOWER "/%s/" LOWER_ROOT, lower->name);
 	return r;
 }
 
-static int mount_overlay(const struct rootfs_options *options, struct storages *storages,
-			 struct error *err)
+static int mount_overlay(struct rootfs *rootfs, const struct rootfs_options *options,
+			 struct storages *storages, struct error *err)
 {
 	_cleanup_free_ char *path = guest_root_path(options->container_id);
 	const struct layer_image *image = options->image;
@@ -185,7 +189,7 @@ static int mount_overlay(const struct rootfs_options *options, struct storages *
 	else if (image->window)
 		lower = guest_root_add_window(storages, image->window);
 	else if (image->slot == LAYER_IMAGE_NONE)
-		r = mount_lower(options, &lower, err);
+		r = mount_lower(rootfs, options, &lower, err);
 	else if (image->layout.count > 0)
 		guest_root_add_slot_layers(storages, (size_t)image->slot, &image->layout, &lowers);
 	else
@@ -244,7 +248,7 @@ static int mount_by_driver(struct rootfs *rootfs, const struct rootfs_options *o
 {
 	switch (options->driver) {
 	case ROOTFS_OVERLAY:
-		return mount_overlay(options, storages, err);
+		return mount_overlay(rootfs, options, storages, err);
 	case ROOTFS_SHARE:
 		return mount_shared(rootfs, options, err);
 	case ROOTFS_BLOCK:
@@ -256,7 +260,7 @@ static int mount_by_driver(struct rootfs *rootfs, const struct rootfs_options *o
 int rootfs_mount(const struct rootfs_options *options, struct storages *storages,
 		 struct rootfs **ret_rootfs, struct error *err)
 {
-	_cleanup_(rootfs_unmount_cleanup) struct rootfs *rootfs = xnew(struct rootfs);
+	_cleanup_(rootfs_undo_cleanup) struct rootfs *rootfs = xnew(struct rootfs);
 
 	int r = mount_by_driver(rootfs, options, storages, err);
 	if (r == 0)
@@ -268,6 +272,13 @@ int rootfs_mount(const struct rootfs_options *options, struct storages *storages
 		 options->upper ? ", written to the snapshotter's image" : "");
 	*ret_rootfs = steal_ptr(rootfs);
 	return 0;
+}
+
+void rootfs_undo(struct rootfs *rootfs)
+{
+	if (rootfs && rootfs->added)
+		lower_folders_undo(rootfs->added);
+	rootfs_unmount(rootfs);
 }
 
 void rootfs_unmount(struct rootfs *rootfs)

@@ -70,4 +70,7 @@ _must_check_ int rootfs_mount(const struct rootfs_options *options, struct stora
 
 /* Unmounts what is this container's alone; what a process still uses goes when it does. Frees. */
 void rootfs_unmount(struct rootfs *rootfs);
-DEFINE_CLEANUP(struct rootfs *, rootfs_unmount)
+
+/* The same right after rootfs_mount(), before the guest is told of it: nothing stays for others. */
+void rootfs_undo(struct rootfs *rootfs);
+DEFINE_CLEANUP(struct rootfs *, rootfs_undo)

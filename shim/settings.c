@@ -254,6 +254,9 @@ static int read_network(const struct spec *spec, struct settings *settings, stru
 {
 	const Grpc__LinuxNamespace *network = spec_namespace(spec, "network");
 
+	/* Who names no namespace at all leaves the sandbox to us. */
+	if (!spec->oci->linux || spec->oci->linux->n_namespaces == 0)
+		return 0;
 	if (!network)
 		return error_set(err, EOPNOTSUPP,
 				 "the host's network (a pod with hostNetwork, ctr's --net-host) "

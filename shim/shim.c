@@ -66,13 +66,14 @@ static void on_machine_gone(void *userdata)
 
 /* A container's machine file outlives it while it is the only one to name the machine. After a
  * failed first container nobody needs the machine; after a deleted one Shutdown follows, or the
- * pod's next container. */
+ * pod's next container. Not so with a pod of the Sandbox service, whose machine it is: `delete`
+ * would wait for the shim. */
 static void on_container_gone(struct container *container, bool failed, void *userdata)
 {
 	struct shim *shim = userdata;
 
 	container_list_remove(&shim->containers, container);
-	if (TAILQ_EMPTY(&shim->containers))
+	if (is_empty(shim))
 		replace_string(&shim->last_bundle, container_bundle(container));
 	else
 		bundle_remove_machine(container_bundle(container));

@@ -19,6 +19,7 @@
 
 #include "agent/boot.h"
 #include "agent/cgroup.h"
+#include "agent/disk_calls.h"
 #include "agent/reaper.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
@@ -337,7 +338,8 @@ static inline void on_reaped(void *userdata)
 static inline int group_setup(void **state _unused_)
 {
 	struct agent *agent = &fixture.agent;
-	const struct ttrpc_server_options options = { .userdata = agent };
+	const struct ttrpc_server_options options = { .userdata = agent,
+						      .on_call = rpc_is_allowed };
 	_cleanup_(error_done) struct error err = {};
 	struct ttrpc_conn *conn;
 	int pair[2];
@@ -360,6 +362,7 @@ static inline int group_setup(void **state _unused_)
 	agent->reaper = reaper_new(agent->loop, on_reaped, agent);
 	agent->server = ttrpc_server_new(agent->loop, &options);
 	agent->scratch = scratch_new(agent->loop);
+	agent->disks = disk_calls_new(agent->loop);
 	agent->sandbox = sandbox_new(agent);
 	rpc_register(agent);
 	assert_int_equal(socket_pair(pair), 0);
@@ -379,6 +382,7 @@ static inline int group_teardown(void **state _unused_)
 	ttrpc_server_free(agent->server);
 	sandbox_free(agent->sandbox);
 	scratch_free(agent->scratch);
+	disk_calls_free(agent->disks);
 	reaper_free(agent->reaper);
 	loop_free(agent->loop);
 	int r = path_remove(fixture.folder, &err);

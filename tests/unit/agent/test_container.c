@@ -38,7 +38,6 @@ static void test_health(void **state _unused_)
 	must("ListRoutes", "{}");
 	must("ReseedRandomDev", "{\"data\": \"AAECAwQFBgcICQoLDA0ODw==\"}");
 	must_fail("1 to 4096 bytes", "ReseedRandomDev", "{}");
-	must_fail("not implemented", "GetMetrics", "{}");
 }
 
 static void test_sandbox_is_one(void **state _unused_)

@@ -15,8 +15,7 @@ static void test_output_and_status(void **state _unused_)
 	_cleanup_free_ char *errout = read_all("ReadStderr", "one", "one");
 	assert_string_equal(out, "out\n");
 	assert_string_equal(errout, "err\n");
-	must_fail("process already finished", "SignalProcess",
-		  "{\"container_id\": \"one\", \"signal\": 15}");
+	must("SignalProcess", "{\"container_id\": \"one\", \"signal\": 15}");
 	must("RemoveContainer", "{\"container_id\": \"one\"}");
 	must_fail("no container \"one\"", "RemoveContainer", "{\"container_id\": \"one\"}");
 }
@@ -52,6 +51,48 @@ static void test_signals(void **state _unused_)
 	must("StartContainer", "{\"container_id\": \"two\"}");
 	must("SignalProcess", "{\"container_id\": \"two\", \"signal\": 9}");
 	assert_int_equal(wait_for("two", ""), 137);
+}
+
+/* As Kata's: an empty exec id means all processes, the container's id its first one, and one that
+ * has ended needs no signal. */
+static void test_signals_to_one_and_to_all(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one",
+	       "\"args\": [\"sh\", \"-c\", \"trap 'echo init' TERM; echo up;"
+	       " sh -c 'trap \\\"echo child; exit\\\" TERM; echo up; while :; do sleep 0.1; done';"
+	       " exit 6\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	struct strbuf text = {};
+	while (!strstr(strbuf_text(&text), "up\nup\n"))
+		assert_true(read_once("ReadStdout", "one", "", &text));
+	must("SignalProcess", "{\"container_id\": \"one\", \"exec_id\": \"one\", \"signal\": 0}");
+	must("SignalProcess", "{\"container_id\": \"one\", \"signal\": 15}");
+	while (read_once("ReadStdout", "one", "", &text))
+		;
+	assert_non_null(strstr(text.text, "child\n"));
+	assert_non_null(strstr(text.text, "init\n"));
+	strbuf_done(&text);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(wait_for("one", ""), 6);
+		must("SignalProcess", "{\"container_id\": \"one\", \"signal\": 15}");
+		must("SignalProcess",
+		     "{\"container_id\": \"one\", \"exec_id\": \"one\", \"signal\": 9}");
+	}
+}
+
+/* What a caller sent does not come back whole. */
+static void test_long_names_are_cut(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+	char name[4096 + 1];
+
+	skip_unless_possible();
+	memset(name, 'x', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	_cleanup_free_ char *json = xasprintf("{\"container_id\": \"%s\"}", name);
+	assert_int_equal(try_json("WaitProcess", &err, json), -1);
+	assert_true(strlen(error_message(&err)) < 256);
 }
 
 static void test_signals_before_they_are_asked_for(void **state _unused_)
@@ -227,6 +268,8 @@ int main(void)
 		LIFE(test_output_and_status),
 		LIFE(test_start_of_no_program),
 		LIFE(test_signals),
+		LIFE(test_signals_to_one_and_to_all),
+		LIFE(test_long_names_are_cut),
 		LIFE(test_signals_before_they_are_asked_for),
 		LIFE(test_pause_is_seen_and_ends),
 		LIFE(test_exec),

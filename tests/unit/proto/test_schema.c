@@ -50,7 +50,7 @@ static const struct message_fact messages[] = {
 	  "12:SelinuxLabel string" },
 	{ &grpc__box__descriptor, "1:Height uint32; 2:Width uint32" },
 	{ &grpc__user__descriptor, "1:UID uint32; 2:GID uint32; 3:AdditionalGids repeated uint32; "
-				   "4:Username string" },
+				   "4:Username string; 100:umask oneof uint32" },
 	{ &grpc__linux_capabilities__descriptor,
 	  "1:Bounding repeated string; 2:Effective repeated string; "
 	  "3:Inheritable repeated string; 4:Permitted repeated string; "
@@ -88,14 +88,14 @@ static const struct message_fact messages[] = {
 	  "3:CPU grpc.LinuxCPU; 4:Pids grpc.LinuxPids; "
 	  "5:BlockIO grpc.LinuxBlockIO; "
 	  "6:HugepageLimits repeated grpc.LinuxHugepageLimit; "
-	  "7:Network grpc.LinuxNetwork" },
+	  "7:Network grpc.LinuxNetwork; 100:Unified map<string,string>" },
 	{ &grpc__linux_memory__descriptor,
 	  "1:Limit int64; 2:Reservation int64; 3:Swap int64; 4:Kernel int64; "
 	  "5:KernelTCP int64; 6:Swappiness uint64; 7:DisableOOMKiller bool" },
 	{ &grpc__linux_cpu__descriptor,
 	  "1:Shares uint64; 2:Quota int64; 3:Period uint64; "
 	  "4:RealtimeRuntime int64; 5:RealtimePeriod uint64; 6:Cpus string; "
-	  "7:Mems string" },
+	  "7:Mems string; 100:Burst uint64; 101:Idle int64" },
 	{ &grpc__linux_weight_device__descriptor,
 	  "1:Major int64; 2:Minor int64; 3:Weight uint32; 4:LeafWeight uint32" },
 	{ &grpc__linux_throttle_device__descriptor, "1:Major int64; 2:Minor int64; 3:Rate uint64" },

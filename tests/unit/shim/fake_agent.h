@@ -143,8 +143,11 @@ static inline void fake_signal(struct ttrpc_call *call, const ProtobufCMessage *
 		return;
 	agent->last_signal = request->signal;
 	fake_reply_empty(call);
+	/* A first process is named by its container. */
+	const char *exec_id = str_equal(request->exec_id, request->container_id) ? ""
+										 : request->exec_id;
 	if (agent->die_by_signal)
-		(void)fake_agent_exit(agent, request->exec_id, 128 + (int32_t)request->signal);
+		(void)fake_agent_exit(agent, exec_id, 128 + (int32_t)request->signal);
 }
 
 static inline void fake_wait(struct ttrpc_call *call, const ProtobufCMessage *message,
