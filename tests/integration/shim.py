@@ -35,7 +35,7 @@ def make_bundle(name, pod, command):
         "root": {"path": "rootfs"},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "annotations": {"io.containerd.runc.v2.group": pod},
-        "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
+        "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]},
     }
     with open(f"{bundle}/config.json", "w") as file:
         json.dump(spec, file)

@@ -167,13 +167,14 @@ test_steps_of_containers() {
 	local point error=EIO before
 	mkdir "$work/volume"
 	in_pod pod
+	in_pod c1
 	until_true 30 wait_full
 	before=$(traces)
 	for point in $(points 'create|streams|folder|root|volume'); do
 		fails "$point=$error" in_pod c2
 		ctr containers delete c2
 		expect "$before" "$(traces)" "folders and mounts after $point=$error"
-		expect lives "$(ctr tasks exec --exec-id "e$RANDOM" pod echo lives)" "the pod after $point=$error"
+		expect lives "$(ctr tasks exec --exec-id "e$RANDOM" c1 echo lives)" "the pod after $point=$error"
 		[ $error = ENOSPC ] && error=EIO || error=ENOSPC
 	done
 	in_pod c2
@@ -187,6 +188,7 @@ test_steps_of_containers() {
 	ctr tasks delete c2 || true # its status is the container's, 137
 	ctr containers delete c2
 	expect "$before" "$(traces)" 'folders and mounts of a container that is deleted'
+	remove_container c1
 	remove_container pod
 	fails process.starting=EIO kiln_run alone true
 	remove_container alone # created it is, and ctr leaves it
