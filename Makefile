@@ -50,6 +50,7 @@ SRC_base    := $(wildcard base/*.c)
 SRC_proto   := $(wildcard proto/*.c)
 SRC_vm      := $(foreach room,guest store jail vm cache client,$(wildcard factory/$(room)/*.c))
 SRC_factory := $(foreach room,base bake pool images templates core api daemon,$(wildcard factory/$(room)/*.c))
+SRC_jailer  := $(wildcard factory/jailer/*.c)
 SRC_libvirt := $(wildcard factory/bake/libvirt/*.c)
 SRC_shim    := $(wildcard shim/*.c)
 SRC_agent   := $(wildcard agent/*.c)
@@ -57,6 +58,7 @@ SRC_ctl     := $(wildcard ctl/*.c)
 SRC_bench   := $(wildcard bench/*.c)
 
 BIN_factory := $(BUILD)/kiln-factory
+BIN_jailer  := $(BUILD)/kiln-jailer
 BIN_libvirt := $(BUILD)/kiln-libvirt
 BIN_shim    := $(BUILD)/containerd-shim-kiln-v2
 BIN_agent   := $(BUILD)/kiln-agent
@@ -68,7 +70,7 @@ PRELOAD     := $(BUILD)/kiln-preload.so
 ABSENT      := $(BUILD)/kiln-no-capstone.so $(BUILD)/kiln-no-pmem.so
 PROBE       := $(BUILD)/probe
 FILES_WORK  := $(BUILD)/kiln-files-work
-BINS := $(BIN_factory) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD) $(ABSENT)
+BINS := $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD) $(ABSENT)
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
 LIBS_vm      := -lnettle
@@ -155,7 +157,7 @@ $(BUILD)/asan/libvm.a: $(call aobj,$(SRC_vm))
 $(BUILD)/fuzzed/libbase.a: $(call zobj,$(SRC_base))
 $(BUILD)/fuzzed/libproto.a: $(call zobj,$(SRC_proto)) $(call gobj,fuzzed)
 $(BUILD)/fuzzed/libvm.a: $(call zobj,$(SRC_vm))
-$(BUILD)/asan/libfactory.a: $(call aobj,$(filter-out factory/daemon/main.c,$(SRC_factory)))
+$(BUILD)/asan/libfactory.a: $(call aobj,$(filter-out factory/daemon/main.c factory/jailer/main.c,$(SRC_factory) $(SRC_jailer)))
 $(BUILD)/asan/libshim.a: $(call aobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/asan/libagent.a: $(call aobj,$(filter-out agent/main.c,$(SRC_agent)))
 $(BUILD)/asan/libctl.a: $(call aobj,$(filter-out ctl/main.c,$(SRC_ctl)))
@@ -187,6 +189,10 @@ endef
 
 $(BIN_factory): $(call obj,$(SRC_factory)) $(LIB_vm)
 	$(call link,$(LIBS_factory))
+# Root's part of the factory: of its rooms, those that make machines, templates and images.
+$(BIN_jailer): $(call obj,$(SRC_jailer) factory/daemon/activation.c factory/templates/definitions.c \
+	$(foreach room,base bake images,$(wildcard factory/$(room)/*.c))) $(LIB_vm)
+	$(call link,$(LIBS_vm))
 $(BIN_libvirt): $(call obj,$(SRC_libvirt)) $(LIB_core)
 	$(call link,$(LIBS_libvirt))
 $(BIN_ctl): $(call obj,$(SRC_ctl)) $(LIB_vm)
@@ -238,7 +244,7 @@ $(FILES_WORK): $(call obj,bench/work/work.c)
 .PHONY: faults
 faults: | $(AUTO_DEPS)
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/faults FAULTS=1 WERROR=$(WERROR) \
-		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl \
+		$(BUILD)/faults/kiln-factory $(BUILD)/faults/kiln-jailer $(BUILD)/faults/kiln-libvirt $(BUILD)/faults/kiln-ctl \
 		$(BUILD)/faults/containerd-shim-kiln-v2 \
 		$(addprefix $(BUILD)/faults/,$(notdir $(PRELOAD) $(ABSENT)))
 
@@ -385,7 +391,7 @@ lint-links:
 	$(call say,LINKS,check)
 	$(Q)tests/lint/links
 
-lint-man: $(MAN) $(BIN_ctl) $(BIN_bench)
+lint-man: $(MAN) $(BIN_jailer) $(BIN_ctl) $(BIN_bench)
 	$(call say,MAN,check)
 	$(Q)BUILD=$(BUILD) tests/lint/man
 
@@ -433,14 +439,14 @@ man_place = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 # Where systemd looks for units, and which systemd it is: 253 is the first with notify-reload.
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | awk 'NR == 1 { print $$2 + 0 }')
-UNITS := kiln-factory.service kiln-factory.socket
+UNITS := kiln-factory.service kiln-factory.socket kiln-jailer.service kiln-jailer.socket
 UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
               $(shell [ 0$(SYSTEMD_VERSION) -lt 253 ] || echo "-e 's/^Type=notify$$/Type=notify-reload/' -e '/^ExecReload=/d'")
 
 .PHONY: install uninstall clean help deps
 install: all image man ## Install under PREFIX (DESTDIR is honoured)
 	install -d $(SBIN) $(BIN) $(SHARE) $(LIB)
-	install -m 755 $(BIN_factory) $(BIN_libvirt) $(SBIN)/
+	install -m 755 $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(SBIN)/
 	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
 	install -m 644 $(PRELOAD) $(ABSENT) $(LIB)/
 	install -m 644 $(IMAGE)/* $(SHARE)/
@@ -452,7 +458,7 @@ install: all image man ## Install under PREFIX (DESTDIR is honoured)
 		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit; done
 
 uninstall: ## Remove what install put there
-	rm -f $(SBIN)/kiln-factory $(SBIN)/kiln-libvirt $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
+	rm -f $(SBIN)/kiln-factory $(SBIN)/kiln-jailer $(SBIN)/kiln-libvirt $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
 	rm -rf $(SHARE) $(LIB)
 	rm -f $(foreach page,$(MAN),$(MANDIR)/$(call man_place,$(page)))
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))

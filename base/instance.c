@@ -10,7 +10,7 @@
 
 enum { PID_TEXT_MAX = 32 };
 
-int instance_lock(const char *folder, const char *name, const char *key, int *ret_fd,
+int instance_lock(const char *folder, const char *name, const char *key, pid_t holder, int *ret_fd,
 		  struct error *err)
 {
 	_cleanup_free_ char *path = path_join(folder, name);
@@ -27,7 +27,7 @@ int instance_lock(const char *folder, const char *name, const char *key, int *re
 				 "another %s",
 				 atoi(pid), folder, key);
 	}
-	int len = snprintf(pid, sizeof(pid), "%d\n", getpid());
+	int len = snprintf(pid, sizeof(pid), "%d\n", (int)holder);
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)len, 0) < 0)
 		return error_set_errno(err, errno, "cannot write %s", path);
 	*ret_fd = steal_fd(&fd);

@@ -62,10 +62,8 @@ int process_open(pid_t pid, uint64_t start_time, int *ret_pidfd)
 	return 0;
 }
 
-int pidfd_kill(int pidfd, struct error *err)
+int pidfd_wait(int pidfd, struct error *err)
 {
-	if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-		return error_set_errno(err, errno, "cannot kill the process");
 	struct pollfd fd = { .fd = pidfd, .events = POLLIN };
 	int r;
 	do
@@ -76,6 +74,13 @@ int pidfd_kill(int pidfd, struct error *err)
 	if (r == 0)
 		return error_set(err, ETIMEDOUT, "the process does not end (10 s)");
 	return 0;
+}
+
+int pidfd_kill(int pidfd, struct error *err)
+{
+	if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return error_set_errno(err, errno, "cannot kill the process");
+	return pidfd_wait(pidfd, err);
 }
 
 static char *log_last_line(const char *path)

@@ -14,6 +14,9 @@ _must_check_ int process_start_time(pid_t pid, uint64_t *ret_ticks);
  * when the pid was reused. */
 _must_check_ int process_open(pid_t pid, uint64_t start_time, int *ret_pidfd);
 
+/* Waits for its end, at most 10 s. */
+_must_check_ int pidfd_wait(int pidfd, struct error *err);
+
 /* Kills it and waits for its end, at most 10 s. */
 _must_check_ int pidfd_kill(int pidfd, struct error *err);
 

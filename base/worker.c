@@ -113,8 +113,14 @@ static void start_threads(struct worker_pool *pool)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-struct worker_pool *worker_pool_new(struct loop *loop, unsigned threads, unsigned queue_max)
+int worker_pool_start(struct loop *loop, unsigned threads, unsigned queue_max,
+		      struct worker_pool **ret_pool, struct error *err)
 {
+	int done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (done_fd < 0)
+		return error_set_errno(err, errno, "cannot make an eventfd");
+
 	struct worker_pool *pool = xnew(struct worker_pool);
 
 	TAILQ_INIT(&pool->queue);
@@ -124,13 +130,22 @@ struct worker_pool *worker_pool_new(struct loop *loop, unsigned threads, unsigne
 	pool->nthreads = threads > 0 ? threads : 1;
 	pool->queue_max = queue_max;
 	pool->threads = xnew_array(pthread_t, pool->nthreads);
-	pool->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (pool->done_fd < 0) {
-		log_error(NULL, "cannot make an eventfd: %s", strerror(errno));
-		abort();
-	}
+	pool->done_fd = done_fd;
 	pool->watch = loop_watch_new(loop, pool->done_fd, LOOP_READ, on_done, pool);
 	start_threads(pool);
+	*ret_pool = pool;
+	return 0;
+}
+
+struct worker_pool *worker_pool_new(struct loop *loop, unsigned threads, unsigned queue_max)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct worker_pool *pool = NULL;
+
+	if (worker_pool_start(loop, threads, queue_max, &pool, &err) < 0) {
+		log_error(NULL, "%s", error_message(&err));
+		abort();
+	}
 	return pool;
 }
 

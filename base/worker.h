@@ -16,7 +16,11 @@ struct worker_job {
 	void *owner; /* what done needs to look things up: the pool's own program object */
 };
 
+/* For a program that starts: ends it where there is no descriptor for it. */
 struct worker_pool *worker_pool_new(struct loop *loop, unsigned threads, unsigned queue_max);
+/* For one that is at work: -EMFILE. */
+_must_check_ int worker_pool_start(struct loop *loop, unsigned threads, unsigned queue_max,
+				   struct worker_pool **ret_pool, struct error *err);
 
 /* Waits for every job, queued ones included, and runs their completions before it returns. */
 void worker_pool_free(struct worker_pool *pool);

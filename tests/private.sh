@@ -22,20 +22,27 @@ export KILN_FACTORY=unix://$run/factory.sock
 
 # ---------------------------------------------------------------- factory
 
+# The factory is nobody, who has to read what templates are made of wherever that was built.
+template_images=$BUILD/image
+if ! setpriv --reuid=nobody --regid=nogroup --clear-groups test -r "$template_images/vmlinux"; then
+	cp -r "$BUILD/image" "$work/image"
+	template_images=$work/image
+fi
+
 # Of the machines. Containers of runc are in one that is named after containerd's namespace.
 cgroup=$(basename "$work")-machines
 
 # write_config POOL_SIZE [JQ]: template definition and factory configuration. Without JQ, a change
 # of the definition, the pool has no spares: a test counts processes.
 write_config() {
-	jq --arg dir "$BUILD/image" --argjson pool "$1" \
+	jq --arg dir "$template_images" --argjson pool "$1" \
 		'.kernel = $dir + "/" + .kernel | .initrd = $dir + "/" + .initrd
 		 | .image = $dir + "/" + .image | .machine = $dir + "/" + .machine
 		 | .pool_size = $pool | '"${2:-del(.pool)}" "$BUILD/image/default.json" >"$work/template.json"
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
 		--arg log "$work/factory.log" --arg cgroup "$cgroup" --arg work "$work" \
 		'{run_dir: $run, store: $store, scratch_dir: ($work + "/scratch"), image_cache: ($work + "/images"),
-		  templates: $template, log_file: $log, cgroup: $cgroup,
+		  templates: $template, log_file: $log, cgroup: $cgroup, user: "nobody",
 		  log_level: "debug", init_on_start: false}' >"$work/factory.json"
 }
 

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "base/socket.h"
 #include "factory/api/http.h"
 #include "factory/api/metrics_text.h"
 #include "factory/api/report.h"
@@ -15,7 +14,6 @@
 struct pages {
 	struct factory *factory;
 	struct footprint *footprint;
-	const char *socket; /* borrowed; NULL: not ours to remove */
 	struct http *local, *loopback;
 };
 
@@ -309,20 +307,16 @@ static const struct http_page pages_served[] = {
 	{ "/readyz", on_readyz },
 };
 
-static int pages_listen(struct pages *pages, struct loop *loop, struct error *err)
+static int pages_listen(struct pages *pages, struct loop *loop, int http_fd, struct error *err)
 {
 	const struct factory_config *config = factory_config(pages->factory);
 	int fd = -EBADF;
 
-	int r = socket_listen_unix(config->http_socket, 0600, &fd, err);
-	if (r < 0)
-		return error_wrap(err, "cannot serve http_socket");
-	pages->socket = config->http_socket;
-	pages->local = http_new(loop, fd, pages_served, ARRAY_SIZE(pages_served), HTTP_DEADLINE_MS,
-				pages);
+	pages->local = http_new(loop, http_fd, pages_served, ARRAY_SIZE(pages_served),
+				HTTP_DEADLINE_MS, pages);
 	if (config->http_port == 0)
 		return 0;
-	r = http_listen_loopback((uint16_t)config->http_port, &fd, err);
+	int r = http_listen_loopback((uint16_t)config->http_port, &fd, err);
 	if (r < 0)
 		return error_wrap(err, "cannot serve http_port");
 	pages->loopback = http_new(loop, fd, pages_served, ARRAY_SIZE(pages_served),
@@ -330,14 +324,14 @@ static int pages_listen(struct pages *pages, struct loop *loop, struct error *er
 	return 0;
 }
 
-int pages_new(struct loop *loop, struct factory *factory, struct footprint *footprint,
+int pages_new(struct loop *loop, struct factory *factory, struct footprint *footprint, int http_fd,
 	      struct pages **ret_pages, struct error *err)
 {
 	struct pages *pages = xnew(struct pages);
 
 	pages->factory = factory;
 	pages->footprint = footprint;
-	int r = pages_listen(pages, loop, err);
+	int r = pages_listen(pages, loop, http_fd, err);
 	if (r < 0) {
 		pages_free(pages);
 		return r;
@@ -352,7 +346,5 @@ void pages_free(struct pages *pages)
 		return;
 	http_free(pages->local);
 	http_free(pages->loopback);
-	if (pages->socket)
-		unlink(pages->socket);
 	free(pages);
 }

@@ -17,10 +17,11 @@
 struct factory;
 struct pages;
 
-/* Binds the sockets. footprint is borrowed and ends before the pages do. */
+/* http_fd is http_socket, listening, and taken. footprint is borrowed and ends before the pages do.
+ */
 _must_check_ int pages_new(struct loop *loop, struct factory *factory, struct footprint *footprint,
-			   struct pages **ret_pages, struct error *err);
-/* Also removes the socket. NULL does nothing. */
+			   int http_fd, struct pages **ret_pages, struct error *err);
+/* NULL does nothing. */
 void pages_free(struct pages *pages);
 
 /* Appends the pages' contents. */

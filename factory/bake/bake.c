@@ -356,6 +356,11 @@ struct bake *bake_start(const struct bake_options *options)
 	return bake;
 }
 
+const char *bake_id(const struct bake *bake)
+{
+	return bake_work_id(bake->work);
+}
+
 void bake_cancel(struct bake *bake)
 {
 	bake->cancelled = true;

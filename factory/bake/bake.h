@@ -53,6 +53,7 @@ struct bake *bake_start(const struct bake_options *options);
 /* Stops a running bake and removes what it made; on_done follows with -ECANCELED. */
 void bake_cancel(struct bake *bake);
 void bake_free(struct bake *bake);
+const char *bake_id(const struct bake *bake); /* of the template to be; "" at first */
 /* At the factory's end, for a bake that has not ended: its workers are no more, so what it made
  * is removed here, and nobody is told. Blocks. */
 void bake_abandon(struct bake *bake);

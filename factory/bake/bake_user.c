@@ -87,7 +87,7 @@ int bake_user_let_through(const struct bake_user *user, const char *folder, stru
 				 "the bakes' user (group %u) cannot pass through %s (chmod o+x)",
 				 user->gid, folder);
 	if (chown(folder, (uid_t)-1, user->gid) < 0 ||
-	    chmod(folder, (st.st_mode & 07707) | S_IXGRP) < 0)
+	    chmod(folder, (st.st_mode & 07747) | S_IXGRP) < 0)
 		return error_set_errno(err, errno, "cannot open %s to the bakes' user", folder);
 	return 0;
 }

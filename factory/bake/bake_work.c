@@ -675,6 +675,17 @@ static void keep_console(const struct bake_work *work)
 		log_warning(work->id, "the console's log is not kept: %s", error_message(&err));
 }
 
+/* By the group that gets into the store (factory/jailer/begin.c). */
+static int open_to_factory(const struct bake_work *work, struct error *err)
+{
+	_cleanup_free_ char *templates = path_join(work->where.store, "templates");
+	struct stat st;
+
+	if (stat(templates, &st) < 0)
+		return error_set_errno(err, errno, "cannot look at %s", templates);
+	return template_open(work->dir, st.st_gid, err);
+}
+
 int bake_work_store(struct bake_work *work, struct error *err)
 {
 	_cleanup_(template_manifest_free_cleanup) struct template_manifest *manifest = xnew(
@@ -692,6 +703,8 @@ int bake_work_store(struct bake_work *work, struct error *err)
 	r = FAULT_ERROR("bake.storing", err);
 	if (r == 0)
 		r = template_manifest_store(manifest, err);
+	if (r == 0)
+		r = open_to_factory(work, err);
 	FAULT_POINT("bake.stored");
 	if (r == 0)
 		work->manifest = steal_ptr(manifest);

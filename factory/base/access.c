@@ -120,30 +120,26 @@ void access_free(struct access *access)
 
 /* ---------------------------------------------------------------- the socket file */
 
-static mode_t access_mode(const struct access *access, gid_t *ret_group)
+struct socket_access access_of_socket(const struct access *access)
 {
-	*ret_group = 0;
 	if (access->uids.count == 0 && access->gids.count == 0)
-		return 0600;
+		return (struct socket_access){ 0600, 0 };
 	if (access->uids.count > 0 || access->gids.count > 1)
-		return 0666;
-	*ret_group = (gid_t)access->gids.items[0];
-	return 0660;
+		return (struct socket_access){ 0666, 0 };
+	return (struct socket_access){ 0660, (gid_t)access->gids.items[0] };
 }
 
-int access_apply(const struct access *access, const char *socket_path, struct error *err)
+int access_set(const struct socket_access *access, const char *socket_path, struct error *err)
 {
 	_cleanup_free_ char *copy = xstrdup(socket_path);
 	const char *folder = dirname(copy);
 	struct stat st;
-	gid_t group;
-	mode_t mode = access_mode(access, &group);
 
 	/* Narrow first: at no time may the old group have the new mode. */
-	if (chmod(socket_path, 0600) < 0 || chown(socket_path, 0, group) < 0 ||
-	    chmod(socket_path, mode) < 0)
+	if (chmod(socket_path, 0600) < 0 || chown(socket_path, 0, access->group) < 0 ||
+	    chmod(socket_path, access->mode) < 0)
 		return error_set_errno(err, errno, "cannot set who may use %s", socket_path);
-	if (mode == 0600)
+	if (access->mode == 0600)
 		return 0;
 	if (stat(folder, &st) < 0 || chmod(folder, (st.st_mode & 07777) | 0011) < 0)
 		return error_set_errno(err, errno, "cannot let others into %s", folder);

@@ -18,10 +18,16 @@ _must_check_ int access_new(const char *uids, const char *groups, struct access 
 void access_free(struct access *access);
 DEFINE_CLEANUP(struct access *, access_free)
 
-/* Owner, group and mode of the socket file. Its folder becomes searchable (0711) where others
- * than root may come. */
-_must_check_ int access_apply(const struct access *access, const char *socket_path,
-			      struct error *err);
+/* Of the socket file, which is root's. */
+struct socket_access {
+	mode_t mode;
+	gid_t group;
+};
+struct socket_access access_of_socket(const struct access *access);
+
+/* As root. Its folder becomes searchable (0711) where others than root may come. */
+_must_check_ int access_set(const struct socket_access *access, const char *socket_path,
+			    struct error *err);
 
 /* 0, or -EACCES for a peer that may not; fd is its connection. */
 _must_check_ int access_check(struct access *access, int fd, const struct peer *peer);

@@ -1,5 +1,6 @@
 #include "factory/base/config.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/config.h"
@@ -89,6 +90,10 @@ static const struct config_key factory_keys[] = {
 		"for some CPU time, and one more side channel"),
 	CONFIG_BOOL(C, init_on_start, "init_on_start", true,
 		    "Bake the template and fill the pool at the start, without `factory init`"),
+	CONFIG_STRING(
+		C, user, "user", NULL,
+		"User (number or name) that the factory is, while kiln-jailer does what only root can do; "
+		"by default kiln-factory where the host has such a user, else root without capabilities"),
 	CONFIG_UINT(
 		C, uid_first, "uid_first", UID_RANGE_FIRST, 0,
 		UINT32_MAX - UID_RANGES * UID_RANGE_SIZE,
@@ -189,6 +194,11 @@ static int config_complete(struct factory_config *config, struct error *err)
 		r = check_absolute("trace", config->trace, err);
 	if (r == 0)
 		r = check_cgroup(config->cgroup, err);
+	if (r == 0 && config->uid_first != 0 && config->uid_first < UID_RANGE_SIZE)
+		r = error_set(err, EINVAL,
+			      "uid_first is %" PRIu64
+			      ": must be 0 or at least %u, above the host's own users",
+			      config->uid_first, UID_RANGE_SIZE);
 	return r;
 }
 

@@ -41,6 +41,7 @@ struct factory_config {
 	char *image_cache; /* factory/cache/image_cache.h; "": none */
 	uint64_t image_cache_mib;
 	uint64_t uid_first; /* 0: machines run as root */
+	char *user;         /* NULL: KEEPER_USER, where there is one; factory/jail/keeper.h */
 	char *cgroup;       /* "": none */
 	char *allow_uids;   /* NULL: none but root; factory/base/access.h */
 	char *allow_groups; /* the same */

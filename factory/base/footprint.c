@@ -22,12 +22,14 @@ struct group {
 };
 
 struct measurement {
+	const struct footprint *footprint;
 	struct group *groups;
 	size_t ngroups;
 };
 
 struct footprint {
 	footprint_list_fn list; /* who is to be measured */
+	footprint_open_fn open_memory;
 	void *userdata;
 	struct worker_pool *worker; /* a thread of its own: bakes can keep the others for minutes */
 	struct measurement *last;   /* owned; NULL: never measured */
@@ -70,14 +72,17 @@ void memory_use_add(struct memory_use *use, const char *smaps)
 	use->machines++;
 }
 
-static void measure_process(pid_t pid, struct memory_use *use)
+static void measure_process(const struct footprint *footprint, pid_t pid, struct memory_use *use)
 {
-	_cleanup_(error_done) struct error err = {};
-	_cleanup_free_ char *path = xasprintf("/proc/%d/smaps_rollup", (int)pid);
-	_cleanup_free_ char *smaps = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	char smaps[SMAPS_MAX + 1];
 
 	/* A machine that has ended takes nothing. */
-	if (file_read(path, SMAPS_MAX, &smaps, NULL, &err) == 0 && !str_empty(smaps))
+	if (footprint->open_memory(pid, &fd, footprint->userdata) < 0)
+		return;
+	ssize_t len = read_full(fd, smaps, SMAPS_MAX);
+	smaps[len > 0 ? len : 0] = '\0';
+	if (len > 0)
 		memory_use_add(use, smaps);
 }
 
@@ -91,7 +96,7 @@ static void measurement_run(void *data)
 		for (size_t j = 0; j < group->npids; j++) {
 			if (clock_monotonic_ms() >= deadline_ms)
 				return;
-			measure_process(group->pids[j], &group->use);
+			measure_process(measurement->footprint, group->pids[j], &group->use);
 		}
 	}
 }
@@ -149,6 +154,7 @@ static void measurement_start(struct footprint *footprint)
 		.owner = footprint,
 	};
 
+	measurement->footprint = footprint;
 	footprint->list(measurement, footprint->userdata);
 	footprint->measuring = true;
 	footprint->begun_ms = clock_monotonic_ms();
@@ -177,11 +183,13 @@ void footprint_of(const struct footprint *footprint, const char *template_name,
 	}
 }
 
-struct footprint *footprint_new(struct loop *loop, footprint_list_fn list, void *userdata)
+struct footprint *footprint_new(struct loop *loop, footprint_list_fn list,
+				footprint_open_fn open_memory, void *userdata)
 {
 	struct footprint *footprint = xnew(struct footprint);
 
 	footprint->list = list;
+	footprint->open_memory = open_memory;
 	footprint->userdata = userdata;
 	footprint->worker = worker_pool_new(loop, 1, 1);
 	return footprint;

@@ -31,7 +31,11 @@ struct memory_use {
 typedef void (*footprint_list_fn)(struct measurement *measurement, void *userdata);
 void measurement_add(struct measurement *measurement, const char *name, pid_t pid);
 
-struct footprint *footprint_new(struct loop *loop, footprint_list_fn list, void *userdata);
+/* Opens /proc/PID/smaps_rollup, which is for root; on the thread that measures. */
+typedef int (*footprint_open_fn)(pid_t pid, int *ret_fd, void *userdata);
+
+struct footprint *footprint_new(struct loop *loop, footprint_list_fn list,
+				footprint_open_fn open_memory, void *userdata);
 /* Waits for a measurement under way and calls who waits for it. NULL does nothing. */
 void footprint_free(struct footprint *footprint);
 

@@ -5,6 +5,7 @@
 
 #include "base/audit.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
@@ -16,6 +17,7 @@
 #include "factory/guest/disks.h"
 #include "factory/guest/guest_clock.h"
 #include "factory/guest/network_cards.h"
+#include "factory/vm/remains.h"
 #include "factory/vm/vm_answer.h"
 
 enum {
@@ -42,6 +44,7 @@ struct claim_link {
 	struct strv images;           /* of options */
 	uint64_t deadline_ms;         /* of the whole claim */
 	struct loop_timer *patience;  /* until the factory is asked whether it lives */
+	char *run_dir;                /* what root says it is; NULL: nobody says */
 };
 
 static void link_free(void *userdata)
@@ -54,6 +57,7 @@ static void link_free(void *userdata)
 	free((char *)link->options.template_name);
 	free((char *)link->options.annotations);
 	strv_done(&link->images);
+	free(link->run_dir);
 	free(link->object);
 	free(link);
 }
@@ -219,6 +223,30 @@ const char *claim_image_device(const struct claim *claim, const char *name)
 	return NULL;
 }
 
+/* A factory is a user of its own: where root mounts, root says (factory/store/store_note.h). */
+static int check_folders(const struct claim_link *link,
+			 const Kiln__Factory__V1__ClaimResponse *answer, struct error *err)
+{
+	if (!link->run_dir)
+		return 0;
+	_cleanup_free_ char *dir = remains_dir(link->run_dir, answer->vm_id);
+	_cleanup_free_ char *share = path_join(dir, "share");
+	if (str_equal(answer->vm_dir, dir) && str_equal(answer->share_dir, share))
+		return 0;
+	return error_set(err, EPROTO,
+			 "the claim's answer has folders that are no machine's below %s",
+			 link->run_dir);
+}
+
+/* While the factory answers. */
+static void read_note(struct claim_link *link)
+{
+	_cleanup_(store_note_done) struct store_note note = {};
+
+	if (store_note_read(link->options.factory_address, &note, NULL) == 0)
+		link->run_dir = steal_ptr(note.run_dir);
+}
+
 /* Of the fds those that are taken become -1. */
 static int claim_fill(struct claim *claim, struct loop *loop,
 		      const Kiln__Factory__V1__ClaimResponse *answer, int *fds, size_t nfds,
@@ -277,8 +305,10 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 	if (r < 0)
 		return r;
 	_cleanup_(claim_free_cleanup) struct claim *claim = claim_new();
-	r = claim_fill(claim, link->loop, (const void *)reply->response, reply->fds, reply->nfds,
-		       err);
+	r = check_folders(link, (const void *)reply->response, err);
+	if (r == 0)
+		r = claim_fill(claim, link->loop, (const void *)reply->response, reply->fds,
+			       reply->nfds, err);
 	if (r < 0)
 		return r;
 	claim->link = link;
@@ -479,6 +509,7 @@ static void claim_send(struct claim_link *link)
 			 link->deadline_ms > now_ms ? link->deadline_ms - now_ms : 1, on_claimed,
 			 link);
 	loop_timer_start(link->patience, PATIENCE_MS);
+	read_note(link);
 }
 
 /* A factory that is there and busy is none of these. */

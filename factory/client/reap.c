@@ -7,8 +7,7 @@
 static int reap_process(const char *run_dir, const struct journal_entry *entry, struct error *err)
 {
 	_cleanup_close_ int pidfd = -EBADF;
-	int r = entry->pid > 0 ? process_open(entry->pid, entry->start_time, &pidfd)
-			       : remains_find_process(run_dir, entry, &pidfd);
+	int r = remains_open_process(run_dir, entry, &pidfd);
 	if (r == -ESRCH)
 		return 0;
 	if (r < 0)

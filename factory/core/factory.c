@@ -1,22 +1,15 @@
 #include "factory/core/factory.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/instance.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/socket.h"
 #include "base/trace.h"
-#include "factory/bake/bake_domain.h"
 #include "factory/base/footprint.h"
-#include "factory/jail/cgroup.h"
 #include "factory/store/choice.h"
-#include "factory/store/store_note.h"
 #include "factory/templates/definitions.h"
+#include "factory/vm/host.h"
 #include "factory/vm/journal.h"
 
 #define WORKERS       2
@@ -45,63 +38,6 @@ struct factory {
 	bool stopping;
 	uint64_t started_ns;
 };
-
-static int factory_lock(struct factory *factory, struct error *err)
-{
-	int r = instance_lock(factory->config.run_dir, "factory.lock", "run_dir", &factory->lock_fd,
-			      err);
-
-	return r < 0 ? r
-		     : instance_lock(factory->config.store, "lock", "store",
-				     &factory->store_lock_fd, err);
-}
-
-/* A machine's own file is made there each time; better told at the start than by each of them. One
- * that is merely full may have room by then. */
-static int factory_check_scratch(const char *dir, struct error *err)
-{
-	_cleanup_close_ int fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-
-	if (fd >= 0 || errno == ENOSPC || errno == EDQUOT)
-		return 0;
-	return error_set_errno(err, errno,
-			       "cannot make a file without a name (O_TMPFILE) in scratch_dir %s, "
-			       "which scratch disks need: name a folder on a local disk",
-			       dir);
-}
-
-static int factory_make_dirs(const struct factory_config *config, struct error *err)
-{
-	_cleanup_free_ char *vms = path_join(config->run_dir, "vms");
-	_cleanup_free_ char *pools = path_join(config->run_dir, "pools");
-	_cleanup_free_ char *templates = path_join(config->store, "templates");
-
-	int r = dir_make(vms, 0700, err);
-	if (r == 0)
-		r = dir_make(pools, 0700, err);
-	if (r == 0)
-		r = dir_make(templates, 0700, err);
-	if (r == 0)
-		r = dir_make(config->scratch_dir, 0700, err);
-	return r < 0 ? r : factory_check_scratch(config->scratch_dir, err);
-}
-
-/* A host without control groups is told of once, and goes without. */
-static void factory_choose_jail(struct factory *factory)
-{
-	const struct factory_config *config = &factory->config;
-	_cleanup_(error_done) struct error err = {};
-
-	factory->jail.first_uid = (uint32_t)config->uid_first;
-	if (config->uid_first == 0)
-		log_warning(NULL, "uid_first is 0: machines run as root, in the host's namespaces");
-	else if (config->cgroup[0] == '\0')
-		log_info(NULL, "cgroup is empty: machines have no limits");
-	else if (cgroup_make_parent(config->cgroup, &err) < 0)
-		log_warning(NULL, "machines have no limits: %s", error_message(&err));
-	else
-		factory->jail.cgroup = config->cgroup;
-}
 
 /* ---------------------------------------------------------------- after a crash */
 
@@ -132,18 +68,8 @@ static int factory_recover(struct factory *factory, struct error *err)
 {
 	const struct factory_config *config = &factory->config;
 
-	const struct bake_domain_options bakes = {
-		.run_dir = config->run_dir,
-		.store = config->store,
-		.libvirt_uri = config->libvirt_uri,
-		.first_uid = factory->jail.first_uid,
-	};
-
-	int r = bake_clean(&bakes, err);
-	if (r < 0)
-		return error_wrap(err, "cannot clean up after an earlier bake");
-	r = orphans_new(factory->workers, config->store, is_configured, factory, &factory->orphans,
-			err);
+	int r = orphans_new(factory->workers, factory->jail.jailer, config->store, is_configured,
+			    factory, &factory->orphans, err);
 	return r < 0 ? r : journal_scan(config->run_dir, adopt_entry, factory, err);
 }
 
@@ -155,7 +81,7 @@ static void factory_make_images(struct factory *factory)
 
 	if (config->image_cache[0] == '\0')
 		return;
-	factory->images = images_new(factory->loop, config->image_cache,
+	factory->images = images_new(factory->loop, config->image_cache, factory->jail.jailer,
 				     config->image_cache_mib << 20, &factory->metrics);
 }
 
@@ -183,37 +109,29 @@ static int factory_make_slots(struct factory *factory, struct error *err)
 	return 0;
 }
 
-int factory_leave_note(const struct factory *factory, struct error *err)
+/* Who may use it: the file is root's, and kiln-jailer's to change. */
+static int factory_open_socket(const struct factory *factory, const struct access *access,
+			       struct error *err)
 {
-	const struct factory_config *config = &factory->config;
-	const struct store_note note = {
-		.run_dir = config->run_dir,
-		.store = config->store,
-		.uid_first = factory->jail.first_uid,
-		.cgroup = (char *)factory->jail.cgroup,
-		.scratch_dir = config->scratch_dir,
-		.image_cache = str_empty(config->image_cache) ? NULL : config->image_cache,
+	struct socket_access of = access_of_socket(access);
+	const struct jailer_request request = {
+		.verb = JAILER_SOCKET,
+		.number = of.group,
+		.mode = of.mode,
 	};
 
-	return store_note_write(config->socket, &note, err);
+	return jailer_call(factory->jail.jailer, &request, NULL, 0, NULL, err);
 }
 
 static int factory_start(struct factory *factory, struct error *err)
 {
 	const struct factory_config *config = &factory->config;
 
-	if (geteuid() != 0)
-		return error_set(err, EPERM,
-				 "kiln-factory needs root: it mounts and runs machines");
-	int r = factory_make_dirs(config, err);
-	if (r == 0)
-		r = factory_lock(factory, err);
-	if (r == 0)
-		r = access_new(config->allow_uids, config->allow_groups, &factory->access, err);
+	int r = access_new(config->allow_uids, config->allow_groups, &factory->access, err);
+	if (r == 0 && !factory->activated)
+		r = factory_open_socket(factory, factory->access, err);
 	if (r == 0)
 		r = template_host_probe(config->qemu, config->accelerator, &factory->host, err);
-	if (r == 0)
-		factory_choose_jail(factory);
 	if (r == 0)
 		r = factory_make_slots(factory, err);
 	if (r == 0)
@@ -248,7 +166,14 @@ static void room_configure(struct host_room *room, const struct factory_config *
 	room->max_size.memory_mib = (uint32_t)config->max_memory_mib;
 }
 
-int factory_new(struct loop *loop, struct factory_config *config, bool activated,
+static int open_memory(pid_t pid, int *ret_fd, void *userdata)
+{
+	const struct factory *factory = userdata;
+
+	return host_open_memory(factory->jail.jailer, pid, ret_fd);
+}
+
+int factory_new(struct loop *loop, struct factory_config *config, struct factory_means *means,
 		struct factory **ret_factory, struct error *err)
 {
 	struct factory *factory = xnew(struct factory);
@@ -257,11 +182,18 @@ int factory_new(struct loop *loop, struct factory_config *config, bool activated
 	factory->config = *config;
 	room_configure(&factory->room, config);
 	*config = (struct factory_config){};
-	factory->lock_fd = factory->store_lock_fd = -EBADF;
-	factory->activated = activated;
+	factory->lock_fd = steal_fd(&means->run_lock);
+	factory->store_lock_fd = steal_fd(&means->store_lock);
+	factory->activated = means->activated;
+	factory->jail = (struct jail_settings){
+		.first_uid = (uint32_t)factory->config.uid_first,
+		.cgroup = means->cgroups ? factory->config.cgroup : NULL,
+		.jailer = means->jailer,
+	};
+	jailer_watch(means->jailer, loop);
 	factory->started_ns = clock_monotonic_ns();
 	factory->workers = worker_pool_new(loop, WORKERS, WORKERS_QUEUE);
-	factory->footprint = footprint_new(loop, list_machines, factory);
+	factory->footprint = footprint_new(loop, list_machines, open_memory, factory);
 
 	int r = factory_start(factory, err);
 	if (r < 0) {
@@ -282,7 +214,7 @@ int factory_reconfigure(struct factory *factory, struct factory_config *fresh,
 
 	int r = access_new(fresh->allow_uids, fresh->allow_groups, &access, err);
 	if (r == 0 && !factory->activated)
-		r = access_apply(access, factory->config.socket, err);
+		r = factory_open_socket(factory, access, err);
 	if (r < 0)
 		return r;
 	access_free(factory->access);

@@ -1,8 +1,8 @@
 /* kiln-factory as a whole: what it owns, its start and its end.
  *
- * Start: take the run folder and the store (one factory each, by flock), clean up what a killed
- * bake left, adopt the machines in the journal. End: end bakes, destroy what is not claimed, leave
- * claimed sandboxes running.
+ * Start: kiln-jailer has taken the run folder and the store (one factory each, by flock) and
+ * cleaned up what a killed bake left; the machines in the journal are adopted. End: end bakes,
+ * destroy what is not claimed, leave claimed sandboxes running.
  */
 #pragma once
 
@@ -13,19 +13,25 @@
 #include "factory/base/metrics.h"
 #include "factory/core/reload.h"
 #include "factory/images/images.h"
+#include "factory/jail/jailer.h"
 #include "factory/templates/orphans.h"
 #include "factory/templates/slot.h"
 
 struct factory;
 
-/* Blocks: probes QEMU, cleans up. config is taken, also on failure. activated: its socket is the
- * service manager's, whose access is not ours to set. */
-_must_check_ int factory_new(struct loop *loop, struct factory_config *config, bool activated,
-			     struct factory **ret_factory, struct error *err);
+/* What kiln-jailer has made for a factory that starts (JAILER_BEGIN). */
+struct factory_means {
+	struct jailer *jailer;    /* borrowed, as long as the factory */
+	int run_lock, store_lock; /* taken by factory_new() */
+	int http_fd, socket_fd;   /* listening; the server's (factory/daemon/server.h) */
+	bool activated; /* its socket is the service manager's, whose access is not ours to set */
+	bool cgroups;   /* machines have control groups */
+};
 
-/* Leaves beside the socket what claimers need to know where no factory answers
- * (factory/store/store_note.h). */
-_must_check_ int factory_leave_note(const struct factory *factory, struct error *err);
+/* Blocks: probes QEMU, adopts machines. config is taken, also on failure. */
+_must_check_ int factory_new(struct loop *loop, struct factory_config *config,
+			     struct factory_means *means, struct factory **ret_factory,
+			     struct error *err);
 
 /* Takes over from fresh what may change live; the report's strings are its own. On failure
  * nothing has changed. */

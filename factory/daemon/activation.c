@@ -9,8 +9,6 @@
 #include "base/socket.h"
 #include "base/strings.h"
 
-#define SOCKET_NAME "factory"
-
 enum { FIRST_FD = 3, FDS_MAX = 64 };
 
 static int check_option(int fd, int option, int wanted)
@@ -23,34 +21,36 @@ static int check_option(int fd, int option, int wanted)
 	return value == wanted ? 0 : -EINVAL;
 }
 
-static int check_socket(int fd, struct error *err)
+static int check_socket(int fd, int type, struct error *err)
 {
-	if (check_option(fd, SO_DOMAIN, AF_UNIX) < 0 ||
-	    check_option(fd, SO_TYPE, SOCK_STREAM) < 0 || check_option(fd, SO_ACCEPTCONN, 1) < 0)
-		return error_set(err, EINVAL,
-				 "descriptor %d of LISTEN_FDS is no listening Unix stream socket",
-				 fd);
+	if (check_option(fd, SO_DOMAIN, AF_UNIX) < 0 || check_option(fd, SO_TYPE, type) < 0 ||
+	    check_option(fd, SO_ACCEPTCONN, 1) < 0)
+		return error_set(
+			err, EINVAL,
+			"descriptor %d of LISTEN_FDS is no listening Unix socket of the right type",
+			fd);
 	int r = fd_set_nonblocking(fd);
 	return r < 0 ? error_set_errno(err, r, "cannot use descriptor %d of LISTEN_FDS", fd) : 0;
 }
 
 /* Which of count descriptors is ours, as an index. */
-static uint64_t find_ours(const char *names, uint64_t count)
+static uint64_t find_ours(const char *ours, const char *names, uint64_t count)
 {
 	_cleanup_free_ char *copy = xstrdup(names ? names : "");
 	char *rest = copy;
 	const char *name;
 
 	for (uint64_t i = 0; i < count && (name = strsep(&rest, ":")); i++) {
-		if (str_equal(name, SOCKET_NAME))
+		if (str_equal(name, ours))
 			return i;
 	}
 	return 0;
 }
 
-static int take(uint64_t count, const char *names, int *ret_fd, struct error *err)
+static int take(const char *name, int type, uint64_t count, const char *names, int *ret_fd,
+		struct error *err)
 {
-	uint64_t ours = find_ours(names, count);
+	uint64_t ours = find_ours(name, names, count);
 
 	for (uint64_t i = 0; i < count; i++) {
 		int fd = FIRST_FD + (int)i;
@@ -61,14 +61,14 @@ static int take(uint64_t count, const char *names, int *ret_fd, struct error *er
 	int r = fd_set_cloexec(fd, true);
 	if (r < 0)
 		return error_set_errno(err, r, "LISTEN_FDS promises descriptor %d", steal_fd(&fd));
-	r = check_socket(fd, err);
+	r = check_socket(fd, type, err);
 	if (r < 0)
 		return r;
 	*ret_fd = steal_fd(&fd);
 	return 0;
 }
 
-int activation_take(int *ret_fd, struct error *err)
+int activation_take(const char *name, int type, int *ret_fd, struct error *err)
 {
 	const char *pid_text = getenv("LISTEN_PID");
 	const char *count_text = getenv("LISTEN_FDS");
@@ -83,7 +83,7 @@ int activation_take(int *ret_fd, struct error *err)
 			r = error_set(err, EINVAL, "LISTEN_FDS is \"%s\": must be 1 to %d",
 				      count_text, FDS_MAX);
 		else
-			r = take(count, getenv("LISTEN_FDNAMES"), ret_fd, err);
+			r = take(name, type, count, getenv("LISTEN_FDNAMES"), ret_fd, err);
 	}
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");

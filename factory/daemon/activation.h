@@ -4,8 +4,9 @@
 
 #include "base/error.h"
 
-/* The socket to serve: the one named "factory", else the only one. *ret_fd is -EBADF where none
+/* The socket to serve: the one of this name, else the first. *ret_fd is -EBADF where none
  * was passed to this process; further ones are closed. Sets close-on-exec and non-blocking, and
- * takes the variables out of the environment. -EINVAL for what is no listening Unix stream
- * socket. To be called before anything else opens descriptors or starts processes. */
-_must_check_ int activation_take(int *ret_fd, struct error *err);
+ * takes the variables out of the environment. -EINVAL for what is no listening Unix
+ * socket of this type (SOCK_STREAM, SOCK_SEQPACKET). To be called before anything else opens
+ * descriptors or starts processes. */
+_must_check_ int activation_take(const char *name, int type, int *ret_fd, struct error *err);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,9 +14,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/open_files.h"
+#include "base/strings.h"
 #include "base/trace.h"
 #include "factory/core/reload.h"
 #include "factory/daemon/activation.h"
+#include "factory/daemon/jailer_start.h"
 #include "factory/daemon/notify.h"
 #include "factory/daemon/privileges.h"
 #include "factory/daemon/server.h"
@@ -213,26 +216,25 @@ static void on_reload_signal(int signo _unused_, void *userdata)
 	notify_serving(program);
 }
 
-static int serve(struct factory_config *config, const char *config_path, int socket_fd,
-		 int ready_fd, struct error *err)
+static int serve(struct factory_config *config, const char *config_path,
+		 struct factory_means *means, int ready_fd, struct error *err)
 {
 	_cleanup_(loop_free_cleanup) struct loop *loop = loop_new();
 	_cleanup_(server_free_cleanup) struct server *server = NULL;
 	_cleanup_(notify_free_cleanup) struct notify *notify = notify_new(loop);
 	struct program program = { .notify = notify, .config_path = config_path };
 
-	int r = server_new(loop, config, socket_fd, &server, err);
+	int r = server_new(loop, config, means, &server, err);
 	if (r == 0 && ready_fd >= 0)
 		r = daemon_ready(ready_fd, err);
 	if (r < 0)
 		return r;
 	program.server = server;
-	_cleanup_(loop_signal_free_cleanup) _unused_ struct loop_signal *term = loop_signal_new(
+	_cleanup_(loop_signal_free_cleanup) struct loop_signal *term _unused_ = loop_signal_new(
 		loop, SIGTERM, on_end_signal, &program);
-	_cleanup_(loop_signal_free_cleanup)
-		_unused_ struct loop_signal *interrupt = loop_signal_new(loop, SIGINT,
-									 on_end_signal, &program);
-	_cleanup_(loop_signal_free_cleanup) _unused_ struct loop_signal *hang_up = loop_signal_new(
+	_cleanup_(loop_signal_free_cleanup) struct loop_signal *interrupt _unused_ =
+		loop_signal_new(loop, SIGINT, on_end_signal, &program);
+	_cleanup_(loop_signal_free_cleanup) struct loop_signal *hang_up _unused_ = loop_signal_new(
 		loop, SIGHUP, on_reload_signal, &program);
 	notify_serving(&program);
 	loop_run(loop);
@@ -261,6 +263,37 @@ static int check(const struct arguments *arguments, const struct factory_config 
 	return 0;
 }
 
+/* The factory writes there; so do shims, which are root. One that is somebody's already, or open to
+ * others, stays as it is. */
+static int give_trace_folder(const struct factory_config *config, const struct keeper *keeper,
+			     struct error *err)
+{
+	const char *dir = config->trace ? config->trace : getenv(TRACE_ENV);
+	struct stat st;
+
+	if (geteuid() != 0 || str_empty(dir))
+		return 0;
+	int r = dir_make(dir, 0700, err);
+	if (r < 0 || lstat(dir, &st) < 0 || st.st_uid != 0 || (st.st_mode & 07777) != 0700)
+		return r;
+	return keeper_give(keeper, dir, err);
+}
+
+/* kiln-jailer has made the folders, and so has said who this is. */
+static int drop_privileges(const struct factory_config *config, struct error *err)
+{
+	_cleanup_free_ char *templates = path_join(config->store, "templates");
+	const struct keeper keeper = keeper_of(config->run_dir);
+	struct stat st = {};
+
+	if (geteuid() == 0 && keeper.uid == 0)
+		log_info(NULL, "stays root, without capabilities: there is no user " KEEPER_USER
+			       " (adduser --system --group " KEEPER_USER ", or the key user)");
+	(void)stat(templates, &st);
+	int r = give_trace_folder(config, &keeper, err);
+	return r < 0 ? r : privileges_give_up(&keeper, st.st_gid, err);
+}
+
 static int run(const struct arguments *arguments, struct error *err)
 {
 	_cleanup_(factory_config_done) struct factory_config config = {};
@@ -269,7 +302,7 @@ static int run(const struct arguments *arguments, struct error *err)
 	_cleanup_close_ int ready_fd = -EBADF;
 	int log_fd;
 
-	int r = activation_take(&socket_fd, err);
+	int r = activation_take("factory", SOCK_STREAM, &socket_fd, err);
 	if (r == 0)
 		r = factory_config_load(config_path, &config, err);
 	if (r < 0)
@@ -283,11 +316,18 @@ static int run(const struct arguments *arguments, struct error *err)
 		return r;
 	log_init(PROGRAM, log_fd, (enum log_level)config.log_level,
 		 (enum log_format)config.log_format);
-	r = privileges_drop(err);
+	struct factory_means means;
+	r = jailer_start(&config, config_path, log_fd, socket_fd >= 0, &means, err);
+	if (r < 0)
+		return r;
+	_cleanup_(jailer_free_cleanup) struct jailer *jailer _unused_ = means.jailer;
+	if (socket_fd >= 0)
+		means.socket_fd = steal_fd(&socket_fd);
+	r = drop_privileges(&config, err);
 	if (r < 0)
 		return r;
 	trace_init("factory", config.trace, NULL);
-	return serve(&config, config_path, steal_fd(&socket_fd), ready_fd, err);
+	return serve(&config, config_path, &means, ready_fd, err);
 }
 
 int main(int argc, char **argv)

@@ -1,90 +1,66 @@
 #include "factory/daemon/privileges.h"
 
+#include <grp.h>
 #include <linux/capability.h>
-#include <stdbool.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/memory.h"
 
-struct privilege {
-	unsigned number;
-	const char *name;
-};
+enum { GROUPS_MAX = 2 };
 
-#define PRIVILEGE(capability)                                                                      \
-	{                                                                                          \
-		capability, #capability                                                            \
-	}
-
-static const struct privilege kept[] = {
-	/* Files: of layers, of the users of bakes and machines, of a machine that runs as root. */
-	PRIVILEGE(CAP_CHOWN),
-	PRIVILEGE(CAP_DAC_OVERRIDE),
-	PRIVILEGE(CAP_FOWNER),
-	PRIVILEGE(CAP_FSETID),
-	PRIVILEGE(CAP_SETFCAP),
-	/* Machines and bakes have users of their own, and fewer capabilities. */
-	PRIVILEGE(CAP_SETGID),
-	PRIVILEGE(CAP_SETUID),
-	PRIVILEGE(CAP_SETPCAP),
-	PRIVILEGE(CAP_KILL),
-	/* Whose program a process is: what a killed factory left (factory/vm/remains.h). */
-	PRIVILEGE(CAP_SYS_PTRACE),
-	/* Mounts and namespaces; the user namespaces of machines are then its own. */
-	PRIVILEGE(CAP_SYS_ADMIN),
-	/* The taps of machines, in network namespaces of theirs (factory/jail/tap.h). */
-	PRIVILEGE(CAP_NET_ADMIN),
-	/* An http_port below 1024. */
-	PRIVILEGE(CAP_NET_BIND_SERVICE),
-};
-
-const char *privilege_name(unsigned capability)
+/* As who runs a QEMU that uses KVM would; which one the factory asks whether it can be used. */
+static gid_t group_of_kvm(void)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
-		if (kept[i].number == capability)
-			return kept[i].name;
-	return NULL;
+	struct stat st;
+
+	return stat("/dev/kvm", &st) == 0 && (st.st_mode & 060) == 060 ? st.st_gid : 0;
 }
 
-/* Only a process with CAP_SETPCAP may: another one has no capability to get back by execve. */
-static int drop_from_bounding_set(struct error *err)
+static int become(const struct keeper *keeper, gid_t also, struct error *err)
+{
+	gid_t kvm = group_of_kvm(), groups[GROUPS_MAX];
+	size_t ngroups = 0;
+
+	if (also != 0)
+		groups[ngroups++] = also;
+	if (kvm != 0 && kvm != also)
+		groups[ngroups++] = kvm;
+	if (setgroups(ngroups, groups) < 0 ||
+	    setresgid(keeper->gid, keeper->gid, keeper->gid) < 0 ||
+	    setresuid(keeper->uid, keeper->uid, keeper->uid) < 0)
+		return error_set_errno(err, errno, "cannot become the user %u", keeper->uid);
+	return 0;
+}
+
+/* What execve would give back to root as well. */
+static int drop_bounding_set(struct error *err)
 {
 	for (unsigned cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (!privilege_name(cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
 			return error_set_errno(err, errno, "cannot drop capability %u", cap);
 	return 0;
 }
 
-static bool has(const struct __user_cap_data_struct *data, unsigned capability)
-{
-	return data[CAP_TO_INDEX(capability)].permitted & CAP_TO_MASK(capability);
-}
-
-int privileges_drop(struct error *err)
+int privileges_give_up(const struct keeper *keeper, gid_t also, struct error *err)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct before[_LINUX_CAPABILITY_U32S_3] = {};
-	struct __user_cap_data_struct after[_LINUX_CAPABILITY_U32S_3] = {};
+	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+	struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3] = {};
+	int r = geteuid() == 0 ? drop_bounding_set(err) : 0;
 
-	if (syscall(SYS_capget, &header, before) < 0)
-		return error_set_errno(err, errno, "cannot read which capabilities there are");
-	int r = has(before, CAP_SETPCAP) ? drop_from_bounding_set(err) : 0;
+	if (r == 0 && geteuid() == 0 && keeper->uid != 0)
+		r = become(keeper, also, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
-		unsigned number = kept[i].number;
-
-		if (has(before, number))
-			after[CAP_TO_INDEX(number)].permitted |= CAP_TO_MASK(number);
-		else
-			log_warning(NULL, "has no %s: what needs it will fail", kept[i].name);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(after); i++)
-		after[i].effective = after[i].permitted;
-	if (syscall(SYS_capset, &header, after) < 0)
-		return error_set_errno(err, errno, "cannot drop capabilities");
+	/* Who has none may be forbidden to ask (SystemCallFilter=). */
+	r = (int)syscall(SYS_capget, &header, has);
+	if (r == 0 && memcmp(has, none, sizeof(none)) != 0)
+		r = (int)syscall(SYS_capset, &header, none);
+	if (r < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_set_errno(err, errno, "cannot give up privileges");
 	return 0;
 }

@@ -1,15 +1,11 @@
-/* What the factory, and what it starts, may do as root.
- *
- * The list is in privileges.c; the unit of systemd (templates/systemd) has the same one, and
- * tests/unit/factory/test_privileges.c holds them together. */
+/* What the factory may not do: everything that is for root. Its user has no capability, and neither
+ * it nor what it starts can get one. kiln-jailer does for it what only root can do. */
 #pragma once
 
 #include "base/error.h"
+#include "factory/jail/keeper.h"
 
-/* The name of a capability (linux/capability.h) that is on the list: "CAP_CHOWN"; else NULL. */
-const char *privilege_name(unsigned capability);
-
-/* Gives up every other capability: of this process, of what it may get back by execve, and so of
- * its children. What it has not got already it does without, and says so in the log where that is
- * on the list. Call it before there are threads. */
-_must_check_ int privileges_drop(struct error *err);
+/* Becomes this user, from root; as nobody else there is nothing to give up but new privileges. A
+ * keeper that is root stays root, without capabilities. `also`: a group that it is in besides, by
+ * which it gets into the store; 0: none. Call it before there are threads. */
+_must_check_ int privileges_give_up(const struct keeper *keeper, gid_t also, struct error *err);

@@ -7,11 +7,11 @@
 
 struct server;
 
-/* Starts the factory, binds the sockets (or serves socket_fd, where the service manager has made
- * it: factory/daemon/activation.h; -1: it has not), and has the templates baked where the
- * configuration says so. Blocks. config and socket_fd are taken, also on failure. */
-_must_check_ int server_new(struct loop *loop, struct factory_config *config, int socket_fd,
-			    struct server **ret_server, struct error *err);
+/* Starts the factory, serves the sockets, and has the templates baked where the configuration says
+ * so. Blocks. config is taken, also on failure, and of means what is used. */
+_must_check_ int server_new(struct loop *loop, struct factory_config *config,
+			    struct factory_means *means, struct server **ret_server,
+			    struct error *err);
 
 struct factory *server_factory(struct server *server);
 

@@ -120,7 +120,7 @@ int image_store_take(const char *dir, int *ret_lock_fd, struct error *err)
 	if (r == 0)
 		r = check_owner(dir, err);
 	if (r == 0)
-		r = instance_lock(dir, LOCK_FILE, "image_cache", &lock_fd, err);
+		r = instance_lock(dir, LOCK_FILE, "image_cache", getpid(), &lock_fd, err);
 	if (r == 0)
 		r = dir_make(mount, 0700, err);
 	if (r == 0)

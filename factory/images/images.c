@@ -9,8 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/worker.h"
-#include "factory/cache/image_cache.h"
-#include "factory/images/image_make.h"
+#include "factory/images/image_keeper.h"
 
 enum {
 	THREADS = 2, /* one may be making an image for long */
@@ -45,7 +44,7 @@ struct image_wish {
 	char key[DIGEST_HEX_SIZE];
 	int number;
 	struct error err;
-	int lock_fd; /* borrowed */
+	struct image_keeper keeper; /* as it was when it began */
 	bool ready;
 };
 
@@ -72,8 +71,8 @@ struct images {
 	uint64_t limit_bytes;
 	struct metrics *metrics;
 	struct worker_pool *workers;
-	int lock_fd; /* -EBADF: the folder is not ours */
-	bool taking; /* it is being taken */
+	struct image_keeper keeper;
+	bool taking; /* the folder is being taken */
 	uint64_t take_after_ms;
 	int cancel_fd; /* readable once we stop */
 	bool stopping;
@@ -193,9 +192,8 @@ void images_give_up(struct image_wish *wish)
 /* ---------------------------------------------------------------- the folder */
 
 struct taking {
-	const char *dir;
+	struct image_keeper keeper; /* of before; then what was taken */
 	uint64_t limit_bytes;
-	int lock_fd; /* of before, closed first; then what was taken */
 	struct stored_images found;
 	int number;
 	struct error err;
@@ -205,15 +203,11 @@ static void take_run(void *data)
 {
 	struct taking *taking = data;
 
-	taking->lock_fd = close_fd(taking->lock_fd);
-	taking->number = image_store_take(taking->dir, &taking->lock_fd, &taking->err);
-	/* What is in use stays, beyond the limit if need be. */
+	taking->number = image_keeper_take(&taking->keeper, taking->limit_bytes, &taking->err);
 	if (taking->number == 0)
-		(void)!image_store_make_room(taking->dir, "", 0, taking->limit_bytes, NULL);
-	if (taking->number == 0)
-		taking->number = image_store_list(taking->dir, &taking->found, &taking->err);
+		taking->number = image_keeper_list(&taking->keeper, &taking->found, &taking->err);
 	if (taking->number < 0)
-		taking->lock_fd = close_fd(taking->lock_fd);
+		image_keeper_leave(&taking->keeper);
 }
 
 static void note_found(struct images *images, const struct stored_images *found)
@@ -241,7 +235,7 @@ static void take_done(void *data, void *owner)
 	struct taking *taking = data;
 
 	images->taking = false;
-	images->lock_fd = taking->lock_fd;
+	images->keeper = taking->keeper;
 	if (taking->number < 0) {
 		folder_failed(images, &taking->err);
 	} else {
@@ -264,16 +258,16 @@ static void take_again(struct images *images)
 	    clock_monotonic_ms() < images->take_after_ms)
 		return;
 	taking = xnew(struct taking);
-	*taking = (struct taking){ .dir = images->dir,
-				   .limit_bytes = images->limit_bytes,
-				   .lock_fd = steal_fd(&images->lock_fd) };
+	*taking = (struct taking){ .keeper = images->keeper, .limit_bytes = images->limit_bytes };
+	images->keeper.ours = false;
+	images->keeper.lock_fd = -EBADF;
 	const struct worker_job job = {
 		.run = take_run, .done = take_done, .data = taking, .owner = images
 	};
 	images->taking = true;
 	if (worker_submit(images->workers, &job) < 0) {
 		images->taking = false;
-		images->lock_fd = taking->lock_fd;
+		images->keeper = taking->keeper;
 		free(taking);
 	}
 }
@@ -281,6 +275,7 @@ static void take_again(struct images *images)
 /* ---------------------------------------------------------------- making */
 
 struct making {
+	struct image_keeper keeper;
 	char key[DIGEST_HEX_SIZE];
 	struct strv layers;
 	char *name;
@@ -298,8 +293,8 @@ static void make_run(void *data)
 {
 	struct making *making = data;
 
-	making->number = image_make(&making->what, &making->err);
-	making->found_number = image_store_list(making->what.cache_dir, &making->found, NULL);
+	making->number = image_keeper_make(&making->keeper, &making->what, &making->err);
+	making->found_number = image_keeper_list(&making->keeper, &making->found, NULL);
 }
 
 static const char *failure_reason(int number)
@@ -387,6 +382,7 @@ static struct making *making_new(const struct images *images, const struct task 
 {
 	struct making *making = xnew(struct making);
 
+	making->keeper = images->keeper;
 	memcpy(making->key, task->key, sizeof(making->key));
 	strv_add_all(&making->layers, &task->layers);
 	making->name = xstrdup(task->name);
@@ -425,18 +421,9 @@ static void make_next(struct images *images)
 static void look_run(void *data)
 {
 	struct image_wish *wish = data;
-	uint64_t bytes;
-	int fd;
 
-	wish->number = image_store_check(wish->images->dir, wish->lock_fd, &wish->err);
-	if (wish->number == 0)
-		wish->number = image_key(&wish->layers, wish->key, &wish->err);
-	if (wish->number < 0)
-		return;
-	/* Whatever is wrong with it, it is made anew. */
-	wish->ready = image_open(wish->images->dir, wish->key, &fd, &bytes, NULL) == 0;
-	if (wish->ready)
-		close_fd(fd);
+	wish->number = image_keeper_look(&wish->keeper, &wish->layers, wish->key, &wish->ready,
+					 &wish->err);
 }
 
 /* NULL: the queue is full. */
@@ -528,7 +515,7 @@ static int check_usable(struct images *images, struct error *err)
 {
 	if (images->stopping)
 		return error_set(err, ENOTCONN, "the factory is stopping");
-	if (images->lock_fd >= 0)
+	if (images->keeper.ours)
 		return 0;
 	take_again(images);
 	if (!images->folder_error.number)
@@ -558,7 +545,7 @@ int images_prepare(struct images *images, const struct strv *layers, const char 
 	wish->wait = wait;
 	wish->fn = fn;
 	wish->userdata = userdata;
-	wish->lock_fd = images->lock_fd;
+	wish->keeper = images->keeper;
 	const struct worker_job job = {
 		.run = look_run, .done = look_done, .data = wish, .owner = images
 	};
@@ -574,7 +561,7 @@ int images_prepare(struct images *images, const struct strv *layers, const char 
 /* ---------------------------------------------------------------- listing and removing */
 
 struct listing {
-	const char *dir;
+	struct image_keeper keeper;
 	char *remove; /* key or name */
 	bool prune;
 	uint64_t freed;
@@ -600,13 +587,14 @@ static void listing_run(void *data)
 	struct listing *listing = data;
 
 	if (listing->remove)
-		listing->number = image_store_remove(listing->dir, listing->remove, &listing->freed,
-						     &listing->err);
+		listing->number = image_keeper_remove(&listing->keeper, listing->remove,
+						      &listing->freed, &listing->err);
 	else if (listing->prune)
-		listing->number = image_store_prune(listing->dir, &listing->freed, &listing->count,
-						    &listing->err);
+		listing->number = image_keeper_prune(&listing->keeper, &listing->freed,
+						     &listing->count, &listing->err);
 	if (listing->number == 0)
-		listing->number = image_store_list(listing->dir, &listing->found, &listing->err);
+		listing->number = image_keeper_list(&listing->keeper, &listing->found,
+						    &listing->err);
 }
 
 static void listing_done(void *data, void *owner)
@@ -646,7 +634,8 @@ int images_list(struct images *images, images_list_fn fn, void *userdata, struct
 {
 	struct listing *listing = xnew(struct listing);
 
-	*listing = (struct listing){ .dir = images->dir, .on_list = fn, .userdata = userdata };
+	*listing =
+		(struct listing){ .keeper = images->keeper, .on_list = fn, .userdata = userdata };
 	return listing_submit(images, listing, err);
 }
 
@@ -656,7 +645,7 @@ int images_remove(struct images *images, const char *key_or_name, images_remove_
 	struct listing *listing = xnew(struct listing);
 
 	*listing = (struct listing){
-		.dir = images->dir,
+		.keeper = images->keeper,
 		.remove = xstrdup(key_or_name),
 		.prune = !key_or_name,
 		.on_removed = fn,
@@ -716,8 +705,8 @@ void images_set_limit(struct images *images, uint64_t limit_bytes)
 
 /* ---------------------------------------------------------------- begin and end */
 
-struct images *images_new(struct loop *loop, const char *dir, uint64_t limit_bytes,
-			  struct metrics *metrics)
+struct images *images_new(struct loop *loop, const char *dir, struct jailer *jailer,
+			  uint64_t limit_bytes, struct metrics *metrics)
 {
 	struct images *images = xnew(struct images);
 	struct taking *taking = xnew(struct taking);
@@ -734,7 +723,8 @@ struct images *images_new(struct loop *loop, const char *dir, uint64_t limit_byt
 		abort();
 	}
 	images->workers = worker_pool_new(loop, THREADS, JOBS_MAX);
-	*taking = (struct taking){ .dir = dir, .limit_bytes = limit_bytes, .lock_fd = -EBADF };
+	images->keeper = (struct image_keeper){ .dir = dir, .jailer = jailer, .lock_fd = -EBADF };
+	*taking = (struct taking){ .keeper = images->keeper, .limit_bytes = limit_bytes };
 	take_run(taking);
 	take_done(taking, images);
 	return images;
@@ -767,7 +757,7 @@ void images_free(struct images *images)
 		task_free(task);
 	}
 	close_fd(images->cancel_fd);
-	close_fd(images->lock_fd);
+	image_keeper_leave(&images->keeper);
 	error_done(&images->folder_error);
 	free(images->last_error);
 	free(images);

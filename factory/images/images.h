@@ -28,9 +28,10 @@ struct images;
 struct image_wish;
 
 /* Blocks: takes the folder, where a failure is the cache's error and not ours. dir is borrowed and
- * lives as long. */
-struct images *images_new(struct loop *loop, const char *dir, uint64_t limit_bytes,
-			  struct metrics *metrics);
+ * lives as long. jailer: who works on the folder (factory/images/image_keeper.h). */
+struct jailer;
+struct images *images_new(struct loop *loop, const char *dir, struct jailer *jailer,
+			  uint64_t limit_bytes, struct metrics *metrics);
 
 /* Ends the maker; wishes are answered -ENOTCONN. */
 void images_stop(struct images *images);

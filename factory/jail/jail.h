@@ -22,10 +22,14 @@
 #include "base/error.h"
 #include "factory/jail/tap.h"
 
+struct jailer;
+
 /* Of a host; all borrowed. */
 struct jail_settings {
 	uint32_t first_uid; /* of all ranges; 0: no jail, VMMs are root in the host's namespaces */
 	const char *cgroup; /* the machines' groups are in this one; NULL: they have none */
+	/* Does what needs root (factory/jail/jailer.h); NULL: this process is root, and does it. */
+	struct jailer *jailer;
 };
 
 /* All borrowed, and needed until the child runs. */

@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <sys/types.h>
+
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/strings.h"
@@ -140,6 +142,9 @@ _must_check_ int template_manifest_store(const struct template_manifest *manifes
 void template_manifest_free(struct template_manifest *manifest);
 DEFINE_CLEANUP(struct template_manifest *, template_manifest_free)
 
+/* As root: what in a template's folder is not for clones, which are all other users, is for the
+ * factory, by this group. */
+_must_check_ int template_open(const char *dir, gid_t group, struct error *err);
 bool template_id_is_valid(const char *id); /* 64 hex digits */
 
 /* Whether the clones of a template have copies of their own of its files. */

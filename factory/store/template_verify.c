@@ -1,7 +1,9 @@
-/* Whether a template is what was baked. */
+/* Whether a template is what was baked, and who may read it. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -67,4 +69,24 @@ void template_checks_done(struct template_check *checks, size_t count)
 		free(steal_ptr(checks[i].file));
 		free(steal_ptr(checks[i].problem));
 	}
+}
+
+int template_open(const char *dir, gid_t group, struct error *err)
+{
+	DIR *folder = opendir(dir);
+	const struct dirent *entry;
+	struct stat st;
+	int r = 0;
+
+	if (!folder)
+		return error_set_errno(err, errno, "cannot read %s", dir);
+	while (r == 0 && (entry = readdir(folder))) {
+		_cleanup_free_ char *path = path_join(dir, entry->d_name);
+		if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_mode & S_IROTH)
+			continue;
+		if (chown(path, 0, group) < 0 || chmod(path, 0440) < 0)
+			r = error_set_errno(err, errno, "cannot open %s to the factory", path);
+	}
+	closedir(folder);
+	return r;
 }

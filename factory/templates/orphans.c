@@ -9,7 +9,7 @@
 
 struct orphans {
 	struct worker_pool *workers;
-	char *store;
+	struct jailer *jailer;
 	struct template_list list;
 };
 
@@ -29,7 +29,7 @@ static void orphans_forget(struct orphans *orphans, bool (*gone)(const char *nam
 	list->count = kept;
 }
 
-int orphans_new(struct worker_pool *workers, const char *store,
+int orphans_new(struct worker_pool *workers, struct jailer *jailer, const char *store,
 		bool (*is_configured)(const char *name, void *userdata), void *userdata,
 		struct orphans **ret_orphans, struct error *err)
 {
@@ -39,7 +39,7 @@ int orphans_new(struct worker_pool *workers, const char *store,
 	if (r < 0)
 		return r;
 	struct orphans *orphans = xnew(struct orphans);
-	*orphans = (struct orphans){ .workers = workers, .store = xstrdup(store), .list = list };
+	*orphans = (struct orphans){ .workers = workers, .jailer = jailer, .list = list };
 	orphans_forget(orphans, is_configured, userdata);
 	for (size_t i = 0; i < orphans->list.count; i++)
 		log_info(orphans->list.items[i]->name,
@@ -54,7 +54,6 @@ void orphans_free(struct orphans *orphans)
 	if (!orphans)
 		return;
 	template_list_done(&orphans->list);
-	free(orphans->store);
 	free(orphans);
 }
 
@@ -100,6 +99,6 @@ bool orphans_remove(struct orphans *orphans, const char *name, slot_fn fn, void 
 		return false;
 	struct removal *removal = xnew(struct removal);
 	*removal = (struct removal){ .orphans = orphans, .fn = fn, .userdata = userdata };
-	template_removal_start(orphans->workers, orphans->store, name, NULL, on_removed, removal);
+	template_removal_start(orphans->workers, orphans->jailer, name, NULL, on_removed, removal);
 	return true;
 }

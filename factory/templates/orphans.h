@@ -9,7 +9,7 @@
 struct orphans;
 
 /* Blocks. is_configured is not kept. */
-_must_check_ int orphans_new(struct worker_pool *workers, const char *store,
+_must_check_ int orphans_new(struct worker_pool *workers, struct jailer *jailer, const char *store,
 			     bool (*is_configured)(const char *name, void *userdata),
 			     void *userdata, struct orphans **ret_orphans, struct error *err);
 void orphans_free(struct orphans *orphans); /* after the workers' end */

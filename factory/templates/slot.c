@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/waiters.h"
+#include "factory/bake/bake_link.h"
 #include "factory/templates/input_watch.h"
 #include "factory/templates/template_removal.h"
 
@@ -59,10 +60,9 @@ struct slot {
 	/* A bake, while BAKING, and while READY for a rebuild. */
 	struct bake_turn turn;
 	bool bake_anew; /* even if no input changed */
-	struct bake *bake;
+	struct bake_link *bake;
 	enum bake_phase phase;
 	struct template_definition *bake_definition;
-	struct template_host bake_host;
 	char *console; /* of a bake that failed; owned */
 
 	enum roll_state roll;
@@ -140,7 +140,7 @@ static void slot_roll(struct slot *slot)
 	    slot_has_old_machines(slot))
 		return;
 	slot_set_roll(slot, ROLL_CLEANING);
-	template_removal_start(slot->options.workers, slot->options.config->store, slot->name,
+	template_removal_start(slot->options.workers, slot->options.jail.jailer, slot->name,
 			       slot->manifest->id, on_cleaned, slot);
 }
 
@@ -170,7 +170,7 @@ static void on_pool_change(struct pool *pool, void *userdata)
 
 static void bake_end(void *bake)
 {
-	bake_free(bake);
+	bake_link_free(bake);
 }
 
 static bool slot_ending(const struct slot *slot)
@@ -263,26 +263,25 @@ static void bake_over(struct slot *slot, struct template_manifest *manifest,
 	else
 		bake_failed(slot, err);
 	template_definition_free(steal_ptr(slot->bake_definition));
-	template_host_done(&slot->bake_host);
 	if (slot_ending(slot))
 		slot_continue_end(slot);
 }
 
-static void on_bake_done(struct bake *bake, int number, struct template_manifest *manifest,
+static void on_bake_done(struct bake_link *bake, int number, struct template_manifest *manifest,
 			 const struct error *err, void *userdata)
 {
 	struct slot *slot = userdata;
 
 	if (number < 0) {
 		free(slot->console);
-		slot->console = bake_console(bake);
+		slot->console = bake_link_console(bake);
 	}
 	slot->bake = NULL;
 	loop_defer(slot->options.loop, bake_end, bake);
 	bake_over(slot, manifest, err);
 }
 
-static void on_bake_phase(struct bake *bake _unused_, enum bake_phase phase, void *userdata)
+static void on_bake_phase(struct bake_link *bake _unused_, enum bake_phase phase, void *userdata)
 {
 	struct slot *slot = userdata;
 
@@ -331,23 +330,18 @@ static void on_turn(void *userdata)
 		bake_over(slot, NULL, &err);
 		return;
 	}
-	template_host_copy(input_watch_host(slot->watch), &slot->bake_host);
-	const struct bake_options options = {
+	const struct bake_link_options options = {
 		.loop = slot->options.loop,
-		.workers = slot->options.workers,
-		.definition = slot->bake_definition,
-		.host = &slot->bake_host,
+		.jailer = slot->options.jail.jailer,
+		.name = slot->name,
 		.store = slot->options.config->store,
-		.run_dir = slot->options.config->run_dir,
-		.libvirt_uri = slot->options.config->libvirt_uri,
-		.first_uid = slot->options.jail.first_uid,
 		.anew = slot->bake_anew,
 		.on_phase = on_bake_phase,
 		.on_done = on_bake_done,
 		.userdata = slot,
 	};
 	slot->bake_begun_ns = clock_monotonic_ns();
-	slot->bake = bake_start(&options);
+	slot->bake = bake_link_start(&options);
 }
 
 static void slot_bake(struct slot *slot, bool anew)
@@ -430,7 +424,7 @@ static void slot_remove_template(struct slot *slot)
 	}
 	template_manifest_free(steal_ptr(slot->manifest));
 	slot_set_state(slot, SLOT_REMOVING);
-	template_removal_start(slot->options.workers, slot->options.config->store, slot->name, NULL,
+	template_removal_start(slot->options.workers, slot->options.jail.jailer, slot->name, NULL,
 			       on_removed, slot);
 }
 
@@ -470,7 +464,7 @@ static void slot_end(struct slot *slot)
 	_cleanup_(error_done) struct error err = {};
 
 	if (slot->bake) {
-		bake_cancel(slot->bake); /* goes on in bake_over */
+		bake_link_cancel(slot->bake); /* goes on in bake_over */
 	} else if (slot->turn.state == TURN_WAITING) {
 		(void)error_set(&err, ECANCELED, "cancelled");
 		bake_over(slot, NULL, &err);
@@ -548,12 +542,11 @@ void slot_free(struct slot *slot)
 {
 	if (!slot)
 		return;
-	bake_abandon(slot->bake);
+	bake_link_abandon(slot->bake);
 	pool_free(slot->pool);
 	template_manifest_free(slot->manifest);
 	template_definition_free(slot->definition);
 	template_definition_free(slot->bake_definition);
-	template_host_done(&slot->bake_host);
 	template_inputs_done(&slot->refused);
 	input_watch_free(slot->watch);
 	error_done(&slot->broken);
@@ -687,7 +680,7 @@ const struct template_definition *slot_definition(const struct slot *slot)
 char *slot_console(const struct slot *slot)
 {
 	if (slot->bake)
-		return bake_console(slot->bake);
+		return bake_link_console(slot->bake);
 	if (slot->console)
 		return xstrdup(slot->console);
 	return slot->manifest ? bake_console_of(slot->manifest) : xstrdup("");

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/worker.h"
+#include "factory/jail/jailer.h"
 
 /* One that is over. */
 struct template_removal {
@@ -17,5 +18,5 @@ typedef void (*template_removal_fn)(const struct template_removal *removal, void
 /* Removes all templates of this name but the one with the id `keep` (NULL: but none). Where the
  * workers have no room for it, it blocks and fn is called before this returns. userdata lives until
  * fn has been called, at the latest by the workers' end. */
-void template_removal_start(struct worker_pool *workers, const char *store, const char *name,
+void template_removal_start(struct worker_pool *workers, struct jailer *jailer, const char *name,
 			    const char *keep, template_removal_fn fn, void *userdata);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -47,7 +48,10 @@ void clone_files_init(struct clone_files *files, const struct clone_files_option
 	int first_fd = options->first_fd;
 
 	*files = (struct clone_files){ .owner = options->owner,
-				       .copied = template_is_copied(manifest) };
+				       .copied = template_is_copied(manifest),
+				       .booted = options->booted,
+				       .jailer = options->jailer };
+	memcpy(files->template_id, manifest->id, sizeof(files->template_id));
 	if (!options->booted)
 		add(files, "memory", xstrdup(manifest->memory), first_fd);
 	add(files, "image", path_join(manifest->dir, "image"), first_fd);
@@ -93,21 +97,56 @@ struct clone_copy {
 	struct error err;
 };
 
-/* QEMU opens it again through /proc, where its owner counts. */
-static int copy_one(struct clone_file *file, uid_t owner, const atomic_bool *cancelled,
+static int open_copy_there(const struct clone_files *files, size_t index, int *ret_fd,
+			   struct error *err)
+{
+	struct jailer_request request = {
+		.verb = JAILER_COPY,
+		.uid = files->owner,
+		.flags = files->booted ? JAILER_BOOTED : 0,
+		.number = (uint32_t)index,
+	};
+	struct jailer_reply reply = {};
+
+	memcpy(request.template_id, files->template_id, sizeof(request.template_id));
+	int r = jailer_call(files->jailer, &request, NULL, 0, &reply, err);
+	if (r == 0 && reply.nfds != 1)
+		r = error_set(err, EPROTO, "kiln-jailer gives no file");
+	if (r == 0)
+		*ret_fd = steal_fd(&reply.fds[0]);
+	jailer_reply_done(&reply);
+	return r;
+}
+
+int clone_files_open_copy(const struct clone_files *files, size_t index, int *ret_fd,
+			  struct error *err)
+{
+	const char *dir = files->items[index].copy_dir;
+
+	if (files->jailer)
+		return open_copy_there(files, index, ret_fd, err);
+	_cleanup_close_ int fd = open(dir, O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || fchown(fd, files->owner, files->owner) < 0)
+		return error_set_errno(err, errno, "cannot make a clone's own copy of %s in %s",
+				       files->items[index].path, dir);
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+static int copy_one(struct clone_files *files, size_t index, const atomic_bool *cancelled,
 		    struct error *err)
 {
+	struct clone_file *file = &files->items[index];
 	_cleanup_close_ int from = open(file->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int to = -EBADF;
 	_cleanup_free_ char *name = xasprintf("a clone's own copy of %s in %s", file->path,
 					      file->copy_dir);
 
 	if (from < 0)
 		return error_set_errno(err, errno, "cannot open %s", file->path);
-	_cleanup_close_ int to = open(file->copy_dir, O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC,
-				      0600);
-	if (to < 0 || fchown(to, owner, owner) < 0)
-		return error_set_errno(err, errno, "cannot make %s", name);
-	int r = memory_copy(from, to, name, cancelled, err);
+	int r = clone_files_open_copy(files, index, &to, err);
+	if (r == 0)
+		r = memory_copy(from, to, name, cancelled, err);
 	if (r == 0)
 		file->copy = steal_fd(&to);
 	return r;
@@ -119,8 +158,7 @@ static void copy_run(void *data)
 
 	for (size_t i = 0; i < copy->files->count && copy->number == 0; i++)
 		if (copy->files->items[i].copy_dir)
-			copy->number = copy_one(&copy->files->items[i], copy->files->owner,
-						&copy->cancelled, &copy->err);
+			copy->number = copy_one(copy->files, i, &copy->cancelled, &copy->err);
 }
 
 static void copy_done(void *data, void *owner _unused_)
@@ -132,18 +170,23 @@ static void copy_done(void *data, void *owner _unused_)
 		fn(copy->number, &copy->err, copy->userdata);
 }
 
-struct clone_copy *clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
-				    void *userdata)
+int clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn, void *userdata,
+		     struct clone_copy **ret_copy, struct error *err)
 {
 	struct clone_copy *copy = xnew(struct clone_copy);
 	const struct worker_job job = { .run = copy_run, .done = copy_done, .data = copy };
+	int r = worker_pool_start(loop, 1, 1, &copy->worker, err);
 
-	copy->worker = worker_pool_new(loop, 1, 1);
+	if (r < 0) {
+		free(copy);
+		return r;
+	}
 	copy->files = files;
 	copy->fn = fn;
 	copy->userdata = userdata;
 	(void)!worker_submit(copy->worker, &job); /* an empty queue takes it */
-	return copy;
+	*ret_copy = copy;
+	return 0;
 }
 
 void clone_copy_free(struct clone_copy *copy)

@@ -18,6 +18,7 @@
 #include "base/loop.h"
 #include "factory/guest/carried_device.h"
 #include "factory/guest/dax_window.h"
+#include "factory/jail/jailer.h"
 #include "factory/store/template.h"
 #include "factory/vm/argv.h"
 
@@ -38,6 +39,9 @@ struct clone_files {
 	uid_t owner;
 	bool copied;     /* all are to be copies */
 	bool has_copies; /* some are */
+	bool booted;
+	struct jailer *jailer;             /* borrowed; NULL: none */
+	char template_id[DIGEST_HEX_SIZE]; /* what kiln-jailer finds the files by */
 };
 
 struct clone_files_options {
@@ -46,16 +50,22 @@ struct clone_files_options {
 	bool booted;             /* not cloned: the template's memory is none of its files */
 	uid_t owner;             /* of the copies, for they are opened by name */
 	int first_fd;            /* the copies are first_fd, first_fd + 1, ... in QEMU */
+	struct jailer *jailer;   /* makes the copies' empty files; NULL: this process is root */
 };
 
 void clone_files_init(struct clone_files *files, const struct clone_files_options *options);
 void clone_files_done(struct clone_files *files);
+
+/* An empty file for the copy of one that has a copy_dir: writable, and the machine's user's, as
+ * which QEMU opens it again through /proc. */
+_must_check_ int clone_files_open_copy(const struct clone_files *files, size_t index, int *ret_fd,
+				       struct error *err);
 
 /* Makes the copies on a thread of its own; a clone that is given up meanwhile waits for one
  * piece at most. files is borrowed until on_done, which is called once from the loop, or until
  * clone_copy_free(), after which it is not. */
 struct clone_copy;
 typedef void (*clone_copy_fn)(int number, const struct error *err, void *userdata);
-struct clone_copy *clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
-				    void *userdata);
+_must_check_ int clone_copy_start(struct loop *loop, struct clone_files *files, clone_copy_fn fn,
+				  void *userdata, struct clone_copy **ret_copy, struct error *err);
 void clone_copy_free(struct clone_copy *copy); /* not from within fn; NULL does nothing */

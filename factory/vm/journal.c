@@ -13,6 +13,8 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "base/strv.h"
+#include "factory/base/layout.h"
+#include "factory/jail/keeper.h"
 
 #define TMP_SUFFIX ".tmp" /* of an entry that is being written */
 
@@ -49,13 +51,17 @@ static json_t *entry_to_json(const struct journal_entry *entry)
 
 /* No fsync, unlike file_write_atomic(): the journal tells of processes, which do not outlive
  * the machine either, and a claim waits for this write. */
-static int replace_file(const char *path, const char *tmp, const char *text, struct error *err)
+static int replace_file(const struct keeper *keeper, const char *path, const char *tmp,
+			const char *text, struct error *err)
 {
 	_cleanup_close_ int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 				      0600);
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot create %s", tmp);
-	int r = write_full(fd, text, strlen(text));
+	int r = keeper_give_fd(keeper, fd, tmp, err);
+	if (r < 0)
+		return r;
+	r = write_full(fd, text, strlen(text));
 	if (r == 0)
 		r = FAULT_ERROR("journal.unfinished", NULL);
 	if (r == 0 && rename(tmp, path) < 0)
@@ -80,14 +86,15 @@ int journal_write(const char *run_dir, const struct journal_entry *entry, struct
 	_cleanup_free_ char *path = entry_path(run_dir, entry->id, "");
 	_cleanup_free_ char *tmp = entry_path(run_dir, entry->id, TMP_SUFFIX);
 	_cleanup_(error_done) struct error why = {};
-	int r = replace_file(path, tmp, text, &why);
+	const struct keeper keeper = keeper_of(run_dir);
+	int r = replace_file(&keeper, path, tmp, text, &why);
 	if (r != -ENOENT) {
 		error_move(err, &why);
 		return r;
 	}
 	_cleanup_free_ char *dir = path_join(run_dir, "vms");
 	r = dir_make(dir, 0700, err);
-	return r < 0 ? r : replace_file(path, tmp, text, err);
+	return r < 0 ? r : replace_file(&keeper, path, tmp, text, err);
 }
 
 static int check_range(const char *key, json_int_t value, json_int_t min, json_int_t max,
@@ -104,12 +111,11 @@ struct raw_entry {
 	json_int_t pid, start_time, spawned_at, next_stream, claimer_pid, claimer_start, uid;
 };
 
-/* "PARENT/ID" */
-static bool path_ends_with(const char *path, const char *name)
+bool journal_cgroup_is_valid(const char *cgroup, const char *id)
 {
-	const char *slash = strrchr(path, '/');
+	const char *slash = strrchr(cgroup, '/');
 
-	return slash && str_equal(slash + 1, name);
+	return slash && str_equal(slash + 1, id) && cgroup[0] != '/' && !strstr(cgroup, "..");
 }
 
 static int raw_entry_check(const struct raw_entry *raw, struct error *err)
@@ -135,11 +141,11 @@ static int raw_entry_check(const struct raw_entry *raw, struct error *err)
 		r = check_range("claimer_pid", raw->claimer_pid, PID_FIRST, INT_MAX, err);
 	if (r == 0)
 		r = check_range("claimer_start", raw->claimer_start, 0, INT64_MAX, err);
-	if (r == 0)
-		r = check_range("uid", raw->uid, 0, UINT32_MAX, err);
+	/* Whoever reaps ends all of these users' processes: never those of the host's own users. */
+	if (r == 0 && raw->uid != 0)
+		r = check_range("uid", raw->uid, UID_RANGE_SIZE, UINT32_MAX, err);
 	/* It is removed some day: nothing but a group that is named after the machine. */
-	if (r == 0 && raw->cgroup &&
-	    (strstr(raw->cgroup, "..") || !path_ends_with(raw->cgroup, raw->id)))
+	if (r == 0 && raw->cgroup && !journal_cgroup_is_valid(raw->cgroup, raw->id))
 		r = error_set(err, EBADMSG, "cgroup: \"%s\" is not this machine's", raw->cgroup);
 	return r;
 }

@@ -48,4 +48,7 @@ _must_check_ int journal_scan(const char *run_dir,
 			      void (*fn)(const struct journal_entry *entry, void *userdata),
 			      void *userdata, struct error *err);
 
+/* "PARENT/ID" */
+bool journal_cgroup_is_valid(const char *cgroup, const char *id);
+
 void journal_entry_done(struct journal_entry *entry);

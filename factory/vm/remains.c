@@ -249,6 +249,13 @@ static bool runs_qemu(pid_t pid)
 	       !(st.st_mode & (S_IWGRP | S_IWOTH));
 }
 
+bool remains_is_machine(pid_t pid, const struct owner *owner)
+{
+	uint32_t uid;
+
+	return process_owner(pid, &uid) && is_of(uid, owner) && runs_qemu(pid);
+}
+
 static bool names(pid_t pid, const char *path)
 {
 	_cleanup_free_ char *file = xasprintf("/proc/%d/cmdline", (int)pid);
@@ -340,6 +347,22 @@ int remains_find_process(const char *run_dir, const struct journal_entry *entry,
 		return r < 0 ? r : -ESRCH;
 	*ret_pidfd = steal_fd(&search.pidfd);
 	return 0;
+}
+
+int remains_open_process(const char *run_dir, const struct journal_entry *entry, int *ret_pidfd)
+{
+	const struct owner owner = { entry->uid, entry->uid > 0 ? UID_RANGE_SIZE : 1 };
+	_cleanup_free_ char *share = xasprintf(LAYOUT_VM_DIR "/share", run_dir, entry->id);
+	uint32_t uid;
+
+	if (entry->pid == 0)
+		return remains_find_process(run_dir, entry, ret_pidfd);
+	int r = process_open(entry->pid, entry->start_time, ret_pidfd);
+	if (r < 0 ||
+	    (process_owner(entry->pid, &uid) && is_of(uid, &owner) && names(entry->pid, share)))
+		return r;
+	*ret_pidfd = close_fd(*ret_pidfd);
+	return -ESRCH; /* dead and not reaped, or never a machine's */
 }
 
 int remains_kill_qemus(const char *path, const struct owner *owners, size_t nowners,

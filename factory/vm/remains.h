@@ -3,6 +3,7 @@
  * (factory/client/jail_join.h), control group, user ids, the journal entry. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -38,9 +39,18 @@ struct owner {
 	uint32_t first, count;
 };
 
+/* Whether this process is a machine's: its owner is one of these, and its program QEMU. */
+bool remains_is_machine(pid_t pid, const struct owner *owner);
+
 /* A pidfd of the QEMU of the machine in the entry, which was written before the process was
  * started and never after; -ESRCH: there is none. */
 _must_check_ int remains_find_process(const char *run_dir, const struct journal_entry *entry,
+				      int *ret_pidfd);
+
+/* The same of an entry that may have a process: where that is not of the machine's user, with the
+ * machine's folder in its arguments, the entry is not believed. The factory writes them, which is
+ * not root. */
+_must_check_ int remains_open_process(const char *run_dir, const struct journal_entry *entry,
 				      int *ret_pidfd);
 
 /* Kills every QEMU of these owners that has `path` somewhere in its arguments. Whoever else calls

@@ -1,8 +1,6 @@
 #include "factory/vm/vm.h"
 
-#include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -11,7 +9,8 @@
 #include "base/log_pipe.h"
 #include "base/memory.h"
 #include "base/socket.h"
-#include "base/spawn.h"
+#include "factory/vm/host.h"
+#include "factory/vm/launch.h"
 #include "factory/vm/remains.h"
 #include "factory/vm/vm_priv.h"
 
@@ -67,7 +66,8 @@ void vm_set_state(struct vm *vm, enum vm_state now)
 static void vm_release(struct vm *vm)
 {
 	clone_copy_free(steal_ptr(vm->copy));
-	vm_launch_free(steal_ptr(vm->launch));
+	launch_free(steal_ptr(vm->launch));
+	vm->state_fd = close_fd(vm->state_fd);
 	warm_free(steal_ptr(vm->warm));
 	growth_free(steal_ptr(vm->growth));
 	ttrpc_client_free(steal_ptr(vm->agent));
@@ -149,7 +149,7 @@ bool vm_clear(struct vm *vm)
 	_cleanup_(error_done) struct error err = {};
 	vm_release(vm);
 	vm_end_claim(vm);
-	if (remains_remove(vm->run_dir, &vm->entry, &err) == 0)
+	if (host_remove(vm->options.jail.jailer, vm->run_dir, &vm->entry, &err) == 0)
 		return true;
 	if (vm->removals == REMOVALS_MAX) {
 		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
@@ -175,18 +175,19 @@ static void vm_end(struct vm *vm, struct error *why)
 	vm->dying = true;
 	error_move(&vm->why, why);
 	loop_timer_stop(vm->deadline);
+	_cleanup_(error_done) struct error err = {};
 	if (vm->pidfd < 0)
 		vm_defer(vm, vm_bury);
-	else if (syscall(SYS_pidfd_send_signal, vm->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-		log_error(vm->entry.id, "cannot kill the process %d: %s", (int)vm->entry.pid,
-			  strerror(errno));
+	else if (host_kill(vm->options.jail.jailer, vm->pidfd, &err) < 0)
+		log_error(vm->entry.id, "its process %d goes on: %s", (int)vm->entry.pid,
+			  error_message(&err));
 }
 
 static void vm_on_death(int fd, unsigned events _unused_, void *userdata)
 {
 	struct vm *vm = userdata;
 	int status = -1;
-	if (spawn_reap(fd, &status) < 0)
+	if (host_reap(vm->options.jail.jailer, fd, &status) < 0)
 		status = -1; /* not our child: a former factory's */
 	loop_watch_free(steal_ptr(vm->death));
 	log_pipe_drain(vm->log);
@@ -418,7 +419,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 		vm->scratch_bytes = options->manifest->scratch_bytes;
 	}
 	vm->spawned_ns = vm->state_since_ns = clock_monotonic_ns();
-	vm->pidfd = vm->claimer_pidfd = -EBADF;
+	vm->pidfd = vm->claimer_pidfd = vm->state_fd = -EBADF;
 	vm->deadline = loop_timer_new(options->loop, vm_on_deadline, vm);
 	return vm;
 }

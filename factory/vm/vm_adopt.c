@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "base/pidfd.h"
 #include "base/socket.h"
-#include "factory/vm/remains.h"
+#include "factory/vm/host.h"
 #include "factory/vm/vm_priv.h"
 
 enum {
@@ -131,11 +131,12 @@ static int adopt_unconfirmed(struct vm *vm, struct error *err)
 
 /* ---- all */
 
-static int open_process(const struct journal_entry *entry, const char *run_dir, int *ret_pidfd)
+static int open_process(const struct vm *vm, int *ret_pidfd)
 {
+	const struct journal_entry *entry = &vm->entry;
 	if (entry->pid > 0)
 		return process_open(entry->pid, entry->start_time, ret_pidfd);
-	return remains_find_process(run_dir, entry, ret_pidfd);
+	return host_find_process(vm->options.jail.jailer, vm->run_dir, entry, ret_pidfd);
 }
 
 static int adopt_by_state(struct vm *vm, const struct template_manifest *manifest,
@@ -190,7 +191,7 @@ int vm_adopt(const struct vm_options *options, const struct journal_entry *entry
 		vm->entry.confirmed = true;
 	}
 	int pidfd;
-	int r = open_process(entry, vm->run_dir, &pidfd);
+	int r = open_process(vm, &pidfd);
 	if (r == 0) {
 		vm_watch_process(vm, pidfd);
 		go_on_with_log(vm);

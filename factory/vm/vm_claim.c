@@ -12,7 +12,7 @@
 #include "base/fault.h"
 #include "base/memory.h"
 #include "base/trace.h"
-#include "factory/jail/cgroup.h"
+#include "factory/vm/host.h"
 #include "factory/vm/vm_priv.h"
 
 enum { CONT_TIMEOUT_MS = 10 * 1000 };
@@ -51,9 +51,9 @@ static void claim_finish(struct vm *vm, const struct vm_handover *handover)
 /* Else its VMM could use the spare processors without having been given them. */
 static int let_use_vcpus(const struct vm *vm, struct error *err)
 {
-	if (!vm->entry.cgroup || vm->grow_to.vcpus == vm->size.vcpus)
+	if (vm->grow_to.vcpus == vm->size.vcpus)
 		return 0;
-	return cgroup_set_vcpus(vm->entry.cgroup, vm->grow_to.vcpus, err);
+	return host_grow(vm->options.jail.jailer, &vm->entry, vm->grow_to.vcpus, err);
 }
 
 /* From the loop: the agent's channel is quiet again and is handed over now. */

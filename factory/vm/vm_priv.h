@@ -37,7 +37,8 @@ struct vm {
 	struct vm_size grow_to;  /* of the claim; 0, 0: it is large enough */
 	bool booting;            /* not cloned: there is no state to restore */
 	bool spare;              /* vm_use_spare() has not been called yet */
-	struct launch *launch;   /* vm_start.c's, until the process runs */
+	struct launch *launch;   /* factory/vm/launch.h; until the process runs */
+	int state_fd;            /* the template's device state, until QEMU has it */
 	struct clone_copy *copy; /* while the clone's own files are made */
 
 	struct loop_timer *deadline;
@@ -111,9 +112,6 @@ void vm_defer(struct vm *vm, void (*fn)(struct vm *vm));
 
 /* vm.c: connects to one of the sockets in the machine's folder. */
 _must_check_ int vm_connect_in(const char *dir, const char *name, int *ret_fd, struct error *err);
-
-/* vm_start.c: what is held for a process that does not run yet. NULL does nothing. */
-void vm_launch_free(struct launch *launch);
 
 /* vm_start.c: an event of the monitor while the state is being loaded. */
 void vm_clone_on_event(struct vm *vm, const char *event, json_t *data);

@@ -11,6 +11,7 @@
 #include "factory/guest/guest_root.h"
 #include "factory/guest/guest_share.h"
 #include "factory/guest/network_cards.h"
+#include "factory/vm/host.h"
 #include "factory/vm/rehearsal.h"
 #include "proto/agent.pb-c.h"
 #include "proto/guest.pb-c.h"
@@ -184,8 +185,8 @@ static int send_mac(struct warm *warm, const struct warm_step *step, struct erro
 	return warm_call(warm, step, &request.base);
 }
 
-static int check_mac(struct warm *warm, _unused_ const ProtobufCMessage *response,
-		     _unused_ struct error *err)
+static int check_mac(struct warm *warm, const ProtobufCMessage *response _unused_,
+		     struct error *err _unused_)
 {
 	if (++warm->cards < warm->options.network_cards)
 		return WARM_AGAIN;
@@ -206,7 +207,8 @@ static int send_create_sandbox(struct warm *warm, const struct warm_step *step, 
 	_cleanup_(storages_done) struct storages storages = {};
 	Grpc__CreateSandboxRequest request = GRPC__CREATE_SANDBOX_REQUEST__INIT;
 	if (warm->options.share_dir) {
-		int r = rehearsal_share_make(warm->options.share_dir, err);
+		int r = host_rehearse(warm->options.jailer, warm->options.object,
+				      warm->options.share_dir, true, err);
 		if (r < 0)
 			return r;
 		guest_share_add(&storages, GUEST_SHARE_TAG);
@@ -353,7 +355,9 @@ static int send_destroy_sandbox(struct warm *warm, const struct warm_step *step,
 static int check_destroyed(struct warm *warm, const ProtobufCMessage *response _unused_,
 			   struct error *err)
 {
-	int r = warm->options.share_dir ? rehearsal_share_remove(warm->options.share_dir, err) : 0;
+	int r = warm->options.share_dir ? host_rehearse(warm->options.jailer, warm->options.object,
+							warm->options.share_dir, false, err)
+					: 0;
 	return r < 0 ? r : WARM_NEXT;
 }
 

@@ -38,6 +38,7 @@ struct warm_options {
 	const char *object;         /* id of the machine or template, for the log; copied */
 	const char *share_dir;      /* to rehearse with the shares, as claimers do; copied. NULL:
 				     * without them, as in a bake */
+	struct jailer *jailer;      /* makes what is in the share; NULL: this process is root */
 	enum rehearsal_image image;
 	unsigned network_cards;    /* factory/guest/network_cards.h */
 	uint64_t first_timeout_ms; /* for the agent's first answer; 0: as the other steps. A

@@ -49,6 +49,7 @@ service_manager() {
 	manager=$!
 	trap 'kill $manager 2>/dev/null || true' EXIT
 	wait_for "$work/notify.log" '^listening'
+	chmod 666 "$work/notify.sock" # as systemd's
 }
 
 test_service_manager_is_told() {

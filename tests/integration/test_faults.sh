@@ -37,13 +37,16 @@ test_scratch_dir_is_full() {
 
 # ---------------------------------------------------------------- no descriptors
 
+# limit_descriptors LIMIT: as the user that the factory is, which needs no right for that.
+limit_descriptors() { setpriv --reuid=nobody --regid=nogroup --clear-groups prlimit --pid "$factory" --nofile="$1"; }
+
 # spare_descriptors N: the factory may open N more, until all_descriptors.
 spare_descriptors() {
-	prlimit --pid "$factory" --nofile="$(find "/proc/$factory/fd" -mindepth 1 -printf '%f\n' | sort -n |
+	limit_descriptors "$(find "/proc/$factory/fd" -mindepth 1 -printf '%f\n' | sort -n |
 		awk -v n="$1" '{ while (next_fd < $1 && n > 0) { n--; next_fd++ } if (n == 0) exit; next_fd = $1 + 1 }
 			END { print next_fd + n }'):"
 }
-all_descriptors() { prlimit --pid "$factory" --nofile=1024:; }
+all_descriptors() { limit_descriptors 1024:; }
 
 # ticks: the processor time of the factory, in hundredths of a second.
 ticks() { awk '{ print $14 + $15 }' "/proc/$factory/stat"; }
@@ -195,6 +198,6 @@ test_steps_of_containers() {
 is_stopped() { ctr tasks list | grep -qE "^$1 .*STOPPED"; }
 
 start_faulty_factory
-PATH=$BUILD/faults:$PATH KILN_FAULT=@$work/fault start_containerd
+PATH=$BUILD/faults:$PATH KILN_FAULT=@$work/armed/fault start_containerd
 wait_full
 run_tests "$@"

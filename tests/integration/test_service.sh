@@ -1,22 +1,42 @@
 #!/bin/bash
-# The factory with no more privileges than its unit of systemd gives it.
+# The factory is a user without capabilities, and kiln-jailer has what its unit of systemd gives it:
+# by hand, and as the service manager starts them.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/unit.sh"
 
-start_as_the_unit() { as_unit kiln-factory.service timeout 60 kiln-factory --daemon --config "$work/factory.json"; }
+nobody=65534
 
-# capabilities PID: the sets that a process has and may have.
-capabilities() { awk '/^Cap(Prm|Eff|Bnd):/ { print $2 }' "/proc/$1/status" | xargs; }
+# start_as_the_units: kiln-jailer with its socket, and the factory as a user. The jailer's log is the factory's.
+start_as_the_units() {
+	jq 'del(.log_file)' "$work/factory.json" >"$work/unit.json"
+	rm -f "$run/jailer.sock"
+	as_unit kiln-jailer.service "$tests/integration/jailer.py" serve "$run/jailer.sock" "$nobody" \
+		kiln-jailer --config "$work/unit.json" 2>>"$work/factory.log" &
+	until_true 30 [ -S "$run/jailer.sock" ]
+	as_unit kiln-factory.service kiln-factory --config "$work/unit.json" 2>>"$work/factory.log" &
+	until_true 60 factory_ctl list >/dev/null
+}
 
-test_it_gives_up_by_itself_what_the_unit_withholds() {
-	local by_itself
-	by_itself=$(capabilities "$(factory_pid)")
-	[ "$by_itself" != "$(capabilities self)" ] || fail 'it has kept all capabilities'
+jailer_pid() { pgrep -xf "kiln-jailer .*$work/(factory|unit).json|.*/kiln-jailer .*$work/(factory|unit).json"; }
+
+# privileges PID: user, capabilities that it has and may get.
+privileges() { awk '/^(Uid|Cap(Prm|Eff|Bnd)|NoNewPrivs):/ { print $2 }' "/proc/$1/status" | xargs; }
+
+# filter PID: 2 with a system call filter.
+filter() { awk '/^Seccomp:/ { print $2 }' "/proc/$1/status"; }
+
+none=0000000000000000
+
+test_by_hand_they_give_up_what_the_units_withhold() {
+	local jailer
+	jailer=$(privileges "$(jailer_pid)")
+	expect "$nobody $none $none $none 1" "$(privileges "$(factory_pid)")" 'the factory'
 	stop_factory
-	start_as_the_unit
-	expect "$by_itself" "$(capabilities "$(factory_pid)")" 'capabilities by the unit'
-	expect 1 "$(awk '/^NoNewPrivs:/ { print $2 }' "/proc/$(factory_pid)/status")" no_new_privs
-	expect 2 "$(awk '/^Seccomp:/ { print $2 }' "/proc/$(factory_pid)/status")" 'a system call filter'
+	until_true 10 [ -z "$(jailer_pid)" ]
+	start_as_the_units
+	expect "$nobody $none $none $none 1" "$(privileges "$(factory_pid)")" 'the factory by its unit'
+	expect "${jailer% *} 1" "$(privileges "$(jailer_pid)")" 'kiln-jailer by its unit'
+	expect '2 2' "$(filter "$(factory_pid)") $(filter "$(jailer_pid)")" 'system call filters'
 }
 
 # The lists of all units, and that the filter made of them holds.
@@ -40,17 +60,44 @@ test_it_bakes_and_serves() {
 		"$(kiln_run c2 sh -c 'touch /x && chown 5:6 /x && chmod 4755 /x && ls -ln /x')"
 }
 
+# What root believes, the factory cannot write.
+test_what_is_roots_stays_roots() {
+	local vm
+	wait_full
+	expect 'root' "$(find "$store" -path "$store/libvirt" -prune -o ! -name lock -printf '%u\n' | sort -u)" 'the store'
+	expect 'root' "$(find "$work/images" -printf '%u\n' | sort -u)" 'the cache of images'
+	expect 'root root' "$(stat -c %U "$run" "$run/factory.sock.json" | xargs)" 'run folder and note'
+	vm=$(factory_ctl list --json | jq -r '[.vms[] | select(.state == "parked")][0].vm_id')
+	expect 'root 1770' "$(stat -c '%U %a' "$run/vms")" 'the folder of machines'
+	expect 'root 710' "$(stat -c '%U %a' "$run/vms/$vm")" 'the folder of a machine'
+	expect 'root nobody' "$(stat -c %U "$run/vms/$vm/share" "$run/vms/$vm/qmp.sock" | xargs)" 'share and monitor'
+}
+
 test_kiln_ctl_gives_back_what_no_factory_gave() {
 	wait_full
 	stop_factory KILL
 	expect_match 'agent_version' "$(ctl agent -c Version 2>"$work/err")"
 	expect_match 'cloned' "$(cat "$work/err")"
 	expect 1 "$(vmm_pids | wc -l)" 'machines, the parked one'
-	start_as_the_unit
+	start_as_the_units
 	wait_full
 }
 
+# The machine that a claimer has made for itself, as root, is the factory's to look after.
+test_a_machine_of_no_factory_is_adopted() {
+	local vm
+	stop_factory KILL
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" lonely sleep 1000
+	start_as_the_units
+	vm=$(factory_ctl list --json | jq -r '.vms[] | select(.state == "claimed") | .vm_id')
+	expect nobody "$(stat -c %U "$run/vms/$vm.json")" 'its journal entry'
+	remove_container lonely
+	wait_no_sandboxes
+	[ ! -e "$run/vms/$vm" ] || fail 'it is left behind'
+}
+
 test_it_makes_images() {
+	wait_full
 	prepare_image "$image" || fail 'no image was made'
 	expect hello "$(kiln_run c3 echo hello)"
 }
@@ -60,13 +107,70 @@ test_it_sees_what_machines_take() {
 	[ "$(metrics kiln_machines_pss_bytes)" != 0 ] || fail 'machines take no memory'
 }
 
+# Without kiln-jailer nothing can be put away: the factory ends, machines do not.
+test_the_end_of_the_jailer() {
+	local factory before after
+	wait_full
+	factory=$(factory_pid)
+	before=$(vmm_pids)
+	kill -9 "$(jailer_pid)"
+	wait_gone "$factory"
+	grep -q 'kiln-jailer has ended' "$work/factory.log" || fail 'the log does not say so'
+	start_as_the_units
+	wait_full
+	after=$(vmm_pids)
+	expect "$before" "$after" 'machines'
+	sed -i '/kiln-jailer has ended/d' "$work/factory.log"
+}
+
 test_it_rebuilds_and_ends_everything() {
 	factory_ctl rebuild default >/dev/null 2>&1
 	expect hello "$(kiln_run c4 echo hello)"
 	wait_no_sandboxes
+	expect '' "$(grep -E ' (WARNING|ERROR) ' "$work/factory.log" || true)" 'warnings'
+}
+
+test_what_a_factory_must_not_ask_is_refused() {
+	jq --arg run "$work/other-run" '.run_dir = $run | .store += "/other" | .image_cache = "" | .uid_first = 1879048192
+		| del(.log_file)' "$work/factory.json" >"$work/other.json"
+	mkdir -p "$store/other/templates"
+	cp -r "$store"/templates/* "$store/other/templates/"
+	"$tests/integration/jailer.py" attack "$work/other.json" "$(basename "$store"/templates/*)" 2>"$work/other.log" ||
+		fail "see above; $(cat "$work/other.log")"
+	grep -q 'refused to launch' "$work/other.log" || fail 'the log does not tell of what was refused'
+	rm -rf "$store/other"
+}
+
+# An older factory was root, and so was all that it had.
+test_what_an_older_factory_left_is_taken_over() {
+	local before
+	wait_full
+	stop_factory KILL
+	until_true 10 [ -z "$(jailer_pid)" ]
+	chown -R 0:0 "$run/pools" && chmod 700 "$run/vms" "$run/uids" && chown -hR 0:0 "$run/uids"
+	chown 0:0 "$run"/vms "$run"/vms/*.json "$run"/vms/*/*.sock "$run"/vms/*/qemu.log* "$store/templates"
+	chmod 700 "$run"/vms/*/ "$store/templates" && chmod 600 "$store"/templates/*/{template.json,state}
+	before=$(vmm_pids)
+	start_factory
+	wait_full
+	expect "$before" "$(vmm_pids)" 'machines'
+	expect_match 'agent_version' "$(ctl agent -c Version 2>/dev/null)"
 	expect 'vm factory destroyed' "$(factory_ctl destroy)"
 	expect '' "$(vmm_pids)" 'machines left'
-	expect '' "$(grep -E ' (WARNING|ERROR) ' "$work/factory.log" || true)" 'warnings'
+	expect 0 "$(find "$run/vms" -mindepth 1 | wc -l)" 'machine files left'
+}
+
+# Where the host has no user for it, it stays root: what was another user's is root's again.
+test_without_a_user_it_has_no_capabilities_either() {
+	stop_factory KILL
+	until_true 10 [ -z "$(jailer_pid)" ]
+	configure '.user = "root"'
+	start_factory
+	expect "0 $none $none $none 1" "$(privileges "$(factory_pid)")" 'the factory'
+	wait_full
+	expect_match 'agent_version' "$(ctl agent -c Version 2>/dev/null)"
+	expect 'vm factory destroyed' "$(factory_ctl destroy)"
+	expect 0 "$(find "$run/vms" -mindepth 1 | wc -l)" 'machine files left'
 }
 
 write_config 1

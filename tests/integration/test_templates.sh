@@ -203,7 +203,7 @@ expect_unconfigured_is_destroyed() {
 
 # The machine being baked, and the helper that booted it.
 baked_machine() { pgrep -f "qemu-system-x86_64 .*$run/bake/" >/dev/null; }
-helper_pid() { pgrep -P "$(factory_pid)" -x kiln-libvirt; }
+helper_pid() { pgrep -f "kiln-libvirt $run "; }
 
 test_dead_libvirt_fails_its_bake_alone() {
 	local id rebuild code=0

@@ -40,6 +40,7 @@ test_nothing_is_written_when_off() {
 }
 
 test_all_steps_of_one_start() {
+	install -d -m 700 -o nobody "$trace" # the factory has to write there
 	configure --arg trace "$trace" '.trace = $trace'
 	kill -HUP "$(factory_pid)"
 	timeout 30 grep -qm1 'reloaded: trace changed' <(tail -n +1 -f "$work/factory.log")

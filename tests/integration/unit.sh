@@ -1,5 +1,5 @@
 # Running a program with what a unit of systemd (templates/systemd) leaves it, where no systemd runs:
-# the capabilities, no_new_privs and system calls that it names. Sourced after lib.sh.
+# the user, capabilities, no_new_privs and system calls that it names. Sourced after lib.sh.
 
 units=$tests/../templates/systemd
 
@@ -37,6 +37,14 @@ unit_capabilities() {
 	unit_says "$1" CapabilityBoundingSet | tr '[:upper:] ' '[:lower:]\n' | sed -n 's/^cap_/,+/p' | tr -d '\n'
 }
 
+# unit_user UNIT: as setpriv wants it. Who the unit says is nobody here, in those of its groups that the host has.
+unit_user() {
+	local groups
+	[ -n "$(unit_says "$1" User)" ] || return 0
+	groups=$(getent group $(unit_says "$1" SupplementaryGroups) | cut -d: -f3 | paste -sd,) || true # some are missing
+	echo --reuid=nobody --regid=nogroup "${groups:+--groups=}${groups:---clear-groups}"
+}
+
 # as_unit UNIT COMMAND...
 as_unit() {
 	local unit=$1
@@ -45,6 +53,6 @@ as_unit() {
 	[ -e "$work/under_filter" ] ||
 		gcc -O2 -o "$work/under_filter" "$(dirname "${BASH_SOURCE[0]}")/under_filter.c" -lseccomp
 	[ -s "$work/$unit.calls" ] || unit_filter "$unit" >"$work/$unit.calls"
-	setpriv --no-new-privs --bounding-set="-all$(unit_capabilities "$unit")" \
+	setpriv --no-new-privs --bounding-set="-all$(unit_capabilities "$unit")" $(unit_user "$unit") \
 		"$work/under_filter" "$work/$unit.calls" "$@"
 }

@@ -127,7 +127,8 @@ static void expect_mode(const char *uids, const char *groups, const char *path, 
 	_cleanup_(access_free_cleanup) struct access *access = access_of(uids, groups);
 	struct stat st;
 
-	assert_int_equal(access_apply(access, path, NULL), 0);
+	struct socket_access of = access_of_socket(access);
+	assert_int_equal(access_set(&of, path, NULL), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, mode);
 	assert_int_equal(st.st_gid, group);
@@ -164,15 +165,15 @@ static void test_second_instance(void **state _unused_)
 	int first = -EBADF, second = -EBADF;
 
 	assert_non_null(mkdtemp(dir));
-	assert_int_equal(instance_lock(dir, "lock", "store", &first, &err), 0);
-	assert_int_equal(instance_lock(dir, "lock", "store", &second, &err), -EADDRINUSE);
+	assert_int_equal(instance_lock(dir, "lock", "store", getpid(), &first, &err), 0);
+	assert_int_equal(instance_lock(dir, "lock", "store", getpid(), &second, &err), -EADDRINUSE);
 	_cleanup_free_ char *sentence = xasprintf("another kiln-factory (pid %d) uses %s: stop it "
 						  "first, or set another store",
 						  (int)getpid(), dir);
 	assert_string_equal(error_message(&err), sentence);
 	assert_int_equal(second, -EBADF);
 	close(first);
-	assert_int_equal(instance_lock(dir, "lock", "store", &second, NULL), 0);
+	assert_int_equal(instance_lock(dir, "lock", "store", getpid(), &second, NULL), 0);
 	close(second);
 	assert_int_equal(path_remove(dir, NULL), 0);
 }

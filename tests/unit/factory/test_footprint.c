@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "factory/base/footprint.h"
+#include "factory/vm/host.h"
 
 struct bench {
 	struct loop *loop;
@@ -28,6 +29,11 @@ static void list(struct measurement *measurement, void *userdata)
 	measurement_add(measurement, "large", INT32_MAX);
 }
 
+static int open_memory(pid_t pid, int *ret_fd, void *userdata _unused_)
+{
+	return host_open_memory(NULL, pid, ret_fd);
+}
+
 static void on_measured(int number _unused_, const struct error *err _unused_, void *userdata)
 {
 	struct bench *bench = userdata;
@@ -41,7 +47,7 @@ static void machines_are_added_up_by_name(void **state _unused_)
 	struct bench bench = { .loop = loop_new() };
 	struct memory_use small, large, none;
 
-	bench.footprint = footprint_new(bench.loop, list, &bench);
+	bench.footprint = footprint_new(bench.loop, list, open_memory, &bench);
 	footprint_measure(bench.footprint, on_measured, &bench);
 	footprint_measure(bench.footprint, on_measured, &bench);
 	loop_run(bench.loop);

@@ -41,7 +41,7 @@ struct asked {
 
 static void bench_open(struct bench *bench)
 {
-	bench->images = images_new(bench->loop, bench->cache, 8 * MIB, &bench->metrics);
+	bench->images = images_new(bench->loop, bench->cache, NULL, 8 * MIB, &bench->metrics);
 }
 
 static int setup(void **state)

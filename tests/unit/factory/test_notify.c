@@ -193,7 +193,7 @@ static int activate(int first, int second, const char *count, const char *names,
 		setenv("LISTEN_FDS", count, 1);
 		if (names)
 			setenv("LISTEN_FDNAMES", names, 1);
-		int r = activation_take(&fd, &err);
+		int r = activation_take("factory", SOCK_STREAM, &fd, &err);
 		bool clean = !getenv("LISTEN_PID") && !getenv("LISTEN_FDS") &&
 			     !getenv("LISTEN_FDNAMES");
 		if (fd >= 0 && !(fcntl(fd, F_GETFD) & FD_CLOEXEC))
@@ -229,7 +229,7 @@ static void test_no_activation(void **state _unused_)
 {
 	int fd = 7;
 
-	assert_int_equal(activation_take(&fd, NULL), 0);
+	assert_int_equal(activation_take("factory", SOCK_STREAM, &fd, NULL), 0);
 	assert_int_equal(fd, -EBADF);
 }
 

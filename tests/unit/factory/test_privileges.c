@@ -15,9 +15,9 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/daemon/privileges.h"
+#include "factory/jailer/kept_privileges.h"
 
-#define UNIT     "templates/systemd/kiln-factory.service"
+#define UNIT     "templates/systemd/kiln-jailer.service"
 #define SETTING  "\nCapabilityBoundingSet="
 #define CAPS_MAX 64
 

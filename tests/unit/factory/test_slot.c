@@ -9,14 +9,16 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "factory/bake/bake_link.h"
+#include "factory/jail/jailer_job.h"
 #include "factory/templates/input_watch.h"
 #include "factory/templates/slot.h"
 #include "tests/unit/state_table.h"
 
 #define DEADLINE_MS 10000
 
-struct bake {
-	struct bake_options options;
+struct bake_link {
+	struct bake_link_options options;
 };
 
 struct pool {
@@ -41,13 +43,13 @@ static struct {
 	struct factory_config config;
 	struct template_host host;
 	struct slot *slot;
-	struct bake *bake; /* under way */
+	struct bake_link *bake; /* under way */
 	unsigned baked;
 	struct pool *pool;
 	struct input_watch *watch;
 	char opened[4], rolled[4]; /* ids */
 	bool old_machine;          /* something of the template before is parked */
-	char *kept;                /* the last template_remove_others() */
+	char *kept;                /* by the last removal */
 	bool removed;
 	/* what the watch says */
 	const char *stale;
@@ -73,19 +75,21 @@ void template_definition_free(struct template_definition *definition)
 	free(definition);
 }
 
-int template_remove_others(const char *store _unused_, const char *name, const char *keep,
-			   struct error *err _unused_)
+int jailer_job(struct jailer *jailer _unused_, const struct jailer_request *request,
+	       int cancel_fd _unused_, json_t **ret_answer, struct error *err _unused_)
 {
-	assert_string_equal(name, "default");
+	assert_int_equal(request->verb, JAILER_FORGET);
+	assert_string_equal(request->text.items[0], "default");
 	play.removed = true;
-	replace_string(&play.kept, keep);
+	replace_string(&play.kept, request->text.count > 1 ? request->text.items[1] : NULL);
+	*ret_answer = json_object();
 	return 0;
 }
 
-struct bake *bake_start(const struct bake_options *options)
+struct bake_link *bake_link_start(const struct bake_link_options *options)
 {
 	assert_null(play.bake);
-	play.bake = xnew(struct bake);
+	play.bake = xnew(struct bake_link);
 	play.bake->options = *options;
 	play.baked++;
 	return play.bake;
@@ -94,7 +98,7 @@ struct bake *bake_start(const struct bake_options *options)
 static void bake_finish(int number, const char *id)
 {
 	_cleanup_(error_done) struct error err = {};
-	struct bake *bake = steal_ptr(play.bake);
+	struct bake_link *bake = steal_ptr(play.bake);
 	struct template_manifest *manifest = NULL;
 
 	if (number < 0) {
@@ -106,23 +110,23 @@ static void bake_finish(int number, const char *id)
 	bake->options.on_done(bake, number, manifest, &err, bake->options.userdata);
 }
 
-void bake_cancel(struct bake *bake)
+void bake_link_cancel(struct bake_link *bake)
 {
 	assert_ptr_equal(bake, play.bake);
 	bake_finish(-ECANCELED, NULL);
 }
 
-void bake_free(struct bake *bake)
+void bake_link_free(struct bake_link *bake)
 {
 	free(bake);
 }
 
-void bake_abandon(struct bake *bake)
+void bake_link_abandon(struct bake_link *bake)
 {
 	assert_null(bake);
 }
 
-char *bake_console(const struct bake *bake _unused_)
+char *bake_link_console(const struct bake_link *bake _unused_)
 {
 	return xstrdup("the console of a bake");
 }

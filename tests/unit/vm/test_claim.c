@@ -386,6 +386,22 @@ static void test_bad_answers(void **state)
 	*response = good;
 }
 
+/* Where root mounts is what root's note says, whatever the factory answers. */
+static void test_a_folder_elsewhere_is_not_believed(void **state)
+{
+	struct bench *bench = *state;
+	struct store_note note = { .run_dir = (char *)"/somewhere/else",
+				   .store = (char *)"/store",
+				   .scratch_dir = (char *)"/scratch" };
+
+	assert_int_equal(store_note_write(bench->address, &note, NULL), 0);
+	expect_refusal(bench, "no machine's below /somewhere/else");
+	note.run_dir = bench->run_dir;
+	assert_int_equal(store_note_write(bench->address, &note, NULL), 0);
+	claim_now(bench);
+	assert_int_equal(bench->number, 0);
+}
+
 static void test_refused_by_the_factory(void **state)
 {
 	struct bench *bench = *state;
@@ -595,6 +611,7 @@ int main(void)
 		CASE(test_bad_descriptors),
 		CASE(test_bad_answers),
 		CASE(test_refused_by_the_factory),
+		CASE(test_a_folder_elsewhere_is_not_believed),
 		CASE(test_store_note),
 		CASE(test_no_factory),
 		CASE(test_a_full_queue_is_waited_for),

@@ -93,7 +93,8 @@ static void on_copied(int number, const struct error *err, void *userdata)
 
 static void copy(struct fixture *f)
 {
-	struct clone_copy *copy = clone_copy_start(f->loop, &f->files, on_copied, f);
+	struct clone_copy *copy = NULL;
+	assert_int_equal(clone_copy_start(f->loop, &f->files, on_copied, f, &copy, NULL), 0);
 
 	assert_true(loop_run_until(f->loop, &f->done, DEADLINE_MS));
 	clone_copy_free(copy);
@@ -218,7 +219,9 @@ static void test_nobody_is_told_once_it_is_given_up(void **state)
 
 	init(f, "never");
 	assert_int_equal(truncate(f->manifest.memory, (off_t)1 << 40), 0); /* a hole */
-	clone_copy_free(clone_copy_start(f->loop, &f->files, on_copied, f));
+	struct clone_copy *copy = NULL;
+	assert_int_equal(clone_copy_start(f->loop, &f->files, on_copied, f, &copy, NULL), 0);
+	clone_copy_free(copy);
 	assert_false(f->done);
 }
 
