@@ -36,7 +36,8 @@ static bool matches_each(const json_t *pattern, const json_t *value)
 
 static bool matches_prefix(const json_t *pattern, const json_t *value)
 {
-	return str_after(json_string_value(value), json_string_value(pattern));
+	return json_is_string(value) &&
+	       str_after(json_string_value(value), json_string_value(pattern));
 }
 
 static bool matches_max(const json_t *pattern, const json_t *value)

@@ -8,7 +8,7 @@
 
 #define CRI "io.kubernetes.cri.sandbox-" /* shim/settings.h */
 
-enum { ANNOTATIONS_MAX = 1024, LIMITS = 3 };
+enum { LIMITS = 3 };
 
 static const char *const pod_state_names[] = {
 	[POD_NONE] = "none",   [POD_CREATING] = "creating", [POD_CREATED] = "created",
@@ -93,8 +93,6 @@ static void add(struct annotations *annotations, const char *key, const char *va
 {
 	Grpc__Spec__AnnotationsEntry *entry = &annotations->entries[annotations->count];
 
-	if (annotations->count >= ANNOTATIONS_MAX + LIMITS)
-		return;
 	grpc__spec__annotations_entry__init(entry);
 	entry->key = (char *)key;
 	entry->value = (char *)value;
@@ -133,9 +131,10 @@ static int read_settings(const struct pod *pod,
 			 const Runtime__V1__PodSandboxConfig *config, struct settings *ret_settings,
 			 struct error *err)
 {
+	size_t most = LIMITS + request->n_annotations + (config ? config->n_annotations : 0);
 	_cleanup_(annotations_done) struct annotations annotations = {
-		.entries = xnew_array(Grpc__Spec__AnnotationsEntry, ANNOTATIONS_MAX + LIMITS),
-		.list = xnew_array(Grpc__Spec__AnnotationsEntry *, ANNOTATIONS_MAX + LIMITS),
+		.entries = xnew_array(Grpc__Spec__AnnotationsEntry, most),
+		.list = xnew_array(Grpc__Spec__AnnotationsEntry *, most),
 	};
 	Grpc__Spec oci = GRPC__SPEC__INIT;
 	const struct spec spec = { .oci = &oci };

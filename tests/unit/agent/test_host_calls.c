@@ -179,6 +179,8 @@ static void test_patterns(void **state _unused_)
 		{ "{\"storages\": []}", false },
 		{ "{\"stdin_port\": {\"$max\": 0}}", true },
 		{ "{\"container_id\": {\"$max\": 0}}", false },
+		{ "{\"stdin_port\": {\"$prefix\": \"0\"}}", false },
+		{ "{\"OCI\": {\"$prefix\": \"\"}}", false },
 		{ "{\"container_id\": \"a\"}, {\"container_id\": \"web-1\"}", true },
 	};
 
