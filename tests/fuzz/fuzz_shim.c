@@ -5,15 +5,12 @@
  *
  * Of each answer the first byte is what is done (enum lie), the second how many bytes follow that
  * belong to it. An input that has ended answers no more. */
-#include "tests/unit/shim/shim_bench.h"
+#include "fuzzed_shim.h"
 
 #include <sys/socket.h>
 
 #include "proto/ttrpc.h"
 #include "proto/ttrpc.pb-c.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 enum lie {
 	LIE_ANSWER, /* the bytes are the reply's message */
@@ -159,18 +156,11 @@ static int connect_liar(void)
 
 /* ---------------------------------------------------------------- containerd */
 
-static void on_turn(void *userdata)
-{
-	*(bool *)userdata = true;
-}
-
 /* What is ready now, and what that makes ready. */
 static void turns(struct bench *bench)
 {
 	for (unsigned i = 0; i < TURNS; i++) {
-		bool done = false;
-		loop_defer(bench->loop, on_turn, &done);
-		(void)loop_run_until(bench->loop, &done, DEADLINE_MS);
+		run_once(bench);
 		answer_calls();
 	}
 }
@@ -202,16 +192,6 @@ static void live(struct bench *bench)
 	ask(bench, "State", &state.base);
 	ask(bench, "Kill", &kill_request.base);
 	ask(bench, "Delete", &delete.base);
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void)argc;
-	(void)argv;
-	log_set_level(LOG_LEVEL_ERROR);
-	if (!bench_private_mounts())
-		exit(1);
-	return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -4,12 +4,9 @@
  *
  * A request cannot name files of the host, which the shim would mount, or write to, as root: its
  * streams and mounts are taken out, and each bundle is one that is there. */
-#include "tests/unit/shim/shim_bench.h"
+#include "fuzzed_shim.h"
 
 #include "fuzz_calls.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 enum { TURNS = 4 };
 
@@ -46,20 +43,6 @@ static void make_harmless(const struct bench *bench, ProtobufCMessage *message)
 	}
 }
 
-static void on_turn(void *userdata)
-{
-	*(bool *)userdata = true;
-}
-
-static void turns(struct bench *bench)
-{
-	for (unsigned i = 0; i < TURNS; i++) {
-		bool done = false;
-		loop_defer(bench->loop, on_turn, &done);
-		(void)loop_run_until(bench->loop, &done, DEADLINE_MS);
-	}
-}
-
 static void ask_all(struct bench *bench, struct fuzz_input *input)
 {
 	static struct answer ignored;
@@ -72,18 +55,9 @@ static void ask_all(struct bench *bench, struct fuzz_input *input)
 		make_harmless(bench, message);
 		bench_send(bench, method->name, message, 0, &ignored);
 		protobuf_c_message_free_unpacked(message, NULL);
-		turns(bench);
+		for (unsigned i = 0; i < TURNS; i++)
+			run_once(bench);
 	}
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void)argc;
-	(void)argv;
-	log_set_level(LOG_LEVEL_ERROR);
-	if (!bench_private_mounts())
-		exit(1);
-	return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
