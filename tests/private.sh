@@ -96,6 +96,9 @@ wait_no_sandboxes() {
 	return 1
 }
 
+# no_shims: a shim ends by itself, some time after its last container's deletion was answered.
+no_shims() { ! pgrep -f "containerd-shim-kiln-v2 .*$(basename "$work")" >/dev/null; }
+
 # vmm_pids: the QEMU processes of this test.
 vmm_pids() { pgrep -f "qemu-system-x86_64 .*$run/" || true; }
 

@@ -253,7 +253,7 @@ test_nothing_is_left() {
 	factory_ctl destroy >/dev/null
 	expect '' "$(vmm_pids)" machines
 	expect 0 "$(find "$run/vms" -mindepth 1 | wc -l)" 'files of machines'
-	expect '' "$(pgrep -f "containerd-shim-kiln-v2.*$(basename "$work")")" shims
+	until_true 20 no_shims
 	expect '' "$(awk -v w="$run/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo)" mounts
 }
 

@@ -104,7 +104,7 @@ test_a_layer_is_gone() {
 	ctr containers delete gone
 	expect hello "$(kiln_run after echo hello)"
 	wait_no_sandboxes
-	expect '' "$(pgrep -f "containerd-shim-kiln.*$(basename "$work")" || true)" 'shims'
+	until_true 20 no_shims
 	recovered 'a mount that fails'
 }
 
