@@ -156,7 +156,7 @@ test_what_is_written_is_in_the_image() {
 	pid=$!
 	until_true 60 is_listed overlay-dax-block
 	let_go
-	wait "$pid"
+	wait "$pid" || fail "status $?: $(cat "$work/kept.out" "$work/shim.log")"
 	expect 1 "$(cat "$work/kept.out")"
 	grep -q 'over the images of its layers, by DAX, written to the snapshotter' "$work/shim.log" || fail "the log does not tell of the image"
 	e2fsck -fn "$work/kept.img" >/dev/null || fail 'the file system was not unmounted'
