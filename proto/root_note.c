@@ -29,10 +29,10 @@ int root_note_write(const char *vm_dir, const char *container_id, enum root_kind
 	_cleanup_free_ char *dir = path_join(vm_dir, FOLDER);
 	_cleanup_free_ char *path = path_join(dir, container_id);
 	const char *word = root_kind_to_string(kind);
-	int r = dir_make(dir, 0700, err);
+	int r = dir_make(dir, 0755, err); /* VM_DIR lets the factory in, and nobody else */
 
 	if (r == 0)
-		r = file_write_volatile(path, word, strlen(word), 0600, err);
+		r = file_write_volatile(path, word, strlen(word), 0644, err);
 	if (r == 0)
 		*ret_path = steal_ptr(path);
 	return r;
