@@ -319,7 +319,7 @@ $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: LIBS_fuzz += -lcmocka
-$(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c,$(SRC_factory)))
+$(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c factory/jailer/main.c,$(SRC_factory) $(SRC_jailer)))
 $(BUILD)/fuzz/fuzz_factory: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c rootfs.c copy_up.c namespaces.c mount_options.c \
 	mounts.c devices.c rootpath.c machine_id.c schedule.c spec_refused.c))

@@ -61,6 +61,9 @@ factory_pid() { cat "$run/factory.lock" 2>/dev/null; }
 # A lock file outlives a killed factory, and its pid may be somebody else's by now.
 is_factory() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = kiln-factory ]; }
 
+# jailer_pid: of the factory's kiln-jailer, however that was started.
+jailer_pid() { pgrep -xf "kiln-jailer .*$work/(factory|unit).json|.*/kiln-jailer .*$work/(factory|unit).json"; }
+
 # The daemon answers on its socket when this returns.
 start_factory() { timeout 60 kiln-factory --daemon --config "$work/factory.json"; }
 

@@ -72,7 +72,7 @@ static int connect_jailer(const char *run_dir, int *ret_fd, struct error *err)
 	return 0;
 }
 
-static int begin(struct jailer *jailer, bool activated, struct factory_means *ret,
+int jailer_begin(struct jailer *jailer, bool activated, struct factory_means *ret,
 		 struct error *err)
 {
 	const struct jailer_request request = { .verb = JAILER_BEGIN,
@@ -107,7 +107,7 @@ int jailer_start(const struct factory_config *config, const char *config_path, i
 	if (r < 0)
 		return r;
 	struct jailer *jailer = jailer_new(fd);
-	r = begin(jailer, activated, ret_means, err);
+	r = jailer_begin(jailer, activated, ret_means, err);
 	if (r < 0)
 		jailer_free(jailer);
 	return r;

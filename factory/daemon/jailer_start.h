@@ -12,3 +12,7 @@
 _must_check_ int jailer_start(const struct factory_config *config, const char *config_path,
 			      int log_fd, bool activated, struct factory_means *ret_means,
 			      struct error *err);
+
+/* The last step of it alone, with a kiln-jailer that is there: what it makes is the caller's. */
+_must_check_ int jailer_begin(struct jailer *jailer, bool activated,
+			      struct factory_means *ret_means, struct error *err);

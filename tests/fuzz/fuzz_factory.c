@@ -5,6 +5,7 @@
  * Layers of images are below a folder that is not there: they would be read as root. */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -12,6 +13,8 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/api/service.h"
+#include "factory/daemon/jailer_start.h"
+#include "factory/jailer/jailer_server.h"
 #include "fuzz_calls.h"
 #include "fuzz_frames.h"
 #include "proto/factory.pb-c.h"
@@ -25,6 +28,7 @@ enum { DEADLINE_MS = 20000, IMAGE_BYTES = 2 << 20 };
 static const ProtobufCServiceDescriptor *const service = &kiln__factory__v1__factory__descriptor;
 static char dir[] = "/tmp/kiln-fuzz.XXXXXX";
 static struct loop *loop;
+static struct jailer *jailer;
 static struct factory *factory;
 
 /* ---------------------------------------------------------------- the factory */
@@ -44,7 +48,7 @@ static void write_files(void)
 		"{\"run_dir\": \"%s/run\", \"store\": \"%s/store\", \"scratch_dir\": \"%s/scratch\","
 		" \"image_cache\": \"%s/images\", \"image_cache_mib\": 1, \"templates\": "
 		"\"%s/template.json\", \"cgroup\": \"\", \"uid_first\": 0, \"init_on_start\": false, "
-		"\"boots_at_once\": 0}",
+		"\"boots_at_once\": 0, \"user\": \"root\"}",
 		dir, dir, dir, dir, dir);
 
 	_cleanup_free_ char *definition = xasprintf("{\"name\": \"default\", \"kernel\": "
@@ -74,13 +78,35 @@ static void remove_kernel(void)
 static void remove_files(void)
 {
 	factory_free(factory);
+	jailer_free(jailer);
 	loop_free(loop);
 	(void)!path_remove(dir, NULL);
+}
+
+/* kiln-jailer, which is another process; it ends with this one. */
+static int start_jailer(const char *config_path)
+{
+	struct factory_config config = {};
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		abort();
+	pid_t pid = fork();
+	if (pid < 0)
+		abort();
+	if (pid > 0) {
+		close(ends[1]);
+		return ends[0];
+	}
+	close(ends[0]);
+	_exit(factory_config_load(config_path, &config, NULL) < 0 ? EXIT_FAILURE
+								  : server_run(&config, ends[1]));
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	struct factory_config config = {};
+	struct factory_means means = {};
 	struct error err = {};
 
 	(void)argc;
@@ -90,12 +116,16 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		abort();
 	write_files();
 	_cleanup_free_ char *path = path_join(dir, "factory.json");
+	jailer = jailer_new(start_jailer(path));
 	loop = loop_new();
 	if (factory_config_load(path, &config, &err) < 0 ||
-	    factory_new(loop, &config, false, &factory, &err) < 0) {
+	    jailer_begin(jailer, false, &means, &err) < 0 ||
+	    factory_new(loop, &config, &means, &factory, &err) < 0) {
 		fprintf(stderr, "no factory: %s\n", error_message(&err));
 		exit(1);
 	}
+	close(means.http_fd); /* what comes there is fuzz_http's */
+	close(means.socket_fd);
 	remove_kernel();
 	atexit(remove_files);
 	return 0;

@@ -17,8 +17,6 @@ start_as_the_units() {
 	until_true 60 factory_ctl list >/dev/null
 }
 
-jailer_pid() { pgrep -xf "kiln-jailer .*$work/(factory|unit).json|.*/kiln-jailer .*$work/(factory|unit).json"; }
-
 # privileges PID: user, capabilities that it has and may get.
 privileges() { awk '/^(Uid|Cap(Prm|Eff|Bnd)|NoNewPrivs):/ { print $2 }' "/proc/$1/status" | xargs; }
 
