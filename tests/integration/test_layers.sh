@@ -155,6 +155,7 @@ test_what_is_written_is_in_the_image() {
 		mkdir /new; sync; grep -c "^overlay / .*upperdir=/run/kata-containers/disks" /proc/mounts; read -r go' >"$work/kept.out" {held}>&- &
 	pid=$!
 	until_true 60 is_listed overlay-dax-block
+	until_true 60 [ -s "$SHIM_WORK/kept.out" ] # it runs: its stdin was opened
 	let_go
 	wait "$pid" || fail "status $?: $(cat "$work/kept.out" "$work/shim.log")"
 	expect 1 "$(cat "$work/kept.out")"
