@@ -25,9 +25,19 @@ claimed_ids() { factory_ctl list --json | jq -r '.vms[]? | select(.state == "cla
 known_ids() { factory_ctl list --json | jq -r '.vms[]?.vm_id' | sort; }
 known_pids() { factory_ctl list --json | jq -r '.vms[]?.pid' | sort; }
 
-# Journal entries, folders and processes are those of the machines the factory lists, and mounts
-# are in their share folders only.
+# expect_nothing_astray WHAT: journal entries, folders and processes are those of the machines the factory
+# lists, and mounts are in their share folders only. What ends just now goes step by step, so there are
+# several looks.
 expect_nothing_astray() {
+	local i
+	for i in {1..20}; do
+		(test_log=/dev/null && look_for_astray "$1") && return
+		sleep 0.2
+	done
+	look_for_astray "$1"
+}
+
+look_for_astray() {
 	local ids
 	ids=$(known_ids)
 	expect "$ids" "$(find "$run/vms" -mindepth 1 -maxdepth 1 -name '*.json' -printf '%f\n' |
