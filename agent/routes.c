@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "proto/netlink.h"
 #include "proto/network.h"
+#include "proto/pod_loopback.h"
 
 static int make_list(int fd, Grpc__Routes **ret, struct error *err)
 {
@@ -182,6 +183,13 @@ int routes_update(const Grpc__Routes *routes, struct error *err)
 
 /* ---------------------------------------------------------------- neighbours */
 
+static bool is_pod_namespace(const struct network_address *address)
+{
+	static const uint8_t peer[] = POD_LOOPBACK_PEER;
+
+	return address->family == AF_INET && memcmp(address->bytes, peer, sizeof(peer)) == 0;
+}
+
 static int add_neighbour(int fd, const Types__ARPNeighbor *wanted, struct error *err)
 {
 	struct network_address address;
@@ -209,6 +217,8 @@ static int add_neighbour(int fd, const Types__ARPNeighbor *wanted, struct error 
 	if (!str_empty(wanted->lladdr))
 		netlink_put(&message, NDA_LLADDR, mac, sizeof(mac));
 	r = netlink_ask(fd, &message);
+	if (r == 0 && is_pod_namespace(&address))
+		r = interface_open_loopback(fd, index);
 	return r < 0 ? error_set_errno(err, r, "cannot add the neighbour %s",
 				       wanted->toipaddress->address)
 		     : 0;

@@ -13,5 +13,6 @@ _must_check_ int routes_list(Grpc__Routes **ret, struct error *err);
  * that the kernel has one for takes its place (IPv4). */
 _must_check_ int routes_update(const Grpc__Routes *routes, struct error *err);
 
-/* One that is there already is replaced. */
+/* One that is there already is replaced. An interface with the pod's namespace as a neighbour takes
+ * packets for the loopback (proto/pod_loopback.h). */
 _must_check_ int neighbours_add(const Grpc__ARPNeighbors *neighbours, struct error *err);

@@ -223,6 +223,19 @@ int dir_make(const char *path, mode_t mode, struct error *err)
 	return 0;
 }
 
+bool dir_is_empty(const char *path)
+{
+	DIR *dir = opendir(path);
+	size_t count = 0;
+
+	if (!dir)
+		return false;
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count <= 2; /* "." and ".." */
+}
+
 /* ---------------------------------------------------------------- removing trees */
 
 /* Where a file is: enough to see that it is the same one, and on the same mount. */

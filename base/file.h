@@ -28,6 +28,9 @@ _must_check_ int file_write_value(const char *path, const char *text, struct err
 /* Creates the folder and its missing parents with mode; an existing folder is success. */
 _must_check_ int dir_make(const char *path, mode_t mode, struct error *err);
 
+/* A folder that can be read, with nothing in it. */
+bool dir_is_empty(const char *path);
+
 /* Removes a file or a whole tree; never follows symlinks, never crosses into another mount
  * (-EBUSY). A missing path is success. */
 _must_check_ int path_remove(const char *path, struct error *err);

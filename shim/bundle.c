@@ -21,6 +21,17 @@ int bundle_write_address(const char *bundle, const char *address, struct error *
 	return file_write_volatile(path, address, strlen(address), 0600, err);
 }
 
+char *bundle_read_address(const char *bundle)
+{
+	_cleanup_free_ char *path = path_join(bundle, BUNDLE_ADDRESS);
+	_cleanup_free_ char *address = NULL;
+
+	if (file_read(path, ADDRESS_MAX, &address, NULL, NULL) < 0 ||
+	    !str_after(address, "unix://" SHIM_DIR "/") || strstr(address, ".."))
+		return NULL;
+	return steal_ptr(address);
+}
+
 /* A start at the same moment makes the folders again. */
 void shim_socket_remove(const char *path)
 {
@@ -31,14 +42,10 @@ void shim_socket_remove(const char *path)
 
 void bundle_remove_dead_socket(const char *bundle)
 {
-	_cleanup_free_ char *path = path_join(bundle, BUNDLE_ADDRESS);
-	_cleanup_free_ char *address = NULL;
+	_cleanup_free_ char *address = bundle_read_address(bundle);
 	_cleanup_close_ int fd = -EBADF;
 
-	if (file_read(path, ADDRESS_MAX, &address, NULL, NULL) < 0 ||
-	    !str_after(address, "unix://" SHIM_DIR "/") || strstr(address, ".."))
-		return;
-	if (socket_connect(address, &fd, NULL) == -ECONNREFUSED)
+	if (address && socket_connect(address, &fd, NULL) == -ECONNREFUSED)
 		shim_socket_remove(str_after(address, "unix://"));
 }
 

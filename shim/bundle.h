@@ -30,6 +30,9 @@ void shim_socket_remove(const char *path);
 
 _must_check_ int bundle_write_address(const char *bundle, const char *address, struct error *err);
 
+/* What it says, where that is a socket of SHIM_DIR; else NULL. The caller frees. */
+char *bundle_read_address(const char *bundle);
+
 /* Removes the shim's socket where nobody listens on it any more; silent about failures. */
 void bundle_remove_dead_socket(const char *bundle);
 

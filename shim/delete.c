@@ -8,9 +8,11 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/pidfd.h"
+#include "base/socket.h"
 #include "base/strings.h"
 #include "factory/client/reap.h"
 #include "proto/task.pb-c.h"
+#include "proto/ttrpc_client.h"
 #include "shim/bundle.h"
 #include "shim/hooks.h"
 #include "shim/pod_network.h"
@@ -34,6 +36,59 @@ static int print_response(uint32_t pid, struct error *err)
 	if (write_full(STDOUT_FILENO, data, len) < 0)
 		return error_set_errno(err, errno, "cannot write the response");
 	return 0;
+}
+
+/* False where nobody answers, or not in time; a refusal is an answer. */
+static bool ask(struct ttrpc_client *client, struct loop *loop, const char *method,
+		const ProtobufCMessage *request)
+{
+	const struct ttrpc_call_options call = {
+		.service = &containerd__task__v2__task__descriptor,
+		.method = method,
+		.request = request,
+		.timeout_ms = DELETE_WAIT_MS,
+	};
+	ProtobufCMessage *response = NULL;
+	int r = ttrpc_client_call_wait(client, loop, &call, &response, NULL, NULL, NULL);
+
+	if (response)
+		protobuf_c_message_free_unpacked(response, NULL);
+	return r != -ETIMEDOUT && ttrpc_client_connected(client);
+}
+
+/* As containerd would have, had it not lost the shim or given up on the container. */
+static void ask_to_end(struct ttrpc_client *client, struct loop *loop, const char *id)
+{
+	Containerd__Task__V2__KillRequest kill_request = CONTAINERD__TASK__V2__KILL_REQUEST__INIT;
+	Containerd__Task__V2__WaitRequest wait_request = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
+	Containerd__Task__V2__DeleteRequest delete_request =
+		CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
+	Containerd__Task__V2__ShutdownRequest shutdown_request =
+		CONTAINERD__TASK__V2__SHUTDOWN_REQUEST__INIT;
+
+	kill_request.id = wait_request.id = delete_request.id = shutdown_request.id = (char *)id;
+	kill_request.signal = SIGKILL;
+	kill_request.all = true;
+	(void)(ask(client, loop, "Kill", &kill_request.base) &&
+	       ask(client, loop, "Wait", &wait_request.base) &&
+	       ask(client, loop, "Delete", &delete_request.base) &&
+	       ask(client, loop, "Shutdown", &shutdown_request.base));
+}
+
+/* A shim that is about to end has closed its socket already. */
+static void tell_shim(const char *bundle, const char *id)
+{
+	_cleanup_free_ char *address = bundle_read_address(bundle);
+	int fd;
+
+	if (!address || socket_connect(address, &fd, NULL) < 0)
+		return;
+
+	_cleanup_(loop_free_cleanup) struct loop *loop = loop_new();
+	struct ttrpc_client *client = ttrpc_client_new(loop, fd, NULL);
+
+	ask_to_end(client, loop, id);
+	ttrpc_client_free(client);
 }
 
 /* True once the shim has ended; blocks. */
@@ -71,6 +126,7 @@ static int clean(const struct arguments *arguments, const char *bundle, uint32_t
 	int r;
 
 	r = bundle_read_machine(bundle, &machine, err);
+	tell_shim(bundle, arguments->id);
 	if (r == -ENOENT) {
 		error_done(err);
 		return 0;
@@ -78,7 +134,8 @@ static int clean(const struct arguments *arguments, const char *bundle, uint32_t
 	if (r < 0)
 		return r;
 	*ret_pid = (uint32_t)machine.vmm_pid;
-	if (!wait_for_shim(&machine) || !bundle_has_machine(bundle)) /* it ended as it should */
+	/* It is gone where the pod's other containers go on, or the shim ended as it should. */
+	if (!bundle_has_machine(bundle) || !wait_for_shim(&machine) || !bundle_has_machine(bundle))
 		return 0;
 	r = reap_machine(machine.run_dir, machine.vm_id, err);
 	if (r < 0)

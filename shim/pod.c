@@ -126,6 +126,29 @@ static Runtime__V1__PodSandboxConfig *read_config(const Google__Protobuf__Any *a
 	return runtime__v1__pod_sandbox_config__unpack(NULL, any->value.len, any->value.data);
 }
 
+/* -EOPNOTSUPP: it wants a namespace of the host's. */
+static int check_namespaces(const Runtime__V1__PodSandboxConfig *config, struct error *err)
+{
+	const Runtime__V1__LinuxSandboxSecurityContext *security =
+		config && config->linux ? config->linux->security_context : NULL;
+	const Runtime__V1__NamespaceOption *option = security ? security->namespace_options : NULL;
+	const char *name = NULL;
+
+	if (!option)
+		return 0;
+	if (option->network == RUNTIME__V1__NAMESPACE_MODE__NODE)
+		name = "network";
+	else if (option->pid == RUNTIME__V1__NAMESPACE_MODE__NODE)
+		name = "pid";
+	else if (option->ipc == RUNTIME__V1__NAMESPACE_MODE__NODE)
+		name = "ipc";
+	return name ? error_set(
+			      err, EOPNOTSUPP,
+			      "the host's %s namespace is asked for, and a machine cannot join it",
+			      name)
+		    : 0;
+}
+
 static int read_settings(const struct pod *pod,
 			 const Containerd__Runtime__Sandbox__V1__CreateSandboxRequest *request,
 			 const Runtime__V1__PodSandboxConfig *config, struct settings *ret_settings,
@@ -187,7 +210,9 @@ int pod_create(struct pod *pod,
 		return error_set(err, EEXIST, "sandbox %s already exists",
 				 sandbox_id(pod->sandbox));
 	config = read_config(request->options);
-	r = read_settings(pod, request, config, &settings, err);
+	r = check_namespaces(config, err);
+	if (r == 0)
+		r = read_settings(pod, request, config, &settings, err);
 	if (r == 0) {
 		pod->on_created = fn;
 		pod->userdata = userdata;

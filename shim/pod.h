@@ -11,7 +11,7 @@
  *
  * What pod_create() is asked decides about the machine, as config.json does for a container: the
  * runtime options that `start` got, the annotations, and of CRI's PodSandboxConfig the host name
- * and the limits.
+ * and the limits. A pod that would have the host's network, pid or ipc namespace is refused.
  */
 #pragma once
 
@@ -34,7 +34,7 @@ void pod_free(struct pod *pod);
 /* The runtime options of `start`, copied; NULL: none. */
 void pod_set_options(struct pod *pod, const Google__Protobuf__Any *options);
 
-/* fn is called once, from the loop, unless this fails: -EEXIST outside of NONE. */
+/* fn is called once, from the loop, unless this fails: -EEXIST outside of NONE, -EOPNOTSUPP. */
 _must_check_ int pod_create(struct pod *pod,
 			    const Containerd__Runtime__Sandbox__V1__CreateSandboxRequest *request,
 			    waiter_fn fn, void *userdata, struct error *err);

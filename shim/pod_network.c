@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "proto/netlink.h"
 #include "shim/netns.h"
+#include "shim/pod_loopback.h"
 #include "shim/redirect.h"
 
 enum { TAP_MTU_MAX = 65521 };
@@ -148,7 +149,7 @@ static int tell_routes(struct pod_network *pod, struct error *err)
 {
 	pod->routes = xnew(Grpc__Routes);
 	grpc__routes__init(pod->routes);
-	pod->routes->routes = xnew_array(Types__Route *, pod->has.routes.count + 1);
+	pod->routes->routes = xnew_array(Types__Route *, pod->has.routes.count + 2);
 	for (size_t i = 0; i < pod->has.routes.count; i++) {
 		const struct network_route *route = &pod->has.routes.items[i];
 
@@ -170,7 +171,7 @@ static void tell_neighbours(struct pod_network *pod)
 	pod->neighbours = xnew(Grpc__ARPNeighbors);
 	grpc__arpneighbors__init(pod->neighbours);
 	pod->neighbours->arpneighbors = xnew_array(Types__ARPNeighbor *,
-						   pod->has.neighbours.count + 1);
+						   pod->has.neighbours.count + 2);
 	for (size_t i = 0; i < pod->has.neighbours.count; i++) {
 		const struct network_neighbour *neighbour = &pod->has.neighbours.items[i];
 
@@ -211,6 +212,7 @@ int pod_network_read(const char *netns, struct pod_network **ret, struct error *
 	keep_addresses(pod);
 	tell_interfaces(pod);
 	tell_neighbours(pod);
+	pod_loopback_tell(pod);
 	*ret = steal_ptr(pod);
 	return 0;
 }
@@ -342,7 +344,11 @@ static int join_card(const struct join *join, struct pod_network *pod, size_t i,
 	r = raise_tap(join, name, link->mtu, &tap, err);
 	if (r == 0)
 		r = redirect_add(join->pod, tap, link->index, name, err);
-	return r < 0 ? r : redirect_add(join->pod, link->index, tap, link->name, err);
+	if (r == 0)
+		r = redirect_add(join->pod, link->index, tap, link->name, err);
+	if (r == 0 && i == 0)
+		pod_loopback_join(join->pod, tap, link);
+	return r;
 }
 
 int pod_network_join(struct pod_network *pod, int vmm_pidfd, struct error *err)
@@ -365,6 +371,7 @@ void pod_network_leave(const struct pod_network *pod)
 		return;
 	for (size_t i = 0; i < pod->count; i++)
 		redirect_remove(fd, pod->links[i]->index);
+	pod_loopback_leave(fd);
 }
 
 void pod_network_clean(const char *netns)
@@ -381,4 +388,5 @@ void pod_network_clean(const char *netns)
 	for (size_t i = 0; i < has.links.count; i++)
 		if (is_wanted(&has.links.items[i]))
 			redirect_remove(fd, has.links.items[i].index);
+	pod_loopback_leave(fd);
 }

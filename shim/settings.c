@@ -254,8 +254,7 @@ static int read_network(const struct spec *spec, struct settings *settings, stru
 {
 	const Grpc__LinuxNamespace *network = spec_namespace(spec, "network");
 
-	/* Who names no namespace at all leaves the sandbox to us. */
-	if (!spec->oci->linux || spec->oci->linux->n_namespaces == 0)
+	if (spec_leaves_sandbox(spec))
 		return 0;
 	if (!network)
 		return error_set(err, EOPNOTSUPP,

@@ -1,8 +1,9 @@
 /* The shim's server process: one pod, its containers, its machine.
  *
  *   SERVING   answers containerd on its socket
- *   STOPPING  Shutdown with no container left, or SIGTERM: the machine is released, events are
- *             delivered (for a bounded time), containerd hangs up; then the loop ends
+ *   STOPPING  Shutdown with no container left or at once (`now`), or SIGTERM: the machine is
+ *             released, events are delivered (for a bounded time), containerd hangs up; then the
+ *             loop ends
  *
  * A shim that has neither container nor pod, and is asked nothing for a while, is forgotten by a
  * containerd that died or gave up between two calls: it stops by itself.

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -181,6 +182,12 @@ static bool is_foreign(const char *path, pid_t vmm_pid)
 	       (strtol(rest, &end, 10) != vmm_pid || *end != '/');
 }
 
+/* A shim that may not look into another user's process is not told whether it is there. */
+static bool is_missing(const char *path)
+{
+	return access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 static int check_namespace(const Grpc__LinuxNamespace *ns, pid_t vmm_pid, struct error *err)
 {
 	if (str_empty(ns->path) || (!str_equal(ns->type, "pid") && !str_equal(ns->type, "ipc") &&
@@ -191,17 +198,21 @@ static int check_namespace(const Grpc__LinuxNamespace *ns, pid_t vmm_pid, struct
 				 "cannot join %s namespace %s: it is not of this sandbox, and "
 				 "another one is another machine",
 				 ns->type, ns->path);
+	if (is_missing(ns->path))
+		return error_set(err, EINVAL, "cannot join %s namespace %s: there is no such file",
+				 ns->type, ns->path);
 	return 0;
 }
 
-/* A list that shuts in the host name shuts in all: what it leaves out is to be the host's. A
- * shorter one is of somebody who leaves the sandbox to us. */
-static bool is_full_list(const Grpc__Linux *linux)
+bool spec_leaves_sandbox(const struct spec *spec)
 {
-	for (size_t i = 0; i < linux->n_namespaces; i++)
-		if (str_equal(linux->namespaces[i]->type, "uts"))
-			return str_empty(linux->namespaces[i]->path);
-	return false;
+	static const char *const ours[] = { "network", "pid", "ipc", "uts" };
+	const Grpc__Linux *linux = spec->oci->linux;
+
+	for (size_t i = 0; linux && i < ARRAY_SIZE(ours); i++)
+		if (has_namespace(linux, ours[i]))
+			return false;
+	return true;
 }
 
 int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
@@ -214,7 +225,7 @@ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pi
 
 	if (!linux || linux->n_namespaces == 0)
 		return 0;
-	all = is_sandbox || is_full_list(linux);
+	all = is_sandbox || !spec_leaves_sandbox(spec);
 	for (size_t i = 0; all && i < ARRAY_SIZE(needed); i++)
 		if (!has_namespace(linux, needed[i]))
 			return error_set(err, EOPNOTSUPP,

@@ -48,10 +48,14 @@ _must_check_ int spec_load_pod(const char *bundle, struct spec **ret_spec, struc
 void spec_free(struct spec *spec);
 DEFINE_CLEANUP(struct spec *, spec_free)
 
-/* Refuses namespaces that a machine cannot join: the host's pid and ipc (a list of namespaces
- * leaves them out that has a uts of its own, or is that of a pod's sandbox container), those of
- * another sandbox. vmm_pid: by whose /proc/PID/ns the pod's own are
- * named; 0: it has no machine yet; SPEC_ANY_PID: a path is the pod's, whatever it says. */
+/* The list of namespaces has none of network, pid, ipc and uts: containerd's shimtest has such ones
+ * for its containers, and means the guest's by it. Any other list asks for the host's by what it
+ * leaves out, and so does that of a pod's sandbox container. */
+bool spec_leaves_sandbox(const struct spec *spec);
+
+/* Refuses namespaces that a machine cannot join: the host's pid and ipc, those of another sandbox,
+ * and those that are not there. vmm_pid: by whose /proc/PID/ns the pod's own are named; 0: it has
+ * no machine yet; SPEC_ANY_PID: a path is the pod's, whatever it says. */
 #define SPEC_ANY_PID (-1)
 _must_check_ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
 				       struct error *err);

@@ -321,11 +321,16 @@ static void on_connect(struct ttrpc_call *call, const ProtobufCMessage *message 
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void on_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
-			void *userdata)
+static void on_shutdown(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
+	const Containerd__Task__V2__ShutdownRequest *request =
+		(const Containerd__Task__V2__ShutdownRequest *)message;
+
 	task_reply_empty(0, NULL, call);
-	shim_shutdown(userdata);
+	if (request->now)
+		shim_end(userdata);
+	else
+		shim_shutdown(userdata);
 }
 
 static const struct ttrpc_method methods[] = {

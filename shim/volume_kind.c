@@ -1,6 +1,5 @@
 #include "shim/volume_kind.h"
 
-#include <dirent.h>
 #include <libgen.h>
 #include <linux/magic.h>
 #include <stdlib.h>
@@ -85,19 +84,6 @@ static bool is_folder(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static bool is_empty(const char *path)
-{
-	DIR *dir = opendir(path);
-	size_t count = 0;
-
-	if (!dir)
-		return false;
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count <= 2; /* "." and ".." */
-}
-
 /* The last component but index (0: the last one) is name. */
 static bool component_is(const char *path, size_t index, const char *name)
 {
@@ -126,7 +112,7 @@ static bool is_anonymous(const Grpc__Spec *oci, const char *path)
 		return false;
 	const char *id = basename(dirname(copy));
 	return strlen(id) == HEX_DIGITS && strspn(id, "0123456789abcdef") == HEX_DIGITS &&
-	       is_empty(path);
+	       dir_is_empty(path);
 }
 
 /* The emptyDir that POD/volume-subpaths/NAME/… is a folder of; NULL: it is of another volume. The

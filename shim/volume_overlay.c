@@ -2,20 +2,23 @@
 
 #include <string.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
 
 #define LOWER "lowerdir="
+#define UPPER "upperdir="
 
-/* "lowerdir=..." of the mount, where all of it is absolute; NULL: it is another kind of overlay.
- * The caller frees. */
+/* "lowerdir=..." of the mount, where all of it is absolute, and nothing has been written; NULL: it
+ * is another kind of overlay. The caller frees. */
 static char *layers_of(const char *options)
 {
 	_cleanup_free_ char *copy = xstrdup(options);
 	char *save = NULL, *lower = NULL;
 
 	for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-		if (str_after(word, "upperdir") || str_after(word, "lowerdir+") ||
+		const char *upper = str_after(word, UPPER);
+		if ((upper && !dir_is_empty(upper)) || str_after(word, "lowerdir+") ||
 		    str_after(word, "datadir"))
 			return NULL;
 		if (str_after(word, LOWER))

@@ -4,6 +4,8 @@ would have them made: MOUNTS is a JSON list of mounts (type, source, options), C
 stay until the last one has ended. The FIFO $SHIM_WORK/POD.in, if there is one, is the first one's stdin.
 Prints what they print, and the shim's log on stderr; the exit
 status is the last one's, 125 with the shim's sentence where one cannot be made.
+shim.py leave ID MOUNTS COMMAND: a container that runs on while its shim is told to shut down, is hung up on, and
+`delete` is run. Prints the container's state after Shutdown (2: running), and the exit status by `delete`.
 
 The bundles are in $SHIM_WORK; $SHIM_NAMESPACE is containerd's namespace. $SHIM_CONFIG, if it is set, is the
 file that the runtime options name."""
@@ -74,7 +76,7 @@ def connect(result):
     return Task(result["address"], f"containerd.task.v{result['version']}.Task")
 
 
-def run_one(task, name, bundle, mounts):
+def create(task, name, bundle, mounts):
     rootfs = [
         (3, pack((1, m["type"]), (2, m["source"]), *((4, option) for option in m.get("options", []))))
         for m in mounts
@@ -84,6 +86,11 @@ def run_one(task, name, bundle, mounts):
     options = [(10, OPTIONS)] if OPTIONS else []
     outputs = (6, f"file://{output}"), (7, f"file://{output}")
     task.call("Create", (1, name), (2, bundle), *rootfs, *stdin, *outputs, *options)
+    return output
+
+
+def run_one(task, name, bundle, mounts):
+    output = create(task, name, bundle, mounts)
     try:
         task.call("Start", (1, name))
         return task.call("Wait", (1, name)).get(1, 0)
@@ -111,11 +118,24 @@ def run(pod, pairs):
     return status
 
 
+def leave(name, mounts, command):
+    bundle = make_bundle(name, name, command)
+    task = connect(start(name, bundle))
+    create(task, name, bundle, json.loads(mounts))
+    task.call("Start", (1, name))
+    task.call("Shutdown", (1, name))
+    print(task.call("State", (1, name)).get(4))
+    task.socket.close()
+    print(dict(unpack(shim(name, bundle, "delete"))).get(2))
+
+
 if sys.argv[1] == "start":
     name = sys.argv[2]
     result = start(name, make_bundle(name, name, "true"))
     connect(result).call("Shutdown", (1, name), (2, 1))
     print(json.dumps(result))
+elif sys.argv[1] == "leave":
+    leave(*sys.argv[2:])
 else:
     words = sys.argv[3:]
     sys.exit(run(sys.argv[2], list(zip(words[::2], words[1::2]))))

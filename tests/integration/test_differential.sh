@@ -9,7 +9,6 @@ least=80 # rows; fewer: the list was not run as it should
 # What is not the same, and why.
 declare -A differs=(
 	['processors that are not there']="numbers of the host's processors mean nothing in the guest"
-	['no such namespace']='an ipc namespace that is not there is not looked for'
 	['no PATH']='programs are looked for in /bin and the like, as execvp(3) does'
 	['script without an interpreter']='Start says so, not the program'
 	['script of a missing interpreter']='Start says so, not the program'

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Pods with a network of CNI's: real plugins, called by hand in a network namespace that stands for the
 # host's, whose interfaces and routes are not touched.
-[ -n "${KILN_TEST_HOST:-}" ] || exec env KILN_TEST_HOST=1 unshare --net bash "$0"
+[ -n "${KILN_TEST_HOST:-}" ] || exec env KILN_TEST_HOST=1 unshare --net bash "$0" "$@"
 . "$(dirname "$0")/lib.sh"
 
 plugins=/usr/lib/cni
@@ -80,6 +80,50 @@ test_pods_reach_each_other_and_the_host() {
 	expect_match "$(mac a)" "$(ip neigh show "$(address a)")"
 	remove_container a
 	expect_nothing_left a
+}
+
+# asked_from_beside POD: one echo request for 127.0.0.1, framed to the pod; who answers it.
+asked_from_beside() {
+	timeout 20 python3 - "$(mac "$1")" <<-'END'
+		import socket, struct, sys
+		def check(data):
+		    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+		    total = (total >> 16) + (total & 0xFFFF)
+		    return ~(total + (total >> 16)) & 0xFFFF
+		s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+		s.bind(("br0", 0))
+		s.settimeout(2)
+		ours, theirs = s.getsockname()[4], bytes.fromhex(sys.argv[1].replace(":", ""))
+		echo = struct.pack(">BBHHH", 8, 0, 0, 1, 1)
+		echo = echo[:2] + struct.pack(">H", check(echo)) + echo[4:]
+		ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28, 1, 0, 64, 1, 0, bytes([10, 88, 0, 1]), bytes([127, 0, 0, 1]))
+		ip = ip[:10] + struct.pack(">H", check(ip)) + ip[12:]
+		s.send(theirs + ours + b"\x08\x00" + ip + echo)
+		try:
+		    while True:
+		        frame = s.recv(2000)
+		        if frame[23] == 1 and frame[34] == 0:
+		            print(socket.inet_ntoa(frame[26:30]))
+		            break
+		except TimeoutError:
+		    print("nobody")
+	END
+}
+
+# As containerd has it to forward a port, and nobody else.
+test_the_loopback_of_a_pod_is_the_guests() {
+	make_pod local br0 1500 10.88.0.0/24
+	in_pod local ip link set lo up
+	start_pod local sh -c "mkdir -p /www && echo hello >/www/index.html; httpd -h /www -p 127.0.0.1:8080; exec httpd -f -h /www"
+	until_true 10 curl -sf -m 2 -o /dev/null "http://$(address local)/"
+	expect hello "$(in_pod local curl -s -m 5 http://127.0.0.1/)" 'what listens everywhere'
+	expect hello "$(in_pod local curl -s -m 5 http://127.0.0.1:8080/)" 'what listens there only'
+	expect nobody "$(asked_from_beside local)" 'who answers a stranger'
+	in_pod local tc filter del dev eth0 ingress prio 27496 # and that is why
+	expect 127.0.0.1 "$(asked_from_beside local)" 'who would answer a stranger'
+	remove_container local
+	expect_nothing_left local
+	in_pod local busybox ping -q -c 1 -W 2 127.0.0.1 >/dev/null || fail 'the namespace has no loopback any more'
 }
 
 test_a_port_of_the_host_leads_to_a_pod() {
@@ -229,4 +273,4 @@ write_config 2 'del(.pool) | .network_cards = 2'
 start_factory
 wait_full
 start_containerd || exit 1
-run_tests
+run_tests "$@"

@@ -119,6 +119,37 @@ test_namespaces_of_others_are_refused() {
 	expect_match 'another one is another machine' "$(refused --with-ns "ipc:/proc/$$/ns/ipc")"
 }
 
+test_lists_that_ask_for_the_hosts_are_refused() {
+	expect_match "the host's ipc namespace" "$(refused_list '[{type: "mount"}, {type: "pid"}, {type: "network"}]')"
+	expect_match "the host's pid namespace" "$(refused_list '[{type: "mount"}, {type: "ipc"}, {type: "network"}]')"
+	expect_match "the host's network" "$(refused_list '[{type: "mount"}, {type: "ipc"}, {type: "pid"}]')"
+	ctr_with_list only '[{type: "mount"}]' # as containerd's shimtest has it
+}
+
+# refused_list JQ: what is said of a container with this list of namespaces.
+refused_list() {
+	local id=r$RANDOM out
+	out=$(ctr_with_list "$id" "$1" 2>&1) && fail "it ran with $1"
+	ctr containers delete "$id" 2>/dev/null || true
+	echo "$out"
+}
+
+ctr_with_list() {
+	ctr oci spec | jq ".linux.namespaces = $2 | .process.args = [\"true\"] | .process.terminal = false
+		| .root = {path: \"$work/root\"}" >"$work/list.json"
+	ctr run --rm --runtime io.containerd.kiln.v2 --config "$work/list.json" "$1" </dev/null
+}
+
+# Asked to end while there is a container, and deleted by hand: as shimtest does, and containerd where it has
+# lost the connection.
+test_delete_ends_a_shim_that_lives() {
+	mkdir -p "$SHIM_WORK"
+	expect $'2\n137' "$(shim leave left "$(jq -nc --arg dir "$work/root" '[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" \
+		'sleep 1000')"
+	until_true 5 eval '! pgrep -f "containerd-shim-kiln-v2 -namespace $SHIM_NAMESPACE -id left "'
+	wait_no_sandboxes
+}
+
 # events: what containerd tells of tasks since begin_events.
 begin_events() {
 	"$CONTAINERD_DIR/ctr" --address "$work/containerd.sock" --namespace "$(basename "$work")" events >"$work/events" &

@@ -19,6 +19,6 @@
 	"\"devices\":[{\"path\":\"/dev/sda\",\"type\":\"b\",\"major\":8,\"minor\":0},"             \
 	"{\"path\":\"/dev/fuse\",\"type\":\"c\",\"major\":10,\"minor\":229}],"                     \
 	"\"cgroupsPath\":\"system.slice:cri:1\","                                                  \
-	"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\"},{\"type\":"                     \
+	"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"ipc\"},{\"type\":\"network\"},{\"type\":"  \
 	"\"mount\"}" namespaces_ "],"                                                              \
 	"\"maskedPaths\":[\"/proc/kcore\"],\"readonlyPaths\":[\"/proc/bus\"]}}"

@@ -62,7 +62,8 @@ static void run(struct bench *bench, const char *lists, enum hooks_moment moment
 	_cleanup_free_ char *text = xasprintf(
 		"{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": [\"x\"], \"cwd\": \"/\"},"
 		"\"root\": {\"path\": \"r\"}, \"annotations\": {\"a\": \"b\"},"
-		"\"linux\": {\"namespaces\": [{\"type\": \"network\"}]}, \"hooks\": {%s}}",
+		"\"linux\": {\"namespaces\": [{\"type\": \"network\"},"
+		"{\"type\": \"pid\"}, {\"type\": \"ipc\"}]}, \"hooks\": {%s}}",
 		lists);
 	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
 	_cleanup_(error_done) struct error err = {};

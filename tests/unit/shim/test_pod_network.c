@@ -163,9 +163,10 @@ static void what_a_pod_has_is_told(void **state)
 	assert_int_equal(eth0->mtu, 1450);
 	assert_string_equal(eth0->ipaddresses[0]->address, "10.1.0.2");
 	assert_string_equal(eth0->ipaddresses[0]->mask, "24");
-	assert_int_equal(pod->routes->n_routes, 1);
+	assert_int_equal(pod->routes->n_routes, 2);
 	assert_string_equal(pod->routes->routes[0]->gateway, "10.1.0.1");
-	assert_int_equal(pod->neighbours->n_arpneighbors, 1);
+	assert_string_equal(pod->routes->routes[1]->dest, "169.254.107.105/32"); /* the namespace */
+	assert_int_equal(pod->neighbours->n_arpneighbors, 2);
 	assert_int_equal(pod_network_assign(pod, 0, &err), -EOPNOTSUPP);
 	assert_non_null(strstr(error_message(&err), "eth0"));
 	assert_non_null(strstr(error_message(&err), "network_cards"));
@@ -235,7 +236,9 @@ static void joined_and_left(void **state)
 	in_pod(bench,
 	       "ip link show kiln0 | grep -q \"mtu 1450 .* UP\\|UP.* mtu 1450\";"
 	       "tc filter show dev eth0 ingress | grep -q \"Egress Redirect to device kiln0\";"
-	       "tc filter show dev kiln0 ingress | grep -q \"Egress Redirect to device eth0\"");
+	       "tc filter show dev kiln0 ingress | grep -q \"Egress Redirect to device eth0\";"
+	       "ip route get 127.0.0.1 | grep -q \"dev kiln0 src 169.254.107.105\";"
+	       "ip route get 127.0.0.2 | grep -q \"dev lo\"");
 	/* Whoever comes second changes nothing. */
 	assert_int_equal(try_read(bench, &second), -EBUSY);
 	pod_network_clean(bench->netns);

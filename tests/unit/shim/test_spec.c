@@ -63,16 +63,20 @@ static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 		const char *why;  /* NULL: they can be had */
 	} cases[] = {
 		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\"}]", NULL },
-		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/proc/42/ns/ipc\"}]", NULL },
-		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/run/ipcns/x\"}]", NULL },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/proc/1/ns/ipc\"}]", NULL },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/dev/null\"}]", NULL },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/no/such\"}]",
+		  "there is no such file" },
 		{ "[{\"type\":\"mount\"}]", NULL },
+		{ "[{\"type\":\"mount\"},{\"type\":\"network\"}]", "the host's pid namespace" },
+		{ "[{\"type\":\"mount\"},{\"type\":\"pid\"}]", "the host's ipc namespace" },
 		{ "[{\"type\":\"ipc\"},{\"type\":\"uts\"}]", "the host's pid namespace" },
 		{ "[{\"type\":\"pid\"},{\"type\":\"uts\"}]", "the host's ipc namespace" },
 		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\",\"path\":\"/proc/43/ns/ipc\"}]",
 		  "not of this sandbox" },
-		{ "[{\"type\":\"pid\",\"path\":\"/proc/421/ns/pid\"},{\"type\":\"ipc\"}]",
+		{ "[{\"type\":\"pid\",\"path\":\"/proc/11/ns/pid\"},{\"type\":\"ipc\"}]",
 		  "not of this sandbox" },
-		{ "[{\"type\":\"pid\",\"path\":\"/proc/42/ns/pid\"},{\"type\":\"ipc\"}]", NULL },
+		{ "[{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"},{\"type\":\"ipc\"}]", NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -83,13 +87,15 @@ static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 		_cleanup_(error_done) struct error err = {};
 		struct spec *spec;
 		assert_int_equal(spec_parse(text, strlen(text), "/b", &spec, &err), 0);
-		int r = spec_check_namespaces(spec, false, 42, &err);
-		assert_int_equal(r, cases[i].why ? -EOPNOTSUPP : 0);
+		int r = spec_check_namespaces(spec, false, 1, &err);
+		assert_int_equal(r, !cases[i].why                     ? 0
+				    : strstr(cases[i].why, "no such") ? -EINVAL
+								      : -EOPNOTSUPP);
 		if (cases[i].why)
 			assert_non_null(strstr(error_message(&err), cases[i].why));
 		/* The sandbox container of a pod with hostPID has a short list, too. */
 		if (str_equal(cases[i].json, "[{\"type\":\"mount\"}]"))
-			assert_int_equal(spec_check_namespaces(spec, true, 42, NULL), -EOPNOTSUPP);
+			assert_int_equal(spec_check_namespaces(spec, true, 1, NULL), -EOPNOTSUPP);
 		spec_free(spec);
 	}
 }
@@ -103,12 +109,13 @@ static void namespaces_of_the_host_are_dropped(void **state _unused_)
 	const Grpc__Linux *linux = spec->oci->linux;
 
 	spec_for_guest(spec, "c1");
-	assert_int_equal(linux->n_namespaces, 4);
+	assert_int_equal(linux->n_namespaces, 5);
 	assert_string_equal(linux->namespaces[0]->type, "pid");
-	assert_string_equal(linux->namespaces[1]->type, "mount");
-	assert_string_equal(linux->namespaces[2]->type, "uts");
-	assert_string_equal(linux->namespaces[3]->type, "pid");
-	assert_string_equal(linux->namespaces[3]->path, "");
+	assert_string_equal(linux->namespaces[1]->type, "ipc");
+	assert_string_equal(linux->namespaces[2]->type, "mount");
+	assert_string_equal(linux->namespaces[3]->type, "uts");
+	assert_string_equal(linux->namespaces[4]->type, "pid");
+	assert_string_equal(linux->namespaces[4]->path, "");
 }
 
 /* Those about the host's hardware mean something else in the guest; a missing number is any. */
