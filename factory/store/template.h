@@ -140,6 +140,13 @@ struct vm_size template_size(const struct template_manifest *manifest);
 struct vm_size template_max_size(const struct template_manifest *manifest);
 const char *template_annotations(const struct template_manifest *manifest);
 
+/* How many times as long as usual things of its machines may take on this host: 1 where the guest
+ * of the bake was up within TEMPLATE_USUAL_BOOT_MS, else as many times as it took longer. That is
+ * what two slow cores need that emulate; a machine of its own takes a second or two. */
+#define TEMPLATE_USUAL_BOOT_MS 10000
+#define TEMPLATE_PATIENCE_MAX  20
+unsigned template_patience(const struct template_manifest *manifest);
+
 /* Loads STORE/templates/ID. -ENOENT: there is none; -EBADMSG: there is one that cannot be
  * trusted, with what is wrong. */
 _must_check_ int template_manifest_load(const char *store, const char *id,
