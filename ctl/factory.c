@@ -398,7 +398,7 @@ const struct ctl_command ctl_factory = {
 		"The factory is on when kiln-factory answers and a template is ready.\n"
 		"\n"
 		"Keys of status --json, which stay as they are; others may come beside them:\n"
-		"  on, version, pid, uptime_s, accelerator\n"
+		"  on, version, pid, uptime_s, accelerator, kvm_obstacle\n"
 		"  templates[]  name, id, state, phase, error, baked_at, memory_bytes,\n"
 		"               memory_allocated_bytes, bake_ms, boot_ms, stale, rebuilding,\n"
 		"               rebuild_error, claims, memory, and pool: target, parked, coming,\n"

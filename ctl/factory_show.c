@@ -240,6 +240,9 @@ void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 
 	fprintf(out, "kiln-factory %s, pid %u, up %s, accelerator %s\n", status->version,
 		status->pid, uptime, status->accelerator);
+	if (!str_empty(status->kvm_obstacle))
+		fprintf(out, "machines are emulated though the processor has what KVM needs: %s\n",
+			status->kvm_obstacle);
 	print_templates(status, out);
 	print_obstacles(status, out);
 	print_measures(status, out);

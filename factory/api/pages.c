@@ -37,11 +37,15 @@ static struct visit *visit_new(struct pages *pages, struct http_request *request
 
 static void add_factory(struct factory *factory, struct strbuf *b)
 {
-	const char *accelerator = accelerator_to_string(factory_host(factory)->accelerator);
+	const struct template_host *host = factory_host(factory);
+	const char *accelerator = accelerator_to_string(host->accelerator);
 
 	text_family(b, "kiln_build_info", "gauge", "Version and accelerator; always 1");
 	text_sample(b, "kiln_build_info",
 		    LABELS("version", KILN_VERSION, "accelerator", accelerator), 1);
+	text_family(b, "kiln_kvm_unusable", "gauge",
+		    "1 where machines are emulated though the processor has what KVM needs");
+	text_sample(b, "kiln_kvm_unusable", LABELS(NULL), host->kvm_obstacle != NULL);
 	text_family(b, "kiln_start_time_seconds", "gauge", "When the factory started");
 	text_sample(b, "kiln_start_time_seconds", LABELS(NULL),
 		    (uint64_t)time(NULL) - factory_uptime_s(factory));

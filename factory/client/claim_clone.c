@@ -179,7 +179,9 @@ static int making_start(struct making *making, const struct template_manifest *m
 	if (r < 0)
 		return r;
 	making->deadline = loop_timer_new(making->loop, on_deadline, making);
-	loop_timer_start(making->deadline, timeout_ms ? timeout_ms : DEADLINE_DEFAULT_MS);
+	loop_timer_start(making->deadline,
+			 timeout_ms ? timeout_ms
+				    : DEADLINE_DEFAULT_MS * template_patience(manifest));
 	return 0;
 }
 

@@ -311,8 +311,13 @@ struct access *factory_access(struct factory *factory)
 	return factory->access;
 }
 
-const struct template_host *factory_host(const struct factory *factory)
+/* Other than at the start, KVM that was configured may have gone: bakes will say so. */
+const struct template_host *factory_host(struct factory *factory)
 {
+	_cleanup_(error_done) struct error err = {};
+
+	if (template_host_choose(&factory->host, factory->config.accelerator, &err) < 0)
+		log_debug(NULL, "%s", error_message(&err));
 	return &factory->host;
 }
 

@@ -12,12 +12,16 @@
 
 enum { GROUPS_MAX = 2 };
 
-/* As who runs a QEMU that uses KVM would; which one the factory asks whether it can be used. */
+/* As who runs a QEMU that uses KVM would; which one the factory asks whether it can be used. Where
+ * the device is not there yet, the group that udev will give it to. */
 static gid_t group_of_kvm(void)
 {
 	struct stat st;
 
-	return stat("/dev/kvm", &st) == 0 && (st.st_mode & 060) == 060 ? st.st_gid : 0;
+	if (stat("/dev/kvm", &st) == 0 && (st.st_mode & 060) == 060)
+		return st.st_gid;
+	const struct group *kvm = getgrnam("kvm");
+	return kvm ? kvm->gr_gid : 0;
 }
 
 static int become(const struct keeper *keeper, gid_t also, struct error *err)

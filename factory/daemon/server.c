@@ -24,11 +24,17 @@ static int serve(struct server *server, struct loop *loop, struct factory_means 
 		return r;
 	server->service = service_new(loop, factory);
 	ttrpc_server_listen(server->service, steal_fd(&means->socket_fd));
+	const struct template_host *host = factory_host(factory);
 	log_info(NULL, "serving %s, accelerator %s, %s",
 		 means->activated ? "the service manager's socket"
 				  : factory_config(factory)->socket,
-		 accelerator_to_string(factory_host(factory)->accelerator),
-		 factory_host(factory)->qemu_version);
+		 accelerator_to_string(host->accelerator), host->qemu_version);
+	if (host->kvm_obstacle)
+		log_warning(NULL,
+			    "machines are emulated, which is slow, though the processor has what "
+			    "KVM needs: %s (load kvm_intel or kvm_amd; the factory's user must be "
+			    "in the group of /dev/kvm)",
+			    host->kvm_obstacle);
 	if (factory_config(factory)->init_on_start)
 		factory_init_all(factory, NULL, NULL);
 	return 0;

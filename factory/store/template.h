@@ -74,9 +74,12 @@ DEFINE_CLEANUP(struct template_definition *, template_definition_free)
 /* The keys as a Markdown table, but for the objects "pool" and "images". */
 void template_definition_print(FILE *out);
 
-/* Facts of this host that are part of a template's id. */
+/* Facts of this host that are part of a template's id, and why it is not a faster one. */
 struct template_host {
 	enum accelerator accelerator;
+	bool virtualization;  /* the processor has vmx or svm */
+	char *kvm_obstacle;   /* owned; why "auto" does not take KVM though the processor has it, or
+				 NULL */
 	char *qemu_binary;    /* owned */
 	char *qemu_version;   /* owned; first line of --version */
 	char *cpu_model;      /* owned; /proc/cpuinfo */
@@ -84,9 +87,14 @@ struct template_host {
 };
 
 /* accel: "auto", "tcg" or "kvm". auto takes KVM only where /proc/cpuinfo has vmx or svm and
- * /dev/kvm opens. -ENOENT names a missing QEMU and its package. Blocks (runs QEMU once). */
+ * /dev/kvm opens, also for others than root. -ENOENT names a missing QEMU and its package. Blocks
+ * (runs QEMU once). */
 _must_check_ int template_host_probe(const char *qemu_binary, const char *accel,
 				     struct template_host *ret_host, struct error *err);
+/* Chooses again, on a host that was probed: a module that is loaded or a device that got another
+ * group since makes a difference. */
+_must_check_ int template_host_choose(struct template_host *host, const char *accel,
+				      struct error *err);
 void template_host_done(struct template_host *host);
 void template_host_copy(const struct template_host *host, struct template_host *ret_copy);
 
@@ -131,6 +139,13 @@ struct template_manifest {
 struct vm_size template_size(const struct template_manifest *manifest);
 struct vm_size template_max_size(const struct template_manifest *manifest);
 const char *template_annotations(const struct template_manifest *manifest);
+
+/* How many times as long as usual things of its machines may take on this host: 1 where the guest
+ * of the bake was up within TEMPLATE_USUAL_BOOT_MS, else as many times as it took longer. That is
+ * what two slow cores need that emulate; a machine of its own takes a second or two. */
+#define TEMPLATE_USUAL_BOOT_MS 10000
+#define TEMPLATE_PATIENCE_MAX  20
+unsigned template_patience(const struct template_manifest *manifest);
 
 /* Loads STORE/templates/ID. -ENOENT: there is none; -EBADMSG: there is one that cannot be
  * trusted, with what is wrong. */

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -82,11 +83,38 @@ static int kvm_open(struct error *err)
 	return 0;
 }
 
-static int accelerator_choose(const char *accel, bool virtualization, enum accelerator *ret,
-			      struct error *err)
+/* Machines are users of their own, in the device's group: kiln-jailer, which is root, must not take
+ * for usable what they cannot open. */
+static int kvm_try(struct error *err)
 {
+	struct stat st;
+
+	if (stat(KVM_DEVICE, &st) == 0 && (st.st_mode & 060) != 060 && (st.st_mode & 06) != 06)
+		return error_set(err, EACCES,
+				 KVM_DEVICE " is open to its owner alone (as udev has it: chgrp "
+					    "kvm " KVM_DEVICE ", chmod 660 " KVM_DEVICE ")");
+	return kvm_open(err);
+}
+
+/* "auto": never an error, but a word about a processor that could do better. */
+static void accelerator_find(struct template_host *host)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	host->accelerator = ACCELERATOR_TCG;
+	if (!host->virtualization)
+		return;
+	if (kvm_try(&err) == 0)
+		host->accelerator = ACCELERATOR_KVM;
+	else
+		host->kvm_obstacle = xstrdup(error_message(&err));
+}
+
+int template_host_choose(struct template_host *host, const char *accel, struct error *err)
+{
+	free(steal_ptr(host->kvm_obstacle));
 	if (str_equal(accel, "auto")) {
-		*ret = virtualization && kvm_open(NULL) == 0 ? ACCELERATOR_KVM : ACCELERATOR_TCG;
+		accelerator_find(host);
 		return 0;
 	}
 	int value = accelerator_from_string(accel);
@@ -100,7 +128,7 @@ static int accelerator_choose(const char *accel, bool virtualization, enum accel
 			return r;
 		}
 	}
-	*ret = value;
+	host->accelerator = value;
 	return 0;
 }
 
@@ -164,7 +192,8 @@ static int host_fill(struct template_host *host, const char *qemu_binary, const 
 	host->kernel_release = xstrdup(name.release);
 	cpu_facts_parse(cpuinfo, &cpu);
 	host->cpu_model = cpu.model;
-	r = accelerator_choose(accel, cpu.virtualization, &host->accelerator, err);
+	host->virtualization = cpu.virtualization;
+	r = template_host_choose(host, accel, err);
 	if (r < 0)
 		return r;
 	r = qemu_find(qemu_binary, &host->qemu_binary, err);
@@ -195,6 +224,7 @@ void template_host_done(struct template_host *host)
 	free(steal_ptr(host->qemu_version));
 	free(steal_ptr(host->cpu_model));
 	free(steal_ptr(host->kernel_release));
+	free(steal_ptr(host->kvm_obstacle));
 }
 
 void template_host_copy(const struct template_host *host, struct template_host *ret_copy)
@@ -205,5 +235,7 @@ void template_host_copy(const struct template_host *host, struct template_host *
 		.qemu_version = xstrdup(host->qemu_version),
 		.cpu_model = xstrdup(host->cpu_model),
 		.kernel_release = xstrdup(host->kernel_release),
+		.virtualization = host->virtualization,
+		.kvm_obstacle = host->kvm_obstacle ? xstrdup(host->kvm_obstacle) : NULL,
 	};
 }

@@ -534,3 +534,12 @@ const char *template_annotations(const struct template_manifest *manifest)
 {
 	return manifest->inputs.values[INPUT_ANNOTATIONS];
 }
+
+unsigned template_patience(const struct template_manifest *manifest)
+{
+	uint64_t times = (manifest->boot_ms + TEMPLATE_USUAL_BOOT_MS - 1) / TEMPLATE_USUAL_BOOT_MS;
+
+	if (times > TEMPLATE_PATIENCE_MAX)
+		return TEMPLATE_PATIENCE_MAX;
+	return times > 1 ? (unsigned)times : 1;
+}

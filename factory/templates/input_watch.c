@@ -37,7 +37,7 @@ struct input_watch {
 
 /* ---------------------------------------------------------------- on a worker */
 
-static int look_at_qemu(struct look *look, struct error *err)
+static int look_at_host(struct look *look, struct error *err)
 {
 	struct template_host now = {};
 	struct stat st;
@@ -46,7 +46,7 @@ static int look_at_qemu(struct look *look, struct error *err)
 		return error_set_errno(err, errno, "QEMU %s", look->host.qemu_binary);
 	if (st.st_mtim.tv_sec == look->qemu_changed.tv_sec &&
 	    st.st_mtim.tv_nsec == look->qemu_changed.tv_nsec)
-		return 0;
+		return template_host_choose(&look->host, look->accelerator, err);
 	int r = template_host_probe(look->qemu, look->accelerator, &now, err);
 	if (r < 0)
 		return r;
@@ -58,7 +58,7 @@ static int look_at_qemu(struct look *look, struct error *err)
 
 static int look_at_all(struct look *look, struct error *err)
 {
-	int r = look_at_qemu(look, err);
+	int r = look_at_host(look, err);
 	if (r == 0)
 		r = template_definition_load(look->path, &look->definition, err);
 	if (r == 0 && !str_equal(look->definition->name, look->name))

@@ -1,8 +1,9 @@
 /* Whether the inputs of a baked template are still what it was baked from.
  *
  * Every INPUT_WATCH_MS a worker reads the definition again and looks at its files; one whose
- * size, time or inode changed is hashed again, and a QEMU that changed is asked for its version.
- * What it found is kept here, so that asking costs nothing and changes nothing.
+ * size, time or inode changed is hashed again, a QEMU that changed is asked for its version, and
+ * whether KVM can be used is tried. What it found is kept here, so that asking costs nothing and
+ * changes nothing.
  */
 #pragma once
 
@@ -42,5 +43,5 @@ const struct template_inputs *input_watch_inputs(const struct input_watch *watch
 bool input_watch_settled(const struct input_watch *watch);
 /* The definition as it is now; NULL as with the inputs. */
 const struct template_definition *input_watch_definition(const struct input_watch *watch);
-/* The host with the QEMU it has now. */
+/* The host with the QEMU and the accelerator it has now. */
 const struct template_host *input_watch_host(const struct input_watch *watch);

@@ -267,8 +267,8 @@ void vm_wait(struct vm *vm, unsigned ms, const char *waiting_for)
 	if (vm->dying || vm->lost)
 		return;
 	vm->waiting_for = waiting_for;
-	vm->waiting_ms = ms;
-	loop_timer_start(vm->deadline, ms);
+	vm->waiting_ms = ms * vm->patience;
+	loop_timer_start(vm->deadline, vm->waiting_ms);
 }
 
 void vm_wait_done(struct vm *vm)
@@ -409,7 +409,9 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 	vm->entry.cgroup = xstrdup(entry->cgroup);
 	vm->dir = remains_dir(vm->run_dir, entry->id);
 	vm->share_dir = xasprintf("%s/share", vm->dir);
+	vm->patience = 1;
 	if (options->manifest) {
+		vm->patience = template_patience(options->manifest);
 		carried_copy(&options->manifest->inputs.images, &vm->images);
 		vm->block_slots = (unsigned)options->manifest->block_slots;
 		vm->dax_windows = (unsigned)options->manifest->dax_windows;

@@ -53,6 +53,7 @@ static void on_awake(int number, json_t *result _unused_, const struct error *er
 		.loop = vm->options.loop,
 		.agent = vm->agent,
 		.object = vm->entry.id,
+		.patience = vm->patience,
 		.first_timeout_ms = PROBE_ANSWER_MS,
 		.on_done = on_probed,
 		.userdata = vm,

@@ -44,6 +44,7 @@ struct vm {
 	struct loop_timer *deadline;
 	const char *waiting_for; /* static; what the deadline is for */
 	unsigned waiting_ms;
+	unsigned patience; /* template_patience(); 1 where the template is not known */
 
 	bool lost;         /* a channel broke: `why` stands until the process' end says more */
 	bool dying;        /* its end has begun, with `why` */
@@ -88,7 +89,8 @@ _must_check_ int vm_connect_agent(struct vm *vm, struct error *err);
 void vm_lease_watch(struct vm *vm);
 void vm_lease_end(struct vm *vm);
 
-/* Unless vm_wait_done() comes within ms, the machine fails with "no ... within N s". */
+/* Unless vm_wait_done() comes within ms times its patience, the machine fails with "no ... within
+ * N s". */
 void vm_wait(struct vm *vm, unsigned ms, const char *waiting_for);
 void vm_wait_done(struct vm *vm);
 

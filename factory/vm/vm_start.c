@@ -30,7 +30,8 @@
 #include "factory/vm/launch.h"
 #include "factory/vm/vm_priv.h"
 
-/* Generous: ten clones may share two slow cores. */
+/* Generous: ten clones may share two slow cores. A host that needed longer for the bake has longer
+ * here as well (template_patience()). */
 enum {
 	RESTORE_DEADLINE_MS = 40 * 1000, /* process start, monitor, loading of the state */
 	WARM_DEADLINE_MS = 60 * 1000,
@@ -111,6 +112,7 @@ static void guest_warm(struct vm *vm)
 		.jailer = vm->options.jail.jailer,
 		.image = rehearsal_image_of(vm->dax_windows, vm->block_slots),
 		.network_cards = vm->network_cards,
+		.patience = vm->patience,
 		.first_timeout_ms = boot_ms,
 		.on_done = vm->spare ? on_up : on_warm,
 		.userdata = vm,

@@ -78,7 +78,8 @@ static uint64_t first_timeout(struct warm *warm)
 static int warm_call(struct warm *warm, const struct warm_step *step,
 		     const ProtobufCMessage *request)
 {
-	uint64_t timeout = warm->at == 0 ? first_timeout(warm) : step->timeout_ms;
+	uint64_t timeout = warm->at == 0 ? first_timeout(warm)
+					 : step->timeout_ms * warm->options.patience;
 
 	warm->call = ttrpc_client_call(warm->options.agent, &(struct ttrpc_call_options){
 								    .service = step->service,
@@ -512,10 +513,10 @@ struct warm *warm_start(const struct warm_options *options)
 	warm->options = *options;
 	warm->options.object = xstrdup(options->object);
 	warm->options.share_dir = xstrdup(options->share_dir);
+	warm->options.patience = options->patience ? options->patience : 1;
 	warm->plan = &plans[options->purpose];
-	warm->first_until_ms = clock_monotonic_ms() + (options->first_timeout_ms
-							       ? options->first_timeout_ms
-							       : STEP_TIMEOUT_MS);
+	uint64_t first_ms = options->first_timeout_ms ? options->first_timeout_ms : STEP_TIMEOUT_MS;
+	warm->first_until_ms = clock_monotonic_ms() + first_ms * warm->options.patience;
 	if (warm_send(warm, NULL) < 0)
 		abort(); /* all plans begin with a call, and that only is made here */
 	return warm;

@@ -41,6 +41,7 @@ struct warm_options {
 	struct jailer *jailer;      /* makes what is in the share; NULL: this process is root */
 	enum rehearsal_image image;
 	unsigned network_cards;    /* factory/guest/network_cards.h */
+	unsigned patience;         /* how many times as long as usual a step may take; 0: once */
 	uint64_t first_timeout_ms; /* for the agent's first answer; 0: as the other steps. A
 				    * guest that still boots answers as soon as it is up. */
 	/* The agent has answered for the first time: its version. May be NULL. */

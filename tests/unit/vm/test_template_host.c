@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -144,6 +145,36 @@ static void test_auto_never_takes_kvm_without_virtualization(void **state)
 		assert_int_equal(host.accelerator, ACCELERATOR_TCG);
 }
 
+/* Whether machines, which are users of their own in the device's group, can open it. */
+static bool kvm_is_open(void)
+{
+	struct stat st;
+
+	return access("/dev/kvm", R_OK | W_OK) == 0 && stat("/dev/kvm", &st) == 0 &&
+	       ((st.st_mode & 060) == 060 || (st.st_mode & 06) == 06);
+}
+
+/* A processor that has what KVM needs: whether it is taken depends on the device alone. */
+static void test_auto_says_why_it_does_not_take_kvm(void **state _unused_)
+{
+	struct template_host host = { .virtualization = true };
+	bool usable = kvm_is_open();
+
+	assert_int_equal(template_host_choose(&host, "auto", NULL), 0);
+	assert_int_equal(host.accelerator, usable ? ACCELERATOR_KVM : ACCELERATOR_TCG);
+	assert_int_equal(host.kvm_obstacle == NULL, usable);
+	if (!usable)
+		assert_non_null(strstr(host.kvm_obstacle, "/dev/kvm"));
+	/* Nobody is told of what was asked for, nor of a processor without it. */
+	assert_int_equal(template_host_choose(&host, "tcg", NULL), 0);
+	assert_int_equal(host.accelerator, ACCELERATOR_TCG);
+	assert_null(host.kvm_obstacle);
+	host.virtualization = false;
+	assert_int_equal(template_host_choose(&host, "auto", NULL), 0);
+	assert_int_equal(host.accelerator, ACCELERATOR_TCG);
+	assert_null(host.kvm_obstacle);
+}
+
 static void test_accelerator_names(void **state _unused_)
 {
 	for (enum accelerator a = ACCELERATOR_TCG; a <= ACCELERATOR_KVM; a++)
@@ -161,6 +192,7 @@ int main(void)
 		cmocka_unit_test(test_probe_failures),
 		cmocka_unit_test_setup_teardown(test_auto_never_takes_kvm_without_virtualization,
 						setup, teardown),
+		cmocka_unit_test(test_auto_says_why_it_does_not_take_kvm),
 		cmocka_unit_test(test_accelerator_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

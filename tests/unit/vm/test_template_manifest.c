@@ -125,6 +125,23 @@ static void expect_refused(const struct fixture *f, const char *says)
 		fail_msg("\"%s\" does not say \"%s\"", error_message(&err), says);
 }
 
+static void test_patience_follows_the_boot_of_the_bake(void **state _unused_)
+{
+	static const struct {
+		uint64_t boot_ms;
+		unsigned patience;
+	} cases[] = {
+		{ 0, 1 },       { 1700, 1 },    { 10000, 1 },
+		{ 10001, 2 },   { 58000, 6 },   { 101000, 11 },
+		{ 200000, 20 }, { 201000, 20 }, { INT64_MAX, TEMPLATE_PATIENCE_MAX },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct template_manifest m = { .boot_ms = cases[i].boot_ms };
+
+		assert_int_equal(template_patience(&m), cases[i].patience);
+	}
+}
+
 static void test_round_trip(void **state)
 {
 	struct fixture *f = *state;
@@ -508,6 +525,7 @@ static void test_remove_fails_half_way(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_patience_follows_the_boot_of_the_bake),
 		TEST(test_round_trip),
 		TEST(test_missing),
 		TEST(test_ids_that_are_none),
