@@ -37,7 +37,7 @@ static struct visit *visit_new(struct pages *pages, struct http_request *request
 
 static void add_factory(struct factory *factory, struct strbuf *b)
 {
-	const struct template_host *host = factory_host(factory);
+	const struct template_host *host = factory_look_at_host(factory);
 	const char *accelerator = accelerator_to_string(host->accelerator);
 
 	text_family(b, "kiln_build_info", "gauge", "Version and accelerator; always 1");

@@ -168,7 +168,7 @@ Kiln__Factory__V1__StatusResponse *report_status(struct factory *factory,
 	report->version = xstrdup(KILN_VERSION);
 	report->pid = (uint32_t)getpid();
 	report->uptime_s = factory_uptime_s(factory);
-	const struct template_host *host = factory_host(factory);
+	const struct template_host *host = factory_look_at_host(factory);
 	report->accelerator = xstrdup(accelerator_to_string(host->accelerator));
 	report->kvm_obstacle = xstrdup(host->kvm_obstacle ? host->kvm_obstacle : "");
 	report_templates(factory, footprint, report);

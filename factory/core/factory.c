@@ -312,7 +312,7 @@ struct access *factory_access(struct factory *factory)
 }
 
 /* Other than at the start, KVM that was configured may have gone: bakes will say so. */
-const struct template_host *factory_host(struct factory *factory)
+const struct template_host *factory_look_at_host(struct factory *factory)
 {
 	_cleanup_(error_done) struct error err = {};
 

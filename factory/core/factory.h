@@ -49,8 +49,9 @@ DEFINE_CLEANUP(struct factory *, factory_free)
 /* For the handlers (factory/api/). */
 const struct factory_config *factory_config(const struct factory *factory);
 struct access *factory_access(struct factory *factory);
-/* With the accelerator as the next bake would choose it. */
-const struct template_host *factory_host(struct factory *factory);
+/* Tries which accelerator the next bake would choose; the answer is the factory's, until the next
+ * look. */
+const struct template_host *factory_look_at_host(struct factory *factory);
 struct worker_pool *factory_workers(struct factory *factory);
 struct metrics *factory_metrics(struct factory *factory);
 struct orphans *factory_orphans(struct factory *factory);

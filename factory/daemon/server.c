@@ -24,7 +24,7 @@ static int serve(struct server *server, struct loop *loop, struct factory_means 
 		return r;
 	server->service = service_new(loop, factory);
 	ttrpc_server_listen(server->service, steal_fd(&means->socket_fd));
-	const struct template_host *host = factory_host(factory);
+	const struct template_host *host = factory_look_at_host(factory);
 	log_info(NULL, "serving %s, accelerator %s, %s",
 		 means->activated ? "the service manager's socket"
 				  : factory_config(factory)->socket,
