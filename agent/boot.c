@@ -16,6 +16,7 @@
 #include "agent/cgroup.h"
 #include "agent/disk.h"
 #include "agent/hotplug.h"
+#include "agent/preemption.h"
 #include "agent/sandbox.h"
 #include "agent/scratch.h"
 #include "base/file.h"
@@ -141,6 +142,16 @@ static void raise_limits(void)
 		log_warning(NULL, "cannot raise the limit of open files: %s", strerror(errno));
 }
 
+static void limit_preemption(void)
+{
+	_cleanup_(error_done) struct error err = {};
+	int r = preemption_limit(&err);
+
+	if (r < 0)
+		log_write(r == -ENOENT ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, NULL,
+			  "processes preempt each other as ever: %s", error_message(&err));
+}
+
 int boot_guest(struct error *err)
 {
 	int r = mount_all(err);
@@ -157,6 +168,7 @@ int boot_guest(struct error *err)
 	if (r < 0)
 		return r;
 	hotplug_prepare();
+	limit_preemption();
 	bring_loopback_up();
 	if (sethostname(SANDBOX_DEFAULT_HOSTNAME, strlen(SANDBOX_DEFAULT_HOSTNAME)) < 0)
 		log_warning(NULL, "cannot set the hostname: %s", strerror(errno));

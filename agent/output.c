@@ -6,7 +6,9 @@
 
 enum {
 	OUTPUT_READS_MAX = 16,
-	OUTPUT_CHUNK = 64 * 1024,
+	/* The frame is what a virtio-serial port takes in two parts. */
+	OUTPUT_FRAME = 64 * 1024,
+	OUTPUT_CHUNK = OUTPUT_FRAME - TTRPC_HEADROOM,
 	/* A terminal gives 4 KiB at a time. What is less than half of that is worth waiting for
 	 * more, for a time that nobody notices. */
 	SMALL_ANSWER = 2 * 1024,
@@ -35,12 +37,10 @@ struct output *output_new(struct loop *loop)
 	return output;
 }
 
-static void answer(struct ttrpc_call *call, uint8_t *data, size_t len)
+static void answer_end(struct ttrpc_call *call)
 {
 	Grpc__ReadStreamResponse response = GRPC__READ_STREAM_RESPONSE__INIT;
 
-	response.data.data = data;
-	response.data.len = len;
 	ttrpc_call_reply(call, &response.base);
 }
 
@@ -53,7 +53,7 @@ void output_end(struct output *output)
 	loop_timer_free(steal_ptr(output->timer));
 	output->fd = close_fd(output->fd);
 	while ((call = pending_take(&output->reads)))
-		answer(call, NULL, 0);
+		answer_end(call);
 }
 
 static void on_readable(int fd _unused_, unsigned events _unused_, void *userdata)
@@ -121,8 +121,9 @@ static ssize_t read_all(int fd, uint8_t *data, size_t len)
 /* Answers the reads that wait with the bytes that are there. */
 static void pump(struct output *output)
 {
-	/* Shared by all streams: the answer is encoded before it is used again. */
-	static uint8_t chunk[OUTPUT_CHUNK];
+	/* Shared by all streams: the answer is sent or copied before it is used again. */
+	static uint8_t frame[OUTPUT_FRAME];
+	uint8_t *chunk = frame + TTRPC_HEADROOM;
 	struct pending *first;
 
 	while ((first = pending_first(&output->reads))) {
@@ -132,7 +133,7 @@ static void pump(struct output *output)
 		ssize_t n = read_all(output->fd, chunk, wanted(first));
 
 		if (n > 0) {
-			answer(pending_take(&output->reads), chunk, (size_t)n);
+			ttrpc_call_reply_bytes(pending_take(&output->reads), chunk, (size_t)n);
 			if (n < SMALL_ANSWER)
 				output->gather_until_ms = clock_monotonic_ms() + GATHER_MS;
 			continue;
@@ -162,7 +163,7 @@ void output_read(struct output *output, struct ttrpc_call *call,
 		 const Grpc__ReadStreamRequest *request)
 {
 	if (output->ended) {
-		answer(call, NULL, 0);
+		answer_end(call);
 		return;
 	}
 	if (request->len == 0) {

@@ -2,11 +2,11 @@
  *
  * Bytes are read from the pipe only while somebody asks for them, so a slow reader slows the
  * process down and nothing is buffered here. A read waits until there are bytes and then
- * answers with those that are there, at most 64 KiB. After a small answer the next one waits some
- * milliseconds, so that a program that writes line by line is not answered line by line: what it
- * writes meanwhile is in the pipe. An empty answer means the end of output:
- * every writer has closed the pipe (for a terminal: every process has closed it), and all
- * that was written has been answered. Later reads get the empty answer again.
+ * answers with those that are there, nearly 64 KiB at most. After a small answer the next one waits
+ * some milliseconds, so that a program that writes line by line is not answered line by line: what
+ * it writes meanwhile is in the pipe. An empty answer means the end of output: every writer has
+ * closed the pipe (for a terminal: every process has closed it), and all that was written has been
+ * answered. Later reads get the empty answer again.
  */
 #pragma once
 

@@ -14,7 +14,13 @@
 #include "base/memory.h"
 #include "base/socket.h"
 
-enum { WAITERS_MAX = 64, SIGNAL_STATUS = 128 };
+enum {
+	WAITERS_MAX = 64,
+	SIGNAL_STATUS = 128,
+	/* What a program may be ahead of who reads its output: four answers, so that one is under
+	 * way while it writes the next. The kernel's own, 64 KiB, is one. */
+	OUTPUT_PIPE_SIZE = 256 * 1024,
+};
 
 static const char *const state_names[] = {
 	[PROCESS_SETUP] = "setup",
@@ -158,6 +164,8 @@ static int pipes_init(struct pipes *pipes, struct error *err)
 		/* Of stdin we write, of the others we read. */
 		pipes->ours[i] = i == 0 ? ends[1] : ends[0];
 		pipes->childs[i] = i == 0 ? ends[0] : ends[1];
+		if (i > 0)
+			(void)fcntl(ends[0], F_SETPIPE_SZ, OUTPUT_PIPE_SIZE); /* or its own */
 		int r = fd_set_nonblocking(pipes->ours[i]);
 		if (r < 0)
 			return error_set_errno(err, r, "cannot prepare a pipe");

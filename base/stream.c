@@ -303,6 +303,20 @@ static ssize_t send_step(struct stream *stream, const char *data, size_t len, in
 	return n;
 }
 
+/* The same until the peer takes no more: a virtio-serial port takes 32 KiB at a time. */
+static ssize_t send_all(struct stream *stream, const char *data, size_t len, int *fds, size_t *nfds)
+{
+	size_t done = 0;
+	ssize_t n = 1;
+
+	while (done < len && n > 0) {
+		n = send_step(stream, data + done, len - done, fds, nfds);
+		if (n > 0)
+			done += (size_t)n;
+	}
+	return n < 0 ? n : (ssize_t)done;
+}
+
 /* Sends what is queued, as far as the peer takes it; true: all of it. */
 static bool flush(struct stream *stream)
 {
@@ -370,7 +384,7 @@ void stream_write(struct stream *stream, const void *data, size_t len, const int
 	ssize_t n = -EPIPE;
 
 	if (stream->state == STREAM_OPEN) {
-		n = TAILQ_EMPTY(&stream->output) ? send_step(stream, rest, len, own, &nfds) : 0;
+		n = TAILQ_EMPTY(&stream->output) ? send_all(stream, rest, len, own, &nfds) : 0;
 		if (n < 0)
 			fail_writing(stream, (int)n);
 	}

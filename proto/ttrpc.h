@@ -21,6 +21,10 @@
 #define TTRPC_HEADER_SIZE 10
 #define TTRPC_DATA_MAX    (4u << 20)
 
+/* Room for what frames an answer of nothing but bytes: the header, two fields' numbers and lengths.
+ */
+#define TTRPC_HEADROOM 32
+
 enum ttrpc_type { TTRPC_REQUEST = 1, TTRPC_RESPONSE = 2, TTRPC_DATA = 3 };
 
 enum { TTRPC_FLAG_REMOTE_CLOSED = 1, TTRPC_FLAG_REMOTE_OPEN = 2, TTRPC_FLAG_NO_DATA = 4 };

@@ -286,6 +286,27 @@ void ttrpc_call_reply_fds(struct ttrpc_call *call, const ProtobufCMessage *respo
 			     call->target.method->output->name);
 }
 
+/* The number of the field, where output is a message of one field of bytes. */
+static bool find_bytes_field(const ProtobufCMessageDescriptor *output, uint32_t *ret_number)
+{
+	if (output->n_fields != 1 || output->fields[0].type != PROTOBUF_C_TYPE_BYTES ||
+	    output->fields[0].label == PROTOBUF_C_LABEL_REPEATED)
+		return false;
+	*ret_number = output->fields[0].id;
+	return true;
+}
+
+void ttrpc_call_reply_bytes(struct ttrpc_call *call, uint8_t *data, size_t len)
+{
+	uint32_t field;
+
+	if (!find_bytes_field(call->target.method->output, &field) || len == 0)
+		abort(); /* a mistake of the caller */
+	if (call->state == TTRPC_CALL_WAITED)
+		ttrpc_conn_answer_bytes(call->conn, call->stream, field, data, len);
+	call_end(call);
+}
+
 static void call_fail(struct ttrpc_call *call, enum ttrpc_code code, const char *text)
 {
 	if (call->state == TTRPC_CALL_WAITED)

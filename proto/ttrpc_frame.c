@@ -11,6 +11,16 @@
 
 enum { UNPACK_FLOOR = 4 << 20, UNPACK_FACTOR = 8 };
 
+/* protobuf's encoding. */
+enum {
+	VARINT_BITS = 7,
+	VARINT_MASK = 0x7f,
+	VARINT_MORE = 0x80,
+	WIRE_TYPE_BITS = 3,
+	WIRE_TYPE_LENGTH_PREFIXED = 2,
+	RESPONSE_PAYLOAD = 2, /* number of the field in ttrpc.Response */
+};
+
 void ttrpc_reader_init(struct ttrpc_reader *reader)
 {
 	*reader = (struct ttrpc_reader){ .buffer = evbuffer_new() };
@@ -101,6 +111,48 @@ int ttrpc_frame_send(struct stream *stream, uint32_t id, enum ttrpc_type type,
 	ttrpc_header_encode(&header, raw);
 	protobuf_c_message_pack(message, raw + TTRPC_HEADER_SIZE);
 	stream_write(stream, raw, TTRPC_HEADER_SIZE + size, fds, nfds);
+	return 0;
+}
+
+static uint8_t *prepend_varint(uint8_t *to, uint64_t value)
+{
+	size_t len = 1;
+
+	for (uint64_t rest = value >> VARINT_BITS; rest > 0; rest >>= VARINT_BITS)
+		len++;
+	to -= len;
+	for (size_t i = 0; i < len; i++, value >>= VARINT_BITS)
+		to[i] = (uint8_t)((value & VARINT_MASK) | (i + 1 < len ? VARINT_MORE : 0));
+	return to;
+}
+
+/* What stands before the len bytes of a bytes field. */
+static uint8_t *prepend_field(uint8_t *to, uint32_t field, size_t len)
+{
+	to = prepend_varint(to, len);
+	return prepend_varint(to, (uint64_t)field << WIRE_TYPE_BITS | WIRE_TYPE_LENGTH_PREFIXED);
+}
+
+int ttrpc_frame_send_bytes(struct stream *stream, uint32_t id, uint32_t field, uint8_t *data,
+			   size_t len)
+{
+	uint8_t *end = data + len;
+	uint8_t *front = prepend_field(data, field, len);
+
+	front = prepend_field(front, RESPONSE_PAYLOAD, (size_t)(end - front));
+
+	size_t size = (size_t)(end - front);
+	struct ttrpc_header header = {
+		.length = (uint32_t)size,
+		.stream = id,
+		.type = TTRPC_RESPONSE,
+	};
+
+	if (size > TTRPC_DATA_MAX)
+		return -EMSGSIZE;
+	front -= TTRPC_HEADER_SIZE;
+	ttrpc_header_encode(&header, front);
+	stream_write(stream, front, TTRPC_HEADER_SIZE + size, NULL, 0);
 	return 0;
 }
 

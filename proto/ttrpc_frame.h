@@ -40,6 +40,12 @@ bool ttrpc_reader_idle(const struct ttrpc_reader *reader);
 _must_check_ int ttrpc_frame_send(struct stream *stream, uint32_t id, enum ttrpc_type type,
 				  const ProtobufCMessage *message, const int *fds, size_t nfds);
 
+/* The same frame as for a Response without status or descriptors, whose payload is a message of
+ * nothing but the bytes field number `field`; nothing is copied before it is sent. data has
+ * TTRPC_HEADROOM bytes before it, which are written over. */
+_must_check_ int ttrpc_frame_send_bytes(struct stream *stream, uint32_t id, uint32_t field,
+					uint8_t *data, size_t len);
+
 /* A message out of a peer's bytes, or NULL. The caller frees it with
  * protobuf_c_message_free_unpacked(m, NULL). Two bytes can decode to a hundred (an empty
  * submessage): one that needs more than 4 MiB and eight times its bytes is no message either. */

@@ -39,11 +39,23 @@ static void conn_check_pending(struct ttrpc_conn *conn)
 	stream_pause(conn->stream);
 }
 
-static bool conn_may_queue(const struct ttrpc_conn *conn, const Ttrpc__Response *response)
+/* False where so much is queued that not even an answer may be: that is answered, then. */
+static bool conn_has_room(struct ttrpc_conn *conn, uint32_t stream)
 {
-	size_t hard = PENDING_HARD_FACTOR * conn->server->options.max_pending;
+	size_t pending = stream_pending(conn->stream);
 
-	return response->status || stream_pending(conn->stream) <= hard;
+	if (pending <= PENDING_HARD_FACTOR * conn->server->options.max_pending)
+		return true;
+	ttrpc_conn_refuse(conn, stream, TTRPC_RESOURCE_EXHAUSTED,
+			  "%zu bytes of earlier answers have not been read", pending);
+	return false;
+}
+
+static void conn_refuse_length(struct ttrpc_conn *conn, uint32_t stream, size_t len)
+{
+	ttrpc_conn_refuse(conn, stream, TTRPC_RESOURCE_EXHAUSTED,
+			  "the answer has %zu bytes, a frame holds at most %u", len,
+			  TTRPC_DATA_MAX);
 }
 
 void ttrpc_conn_answer(struct ttrpc_conn *conn, uint32_t stream, Ttrpc__Response *response,
@@ -54,23 +66,29 @@ void ttrpc_conn_answer(struct ttrpc_conn *conn, uint32_t stream, Ttrpc__Response
 		return;
 	}
 	response->fds = (uint32_t)nfds;
-	if (!conn_may_queue(conn, response)) {
+	if (!response->status && !conn_has_room(conn, stream)) {
 		close_fds(fds, nfds);
-		ttrpc_conn_refuse(conn, stream, TTRPC_RESOURCE_EXHAUSTED,
-				  "%zu bytes of earlier answers have not been read",
-				  stream_pending(conn->stream));
 		return;
 	}
 	if (ttrpc_frame_send(conn->stream, stream, TTRPC_RESPONSE, &response->base, fds, nfds) <
 	    0) {
 		close_fds(fds, nfds);
-		ttrpc_conn_refuse(conn, stream, TTRPC_RESOURCE_EXHAUSTED,
-				  "the answer has %zu bytes, a frame holds at most %u",
-				  protobuf_c_message_get_packed_size(&response->base),
-				  TTRPC_DATA_MAX);
+		conn_refuse_length(conn, stream,
+				   protobuf_c_message_get_packed_size(&response->base));
 		return;
 	}
 	conn_check_pending(conn);
+}
+
+void ttrpc_conn_answer_bytes(struct ttrpc_conn *conn, uint32_t stream, uint32_t field,
+			     uint8_t *data, size_t len)
+{
+	if (conn->state != TTRPC_CONN_OPEN || !conn_has_room(conn, stream))
+		return;
+	if (ttrpc_frame_send_bytes(conn->stream, stream, field, data, len) < 0)
+		conn_refuse_length(conn, stream, len);
+	else
+		conn_check_pending(conn);
 }
 
 void ttrpc_conn_refuse(struct ttrpc_conn *conn, uint32_t stream, enum ttrpc_code code,

@@ -99,6 +99,10 @@ void ttrpc_call_reply(struct ttrpc_call *call, const ProtobufCMessage *response)
 /* fds (at most SOCKET_MAX_FDS) are taken and travel with the response (Unix sockets only). */
 void ttrpc_call_reply_fds(struct ttrpc_call *call, const ProtobufCMessage *response, const int *fds,
 			  size_t nfds);
+/* The same on the wire as a reply with an output whose one field is these bytes (at least one),
+ * which are not copied before they are sent: data has TTRPC_HEADROOM bytes before it, which are
+ * written over. */
+void ttrpc_call_reply_bytes(struct ttrpc_call *call, uint8_t *data, size_t len);
 /* err is borrowed; its number becomes the code, its sentence the message. */
 void ttrpc_call_fail(struct ttrpc_call *call, const struct error *err);
 void ttrpc_call_fail_code(struct ttrpc_call *call, enum ttrpc_code code, const char *fmt, ...)

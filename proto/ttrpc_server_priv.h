@@ -97,6 +97,9 @@ struct ttrpc_call {
 /* Answers a stream; fds are taken. Nothing happens on a connection that is not OPEN. */
 void ttrpc_conn_answer(struct ttrpc_conn *conn, uint32_t stream, Ttrpc__Response *response,
 		       const int *fds, size_t nfds);
+/* The same of an output that is data in its field of that number: ttrpc_frame_send_bytes(). */
+void ttrpc_conn_answer_bytes(struct ttrpc_conn *conn, uint32_t stream, uint32_t field,
+			     uint8_t *data, size_t len);
 void ttrpc_conn_refuse(struct ttrpc_conn *conn, uint32_t stream, enum ttrpc_code code,
 		       const char *fmt, ...) _printf_(4, 5);
 

@@ -81,12 +81,25 @@ test_signals_reach_the_process() {
 	expect 137 "$(exit_code_after KILL c12 sh -c 'echo ready; sleep 300')"
 }
 
+# on_terminal ID SCRIPT: a container at a terminal of its own, which may echo a "^@" that script types.
+on_terminal() {
+	timeout 60 script -qec "timeout --foreground 50 /usr/bin/ctr --address $work/containerd.sock \
+		--namespace $(basename "$work") run --rm -t --runtime io.containerd.kiln.v2 $image $1 \
+		sh -c '$2'" /dev/null </dev/null
+}
+
 test_tty() {
+	expect_match '/dev/(pts/0|console)' "$(on_terminal c18 'tty; stty size')"
+}
+
+# What brings a line to the terminal's other side is not let in before the program after each line. A
+# busy machine's own switches are far fewer than lines.
+test_a_line_on_a_terminal_is_no_switch() {
 	local out
-	out=$(timeout 60 script -qec "timeout --foreground 50 /usr/bin/ctr --address $work/containerd.sock \
-		--namespace $(basename "$work") run --rm -t --runtime io.containerd.kiln.v2 $image c18 \
-		sh -c 'tty; echo width \$(stty size | cut -d\  -f2)'" /dev/null </dev/null)
-	expect_match '/dev/(pts/0|console)' "$out"
+	out=$(on_terminal c18b 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done
+		grep ^nonvoluntary /proc/$$/status' | tr -d '\r^@')
+	expect "$(seq 1 3000)" "$(grep '^[0-9]*$' <<<"$out")"
+	(($(sed -n 's/^nonvoluntary_ctxt_switches:\t//p' <<<"$out") < 1000)) || fail "$(tail -n 1 <<<"$out")"
 }
 
 test_privileged() {

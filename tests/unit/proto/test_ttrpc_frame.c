@@ -1,5 +1,7 @@
 #include <event2/buffer.h>
 
+#include "proto/agent.pb-c.h"
+#include "proto/ttrpc.pb-c.h"
 #include "proto/ttrpc_frame.h"
 #include "scripted_peer.h"
 
@@ -202,6 +204,86 @@ static void sentences_are_clean_utf8(void **state _unused_)
 	assert_string_equal(none, "");
 }
 
+/* What send() writes to a stream; the caller frees. */
+static uint8_t *sent(struct loop *loop, size_t *ret_len,
+		     void (*send)(struct stream *stream, uint8_t *data, size_t len), uint8_t *data,
+		     size_t len)
+{
+	static const struct stream_options options = {};
+	int fds[2];
+	struct stream *stream;
+	uint8_t *bytes = xcalloc(1, TTRPC_HEADROOM + len);
+	ssize_t n;
+
+	assert_int_equal(socket_pair(fds), 0);
+	stream = stream_new(loop, fds[0], &options);
+	send(stream, data, len);
+	n = read(fds[1], bytes, TTRPC_HEADROOM + len);
+	assert_true(n > 0);
+	assert_int_equal(stream_pending(stream), 0);
+	stream_free(stream);
+	close(fds[1]);
+	*ret_len = (size_t)n;
+	return bytes;
+}
+
+static void send_message(struct stream *stream, uint8_t *data, size_t len)
+{
+	Grpc__ReadStreamResponse message = GRPC__READ_STREAM_RESPONSE__INIT;
+	Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+
+	message.data = (ProtobufCBinaryData){ .len = len, .data = data };
+	ttrpc_pack(&message.base, &response.payload);
+	assert_int_equal(ttrpc_frame_send(stream, 5, TTRPC_RESPONSE, &response.base, NULL, 0), 0);
+	free(response.payload.data);
+}
+
+static void send_bytes(struct stream *stream, uint8_t *data, size_t len)
+{
+	assert_int_equal(ttrpc_frame_send_bytes(stream, 5, 1, data, len), 0);
+}
+
+/* Lengths around those where a length takes a byte more. */
+static void bytes_are_framed_as_the_message_that_has_them(void **state _unused_)
+{
+	static const size_t lengths[] = {
+		1, 125, 126, 127, 128, 16379, 16380, 16383, 16384, 65536
+	};
+	struct loop *loop = loop_new();
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		_cleanup_free_ uint8_t *room = xcalloc(1, TTRPC_HEADROOM + lengths[i]);
+		_cleanup_free_ uint8_t *one = NULL, *other = NULL;
+		uint8_t *data = room + TTRPC_HEADROOM;
+		size_t one_len, other_len;
+
+		memset(data, 'x', lengths[i]);
+		one = sent(loop, &one_len, send_message, data, lengths[i]);
+		other = sent(loop, &other_len, send_bytes, data, lengths[i]);
+		assert_int_equal(other_len, one_len);
+		assert_memory_equal(other, one, one_len);
+	}
+	loop_free(loop);
+}
+
+static void bytes_over_the_limit_are_refused(void **state _unused_)
+{
+	static const struct stream_options options = {};
+	_cleanup_free_ uint8_t *room = xcalloc(1, TTRPC_HEADROOM + TTRPC_DATA_MAX);
+	struct loop *loop = loop_new();
+	struct stream *stream;
+	int fds[2];
+
+	assert_int_equal(socket_pair(fds), 0);
+	stream = stream_new(loop, fds[0], &options);
+	assert_int_equal(
+		ttrpc_frame_send_bytes(stream, 5, 1, room + TTRPC_HEADROOM, TTRPC_DATA_MAX),
+		-EMSGSIZE);
+	stream_free(stream);
+	close(fds[1]);
+	loop_free(loop);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -210,6 +292,8 @@ int main(void)
 		cmocka_unit_test(numbers_and_codes_lead_to_each_other),
 		cmocka_unit_test(frames_are_the_same_however_their_bytes_come),
 		cmocka_unit_test(a_reader_is_idle_only_between_frames),
+		cmocka_unit_test(bytes_are_framed_as_the_message_that_has_them),
+		cmocka_unit_test(bytes_over_the_limit_are_refused),
 		cmocka_unit_test(messages_that_swell_are_not_decoded),
 		cmocka_unit_test(sentences_are_clean_utf8),
 	};
