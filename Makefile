@@ -438,6 +438,7 @@ man_place = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 
 # Where systemd looks for units, and which systemd it is: 253 is the first with notify-reload.
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | awk 'NR == 1 { print $$2 + 0 }')
 UNITS := kiln-factory.service kiln-factory.socket kiln-jailer.service kiln-jailer.socket
 UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
@@ -456,12 +457,14 @@ install: all image man ## Install under PREFIX (DESTDIR is honoured)
 	for unit in $(UNITS); do \
 		sed $(UNIT_EDITS) templates/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
 		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit; done
+	install -d $(DESTDIR)$(SYSUSERSDIR)
+	install -m 644 templates/systemd/kiln-sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/kiln.conf
 
 uninstall: ## Remove what install put there
 	rm -f $(SBIN)/kiln-factory $(SBIN)/kiln-jailer $(SBIN)/kiln-libvirt $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
 	rm -rf $(SHARE) $(LIB)
 	rm -f $(foreach page,$(MAN),$(MANDIR)/$(call man_place,$(page)))
-	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(DESTDIR)$(SYSUSERSDIR)/kiln.conf
 
 clean: ## Remove the build folder
 	rm -rf $(BUILD)
@@ -476,11 +479,16 @@ help: ## This list
 # Debian 12 packages; docs/DEPENDENCIES.md has the reason of each.
 DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev
-DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs
+DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs libevent-core-2.1-7 libevent-extra-2.1-7 \
+                libprotobuf-c1 libjansson4 libnettle8 libvirt0
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq procps curl python3-prometheus-client openssh-client systemd
 DEBIAN_BENCH := gnuplot-nox
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc shellcheck
+# Of the host that makes a node's disk; what is on the disk beside DEBIAN_RUN, none of it of DEBIAN_BUILD.
+DEBIAN_NODE_HOST := mmdebstrap openssh-client
+DEBIAN_NODE  := linux-image-amd64 systemd-sysv systemd udev dbus kmod openssh-server containerd runc busybox-static iproute2 \
+                iptables containernetworking-plugins jq procps curl perl python3-prometheus-client openssh-client
 DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_BENCH) $(DEBIAN_LINT)
 
 deps: ## Install what is missing (Debian); elsewhere print the list

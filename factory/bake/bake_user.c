@@ -73,16 +73,36 @@ int bake_user_find(const struct bake_domain_options *where, struct bake_user *re
 	return r;
 }
 
-int bake_user_let_through(const struct bake_user *user, const char *folder, struct error *err)
+static bool is_group_of_kvm(gid_t gid)
+{
+	char text[ENTRY_MAX];
+	struct group group, *found = NULL;
+	struct stat st;
+
+	if (stat("/dev/kvm", &st) == 0 && st.st_gid == gid)
+		return true;
+	return getgrnam_r("kvm", &group, text, sizeof(text), &found) == 0 && found &&
+	       found->gr_gid == gid;
+}
+
+/* root's, or one that an earlier bake gave a folder to, by this accelerator or the other. */
+static bool is_group_of_bakes(gid_t gid)
 {
 	struct bake_user libvirts = {};
+
+	return gid == 0 || (find_libvirts(&libvirts, NULL) == 0 && gid == libvirts.gid) ||
+	       is_group_of_kvm(gid);
+}
+
+int bake_user_let_through(const struct bake_user *user, const char *folder, struct error *err)
+{
 	struct stat st;
 
 	if (stat(folder, &st) < 0)
 		return error_set_errno(err, errno, "cannot read %s", folder);
 	if (st.st_mode & S_IXOTH || (st.st_gid == user->gid && st.st_mode & S_IXGRP))
 		return 0;
-	if (st.st_gid != 0 && (find_libvirts(&libvirts, NULL) < 0 || st.st_gid != libvirts.gid))
+	if (!is_group_of_bakes(st.st_gid))
 		return error_set(err, EACCES,
 				 "the bakes' user (group %u) cannot pass through %s (chmod o+x)",
 				 user->gid, folder);

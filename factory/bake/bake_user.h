@@ -24,8 +24,8 @@ _must_check_ int bake_user_find(const struct bake_domain_options *where, struct 
 				struct error *err);
 
 /* The user may pass through the folder to what it knows the name of: by the folder's group where
- * that is still root's or BAKE_USER's, since nobody else is to get in. -EACCES: somebody has given
- * the folder to another group, which is not taken away from it. */
+ * that is still root's or of an earlier bake, since nobody else is to get in. -EACCES: somebody has
+ * given the folder to another group, which is not taken away from it. */
 _must_check_ int bake_user_let_through(const struct bake_user *user, const char *folder,
 				       struct error *err);
 
