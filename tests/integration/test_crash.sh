@@ -90,7 +90,7 @@ hold_machine() {
 	exec 9<>"$work/hold"
 	kiln-ctl agent "${requests[@]}" >"$work/hold" 2>>"$work/hold.err" 9<&- &
 	holder=$!
-	held=$(timeout 30 grep -m1 -oE 'machine [0-9a-f]+' <(tail -n +1 -f "$work/hold.err"))
+	held=$(timeout 30 grep -m1 -oE 'machine [0-9a-f]+' <(tail -n +1 -F "$work/hold.err" 2>/dev/null))
 	held=${held#machine }
 	timeout 10 bash -c 'until grep -qs "\"confirmed\": true" "$0"; do sleep 0.05; done' \
 		"$run/vms/$held.json" || fail 'the claim was not confirmed'
@@ -154,7 +154,7 @@ test_who_renews_has_the_lease() {
 	/usr/bin/python3 "$tests/integration/renew.py" "$run/factory.sock" "$held" \
 		<"$work/renew" >"$work/renew.out" 2>&1 8<&- 9<&- &
 	renewer=$!
-	timeout 30 grep -qm1 '^renewed' <(tail -n +1 -f "$work/renew.out") ||
+	timeout 30 grep -qm1 '^renewed' <(tail -n +1 -F "$work/renew.out" 2>/dev/null) ||
 		fail "not renewed: $(cat "$work/renew.out")"
 	kill -9 "$holder"
 	wait_gone "$holder"
@@ -229,7 +229,7 @@ test_a_factory_that_hangs_is_done_without() {
 	: >"$work/err"
 	ctl agent -c Version >"$work/out" 2>"$work/err" &
 	claimer=$!
-	timeout 60 grep -qm1 'cloned in .*does not answer within' <(tail -n +1 -f "$work/err") ||
+	timeout 60 grep -qm1 'cloned in .*does not answer within' <(tail -n +1 -F "$work/err" 2>/dev/null) ||
 		fail "no claim: $(cat "$work/err")"
 	kill -CONT "$factory"
 	wait "$claimer" || fail "the claim failed: $(cat "$work/err")"

@@ -157,7 +157,7 @@ test_watch_shows_changes_and_ends_well() {
 	local pid code=0
 	timeout 60 kiln-ctl factory status --watch 1 --socket "$run/factory.sock" >"$work/watch.txt" &
 	pid=$!
-	timeout 30 grep -q -m2 'kiln-factory' <(tail -n +1 -f "$work/watch.txt")
+	timeout 30 grep -q -m2 'kiln-factory' <(tail -n +1 -F "$work/watch.txt" 2>/dev/null)
 	kill -INT "$(pgrep -P $pid)"
 	wait $pid || code=$?
 	expect 0 "$code" 'exit code'
