@@ -92,7 +92,7 @@ all: $(BINS)
 .DEFAULT_GOAL := all
 
 # On a fresh machine these goals install what they need before anything is compiled.
-ifneq ($(filter check check-unit check-integration demo bench bench-quick,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-unit check-integration check-node demo bench bench-quick,$(MAKECMDGOALS)),)
 AUTO_DEPS := deps
 endif
 
@@ -365,11 +365,18 @@ bench: all image $(FILES_WORK) ## Measure everything, some twenty minutes; write
 bench-quick: all image $(FILES_WORK) ## The same in a minute and a half, with less of it
 	$(Q)BUILD=$(BUILD) bench/run quick
 
+# The node's disk is kept in the build folder; it needs packages of this host that no other target does.
+.PHONY: check-node
+check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
+check-node: all image faults $(PROBE) $(FILES_WORK) man | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
+	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
+		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/check
+
 # ---------------------------------------------------------------- lint
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image tests/node/* .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
 lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, clang-tidy

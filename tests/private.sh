@@ -6,6 +6,16 @@
 
 set -u -o pipefail
 
+# How many times as long as elsewhere things may take on this host.
+: "${TIME_FACTOR:=1}"
+timeout() {
+	local limit=("$1")
+	[[ $1 != --* ]] || { limit=("$1" "$2") && shift; }
+	shift
+	limit[-1]=$((limit[-1] * TIME_FACTOR))
+	command timeout "${limit[@]}" "$@"
+}
+
 : "${BUILD:?BUILD names the build folder}"
 BUILD=$(realpath "$BUILD")
 tests=$(dirname "$(realpath "${BASH_SOURCE[0]}")")

@@ -29,7 +29,7 @@ expect_match() { [[ $2 =~ $1 ]] || fail "expected /$1/ in: $2"; }
 
 # until_true SECONDS COMMAND...: for what the factory tells only when it is asked.
 until_true() {
-	local deadline=$((SECONDS + $1))
+	local deadline=$((SECONDS + $1 * TIME_FACTOR))
 	shift
 	until "$@"; do
 		[ $SECONDS -lt $deadline ] || fail "not within its time: $*"

@@ -15,6 +15,13 @@ remove() {
 	ctr containers delete "$1"
 }
 
+# With KVM a machine has its device, and the group that may open it.
+kvm_group='' kvm_device=''
+know_the_accelerator() {
+	[ "$(status_json | jq -r .accelerator)" = kvm ] || return 0
+	kvm_group=$(stat -c %g /dev/kvm) kvm_device=kvm
+}
+
 expect_jailed() {
 	local pid=$1 uid ns
 	uid=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")
@@ -22,7 +29,7 @@ expect_jailed() {
 	expect 0 $(((uid - first) % 65536)) "offset of uid $uid"
 	expect "$uid $uid $uid $uid" "$(awk '/^Uid:/ { print $2, $3, $4, $5 }' "/proc/$pid/status")"
 	expect "$uid $uid $uid $uid" "$(awk '/^Gid:/ { print $2, $3, $4, $5 }' "/proc/$pid/status")"
-	expect '' "$(awk '/^Groups:/ { print $2 }' "/proc/$pid/status")" 'groups'
+	expect "$kvm_group" "$(awk '/^Groups:/ { print $2, $3 }' "/proc/$pid/status" | xargs)" 'groups'
 	# chown, dac_override, fowner, fsetid, setfcap: in its user namespace only
 	expect 000000008000001b "$(awk '/^CapEff:/ { print $2 }' "/proc/$pid/status")" CapEff
 	expect 000000008000001b "$(awk '/^CapBnd:/ { print $2 }' "/proc/$pid/status")" CapBnd
@@ -54,7 +61,7 @@ test_the_root_holds_what_it_needs() {
 	wanted=$(printf '%s\n' dev etc lib lib64 proc usr "$(cut -d/ -f2 <<<"$run")" \
 		"$(cut -d/ -f2 <<<"$store")" "$(cut -d/ -f2 <<<"$BUILD")" | sort -u)
 	expect "$wanted" "$(ls "$root")" /
-	expect 'null shm urandom' "$(ls "$root/dev" | xargs)" '/dev (and the store in it)'
+	expect "$(echo $kvm_device null shm urandom)" "$(ls "$root/dev" | xargs)" '/dev (and the store in it)'
 	expect ld.so.cache "$(ls "$root/etc")" /etc
 	expect '' "$(ls -A "$root$run/vms" | grep -v "$(id_of parked)")" 'folders of other machines'
 	expect share "$(ls -A "$root$run/vms/$(id_of parked)")" 'its folder'
@@ -320,4 +327,5 @@ write_config 2
 start_factory
 start_containerd
 wait_full
+know_the_accelerator
 run_tests

@@ -13,8 +13,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "factory/bake/libvirt/protocol.h"
 #include "factory/bake/bake_user.h"
+#include "factory/bake/libvirt/protocol.h"
 #include "tests/unit/folder.h"
 
 static const struct bake_user user = { .uid = 4242, .gid = 4343 };

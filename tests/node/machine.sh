@@ -1,0 +1,162 @@
+# A node to try Kiln on: a virtual machine with Debian, systemd, control groups v2 and a /dev/kvm of its own,
+# which is nested. Sourced by tests/node/check.
+#
+# Where this host has a KVM that can be nested, the node runs by it; else QEMU emulates a processor with
+# AMD's SVM, and most things take some ten times as long in the node. The disk stays as it was made: what the
+# node writes goes into a file that ends with it. All is below $node, which is removed at the end together with
+# the processes that were started.
+#
+#   BUILD             the build folder
+#   NODE_DISK         what tests/node/make-disk printed
+#   DEBIAN_RUN        packages that Kiln needs to run, with blanks between them
+#   NODE_MEMORY_MIB   of the node (7168)
+#   TIME_FACTOR       how many times as long as on a host of its own things may take in the node (1 by KVM, 8 by
+#                     emulation); more for a host that is busy
+
+: "${BUILD:?}" "${NODE_DISK:?}" "${DEBIAN_RUN:?}"
+BUILD=$(realpath "$BUILD")
+node=$(mktemp -d "${TMPDIR:-/tmp}/kiln-node.XXXXXX") || exit 1
+node_qemu='' node_port=''
+node_up_s=240 # from QEMU's start to an answer by ssh, by KVM
+
+# The processor has what the node's /dev/kvm is made of, and this host's kernel hands it on.
+host_nests_kvm() {
+	grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ] &&
+		cat /sys/module/kvm_{intel,amd}/parameters/nested 2>/dev/null | grep -q '^[1Yy]'
+}
+
+if host_nests_kvm; then
+	node_how='by KVM'
+	node_processor=(-accel kvm -cpu host)
+	: "${TIME_FACTOR:=1}"
+else
+	node_how='by emulation'
+	# QEMU 7.2's SVM does not run a nested guest with 5-level page tables; string instructions that are said to
+	# be fast are slow.
+	node_processor=(-accel tcg,thread=multi -cpu 'max,la57=off,erms=off,fsrm=off,svm=on,npt=on')
+	: "${TIME_FACTOR:=8}"
+fi
+
+# node_fail TEXT...: says it, with the end of the console, and is false.
+node_fail() {
+	printf 'node: %s\n' "$*" >&2
+	[ ! -s "$node/console" ] || tail -n 30 "$node/console" | tr -d '\r' >&2
+	return 1
+}
+
+# node_payload FILE: an archive of what is unpacked in the node: what `make install` installs, and in /opt/kiln
+# this tree's tests with the build folder's programs.
+node_payload() {
+	local root=$node/payload program systemd=252 # of the disk
+	mkdir -p "$root/opt/kiln/build/faults"
+	make --no-print-directory -s BUILD="$BUILD" DESTDIR="$root" SYSTEMD_VERSION=$systemd install \
+		>"$node/install.log" 2>&1 ||
+		{ node_fail "make install failed: $(tail -n 3 "$node/install.log")"; return 1; }
+	for program in "$root"/usr/local/{sbin/kiln-*,bin/{kiln-*,containerd-shim-kiln-v2},lib/kiln/*.so}; do
+		LC_ALL=C readelf -d "$program" | sed -n "s|.*(NEEDED).*\[\(.*\)\]$|${program##*/} \1|p"
+	done >"$root/opt/kiln/needed"
+	echo "$DEBIAN_RUN" >"$root/opt/kiln/packages"
+	cp -r tests bench "$root/opt/kiln/"
+	rm -rf "$root/opt/kiln/bench/out"
+	cp -r "$BUILD/image" "$root/opt/kiln/build/"
+	find "$BUILD" -maxdepth 1 -type f -perm /111 -exec cp -t "$root/opt/kiln/build" {} +
+	find "$BUILD/faults" -maxdepth 1 -type f -perm /111 -exec cp -t "$root/opt/kiln/build/faults" {} +
+	# An emulated disk is slow to read.
+	strip "$root"/usr/local/{sbin,bin}/* "$root"/opt/kiln/build/{,faults/}kiln-* "$root"/opt/kiln/build/{,faults/}containerd-shim-*
+	tar -C "$root" --owner=0 --group=0 -cf "$1" .
+	rm -rf "$root"
+}
+
+node_runs() { kill -0 "$node_qemu" 2>/dev/null; }
+
+# node_qemu_on PORT: in the background, with its ssh on this port of 127.0.0.1.
+node_qemu_on() {
+	TMPDIR=$node qemu-system-x86_64 -name kiln-node -nodefaults -no-user-config -display none \
+		-machine q35 "${node_processor[@]}" -smp 2 -m "${NODE_MEMORY_MIB:-7168}" \
+		-kernel "$NODE_DISK/vmlinuz" -initrd "$NODE_DISK/initrd.img" \
+		-append 'root=/dev/vda rw console=ttyS0 mitigations=off nowatchdog module_blacklist=iTCO_wdt systemd.show_status=0' \
+		-drive "file=$NODE_DISK/disk.ext4,format=raw,if=virtio,snapshot=on,cache=unsafe" \
+		-drive "file=$node/payload.tar,format=raw,if=virtio,readonly=on" \
+		-netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:$1-:22" -device virtio-net-pci,netdev=n \
+		-device virtio-rng-pci -chardev "file,id=c,path=$node/console" -serial chardev:c \
+		</dev/null 2>"$node/qemu.log" &
+	node_qemu=$!
+}
+
+# node_start: boots it and unpacks the payload.
+node_start() {
+	local try
+	node_payload "$node/payload.tar" || return 1
+	for try in {1..20}; do
+		node_port=$((20000 + RANDOM % 12000))
+		: >"$node/console"
+		node_qemu_on $node_port
+		until [ -s "$node/console" ] || ! node_runs; do sleep 0.2; done
+		node_runs && break
+		# Somebody else has the port.
+		grep -q 'host forwarding' "$node/qemu.log" || break
+	done
+	node_runs || { node_fail "QEMU ended at try $try: $(tail -n 3 "$node/qemu.log")"; return 1; }
+	cat >"$node/ssh.conf" <<-END
+		Host node
+		HostName 127.0.0.1
+		Port $node_port
+		User root
+		IdentityFile $NODE_DISK/key
+		BatchMode yes
+		StrictHostKeyChecking no
+		UserKnownHostsFile /dev/null
+		LogLevel ERROR
+		ConnectTimeout 60
+		ControlMaster auto
+		ControlPersist yes
+		ControlPath $node/ssh
+	END
+	node_wait_up || return 1
+	node_run 'tar -C / -xf /dev/vdb && systemd-sysusers && systemctl daemon-reload' ||
+		node_fail 'the payload could not be unpacked'
+}
+
+# node_run COMMAND: in the node, as root; its status, 255 where the node does not answer.
+node_run() { ssh -F "$node/ssh.conf" node "$@" </dev/null; }
+
+# node_hang_up: the connection that node_run keeps.
+node_hang_up() { ssh -F "$node/ssh.conf" -O exit node 2>/dev/null; }
+
+# node_wait_up [OLD]: until a boot answers that is not OLD; its id is in $node_boot then.
+node_wait_up() {
+	local deadline=$((SECONDS + node_up_s * TIME_FACTOR))
+	until node_boot=$(timeout 90 ssh -F "$node/ssh.conf" -o ControlMaster=no -o ControlPath=none node \
+		cat /proc/sys/kernel/random/boot_id 2>/dev/null </dev/null) && [ "$node_boot" != "${1:-}" ]; do
+		node_runs || { node_fail "QEMU ended: $(tail -n 3 "$node/qemu.log")"; return 1; }
+		[ $SECONDS -lt $deadline ] || { node_fail 'it does not answer; the end of its console:'; return 1; }
+		sleep 1
+	done
+}
+
+node_reboot() {
+	local old=$node_boot
+	node_run 'systemctl reboot' || true
+	node_hang_up
+	node_wait_up "$old"
+}
+
+# node_power_off: false where it had to be killed.
+node_power_off() {
+	node_run 'systemctl poweroff' || true
+	node_hang_up
+	timeout $((120 * TIME_FACTOR)) tail -s 0.2 --pid="$node_qemu" -f /dev/null
+	! node_runs
+}
+
+node_cleanup() {
+	trap - EXIT
+	[ -z "$node_port" ] || node_hang_up
+	if [ -n "$node_qemu" ] && node_runs; then
+		kill "$node_qemu" 2>/dev/null
+		wait "$node_qemu" 2>/dev/null
+	fi
+	rm -rf "$node"
+}
+trap node_cleanup EXIT
+trap 'exit 130' INT TERM
