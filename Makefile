@@ -348,7 +348,12 @@ coverage: | $(AUTO_DEPS) ## Lines that the unit tests run, by room
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage ASAN='-O0 -g --coverage' check-unit || true
 	$(Q)tests/lint/coverage $(BUILD)/coverage/asan
 
-.PHONY: conformance-files conformance-programs
+.PHONY: conformance conformance-cri conformance-files conformance-programs
+conformance: conformance-cri conformance-files conformance-programs ## The three below
+
+conformance-cri: all image ## Kubernetes' critest by runc and by kiln, on the host's containerd and on version 2 (needs go; by hand)
+	$(Q)BUILD=$(BUILD) tests/conformance/critest
+
 conformance-files: all image ## The crate pjdfstest in containers by runc and by kiln (needs cargo; by hand)
 	$(Q)BUILD=$(BUILD) tests/conformance/pjdfstest
 
@@ -376,7 +381,7 @@ check-node: all image faults $(PROBE) $(FILES_WORK) man | $(AUTO_DEPS) ## Tests 
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh tests/conformance/* tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image tests/node/* .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image tests/node/* .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
 lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, clang-tidy

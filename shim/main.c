@@ -31,16 +31,27 @@ static int print_version(void)
 	return 0;
 }
 
+/* What containerd asks for before it uses it, as features.md of the OCI runtime specification has
+ * it: mounts that are read-only with all below them. */
+static const char features[] = "{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.2.0\","
+			       "\"mountOptions\":[\"rro\"]}";
+
 static int print_info(struct error *err)
 {
 	Containerd__Types__RuntimeInfo info = CONTAINERD__TYPES__RUNTIME_INFO__INIT;
 	Containerd__Types__RuntimeVersion version = CONTAINERD__TYPES__RUNTIME_VERSION__INIT;
-	uint8_t data[256];
+	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+	uint8_t data[512];
 	size_t len;
 
 	version.version = (char *)KILN_VERSION;
+	any.type_url =
+		(char *)"types.containerd.io/opencontainers/runtime-spec/1/features/Features";
+	any.value.data = (uint8_t *)features;
+	any.value.len = sizeof(features) - 1;
 	info.name = (char *)"io.containerd.kiln.v2";
 	info.version = &version;
+	info.features = &any;
 	len = containerd__types__runtime_info__get_packed_size(&info);
 	if (len > sizeof(data))
 		return error_set(err, EOVERFLOW, "the answer has %zu bytes", len);

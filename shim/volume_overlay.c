@@ -44,7 +44,9 @@ int volume_overlay_mount(const struct mount_place *place, const struct mountinfo
 	if (!layers || !str_equal(entry->root, "/"))
 		return error_set(err, EOPNOTSUPP, "%s is no overlay of read-only layers",
 				 entry->point);
-	int r = mount_at(place, &spec, err);
+	/* Of one layer there is no overlay that is read-only. */
+	const char *only = strchr(layers, ':') ? NULL : layers + strlen(LOWER);
+	int r = only ? mount_bind_at(place, only, BIND_READONLY, err) : mount_at(place, &spec, err);
 
 	return r == 0 && *sub == '/' && sub[1] ? mount_narrow_at(place, sub + 1, err) : r;
 }

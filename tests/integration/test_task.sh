@@ -24,6 +24,11 @@ test_a_pod_is_one_claim() {
 	expect $((before + 3)) "$(claims)" 'claims by a newer containerd with options'
 }
 
+# containerd offers recursive read-only mounts where the shim does.
+test_info_says_what_mounts_can_be() {
+	expect_match 'runtime-spec/1/features/Features.*"mountOptions":\["rro"\]' "$(containerd-shim-kiln-v2 -info | tr -d '\0\n')"
+}
+
 # detached ID [CTR OPTIONS --] COMMAND...: a container that runs on.
 detached() {
 	local id=$1 options=()
