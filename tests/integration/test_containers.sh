@@ -261,6 +261,19 @@ test_a_guest_that_answers_again_lives() {
 	expect_killed "$holder"
 }
 
+test_a_shims_socket_is_roots_alone() {
+	local socket
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" c24 sleep 600
+	socket=$(cat "$work"/containerd/state/io.containerd.runtime.v2.task/*/c24/address)
+	socket=${socket#unix://}
+	expect '600 root' "$(stat -c '%a %U' "$socket")" # a file: an abstract name would have no mode
+	! setpriv --reuid=nobody --regid=nogroup --clear-groups python3 -c \
+		'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$socket" 2>"$work/err" ||
+		fail 'another user is connected to the shim'
+	expect_match 'Permission denied' "$(cat "$work/err")"
+	remove_container c24
+}
+
 test_nothing_is_left() {
 	wait_no_sandboxes
 	factory_ctl destroy >/dev/null
