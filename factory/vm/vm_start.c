@@ -229,6 +229,10 @@ static int clone_launch(struct vm *vm, struct error *err)
 		r = vm_connect_monitor(vm, err);
 	if (r == 0)
 		r = vm_connect_agent(vm, err);
+	if (r == -ECONNREFUSED) { /* QEMU has ended already; what it said is why */
+		vm_fail(vm, err);
+		return 0;
+	}
 	if (r < 0)
 		return r;
 	if (vm->booting)
