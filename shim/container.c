@@ -62,6 +62,7 @@ static void container_free(void *userdata)
 
 	process_unref(container->init);
 	hooks_free(container->hooks);
+	error_done(&container->failure);
 	unmount_files(container);
 	spec_free(container->spec);
 	settings_done(&container->settings);

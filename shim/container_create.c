@@ -45,16 +45,19 @@ static void on_hooks_stopped(int number, const struct error *err, void *userdata
 
 	if (number < 0)
 		log_warning(container->id, "after its creation failed: %s", error_message(err));
+	container_finish(container, &container->failure);
 }
 
-/* What hooks began they end, and nobody waits for that. */
+/* What hooks began they end before the answer: who gets it may end the shim. */
 static void create_failed(struct container *container, const struct error *err)
 {
 	container_ref(container);
 	container_set_state(container, CONTAINER_GONE);
-	container_finish(container, err);
+	(void)error_set(&container->failure, err->number, "%s", error_message(err));
 	if (container->hooks)
 		hooks_run(container->hooks, HOOKS_STOP, on_hooks_stopped, container_ref(container));
+	else
+		container_finish(container, err);
 	container_unref(container);
 }
 
@@ -457,5 +460,8 @@ void container_abort(struct container *container)
 	if (container->state != CONTAINER_CREATING)
 		return;
 	(void)error_set(&err, ECANCELED, "creation was cancelled");
+	container_ref(container);
 	create_failed(container, &err);
+	container_finish(container, &err); /* nobody waits for hooks */
+	container_unref(container);
 }

@@ -38,6 +38,7 @@ struct container {
 	struct volumes *volumes; /* in the folder; NULL: not mounted */
 	char *root_note;         /* the factory's to read; NULL: none */
 	struct hooks *hooks;     /* NULL: its spec has none */
+	struct error failure;    /* of its creation; owned */
 	struct process *init;
 	bool is_paused;
 	bool is_sandbox; /* its pod's: nothing runs for it in the guest */
