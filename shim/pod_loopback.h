@@ -4,8 +4,8 @@
  *
  *   namespace   127.0.0.1 is no address of its own any more: it is a neighbour behind the tap
  *   tap         what the guest answers to POD_LOOPBACK_PEER is the namespace's
- *   interface   what comes from the pod's network for 127.0.0.0/8 is not redirected: the
- * namespace's own stack gets it, and drops it. So nobody else reaches the guest's loopback
+ *   interface   what comes from the pod's network for 127.0.0.0/8 is not redirected: the namespace
+ *               gets it itself, and drops it, so that nobody else reaches the guest's loopback
  *
  * Source of the numbers: proto/pod_loopback.h.
  */
