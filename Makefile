@@ -74,12 +74,14 @@ BINS := $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(B
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
 LIBS_vm      := -lnettle
-LIBS_factory := -levent_extra $(LIBS_vm)
+LIBS_factory := -levent_extra -lseccomp $(LIBS_vm)
+LIBS_jailer  := -lseccomp $(LIBS_vm)
 LIBS_libvirt := -lvirt -lvirt-qemu
 LIBS_shim    := -lseccomp $(LIBS_vm)
 LIBS_agent   := -lcap -lseccomp
+LIBS_base    := -lseccomp
 LIBS_proto   := -lseccomp
-LIBS_ctl     := $(LIBS_vm)
+LIBS_ctl     := -lseccomp $(LIBS_vm)
 LIBS_bench   := $(LIBS_vm)
 
 obj  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -192,7 +194,7 @@ $(BIN_factory): $(call obj,$(SRC_factory)) $(LIB_vm)
 # Root's part of the factory: of its rooms, those that make machines, templates and images.
 $(BIN_jailer): $(call obj,$(SRC_jailer) factory/daemon/activation.c factory/templates/definitions.c \
 	$(foreach room,base bake images,$(wildcard factory/$(room)/*.c))) $(LIB_vm)
-	$(call link,$(LIBS_vm))
+	$(call link,$(LIBS_jailer))
 $(BIN_libvirt): $(call obj,$(SRC_libvirt)) $(LIB_core)
 	$(call link,$(LIBS_libvirt))
 $(BIN_ctl): $(call obj,$(SRC_ctl)) $(LIB_vm)
@@ -492,7 +494,7 @@ help: ## This list
 DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs libevent-core-2.1-7 libevent-extra-2.1-7 \
-                libprotobuf-c1 libjansson4 libnettle8 libvirt0
+                libprotobuf-c1 libjansson4 libnettle8 libseccomp2 libvirt0
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq procps curl python3-prometheus-client openssh-client systemd
 DEBIAN_BENCH := gnuplot-nox

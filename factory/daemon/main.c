@@ -327,6 +327,9 @@ static int run(const struct arguments *arguments, struct error *err)
 	if (r < 0)
 		return r;
 	trace_init("factory", config.trace, NULL);
+	r = privileges_shut_in(config.run_dir, err); /* log and trace are open */
+	if (r < 0)
+		return r;
 	return serve(&config, config_path, &means, ready_fd, err);
 }
 

@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/confine.h"
+#include "base/log.h"
 #include "base/memory.h"
 
 enum { GROUPS_MAX = 2 };
@@ -67,4 +69,17 @@ int privileges_give_up(const struct keeper *keeper, gid_t also, struct error *er
 	if (r < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_set_errno(err, errno, "cannot give up privileges");
 	return 0;
+}
+
+int privileges_shut_in(const char *run_dir, struct error *err)
+{
+	bool done;
+	int r = confine_writes(run_dir, &done, err);
+
+	if (r == 0 && !done)
+		log_info(NULL, "the kernel has no Landlock: writes wherever its user may");
+	return r < 0 ? r
+		     : confine_calls(CONFINE_HOST | CONFINE_PROCESSES | CONFINE_CORNERS |
+					     CONFINE_MOUNTS | CONFINE_PROGRAMS,
+				     err);
 }

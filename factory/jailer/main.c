@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/open_files.h"
@@ -140,6 +141,8 @@ static int run(const struct arguments *arguments, struct error *err)
 	if (geteuid() != 0)
 		return error_set(err, EPERM, "kiln-jailer needs root: it mounts and runs machines");
 	r = privileges_drop(err);
+	if (r == 0) /* machines and bakes take it over */
+		r = confine_calls(CONFINE_HOST | CONFINE_PROCESSES | CONFINE_CORNERS, err);
 	if (r == 0)
 		r = find_factory(arguments, &config, &fd, err);
 	if (r < 0)

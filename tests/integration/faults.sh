@@ -34,10 +34,10 @@ points() { grep -rhoE 'FAULT_ERROR\("[a-z.]*"' "$tests/../factory" "$tests/../sh
 # arm POINT=ERROR: the factory, or a shim, meets it once, at its next passing.
 arm() {
 	mark_log
-	echo "$1" >"$work/armed/fault.new"
-	mv "$work/armed/fault.new" "$work/armed/fault"
+	echo "$1" >"$run/armed/fault.new"
+	mv "$run/armed/fault.new" "$run/armed/fault"
 }
-expect_met() { [ ! -e "$work/armed/fault" ] || fail "$1 was not passed"; }
+expect_met() { [ ! -e "$run/armed/fault" ] || fail "$1 was not passed"; }
 
 error_text() {
 	case $1 in
@@ -55,7 +55,7 @@ start_faulty_factory() {
 	small_folder "$run" 160m
 	write_config "$pool_size"
 	configure '.clones_at_once = 8'
-	install -d -o nobody "$work/armed" # who meets a fault removes the file
-	KILN_FAULT=@$work/armed/fault timeout 60 "$faulty" --daemon --config "$work/factory.json"
+	install -d -o nobody "$run/armed" # who meets a fault removes the file; the factory can there only
+	KILN_FAULT=@$run/armed/fault timeout 60 "$faulty" --daemon --config "$work/factory.json"
 	factory=$(factory_pid)
 }

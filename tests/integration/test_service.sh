@@ -29,12 +29,13 @@ test_by_hand_they_give_up_what_the_units_withhold() {
 	local jailer
 	jailer=$(privileges "$(jailer_pid)")
 	expect "$nobody $none $none $none 1" "$(privileges "$(factory_pid)")" 'the factory'
+	expect '2 2' "$(filter "$(factory_pid)") $(filter "$(jailer_pid)")" 'system call filters'
 	stop_factory
 	until_true 10 [ -z "$(jailer_pid)" ]
 	start_as_the_units
 	expect "$nobody $none $none $none 1" "$(privileges "$(factory_pid)")" 'the factory by its unit'
-	expect "${jailer% *} 1" "$(privileges "$(jailer_pid)")" 'kiln-jailer by its unit'
-	expect '2 2' "$(filter "$(factory_pid)") $(filter "$(jailer_pid)")" 'system call filters'
+	expect "$jailer" "$(privileges "$(jailer_pid)")" 'kiln-jailer by its unit'
+	expect '2 2' "$(filter "$(factory_pid)") $(filter "$(jailer_pid)")" 'their filters by the units'
 }
 
 # The lists of all units, and that the filter made of them holds.

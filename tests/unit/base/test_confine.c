@@ -6,6 +6,10 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,21 +24,35 @@
 #include <unistd.h>
 
 #include "base/confine.h"
+#include "base/file.h"
 #include "base/loop.h"
 #include "base/memory.h"
 
 static pid_t test_pid; /* somebody to send signals to */
 
-/* Runs it in a confined child; its status, a signal as a shell has it. */
-static int confined(int (*fn)(int fd), int fd)
+/* Runs it in a child; its status, a signal as a shell has it. */
+static int in_child(int (*fn)(int fd), int fd)
 {
 	int status;
 	pid_t child = fork();
 
 	if (child == 0)
-		_exit(confine(NULL) < 0 ? 99 : fn(fd));
+		_exit(fn(fd));
 	assert_int_equal(waitpid(child, &status, 0), child);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int (*tried)(int fd);
+
+static int confine_and_try(int fd)
+{
+	return confine(NULL) < 0 ? 99 : tried(fd);
+}
+
+static int confined(int (*fn)(int fd), int fd)
+{
+	tried = fn;
+	return in_child(confine_and_try, fd);
 }
 
 #define REFUSED(call)                                                                              \
@@ -149,6 +167,138 @@ static void test_another_numbering_is_the_end(void **state _unused_)
 	assert_true(status == 128 + SIGSYS || status == 128 + SIGSEGV);
 }
 
+/* ---------------------------------------------------------------- groups of system calls */
+
+static void *thread_run(void *data)
+{
+	return data;
+}
+
+/* Others than those of the groups that were asked for are left. */
+static int try_without_programs(int fd _unused_)
+{
+	char *const argv[] = { (char *)(uintptr_t) "true", NULL };
+	pthread_t thread;
+	void *result = NULL;
+
+	if (confine_calls(CONFINE_PROGRAMS | CONFINE_HOST, NULL) < 0)
+		return 99;
+	REFUSED(execv("/bin/true", argv));
+	REFUSED(syscall(SYS_execveat, AT_FDCWD, "/bin/true", argv, NULL, 0));
+	REFUSED(fork());
+	REFUSED(vfork());
+	REFUSED(sethostname("kiln-test", 9));
+	if (pthread_create(&thread, NULL, thread_run, &tried) != 0 ||
+	    pthread_join(thread, &result) != 0 || result != &tried)
+		return 2;
+	return kill(test_pid, 0) == 0 ? 0 : 3;
+}
+
+static int try_without_corners(int fd _unused_)
+{
+	const int used[] = { AF_UNIX, AF_INET, AF_NETLINK };
+
+	if (confine_calls(CONFINE_CORNERS | CONFINE_PROCESSES | CONFINE_MOUNTS, NULL) < 0)
+		return 99;
+	REFUSED((int)syscall(SYS_io_uring_setup, 1, NULL));
+	REFUSED((int)syscall(SYS_keyctl, 0, 0, 0, 0, 0));
+	REFUSED((int)syscall(SYS_perf_event_open, NULL, 0, 0, 0, 0));
+	REFUSED((int)ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+	REFUSED(unshare(CLONE_NEWUSER));
+	REFUSED(mount("none", "/tmp", "tmpfs", 0, NULL));
+	REFUSED(socket(AF_ALG, SOCK_SEQPACKET, 0));
+	REFUSED(socket(AF_PACKET, SOCK_RAW, 0));
+	REFUSED(socket(AF_MAX + 3, SOCK_RAW, 0));
+	for (size_t i = 0; i < ARRAY_SIZE(used); i++) {
+		int made = socket(used[i], SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		if (made < 0)
+			return 2;
+		close(made);
+	}
+	pid_t child = fork();
+	if (child == 0)
+		_exit(0);
+	return child > 0 && waitpid(child, NULL, 0) == child ? 0 : 3;
+}
+
+static void test_programs_and_the_host_are_refused(void **state _unused_)
+{
+	assert_int_equal(in_child(try_without_programs, -1), 0);
+}
+
+static void test_corners_of_the_kernel_are_refused(void **state _unused_)
+{
+	assert_int_equal(in_child(try_without_corners, -1), 0);
+}
+
+/* ---------------------------------------------------------------- places */
+
+#define FAILS_WITH(number, call)                                                                   \
+	do {                                                                                       \
+		errno = 0;                                                                         \
+		if ((call) != -1 || errno != (number)) {                                           \
+			fprintf(stderr, "not refused: " #call ": %s\n", strerror(errno));          \
+			return 1;                                                                  \
+		}                                                                                  \
+	} while (0)
+
+enum { NO_LANDLOCK = 77 };
+
+/* A port that nobody listens at says ECONNREFUSED to who may ask. */
+static bool asks_by_tcp(int tcp)
+{
+	const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(9) };
+
+	return connect(tcp, (const struct sockaddr *)&address, sizeof(address)) == 0 ||
+	       errno != EACCES;
+}
+
+/* In a folder with "mine/a" and "mine/b", which are folders, "other", which is one too, and "file".
+ */
+static int try_places(int fd _unused_)
+{
+	bool done, knows_tcp = syscall(SYS_landlock_create_ruleset, NULL, 0,
+				       LANDLOCK_CREATE_RULESET_VERSION) >= 4;
+
+	if (confine_writes("mine", &done, NULL) < 0)
+		return 99;
+	if (!done)
+		return NO_LANDLOCK;
+	FAILS_WITH(EACCES, creat("other/new", 0600));
+	FAILS_WITH(EACCES, open("file", O_WRONLY));
+	FAILS_WITH(EACCES, unlink("file"));
+	FAILS_WITH(EACCES, mkdir("more", 0700));
+	FAILS_WITH(EACCES, rmdir("other"));
+	int made = creat("mine/a/new", 0600), read_only = open("file", O_RDONLY);
+	int null = open("/dev/null", O_WRONLY), tcp = socket(AF_INET, SOCK_STREAM, 0);
+	if (made < 0 || read_only < 0 || null < 0 || tcp < 0)
+		return 2;
+	if (knows_tcp && asks_by_tcp(tcp))
+		return 3;
+	FAILS_WITH(EACCES, rename("mine/a/new", "other/new"));
+	return rename("mine/a/new", "mine/b/new") == 0 && unlink("mine/b/new") == 0 ? 0 : 4;
+}
+
+static void test_what_is_elsewhere_cannot_be_changed(void **state _unused_)
+{
+	char dir[] = "/tmp/kiln-test-confine.XXXXXX";
+	int before = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(mkdir("mine", 0700) | mkdir("mine/a", 0700) | mkdir("mine/b", 0700) |
+				 mkdir("other", 0700) | close(creat("file", 0600)),
+			 0);
+	int status = in_child(try_places, -1);
+	assert_int_equal(fchdir(before), 0);
+	close(before);
+	assert_int_equal(path_remove(dir, NULL), 0);
+	if (status == NO_LANDLOCK)
+		skip();
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +307,9 @@ int main(void)
 		cmocka_unit_test(test_nobody_else_can_be_called),
 		cmocka_unit_test(test_what_there_is_goes_on),
 		cmocka_unit_test(test_another_numbering_is_the_end),
+		cmocka_unit_test(test_programs_and_the_host_are_refused),
+		cmocka_unit_test(test_corners_of_the_kernel_are_refused),
+		cmocka_unit_test(test_what_is_elsewhere_cannot_be_changed),
 	};
 
 	test_pid = getpid();
