@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -368,14 +369,16 @@ static void on_found(const struct ttrpc_reply *reply, void *userdata)
 		disk_unref(disk);
 		return;
 	}
-	if (reply->code == TTRPC_OK) {
+	int r = reply->code == TTRPC_OK
+			? FAULT_ERROR("disk.found", &disk->error)
+			: error_set(&disk->error, ETIMEDOUT, "the guest does not see it: %s",
+				    reply->message);
+	if (r == 0) {
 		set_state(disk, DISK_ATTACHED);
 		answer_all(disk, NULL);
 		if (disk->users == 0)
 			leave(disk);
 	} else {
-		(void)error_set(&disk->error, ETIMEDOUT, "the guest does not see it: %s",
-				reply->message);
 		answer_all(disk, &disk->error);
 		unplug(disk);
 	}
@@ -503,6 +506,8 @@ static int open_and_plug(struct disks *disks, struct waiter *waiter, const struc
 		return error_set(err, EAGAIN, "the machine has %d disks already",
 				 DISKS_PLUGGED_MAX);
 	int r = disk_file_open(waiter->path, file, waiter->writable, &fd, err);
+	if (r == 0)
+		r = FAULT_ERROR("disk.opened", err);
 	if (r < 0)
 		return r;
 	struct disk *disk = disk_new(disks, file, place);

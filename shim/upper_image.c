@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "base/strv.h"
@@ -124,9 +125,9 @@ static void on_mkfs_end(int fd _unused_, unsigned events _unused_, void *userdat
 		return;
 	loop_watch_set(making->end, 0);
 	(void)!pread(making->output, output, sizeof(output) - 1, 0);
-	if (status != 0)
-		(void)spawn_status_error("mkfs", status, output, &making->error);
-	else if (rename(making->temporary, making->path) < 0)
+	int r = status == 0 ? FAULT_ERROR("upper.made", &making->error)
+			    : spawn_status_error("mkfs", status, output, &making->error);
+	if (r == 0 && rename(making->temporary, making->path) < 0)
 		(void)error_set_errno(&making->error, errno, "cannot rename %s", making->temporary);
 	loop_defer(making->loop, making_end, making);
 }
@@ -180,6 +181,8 @@ void upper_image_make(struct loop *loop, const struct layer_writable *writable, 
 				   .fn = fn,
 				   .userdata = userdata };
 	int r = make_file(making->temporary, writable->bytes, &making->error);
+	if (r == 0)
+		r = FAULT_ERROR("upper.making", &making->error);
 	if (r == 0)
 		r = start_mkfs(making, writable, &making->error);
 	if (r < 0)

@@ -1,6 +1,7 @@
 /* The end of a claimed machine, from its claimer's side: see claim_release() in claim.h. */
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/spawn.h"
@@ -86,6 +87,10 @@ static void on_dialled(int number, struct ttrpc_client *factory, const struct er
 
 static int release_send(struct release *release, const char *factory_address)
 {
+	int r = FAULT_ERROR("release.sending", &release->error);
+
+	if (r < 0)
+		return r;
 	return factory_dial(release->loop,
 			    &(struct factory_dial_options){
 				    .address = factory_address ? factory_address : FACTORY_SOCKET,

@@ -143,12 +143,13 @@ test_steps_of_images() {
 	prepare_image "$image" || fail 'no image after steps that failed'
 }
 
-# in_pod ID: a container of the pod `pod`, with a volume, that stays.
+# in_pod ID [MOUNT...]: a container of the pod `pod`, with a volume, that stays.
 in_pod() {
 	ctr run -d --runtime io.containerd.kiln.v2 --annotation io.kubernetes.cri.sandbox-id=pod \
 		--annotation "io.kubernetes.cri.container-type=$([ "$1" = pod ] && echo sandbox || echo container)" \
-		--mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw" "$image" "$1" sleep 1000
+		--mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw" "${@:2}" "$image" "$1" sleep 1000
 }
+with_disk() { in_pod "$1" --mount "type=ext4,src=$work/disk,dst=/disk,options=loop:rw"; }
 
 # fails POINT=ERROR COMMAND...: the command, and it says which step failed and why.
 fails() {
@@ -166,18 +167,20 @@ traces() { find "$run"/vms/*/share -xdev | sort; awk -v v="$run/vms/" 'index($5,
 test_steps_of_containers() {
 	local point error=EIO before
 	mkdir "$work/volume"
+	truncate -s 8M "$work/disk"
+	mkfs.ext4 -q "$work/disk"
 	in_pod pod
 	in_pod c1
 	until_true 30 wait_full
 	before=$(traces)
-	for point in $(points 'create|streams|folder|root|volume'); do
-		fails "$point=$error" in_pod c2
+	for point in $(points 'create|streams|folder|root|volume|disk'); do
+		fails "$point=$error" with_disk c2
 		ctr containers delete c2
 		expect "$before" "$(traces)" "folders and mounts after $point=$error"
 		expect lives "$(ctr tasks exec --exec-id "e$RANDOM" c1 echo lives)" "the pod after $point=$error"
 		[ $error = ENOSPC ] && error=EIO || error=ENOSPC
 	done
-	in_pod c2
+	with_disk c2
 	fails exec.adding=EIO ctr tasks exec --exec-id e1 c2 true
 	expect lives "$(ctr tasks exec --exec-id e1 c2 echo lives)"
 	fails process.signalling=ENOSPC ctr tasks kill -s KILL c2
@@ -192,12 +195,15 @@ test_steps_of_containers() {
 	remove_container pod
 	fails process.starting=EIO kiln_run alone true
 	remove_container alone # created it is, and ctr leaves it
+	arm release.sending=EIO
+	expect released "$(kiln_run last echo released)" # it ends its machine by itself
 	wait_no_sandboxes
+	expect_met release.sending
 	recovered 'steps of containers that fail'
 }
 is_stopped() { ctr tasks list | grep -qE "^$1 .*STOPPED"; }
 
 start_faulty_factory
-PATH=$BUILD/faults:$PATH KILN_FAULT=@$work/armed/fault start_containerd
+PATH=$BUILD/faults:$PATH KILN_FAULT=@$run/armed/fault start_containerd
 wait_full
 run_tests "$@"

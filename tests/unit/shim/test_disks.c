@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -330,6 +331,32 @@ static void test_one_that_the_guest_does_not_see_is_taken_out(void **state)
 	release(bench, bench->disk);
 }
 
+/* The file is free again, and the next try gives a disk. */
+static void test_steps_that_fail(void **state)
+{
+	static const char *const points[] = { "disk.opened=EMFILE", "disk.found=EIO" };
+	static const int numbers[] = { EMFILE, EIO };
+	struct bench *bench = *state;
+	_cleanup_free_ char *path = file_new(bench, "a", 1 << 20);
+	_cleanup_free_ char *armed = path_join(bench->dir, "armed");
+	_cleanup_free_ char *variable = xasprintf("@%s", armed);
+
+	setenv("KILN_FAULT", variable, 1);
+	loop_timer_start(bench->eject, EJECT_MS);
+	for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
+		assert_int_equal(file_write_atomic(armed, points[i], strlen(points[i]), 0600, NULL),
+				 0);
+		assert_int_equal(attach(bench, path, true), -numbers[i]);
+		assert_non_null(strstr(bench->why, "fault point disk."));
+		assert_int_equal(attach(bench, path, true), 0);
+		release(bench, bench->disk);
+		assert_false(is_claimed(path));
+		loop_timer_start(bench->eject, EJECT_MS);
+	}
+	loop_timer_stop(bench->eject);
+	unsetenv("KILN_FAULT");
+}
+
 static void test_one_that_the_guest_has_let_go_is_gone(void **state)
 {
 	struct bench *bench = *state;
@@ -428,6 +455,7 @@ int main(void)
 		TEST(test_a_reader_is_not_made_a_writer),
 		TEST(test_what_is_no_disk_is_refused),
 		TEST(test_one_that_the_guest_does_not_see_is_taken_out),
+		TEST(test_steps_that_fail),
 		TEST(test_one_that_the_guest_has_let_go_is_gone),
 		TEST(test_one_that_the_guest_holds_stays),
 		TEST(test_a_file_becomes_larger_and_not_smaller),

@@ -118,6 +118,30 @@ static void test_what_cannot_be_made_is_told(void **state)
 	assert_non_null(strstr(bench->why, "cannot make a file"));
 }
 
+/* Nothing is left of what has failed, and the next try makes an image. */
+static void test_steps_that_fail(void **state)
+{
+	static const char *const points[] = { "upper.making=ENOSPC", "upper.made=EIO" };
+	static const int numbers[] = { ENOSPC, EIO };
+	struct bench *bench = *state;
+	_cleanup_free_ char *armed = path_join(bench->dir, "armed");
+	_cleanup_free_ char *variable = xasprintf("@%s", armed);
+
+	setenv("KILN_FAULT", variable, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
+		assert_int_equal(file_write_atomic(armed, points[i], strlen(points[i]), 0600, NULL),
+				 0);
+		assert_int_equal(make(bench, "ext4", NULL), -numbers[i]);
+		assert_non_null(strstr(bench->why, bench->path));
+		assert_non_null(strstr(bench->why, "fault point upper.ma"));
+		free(steal_ptr(bench->why));
+		assert_int_equal(rmdir(bench->dir), 0);
+		assert_int_equal(mkdir(bench->dir, 0700), 0);
+	}
+	assert_int_equal(make(bench, "ext4", NULL), 0);
+	unsetenv("KILN_FAULT");
+}
+
 static void poke(const struct bench *bench, off_t at, uint32_t value)
 {
 	_cleanup_close_ int fd = open(bench->path, O_WRONLY | O_CLOEXEC);
@@ -164,6 +188,7 @@ int main(void)
 		TEST(test_what_is_made_is_an_image),
 		TEST(test_what_cannot_be_made_is_told),
 		TEST(test_what_is_no_image_is_told),
+		TEST(test_steps_that_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
