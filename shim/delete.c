@@ -15,6 +15,7 @@
 #include "proto/ttrpc_client.h"
 #include "shim/bundle.h"
 #include "shim/hooks.h"
+#include "shim/pod_cgroup.h"
 #include "shim/pod_network.h"
 #include "shim/spec.h"
 #include "shim/timestamp.h"
@@ -103,11 +104,12 @@ static bool wait_for_shim(const struct bundle_machine *machine)
 	return poll(&poll_fd, 1, DELETE_WAIT_MS) > 0;
 }
 
-/* What the shim left at the pod's interfaces, where CNI keeps the namespace, and what its hooks
- * began. */
-static void leave_host(const struct arguments *arguments, const char *bundle)
+/* What the shim left at the pod's interfaces, where CNI keeps the namespace, in the pod's control
+ * group, and what its hooks began. */
+static void leave_host(const struct arguments *arguments, const char *bundle, const char *vm_id)
 {
 	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
+	_cleanup_free_ char *group = NULL;
 
 	if (spec_load(bundle, &spec, NULL) < 0)
 		return;
@@ -116,6 +118,9 @@ static void leave_host(const struct arguments *arguments, const char *bundle)
 
 	if (network && !str_empty(network->path))
 		pod_network_clean(network->path);
+	if (spec->oci->linux && pod_cgroup_find(spec->oci->linux->cgroupspath, &group, NULL) == 0 &&
+	    group)
+		pod_cgroup_leave(group, vm_id);
 	hooks_run_stop(spec, arguments->id, bundle);
 }
 
@@ -140,7 +145,7 @@ static int clean(const struct arguments *arguments, const char *bundle, uint32_t
 	r = reap_machine(machine.run_dir, machine.vm_id, err);
 	if (r < 0)
 		return r;
-	leave_host(arguments, bundle);
+	leave_host(arguments, bundle, machine.vm_id);
 	bundle_remove_machine(bundle);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "proto/pod_config.pb-c.h"
+#include "shim/pod_cgroup.h"
 #include "shim/settings.h"
 #include "shim/spec.h"
 
@@ -149,6 +150,33 @@ static int check_namespaces(const Runtime__V1__PodSandboxConfig *config, struct 
 		    : 0;
 }
 
+/* The parent as the path of a group below it, as containerd would make one for a container. The
+ * caller frees. */
+static char *cgroups_path(const char *parent)
+{
+	const char *slash = strrchr(parent, '/'), *last = slash ? slash + 1 : parent;
+	size_t len = strlen(last), suffix = strlen(".slice");
+
+	return len > suffix && str_equal(last + len - suffix, ".slice")
+		       ? xasprintf("%s:kiln:pod", last)
+		       : xasprintf("%s/pod", parent);
+}
+
+static int read_cgroup(const Runtime__V1__PodSandboxConfig *config, struct settings *settings,
+		       struct error *err)
+{
+	const char *parent = config && config->linux ? config->linux->cgroup_parent : NULL;
+	_cleanup_free_ char *path = NULL, *group = NULL;
+
+	if (!settings->sandbox_cgroup_only || str_empty(parent))
+		return 0;
+	path = cgroups_path(parent);
+	int r = pod_cgroup_find(path, &group, err);
+	if (r == 0)
+		replace_string(&settings->cgroup, group);
+	return r;
+}
+
 static int read_settings(const struct pod *pod,
 			 const Containerd__Runtime__Sandbox__V1__CreateSandboxRequest *request,
 			 const Runtime__V1__PodSandboxConfig *config, struct settings *ret_settings,
@@ -177,6 +205,8 @@ static int read_settings(const struct pod *pod,
 	r = settings_annotate(ret_settings, &spec, err);
 	if (r == 0 && !str_empty(request->netns_path))
 		replace_string(&ret_settings->netns, request->netns_path);
+	if (r == 0)
+		r = read_cgroup(config, ret_settings, err);
 	if (r < 0)
 		settings_done(ret_settings);
 	return r;

@@ -14,6 +14,7 @@
 #include "shim/guest_trace.h"
 #include "shim/health_watch.h"
 #include "shim/oom_events.h"
+#include "shim/pod_cgroup.h"
 #include "shim/pod_link.h"
 #include "shim/scratch_watch.h"
 #include "shim/spec.h"
@@ -149,6 +150,14 @@ static void start_watches(struct sandbox *sandbox)
 		});
 }
 
+/* While the guest is busy with the first container: it takes a while. */
+static void join_cgroup(struct sandbox *sandbox)
+{
+	if (sandbox->settings.cgroup)
+		(void)!pod_cgroup_join(sandbox->settings.cgroup, sandbox->claim->vm_id,
+				       sandbox->vmm_pid, &sandbox->error);
+}
+
 static void on_created(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct sandbox *sandbox = userdata;
@@ -161,6 +170,7 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 	if (reply->code == TTRPC_OK) {
 		claim_confirm(sandbox->claim);
 		start_watches(sandbox);
+		join_cgroup(sandbox);
 		return;
 	}
 	(void)ttrpc_reply_error(reply, &sandbox->error);
@@ -209,6 +219,8 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 /* A machine on its way back; the sandbox may be freed before that has ended. */
 struct release {
 	struct sandbox *sandbox; /* NULL: freed */
+	char *vm_id;             /* owned */
+	char *cgroup;            /* owned; of its pod, NULL: it is in none */
 };
 
 static void released(struct sandbox *sandbox, int number, const struct error *err)
@@ -231,12 +243,18 @@ static void released(struct sandbox *sandbox, int number, const struct error *er
 
 static void on_released(int number, const struct error *err, void *userdata)
 {
-	_cleanup_free_ struct release *release = userdata;
+	struct release *release = userdata;
+	struct sandbox *sandbox = release->sandbox;
 
-	if (!release->sandbox)
+	if (release->cgroup)
+		pod_cgroup_leave(release->cgroup, release->vm_id);
+	free(release->vm_id);
+	free(release->cgroup);
+	free(release);
+	if (!sandbox)
 		return;
-	release->sandbox->release = NULL;
-	released(release->sandbox, number, err);
+	sandbox->release = NULL;
+	released(sandbox, number, err);
 }
 
 static void release_machine(void *userdata)
@@ -252,6 +270,8 @@ static void release_machine(void *userdata)
 	agent_link_set(sandbox->agent, NULL);
 	sandbox->release = xnew(struct release);
 	sandbox->release->sandbox = sandbox;
+	sandbox->release->vm_id = xstrdup(sandbox->claim->vm_id);
+	sandbox->release->cgroup = xstrdup(sandbox->settings.cgroup);
 	if (claim_release(sandbox->loop, steal_ptr(sandbox->claim), sandbox->settings.factory,
 			  on_released, sandbox->release))
 		sandbox->on_given_up(sandbox->userdata);

@@ -9,6 +9,7 @@
 #include "factory/guest/carried_device.h"
 #include "proto/claim_priority.h"
 #include "proto/runtimeoptions.pb-c.h"
+#include "shim/pod_cgroup.h"
 #include "shim/rootfs.h"
 #include "shim/spec.h"
 #include "shim/volumes.h"
@@ -48,6 +49,9 @@ static const struct config_key keys[] = {
 		struct settings, kill_s, "kill_s", 10, 1, 3600,
 		"Seconds from SIGKILL until a process must have ended; else the machine is ended, "
 		"with all that is in it"),
+	CONFIG_BOOL(struct settings, sandbox_cgroup_only, "sandbox_cgroup_only", false,
+		    "The VMM is in the pod's control group, whose limits and accounts hold for it "
+		    "then; its own limits stay"),
 	CONFIG_STRING(struct settings, annotations, "annotations", "",
 		      "Words the template has to carry, separated by commas"),
 	CONFIG_STRING(
@@ -264,6 +268,21 @@ static int read_network(const struct spec *spec, struct settings *settings, stru
 	return 0;
 }
 
+static int read_cgroup(const struct spec *spec, struct settings *settings, struct error *err)
+{
+	const Grpc__Linux *oci = spec->oci->linux;
+	char *group = NULL;
+	int r = settings->sandbox_cgroup_only && oci
+			? pod_cgroup_find(oci->cgroupspath, &group, err)
+			: 0;
+
+	if (r == 0) {
+		replace_string(&settings->cgroup, group);
+		free(group);
+	}
+	return r;
+}
+
 int settings_annotate(struct settings *settings, const struct spec *spec, struct error *err)
 {
 	int r = check_allowed(settings, spec, err);
@@ -278,6 +297,8 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 	if (annotations)
 		replace_string(&settings->annotations, annotations);
 	r = read_network(spec, settings, err);
+	if (r == 0)
+		r = read_cgroup(spec, settings, err);
 	if (r == 0)
 		r = read_rootfs(spec, settings, err);
 	if (r == 0)
@@ -297,7 +318,8 @@ bool settings_equal(const struct settings *a, const struct settings *b)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (!config_equal(&keys[i], a, b))
 			return false;
-	return strv_equal(&a->images, &b->images) && str_equal(a->netns, b->netns);
+	return strv_equal(&a->images, &b->images) && str_equal(a->netns, b->netns) &&
+	       str_equal(a->cgroup, b->cgroup);
 }
 
 void settings_copy(struct settings *to, const struct settings *from)
@@ -306,6 +328,7 @@ void settings_copy(struct settings *to, const struct settings *from)
 	config_copy(keys, ARRAY_SIZE(keys), from, to);
 	strv_add_all(&to->images, &from->images);
 	to->netns = xstrdup(from->netns);
+	to->cgroup = xstrdup(from->cgroup);
 }
 
 void settings_print(FILE *out)
@@ -317,5 +340,6 @@ void settings_done(struct settings *settings)
 {
 	strv_done(&settings->images);
 	free(steal_ptr(settings->netns));
+	free(steal_ptr(settings->cgroup));
 	config_done(keys, ARRAY_SIZE(keys), settings);
 }

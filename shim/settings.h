@@ -12,6 +12,7 @@
  *   check_s    the config file                                                    10
  *   check_misses  the config file                                                 6
  *   kill_s     the config file                                                    10
+ *   sandbox_cgroup_only  the config file                                          false
  *   volumes    annotation io.kiln.volumes, the config file: 9p, virtiofs, virtiofs-locks  9p
  *
  * An annotation io.kiln.NAME counts where the config file's enable_annotations names it, and is
@@ -51,14 +52,17 @@ struct settings {
 	int volumes;                    /* enum volumes_driver; ditto */
 	uint64_t check_s, check_misses; /* shim/health_watch.h */
 	uint64_t kill_s;                /* shim/process.h; of a container */
-	char *netns; /* path of the pod's network namespace; NULL: none of its own. Owned */
+	bool sandbox_cgroup_only;       /* shim/pod_cgroup.h */
+	char *netns;  /* path of the pod's network namespace; NULL: none of its own. Owned */
+	char *cgroup; /* the pod's control group, that the VMM is to be in; NULL: none. Owned */
 };
 
 /* options: of the Create request, may be NULL or of a type that is not ours (ignored). */
 _must_check_ int settings_load(const Google__Protobuf__Any *options, struct settings *ret_settings,
 			       struct error *err);
-/* Takes over what the annotations of a sandbox say, and where its network is. -EINVAL names one
- * that makes no sense or is not enabled; -EOPNOTSUPP: it wants the host's network. */
+/* Takes over what the annotations of a sandbox say, and where its network and its control group
+ * are. -EINVAL names one that makes no sense or is not enabled; -EOPNOTSUPP: it wants the host's
+ * network. */
 struct spec;
 _must_check_ int settings_annotate(struct settings *settings, const struct spec *spec,
 				   struct error *err);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -16,6 +17,8 @@
 #include "factory/jail/cgroup_devices.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
+
+enum { MOVE_TEXT_MAX = 16 * 1024 }; /* of /proc/PID/cgroup */
 
 /* v2 has its hierarchy, and devices are no controller there. */
 static const struct controller {
@@ -190,7 +193,7 @@ int cgroup_make_parent(const char *name, struct error *err)
 	return for_each(name, limit_parent, NULL, err);
 }
 
-/* ---------------------------------------------------------------- entering, removing */
+/* ---------------------------------------------------------------- entering */
 
 struct doors {
 	int fds[CGROUP_DOORS];
@@ -229,6 +232,83 @@ int cgroup_open(const char *name, int ret_doors[static CGROUP_DOORS], size_t *re
 		*ret_count = doors.count;
 	return r;
 }
+
+/* ---------------------------------------------------------------- moving */
+
+struct move {
+	char *from; /* owned */
+	const char *to;
+	char pid[24];
+};
+
+static void move_done(struct move *move)
+{
+	free(move->from);
+}
+
+/* The group that the process is in, with v1 that of memory. The caller frees. */
+static int find_group(pid_t pid, char **ret_name, struct error *err)
+{
+	const char *prefix = is_v2() ? "0::/" : ":memory:/";
+	_cleanup_free_ char *path = xasprintf("/proc/%d/cgroup", pid);
+	_cleanup_free_ char *text = NULL;
+	int r = file_read(path, MOVE_TEXT_MAX, &text, NULL, err);
+
+	if (r < 0)
+		return r;
+	const char *name = strstr(text, prefix);
+	if (!name)
+		return error_set(err, ENOENT, "%s names no control group of memory", path);
+	name += strlen(prefix);
+	*ret_name = xstrndup(name, strcspn(name, "\n"));
+	return 0;
+}
+
+static bool is_moved(const struct controller *controller)
+{
+	return !controller || !controller->v1_only;
+}
+
+static int make_other(const struct controller *controller, const char *folder, void *data,
+		      struct error *err)
+{
+	const struct move *move = data;
+	_cleanup_free_ char *from = group_path(controller, move->from);
+	const char *last = strrchr(move->to, '/');
+	_cleanup_free_ char *parent = last ? xstrndup(move->to, (size_t)(last - move->to)) : NULL;
+	int r = 0;
+
+	if (!is_moved(controller))
+		return 0;
+	if (parent)
+		r = make_parent(controller, folder, parent, err);
+	if (r == 0)
+		r = make_folder(folder, err);
+	if (r == 0)
+		r = cgroup_limits_copy(from, folder, name_of(controller), err);
+	return r < 0 || controller ? r : cgroup_devices_limit_v2(folder, err);
+}
+
+static int enter(const struct controller *controller, const char *folder, void *data,
+		 struct error *err)
+{
+	const struct move *move = data;
+
+	return is_moved(controller) ? write_file(folder, "cgroup.procs", move->pid, err) : 0;
+}
+
+int cgroup_move(pid_t pid, const char *to, struct error *err)
+{
+	_cleanup_(move_done) struct move move = { .to = to };
+	int r = find_group(pid, &move.from, err);
+
+	if (r == 0)
+		r = for_each(to, make_other, &move, err);
+	snprintf(move.pid, sizeof(move.pid), "%d", pid);
+	return r < 0 ? r : for_each(to, enter, &move, err);
+}
+
+/* ---------------------------------------------------------------- removing */
 
 static int remove_group(_unused_ const struct controller *controller, const char *folder,
 			_unused_ void *data, struct error *err)

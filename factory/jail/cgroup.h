@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "factory/jail/cgroup_limits.h"
@@ -22,6 +23,12 @@ _must_check_ int cgroup_make(const char *name, const struct cgroup_limits *limit
 			     struct error *err);
 /* Of a group that there is: it has another number of vCPUs from now on. */
 _must_check_ int cgroup_set_vcpus(const char *name, unsigned vcpus, struct error *err);
+
+/* Moves a process (pid: of its first thread) to a group that is made for it with the limits of the
+ * one that it is in. With v1 its devices stay limited where they are, with v2 they are limited
+ * anew. Groups on the way are made where they are missing. The kernel takes 10 ms and more for a
+ * move. */
+_must_check_ int cgroup_move(pid_t pid, const char *to, struct error *err);
 
 /* Descriptors through which a process with one thread puts itself into the group, by writing "0"
  * to each; the caller owns them. (On v1 that avoids a lock of the kernel's that costs 10 ms and

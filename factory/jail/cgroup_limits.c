@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -58,18 +60,44 @@ static const struct limit {
 	{ CPU, "cpu.cfs_quota_us", "cpu.max", print_quota },
 };
 
+/* NULL: there is nothing to write. The caller frees. */
+static char *limit_path(const struct limit *limit, const char *folder, const char *controller)
+{
+	char *path;
+
+	if (controller && !str_equal(controller, limit->controller))
+		return NULL;
+	path = path_join(folder, controller ? limit->v1_file : limit->v2_file);
+	if (str_equal(limit->controller, CPU) && !path_exists(path))
+		free(steal_ptr(path));
+	return path;
+}
+
 static int write_limit(const struct limit *limit, const char *folder, const char *controller,
 		       const struct cgroup_limits *limits, struct error *err)
 {
-	bool v2 = !controller;
-	_cleanup_free_ char *path = path_join(folder, v2 ? limit->v2_file : limit->v1_file);
+	_cleanup_free_ char *path = limit_path(limit, folder, controller);
 	char value[VALUE_SIZE];
 
-	if (controller && !str_equal(controller, limit->controller))
+	if (!path)
 		return 0;
-	if (str_equal(limit->controller, CPU) && !path_exists(path))
+	limit->print(limits, !controller, value);
+	return file_write_value(path, value, err);
+}
+
+static int copy_limit(const struct limit *limit, const char *from, const char *to,
+		      const char *controller, struct error *err)
+{
+	_cleanup_free_ char *source = limit_path(limit, from, controller);
+	_cleanup_free_ char *path = limit_path(limit, to, controller);
+	_cleanup_free_ char *value = NULL;
+
+	if (!source || !path)
 		return 0;
-	limit->print(limits, v2, value);
+	int r = file_read(source, VALUE_SIZE, &value, NULL, err);
+	if (r < 0)
+		return r;
+	value[strcspn(value, "\n")] = '\0';
 	return file_write_value(path, value, err);
 }
 
@@ -80,6 +108,15 @@ int cgroup_limits_write(const char *folder, const char *controller,
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(machine_limits); i++)
 		r = write_limit(&machine_limits[i], folder, controller, limits, err);
+	return r;
+}
+
+int cgroup_limits_copy(const char *from, const char *to, const char *controller, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(machine_limits); i++)
+		r = copy_limit(&machine_limits[i], from, to, controller, err);
 	return r;
 }
 

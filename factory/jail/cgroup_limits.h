@@ -23,6 +23,9 @@ struct cgroup_limits {
 
 _must_check_ int cgroup_limits_write(const char *folder, const char *controller,
 				     const struct cgroup_limits *limits, struct error *err);
+/* Those of another group of the same controller, whatever they are by now. */
+_must_check_ int cgroup_limits_copy(const char *from, const char *to, const char *controller,
+				    struct error *err);
 /* The processors' alone. */
 _must_check_ int cgroup_limits_write_vcpus(const char *folder, const char *controller,
 					   unsigned vcpus, struct error *err);
