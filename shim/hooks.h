@@ -10,7 +10,7 @@
  * the machine is joined to. It is the number of a thread of the shim's: there is no process of the
  * container's on the host.
  *
- * createContainer and startContainer are for the inside of a container, and are not run.
+ * createContainer and startContainer are for the inside of a container, and are refused.
  */
 #pragma once
 

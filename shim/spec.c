@@ -31,6 +31,22 @@ static void free_message(void *message)
 		protobuf_c_message_free_unpacked(message, NULL);
 }
 
+/* Those of the host are shim/hooks.h's. */
+static int check_hooks(const Grpc__Hooks *hooks, struct error *err)
+{
+	const char *name = NULL;
+
+	if (hooks && hooks->n_createcontainer > 0)
+		name = "createContainer";
+	else if (hooks && hooks->n_startcontainer > 0)
+		name = "startContainer";
+	return name ? error_set(err, EOPNOTSUPP,
+				"%s: hooks.%s is for the inside of a container, and no hooks are "
+				"run in a guest",
+				SPEC_FILE, name)
+		    : 0;
+}
+
 static int check(const struct spec *spec, struct error *err)
 {
 	const Grpc__Spec *oci = spec->oci;
@@ -47,7 +63,7 @@ static int check(const struct spec *spec, struct error *err)
 		if (str_empty(oci->mounts[i]->destination))
 			return error_set(err, EINVAL, "%s: mounts[%zu] has no destination",
 					 SPEC_FILE, i);
-	return 0;
+	return check_hooks(oci->hooks, err);
 }
 
 /* A rule about devices that has no number means all numbers. The message says so with -1: without
@@ -339,14 +355,7 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 {
 	Grpc__Spec *oci = spec->oci;
 
-	if (oci->hooks) {
-		if (oci->hooks->n_createcontainer + oci->hooks->n_startcontainer > 0)
-			log_warning(container_id,
-				    "hooks createContainer and startContainer in %s are not run: "
-				    "there is no container of it on this host",
-				    SPEC_FILE);
-		free_message(steal_ptr(oci->hooks));
-	}
+	free_message(steal_ptr(oci->hooks)); /* of the host */
 	if (oci->linux) {
 		namespaces_adjust(oci->linux, container_id);
 		devices_adjust(oci->linux, container_id);

@@ -13,7 +13,7 @@
 	"\"annotations\":{" annotations_ "},"                                                      \
 	"\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"}" mounts_    \
 	"],"                                                                                       \
-	"\"hooks\":{\"startContainer\":[{\"path\":\"/bin/hook\"}]},"                               \
+	"\"hooks\":{\"poststart\":[]},"                                                            \
 	"\"linux\":{\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}],"            \
 	"\"memory\":{\"limit\":1048576},\"cpu\":{\"shares\":1024}},"                               \
 	"\"devices\":[{\"path\":\"/dev/sda\",\"type\":\"b\",\"major\":8,\"minor\":0},"             \

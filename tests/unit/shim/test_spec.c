@@ -148,6 +148,23 @@ static void annotations_are_found(void **state _unused_)
 	assert_null(spec_annotation(spec, "io.kiln"));
 }
 
+static void hooks_for_the_inside_of_a_container_are_refused(void **state _unused_)
+{
+	static const char *const names[] = { "createContainer", "startContainer" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *text = xasprintf(
+			"{\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"},"
+			"\"hooks\":{\"%s\":[{\"path\":\"/hook\"}]}}",
+			names[i]);
+		_cleanup_(error_done) struct error err = {};
+		struct spec *spec;
+
+		assert_int_equal(spec_parse(text, strlen(text), "/b", &spec, &err), -EOPNOTSUPP);
+		assert_non_null(strstr(error_message(&err), names[i]));
+	}
+}
+
 static void wrong_specs_are_refused_by_name(void **state _unused_)
 {
 	static const struct {
@@ -220,6 +237,7 @@ int main(void)
 		cmocka_unit_test(namespaces_of_the_host_are_dropped),
 		cmocka_unit_test(device_rules_are_the_guests),
 		cmocka_unit_test(annotations_are_found),
+		cmocka_unit_test(hooks_for_the_inside_of_a_container_are_refused),
 		cmocka_unit_test(wrong_specs_are_refused_by_name),
 		cmocka_unit_test(missing_bundle_is_named),
 		cmocka_unit_test(exec_process_is_read),
