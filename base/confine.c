@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/landlock.h>
-#include <sched.h>
 #include <seccomp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -162,11 +161,6 @@ static const struct {
 	{ CONFINE_MOUNTS, SCMP_SYS(setns) },
 	{ CONFINE_MOUNTS, SCMP_SYS(umount2) },
 	{ CONFINE_MOUNTS, SCMP_SYS(unshare) },
-
-	{ CONFINE_PROGRAMS, SCMP_SYS(execve) },
-	{ CONFINE_PROGRAMS, SCMP_SYS(execveat) },
-	{ CONFINE_PROGRAMS, SCMP_SYS(fork) },
-	{ CONFINE_PROGRAMS, SCMP_SYS(vfork) },
 };
 
 static bool family_is_used(int family)
@@ -187,16 +181,6 @@ static int refuse_rare_sockets(scmp_filter_ctx filter, uint32_t verdict)
 	return r;
 }
 
-/* A thread is a clone(2) with CLONE_THREAD. clone3(2) says so in memory, where no filter can look:
- * libc takes clone(2) where the kernel has not got the other. */
-static int refuse_processes(scmp_filter_ctx filter, uint32_t verdict)
-{
-	int r = seccomp_rule_add(filter, verdict, SCMP_SYS(clone), 1,
-				 SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
-
-	return r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-}
-
 int confine_calls(unsigned calls, struct error *err)
 {
 	const uint32_t verdict = SCMP_ACT_ERRNO(EPERM);
@@ -208,8 +192,6 @@ int confine_calls(unsigned calls, struct error *err)
 			r = seccomp_rule_add(filter, verdict, refused[i].number, 0);
 	if (r == 0 && calls & CONFINE_CORNERS)
 		r = refuse_rare_sockets(filter, verdict);
-	if (r == 0 && calls & CONFINE_PROGRAMS)
-		r = refuse_processes(filter, verdict);
 	r = r < 0 ? error_set_errno(err, -r, "cannot make a filter of system calls")
 		  : filter_load(filter, err);
 	seccomp_release(filter);

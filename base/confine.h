@@ -25,8 +25,6 @@ enum confine_calls {
 	CONFINE_CORNERS = 1 << 2,
 	/* Mounts, namespaces, programs for the kernel (BPF), files by handle. */
 	CONFINE_MOUNTS = 1 << 3,
-	/* New processes, and other programs in place of this one. Threads can be started. */
-	CONFINE_PROGRAMS = 1 << 4,
 };
 
 /* Refuses these (enum confine_calls, or-ed), and leaves the rest. */

@@ -80,6 +80,6 @@ int privileges_shut_in(const char *run_dir, struct error *err)
 		log_info(NULL, "the kernel has no Landlock: writes wherever its user may");
 	return r < 0 ? r
 		     : confine_calls(CONFINE_HOST | CONFINE_PROCESSES | CONFINE_CORNERS |
-					     CONFINE_MOUNTS | CONFINE_PROGRAMS,
+					     CONFINE_MOUNTS,
 				     err);
 }

@@ -10,7 +10,6 @@
  * which it gets into the store; 0: none. Call it before there are threads. */
 _must_check_ int privileges_give_up(const struct keeper *keeper, gid_t also, struct error *err);
 
-/* From here on it starts nothing, writes below this folder only (what it has open stays open),
- * makes no TCP connection, and asks little else of the kernel than what it needs (base/confine.h).
- */
+/* From here on it, and what it starts, writes below this folder only (what it has open stays open),
+ * makes no TCP connection, and asks little else of the kernel than what it needs (base/confine.h). */
 _must_check_ int privileges_shut_in(const char *run_dir, struct error *err);
