@@ -518,5 +518,5 @@ deps: ## Install what is missing (Debian); elsewhere print the list
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -not -path '$(BUILD)/node/*' 2>/dev/null)
 .SECONDARY:
