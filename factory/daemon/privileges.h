@@ -11,5 +11,6 @@
 _must_check_ int privileges_give_up(const struct keeper *keeper, gid_t also, struct error *err);
 
 /* From here on it, and what it starts, writes below this folder only (what it has open stays open),
- * makes no TCP connection, and asks little else of the kernel than what it needs (base/confine.h). */
+ * makes no TCP connection, and asks little else of the kernel than what it needs (base/confine.h).
+ */
 _must_check_ int privileges_shut_in(const char *run_dir, struct error *err);
