@@ -125,6 +125,13 @@ int disk_find(const char *path, char **ret_device, struct error *err)
 	return 0;
 }
 
+bool disk_is_ready(const char *device)
+{
+	_cleanup_close_ int fd = open(device, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	return fd >= 0 || (errno != ENOENT && errno != ENXIO && errno != ENODEV);
+}
+
 struct search {
 	const char *path;
 	char **ret_device;
@@ -136,7 +143,7 @@ static int search_once(const void *data, struct error *err)
 	_cleanup_free_ char *device = NULL;
 	int r = disk_find(search->path, &device, err);
 
-	if (r == 0 && !path_exists(device))
+	if (r == 0 && !disk_is_ready(device))
 		return error_set(err, ENODEV, "there is no %.256s", device);
 	if (r == 0)
 		*search->ret_device = steal_ptr(device);

@@ -1,6 +1,7 @@
 /* The guest's disks, found by their serial number or their place: there is no udev here. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,8 +12,11 @@
  * is the caller's. -ENODEV: there is no such disk. */
 _must_check_ int disk_find(const char *path, char **ret_device, struct error *err);
 
-/* The same for one that is being plugged in: waits for it, some seconds at most, while the agent
- * does nothing else. Who has time asks by FindDisk first (agent/disk_calls.h). */
+/* A new disk is in sysfs a moment before it can be opened. Its event comes when it can. */
+bool disk_is_ready(const char *device);
+
+/* As disk_find(), for one that is being plugged in: waits for it, some seconds at most, while the
+ * agent does nothing else. Who has time asks by FindDisk first (agent/disk_calls.h). */
 _must_check_ int disk_await(const char *path, char **ret_device, struct error *err);
 
 /* By the slots from the root bus down, over bridges. */

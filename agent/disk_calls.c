@@ -31,7 +31,7 @@ static bool is_there(const char *serial)
 	_cleanup_free_ char *path = xasprintf(GUEST_DISK_BY_ID "%s", serial);
 	_cleanup_free_ char *device = NULL;
 
-	return disk_find(path, &device, NULL) == 0;
+	return disk_find(path, &device, NULL) == 0 && disk_is_ready(device);
 }
 
 static void stop_listening(void *userdata)

@@ -22,9 +22,11 @@ _must_check_ static int filter_load(scmp_filter_ctx filter, struct error *err)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	if (r == 0)
 		r = seccomp_load(filter);
-	return r < 0 ? error_set_errno(err, -r,
-				       "cannot give up the system calls that are not needed any "
-				       "more (the kernel needs CONFIG_SECCOMP_FILTER)")
+	return r < 0 ? error_set_errno(
+			       err, -r,
+			       "cannot give up the system calls that are not needed any "
+			       "more (the kernel needs CONFIG_SECCOMP_FILTER; a filter of the service "
+			       "manager's has to allow seccomp)")
 		     : 0;
 }
 
