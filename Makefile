@@ -94,7 +94,7 @@ all: $(BINS)
 .DEFAULT_GOAL := all
 
 # On a fresh machine these goals install what they need before anything is compiled.
-ifneq ($(filter check check-unit check-integration check-node demo bench bench-quick,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-unit check-integration check-node demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
 AUTO_DEPS := deps
 endif
 
@@ -378,6 +378,12 @@ check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
 check-node: all image faults $(PROBE) $(FILES_WORK) man | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
 	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
 		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/check
+
+.PHONY: bench-node
+bench-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
+bench-node: all image faults $(FILES_WORK) man | $(AUTO_DEPS) ## The quick set measured in that machine (SET=; TIME_FACTOR=)
+	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
+		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/bench
 
 # ---------------------------------------------------------------- lint
 
