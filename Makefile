@@ -70,6 +70,9 @@ PRELOAD     := $(BUILD)/kiln-preload.so
 ABSENT      := $(BUILD)/kiln-no-capstone.so $(BUILD)/kiln-no-pmem.so
 PROBE       := $(BUILD)/probe
 FILES_WORK  := $(BUILD)/kiln-files-work
+NET_WORK    := $(BUILD)/kiln-net-work
+# What the benchmark runs in containers.
+BENCH_WORK  := $(FILES_WORK) $(NET_WORK)
 BINS := $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD) $(ABSENT)
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
@@ -82,7 +85,7 @@ LIBS_agent   := -lcap -lseccomp
 LIBS_base    := -lseccomp
 LIBS_proto   := -lseccomp
 LIBS_ctl     := -lseccomp $(LIBS_vm)
-LIBS_bench   := $(LIBS_vm)
+LIBS_bench   := -lnghttp2 $(LIBS_vm)
 
 obj  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 aobj = $(patsubst %.c,$(BUILD)/asan/%.o,$(1))
@@ -237,8 +240,10 @@ $(PROBE): $(call obj,$(wildcard tests/probe/*.c))
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
-# What the scenario `files` measures; it runs in containers and in a machine without one.
+# What the scenarios `files` and `pods-net` measure; it runs in containers, and in a machine without one.
 $(FILES_WORK): $(call obj,bench/work/work.c)
+$(NET_WORK): $(call obj,bench/work/net.c)
+$(BENCH_WORK):
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
@@ -331,13 +336,13 @@ $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
 LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
-check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(FILES_WORK) ## All tests: lint, units under ASan and UBSan, fuzzers, real QEMU and containerd
+check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(BENCH_WORK) ## All tests: lint, units under ASan and UBSan, fuzzers, real QEMU and containerd
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit fuzz integration
 
 check-unit: $(UNIT_BIN) $(PRELOAD) $(ABSENT) ## The unit tests only
 	$(Q)BUILD=$(BUILD) tests/run unit
 
-check-integration: all image faults $(PROBE) $(FILES_WORK) ## The integration tests only (ONLY=name for one)
+check-integration: all image faults $(PROBE) $(BENCH_WORK) ## The integration tests only (ONLY=name for one)
 	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/run integration
 
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
@@ -363,25 +368,25 @@ conformance-programs: all image ## PostgreSQL, fio and stress-ng in containers b
 	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/conformance/programs
 
 .PHONY: demo bench bench-quick
-demo: all image $(FILES_WORK) ## From nothing to a container in a pooled VM, with a table of times
+demo: all image $(BENCH_WORK) ## From nothing to a container in a pooled VM, with a table of times
 	$(Q)BUILD=$(BUILD) bench/demo
 
-bench: all image $(FILES_WORK) ## Measure everything, some twenty minutes; writes bench/out/, checks the baseline
+bench: all image $(BENCH_WORK) ## Measure everything, some twenty minutes; writes bench/out/, checks the baseline
 	$(Q)BUILD=$(BUILD) bench/run full
 
-bench-quick: all image $(FILES_WORK) ## The same in a minute and a half, with less of it
+bench-quick: all image $(BENCH_WORK) ## The same in a minute and a half, with less of it
 	$(Q)BUILD=$(BUILD) bench/run quick
 
 # The node's disk is kept in the build folder; it needs packages of this host that no other target does.
 .PHONY: check-node
 check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
-check-node: all image faults $(PROBE) $(FILES_WORK) man | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
+check-node: all image faults $(PROBE) $(BENCH_WORK) man | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
 	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
 		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/check
 
 .PHONY: bench-node
 bench-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
-bench-node: all image faults $(FILES_WORK) man | $(AUTO_DEPS) ## The quick set measured in that machine (SET=; TIME_FACTOR=)
+bench-node: all image faults $(BENCH_WORK) man | $(AUTO_DEPS) ## The quick set measured in that machine (SET=; TIME_FACTOR=)
 	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
 		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/bench
 
@@ -498,9 +503,9 @@ help: ## This list
 
 # Debian 12 packages; docs/DEPENDENCIES.md has the reason of each.
 DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
-                libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev
+                libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev libnghttp2-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs libevent-core-2.1-7 libevent-extra-2.1-7 \
-                libprotobuf-c1 libjansson4 libnettle8 libseccomp2 libvirt0
+                libprotobuf-c1 libjansson4 libnettle8 libseccomp2 libvirt0 libnghttp2-14
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq procps curl python3-prometheus-client openssh-client systemd
 DEBIAN_BENCH := gnuplot-nox

@@ -127,7 +127,8 @@ static int plan_make(struct spawn_plan *plan, struct error *err)
 	int pipe_fds[2];
 
 	plan->env = plan->options->env ? plan->options->env : environ;
-	plan->program = find_program(name);
+	plan->program = plan->options->program ? xstrdup(plan->options->program)
+					       : find_program(name);
 	if (!plan->program)
 		return error_set(err, ENOENT, "cannot start %s: not found on PATH", name);
 	plan->null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -18,7 +18,8 @@ struct spawn_fd {
 #define SPAWN_ARGV(...) ((char *const *)(const char *const[]){ __VA_ARGS__, NULL })
 
 struct spawn_options {
-	char *const *argv;          /* borrowed; argv[0] is looked up on PATH */
+	char *const *argv;          /* borrowed */
+	const char *program;        /* borrowed; its path. NULL: argv[0], looked up on PATH */
 	char *const *env;           /* borrowed; NULL: the parent's */
 	const char *cwd;            /* borrowed; NULL: the parent's */
 	const struct spawn_fd *fds; /* borrowed; everything else above 2 is closed */

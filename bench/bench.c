@@ -23,6 +23,7 @@ static const char *const count_names[] = {
 	[COUNT_DENSITY_UNSHARED] = "density-unshared",
 	[COUNT_ROOTS] = "roots",
 	[COUNT_IMAGES] = "images",
+	[COUNT_PODS] = "pods",
 	[COUNT_FILES] = "files",
 	[COUNT_FILES_TIMES] = "files-times",
 	[COUNT_FILES_SCALE] = "files-scale",

@@ -33,6 +33,7 @@ enum count {
 	COUNT_DENSITY_UNSHARED, /* the same, of a template that is not shared; 0: left out */
 	COUNT_ROOTS,            /* rounds of all ways to a root file system and runc */
 	COUNT_IMAGES,           /* sandboxes that read one image; 0: left out */
+	COUNT_PODS,             /* lives of a pod, of kiln and runc each; 0: left out */
 	COUNT_FILES,            /* places for work on files, of each contestant; 0: left out */
 	COUNT_FILES_TIMES,      /* how often it is done in each of them */
 	COUNT_FILES_SCALE,      /* how much work that is, in percent */
@@ -46,7 +47,9 @@ struct bench_options {
 	const char *unshared;   /* address; NULL: ditto */
 	const char *slots;      /* address; NULL: ditto */
 	const char *containerd; /* socket; NULL: ditto */
+	const char *cri;        /* socket of a containerd with CRI; NULL: ditto */
 	const char *image;
+	const char *pods_image;  /* has bench/work/net.c's program */
 	const char *files_image; /* bench/files-image; NULL: ditto */
 	const char *limit;       /* folder of what bench/files-image makes for it; NULL: ditto */
 	const char *rootfs;      /* drivers of roots, with commas between them; NULL: overlay */

@@ -43,6 +43,8 @@ void command_run_help(void)
 	     "      --unshared ADDRESS    factory with pool_size 0, its template \"share\": \"never\"\n"
 	     "      --slots ADDRESS       factory with pool_size 0, its template \"dax_windows\": 0\n"
 	     "  -c, --containerd SOCKET   containerd that has the image and finds the kiln shim\n"
+	     "      --cri SOCKET          containerd with CRI and CNI, runtimes kiln and runc; for pods\n"
+	     "      --pods-image NAME     what its pods run (docker.io/kiln/pods:test)\n"
 	     "      --namespace NAME      of containerd (default)\n"
 	     "      --image NAME          (docker.io/kiln/busybox:test)\n"
 	     "      --files-image NAME    of what bench/files-image makes, for `files`\n"
@@ -112,6 +114,12 @@ static int parse_option(int option, struct arguments *arguments)
 	case 'c':
 		arguments->bench.containerd = optarg;
 		return -1;
+	case 'C':
+		arguments->bench.cri = optarg;
+		return -1;
+	case 'O':
+		arguments->bench.pods_image = optarg;
+		return -1;
 	case 'N':
 		arguments->bench.namespace_ = optarg;
 		return -1;
@@ -162,6 +170,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 		{ "unshared", required_argument, NULL, 'U' },
 		{ "slots", required_argument, NULL, 'S' },
 		{ "containerd", required_argument, NULL, 'c' },
+		{ "cri", required_argument, NULL, 'C' },
+		{ "pods-image", required_argument, NULL, 'O' },
 		{ "namespace", required_argument, NULL, 'N' },
 		{ "image", required_argument, NULL, 'I' },
 		{ "files-image", required_argument, NULL, 'F' },
@@ -321,7 +331,8 @@ int command_run(int argc, char **argv)
 	struct arguments arguments = {
 		.bench = { .factory = "unix:///run/kiln/factory.sock",
 			   .namespace_ = "default",
-			   .image = "docker.io/kiln/busybox:test" },
+			   .image = "docker.io/kiln/busybox:test",
+			   .pods_image = "docker.io/kiln/pods:test" },
 		.set = "quick",
 	};
 

@@ -53,13 +53,19 @@ int ctr_delete(const struct bench *bench, const char *id, struct error *err)
 	return spawn_and_wait(container.items, &container_output, err);
 }
 
-int ctr_prepare_image(const struct bench *bench, const char *factory, const char *image,
-		      struct error *err)
+int image_prepare(const char *factory, const char *containerd, const char *namespace_,
+		  const char *image, struct error *err)
 {
 	_cleanup_free_ char *output = NULL;
 
 	return spawn_and_wait(SPAWN_ARGV("kiln-ctl", "image", "prepare", image, "--socket", factory,
-					 "--containerd", bench->options.containerd, "--namespace",
-					 bench->options.namespace_),
+					 "--containerd", containerd, "--namespace", namespace_),
 			      &output, err);
+}
+
+int ctr_prepare_image(const struct bench *bench, const char *factory, const char *image,
+		      struct error *err)
+{
+	return image_prepare(factory, bench->options.containerd, bench->options.namespace_, image,
+			     err);
 }

@@ -23,5 +23,8 @@ _must_check_ int ctr_write_config(const char *factory, const char *path, struct 
 _must_check_ int ctr_delete(const struct bench *bench, const char *id, struct error *err);
 
 /* The factory's cache has the image of its layers when this returns (kiln-ctl image prepare). */
+_must_check_ int image_prepare(const char *factory, const char *containerd, const char *namespace_,
+			       const char *image, struct error *err);
+/* The same, of the options' containerd and namespace. */
 _must_check_ int ctr_prepare_image(const struct bench *bench, const char *factory,
 				   const char *image, struct error *err);

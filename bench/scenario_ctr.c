@@ -6,8 +6,6 @@
  *
  * memory.*_shim_private_mib: private pages of the shim's process while its container runs. */
 
-#include <dirent.h>
-
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -16,6 +14,7 @@
 #include "bench/ctr.h"
 #include "bench/empty_shim.h"
 #include "bench/factory_client.h"
+#include "bench/processes.h"
 #include "bench/scenarios.h"
 #include "bench/smaps.h"
 
@@ -78,39 +77,6 @@ static int take_turns(struct bench *bench, const struct contestant *contestants,
 
 /* ---------------------------------------------------------------- memory of a shim */
 
-static bool is_shim_of(const char *pid, const char *program, const char *id)
-{
-	_cleanup_free_ char *path = xasprintf("/proc/%s/cmdline", pid);
-	_cleanup_free_ char *text = NULL;
-	size_t len = 0;
-	bool named = false;
-
-	if (file_read(path, 1 << 16, &text, &len, NULL) < 0 || len == 0)
-		return false;
-	const char *slash = strrchr(text, '/');
-	if (!str_equal(slash ? slash + 1 : text, program))
-		return false;
-	for (const char *at = text; at < text + len; at += strlen(at) + 1)
-		named = named || str_equal(at, id);
-	return named;
-}
-
-static pid_t shim_find(const char *program, const char *id)
-{
-	DIR *dir = opendir("/proc");
-	const struct dirent *entry;
-	uint64_t pid = 0;
-
-	while (dir && pid == 0 && (entry = readdir(dir))) {
-		if (str_to_u64(entry->d_name, 1, INT32_MAX, &pid) == 0 &&
-		    !is_shim_of(entry->d_name, program, id))
-			pid = 0;
-	}
-	if (dir)
-		closedir(dir);
-	return (pid_t)pid;
-}
-
 static int ctr_detached(struct bench *bench, const struct contestant *contestant, const char *id,
 			struct error *err)
 {
@@ -129,15 +95,16 @@ static int shim_memory(struct bench *bench, const struct contestant *contestant,
 	_cleanup_(error_done) struct error ignored = {};
 	_cleanup_free_ char *id = bench_id(bench);
 	struct smaps smaps = {};
+	pid_t pid;
 
 	int r = factory_warm(bench->loop, bench->options.factory, 1, err);
 	if (r == 0)
 		r = ctr_detached(bench, contestant, id, err);
 	if (r < 0)
 		return r;
-	pid_t pid = shim_find(program, id);
-	r = pid > 0 ? smaps_read(pid, NULL, NULL, &smaps, err)
-		    : error_set(err, ESRCH, "there is no process %s of container %s", program, id);
+	r = shim_find(program, id, &pid, err);
+	if (r == 0)
+		r = smaps_read(pid, NULL, NULL, &smaps, err);
 	if (r == 0)
 		result_set(bench->result, value, smaps.private_);
 	int deleted = ctr_delete(bench, id, r < 0 ? &ignored : err);

@@ -19,13 +19,13 @@
 #include "base/spawn.h"
 #include "bench/ctr.h"
 #include "bench/factory_client.h"
+#include "bench/processes.h"
 #include "bench/scenarios.h"
 #include "bench/smaps.h"
 
 #define SCRATCH  "/tmp"
 #define FILE_IN  "/data/large" /* bench/files-image */
 #define FILE_MIB 200
-#define CLAIMED  "claimed"
 
 static const char *const drivers[] = { "overlay", "share" };
 
@@ -72,23 +72,16 @@ static int read_file(struct bench *bench, const char *id, struct error *err)
 
 static int read_memory(struct bench *bench, struct memory *ret_memory, struct error *err)
 {
-	_cleanup_(list_response_free_cleanup) Kiln__Factory__V1__ListResponse *list = NULL;
 	struct memory memory = { .cached = meminfo_read("Cached"),
 				 .available = meminfo_read("MemAvailable") };
-	int r = factory_list(bench->loop, bench->options.factory, &list, err);
+	struct smaps sum;
 
-	for (size_t i = 0; r == 0 && i < list->n_vms; i++) {
-		struct smaps smaps;
-
-		if (!str_equal(list->vms[i]->state, CLAIMED))
-			continue;
-		r = smaps_read((pid_t)list->vms[i]->pid, NULL, NULL, &smaps, err);
-		if (r == 0)
-			memory.pss += smaps.pss;
-	}
-	if (r == 0)
-		*ret_memory = memory;
-	return r;
+	int r = claimed_memory(bench->loop, bench->options.factory, &sum, err);
+	if (r < 0)
+		return r;
+	memory.pss = sum.pss;
+	*ret_memory = memory;
+	return 0;
 }
 
 static void add_row(struct bench *bench, const char *driver, unsigned sandboxes,

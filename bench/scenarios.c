@@ -20,6 +20,14 @@ static const struct scenario scenarios[] = {
 	  .summary = "ctr run by kiln, runc and a shim that does nothing (needs --containerd)",
 	  .run = scenario_ctr,
 	  .needs_containerd = true },
+	{ .name = "pods",
+	  .summary = "the calls of a pod's life, by kiln and runc; its memory (needs --cri)",
+	  .run = scenario_pods,
+	  .needs_cri = true },
+	{ .name = "pods-net",
+	  .summary = "the network between two pods, by kiln and runc (needs --cri)",
+	  .run = scenario_pods_net,
+	  .needs_cri = true },
 	{ .name = "roots",
 	  .summary =
 		  "a container's start by each way to its root, and by runc (needs --containerd)",
@@ -68,6 +76,8 @@ const char *scenario_obstacle(const struct scenario *scenario, const struct benc
 		return "it needs --pool";
 	if (scenario->needs_containerd && !options->containerd)
 		return "it needs --containerd";
+	if (scenario->needs_cri && !options->cri)
+		return "it needs --cri";
 	if (scenario->needs_files_image && !options->files_image)
 		return "it needs --files-image";
 	return NULL;

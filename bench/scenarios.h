@@ -1,7 +1,7 @@
 /* The scenarios: each measures real parts, adds to the series and tables of its name, and gets
  * its share of the counts in each round.
  *
- * A new one (pods, storage, network) is a file of its own with one function, a row in the table
+ * A new one is a file of its own with one function, a row in the table
  * of scenarios.c, its counts in enum count and plans.c, and its definition in bench/README.md.
  */
 #pragma once
@@ -15,6 +15,7 @@ struct scenario {
 	bool once; /* in the first round only */
 	bool needs_pool;
 	bool needs_containerd;
+	bool needs_cri;
 	bool needs_files_image;
 };
 
@@ -31,6 +32,8 @@ _must_check_ int scenario_claim(struct bench *bench, struct error *err);
 _must_check_ int scenario_many(struct bench *bench, struct error *err);
 _must_check_ int scenario_first_exec(struct bench *bench, struct error *err);
 _must_check_ int scenario_ctr(struct bench *bench, struct error *err);
+_must_check_ int scenario_pods(struct bench *bench, struct error *err);
+_must_check_ int scenario_pods_net(struct bench *bench, struct error *err);
 _must_check_ int scenario_roots(struct bench *bench, struct error *err);
 _must_check_ int scenario_images(struct bench *bench, struct error *err);
 _must_check_ int scenario_files(struct bench *bench, struct error *err);

@@ -30,6 +30,13 @@ struct source {
 			"files." work ".overlay", 0.5, "files." work ".limit", 0.5, 1.5            \
 	}
 
+/* A call of a pod's life (bench/scenario_pods.c). */
+#define PODS_TARGET(step, call, must, aim)                                                         \
+	{                                                                                          \
+		{ "pods_" step, "pods: " call ", kiln : runc, p50", UNIT_TIMES, must, aim },       \
+			"pods." step ".kiln", 0.5, "pods." step ".runc", 0.5, 1.25                 \
+	}
+
 static const struct source sources[TARGETS] = {
 	{ { "claim_vs_boot", "claim + CreateSandbox p50 : cold boot to agent ready", UNIT_SHARE,
 	    1.0 / 500, 1.0 / 2000 },
@@ -89,6 +96,10 @@ static const struct source sources[TARGETS] = {
 	  NULL,
 	  0,
 	  1.15 },
+	PODS_TARGET("run", "RunPodSandbox", 1.1, 0.8),
+	PODS_TARGET("start", "StartContainer", 1.5, 1),
+	PODS_TARGET("exec-first", "first ExecSync", 2, 1),
+	PODS_TARGET("life", "whole life", 1.3, 1),
 	{ { "root_run", "ctr run --rm, an image in a DAX window : the plain share, p50", UNIT_TIMES,
 	    1, 0.7 },
 	  "roots.run.overlay-dax",

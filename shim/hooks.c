@@ -163,7 +163,8 @@ static int open_clock(int64_t seconds)
 	return fd;
 }
 
-/* It is called by its path, whatever its args[0] is. */
+/* args are its argv from the first on, as of execv(3): Docker's hook tells by args[0] what it is.
+ */
 static int run_hook(const Grpc__Hook *hook, const char *bundle, int state_fd, struct error *err)
 {
 	_cleanup_(strv_done) struct strv argv = {}, env = {};
@@ -174,14 +175,16 @@ static int run_hook(const Grpc__Hook *hook, const char *bundle, int state_fd, st
 
 	if (hook->path[0] != '/')
 		return error_set(err, EINVAL, "the hook \"%s\" is no absolute path", hook->path);
-	strv_add(&argv, hook->path);
-	for (size_t i = 1; i < hook->n_args; i++)
+	for (size_t i = 0; i < hook->n_args; i++)
 		strv_add(&argv, hook->args[i]);
+	if (argv.count == 0)
+		strv_add(&argv, hook->path);
 	for (size_t i = 0; i < hook->n_env; i++)
 		strv_add(&env, hook->env[i]);
 
 	const struct spawn_options options = {
 		.argv = argv.items,
+		.program = hook->path,
 		.env = env.count > 0 ? env.items : NULL,
 		.cwd = bundle,
 		.fds = fds,

@@ -12,6 +12,7 @@
 #include "base/strings.h"
 #include "base/trace.h"
 #include "proto/agent.pb-c.h"
+#include "shim/late_reader.h"
 
 static const char *const output_state_names[] = {
 	[OUTPUT_IDLE] = "idle",
@@ -47,6 +48,7 @@ struct io_output {
 	enum output_state state;
 	int fd;                   /* -EBADF: what comes is dropped */
 	struct loop_watch *watch; /* paused unless BLOCKED; NULL for a regular file */
+	struct late_reader *late; /* owned; ENDED, and the FIFO's reader has not come */
 	TAILQ_HEAD(output_reads, output_read) reads; /* owned; in the order of the bytes */
 	size_t nreads;
 	size_t wanted; /* of reads */
@@ -94,11 +96,23 @@ static void output_free(void *userdata)
 {
 	struct io_output *output = userdata;
 
+	late_reader_free(output->late);
 	loop_watch_free(output->watch);
 	close_fd(output->fd);
 	free(output->container_id);
 	free(output->exec_id);
 	free(output);
+}
+
+static void close_output(struct io_output *output)
+{
+	bool is_fifo = output->watch != NULL;
+
+	loop_watch_free(steal_ptr(output->watch));
+	if (is_fifo)
+		output->late = late_reader_new(output->loop, steal_fd(&output->fd));
+	else
+		output->fd = close_fd(output->fd);
 }
 
 static void set_state(struct io_output *output, enum output_state state)
@@ -109,8 +123,7 @@ static void set_state(struct io_output *output, enum output_state state)
 		loop_watch_set(output->watch, state == OUTPUT_BLOCKED ? LOOP_WRITE : 0);
 	if (state == OUTPUT_ENDED) {
 		drop_reads(output);
-		loop_watch_free(steal_ptr(output->watch));
-		output->fd = close_fd(output->fd);
+		close_output(output);
 	}
 }
 

@@ -26,6 +26,7 @@ chmod 711 "$work" "$store" # the user of bakes passes through
 run=$work/run
 image=docker.io/kiln/busybox:test
 containerd_pid=
+cri_pid=
 export PATH=$BUILD:$PATH
 : "${CONTAINERD_DIR:=/usr/bin}" # where containerd and ctr are
 export KILN_FACTORY=unix://$run/factory.sock
@@ -174,6 +175,57 @@ make_files_image() {
 	[ ! -e "$made/limit" ] || files+=(--limit "$made/limit")
 }
 
+# cri_config FACTORY: of a containerd that makes pods, by runc and by kiln from this factory.
+cri_config() {
+	jq -n --arg factory "$1" '{$factory}' >"$work/cri-kiln.json"
+	cat <<-TOML
+		version = 2
+		root = "$work/cri/root"
+		state = "$work/cri/state"
+		[grpc]
+		  address = "$work/cri.sock"
+		[plugins."io.containerd.internal.v1.opt"]
+		  path = "$work/cri/opt"
+		[plugins."io.containerd.grpc.v1.cri"]
+		  sandbox_image = "$pods_image"
+		  restrict_oom_score_adj = true
+		  netns_mounts_under_state_dir = true
+		  stream_server_port = "0"
+		[plugins."io.containerd.grpc.v1.cri".cni]
+		  bin_dir = "/usr/lib/cni"
+		  conf_dir = "$work/cri-cni"
+		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+		  runtime_type = "io.containerd.runc.v2"
+		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kiln]
+		  runtime_type = "io.containerd.kiln.v2"
+		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kiln.options]
+		  ConfigPath = "$work/cri-kiln.json"
+	TOML
+}
+
+# start_cri FACTORY: what kiln-bench's scenarios of pods work on; its options are then in $cri. The bridge
+# that CNI joins pods to is in a network namespace of this containerd's own, not in the host's.
+cri=()
+pods_image=docker.io/kiln/pods:test
+start_cri() {
+	local cri_ctr=(timeout 60 "$CONTAINERD_DIR/ctr" --address "$work/cri.sock" --namespace k8s.io) root=$work/pods-root
+	mkdir "$root" "$work/cri-cni"
+	"$tests/busybox-root" "$root" && cp "$BUILD/kiln-net-work" "$root/bin/" &&
+		COMMAND='["sleep","2147483647"]' "$tests/oci-image" "$pods_image" "$work/pods.tar" "$root" || return 1
+	jq -n --arg data "$work/cri-cni-data" '{cniVersion: "0.4.0", name: "pods", plugins: [
+		{type: "bridge", bridge: "pods0", isGateway: true, ipam: {type: "host-local", dataDir: $data,
+			ranges: [[{subnet: "10.88.0.0/16"}]], routes: [{dst: "0.0.0.0/0"}]}}]}' >"$work/cri-cni/10-pods.conflist"
+	cri_config "$1" >"$work/cri.toml"
+	: >"$work/cri.log"
+	unshare --net sh -c 'ip link set lo up && exec "$@"' sh "$CONTAINERD_DIR/containerd" --config "$work/cri.toml" >>"$work/cri.log" 2>&1 &
+	cri_pid=$!
+	timeout 60 grep -q -m1 'successfully booted' <(tail -n +1 -f --pid="$cri_pid" "$work/cri.log") &&
+		"${cri_ctr[@]}" images import "$work/pods.tar" >/dev/null || { tail "$work/cri.log"; return 1; }
+	# CRI hears of an image by an event, and labels it.
+	timeout 30 bash -c 'until "$@" | grep -q managed; do sleep 0.05; done' bash "${cri_ctr[@]}" images list
+	cri=(--cri "$work/cri.sock" --pods-image "$pods_image")
+}
+
 # Ends what this test started, by pid, and removes what it made.
 cleanup() {
 	trap - EXIT
@@ -182,7 +234,9 @@ cleanup() {
 	for lock in "$work"/*/factory.lock "$store"/*/factory.lock; do
 		pid=$(cat "$lock" 2>/dev/null) && is_factory "$pid" && kill "$pid" && wait_gone "$pid"
 	done
-	[ -n "$containerd_pid" ] && kill "$containerd_pid" 2>/dev/null && wait "$containerd_pid" 2>/dev/null
+	for pid in $containerd_pid $cri_pid; do
+		kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+	done
 	for pid in $(pgrep -f "containerd-shim.*$(basename "$work")") \
 		$(pgrep -f "(qemu-system-x86_64|virtiofsd) .*($work|$store)/"); do
 		kill -9 "$pid" 2>/dev/null && wait_gone "$pid" # its control group is busy until then

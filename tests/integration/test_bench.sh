@@ -12,7 +12,7 @@ result=$work/result.json
 measure() {
 	timeout 400 kiln-bench run --factory "unix://$empty_run/factory.sock" --pool "$KILN_FACTORY" \
 		--slots "unix://$slots_run/factory.sock" --unshared "unix://$unshared_run/factory.sock" --containerd "$work/containerd.sock" --namespace "$(basename "$work")" \
-		--image "$image" "${files[@]}" --rootfs overlay --set smoke "$@"
+		--image "$image" "${files[@]}" "${cri[@]}" --rootfs overlay --set smoke "$@"
 }
 
 code_of() {
@@ -36,6 +36,8 @@ test_nothing_is_left() {
 			jq '.templates[0].pool.claimed')" 'claimed machines'
 	done
 	expect '' "$(ctr containers list -q)" 'containers'
+	expect '' "$("$CONTAINERD_DIR/ctr" --address "$work/cri.sock" --namespace k8s.io containers list -q)" 'containers of pods'
+	expect '' "$(ls "$work/cri/state/io.containerd.grpc.v1.cri/netns" 2>/dev/null)" 'networks of pods'
 }
 
 # Ctrl-C while a machine boots: nothing of it stays.
@@ -60,7 +62,8 @@ test_the_result_has_the_documented_form() {
 	local name
 	for name in boot.ready clone.parked clone.claimed claim.claim claim.create_sandbox claim.total \
 		claim.of_one claim.of_many first-exec.pooled first-exec.booted ctr.kiln ctr.runc \
-		ctr.empty burst.latency roots.{output,run,ready}.{overlay-dax,overlay-image,overlay-share,share,runc} {files,files-first}.{write,walk,sqlite}.{runc,overlay,limit}; do
+		ctr.empty burst.latency roots.{output,run,ready}.{overlay-dax,overlay-image,overlay-share,share,runc} {files,files-first}.{write,walk,sqlite}.{runc,overlay,limit} \
+		pods.{run,create,start,exec-first,exec,stop,remove,life}.{kiln,runc} pods-net.{round-trip,transfer}.{kiln,runc}; do
 		jq -e --arg name "$name" '.series[$name].n > 0' "$result" >/dev/null || fail "no $name"
 	done
 	for name in parked running unshared_parked unshared_running booted; do
@@ -78,6 +81,19 @@ test_the_result_has_the_documented_form() {
 		fail sustain
 	jq -e '[.targets[] | .verdict as $v | ["pass", "aim", "miss", "not measured"] | index($v)]
 		| all' "$result" >/dev/null || fail targets
+}
+
+test_pods_are_compared() {
+	jq -e '.values | .["memory.pod_kiln_mib"] > 1 and .["memory.pod_runc_mib"] > 1' "$result" >/dev/null ||
+		fail "$(jq -c .values "$result")"
+	# A life is the sum of its calls.
+	jq -e '.series | [to_entries[] | select(.key | test("^pods\\.(run|create|start|exec|exec-first|stop|remove)\\.kiln$"))
+		| .value.samples[0]] as $calls | ($calls | length) == 7
+		and (.["pods.life.kiln"].samples[0] - ($calls | add) | fabs < 0.01)' "$result" >/dev/null || fail 'a life'
+	jq -e '.series["pods-net.round-trip.kiln"].n == 200 and .targets.pods_run.verdict != "not measured"' "$result" >/dev/null ||
+		fail 'round trips, or the target'
+	expect 1 "$(code_of kiln-bench run --factory "unix://$empty_run/factory.sock" --cri "$work/cri.sock" \
+		--pods-image docker.io/kiln/none:test --set smoke pods)" 'an image that is not there'
 }
 
 test_work_on_files_is_compared() {
@@ -132,6 +148,7 @@ test_wrong_usage_is_status_2() {
 	expect 2 "$(code_of kiln-bench run nosuch)" 'no scenario'
 	expect 2 "$(code_of kiln-bench run --count boots=x)" 'no number'
 	expect 2 "$(code_of kiln-bench run ctr)" 'no containerd'
+	expect 2 "$(code_of kiln-bench run pods)" 'no containerd with CRI'
 	expect 2 "$(code_of kiln-bench run --containerd "$work/containerd.sock" files)" 'no image'
 	expect 0 "$(code_of kiln-bench --help)" help
 }
@@ -183,4 +200,5 @@ start_empty_factory slots always '.dax_windows = 0'
 start_empty_factory unshared never
 start_containerd
 make_files_image
+start_cri "unix://$empty_run/factory.sock"
 run_tests

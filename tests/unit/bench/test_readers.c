@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 /* After what it needs. */
 #include <cmocka.h>
@@ -15,6 +16,7 @@
 #include "base/memory.h"
 #include "bench/bench.h"
 #include "bench/plans.h"
+#include "bench/processes.h"
 #include "bench/scenarios.h"
 #include "bench/smaps.h"
 #include "bench/trace.h"
@@ -80,6 +82,32 @@ static void copies_of_its_own_are_told_apart(void **state _unused_)
 	assert_true(smaps.libraries == 2.5);
 	assert_true(smaps.mapped == 9);
 	assert_true(smaps.pss == 11.5);
+}
+
+/* A process and its child are two; a shim is told by an argument, not by a part of one. */
+static void processes_are_found(void **state _unused_)
+{
+	struct smaps alone, both;
+	pid_t pid = 0;
+	int pipe_fds[2];
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	assert_int_equal(tree_memory(getpid(), &alone, NULL), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		char byte;
+		close(pipe_fds[1]);
+		_exit(read(pipe_fds[0], &byte, 1) == 0 ? 0 : 1);
+	}
+	assert_int_equal(tree_memory(child, &both, NULL), 0);
+	assert_true(both.pss > 0);
+	double of_child = both.pss;
+	assert_int_equal(tree_memory(getpid(), &both, NULL), 0);
+	assert_true(alone.pss > 0 && both.pss > of_child);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(shim_find("kiln-no-such-shim", "x", &pid, NULL), -ESRCH);
 }
 
 /* What a file of its own has in memory counts whole, also where it is mapped in part or in pieces.
@@ -257,6 +285,7 @@ int main(void)
 		cmocka_unit_test(lines_are_joined_by_id),
 		cmocka_unit_test(files_of_several_processes_are_one_trace),
 		cmocka_unit_test(the_typical_start_is_whole_and_of_median_length),
+		cmocka_unit_test(processes_are_found),
 		cmocka_unit_test(counts_have_names),
 		cmocka_unit_test(rounds_share_a_count),
 		cmocka_unit_test(every_scenario_can_be_found),

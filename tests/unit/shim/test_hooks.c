@@ -106,6 +106,19 @@ static void state_is_told(void **state)
 	expect_file(bench, "env", "1");
 }
 
+/* The name that a program is called by need not be that of its file. */
+static void arguments_are_told(void **state)
+{
+	struct bench *bench = *state;
+
+	run(bench,
+	    "\"poststop\": [{\"path\": \"/bin/sh\", \"args\": [\"other\", \"-c\", \"echo $0 >name\"]},"
+	    "{\"path\": \"/bin/true\"}]",
+	    HOOKS_STOP);
+	assert_string_equal(bench->message ? bench->message : "", "no error");
+	expect_file(bench, "name", "other\n");
+}
+
 static void number_is_in_a_network_of_its_own(void **state)
 {
 	struct bench *bench = *state;
@@ -152,6 +165,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(state_is_told),
+		TEST(arguments_are_told),
 		TEST(number_is_in_a_network_of_its_own),
 		TEST(failures_are_told),
 	};

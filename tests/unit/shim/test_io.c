@@ -233,6 +233,25 @@ static void late_reader_finds_everything(void **state)
 	assert_string_equal(got, "first last");
 }
 
+/* containerd's reader, on a busy host: the process has written, has ended, and both were told. */
+static void reader_that_comes_after_the_end_finds_everything(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_close_ int fd = -EBADF;
+	char got[16] = "";
+
+	open_and_start(bench);
+	io_settle(bench->io);
+	fake_stream_set(&bench->agent.out, "all of it", 9, true);
+	fake_stream_set(&bench->agent.err, NULL, 0, true);
+	await(bench->loop, bench->settled);
+	turn(bench->loop, 20);
+	fd = open_reader(bench);
+	assert_int_equal(read(fd, got, sizeof(got)), 9);
+	assert_string_equal(got, "all of it");
+	await(bench->loop, read(fd, got, sizeof(got)) == 0);
+}
+
 static void output_without_fifo_is_dropped(void **state)
 {
 	struct bench *bench = *state;
@@ -378,6 +397,7 @@ int main(void)
 		T(stdin_ends_with_close_io),
 		T(fifo_without_writer_costs_nothing),
 		T(late_reader_finds_everything),
+		T(reader_that_comes_after_the_end_finds_everything),
 		T(output_without_fifo_is_dropped),
 		T(log_file_is_appended_to),
 		T(logging_program_gets_both_streams),
