@@ -129,6 +129,9 @@ static void create_in_guest(struct container *container, const struct storages *
 	request.container_id = container->id;
 	request.oci = container->spec->oci;
 	request.no_stdin = str_empty(container->request->stdin);
+	request.sandbox_pidns = container->pids.with_pod;
+	if (container->pids.with)
+		request.pidns_container = container->pids.with;
 	container->begun_ns = trace_begin();
 	request.storages = storages->items;
 	request.n_storages = storages->count;

@@ -7,8 +7,8 @@
  *   namespaces        network is dropped (the machine is the container's network namespace, and
  *                     the pod's leads to it: shim/pod_network.h);
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
- *                     shared by the pod, hence the guest's own, and dropped; others lose the path,
- *                     a pod's pid namespace with a warning
+ *                     shared by the pod, hence the guest's own, and dropped; so is pid with a
+ *                     path, of which shim/pid_sharing.h says what it means; others lose the path
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
  *                     something else in the guest. Memory, terminal and misc devices stay; block
  *                     devices are for shim/container_disks.h. So are the rules of

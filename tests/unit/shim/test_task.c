@@ -457,6 +457,57 @@ static void a_pod_s_sandbox_runs_nothing_in_the_guest(void **state)
 	assert_int_equal(bench->claims, 1);
 }
 
+/* Of a pod, as CRI's engines name its pid namespace. */
+static struct answer create_sharing(struct bench *bench, const char *id)
+{
+	_cleanup_free_ char *config = xasprintf(
+		"{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},"
+		"\"linux\":{\"namespaces\":[{\"type\":\"ipc\"},{\"type\":\"network\"},"
+		"{\"type\":\"pid\",\"path\":\"/proc/%d/ns/pid\"}]}}",
+		bench->vmm);
+
+	bench_make_bundle(bench, id, config);
+	return bench_create(bench, id);
+}
+
+static void containers_share_processes_with_the_pod(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_make_bundle(bench, "p1", SANDBOX_JSON);
+	expect_ok(bench_create(bench, "p1"));
+	expect_ok(create_sharing(bench, "a"));
+	assert_true(bench->agent.sandbox_pidns);
+	assert_string_equal(bench->agent.pids_of, "");
+	assert_int_equal(bench->agent.spec->linux->n_namespaces, 1); /* ipc */
+	expect_ok(bench_create(bench, "c1"));
+	assert_false(bench->agent.sandbox_pidns);
+	expect_ok(create_sharing(bench, "b"));
+	assert_true(bench->agent.sandbox_pidns);
+}
+
+static void containers_share_processes_with_one(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_make_bundle(bench, "p1", SANDBOX_JSON);
+	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
+	expect_ok(bench_create(bench, "p1"));
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	for (int i = 0; i < 2; i++) { /* who has joined has no processes of its own */
+		expect_ok(create_sharing(bench, i ? "b" : "a"));
+		assert_false(bench->agent.sandbox_pidns);
+		assert_string_equal(bench->agent.pids_of, "c1");
+	}
+	expect_ok(bench_create(bench, "c2"));
+	expect(create_sharing(bench, "c"), TTRPC_UNIMPLEMENTED, "c1 and c2 have a pid namespace");
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect_ok(create_sharing(bench, "d"));
+	assert_string_equal(bench->agent.pids_of, "c2");
+}
+
 static struct answer pod_call(struct bench *bench, const char *method,
 			      const ProtobufCMessage *request)
 {
@@ -581,6 +632,8 @@ int main(void)
 		T(shutdown_waits_for_the_last_container),
 		T(client_that_leaves_takes_nothing_with_it),
 		T(a_pod_s_sandbox_runs_nothing_in_the_guest),
+		T(containers_share_processes_with_the_pod),
+		T(containers_share_processes_with_one),
 		T(a_pod_of_the_sandbox_service),
 		T(a_shim_that_is_asked_nothing_ends),
 		cmocka_unit_test(state_tables_are_whole),
