@@ -210,6 +210,7 @@ static int load(struct container *container, const struct container_options *opt
 		return r == -ENOENT
 			       ? error_set(err, EINVAL, "%s has no " SPEC_FILE, container->bundle)
 			       : r;
+	container->spec->in_pod = options->has_pod;
 	r = settings_load(container->request->options, &container->settings, err);
 	if (r == 0)
 		r = settings_annotate(&container->settings, container->spec, err);

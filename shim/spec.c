@@ -209,7 +209,7 @@ bool spec_leaves_sandbox(const struct spec *spec)
 	static const char *const ours[] = { "network", "pid", "ipc", "uts" };
 	const Grpc__Linux *linux = spec->oci->linux;
 
-	for (size_t i = 0; linux && i < ARRAY_SIZE(ours); i++)
+	for (size_t i = 0; !spec->in_pod && linux && i < ARRAY_SIZE(ours); i++)
 		if (has_namespace(linux, ours[i]))
 			return false;
 	return true;
