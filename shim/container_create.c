@@ -194,6 +194,9 @@ static int mount_files(struct container *container, struct storages *storages, s
 		.container_id = container->id,
 		.scratch_dir = scratch,
 		.idmap = &idmap,
+		.loop = container->loop,
+		.vmm_pid = sandbox_vmm_pid(container->sandbox),
+		.vmm_pidfd = sandbox_vmm_pidfd(container->sandbox),
 	};
 	uint64_t begin = trace_begin();
 	int r = FAULT_ERROR("create.ids", err);
