@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -19,6 +20,7 @@
 #include "agent/home.h"
 #include "agent/pty.h"
 #include "agent/rootpath.h"
+#include "base/clone.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/socket.h"
@@ -376,19 +378,55 @@ static void reset_signals(void)
 
 /* ---------------------------------------------------------------- the two kinds */
 
-/* A container's first process: nobody is in its pid namespace before it. */
+/* Returns in the child alone. Who breaks into that has no hand on what the agent is told: the page
+ * is not in it. */
+static int go_on_inside(const struct child_plan *plan, struct error *err)
+{
+	int pidfd;
+
+	if (madvise((void *)plan->successor, sizeof(*plan->successor), MADV_DONTFORK) < 0)
+		return error_set_errno(err, errno, "cannot keep a page from a child");
+
+	pid_t pid = clone_process(CLONE_PARENT, -EBADF, &pidfd);
+
+	if (pid > 0) {
+		*plan->successor = pid;
+		_exit(0);
+	}
+	return pid < 0 ? error_set_errno(err, errno, "cannot clone the first process") : 0;
+}
+
+/* With processes that are shared, so that nothing but the container is left to be seen. */
+static int make_world_beside(const struct child_plan *plan, int *ret_master, int *ret_slave,
+			     struct error *err)
+{
+	_cleanup_close_ int proc = -EBADF;
+	int r = pid_namespace_join(plan->pids, &proc, err);
+
+	close_fd(plan->pids->pidfd);
+	close_fd(plan->pids->ready);
+	plan->rootfs->proc = proc;
+	return r == 0 ? make_world(plan, ret_master, ret_slave, err) : r;
+}
+
+/* A container's first process: nobody is in its pid namespace before it, or it is not in there yet.
+ */
 static int make_container(const struct child_plan *plan, int *ret_master, int *ret_slave,
 			  struct error *err)
 {
-	int kept[] = { plan->sync };
+	int kept[] = { plan->sync, plan->pids ? plan->pids->pidfd : -EBADF,
+		       plan->pids ? plan->pids->ready : -EBADF };
 	int r = take_descriptors(plan, err);
 
 	close_all_but(kept, ARRAY_SIZE(kept));
 	if (r == 0)
 		r = prepare_privileged(plan->process, err);
 	if (r == 0)
-		r = make_world(plan, ret_master, ret_slave, err);
-	return r == 0 ? limit_privileges(plan, err) : r;
+		r = plan->pids ? make_world_beside(plan, ret_master, ret_slave, err)
+			       : make_world(plan, ret_master, ret_slave, err);
+	if (r == 0)
+		r = limit_privileges(plan, err);
+	return r == 0 && plan->pids ? go_on_inside(plan, err) : r;
 }
 
 int child_join(const struct child_plan *plan, int cgroup, struct error *err)

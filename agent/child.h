@@ -2,6 +2,11 @@
  *
  * It runs in a copy of the agent's memory, with nothing of the agent's open but what the plan
  * names, and ends in execve or _exit. It never returns to the agent's code.
+ *
+ * The first process of a container that shares processes is made by another one: that makes the
+ * world outside of the pid namespace, with the guest's root until its last step, and clones the
+ * first process into the namespace when there is nothing left to be seen of the guest. Both are the
+ * agent's children.
  */
 #pragma once
 
@@ -9,15 +14,18 @@
 #include <stdint.h>
 
 #include "agent/namespaces.h"
+#include "agent/pid_namespace.h"
 #include "agent/process_plan.h"
 #include "agent/rootfs.h"
 #include "proto/seccomp_profile.h"
 
 struct child_plan {
 	struct process_plan *process;            /* the child completes its copy */
-	const struct rootfs_plan *rootfs;        /* a container's first process; else NULL */
+	struct rootfs_plan *rootfs;              /* a container's first process; else NULL */
 	const struct namespace_plan *namespaces; /* the same */
-	const char *hostname;                    /* "": not set */
+	const struct pid_namespace *pids;        /* the same, where processes are shared */
+	volatile pid_t *successor; /* with pids: who went on, for the agent. Set by launch_new() */
+	const char *hostname;      /* "": not set */
 	const struct seccomp_program *filter;
 	int join_pidfd; /* for an exec: the container's first process; else -EBADF */
 	int stdio[3];   /* -EBADF where a terminal takes their place */

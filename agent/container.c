@@ -1,5 +1,6 @@
 #include "agent/container.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
@@ -306,6 +307,9 @@ static void on_init_event(struct process *process _unused_, enum process_event e
 		oom_watch_check(container->oom);
 		if (container->state != CONTAINER_REMOVING)
 			set_state(container, CONTAINER_STOPPED);
+		/* Else the kernel ends the others. */
+		if (container->shares_processes)
+			kill_all(container);
 		return;
 	}
 }
@@ -337,9 +341,6 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 	const Grpc__Spec *spec = request->oci;
 	int r;
 
-	if (request->sandbox_pidns)
-		return error_set(err, EOPNOTSUPP,
-				 "a pid namespace for the whole sandbox is not supported");
 	if (request->n_shared_mounts > 0)
 		return error_set(err, EOPNOTSUPP, "shared mounts of the guest are not supported");
 	if (request->string_user)
@@ -357,13 +358,26 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 	return r;
 }
 
-static int start_init(struct container *container, const Grpc__CreateContainerRequest *request,
-		      struct plans *plans, struct error *err)
+static int plan_sharing(const struct container *container, struct plans *plans, struct error *err)
 {
+	plans->namespaces.clone_flags &= ~(uint64_t)CLONE_NEWPID;
+	if (!container->cgroup)
+		return error_set(err, EOPNOTSUPP,
+				 "processes cannot be shared: no cgroup v2 is mounted, and nothing "
+				 "else says whose they are");
+	return rootfs_plan_share_proc(&plans->rootfs, err);
+}
+
+static int start_init(struct container *container,
+		      const struct container_options *container_options, struct plans *plans,
+		      struct error *err)
+{
+	const Grpc__CreateContainerRequest *request = container_options->request;
 	struct child_plan child = {
 		.process = &plans->process,
 		.rootfs = &plans->rootfs,
 		.namespaces = &plans->namespaces,
+		.pids = container_options->pids,
 		.hostname = request->oci->hostname,
 		.filter = &container->filter,
 		.join_pidfd = -EBADF,
@@ -399,10 +413,11 @@ static int add_storages(struct container *container, const Grpc__CreateContainer
 	return 0;
 }
 
-static int build(struct container *container, const Grpc__CreateContainerRequest *request,
+static int build(struct container *container, const struct container_options *options,
 		 struct error *err)
 {
 	_cleanup_(plans_done) struct plans plans = {};
+	const Grpc__CreateContainerRequest *request = options->request;
 	const Grpc__Spec *spec = request->oci;
 	int r;
 
@@ -420,9 +435,11 @@ static int build(struct container *container, const Grpc__CreateContainerRequest
 		r = cgroup_new(container->id, spec->linux ? spec->linux->resources : NULL,
 			       &container->cgroup, err);
 	trace_end(TRACE_CGROUP, NULL, begin);
+	if (r == 0 && container->shares_processes)
+		r = plan_sharing(container, &plans, err);
 	begin = trace_begin();
 	if (r == 0)
-		r = start_init(container, request, &plans, err);
+		r = start_init(container, options, &plans, err);
 	trace_end(TRACE_CLONE, NULL, begin);
 	return r;
 }
@@ -439,6 +456,7 @@ int container_new(const struct container_options *options, struct ttrpc_call *ca
 	container->init_exec_id = xstrdup(request->exec_id);
 	container->storages = options->storages;
 	container->cgroup_events = -EBADF;
+	container->shares_processes = options->pids != NULL;
 	container->on_gone = options->on_gone;
 	container->on_oom = options->on_oom;
 	container->userdata = options->userdata;
@@ -446,7 +464,7 @@ int container_new(const struct container_options *options, struct ttrpc_call *ca
 	pending_init(&container->removers, NULL, NULL);
 	pending_init(&container->pausers, NULL, NULL);
 
-	int r = build(container, request, err);
+	int r = build(container, options, err);
 
 	if (r < 0) {
 		hide_not_found(err);

@@ -36,6 +36,8 @@ struct container_options {
 	struct agent *agent;           /* borrowed */
 	struct storage_list *storages; /* the sandbox's; borrowed */
 	const Grpc__CreateContainerRequest *request;
+	const struct pid_namespace *pids; /* whose processes it shares; borrowed until the return of
+					   * container_new(); NULL: nobody's */
 	/* The container is gone and frees itself after this. */
 	void (*on_gone)(struct container *container, void *userdata);
 	/* The kernel has killed one of its processes for want of memory. */

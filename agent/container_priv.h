@@ -41,6 +41,7 @@ struct container {
 	bool is_paused;                  /* or about to be; what the last of pausers wants */
 	struct pending_list pausers;     /* owned; PauseContainer and ResumeContainer */
 	struct oom_watch *oom;           /* owned; NULL where there is no cgroup */
+	bool shares_processes;           /* its first process is not that of a pid namespace */
 	bool gone;
 	void (*on_gone)(struct container *container, void *userdata);
 	void (*on_oom)(struct container *container, void *userdata);

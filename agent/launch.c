@@ -18,14 +18,14 @@
 enum { STACK_SIZE = 256 * 1024 };
 
 static const char *const state_names[] = {
-	[LAUNCH_PREPARING] = "preparing",
-	[LAUNCH_WAITING] = "waiting",
-	[LAUNCH_GOING] = "going",
+	[LAUNCH_BUILDING] = "building", [LAUNCH_PREPARING] = "preparing",
+	[LAUNCH_WAITING] = "waiting",   [LAUNCH_GOING] = "going",
 	[LAUNCH_OVER] = "over",
 };
 DEFINE_STRING_TABLE(launch_state, enum launch_state, state_names)
 
 static const unsigned next_states[] = {
+	[LAUNCH_BUILDING] = STATE(LAUNCH_PREPARING),
 	[LAUNCH_PREPARING] = STATE(LAUNCH_WAITING) | STATE(LAUNCH_GOING) | STATE(LAUNCH_OVER),
 	[LAUNCH_WAITING] = STATE(LAUNCH_GOING) | STATE(LAUNCH_OVER),
 	[LAUNCH_GOING] = STATE(LAUNCH_OVER),
@@ -34,8 +34,10 @@ static const unsigned next_states[] = {
 const struct state_machine launch_states = STATE_MACHINE("launch", state_names, next_states);
 
 struct launch {
-	struct loop_watch *watch; /* owned; NULL when OVER */
-	int sync;                 /* owned; -EBADF when OVER */
+	struct loop *loop;         /* borrowed */
+	struct loop_watch *watch;  /* owned; NULL when BUILDING and OVER */
+	int sync;                  /* owned; -EBADF when OVER */
+	volatile pid_t *successor; /* a page, owned; NULL unless BUILDING */
 	enum launch_state state;
 	bool waits; /* it is WAITING when it is ready, not GOING at once */
 	launch_fn fn;
@@ -195,7 +197,76 @@ static void on_readable(int fd _unused_, unsigned events _unused_, void *userdat
 	launch_drain(userdata);
 }
 
+/* ---------------------------------------------------------------- who goes on */
+
+static volatile pid_t *successor_new(struct error *err)
+{
+	void *page = mmap(NULL, sizeof(pid_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			  -1, 0);
+
+	if (page == MAP_FAILED)
+		error_set_errno(err, errno, "cannot share a page with a process");
+	return page == MAP_FAILED ? NULL : page;
+}
+
+static void successor_free(volatile pid_t *successor)
+{
+	if (successor)
+		munmap((void *)successor, sizeof(pid_t));
+}
+
+/* It may have ended and be collected, and its number be another's. */
+static int open_child(pid_t pid)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	siginfo_t info;
+
+	if (pidfd < 0 || waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return -errno;
+	return steal_fd(&pidfd);
+}
+
+bool launch_go_on(struct launch *launch, pid_t *ret_pid, int *ret_pidfd)
+{
+	if (launch->state != LAUNCH_BUILDING)
+		return false;
+
+	pid_t pid = *launch->successor;
+	int pidfd = pid > 0 ? open_child(pid) : -ECHILD;
+
+	successor_free(steal_ptr(launch->successor));
+	set_state(launch, LAUNCH_PREPARING);
+	if (pidfd < 0)
+		return false;
+	launch->watch = loop_watch_new(launch->loop, launch->sync, LOOP_READ, on_readable, launch);
+	*ret_pid = pid;
+	*ret_pidfd = pidfd;
+	return true;
+}
+
 /* ---------------------------------------------------------------- life */
+
+static int start(struct launch *launch, const struct launch_options *options, pid_t *ret_pid,
+		 int *ret_pidfd, struct error *err)
+{
+	struct child_plan *plan = options->plan;
+
+	if (plan->pids) {
+		launch->successor = plan->successor = successor_new(err);
+		if (!launch->successor)
+			return -ENOMEM;
+	}
+	pid_t pid = plan->join_pidfd >= 0 ? clone_into_container(options, ret_pidfd, err)
+					  : clone_child(options, 0, ret_pidfd, err);
+	if (pid < 0)
+		return pid;
+	launch->state = plan->pids ? LAUNCH_BUILDING : LAUNCH_PREPARING;
+	if (!plan->pids)
+		launch->watch = loop_watch_new(launch->loop, launch->sync, LOOP_READ, on_readable,
+					       launch);
+	*ret_pid = pid;
+	return 0;
+}
 
 int launch_new(struct loop *loop, const struct launch_options *options, struct launch **ret,
 	       pid_t *ret_pid, int *ret_pidfd, struct error *err)
@@ -211,22 +282,21 @@ int launch_new(struct loop *loop, const struct launch_options *options, struct l
 		return error_set_errno(err, r, "cannot prepare a socket");
 
 	options->plan->sync = childs;
-	pid_t pid = options->plan->join_pidfd >= 0 ? clone_into_container(options, ret_pidfd, err)
-						   : clone_child(options, 0, ret_pidfd, err);
-	if (pid < 0)
-		return pid;
 
 	struct launch *launch = xnew(struct launch);
 
+	launch->loop = loop;
 	launch->sync = steal_fd(&ours);
 	/* A container's first process waits for its start, others run at once. */
 	launch->waits = options->plan->rootfs != NULL;
 	launch->fn = options->fn;
 	launch->userdata = options->userdata;
-	launch->watch = loop_watch_new(loop, launch->sync, LOOP_READ, on_readable, launch);
-	*ret_pid = pid;
-	*ret = launch;
-	return 0;
+	r = start(launch, options, ret_pid, ret_pidfd, err);
+	if (r < 0)
+		launch_free(launch);
+	else
+		*ret = launch;
+	return r;
 }
 
 int launch_go(struct launch *launch)
@@ -247,6 +317,7 @@ void launch_free(struct launch *launch)
 	if (!launch)
 		return;
 	loop_watch_free(launch->watch);
+	successor_free(launch->successor);
 	close_fd(launch->sync);
 	free(launch);
 }

@@ -150,6 +150,15 @@ static int open_source(const char *source, int *ret_fd, struct error *err)
 	return *ret_fd < 0 ? error_set_errno(err, errno, "cannot bind %s", source) : 0;
 }
 
+int mount_set_options(int tree, const struct mount_options *options)
+{
+	int r = setattr(tree, options->tree_set, options->tree_clear, 0, true);
+
+	if (r == 0)
+		r = setattr(tree, options->attr_set, options->attr_clear, 0, false);
+	return r == 0 ? setattr(tree, 0, 0, options->propagation, options->propagation_tree) : r;
+}
+
 int mount_bind(const char *source, const struct mount_options *options, int *ret_tree,
 	       struct error *err)
 {
@@ -160,11 +169,7 @@ int mount_bind(const char *source, const struct mount_options *options, int *ret
 		r = mount_copy(fd, "", options->bind_tree, &tree, err);
 	if (r < 0)
 		return r;
-	r = setattr(tree, options->tree_set, options->tree_clear, 0, true);
-	if (r == 0)
-		r = setattr(tree, options->attr_set, options->attr_clear, 0, false);
-	if (r == 0)
-		r = setattr(tree, 0, 0, options->propagation, options->propagation_tree);
+	r = mount_set_options(tree, options);
 	if (r < 0)
 		return error_set_errno(err, r, "cannot set the mount attributes of %s", source);
 	*ret_tree = steal_fd(&tree);
@@ -180,6 +185,18 @@ int mount_attach(int tree, int target)
 {
 	if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		return -errno;
+	return 0;
+}
+
+/* The old root ends up on top of the new one, where the second "." finds it. */
+int mount_pivot(int tree, struct error *err)
+{
+	if (fchdir(tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+		return error_set_errno(err, errno, "cannot pivot to the root file system");
+	if (umount2(".", MNT_DETACH) < 0)
+		return error_set_errno(err, errno, "cannot leave the old root");
+	if (chdir("/") < 0)
+		return error_set_errno(err, errno, "cannot enter the root file system");
 	return 0;
 }
 

@@ -24,7 +24,14 @@ _must_check_ int mount_copy(int dir, const char *path, bool tree, int *ret_tree,
 
 _must_check_ int mount_set_readonly(int tree, bool with_mounts_below);
 
+/* The attributes and the propagation of options; those of the file system are as they are. */
+_must_check_ int mount_set_options(int tree, const struct mount_options *options);
+
 _must_check_ int mount_attach(int tree, int target);
+
+/* For a child: makes what is attached the root of its mount namespace, and leaves the old root. The
+ * current folder is its "/" then. */
+_must_check_ int mount_pivot(int tree, struct error *err);
 
 /* Gives the file system that is mounted on path new options of its own (not attributes of the
  * mount). */

@@ -2,8 +2,8 @@
  *
  * A mount namespace is always new: there is no container without one. The network namespace
  * is that of the sandbox, which is the guest's own, so its entry is accepted and means
- * nothing. User and time namespaces are refused. So is joining a pid namespace: the process that
- * sets a container up still has the guest's root, and nobody in another container may see that.
+ * nothing. User and time namespaces are refused. So is a path of a pid namespace: those that are
+ * shared are asked for by the request (agent/pid_namespace.h).
  */
 #pragma once
 

@@ -120,11 +120,30 @@ static void answer(struct ttrpc_call *call, int exit_code)
 	ttrpc_call_reply(call, &response.base);
 }
 
+static void on_exit_status(int status, void *userdata);
+
+/* True where what has ended only made a container's world, and its first process goes on. */
+static bool go_on(struct process *process)
+{
+	pid_t pid;
+	int pidfd;
+
+	if (!launch_go_on(process->launch, &pid, &pidfd))
+		return false;
+	close_fd(process->pidfd);
+	process->pid = pid;
+	process->pidfd = pidfd;
+	reaper_add(process->agent->reaper, pid, on_exit_status, process);
+	return true;
+}
+
 static void on_exit_status(int status, void *userdata)
 {
 	struct process *process = userdata;
 	struct ttrpc_call *call;
 
+	if (go_on(process))
+		return;
 	/* Its last words first: whether it was started is known before that it ended. */
 	launch_drain(process->launch);
 	process->exit_code = process_exit_code(status);

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "agent/copy_up.h"
 #include "agent/devices.h"
@@ -63,7 +62,7 @@ static int check(const Grpc__Spec *spec, struct error *err)
 
 int rootfs_plan_init(const Grpc__Spec *spec, struct rootfs_plan *ret, struct error *err)
 {
-	_cleanup_(rootfs_plan_done) struct rootfs_plan plan = { .spec = spec };
+	_cleanup_(rootfs_plan_done) struct rootfs_plan plan = { .spec = spec, .proc = -EBADF };
 	const char *propagation = spec->linux ? spec->linux->rootfspropagation : "";
 	int r = spec_refuse(spec, err);
 
@@ -82,6 +81,34 @@ int rootfs_plan_init(const Grpc__Spec *spec, struct rootfs_plan *ret, struct err
 	}
 	*ret = plan;
 	plan = (struct rootfs_plan){};
+	return 0;
+}
+
+static bool is_proc(const struct mount_plan *entry)
+{
+	return str_equal(entry->type, "proc") && !entry->options.bind;
+}
+
+int rootfs_plan_share_proc(const struct rootfs_plan *plan, struct error *err)
+{
+	bool is_there = false;
+
+	for (size_t i = 0; i < plan->nmounts; i++) {
+		const struct mount_plan *entry = &plan->mounts[i];
+		if (!is_proc(entry))
+			continue;
+		if (entry->options.ndata > 0)
+			return error_set(err, EOPNOTSUPP,
+					 "mount on %s: option \"%s\" is not supported where "
+					 "processes are shared, because the procfs is, too",
+					 entry->mount->destination, entry->options.data[0]);
+		if (is_there)
+			return error_set(err, EOPNOTSUPP,
+					 "mount on %s: a second proc is not supported where "
+					 "processes are shared",
+					 entry->mount->destination);
+		is_there = true;
+	}
 	return 0;
 }
 
@@ -120,8 +147,23 @@ static int bind_root(const struct rootfs_plan *plan, int *ret_root, struct error
 	return 0;
 }
 
-static int make_tree(const struct mount_plan *entry, int *ret_tree, struct error *err)
+/* It is attached once: rootfs_plan_share_proc(). */
+static int take_proc(const struct mount_plan *entry, int proc, int *ret_tree, struct error *err)
 {
+	_cleanup_close_ int tree = fcntl(proc, F_DUPFD_CLOEXEC, 3);
+	int r = tree < 0 ? -errno : mount_set_options(tree, &entry->options);
+
+	if (r < 0)
+		return error_set_errno(err, r, "cannot show the processes that are shared");
+	*ret_tree = steal_fd(&tree);
+	return 0;
+}
+
+static int make_tree(const struct rootfs_plan *plan, const struct mount_plan *entry, int *ret_tree,
+		     struct error *err)
+{
+	if (is_proc(entry) && plan->proc >= 0)
+		return take_proc(entry, plan->proc, ret_tree, err);
 	if (entry->options.bind)
 		return mount_bind(entry->mount->source, &entry->options, ret_tree, err);
 	return mount_new(entry->type, entry->mount->source, &entry->options, ret_tree, err);
@@ -182,14 +224,15 @@ static int mount_tmpfs(const struct mount_plan *entry, int root, struct error *e
 	return attach(tree, target, err);
 }
 
-static int mount_entry(const struct mount_plan *entry, int root, struct error *err)
+static int mount_entry(const struct rootfs_plan *plan, const struct mount_plan *entry, int root,
+		       struct error *err)
 {
 	_cleanup_close_ int tree = -EBADF, target = -EBADF;
 	struct stat st;
 
 	if (str_equal(entry->type, "tmpfs") && !entry->options.bind)
 		return mount_tmpfs(entry, root, err);
-	int r = make_tree(entry, &tree, err);
+	int r = make_tree(plan, entry, &tree, err);
 	if (r < 0)
 		return r;
 	if (fstat(tree, &st) < 0)
@@ -201,7 +244,7 @@ static int mount_entry(const struct mount_plan *entry, int root, struct error *e
 static int mount_all(const struct rootfs_plan *plan, int root, struct error *err)
 {
 	for (size_t i = 0; i < plan->nmounts; i++) {
-		int r = mount_entry(&plan->mounts[i], root, err);
+		int r = mount_entry(plan, &plan->mounts[i], root, err);
 		if (r < 0)
 			return error_wrap(err, "error mounting \"%s\" to rootfs at \"%s\"",
 					  plan->mounts[i].mount->source,
@@ -329,18 +372,6 @@ static int lock_down(const struct rootfs_plan *plan, int root, struct error *err
 	return r;
 }
 
-/* The old root ends up on top of the new one, where the second "." finds it. */
-static int pivot(int root, struct error *err)
-{
-	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
-		return error_set_errno(err, errno, "cannot pivot to the root file system");
-	if (umount2(".", MNT_DETACH) < 0)
-		return error_set_errno(err, errno, "cannot leave the old root");
-	if (chdir("/") < 0)
-		return error_set_errno(err, errno, "cannot enter the root file system");
-	return 0;
-}
-
 int rootfs_enter(const struct rootfs_plan *plan, int root, struct error *err)
 {
 	unsigned long flags = plan->propagation | (plan->propagation_tree ? MS_REC : 0);
@@ -352,7 +383,7 @@ int rootfs_enter(const struct rootfs_plan *plan, int root, struct error *err)
 			error_set_errno(err, r, "cannot make the root file system read-only");
 	}
 	if (r == 0)
-		r = pivot(root, err);
+		r = mount_pivot(root, err);
 	if (r == 0 && plan->propagation != MS_PRIVATE && mount(NULL, "/", NULL, flags, NULL) < 0)
 		r = error_set_errno(err, errno, "cannot set linux.rootfsPropagation");
 	return r;

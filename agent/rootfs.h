@@ -23,12 +23,17 @@ struct rootfs_plan {
 	bool bind_dev; /* /dev is somebody else's: nothing is made in it */
 	uint64_t propagation;
 	bool propagation_tree;
+	int proc; /* borrowed; shown where proc is to be mounted; -EBADF: a new one */
 };
 
 /* Checks and reads the spec, which must outlive the plan. */
 _must_check_ int rootfs_plan_init(const Grpc__Spec *spec, struct rootfs_plan *ret,
 				  struct error *err);
 void rootfs_plan_done(struct rootfs_plan *plan);
+
+/* Whether it can be done with `proc`, which the child sets: -EOPNOTSUPP where proc has options of
+ * its own, or is there twice. */
+_must_check_ int rootfs_plan_share_proc(const struct rootfs_plan *plan, struct error *err);
 
 /* For the child, in its new mount namespace. The caller owns *ret_root. */
 _must_check_ int rootfs_prepare(const struct rootfs_plan *plan, int *ret_root, struct error *err);

@@ -5,6 +5,7 @@
 #include "agent/interfaces.h"
 #include "agent/machine_id.h"
 #include "agent/pending.h"
+#include "agent/pod_init.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -37,6 +38,7 @@ struct sandbox {
 	char *id;                                     /* owned; NULL while NONE */
 	struct container *containers[CONTAINERS_MAX]; /* owned */
 	size_t ncontainers;
+	struct pod_init pod_init;        /* owned */
 	struct storage_list storages;    /* owned */
 	struct pending_list destroyers;  /* owned; DestroySandbox */
 	struct pending_list oom_waiters; /* owned; GetOOMEvent */
@@ -59,6 +61,7 @@ struct sandbox *sandbox_new(struct agent *agent)
 	struct sandbox *sandbox = xnew(struct sandbox);
 
 	sandbox->agent = agent;
+	pod_init_init(&sandbox->pod_init, agent);
 	storage_list_init(&sandbox->storages, agent->scratch);
 	pending_init(&sandbox->destroyers, NULL, NULL);
 	pending_init(&sandbox->oom_waiters, NULL, NULL);
@@ -74,6 +77,7 @@ void sandbox_free(struct sandbox *sandbox)
 		return;
 	while (sandbox->ncontainers > 0)
 		container_free(sandbox->containers[--sandbox->ncontainers]);
+	pod_init_end(&sandbox->pod_init);
 	while ((call = pending_take(&sandbox->destroyers)))
 		ttrpc_call_drop(call);
 	while ((call = pending_take(&sandbox->oom_waiters)))
@@ -95,9 +99,6 @@ static int check_request(const struct sandbox *sandbox, const Grpc__CreateSandbo
 				 sandbox->id, sandbox_state_to_string(sandbox->state));
 	if (!str_empty(request->sandbox_id) && !id_is_valid(request->sandbox_id))
 		return error_set(err, EINVAL, "the sandbox id is not valid");
-	if (request->sandbox_pidns)
-		return error_set(err, EOPNOTSUPP,
-				 "a pid namespace for the whole sandbox is not supported");
 	if (!str_empty(request->guest_hook_path))
 		return error_set(err, EOPNOTSUPP, "guest hooks are not supported");
 	if (request->n_kernel_modules > 0)
@@ -143,6 +144,7 @@ static void return_to_none(struct sandbox *sandbox)
 {
 	_cleanup_(error_done) struct error err = {};
 
+	pod_init_end(&sandbox->pod_init);
 	storage_drop_all(&sandbox->storages);
 	strv_done(&sandbox->oom_events);
 	machine_id_remove();
@@ -276,11 +278,54 @@ static int check_container(const struct sandbox *sandbox,
 	return 0;
 }
 
+/* That of its first process, which is prepared: until then it has the guest's root. */
+static int find_pids(const struct sandbox *sandbox, const char *id, struct pid_namespace *ret,
+		     struct error *err)
+{
+	struct container *container = sandbox_find(sandbox, id);
+
+	if (!container)
+		return error_set(err, EINVAL,
+				 "cannot share the processes of container %.64s: it is not there",
+				 id);
+	if (container_state(container) != CONTAINER_CREATED &&
+	    container_state(container) != CONTAINER_RUNNING)
+		return error_set(err, EBUSY,
+				 "cannot share the processes of container %s in the %s state", id,
+				 container_state_to_string(container_state(container)));
+	*ret = (struct pid_namespace){ process_pidfd(container_process(container, "")), -EBADF };
+	return 0;
+}
+
+/* found is room for what *ret may name. */
+static int choose_pids(struct sandbox *sandbox, const Grpc__CreateContainerRequest *request,
+		       struct pid_namespace *found, const struct pid_namespace **ret,
+		       struct error *err)
+{
+	bool names_one = !str_empty(request->pidns_container);
+	int r;
+
+	if (!request->sandbox_pidns && !names_one)
+		return 0;
+	if (request->sandbox_pidns && names_one)
+		return error_set(
+			err, EINVAL,
+			"the processes of the pod and those of container %.64s cannot both "
+			"be shared",
+			request->pidns_container);
+	if (request->sandbox_pidns)
+		return pod_init_get(&sandbox->pod_init, ret, err);
+	r = find_pids(sandbox, request->pidns_container, found, err);
+	*ret = found;
+	return r;
+}
+
 void sandbox_create_container(struct sandbox *sandbox, struct ttrpc_call *call,
 			      const Grpc__CreateContainerRequest *request)
 {
 	_cleanup_(error_done) struct error err = {};
-	const struct container_options options = {
+	struct pid_namespace found;
+	struct container_options options = {
 		.agent = sandbox->agent,
 		.storages = &sandbox->storages,
 		.request = request,
@@ -291,6 +336,8 @@ void sandbox_create_container(struct sandbox *sandbox, struct ttrpc_call *call,
 	struct container *container = NULL;
 	int r = check_container(sandbox, request, &err);
 
+	if (r == 0)
+		r = choose_pids(sandbox, request, &found, &options.pids, &err);
 	if (r == 0)
 		r = container_new(&options, call, &container, &err);
 	if (r < 0)

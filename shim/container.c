@@ -67,6 +67,7 @@ static void container_free(void *userdata)
 	spec_free(container->spec);
 	settings_done(&container->settings);
 	layer_mounts_done(&container->layers);
+	pid_sharing_done(&container->pids);
 	free(container->id);
 	free(container->bundle);
 	free(container);
@@ -209,6 +210,7 @@ static int load(struct container *container, const struct container_options *opt
 		return r == -ENOENT
 			       ? error_set(err, EINVAL, "%s has no " SPEC_FILE, container->bundle)
 			       : r;
+	container->spec->in_pod = options->has_pod;
 	r = settings_load(container->request->options, &container->settings, err);
 	if (r == 0)
 		r = settings_annotate(&container->settings, container->spec, err);
@@ -233,6 +235,9 @@ static int load(struct container *container, const struct container_options *opt
 		r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
 				  &container->layers, container->request->rootfs,
 				  container->request->n_rootfs, &container->rootfs_driver, err);
+	if (r < 0)
+		return r;
+	r = pid_sharing_choose(container->spec, options->others, &container->pids, err);
 	if (r < 0)
 		return r;
 	spec_for_guest(container->spec, container->id);
@@ -578,6 +583,11 @@ struct container *container_list_find(const struct container_list *list, const c
 		if (str_equal(container->id, id))
 			return container;
 	return NULL;
+}
+
+const struct pid_sharing *container_pid_sharing(const struct container *container)
+{
+	return &container->pids;
 }
 
 struct container *container_list_next(struct container *container)

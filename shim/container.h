@@ -30,15 +30,18 @@ DECLARE_STRING_TABLE(container_state, enum container_state);
 extern const struct state_machine container_states;
 
 struct container;
+struct container_list;
+struct pid_sharing;
 
 struct container_options {
 	struct loop *loop;
 	struct sandbox *sandbox;
 	struct events *events;
-	const char *shim_address; /* outlives it */
-	const char *ns;           /* containerd's; outlives it */
-	struct sysctls *sysctls;  /* the pod's; outlives it */
-	bool has_pod;             /* of the Sandbox service: namespaces with a path are the pod's */
+	const char *shim_address;            /* outlives it */
+	const char *ns;                      /* containerd's; outlives it */
+	struct sysctls *sysctls;             /* the pod's; outlives it */
+	const struct container_list *others; /* of the pod; borrowed until it is made */
+	bool has_pod; /* of the Sandbox service: namespaces with a path are the pod's */
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed until created */
 	/* GONE; failed: it was never created. Drops the list's reference. */
 	void (*on_gone)(struct container *container, bool failed, void *userdata);
@@ -93,6 +96,9 @@ void container_tell_oom(const struct container *container);
 /* The guest has stopped its processes, or lets them go on. */
 void container_set_paused(struct container *container, bool paused);
 bool container_is_paused(const struct container *container);
+
+/* Whose processes it has; borrowed. */
+const struct pid_sharing *container_pid_sharing(const struct container *container);
 
 struct agent_link *container_agent(const struct container *container); /* borrowed */
 enum container_state container_state(const struct container *container);

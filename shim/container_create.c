@@ -129,6 +129,9 @@ static void create_in_guest(struct container *container, const struct storages *
 	request.container_id = container->id;
 	request.oci = container->spec->oci;
 	request.no_stdin = str_empty(container->request->stdin);
+	request.sandbox_pidns = container->pids.with_pod;
+	if (container->pids.with)
+		request.pidns_container = container->pids.with;
 	container->begun_ns = trace_begin();
 	request.storages = storages->items;
 	request.n_storages = storages->count;
@@ -191,6 +194,9 @@ static int mount_files(struct container *container, struct storages *storages, s
 		.container_id = container->id,
 		.scratch_dir = scratch,
 		.idmap = &idmap,
+		.loop = container->loop,
+		.vmm_pid = sandbox_vmm_pid(container->sandbox),
+		.vmm_pidfd = sandbox_vmm_pidfd(container->sandbox),
 	};
 	uint64_t begin = trace_begin();
 	int r = FAULT_ERROR("create.ids", err);

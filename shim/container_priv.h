@@ -7,6 +7,7 @@
 #include "shim/hooks.h"
 #include "shim/layer_image.h"
 #include "shim/layer_mounts.h"
+#include "shim/pid_sharing.h"
 #include "shim/rootfs.h"
 #include "shim/share_folder.h"
 #include "shim/spec.h"
@@ -25,7 +26,8 @@ struct container {
 	enum container_state state;
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed; CREATING only */
 	struct settings settings;
-	struct spec *spec;          /* until the agent has it */
+	struct spec *spec; /* until the agent has it */
+	struct pid_sharing pids;
 	struct layer_mounts layers; /* of an EROFS snapshotter's mounts; else empty */
 	bool makes_upper;           /* the image for what is written is not there yet */
 	struct slots *image_slots;  /* with the image of its layers; a reference; NULL: none */

@@ -509,7 +509,7 @@ static int find_images(struct layer_mounts *mounts, struct error *err)
 		folders += mounts->items[i].is_folder;
 	if (folders == 0)
 		return 0;
-	r = mountinfo_read(&info, err);
+	r = mountinfo_read(0, &info, err);
 	for (size_t i = 0; r == 0 && i < mounts->count; i++)
 		if (mounts->items[i].is_folder)
 			r = find_image(&mounts->items[i], &info, err);

@@ -10,12 +10,10 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
+#include "shim/jail_mount.h"
 
 #define DATA_MAX  4095 /* mount(2) takes one page, with its terminator */
 #define STACK_MAX 64   /* mounts on one place that are taken away */
-
-/* Of what the VMM sees: it reads and writes, and neither opens devices nor runs anything. */
-#define HARMLESS (MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
 
 static const struct option {
 	const char *name;
@@ -100,7 +98,7 @@ static int copy_tree(const struct idmap *idmap, const char *source, unsigned fla
 {
 	bool mapped = idmap->userns >= 0;
 	struct mount_attr attr = {
-		.attr_set = HARMLESS | (mapped ? MOUNT_ATTR_IDMAP : 0) |
+		.attr_set = MOUNT_HARMLESS | (mapped ? MOUNT_ATTR_IDMAP : 0) |
 			    (flags & BIND_READONLY_TREE ? MOUNT_ATTR_RDONLY : 0),
 		.propagation = flags & BIND_SLAVE ? MS_SLAVE : MS_PRIVATE,
 		.userns_fd = mapped ? (unsigned)idmap->userns : 0,
@@ -140,6 +138,15 @@ int mount_bind_at(const struct mount_place *place, const char *source, unsigned 
 	if (r == 0)
 		r = copy_tree(place->idmap, source, flags, &tree, err);
 	return r < 0 ? r : attach_tree(tree, target, source, err);
+}
+
+int mount_bind_in_jail(const struct mount_place *place, int vmm_pidfd, const char *path,
+		       const char *source, unsigned flags, struct error *err)
+{
+	_cleanup_close_ int tree = -EBADF;
+	int r = copy_tree(place->idmap, source, flags, &tree, err);
+
+	return r < 0 ? r : jail_mount_attach(vmm_pidfd, tree, path, err);
 }
 
 int mount_narrow_at(const struct mount_place *place, const char *sub, struct error *err)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/mount.h>
 
 #include "base/error.h"
 #include "base/strv.h"
@@ -15,6 +16,9 @@ struct mount_spec {
 	char *const *options;
 	size_t noptions;
 };
+
+/* Of what the VMM sees: it reads and writes, and neither opens devices nor runs anything. */
+#define MOUNT_HARMLESS (MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
 
 /* Where to mount, and for whom. All borrowed. */
 struct mount_place {
@@ -40,13 +44,20 @@ enum bind_flags {
 	BIND_READONLY = 1 << 1,      /* the mount itself, not those below it */
 	BIND_READONLY_TREE = 1 << 2, /* those below it, too */
 	BIND_SLAVE = 1 << 3,         /* what is mounted or unmounted below later is so here, too, if
-				      * the source is a shared mount. As it is: no idmapped mount, with
-				      * the options it has there */
+				      * the source is a shared mount. As it is on the host: see
+				      * shim/late_mounts.h */
 };
 
 /* Binds source on the place; the same otherwise. */
 _must_check_ int mount_bind_at(const struct mount_place *place, const char *source, unsigned flags,
 			       struct error *err);
+
+/* The same, but in the mount namespace of the machine's VMM alone: what the host has mounted below
+ * the source can be unmounted then, and its mount point removed, while the machine has its copy.
+ * path is that of the place. It goes when the place is removed. */
+_must_check_ int mount_bind_in_jail(const struct mount_place *place, int vmm_pidfd,
+				    const char *path, const char *source, unsigned flags,
+				    struct error *err);
 
 /* Narrows what is mounted on the place to its folder `sub` (relative, without links). */
 _must_check_ int mount_narrow_at(const struct mount_place *place, const char *sub,

@@ -57,6 +57,7 @@ static bool parse_line(char *line, struct mountinfo_entry *ret)
 		.id = (unsigned)id,
 		.root = unescape(first[3]),
 		.point = unescape(first[4]),
+		.attributes = unescape(first[5]),
 		.type = unescape(type),
 		.source = unescape(source),
 		.options = unescape(options),
@@ -76,10 +77,12 @@ void mountinfo_parse(char *text, struct mountinfo *ret)
 		ret->count += parse_line(line, &ret->entries[ret->count]);
 }
 
-int mountinfo_read(struct mountinfo *ret, struct error *err)
+int mountinfo_read(pid_t pid, struct mountinfo *ret, struct error *err)
 {
+	_cleanup_free_ char *path = pid ? xasprintf("/proc/%d/mountinfo", (int)pid)
+					: xstrdup("/proc/self/mountinfo");
 	_cleanup_free_ char *text = NULL;
-	int r = file_read("/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL, err);
+	int r = file_read(path, MOUNTINFO_MAX, &text, NULL, err);
 
 	if (r == 0)
 		mountinfo_parse(text, ret);
@@ -93,6 +96,7 @@ void mountinfo_done(struct mountinfo *info)
 		free(info->entries[i].point);
 		free(info->entries[i].type);
 		free(info->entries[i].source);
+		free(info->entries[i].attributes);
 		free(info->entries[i].options);
 	}
 	free(info->entries);

@@ -1,18 +1,20 @@
-/* The mounts of this process's namespace, as /proc/self/mountinfo has them (proc(5)). */
+/* The mounts of a process's namespace, as /proc/PID/mountinfo has them (proc(5)). */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
 struct mountinfo_entry {
 	unsigned id;
-	char *root;    /* what of the file system is shown */
-	char *point;   /* where */
-	char *type;    /* of the file system */
-	char *source;  /* what it is mounted of */
-	char *options; /* of the file system */
+	char *root;       /* what of the file system is shown */
+	char *point;      /* where */
+	char *type;       /* of the file system */
+	char *source;     /* what it is mounted of */
+	char *attributes; /* of the mount; "idmapped" is one */
+	char *options;    /* of the file system */
 };
 
 struct mountinfo {
@@ -20,7 +22,8 @@ struct mountinfo {
 	size_t count;
 };
 
-_must_check_ int mountinfo_read(struct mountinfo *ret, struct error *err);
+/* pid 0: this process. */
+_must_check_ int mountinfo_read(pid_t pid, struct mountinfo *ret, struct error *err);
 
 /* The same from a text of the file's form, which it changes. Lines of another form are left out. */
 void mountinfo_parse(char *text, struct mountinfo *ret);

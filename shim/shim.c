@@ -308,6 +308,7 @@ int shim_create(struct shim *shim, const Containerd__Task__V2__CreateTaskRequest
 		.shim_address = shim->address,
 		.ns = shim->ns,
 		.sysctls = &shim->sysctls,
+		.others = &shim->containers,
 		.has_pod = pod_has_machine(shim->pod),
 		.request = request,
 		.on_gone = on_container_gone,

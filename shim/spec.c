@@ -225,7 +225,7 @@ bool spec_leaves_sandbox(const struct spec *spec)
 	static const char *const ours[] = { "network", "pid", "ipc", "uts" };
 	const Grpc__Linux *linux = spec->oci->linux;
 
-	for (size_t i = 0; linux && i < ARRAY_SIZE(ours); i++)
+	for (size_t i = 0; !spec->in_pod && linux && i < ARRAY_SIZE(ours); i++)
 		if (has_namespace(linux, ours[i]))
 			return false;
 	return true;
@@ -263,36 +263,25 @@ const Grpc__LinuxNamespace *spec_namespace(const struct spec *spec, const char *
 	return NULL;
 }
 
-/* CRI says so of a pod by default, the kubelet by shareProcessNamespace alone: so it is no failure.
- */
-static void tell_own_processes(const char *container_id)
-{
-	log_warning(container_id,
-		    "containers of a pod do not share processes: it has a pid namespace "
-		    "of its own");
-}
-
-static bool namespace_stays(Grpc__LinuxNamespace *ns, const char *container_id)
+static bool namespace_stays(Grpc__LinuxNamespace *ns)
 {
 	if (str_equal(ns->type, "network"))
 		return false;
 	if (str_empty(ns->path))
 		return true;
-	if (str_equal(ns->type, "ipc") || str_equal(ns->type, "uts"))
+	if (str_equal(ns->type, "ipc") || str_equal(ns->type, "uts") || str_equal(ns->type, "pid"))
 		return false;
-	if (str_equal(ns->type, "pid"))
-		tell_own_processes(container_id);
 	set_string(&ns->path, "");
 	return true;
 }
 
-static void namespaces_adjust(Grpc__Linux *linux, const char *container_id)
+static void namespaces_adjust(Grpc__Linux *linux)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < linux->n_namespaces; i++) {
 		Grpc__LinuxNamespace *ns = linux->namespaces[i];
-		if (namespace_stays(ns, container_id))
+		if (namespace_stays(ns))
 			linux->namespaces[kept++] = ns;
 		else
 			free_message(ns);
@@ -357,7 +346,7 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 
 	free_message(steal_ptr(oci->hooks)); /* of the host */
 	if (oci->linux) {
-		namespaces_adjust(oci->linux, container_id);
+		namespaces_adjust(oci->linux);
 		devices_adjust(oci->linux, container_id);
 		if (oci->linux->resources)
 			rules_adjust(oci->linux->resources);

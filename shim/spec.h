@@ -7,8 +7,8 @@
  *   namespaces        network is dropped (the machine is the container's network namespace, and
  *                     the pod's leads to it: shim/pod_network.h);
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
- *                     shared by the pod, hence the guest's own, and dropped; others lose the path,
- *                     a pod's pid namespace with a warning
+ *                     shared by the pod, hence the guest's own, and dropped; so is pid with a
+ *                     path, of which shim/pid_sharing.h says what it means; others lose the path
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
  *                     something else in the guest. Memory, terminal and misc devices stay; block
  *                     devices are for shim/container_disks.h. So are the rules of
@@ -36,6 +36,7 @@
 struct spec {
 	Grpc__Spec *oci; /* owned */
 	char *rootfs;    /* root.path, made absolute by the bundle; owned; NULL: no root */
+	bool in_pod;     /* of the Sandbox service, which said what the pod's namespaces are */
 };
 
 /* Reads BUNDLE/config.json. -ENOENT, or -EINVAL with what is wrong where. */
@@ -48,9 +49,9 @@ _must_check_ int spec_load_pod(const char *bundle, struct spec **ret_spec, struc
 void spec_free(struct spec *spec);
 DEFINE_CLEANUP(struct spec *, spec_free)
 
-/* The list of namespaces has none of network, pid, ipc and uts: containerd's shimtest has such ones
- * for its containers, and means the guest's by it. Any other list asks for the host's by what it
- * leaves out, and so does that of a pod's sandbox container. */
+/* What the list of namespaces leaves out is the guest's, where it has none of network, pid, ipc and
+ * uts, as those of containerd's shimtest, or where the pod is there already. Any other list asks
+ * for the host's by it, and so does that of a pod's sandbox container. */
 bool spec_leaves_sandbox(const struct spec *spec);
 
 /* Refuses namespaces that a machine cannot join: the host's pid and ipc, those of another sandbox,

@@ -13,6 +13,7 @@
 #include "factory/base/layout.h"
 #include "factory/guest/guest_share.h"
 #include "factory/guest/guest_volumes.h"
+#include "shim/late_mounts.h"
 #include "shim/mount.h"
 #include "shim/mountinfo.h"
 #include "shim/volume_guest.h"
@@ -29,8 +30,10 @@ static const char *const volumes_driver_names[] = {
 DEFINE_STRING_TABLE(volumes_driver, enum volumes_driver, volumes_driver_names)
 
 struct volumes {
-	int dir_fd;   /* SHARE/ID/mounts; owned */
-	size_t count; /* mounted there so far, as 0, 1, ... */
+	int dir_fd;         /* SHARE/ID/mounts; owned */
+	size_t count;       /* mounted there so far, as 0, 1, ... */
+	struct strv slaves; /* paths of those in the jail below which more may be mounted; owned */
+	struct late_mounts *late; /* NULL: there are none of these */
 };
 
 /* ---------------------------------------------------------------- without idmapped mounts */
@@ -145,6 +148,28 @@ static void leave_readonly_to_the_host(Grpc__Mount *mount, unsigned flags,
 		drop_option(mount, "ro");
 }
 
+static bool is_for_the_jail(const struct volumes_options *options, const struct mountinfo *info,
+			    const char *source, unsigned flags)
+{
+	_cleanup_free_ char *real = realpath(source, NULL);
+
+	return flags & BIND_TREE && options->driver == VOLUMES_9P && options->idmap->userns >= 0 &&
+	       (flags & BIND_SLAVE || (real && mountinfo_has_below(info, real)));
+}
+
+static int bind_volume(struct volumes *volumes, const struct mount_place *place,
+		       const struct volumes_options *options, const struct mountinfo *info,
+		       const char *source, unsigned flags, struct error *err)
+{
+	_cleanup_free_ char *path = xasprintf("%s/mounts/%s", options->folder->path, place->name);
+
+	if (!is_for_the_jail(options, info, source, flags))
+		return mount_bind_at(place, source, flags, err);
+	if (flags & BIND_SLAVE)
+		strv_add(&volumes->slaves, path);
+	return mount_bind_in_jail(place, options->vmm_pidfd, path, source, flags, err);
+}
+
 static int mount_in_share(struct volumes *volumes, const struct volumes_options *options,
 			  const struct mountinfo *info, Grpc__Mount *mount, struct error *err)
 {
@@ -156,7 +181,7 @@ static int mount_in_share(struct volumes *volumes, const struct volumes_options 
 	if (r < 0)
 		return r;
 	volumes->count++;
-	r = mount_bind_at(&place, mount->source, flags, err);
+	r = bind_volume(volumes, &place, options, info, mount->source, flags, err);
 	if (r == -EINVAL && flags & (BIND_READONLY | BIND_READONLY_TREE))
 		r = show_unmapped(&place, mount->source, info, err);
 	if (r == 0)
@@ -196,6 +221,20 @@ static int mount_one(struct volumes *volumes, const Grpc__Spec *oci,
 	return 0;
 }
 
+static int watch_slaves(struct volumes *volumes, const struct volumes_options *options,
+			struct error *err)
+{
+	const struct late_mounts_options late = {
+		.loop = options->loop,
+		.vmm_pid = options->vmm_pid,
+		.vmm_pidfd = options->vmm_pidfd,
+		.idmap = options->idmap,
+		.points = &volumes->slaves,
+	};
+
+	return volumes->slaves.count > 0 ? late_mounts_new(&late, &volumes->late, err) : 0;
+}
+
 int volumes_mount(Grpc__Spec *oci, const struct volumes_options *options, struct storages *storages,
 		  struct volumes **ret_volumes, struct error *err)
 {
@@ -208,9 +247,11 @@ int volumes_mount(Grpc__Spec *oci, const struct volumes_options *options, struct
 	if (r == 0)
 		r = dir_make(options->scratch_dir, 0700, err);
 	if (r == 0)
-		r = mountinfo_read(&info, err);
+		r = mountinfo_read(0, &info, err);
 	for (size_t i = 0; r == 0 && i < oci->n_mounts; i++)
 		r = mount_one(volumes, oci, options, &info, storages, oci->mounts[i], err);
+	if (r == 0)
+		r = watch_slaves(volumes, options, err);
 	if (r == 0 && options->driver != VOLUMES_9P && volumes->count > 0)
 		guest_volumes_add(storages, options->container_id);
 	if (r == 0)
@@ -222,6 +263,8 @@ void volumes_unmount(struct volumes *volumes)
 {
 	if (!volumes)
 		return;
+	late_mounts_free(volumes->late);
+	strv_done(&volumes->slaves);
 	for (size_t i = 0; i < volumes->count; i++) {
 		_cleanup_free_ char *name = xasprintf("%zu", i);
 		mount_remove_at(volumes->dir_fd, name);

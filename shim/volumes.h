@@ -8,6 +8,10 @@
  *   FOLDER, MEMORY  a storage of the guest, the same one for all containers of the pod, which
  *                   stays for as long as the machine. Mode, owner and size are those of the host's
  *
+ * A HOST volume with mounts below it, or to come below it (rslave), is mounted where the VMM alone
+ * sees it: the host could not remove their mount points else. Not with virtio-fs, whose daemon has
+ * mounts of its own.
+ *
  * Where a HOST volume's file system knows no idmapped mounts (shim/idmap.h), a read-only overlay
  * is mounted anew of its layers, and a read-only file of at most 1 MiB is copied; others are
  * refused by name.
@@ -36,6 +40,9 @@ struct volumes_options {
 	const char *container_id;
 	const char *scratch_dir;   /* made where it is missing; empty again afterwards */
 	const struct idmap *idmap; /* the machine's */
+	struct loop *loop;         /* borrowed */
+	pid_t vmm_pid;             /* the machine's */
+	int vmm_pidfd;             /* ditto; borrowed */
 };
 
 /* Mounts them, changes the sources in oci's mounts to the guest's paths, and appends the storages
@@ -45,6 +52,7 @@ _must_check_ int volumes_mount(Grpc__Spec *oci, const struct volumes_options *op
 			       struct storages *storages, struct volumes **ret_volumes,
 			       struct error *err);
 
-/* Unmounts them; what a process still uses goes when it does. Frees. */
+/* Unmounts them; what a process still uses goes when it does, and what the VMM alone sees when the
+ * container's folder does. Frees. */
 void volumes_unmount(struct volumes *volumes);
 DEFINE_CLEANUP(struct volumes *, volumes_unmount)

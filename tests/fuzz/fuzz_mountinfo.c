@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_entry(const struct mountinfo_entry *entry)
 {
-	if (!entry->root || !entry->point || !entry->type || !entry->source || !entry->options)
+	if (!entry->root || !entry->point || !entry->type || !entry->source || !entry->attributes ||
+	    !entry->options)
 		abort();
 }
 

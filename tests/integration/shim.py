@@ -4,6 +4,10 @@ would have them made: MOUNTS is a JSON list of mounts (type, source, options), C
 stay until the last one has ended. The FIFO $SHIM_WORK/POD.in, if there is one, is the first one's stdin.
 Prints what they print, and the shim's log on stderr; the exit
 status is the last one's, 125 with the shim's sentence where one cannot be made.
+shim.py pod POD MOUNTS PIDS COMMAND [PIDS COMMAND]...: as CRI's engines make a pod: its sandbox container, then the
+others, each when the one before it has said a line. PIDS is "own", or "joins": a pid namespace that is named by
+the sandbox's pid. They have CAP_SYS_PTRACE. Ends when the last one has ended, and prints what all have printed; 125
+with the shim's sentence as with run.
 shim.py leave ID MOUNTS COMMAND: a container that runs on while its shim is told to shut down, is hung up on, and
 `delete` is run. Prints the container's state after Shutdown (2: running), and the exit status by `delete`.
 
@@ -15,6 +19,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 from ttrpc import Task, pack, unpack
 
@@ -27,7 +32,7 @@ def texts(fields, number):
     return [value.decode() for n, value in fields if n == number]
 
 
-def make_bundle(name, pod, command):
+def make_bundle(name, pod, command, pids=None, annotations={}, capabilities=()):
     bundle = f"{WORK}/{name}"
     os.mkdir(bundle)
     os.mkfifo(f"{bundle}/log")
@@ -36,9 +41,11 @@ def make_bundle(name, pod, command):
         "process": {"args": ["sh", "-c", command], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
         "root": {"path": "rootfs"},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "annotations": {"io.containerd.runc.v2.group": pod},
-        "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]},
+        "annotations": {"io.containerd.runc.v2.group": pod, **annotations},
+        "linux": {"namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "network")]},
     }
+    spec["linux"]["namespaces"].append({"type": "pid", **({"path": pids} if pids else {})})
+    spec["process"]["capabilities"] = {kind: capabilities for kind in ("bounding", "effective", "permitted")}
     with open(f"{bundle}/config.json", "w") as file:
         json.dump(spec, file)
     return bundle
@@ -118,6 +125,45 @@ def run(pod, pairs):
     return status
 
 
+def say_line(output):
+    deadline = time.monotonic() + 60
+    while not os.path.exists(output) or not os.path.getsize(output):
+        if time.monotonic() > deadline:
+            sys.exit(f"nothing is in {output}")
+        time.sleep(0.05)
+
+
+def pod(name, mounts, pairs):
+    bundle = make_bundle(name, name, "pause", annotations={"io.kubernetes.cri.container-type": "sandbox"})
+    task = connect(start(name, bundle))
+    create(task, name, bundle, [])
+    task.call("Start", (1, name))
+    pids = f"/proc/{task.call('State', (1, name))[3]}/ns/pid"
+    made, status = [name], 0
+    try:
+        for i, (mode, command) in enumerate(pairs):
+            member = f"{name}-{i}"
+            bundle = make_bundle(member, name, command, pids if mode == "joins" else None, capabilities=["CAP_SYS_PTRACE"])
+            output = create(task, member, bundle, json.loads(mounts))
+            made.append(member)
+            task.call("Start", (1, member))
+            if i < len(pairs) - 1:
+                say_line(output)
+        status = task.call("Wait", (1, made[-1])).get(1, 0)
+        for member in made[1:]:
+            with open(f"{WORK}/{member}.out") as file:
+                sys.stdout.write(file.read())
+    except RuntimeError as error:
+        print(error)
+        status = 125
+    for member in reversed(made):
+        task.call("Kill", (1, member), (3, 9), (4, 1))
+        task.call("Wait", (1, member))
+        task.call("Delete", (1, member))
+    task.call("Shutdown", (1, name), (2, 1))
+    return status
+
+
 def leave(name, mounts, command):
     bundle = make_bundle(name, name, command)
     task = connect(start(name, bundle))
@@ -136,6 +182,9 @@ if sys.argv[1] == "start":
     print(json.dumps(result))
 elif sys.argv[1] == "leave":
     leave(*sys.argv[2:])
+elif sys.argv[1] == "pod":
+    words = sys.argv[4:]
+    sys.exit(pod(*sys.argv[2:4], list(zip(words[::2], words[1::2]))))
 else:
     words = sys.argv[3:]
     sys.exit(run(sys.argv[2], list(zip(words[::2], words[1::2]))))

@@ -75,6 +75,19 @@ test_an_exec_cannot_be_taken_over_before_it_is_its_program() {
 	remove_container c9
 }
 
+# Nor is the first process of a container whose processes others see, or the namespace's own.
+test_a_container_that_shares_processes_is_born_outside() {
+	local looks="echo up; exec /exec_watch 3" ends='until ! grep -qs exec_watch /proc/[0-9]*/comm; do :; done'
+	mkdir "$work/pods"
+	"$tests/busybox-root" "$work/watching"
+	cp "$work/exec_watch" "$work/watching"
+	expect $'up\nseen 3\nup\nup\nup\nup\nup' "$(SHIM_WORK=$work/pods SHIM_NAMESPACE=$(basename "$work") timeout 300 \
+		/usr/bin/python3 -B "$tests/integration/shim.py" pod watched \
+		"$(jq -nc --arg dir "$work/watching" '[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" \
+		joins "$looks" joins 'echo up' joins 'echo up' joins 'echo up' joins 'echo up' joins "echo up; $ends" \
+		2>"$work/shim.log")"
+}
+
 # Here a folder that is mounted nowhere any more; a descriptor of the host's would look the same.
 test_the_working_folder_is_below_the_root() {
 	local where

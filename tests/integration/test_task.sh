@@ -24,6 +24,23 @@ test_a_pod_is_one_claim() {
 	expect $((before + 3)) "$(claims)" 'claims by a newer containerd with options'
 }
 
+# shared CONTAINERS...: what they say; PIDS and COMMAND for each.
+shared() {
+	mkdir -p "$SHIM_WORK"
+	shim pod "shared$RANDOM" "$(jq -nc --arg dir "$work/root" '[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" "$@"
+}
+
+# CRI's modes POD and TARGET; each container is still one of its own to Kill and Pids.
+test_containers_of_a_pod_share_processes() {
+	local runs='echo up; : this_one; while :; do sleep 1000; done'
+	local looks='cat /proc/1/comm; cat /proc/[0-9]*/cmdline | grep -ac "this[_]one"'
+	expect $'up\npod-init\n1' "$(shared joins "$runs" joins "$looks")" 'mode POD'
+	expect $'up\nsh\n1' "$(shared own "$runs" joins "$looks")" 'mode TARGET'
+	expect $'up\nsh\n0' "$(shared joins "$runs" own "$looks; exit 0")" 'mode CONTAINER'
+	expect_match 'cannot share the processes of one container: .* and .* have a pid namespace each' \
+		"$(shared own "$runs" own "$runs" joins "$looks")"
+}
+
 # containerd offers recursive read-only mounts where the shim does.
 test_info_says_what_mounts_can_be() {
 	expect_match 'runtime-spec/1/features/Features.*"mountOptions":\["rro"\]' "$(containerd-shim-kiln-v2 -info | tr -d '\0\n')"

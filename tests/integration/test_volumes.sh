@@ -191,6 +191,40 @@ test_ro_is_the_mount_and_rro_the_tree() {
 	umount "$vol/below"
 }
 
+# As by a container of the host's own kernel.
+test_what_is_mounted_below_a_volume_can_go() {
+	fresh
+	mkdir -m 700 "$vol/below"
+	mount -t tmpfs tmpfs "$vol/below"
+	echo here >"$vol/below/file"
+	in_pod busy busy $(bind "$vol" /v rbind:rw)
+	expect here "$(inside busy cat /v/below/file)"
+	umount "$vol/below"
+	rmdir "$vol/below"
+	expect ok "$(inside busy sh -c 'test ! -e /v/below && echo ok')" 'after it has gone'
+	remove_container busy
+}
+
+# Also those of root's alone, which the VMM's user could not look into as they are.
+test_later_mounts_have_the_machines_ids() {
+	fresh
+	mkdir "$vol/late"
+	mkdir -m 700 "$work/closed" "$work/closed/deeper"
+	echo late >"$work/closed/deeper/file"
+	chown 12:34 "$work/closed/deeper/file"
+	mount --bind "$vol" "$vol"
+	mount --make-shared "$vol"
+	in_pod closed closed $(bind "$vol" /v rbind:rslave)
+	mount --bind "$work/closed" "$vol/late"
+	until_true 10 eval 'inside closed ls /v/late/deeper >/dev/null 2>&1'
+	expect '12 34 late' "$(inside closed sh -c 'echo $(stat -c "%u %g" /v/late/deeper/file) $(cat /v/late/deeper/file)')"
+	umount "$vol/late"
+	expect '' "$(inside closed ls /v/late)" 'after it was unmounted'
+	rmdir "$vol/late"
+	remove_container closed
+	umount "$vol"
+}
+
 test_later_mounts_are_seen() {
 	fresh
 	mkdir "$vol/late"

@@ -64,8 +64,7 @@ static void on_event(enum launch_event event, int terminal, struct error *err, v
 		loop_stop(bench->loop);
 }
 
-static void expect_of(const struct rootfs_plan *rootfs, bool starts, const char *said,
-		      const char *wanted)
+static void expect_of(struct rootfs_plan *rootfs, bool starts, const char *said, const char *wanted)
 {
 	struct bench bench = { .loop = loop_new(), .starts = starts };
 	struct child_plan plan = { .join_pidfd = -EBADF, .rootfs = rootfs };
@@ -115,7 +114,7 @@ static void what_must_not_be_said_is_a_failure(void **state _unused_)
 
 static void a_first_process_runs_when_it_is_told_to(void **state _unused_)
 {
-	const struct rootfs_plan rootfs = {};
+	struct rootfs_plan rootfs = {};
 
 	expect_of(&rootfs, true, "rg", "ready started");
 	expect_of(&rootfs, true, "rgf", "ready failed: no");

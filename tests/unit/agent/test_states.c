@@ -27,7 +27,8 @@ static void test_edges(void **state _unused_)
 				       "ready: running exited\n"
 				       "running: exited\n"
 				       "exited:\n");
-	assert_states(&launch_states, "preparing: waiting going over\n"
+	assert_states(&launch_states, "building: preparing\n"
+				      "preparing: waiting going over\n"
 				      "waiting: going over\n"
 				      "going: over\n"
 				      "over:\n");

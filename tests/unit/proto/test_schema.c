@@ -156,7 +156,7 @@ static const struct message_fact messages[] = {
 	  "7:sandbox_pidns bool; 8:shared_mounts repeated grpc.SharedMount; "
 	  "9:stdin_port uint32; 10:stdout_port uint32; 11:stderr_port uint32; "
 	  /* Kiln's own, beyond Kata's: */
-	  "100:no_stdin bool" },
+	  "100:no_stdin bool; 101:pidns_container string" },
 	{ &grpc__start_container_request__descriptor, "1:container_id string" },
 	{ &grpc__remove_container_request__descriptor, "1:container_id string; 2:timeout uint32" },
 	{ &grpc__exec_process_request__descriptor,

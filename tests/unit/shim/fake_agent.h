@@ -62,6 +62,8 @@ struct fake_agent {
 	uint32_t last_signal;
 	bool die_by_signal; /* answers the first wait with 128 + signal */
 	Grpc__Spec *spec;   /* of the last CreateContainer; owned */
+	bool sandbox_pidns; /* ditto */
+	char pids_of[64];   /* ditto: pidns_container */
 };
 
 static inline void fake_reply_empty(struct ttrpc_call *call)
@@ -117,6 +119,8 @@ static inline void fake_create(struct ttrpc_call *call, const ProtobufCMessage *
 	if (agent->spec)
 		grpc__spec__free_unpacked(agent->spec, NULL);
 	agent->spec = grpc__spec__unpack(NULL, len, data);
+	agent->sandbox_pidns = request->sandbox_pidns;
+	snprintf(agent->pids_of, sizeof(agent->pids_of), "%s", request->pidns_container);
 	if (fake_note(agent, call))
 		fake_reply_empty(call);
 }

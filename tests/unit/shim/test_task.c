@@ -1,4 +1,5 @@
 /* The task service between a scripted factory, agent and containerd. */
+#include "proto/pod_config.pb-c.h"
 #include "shim_bench.h"
 
 #include "proto/sandbox.pb-c.h"
@@ -395,6 +396,25 @@ static void shutdown_waits_for_the_last_container(void **state)
 			    "create create exit(c1) delete exit(c2) delete");
 }
 
+static void shutdown_with_now_waits_for_nobody(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Task__V2__ShutdownRequest request =
+		CONTAINERD__TASK__V2__SHUTDOWN_REQUEST__INIT;
+	uint64_t start = clock_monotonic_ms();
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	request.id = (char *)"c1";
+	request.now = true;
+	expect_ok(bench_call(bench, "Shutdown", &request.base));
+	ttrpc_client_free(steal_ptr(bench->client));
+	turn(bench->loop, DEADLINE_MS); /* until the shim stops the loop */
+	assert_true(clock_monotonic_ms() - start < DEADLINE_MS / 2);
+	assert_int_equal(bench->releases, 1);
+	assert_int_equal(bench->last_exit_status, PROCESS_KILLED_STATUS);
+}
+
 static void client_that_leaves_takes_nothing_with_it(void **state)
 {
 	struct bench *bench = *state;
@@ -457,6 +477,57 @@ static void a_pod_s_sandbox_runs_nothing_in_the_guest(void **state)
 	assert_int_equal(bench->claims, 1);
 }
 
+/* Of a pod, as CRI's engines name its pid namespace. */
+static struct answer create_sharing(struct bench *bench, const char *id)
+{
+	_cleanup_free_ char *config = xasprintf(
+		"{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},"
+		"\"linux\":{\"namespaces\":[{\"type\":\"ipc\"},{\"type\":\"network\"},"
+		"{\"type\":\"pid\",\"path\":\"/proc/%d/ns/pid\"}]}}",
+		bench->vmm);
+
+	bench_make_bundle(bench, id, config);
+	return bench_create(bench, id);
+}
+
+static void containers_share_processes_with_the_pod(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_make_bundle(bench, "p1", SANDBOX_JSON);
+	expect_ok(bench_create(bench, "p1"));
+	expect_ok(create_sharing(bench, "a"));
+	assert_true(bench->agent.sandbox_pidns);
+	assert_string_equal(bench->agent.pids_of, "");
+	assert_int_equal(bench->agent.spec->linux->n_namespaces, 1); /* ipc */
+	expect_ok(bench_create(bench, "c1"));
+	assert_false(bench->agent.sandbox_pidns);
+	expect_ok(create_sharing(bench, "b"));
+	assert_true(bench->agent.sandbox_pidns);
+}
+
+static void containers_share_processes_with_one(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_make_bundle(bench, "p1", SANDBOX_JSON);
+	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
+	expect_ok(bench_create(bench, "p1"));
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	for (int i = 0; i < 2; i++) { /* who has joined has no processes of its own */
+		expect_ok(create_sharing(bench, i ? "b" : "a"));
+		assert_false(bench->agent.sandbox_pidns);
+		assert_string_equal(bench->agent.pids_of, "c1");
+	}
+	expect_ok(bench_create(bench, "c2"));
+	expect(create_sharing(bench, "c"), TTRPC_UNIMPLEMENTED, "c1 and c2 have a pid namespace");
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect_ok(create_sharing(bench, "d"));
+	assert_string_equal(bench->agent.pids_of, "c2");
+}
+
 static struct answer pod_call(struct bench *bench, const char *method,
 			      const ProtobufCMessage *request)
 {
@@ -495,6 +566,12 @@ static struct answer pod_simple(struct bench *bench, const char *method)
 	return answer;
 }
 
+/* What it leaves out is the pod's, and so is any path. */
+#define MEMBER_JSON                                                                                \
+	"{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},"           \
+	"\"linux\":{\"namespaces\":[{\"type\":\"mount\"},"                                         \
+	"{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"}]}}"
+
 static void a_pod_of_the_sandbox_service(void **state)
 {
 	struct bench *bench = *state;
@@ -516,6 +593,9 @@ static void a_pod_of_the_sandbox_service(void **state)
 	expect_ok(pod_simple(bench, "SandboxStatus"));
 	assert_int_equal(bench->claims, 1);
 	assert_int_equal(bench->releases, 0);
+	bench_make_bundle(bench, "m1", MEMBER_JSON);
+	expect_ok(bench_create(bench, "m1"));
+	assert_true(bench->agent.sandbox_pidns);
 	expect_ok(pod_simple(bench, "StopSandbox"));
 	await(bench->loop, bench->releases == 1);
 	expect_ok(pod_simple(bench, "StopSandbox"));
@@ -523,6 +603,52 @@ static void a_pod_of_the_sandbox_service(void **state)
 	expect_ok(pod_simple(bench, "ShutdownSandbox"));
 	ttrpc_client_free(steal_ptr(bench->client));
 	turn(bench->loop, DEADLINE_MS); /* until the shim stops the loop */
+}
+
+/* A CreateSandbox with this namespace option of CRI's. */
+static struct answer create_pod_with(struct bench *bench, Runtime__V1__NamespaceOption *option)
+{
+	Containerd__Runtime__Sandbox__V1__CreateSandboxRequest request =
+		CONTAINERD__RUNTIME__SANDBOX__V1__CREATE_SANDBOX_REQUEST__INIT;
+	Runtime__V1__PodSandboxConfig config = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
+	Runtime__V1__LinuxPodSandboxConfig linux_ = RUNTIME__V1__LINUX_POD_SANDBOX_CONFIG__INIT;
+	Runtime__V1__LinuxSandboxSecurityContext security =
+		RUNTIME__V1__LINUX_SANDBOX_SECURITY_CONTEXT__INIT;
+	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+	uint8_t packed[64];
+
+	security.namespace_options = option;
+	linux_.security_context = &security;
+	config.linux = &linux_;
+	any.type_url = (char *)"runtime.v1.PodSandboxConfig";
+	any.value.data = packed;
+	any.value.len = runtime__v1__pod_sandbox_config__pack(&config, packed);
+	request.sandbox_id = (char *)"c1";
+	request.options = &any;
+	return pod_call(bench, "CreateSandbox", &request.base);
+}
+
+static void a_pod_with_the_host_s_namespaces_is_refused(void **state)
+{
+	struct bench *bench = *state;
+	Runtime__V1__NamespaceOption option = RUNTIME__V1__NAMESPACE_OPTION__INIT;
+	const struct {
+		Runtime__V1__NamespaceMode *mode;
+		const char *why;
+	} rows[] = {
+		{ &option.network, "the host's network namespace is asked for" },
+		{ &option.pid, "the host's pid namespace is asked for" },
+		{ &option.ipc, "the host's ipc namespace is asked for" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		*rows[i].mode = RUNTIME__V1__NAMESPACE_MODE__NODE;
+		expect(create_pod_with(bench, &option), TTRPC_UNIMPLEMENTED, rows[i].why);
+		*rows[i].mode = RUNTIME__V1__NAMESPACE_MODE__POD;
+	}
+	assert_int_equal(bench->claims, 0);
+	expect_ok(create_pod_with(bench, &option));
+	assert_int_equal(bench->claims, 1);
 }
 
 static void a_shim_that_is_asked_nothing_ends(void **state)
@@ -579,9 +705,13 @@ int main(void)
 		T(lost_machine_ends_all_tasks),
 		T(lost_agent_ends_all_tasks_too),
 		T(shutdown_waits_for_the_last_container),
+		T(shutdown_with_now_waits_for_nobody),
 		T(client_that_leaves_takes_nothing_with_it),
 		T(a_pod_s_sandbox_runs_nothing_in_the_guest),
+		T(containers_share_processes_with_the_pod),
+		T(containers_share_processes_with_one),
 		T(a_pod_of_the_sandbox_service),
+		T(a_pod_with_the_host_s_namespaces_is_refused),
 		T(a_shim_that_is_asked_nothing_ends),
 		cmocka_unit_test(state_tables_are_whole),
 	};
