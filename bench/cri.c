@@ -25,8 +25,10 @@ static int call(struct cri_pod *pod, const char *method, const ProtobufCMessage 
 
 	int r = grpc_call(pod->client, &runtime__v1__runtime_service__descriptor, method, request,
 			  CALL_TIMEOUT_MS, &response, err);
-	if (r < 0)
-		return error_wrap(err, "pod %s of %s", pod->name, pod->handler);
+	if (r < 0) {
+		error_wrap(err, "pod %s of %s", pod->name, pod->handler);
+		return r;
+	}
 	if (ret_response)
 		*ret_response = response;
 	else

@@ -7,8 +7,8 @@
  * the end of a stream: the FIFO is closed then, which its reader sees. A path without FIFO ("") is
  * read and dropped, for a container must not block on it. A stream is opened for reading too, as
  * containerd's own shims do: a reader that comes late or leaves and comes back finds the FIFO, and
- * nothing blocks and nothing gets SIGPIPE. One that comes when all has ended finds what was written,
- * and the end (shim/late_reader.h). "file:///PATH" is a log file that is appended to;
+ * nothing blocks and nothing gets SIGPIPE. One that comes when all has ended finds what was
+ * written, and the end (shim/late_reader.h). "file:///PATH" is a log file that is appended to;
  * "binary:///PATH" as stdout is a program that gets both streams (shim/log_program.h).
  *
  * Input: one WriteStdin at a time. The FIFO is opened when the process runs, for its writer waits
