@@ -23,6 +23,7 @@ import time
 
 from ttrpc import Task, pack, unpack
 
+STOPPED = 3  # of containerd.v1.types.Status
 WORK, NAMESPACE = os.environ["SHIM_WORK"], os.environ["SHIM_NAMESPACE"]
 CONFIG = os.environ.get("SHIM_CONFIG")
 OPTIONS = pack((1, "runtimeoptions.v1.Options"), (2, pack((2, CONFIG)))) if CONFIG else b""
@@ -157,7 +158,8 @@ def pod(name, mounts, pairs):
         print(error)
         status = 125
     for member in reversed(made):
-        task.call("Kill", (1, member), (3, 9), (4, 1))
+        if task.call("State", (1, member)).get(4) != STOPPED:
+            task.call("Kill", (1, member), (3, 9), (4, 1))
         task.call("Wait", (1, member))
         task.call("Delete", (1, member))
     task.call("Shutdown", (1, name), (2, 1))
