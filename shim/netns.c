@@ -1,17 +1,37 @@
 #include "shim/netns.h"
 
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/strings.h"
 #include "proto/netlink.h"
+
+/* "/proc/PID/ns/net" of a VMM. Engines write it for the network of another container, whose task's
+ * pid that is; but that network is in the guest. */
+static bool is_of_machine(const char *path)
+{
+	const char *number = str_after(path, "/proc/");
+	char program[PATH_MAX];
+	char *end;
+
+	if (!number || strtol(number, &end, 10) <= 0 || *end != '/')
+		return false;
+	_cleanup_free_ char *exe = xasprintf("/proc/%.*s/exe", (int)(end - number), number);
+	ssize_t len = readlink(exe, program, sizeof(program) - 1);
+	program[len > 0 ? len : 0] = '\0';
+	return str_after(basename(program), "qemu-system-") != NULL;
+}
 
 int netns_open(const char *path, int *ret_fd, struct error *err)
 {
@@ -23,6 +43,11 @@ int netns_open(const char *path, int *ret_fd, struct error *err)
 				       "cannot open the network namespace %s", path);
 	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
 		return error_set(err, EINVAL, "%s is no network namespace", path);
+	if (is_of_machine(path))
+		return error_set(err, EOPNOTSUPP,
+				 "%s is another machine's: the network of its containers is in its "
+				 "guest, and only containers of its pod can join it",
+				 path);
 	if (fstat(fd, &theirs) < 0 || stat("/proc/self/ns/net", &ours) < 0)
 		return error_set_errno(err, errno, "cannot look at network namespaces");
 	if (theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino)

@@ -5,7 +5,8 @@
 
 #include "base/error.h"
 
-/* The namespace at a path. -EOPNOTSUPP: it is the host's, that is our own; -EINVAL: it is none. */
+/* The namespace at a path. -EOPNOTSUPP: it is the host's, that is our own, or that of another
+ * machine's VMM; -EINVAL: it is none. */
 _must_check_ int netns_open(const char *path, int *ret_fd, struct error *err);
 
 /* A netlink socket in a namespace, named by its descriptor or by the pidfd of a process in it. Ours

@@ -88,6 +88,7 @@ static void convert_v1(const Grpc__CgroupStats *stats, Google__Protobuf__Any *re
 	V1(MemoryStat) memory = IO__CONTAINERD__CGROUPS__V1__MEMORY_STAT__INIT;
 	V1(MemoryOomControl) oom = IO__CONTAINERD__CGROUPS__V1__MEMORY_OOM_CONTROL__INIT;
 	V1(MemoryEntry) entries[3];
+	V1(BlkIOStat) blkio = IO__CONTAINERD__CGROUPS__V1__BLK_IOSTAT__INIT;
 	const Grpc__MemoryStats *given = stats->memory_stats;
 	const Grpc__MemoryData *used = given ? given->usage : NULL;
 	const Grpc__MemoryData *swapped = given ? given->swap_usage : NULL;
@@ -127,6 +128,7 @@ static void convert_v1(const Grpc__CgroupStats *stats, Google__Protobuf__Any *re
 	metrics.pids = &pids;
 	metrics.cpu = &cpu;
 	metrics.memory = &memory;
+	metrics.blkio = &blkio;
 	metrics.memory_oom_control = &oom;
 	pack(&metrics.base, ret);
 }
@@ -145,6 +147,7 @@ static void convert_v2(const Grpc__CgroupStats *stats, Google__Protobuf__Any *re
 	V2(CPUStat) cpu = IO__CONTAINERD__CGROUPS__V2__CPUSTAT__INIT;
 	V2(MemoryStat) memory = IO__CONTAINERD__CGROUPS__V2__MEMORY_STAT__INIT;
 	V2(MemoryEvents) events = IO__CONTAINERD__CGROUPS__V2__MEMORY_EVENTS__INIT;
+	V2(IOStat) io = IO__CONTAINERD__CGROUPS__V2__IOSTAT__INIT;
 	const Grpc__MemoryStats *given = stats->memory_stats;
 
 	if (stats->pids_stats) {
@@ -176,6 +179,7 @@ static void convert_v2(const Grpc__CgroupStats *stats, Google__Protobuf__Any *re
 	metrics.pids = &pids;
 	metrics.cpu = &cpu;
 	metrics.memory = &memory;
+	metrics.io = &io;
 	metrics.memory_events = &events;
 	pack(&metrics.base, ret);
 }

@@ -196,10 +196,14 @@ test_as_many_interfaces_as_cards() {
 }
 
 test_refused() {
-	local host="$work/host-ns"
+	local host="$work/host-ns" vmm
 	expect_match "the host's network" "$(kiln_run nethost --net-host -- true 2>&1)"
 	: >"$host" && mount --bind /proc/self/ns/net "$host"
 	expect_match "is the host's network namespace" "$(kiln_run nspath --with-ns "network:$host" -- true 2>&1)"
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" other sleep 1000
+	vmm=$(ctr tasks ls | awk '$1 == "other" { print $2 }')
+	expect_match "is another machine's" "$(kiln_run nsother --with-ns "network:/proc/$vmm/ns/net" -- true 2>&1)"
+	remove_container other
 	expect_match 'is no network namespace' "$(kiln_run nsfile --with-ns "network:/proc/self/ns/mnt" -- true 2>&1)"
 	make_pod one br0 1500 10.88.0.0/24
 	start_pod one sleep 100
