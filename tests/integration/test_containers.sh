@@ -107,6 +107,12 @@ test_privileged() {
 		'test -c /dev/full && grep CapEff /proc/self/status | tr -d "\t" | cut -c1-8')"
 }
 
+# The kernel's module of the guest, as container engines inside of containers want it.
+test_bridge_in_the_guest() {
+	expect made "$(kiln_run c26 --privileged -- sh -c \
+		'brctl addbr br9 && [ -d /sys/class/net/br9/bridge ] && ls /proc/sys/net/bridge >/dev/null && echo made')"
+}
+
 # by_the_agent ROOT RESOURCES COMMAND...: a container runs that the agent is asked for without a
 # shim, in a sandbox without any storage. ROOT is a folder of the guest, RESOURCES as in an OCI
 # config.json.
