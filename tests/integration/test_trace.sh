@@ -2,7 +2,7 @@
 # The trace of a start: every step of one container, of all who take part, joined by its id.
 . "$(dirname "$0")/lib.sh"
 
-trace=$work/trace
+trace=$run/trace
 # WHO STEP, in no order.
 steps="agent cgroup
 agent clone
