@@ -403,14 +403,27 @@ void slot_make_ready(struct slot *slot, slot_fn fn, void *userdata)
 
 /* ---------------------------------------------------------------- ending */
 
+/* Those who wait for a template that will not be there. */
+static void refuse_waiters(struct slot *slot, struct error *ret_why)
+{
+	int r = error_set(ret_why, ECANCELED, "template %s is being %s", slot->name,
+			  slot->stopping ? "stopped" : "destroyed");
+
+	waiters_answer(&slot->init_waiters, r, ret_why);
+	waiters_answer(&slot->rebuild_waiters, r, ret_why);
+}
+
 static void on_removed(const struct template_removal *removal, void *userdata)
 {
 	struct slot *slot = userdata;
+	_cleanup_(error_done) struct error why = {};
 
 	if (removal->number < 0)
 		log_error(slot->name, "template cannot be removed: %s",
 			  error_message(&removal->err));
 	slot_set_state(slot, SLOT_ABSENT);
+	if (slot->stopping)
+		refuse_waiters(slot, &why);
 	waiters_answer(&slot->end_waiters, removal->number, &removal->err);
 	if (!waiters_empty(&slot->init_waiters))
 		slot_bake(slot, false);
@@ -444,11 +457,8 @@ static void on_pool_drained(void *userdata)
 static void slot_continue_end(struct slot *slot)
 {
 	_cleanup_(error_done) struct error err = {};
-	int r = error_set(&err, ECANCELED, "template %s is being %s", slot->name,
-			  slot->stopping ? "stopped" : "destroyed");
 
-	waiters_answer(&slot->init_waiters, r, &err);
-	waiters_answer(&slot->rebuild_waiters, r, &err);
+	refuse_waiters(slot, &err);
 	if (slot->roll == ROLL_REPLACING)
 		slot_set_roll(slot, ROLL_SETTLED);
 	if (slot->next == NEXT_REBUILD)

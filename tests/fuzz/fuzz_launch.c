@@ -69,6 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	*launch = (struct launch){
 		.sync = pair[0],
+		.state = LAUNCH_PREPARING,
 		.waits = size & 1,
 		.fn = on_event,
 		.userdata = &told,
