@@ -496,6 +496,25 @@ static void test_destroy_while_queued(void **state _unused_)
 	assert_int_equal(slot_state(play.slot), SLOT_ABSENT);
 }
 
+/* Who waits for the template after the one that is being removed is answered, and nothing is baked.
+ */
+static void test_stop_during_a_removal(void **state _unused_)
+{
+	struct answer destroy = {}, init = {}, stop = {};
+
+	make_ready();
+	slot_destroy(play.slot, on_answer, &destroy);
+	drained();
+	assert_int_equal(slot_state(play.slot), SLOT_REMOVING);
+	slot_make_ready(play.slot, on_answer, &init);
+	slot_stop(play.slot, on_answer, &stop);
+	await(&stop);
+	assert_true(init.done && destroy.done);
+	assert_int_equal(init.number, -ECANCELED);
+	turn();
+	assert_null(play.bake);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 static void the_table_is_as_documented(void **state _unused_)
@@ -517,6 +536,7 @@ int main(void)
 		TEST(test_stale_is_rebuilt_by_policy_and_once),
 		TEST(test_destroy_during_a_rebuild),
 		TEST(test_destroy_while_queued),
+		TEST(test_stop_during_a_removal),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
