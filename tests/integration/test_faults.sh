@@ -35,6 +35,20 @@ test_scratch_dir_is_full() {
 	recovered 'a full scratch_dir'
 }
 
+# Where bundles are, with what the shim keeps in them.
+test_containerds_state_is_full() {
+	local state=$work/containerd/state
+	fill "$state"
+	! kiln_run full echo hello >"$work/out" 2>&1 || fail 'a container without room for its bundle'
+	expect_match '[Nn]o space left on device' "$(cat "$work/out")"
+	empty "$state"
+	ctr containers delete full 2>/dev/null || true # ctr leaves one whose task could not be made
+	expect hello "$(kiln_run full echo hello)"
+	wait_no_sandboxes
+	until_true 20 no_shims
+	recovered "containerd's full state"
+}
+
 # ---------------------------------------------------------------- no descriptors
 
 # limit_descriptors LIMIT: as the user that the factory is, which needs no right for that.
@@ -204,6 +218,7 @@ test_steps_of_containers() {
 is_stopped() { ctr tasks list | grep -qE "^$1 .*STOPPED"; }
 
 start_faulty_factory
+small_folder "$work/containerd/state" 32m
 PATH=$BUILD/faults:$PATH KILN_FAULT=@$run/armed/fault start_containerd
 wait_full
 run_tests "$@"

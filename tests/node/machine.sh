@@ -32,8 +32,9 @@ if host_nests_kvm; then
 else
 	node_how='by emulation'
 	# QEMU 7.2's SVM does not run a nested guest with 5-level page tables; string instructions that are said to
-	# be fast are slow.
-	node_processor=(-accel tcg,thread=multi -cpu 'max,la57=off,erms=off,fsrm=off,svm=on,npt=on')
+	# be fast are slow. One thread for both processors: with one each, a processor was seen to meet the int3 of a
+	# jump label (of KVM's APIC) that the other had just patched, and the kernel to panic.
+	node_processor=(-accel tcg,thread=single -cpu 'max,la57=off,erms=off,fsrm=off,svm=on,npt=on')
 	: "${TIME_FACTOR:=8}"
 fi
 
@@ -108,6 +109,8 @@ node_start() {
 		UserKnownHostsFile /dev/null
 		LogLevel ERROR
 		ConnectTimeout 60
+		ServerAliveInterval 60
+		ServerAliveCountMax 10
 		ControlMaster auto
 		ControlPersist yes
 		ControlPath $node/ssh
