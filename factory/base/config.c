@@ -53,7 +53,7 @@ static const struct config_key factory_keys[] = {
 		    "text, or json for one JSON object a line", .reloadable = true),
 	CONFIG_STRING(C, trace, "trace", NULL,
 		      "Folder that the steps of claims are written to; default the environment's "
-		      "KILN_TRACE, else none. For a reload it has to be below run_dir",
+		      "KILN_TRACE, else none; for a reload it has to be below run_dir",
 		      .reloadable = true),
 	CONFIG_UINT(C, clones_at_once, "clones_at_once", 2, 1, 64,
 		    "Clones being made at the same time for all refills, or for the claims of one "

@@ -110,7 +110,7 @@ test_privileged() {
 # The kernel's module of the guest, as container engines inside of containers want it.
 test_bridge_in_the_guest() {
 	expect made "$(kiln_run c26 --privileged -- sh -c \
-		'brctl addbr br9 && [ -d /sys/class/net/br9/bridge ] && ls /proc/sys/net/bridge >/dev/null && echo made')"
+		'brctl addbr br9 && [ -d /sys/class/net/br9/bridge ] && echo made')"
 }
 
 # by_the_agent ROOT RESOURCES COMMAND...: a container runs that the agent is asked for without a
