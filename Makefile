@@ -371,10 +371,10 @@ conformance-programs: all image ## PostgreSQL, fio and stress-ng in containers b
 demo: all image $(BENCH_WORK) ## From nothing to a container in a pooled VM, with a table of times
 	$(Q)BUILD=$(BUILD) bench/demo
 
-bench: all image $(BENCH_WORK) ## Measure everything, some twenty minutes; writes bench/out/, checks the baseline
+bench: all image $(BENCH_WORK) ## Measure everything, half an hour; writes bench/out/, checks the baseline
 	$(Q)BUILD=$(BUILD) bench/run full
 
-bench-quick: all image $(BENCH_WORK) ## The same in a minute and a half, with less of it
+bench-quick: all image $(BENCH_WORK) ## The same in three minutes, with less of it
 	$(Q)BUILD=$(BUILD) bench/run quick
 
 # The node's disk is kept in the build folder; it needs packages of this host that no other target does.

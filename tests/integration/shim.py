@@ -19,7 +19,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 from ttrpc import Task, pack, unpack
 
@@ -126,12 +125,13 @@ def run(pod, pairs):
     return status
 
 
-def say_line(output):
-    deadline = time.monotonic() + 60
-    while not os.path.exists(output) or not os.path.getsize(output):
-        if time.monotonic() > deadline:
-            sys.exit(f"nothing is in {output}")
-        time.sleep(0.05)
+def await_line(output):
+    with subprocess.Popen(["timeout", "60", "tail", "-n", "+1", "-F", output],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tail:
+        said = tail.stdout.readline()
+        tail.terminate()
+    if not said:
+        sys.exit(f"nothing is in {output}")
 
 
 def pod(name, mounts, pairs):
@@ -149,7 +149,7 @@ def pod(name, mounts, pairs):
             made.append(member)
             task.call("Start", (1, member))
             if i < len(pairs) - 1:
-                say_line(output)
+                await_line(output)
         status = task.call("Wait", (1, made[-1])).get(1, 0)
         for member in made[1:]:
             with open(f"{WORK}/{member}.out") as file:

@@ -116,6 +116,31 @@ static void test_processors_follow_growth(void **state)
 }
 
 /* v2's largest; the kernel would refuse more. */
+/* What the kernel says, with its line end, is written as it was. */
+static void test_copied(void **state)
+{
+	static const char *const files[] = { "memory.max", "pids.max", "cpu.weight", "cpu.max" };
+	static const char *const said[] = { "max\n", "131\n", "300\n", "400000 100000\n" };
+	static const char *const written[] = { "max", "131", "300", "400000 100000" };
+	_cleanup_free_ char *to = path_join(*state, "to");
+
+	assert_int_equal(dir_make(to, 0700, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		put(*state, files[i], said[i]);
+		put(to, files[i], "");
+	}
+	assert_int_equal(cgroup_limits_copy(*state, to, NULL, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		expect_written(to, files[i], written[i]);
+	put(*state, "cpu.shares", "2048\n");
+	put(to, "cpu.shares", "");
+	put(*state, "memory.limit_in_bytes", "4096\n");
+	put(to, "memory.limit_in_bytes", "");
+	assert_int_equal(cgroup_limits_copy(*state, to, "memory", NULL), 0);
+	expect_written(to, "memory.limit_in_bytes", "4096");
+	expect_written(to, "cpu.shares", "");
+}
+
 static void test_weight_has_an_end(void **state)
 {
 	const char *folder = *state;
@@ -158,9 +183,13 @@ static void test_the_parent_weighs_as_the_host(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		LIMITS(test_v2_has_all_in_one_folder), LIMITS(test_v1_has_each_in_its_controllers),
-		LIMITS(test_processors_follow_growth), LIMITS(test_weight_has_an_end),
-		LIMITS(test_what_may_be_missing),      LIMITS(test_the_parent_weighs_as_the_host),
+		LIMITS(test_v2_has_all_in_one_folder),
+		LIMITS(test_v1_has_each_in_its_controllers),
+		LIMITS(test_processors_follow_growth),
+		LIMITS(test_copied),
+		LIMITS(test_weight_has_an_end),
+		LIMITS(test_what_may_be_missing),
+		LIMITS(test_the_parent_weighs_as_the_host),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
