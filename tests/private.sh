@@ -46,10 +46,10 @@ cgroup=$(basename "$work")-machines
 # write_config POOL_SIZE [JQ]: template definition and factory configuration. Without JQ, a change
 # of the definition, the pool has no spares: a test counts processes.
 write_config() {
-	jq --arg dir "$template_images" --argjson pool "$1" \
+	jq --arg dir "$template_images" --argjson pool "$1" --argjson factor "$TIME_FACTOR" \
 		'.kernel = $dir + "/" + .kernel | .initrd = $dir + "/" + .initrd
 		 | .image = $dir + "/" + .image | .machine = $dir + "/" + .machine
-		 | .pool_size = $pool | '"${2:-del(.pool)}" "$BUILD/image/default.json" >"$work/template.json"
+		 | .boot_timeout_s *= $factor | .pool_size = $pool | '"${2:-del(.pool)}" "$BUILD/image/default.json" >"$work/template.json"
 	jq -n --arg run "$run" --arg store "$store" --arg template "$work/template.json" \
 		--arg log "$work/factory.log" --arg cgroup "$cgroup" --arg work "$work" \
 		'{run_dir: $run, store: $store, scratch_dir: ($work + "/scratch"), image_cache: ($work + "/images"),

@@ -32,9 +32,8 @@ if host_nests_kvm; then
 else
 	node_how='by emulation'
 	# QEMU 7.2's SVM does not run a nested guest with 5-level page tables; string instructions that are said to
-	# be fast are slow. A thread for each processor is needed (with one for both, guests in the node do not come
-	# up in time), though a processor was once seen to meet the int3 of a jump label that the other had just
-	# patched, and the node's kernel to panic.
+	# be fast are slow. A thread for each processor is needed: with one for both, guests in the node do not come
+	# up in time. (What that costs: tests/node/make-disk, labels.service.)
 	node_processor=(-accel tcg,thread=multi -cpu 'max,la57=off,erms=off,fsrm=off,svm=on,npt=on')
 	: "${TIME_FACTOR:=8}"
 fi
