@@ -377,6 +377,17 @@ struct pod *shim_pod(const struct shim *shim)
 	return shim->pod;
 }
 
+bool shim_has_pod(const struct shim *shim)
+{
+	struct container *container;
+
+	for (container = TAILQ_FIRST(&shim->containers); container;
+	     container = container_list_next(container))
+		if (container_is_sandbox(container))
+			return true;
+	return pod_has_machine(shim->pod);
+}
+
 void shim_end_pod(struct shim *shim)
 {
 	if (!pod_has_machine(shim->pod))

@@ -7,7 +7,7 @@
  *
  * The pid of every process is the VMM's: the host has no other. Pids alone has the guest's numbers,
  * of all processes there are. Kill with `all` reaches these, too. Stats are the guest's, in the
- * words of the host's cgroups (shim/stats.h).
+ * words of the host's cgroups (shim/stats.h); those of a pod's sandbox container are the machine's.
  */
 #pragma once
 

@@ -76,6 +76,8 @@ test_pods_reach_each_other_and_the_host() {
 	expect_match "$(mac a)" "$(ctr tasks exec --exec-id x a ip link show eth0)"
 	expect 0 "$(in_pod a cat /proc/net/snmp | awk '/^Icmp:/ && $2 ~ /[0-9]/ { print $2 }')" 'ICMP to the namespace'
 	ping_pod a
+	expect_match '^eth0 [0-9]{3,} [0-9]{3,}$' "$(ctr tasks metrics --format json a |
+		jq -r '.. | objects | .network?[]? | "\(.name) \(.rx_bytes) \(.tx_bytes)"')" 'statistics of the network'
 	expect 0 "$(in_pod a cat /proc/net/snmp | awk '/^Icmp:/ && $2 ~ /[0-9]/ { print $2 }')" 'ICMP to the namespace'
 	expect_match "$(mac a)" "$(ip neigh show "$(address a)")"
 	remove_container a

@@ -85,6 +85,19 @@ test_stats_and_processes_are_the_guests() {
 	remove_container s1
 }
 
+# written ID: to disks, as statistics say it, in bytes; from the first question on they are counted.
+written() {
+	ctr tasks metrics --format json "$1" | jq '[.. | objects | select(.op? == "Write").value, .wbytes? | numbers] | max // 0'
+}
+
+test_block_devices_are_counted() {
+	detached d1 sleep 300
+	expect 0 "$(written d1)"
+	ctr tasks exec --exec-id x1 d1 dd if=/dev/zero of=/file bs=1M count=4 conv=fsync 2>/dev/null
+	until_true 20 eval '[ "$(written d1)" -ge 4194304 ]'
+	remove_container d1
+}
+
 test_pause_and_resume() {
 	detached p1 sh -c 'while :; do echo >>/ticks; sleep 0.05; done'
 	ctr tasks pause p1

@@ -2,6 +2,8 @@
 #include "proto/pod_config.pb-c.h"
 #include "shim_bench.h"
 
+#include "proto/cgroups_v1.pb-c.h"
+#include "proto/cgroups_v2.pb-c.h"
 #include "proto/sandbox.pb-c.h"
 #include "shim/pod.h"
 #include "shim/process.h"
@@ -528,6 +530,99 @@ static void containers_share_processes_with_one(void **state)
 	assert_string_equal(bench->agent.pids_of, "c2");
 }
 
+/* Of what the guest has: -1: these are no metrics. */
+static int cards_in(const Google__Protobuf__Any *data)
+{
+	int cards = -1;
+
+	if (str_equal(data->type_url, "io.containerd.cgroups.v1.Metrics")) {
+		Io__Containerd__Cgroups__V1__Metrics *metrics =
+			io__containerd__cgroups__v1__metrics__unpack(NULL, data->value.len,
+								     data->value.data);
+		cards = (int)metrics->n_network;
+		io__containerd__cgroups__v1__metrics__free_unpacked(metrics, NULL);
+	} else if (str_equal(data->type_url, "io.containerd.cgroups.v2.Metrics")) {
+		Io__Containerd__Cgroups__V2__Metrics *metrics =
+			io__containerd__cgroups__v2__metrics__unpack(NULL, data->value.len,
+								     data->value.data);
+		cards = (int)metrics->n_network;
+		io__containerd__cgroups__v2__metrics__free_unpacked(metrics, NULL);
+	}
+	return cards;
+}
+
+struct stats_answer {
+	bool done;
+	int cards;
+};
+
+static void on_stats_answer(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct stats_answer *answer = userdata;
+
+	answer->done = true;
+	if (!reply->response)
+		return;
+	answer->cards =
+		reply->response->descriptor == &containerd__task__v2__stats_response__descriptor
+			? cards_in(((const Containerd__Task__V2__StatsResponse *)reply->response)
+					   ->stats)
+			: cards_in(((const Containerd__Runtime__Sandbox__V1__SandboxMetricsResponse
+					     *)reply->response)
+					   ->metrics->data);
+}
+
+static int cards_of(struct bench *bench, const char *id)
+{
+	Containerd__Task__V2__StatsRequest request = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
+	struct stats_answer answer = { .cards = -1 };
+	struct ttrpc_call_options options = {
+		.service = &containerd__task__v2__task__descriptor,
+		.method = "Stats",
+		.request = &request.base,
+		.on_reply = on_stats_answer,
+		.userdata = &answer,
+	};
+
+	request.id = (char *)id;
+	ttrpc_client_call(bench->client, &options);
+	await(bench->loop, answer.done);
+	return answer.cards;
+}
+
+static int cards_of_pod(struct bench *bench)
+{
+	Containerd__Runtime__Sandbox__V1__SandboxMetricsRequest request =
+		CONTAINERD__RUNTIME__SANDBOX__V1__SANDBOX_METRICS_REQUEST__INIT;
+	struct stats_answer answer = { .cards = -1 };
+	struct ttrpc_call_options options = {
+		.service = &containerd__runtime__sandbox__v1__sandbox__descriptor,
+		.method = "SandboxMetrics",
+		.request = &request.base,
+		.on_reply = on_stats_answer,
+		.userdata = &answer,
+	};
+
+	request.sandbox_id = (char *)"c1";
+	ttrpc_client_call(bench->client, &options);
+	await(bench->loop, answer.done);
+	return answer.cards;
+}
+
+/* The guest's cards are a container's own where it is alone, and its pod's where it has one. */
+static void the_network_is_counted_once(void **state)
+{
+	struct bench *bench = *state;
+
+	expect_ok(bench_create(bench, "c1"));
+	assert_int_equal(cards_of(bench, "c1"), 1);
+	bench_make_bundle(bench, "p1", SANDBOX_JSON);
+	expect_ok(bench_create(bench, "p1"));
+	assert_int_equal(cards_of(bench, "c1"), 0);
+	assert_int_equal(cards_of(bench, "p1"), 1);
+	assert_non_null(strstr(strbuf_text(&bench->agent.calls), "StatsGuest"));
+}
+
 static struct answer pod_call(struct bench *bench, const char *method,
 			      const ProtobufCMessage *request)
 {
@@ -577,6 +672,7 @@ static void a_pod_of_the_sandbox_service(void **state)
 	struct bench *bench = *state;
 
 	expect(pod_simple(bench, "StartSandbox"), TTRPC_FAILED_PRECONDITION, "none");
+	expect(pod_simple(bench, "SandboxMetrics"), TTRPC_NOT_FOUND, "not running");
 	expect(pod_simple(bench, "PingSandbox"), TTRPC_NOT_FOUND, "not running");
 	expect(pod_simple(bench, "SandboxStatus"), TTRPC_NOT_FOUND, "not found");
 	expect_ok(pod_simple(bench, "CreateSandbox"));
@@ -584,7 +680,9 @@ static void a_pod_of_the_sandbox_service(void **state)
 	expect_ok(pod_simple(bench, "StartSandbox"));
 	expect_ok(pod_simple(bench, "PingSandbox"));
 	expect_ok(pod_simple(bench, "Platform"));
+	assert_int_equal(cards_of_pod(bench), 1);
 	expect_ok(bench_create(bench, "c1"));
+	assert_int_equal(cards_of(bench, "c1"), 0);
 	expect_ok(bench_start(bench, "c1", ""));
 	bench_exit(bench, "", 0);
 	expect_ok(bench_wait(bench, "c1", ""));
@@ -710,6 +808,7 @@ int main(void)
 		T(a_pod_s_sandbox_runs_nothing_in_the_guest),
 		T(containers_share_processes_with_the_pod),
 		T(containers_share_processes_with_one),
+		T(the_network_is_counted_once),
 		T(a_pod_of_the_sandbox_service),
 		T(a_pod_with_the_host_s_namespaces_is_refused),
 		T(a_shim_that_is_asked_nothing_ends),
