@@ -88,6 +88,11 @@ struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const c
 	return link;
 }
 
+const char *pod_link_netns(const struct pod_link *link)
+{
+	return link->netns;
+}
+
 bool pod_link_is_busy(const struct pod_link *link)
 {
 	return link->busy;

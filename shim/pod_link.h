@@ -23,6 +23,8 @@ typedef void (*pod_link_fn)(int number, const struct error *err, void *userdata)
 struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const char *netns,
 			      pod_link_fn on_done, void *userdata);
 
+const char *pod_link_netns(const struct pod_link *link);
+
 /* It is being read or joined. */
 bool pod_link_is_busy(const struct pod_link *link);
 

@@ -676,6 +676,11 @@ struct lower_folders *sandbox_lower_folders(const struct sandbox *sandbox)
 	return sandbox->lowers;
 }
 
+const char *sandbox_netns(const struct sandbox *sandbox)
+{
+	return sandbox->network ? pod_link_netns(sandbox->network) : NULL;
+}
+
 int sandbox_vmm_pidfd(const struct sandbox *sandbox)
 {
 	return sandbox->claim->vmm_pidfd;

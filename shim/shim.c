@@ -405,7 +405,10 @@ void shim_end(struct shim *shim)
 	stop(shim);
 }
 
-uint32_t shim_task_pid(const struct shim *shim)
+uint32_t shim_task_pid(const struct shim *shim, const char *id)
 {
-	return (uint32_t)sandbox_vmm_pid(shim->sandbox);
+	const struct container *container = container_list_find(&shim->containers, id);
+	uint32_t pid = container ? process_pid(container_init(container)) : 0;
+
+	return pid ? pid : (uint32_t)sandbox_vmm_pid(shim->sandbox);
 }

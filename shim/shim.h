@@ -76,4 +76,5 @@ void shim_end_pod(struct shim *shim);
 /* The same, and the shim ends. */
 void shim_end(struct shim *shim);
 
-uint32_t shim_task_pid(const struct shim *shim);
+/* As containerd was told; of a container that is not there the VMM's. */
+uint32_t shim_task_pid(const struct shim *shim, const char *id);

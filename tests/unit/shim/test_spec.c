@@ -56,6 +56,11 @@ static void guest_gets_its_own_paths(void **state _unused_)
 	assert_string_equal(spec->oci->linux->devices[1]->path, "/dev/fuse");
 }
 
+static bool is_one(pid_t pid, const void *userdata _unused_)
+{
+	return pid == 1;
+}
+
 static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 {
 	static const struct {
@@ -87,7 +92,7 @@ static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 		_cleanup_(error_done) struct error err = {};
 		struct spec *spec;
 		assert_int_equal(spec_parse(text, strlen(text), "/b", &spec, &err), 0);
-		int r = spec_check_namespaces(spec, false, 1, &err);
+		int r = spec_check_namespaces(spec, false, is_one, NULL, &err);
 		assert_int_equal(r, !cases[i].why                     ? 0
 				    : strstr(cases[i].why, "no such") ? -EINVAL
 								      : -EOPNOTSUPP);
@@ -95,7 +100,8 @@ static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 			assert_non_null(strstr(error_message(&err), cases[i].why));
 		/* The sandbox container of a pod with hostPID has a short list, too. */
 		if (str_equal(cases[i].json, "[{\"type\":\"mount\"}]"))
-			assert_int_equal(spec_check_namespaces(spec, true, 1, NULL), -EOPNOTSUPP);
+			assert_int_equal(spec_check_namespaces(spec, true, is_one, NULL, NULL),
+					 -EOPNOTSUPP);
 		spec_free(spec);
 	}
 }

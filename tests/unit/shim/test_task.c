@@ -2,6 +2,8 @@
 #include "proto/pod_config.pb-c.h"
 #include "shim_bench.h"
 
+#include <unistd.h>
+
 #include "proto/cgroups_v1.pb-c.h"
 #include "proto/cgroups_v2.pb-c.h"
 #include "proto/sandbox.pb-c.h"
@@ -479,14 +481,14 @@ static void a_pod_s_sandbox_runs_nothing_in_the_guest(void **state)
 	assert_int_equal(bench->claims, 1);
 }
 
-/* Of a pod, as CRI's engines name its pid namespace. */
-static struct answer create_sharing(struct bench *bench, const char *id)
+/* In a pod, as CRI's engines name a pid namespace. */
+static struct answer create_sharing(struct bench *bench, const char *id, uint32_t pid)
 {
 	_cleanup_free_ char *config = xasprintf(
 		"{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},"
 		"\"linux\":{\"namespaces\":[{\"type\":\"ipc\"},{\"type\":\"network\"},"
-		"{\"type\":\"pid\",\"path\":\"/proc/%d/ns/pid\"}]}}",
-		bench->vmm);
+		"{\"type\":\"pid\",\"path\":\"/proc/%u/ns/pid\"}]}}",
+		pid);
 
 	bench_make_bundle(bench, id, config);
 	return bench_create(bench, id);
@@ -495,39 +497,74 @@ static struct answer create_sharing(struct bench *bench, const char *id)
 static void containers_share_processes_with_the_pod(void **state)
 {
 	struct bench *bench = *state;
+	struct answer answer;
 
 	bench_make_bundle(bench, "p1", SANDBOX_JSON);
-	expect_ok(bench_create(bench, "p1"));
-	expect_ok(create_sharing(bench, "a"));
+	answer = bench_create(bench, "p1");
+	expect_ok(answer);
+	assert_int_equal(answer.pid, bench->vmm);
+	expect_ok(create_sharing(bench, "a", answer.pid));
 	assert_true(bench->agent.sandbox_pidns);
 	assert_string_equal(bench->agent.pids_of, "");
 	assert_int_equal(bench->agent.spec->linux->n_namespaces, 1); /* ipc */
 	expect_ok(bench_create(bench, "c1"));
 	assert_false(bench->agent.sandbox_pidns);
-	expect_ok(create_sharing(bench, "b"));
+	expect_ok(create_sharing(bench, "b", answer.pid));
 	assert_true(bench->agent.sandbox_pidns);
+}
+
+static bool is_there(uint32_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/pid", pid);
+	return access(path, F_OK) == 0;
 }
 
 static void containers_share_processes_with_one(void **state)
 {
 	struct bench *bench = *state;
+	struct answer first, second, joined;
 
 	bench_make_bundle(bench, "p1", SANDBOX_JSON);
 	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
 	expect_ok(bench_create(bench, "p1"));
-	expect_ok(bench_create(bench, "c1"));
+	first = bench_create(bench, "c1");
+	second = bench_create(bench, "c2");
+	expect_ok(first);
+	expect_ok(second);
+	assert_int_not_equal(first.pid, bench->vmm);
+	assert_int_not_equal(first.pid, second.pid);
 	expect_ok(bench_start(bench, "c1", ""));
-	for (int i = 0; i < 2; i++) { /* who has joined has no processes of its own */
-		expect_ok(create_sharing(bench, i ? "b" : "a"));
-		assert_false(bench->agent.sandbox_pidns);
-		assert_string_equal(bench->agent.pids_of, "c1");
-	}
-	expect_ok(bench_create(bench, "c2"));
-	expect(create_sharing(bench, "c"), TTRPC_UNIMPLEMENTED, "c1 and c2 have a pid namespace");
+	joined = create_sharing(bench, "a", first.pid);
+	expect_ok(joined);
+	assert_false(bench->agent.sandbox_pidns);
+	assert_string_equal(bench->agent.pids_of, "c1");
+	expect_ok(create_sharing(bench, "b", second.pid));
+	assert_string_equal(bench->agent.pids_of, "c2");
+	expect_ok(create_sharing(bench, "c", joined.pid)); /* what has joined has none of its own */
+	assert_string_equal(bench->agent.pids_of, "c1");
+	expect(create_sharing(bench, "d", (uint32_t)getpid()), TTRPC_UNIMPLEMENTED,
+	       "not of this sandbox");
+	assert_true(is_there(first.pid));
 	bench_exit(bench, "", 0);
 	expect_ok(bench_wait(bench, "c1", ""));
-	expect_ok(create_sharing(bench, "d"));
-	assert_string_equal(bench->agent.pids_of, "c2");
+	assert_false(is_there(first.pid));
+	expect(create_sharing(bench, "e", first.pid), TTRPC_INVALID_ARGUMENT, "no such file");
+	assert_true(is_there(second.pid));
+}
+
+/* Outside of pods all have the VMM's pid. */
+static void processes_of_several_cannot_be_told_apart(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(create_sharing(bench, "a", (uint32_t)bench->vmm));
+	assert_string_equal(bench->agent.pids_of, "c1");
+	expect(create_sharing(bench, "b", (uint32_t)bench->vmm), TTRPC_UNIMPLEMENTED,
+	       "of c1 and of a");
 }
 
 /* Of what the guest has: -1: these are no metrics. */
@@ -808,6 +845,7 @@ int main(void)
 		T(a_pod_s_sandbox_runs_nothing_in_the_guest),
 		T(containers_share_processes_with_the_pod),
 		T(containers_share_processes_with_one),
+		T(processes_of_several_cannot_be_told_apart),
 		T(the_network_is_counted_once),
 		T(a_pod_of_the_sandbox_service),
 		T(a_pod_with_the_host_s_namespaces_is_refused),
