@@ -203,7 +203,7 @@ static void create_in_guest(struct sandbox *sandbox)
 	if (sandbox->network)
 		pod_link_start(sandbox->network, &(struct pod_link_machine){
 							 .vmm_pidfd = sandbox->claim->vmm_pidfd,
-							 .qmp = slots_monitor(sandbox->slots),
+							 .slots = sandbox->slots,
 							 .agent = sandbox->agent,
 							 .on_reply = on_network_told,
 							 .userdata = sandbox,
