@@ -231,6 +231,7 @@ static int mount_files(struct container *container, struct storages *storages, s
 		.loop = container->loop,
 		.vmm_pid = sandbox_vmm_pid(container->sandbox),
 		.vmm_pidfd = sandbox_vmm_pidfd(container->sandbox),
+		.shares_shm = container->spec->in_pod && container->spec->shares_ipc,
 	};
 	uint64_t begin = trace_begin();
 	int r = FAULT_ERROR("create.ids", err);

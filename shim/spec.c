@@ -291,6 +291,17 @@ static void namespaces_adjust(Grpc__Linux *linux)
 	linux->n_namespaces = kept;
 }
 
+static void add_namespace(Grpc__Linux *linux, const char *type)
+{
+	Grpc__LinuxNamespace *ns = xnew(Grpc__LinuxNamespace);
+
+	grpc__linux_namespace__init(ns);
+	ns->type = xstrdup(type);
+	linux->namespaces = xrealloc_array(linux->namespaces, linux->n_namespaces + 1,
+					   sizeof(linux->namespaces[0]));
+	linux->namespaces[linux->n_namespaces++] = ns;
+}
+
 static bool is_character(const char *type)
 {
 	return str_equal(type, "c") || str_equal(type, "u");
@@ -348,7 +359,13 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 
 	free_message(steal_ptr(oci->hooks)); /* of the host */
 	if (oci->linux) {
+		bool has_uts = has_namespace(oci->linux, "uts");
+		const Grpc__LinuxNamespace *ipc = spec_namespace(spec, "ipc");
+
+		spec->shares_ipc = ipc && !str_empty(ipc->path);
 		namespaces_adjust(oci->linux);
+		if (spec->in_pod && !has_uts)
+			add_namespace(oci->linux, "uts");
 		devices_adjust(oci->linux, container_id);
 		if (oci->linux->resources)
 			rules_adjust(oci->linux->resources);

@@ -8,7 +8,8 @@
  *                     the pod's leads to it: shim/pod_network.h);
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
  *                     shared by the pod, hence the guest's own, and dropped; so is pid with a
- *                     path, of which shim/pid_sharing.h says what it means; others lose the path
+ *                     path, of which shim/pid_sharing.h says what it means; others lose the path.
+ *                     In a pod of the Sandbox service a list without uts means one of its own
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
  *                     something else in the guest. Memory, terminal and misc devices stay; block
  *                     devices are for shim/container_disks.h. So are the rules of
@@ -37,6 +38,7 @@ struct spec {
 	Grpc__Spec *oci; /* owned */
 	char *rootfs;    /* root.path, made absolute by the bundle; owned; NULL: no root */
 	bool in_pod;     /* of the Sandbox service, which said what the pod's namespaces are */
+	bool shares_ipc; /* after spec_for_guest(): with its pod, because a path says so */
 };
 
 /* Reads BUNDLE/config.json. -ENOENT, or -EINVAL with what is wrong where. */

@@ -122,6 +122,25 @@ static void namespaces_of_the_host_are_dropped(void **state _unused_)
 	assert_string_equal(linux->namespaces[3]->type, "uts");
 }
 
+/* In a pod of the Sandbox service what is not named is shared by no path. */
+static void a_list_without_uts_means_one_of_its_own(void **state _unused_)
+{
+	for (int in_pod = 0; in_pod < 2; in_pod++) {
+		_cleanup_(spec_free_cleanup) struct spec *spec = parse(
+			"{\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"},"
+			"\"linux\":{\"namespaces\":[{\"type\":\"mount\"},"
+			"{\"type\":\"ipc\",\"path\":\"/proc/1/ns/ipc\"}]}}");
+		const Grpc__Linux *linux = spec->oci->linux;
+
+		spec->in_pod = in_pod;
+		spec_for_guest(spec, "c1");
+		assert_true(spec->shares_ipc);
+		assert_int_equal(linux->n_namespaces, in_pod ? 2 : 1);
+		if (in_pod)
+			assert_string_equal(linux->namespaces[1]->type, "uts");
+	}
+}
+
 /* Those about the host's hardware mean something else in the guest; a missing number is any. */
 static void device_rules_are_the_guests(void **state _unused_)
 {
@@ -239,6 +258,7 @@ int main(void)
 		cmocka_unit_test(guest_gets_its_own_paths),
 		cmocka_unit_test(namespaces_that_cannot_be_had_are_refused),
 		cmocka_unit_test(namespaces_of_the_host_are_dropped),
+		cmocka_unit_test(a_list_without_uts_means_one_of_its_own),
 		cmocka_unit_test(device_rules_are_the_guests),
 		cmocka_unit_test(annotations_are_found),
 		cmocka_unit_test(hooks_for_the_inside_of_a_container_are_refused),
