@@ -24,6 +24,10 @@ const char *cgroup_root(void);
  * end longer (cpuset patches the kernel's code for its first and last cgroup). */
 _must_check_ int cgroup_enable_basic(struct error *err);
 
+/* Has the block devices that containers use counted from now on (io.stat), if they are not yet: who
+ * asks first for statistics pays for the controller, and no container's start does. */
+void cgroup_count_block_io(void);
+
 /* Makes an empty cgroup with a program for devices, which stays: the kernel patches its own code
  * for the first such program and after the last one. */
 _must_check_ int cgroup_hold_device_control(struct error *err);

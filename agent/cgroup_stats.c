@@ -1,14 +1,26 @@
 #include "agent/cgroup_stats.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/cgroup.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/strings.h"
 
-enum { FILE_MAX = 16 * 1024, LINES_MAX = 256, NS_PER_US = 1000 };
+enum {
+	FILE_MAX = 16 * 1024,
+	LINES_MAX = 256,
+	NS_PER_US = 1000,
+	BYTES_PER_KIB = 1024,
+	DISKS_MAX = 64,
+	PAGE_SIZES_MAX = 8,
+	NAME_SIZE = 32,
+};
 
 #define EVENTS_PREFIX "events."
 
@@ -138,6 +150,106 @@ static Grpc__CpuStats *read_cpu(int dir)
 	return cpu;
 }
 
+/* ---------------------------------------------------------------- block devices */
+
+static void add_operation(Grpc__BlkioStatsEntry ***list, size_t *count, const unsigned numbers[2],
+			  const char *operation, const char *words, const char *name)
+{
+	const char *word = strstr(words, name);
+	Grpc__BlkioStatsEntry *entry;
+
+	if (!*list)
+		*list = xnew_array(Grpc__BlkioStatsEntry *, (size_t)2 * DISKS_MAX);
+	entry = xnew(Grpc__BlkioStatsEntry);
+	grpc__blkio_stats_entry__init(entry);
+	entry->major = numbers[0];
+	entry->minor = numbers[1];
+	entry->op = xstrdup(operation);
+	entry->value = word ? to_number(word + strlen(name)) : 0;
+	(*list)[(*count)++] = entry;
+}
+
+/* Lines of "MAJOR:MINOR rbytes=N wbytes=N rios=N wios=N ...". */
+static Grpc__BlkioStats *read_block_io(int dir)
+{
+	Grpc__BlkioStats *io = xnew(Grpc__BlkioStats);
+	char text[FILE_MAX], *rest = NULL;
+	unsigned numbers[2], disks = 0;
+
+	grpc__blkio_stats__init(io);
+	if (!read_text(dir, "io.stat", text))
+		return io;
+	for (char *line = strtok_r(text, "\n", &rest); line && disks < DISKS_MAX;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		if (sscanf(line, "%u:%u", &numbers[0], &numbers[1]) != 2)
+			continue;
+		disks++;
+		add_operation(&io->io_service_bytes_recursive, &io->n_io_service_bytes_recursive,
+			      numbers, "Read", line, " rbytes=");
+		add_operation(&io->io_service_bytes_recursive, &io->n_io_service_bytes_recursive,
+			      numbers, "Write", line, " wbytes=");
+		add_operation(&io->io_serviced_recursive, &io->n_io_serviced_recursive, numbers,
+			      "Read", line, " rios=");
+		add_operation(&io->io_serviced_recursive, &io->n_io_serviced_recursive, numbers,
+			      "Write", line, " wios=");
+	}
+	return io;
+}
+
+/* ---------------------------------------------------------------- huge pages */
+
+static Grpc__HugetlbStats *read_page_size(int dir, const char *size)
+{
+	Grpc__HugetlbStats *pages = xnew(Grpc__HugetlbStats);
+	char file[3 * NAME_SIZE], text[FILE_MAX];
+
+	grpc__hugetlb_stats__init(pages);
+	snprintf(file, sizeof(file), "hugetlb.%s.current", size);
+	pages->usage = read_number(dir, file);
+	snprintf(file, sizeof(file), "hugetlb.%s.max", size);
+	pages->max_usage = read_number(dir, file);
+	snprintf(file, sizeof(file), "hugetlb.%s.events", size);
+	if (read_text(dir, file, text))
+		pages->failcnt = read_line(text, "max");
+	return pages;
+}
+
+/* What a file of the folder is about, "hugetlb.SIZE.current". */
+static bool is_page_size(const char *file, char size[static NAME_SIZE])
+{
+	char end[NAME_SIZE];
+
+	return sscanf(file, "hugetlb.%31[A-Za-z0-9].%31s", size, end) == 2 &&
+	       str_equal(end, "current");
+}
+
+static void read_huge_pages(int dir, Grpc__CgroupStats *stats)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *files = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *file;
+	char size[NAME_SIZE];
+
+	stats->hugetlb_stats = xnew_array(Grpc__CgroupStats__HugetlbStatsEntry *, PAGE_SIZES_MAX);
+	while (files && stats->n_hugetlb_stats < PAGE_SIZES_MAX && (file = readdir(files))) {
+		Grpc__CgroupStats__HugetlbStatsEntry *entry;
+
+		if (!is_page_size(file->d_name, size))
+			continue;
+		entry = xnew(Grpc__CgroupStats__HugetlbStatsEntry);
+		grpc__cgroup_stats__hugetlb_stats_entry__init(entry);
+		entry->key = xstrdup(size);
+		entry->value = read_page_size(dir, size);
+		stats->hugetlb_stats[stats->n_hugetlb_stats++] = entry;
+	}
+	if (files)
+		closedir(files);
+	else if (fd >= 0)
+		close(fd);
+}
+
+/* ---------------------------------------------------------------- all of it */
+
 int cgroup_stats_read(int dir, Grpc__StatsContainerResponse **ret, struct error *err)
 {
 	Grpc__StatsContainerResponse *response;
@@ -155,6 +267,41 @@ int cgroup_stats_read(int dir, Grpc__StatsContainerResponse **ret, struct error 
 	grpc__pids_stats__init(stats->pids_stats);
 	stats->pids_stats->current = read_number(dir, "pids.current");
 	stats->pids_stats->limit = read_number(dir, "pids.max");
+	stats->blkio_stats = read_block_io(dir);
+	read_huge_pages(dir, stats);
 	*ret = response;
+	return 0;
+}
+
+/* A line of /proc/meminfo, in bytes. */
+static uint64_t guest_memory(const char *info, const char *name)
+{
+	const char *line = strstr(info, name);
+
+	return line ? strtoull(line + strlen(name), NULL, 10) * BYTES_PER_KIB : 0;
+}
+
+int cgroup_stats_read_guest(Grpc__StatsContainerResponse **ret, struct error *err)
+{
+	const char *root = cgroup_root();
+	_cleanup_close_ int dir = root ? open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -EBADF;
+	char info[FILE_MAX], load[FILE_MAX];
+	Grpc__MemoryStats *memory;
+	int r = cgroup_stats_read(dir, ret, err);
+
+	if (r < 0)
+		return r;
+	memory = (*ret)->cgroup_stats->memory_stats;
+	if (read_text(AT_FDCWD, "/proc/meminfo", info)) {
+		memory->usage->limit = guest_memory(info, "MemTotal:");
+		memory->usage->usage = memory->usage->limit - guest_memory(info, "MemFree:");
+		memory->swap_usage->limit = guest_memory(info, "SwapTotal:");
+		memory->swap_usage->usage = memory->swap_usage->limit -
+					    guest_memory(info, "SwapFree:");
+	}
+	(*ret)->cgroup_stats->pids_stats->limit = UINT64_MAX;
+	if (read_text(AT_FDCWD, "/proc/loadavg", load))
+		(void)sscanf(load, "%*s %*s %*s %*u/%" SCNu64,
+			     &(*ret)->cgroup_stats->pids_stats->current);
 	return 0;
 }

@@ -368,6 +368,16 @@ static int plan_sharing(const struct container *container, struct plans *plans, 
 	return rootfs_plan_share_proc(&plans->rootfs, err);
 }
 
+/* Without a name of its own a new UTS namespace has the sandbox's. */
+static const char *choose_hostname(const struct container_options *options,
+				   const struct plans *plans)
+{
+	const char *own = options->request->oci->hostname;
+
+	return str_empty(own) && plans->namespaces.clone_flags & CLONE_NEWUTS ? options->hostname
+									      : own;
+}
+
 static int start_init(struct container *container,
 		      const struct container_options *container_options, struct plans *plans,
 		      struct error *err)
@@ -378,7 +388,7 @@ static int start_init(struct container *container,
 		.rootfs = &plans->rootfs,
 		.namespaces = &plans->namespaces,
 		.pids = container_options->pids,
-		.hostname = request->oci->hostname,
+		.hostname = choose_hostname(container_options, plans),
 		.filter = &container->filter,
 		.join_pidfd = -EBADF,
 		.no_stdin = request->no_stdin,

@@ -36,6 +36,8 @@ struct container_options {
 	struct agent *agent;           /* borrowed */
 	struct storage_list *storages; /* the sandbox's; borrowed */
 	const Grpc__CreateContainerRequest *request;
+	const char *hostname; /* the sandbox's, also where a container has changed the guest's;
+				 NULL: it has none */
 	const struct pid_namespace *pids; /* whose processes it shares; borrowed until the return of
 					   * container_new(); NULL: nobody's */
 	/* The container is gone and frees itself after this. */

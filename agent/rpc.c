@@ -63,6 +63,7 @@ static const struct ttrpc_method guest_methods[] = {
 	{ "LeaveDisk", rpc_leave_disk },
 	{ "SetScratchRoom", rpc_set_scratch_room },
 	{ "ListProcesses", rpc_list_processes },
+	{ "StatsGuest", rpc_stats_guest },
 };
 
 static const struct ttrpc_service services[] = {

@@ -52,6 +52,7 @@ RPC_HANDLER(update_container);
 RPC_HANDLER(stats_container);
 RPC_HANDLER(get_oom_event);
 RPC_HANDLER(list_processes);
+RPC_HANDLER(stats_guest);
 RPC_HANDLER(exec_process);
 RPC_HANDLER(wait_process);
 RPC_HANDLER(signal_process);

@@ -1,5 +1,7 @@
 /* Calls about containers. */
+#include "agent/cgroup.h"
 #include "agent/container.h"
+#include "agent/network_stats.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
 
@@ -79,10 +81,12 @@ RPC_HANDLER(stats_container)
 
 	if (!container)
 		return;
+	cgroup_count_block_io();
 	if (container_stats(container, &response, &err) < 0) {
 		ttrpc_call_fail(call, &err);
 		return;
 	}
+	network_stats_add(response);
 	ttrpc_call_reply(call, &response->base);
 	grpc__stats_container_response__free_unpacked(response, NULL);
 }

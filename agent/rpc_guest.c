@@ -1,7 +1,10 @@
 /* Kiln's own calls. */
 #include <stdlib.h>
 
+#include "agent/cgroup.h"
+#include "agent/cgroup_stats.h"
 #include "agent/disk_calls.h"
+#include "agent/network_stats.h"
 #include "agent/rpc.h"
 #include "agent/scratch_room.h"
 #include "agent/trim.h"
@@ -77,4 +80,21 @@ RPC_HANDLER(set_scratch_room)
 		ttrpc_call_fail(call, &err);
 	else
 		ttrpc_call_reply(call, &response.base);
+}
+
+RPC_HANDLER(stats_guest)
+{
+	_cleanup_(error_done) struct error err = {};
+	Grpc__StatsContainerResponse *response;
+
+	(void)message;
+	(void)userdata;
+	cgroup_count_block_io();
+	if (cgroup_stats_read_guest(&response, &err) < 0) {
+		ttrpc_call_fail(call, &err);
+		return;
+	}
+	network_stats_add(response);
+	ttrpc_call_reply(call, &response->base);
+	grpc__stats_container_response__free_unpacked(response, NULL);
 }

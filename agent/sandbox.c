@@ -36,6 +36,7 @@ struct sandbox {
 	struct agent *agent; /* borrowed */
 	enum sandbox_state state;
 	char *id;                                     /* owned; NULL while NONE */
+	char *hostname;                               /* ditto */
 	struct container *containers[CONTAINERS_MAX]; /* owned */
 	size_t ncontainers;
 	struct pod_init pod_init;        /* owned */
@@ -86,6 +87,7 @@ void sandbox_free(struct sandbox *sandbox)
 	storage_list_done(&sandbox->storages);
 	loop_timer_free(sandbox->timer);
 	free(sandbox->id);
+	free(sandbox->hostname);
 	free(sandbox);
 }
 
@@ -133,11 +135,14 @@ static int set_hostname(const char *hostname, struct error *err)
 
 /* Without a name of its own it has its id's, as much of it as a host name holds: two sandboxes
  * are not to answer to the same. */
-static int name_guest(const Grpc__CreateSandboxRequest *request, const char *id, struct error *err)
+static int name_guest(struct sandbox *sandbox, const Grpc__CreateSandboxRequest *request,
+		      struct error *err)
 {
-	_cleanup_free_ char *short_id = xstrndup(id, HOSTNAME_MAX);
+	_cleanup_free_ char *short_id = xstrndup(sandbox->id, HOSTNAME_MAX);
 
-	return set_hostname(str_empty(request->hostname) ? short_id : request->hostname, err);
+	replace_string(&sandbox->hostname,
+		       str_empty(request->hostname) ? short_id : request->hostname);
+	return set_hostname(sandbox->hostname, err);
 }
 
 static void return_to_none(struct sandbox *sandbox)
@@ -155,6 +160,7 @@ static void return_to_none(struct sandbox *sandbox)
 		log_warning(sandbox->id, "%s", error_message(&err));
 	set_state(sandbox, SANDBOX_NONE);
 	replace_string(&sandbox->id, NULL);
+	replace_string(&sandbox->hostname, NULL);
 }
 
 int sandbox_create(struct sandbox *sandbox, const Grpc__CreateSandboxRequest *request,
@@ -167,7 +173,7 @@ int sandbox_create(struct sandbox *sandbox, const Grpc__CreateSandboxRequest *re
 	replace_string(&sandbox->id,
 		       str_empty(request->sandbox_id) ? "sandbox" : request->sandbox_id);
 	set_state(sandbox, SANDBOX_READY);
-	r = name_guest(request, sandbox->id, err);
+	r = name_guest(sandbox, request, err);
 	machine_id_make();
 	if (r == 0)
 		r = write_dns(request, err);
@@ -329,6 +335,7 @@ void sandbox_create_container(struct sandbox *sandbox, struct ttrpc_call *call,
 		.agent = sandbox->agent,
 		.storages = &sandbox->storages,
 		.request = request,
+		.hostname = sandbox->hostname,
 		.on_gone = on_container_gone,
 		.on_oom = on_container_oom,
 		.userdata = sandbox,

@@ -10,6 +10,7 @@
 #include "proto/root_note.h"
 #include "shim/container_priv.h"
 #include "shim/layer_image.h"
+#include "shim/netns.h"
 #include "shim/rootfs.h"
 #include "shim/seccomp.h"
 #include "shim/share_folder.h"
@@ -63,6 +64,7 @@ static void container_free(void *userdata)
 	process_unref(container->init);
 	hooks_free(container->hooks);
 	error_done(&container->failure);
+	netns_keeper_free(container->number);
 	unmount_files(container);
 	spec_free(container->spec);
 	settings_done(&container->settings);
@@ -196,6 +198,29 @@ static bool is_sandbox(const struct spec *spec)
 	return false;
 }
 
+/* It was told to containerd for one of the pod: the VMM's, or a container's own. */
+static bool is_of_pod(pid_t pid, const void *userdata)
+{
+	const struct container_options *options = userdata;
+
+	if (pid == sandbox_vmm_pid(options->sandbox))
+		return pid != 0;
+	for (struct container *container = TAILQ_FIRST(options->others); container;
+	     container = container_list_next(container))
+		if (container->init && pid != 0 && process_pid(container->init) == (uint32_t)pid)
+			return true;
+	return false;
+}
+
+static bool is_in_pod(const struct container_options *options)
+{
+	for (struct container *container = TAILQ_FIRST(options->others); container;
+	     container = container_list_next(container))
+		if (container->is_sandbox)
+			return true;
+	return options->has_pod;
+}
+
 static int load(struct container *container, const struct container_options *options,
 		struct error *err)
 {
@@ -217,9 +242,9 @@ static int load(struct container *container, const struct container_options *opt
 	if (r < 0)
 		return r;
 	container->is_sandbox = is_sandbox(container->spec);
-	r = spec_check_namespaces(
-		container->spec, container->is_sandbox,
-		options->has_pod ? SPEC_ANY_PID : sandbox_vmm_pid(container->sandbox), err);
+	container->is_member = !container->is_sandbox && is_in_pod(options);
+	r = spec_check_namespaces(container->spec, container->is_sandbox,
+				  options->has_pod ? NULL : is_of_pod, options, err);
 	if (r < 0)
 		return r;
 	container->hooks = hooks_new(container->loop, container->spec, container->id,

@@ -16,6 +16,7 @@
 #include "shim/container_priv.h"
 #include "shim/images.h"
 #include "shim/layer_losses.h"
+#include "shim/netns.h"
 #include "shim/upper_image.h"
 
 #define CREATE_TIMEOUT_MS 60000
@@ -61,20 +62,53 @@ static void create_failed(struct container *container, const struct error *err)
 	container_unref(container);
 }
 
+/* The number goes with the processes, because it keeps the network's namespace, which is removed
+ * before the container is. */
+static void on_stopped(int number _unused_, const struct error *err _unused_, void *userdata)
+{
+	struct container *container = userdata;
+
+	netns_keeper_free(steal_ptr(container->number));
+}
+
+/* The pid to tell. Containers of a pod have one each, so that the path of a pid namespace that is
+ * made of it says whose it is (shim/pid_sharing.h): that of a thread in the pod's network
+ * namespace, which ends with the shim whatever becomes of it. */
+static int take_number(struct container *container, uint32_t *ret_pid, struct error *err)
+{
+	const char *netns = sandbox_netns(container->sandbox);
+	int r;
+
+	*ret_pid = (uint32_t)sandbox_vmm_pid(container->sandbox);
+	if (!container->is_member)
+		return 0;
+	r = netns ? netns_keep(netns, &container->number, err)
+		  : netns_keep_process(sandbox_vmm_pidfd(container->sandbox), &container->number,
+				       err);
+	if (r == 0)
+		*ret_pid = (uint32_t)netns_keeper_id(container->number);
+	return r;
+}
+
 /* The agent has it, and where the pod has a network, it is joined. */
 static void created(struct container *container)
 {
 	const struct error *sandbox_failure = sandbox_error(container->sandbox);
 	_cleanup_(error_done) struct error err = {};
+	uint32_t pid = 0;
 
-	if (sandbox_failure->number) {
+	if (sandbox_failure->number)
 		(void)error_set(&err, sandbox_failure->number, "%s",
 				error_message(sandbox_failure));
+	else
+		(void)!take_number(container, &pid, &err);
+	if (err.number) {
 		create_failed(container, &err);
 		return;
 	}
 	container_set_state(container, CONTAINER_CREATED);
-	process_created(container->init, (uint32_t)sandbox_vmm_pid(container->sandbox));
+	process_created(container->init, pid);
+	process_wait(container->init, on_stopped, container);
 	publish_create(container);
 	container_finish(container, &err);
 }
@@ -197,6 +231,7 @@ static int mount_files(struct container *container, struct storages *storages, s
 		.loop = container->loop,
 		.vmm_pid = sandbox_vmm_pid(container->sandbox),
 		.vmm_pidfd = sandbox_vmm_pidfd(container->sandbox),
+		.shares_shm = container->spec->in_pod && container->spec->shares_ipc,
 	};
 	uint64_t begin = trace_begin();
 	int r = FAULT_ERROR("create.ids", err);

@@ -41,9 +41,12 @@ struct container {
 	char *root_note;         /* the factory's to read; NULL: none */
 	struct hooks *hooks;     /* NULL: its spec has none */
 	struct error failure;    /* of its creation; owned */
+	struct netns_keeper
+		*number; /* what gives it a pid of its own, while it runs; NULL: the VMM's */
 	struct process *init;
 	bool is_paused;
 	bool is_sandbox; /* its pod's: nothing runs for it in the guest */
+	bool is_member;  /* of a pod */
 	TAILQ_HEAD(exec_list, exec) execs;
 	size_t nexecs;
 	container_done_fn done; /* of create or delete under way; NULL: none */

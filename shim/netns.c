@@ -91,7 +91,7 @@ int netns_netlink(int fd, int *ret_socket, struct error *err)
 
 struct netns_keeper {
 	pthread_t thread;
-	int netns;         /* owned; -EBADF: a new one is made */
+	int netns;         /* or a process in it; owned; -EBADF: a new one is made */
 	int ours, threads; /* a pair: the thread says that it is there, and waits for our end; owned
 			    */
 	pid_t id;
@@ -153,20 +153,36 @@ static int keeper_start(struct netns_keeper *keeper)
 	return keeper->result;
 }
 
-int netns_keep(const char *path, struct netns_keeper **ret, struct error *err)
+/* netns is taken. */
+static int keep(int netns, struct netns_keeper **ret, struct error *err)
 {
 	struct netns_keeper *keeper = xnew(struct netns_keeper);
 
-	keeper->netns = keeper->ours = keeper->threads = -EBADF;
-	int r = path ? netns_open(path, &keeper->netns, err) : 0;
-	if (r == 0 && (r = keeper_start(keeper)) < 0)
-		r = error_set_errno(err, r, "cannot be in the pod's network namespace");
+	keeper->netns = netns;
+	keeper->ours = keeper->threads = -EBADF;
+	int r = keeper_start(keeper);
 	if (r < 0) {
 		netns_keeper_free(keeper);
-		return r;
+		return error_set_errno(err, r, "cannot be in the pod's network namespace");
 	}
 	*ret = keeper;
 	return 0;
+}
+
+int netns_keep(const char *path, struct netns_keeper **ret, struct error *err)
+{
+	int netns = -EBADF;
+	int r = path ? netns_open(path, &netns, err) : 0;
+
+	return r < 0 ? r : keep(netns, ret, err);
+}
+
+int netns_keep_process(int pidfd, struct netns_keeper **ret, struct error *err)
+{
+	int copy = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
+
+	return copy < 0 ? error_set_errno(err, errno, "cannot look at a process")
+			: keep(copy, ret, err);
 }
 
 pid_t netns_keeper_id(const struct netns_keeper *keeper)

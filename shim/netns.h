@@ -19,5 +19,7 @@ struct netns_keeper;
 
 /* path NULL: a new namespace, with its loopback up. */
 _must_check_ int netns_keep(const char *path, struct netns_keeper **ret, struct error *err);
+/* The namespace of a process. */
+_must_check_ int netns_keep_process(int pidfd, struct netns_keeper **ret, struct error *err);
 pid_t netns_keeper_id(const struct netns_keeper *keeper);
 void netns_keeper_free(struct netns_keeper *keeper); /* NULL is nothing */

@@ -298,6 +298,11 @@ bool pod_has_machine(const struct pod *pod)
 	return pod->state != POD_NONE && pod->state != POD_ENDED;
 }
 
+struct agent_link *pod_agent(const struct pod *pod)
+{
+	return sandbox_agent(pod->sandbox);
+}
+
 uint32_t pod_pid(const struct pod *pod)
 {
 	return (uint32_t)sandbox_vmm_pid(pod->sandbox);

@@ -50,8 +50,9 @@ void pod_wait(struct pod *pod, waiter_fn fn, void *userdata);
 void pod_wait_cancel(struct pod *pod, void *userdata);
 
 enum pod_state pod_state(const struct pod *pod);
-bool pod_has_machine(const struct pod *pod);    /* or is about to have it */
-uint32_t pod_pid(const struct pod *pod);        /* the VMM's */
-uint64_t pod_created_ns(const struct pod *pod); /* since the epoch; 0: not yet */
-uint64_t pod_exited_ns(const struct pod *pod);  /* ditto */
+bool pod_has_machine(const struct pod *pod);         /* or is about to have it */
+struct agent_link *pod_agent(const struct pod *pod); /* always; borrowed */
+uint32_t pod_pid(const struct pod *pod);             /* the VMM's */
+uint64_t pod_created_ns(const struct pod *pod);      /* since the epoch; 0: not yet */
+uint64_t pod_exited_ns(const struct pod *pod);       /* ditto */
 uint32_t pod_exit_status(const struct pod *pod);

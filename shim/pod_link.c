@@ -1,15 +1,23 @@
 #include "shim/pod_link.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
 #include "base/worker.h"
 #include "shim/pod_network.h"
+#include "shim/slots.h"
 
 enum {
-	JOBS_MAX = 2 /* joining, and leaving behind it */,
+	FIRST_LOOK_MS = 1000, /* after it is joined */
+	NEXT_LOOK_MS = 200,   /* after a change: one is made in several steps */
+	JOBS_MAX = 2 /* joining or looking, and leaving behind it */,
+	NETLINK_DATA_MAX = 8192,
 	TIMEOUT_MS = 30000,
 	QMP_TIMEOUT_MS = 5000
 };
@@ -20,18 +28,32 @@ struct pod_link {
 	struct worker_pool *pool; /* owned */
 	pod_link_fn on_done;
 	void *userdata;
-	bool busy; /* reading, or joining */
+	bool busy;                       /* reading, or joining */
+	size_t cards;                    /* of the machine */
+	struct pod_link_machine machine; /* vmm_pidfd is owned */
 
-	/* The worker's while it is busy: */
+	/* Looking at what came later: */
+	struct loop *loop;
+	struct loop_timer *timer;
+	struct loop_watch *watch; /* of `changes`; NULL: not yet */
+	char *complaint;          /* owned; what was logged last; NULL: nothing */
+	bool is_left;             /* the guest is told nothing more */
+
+	/* The worker's while it is at work: */
 	struct pod_network *pod; /* owned; NULL before it was read */
-	int vmm_pidfd;
-	struct error error; /* the first failure */
+	struct pod_network
+		*previous;       /* owned; what it was before it was looked at; NULL: the same */
+	int changes;             /* owned; netlink; -EBADF: not opened yet */
+	struct error error;      /* the first failure */
+	struct error late_error; /* of what came later */
 
 	void (*on_left)(void *userdata);
 	void *left_userdata;
 	bool freed; /* its owner waits for the worker */
 	uint64_t begun_ns;
 };
+
+static void look_again(void *userdata);
 
 static void read_pod(void *data)
 {
@@ -44,7 +66,7 @@ static void join_pod(void *data)
 {
 	struct pod_link *link = data;
 
-	(void)!pod_network_join(link->pod, link->vmm_pidfd, &link->error);
+	(void)!pod_network_join(link->pod, link->machine.vmm_pidfd, &link->error);
 }
 
 static void on_done(void *data, _unused_ void *owner)
@@ -53,8 +75,11 @@ static void on_done(void *data, _unused_ void *owner)
 
 	trace_end(TRACE_NETWORK, NULL, link->begun_ns);
 	link->busy = false;
-	if (!link->freed)
-		link->on_done(-link->error.number, &link->error, link->userdata);
+	if (link->freed)
+		return;
+	if (link->machine.agent)
+		loop_timer_start(link->timer, FIRST_LOOK_MS);
+	link->on_done(-link->error.number, &link->error, link->userdata);
 }
 
 /* The queue has room for all that is ever in it. */
@@ -83,9 +108,17 @@ struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const c
 	link->netns = xstrdup(netns);
 	link->on_done = on_done_;
 	link->userdata = userdata;
+	link->loop = loop;
+	link->timer = loop_timer_new(loop, look_again, link);
+	link->changes = link->machine.vmm_pidfd = -EBADF;
 	link->pool = worker_pool_new(loop, 1, JOBS_MAX);
 	begin(link, read_pod);
 	return link;
+}
+
+const char *pod_link_netns(const struct pod_link *link)
+{
+	return link->netns;
 }
 
 bool pod_link_is_busy(const struct pod_link *link)
@@ -97,17 +130,19 @@ int pod_link_assign(struct pod_link *link, size_t cards, struct error *err)
 {
 	if (link->error.number)
 		return error_set(err, link->error.number, "%s", error_message(&link->error));
+	link->cards = cards;
 	return pod_network_assign(link->pod, cards, err);
 }
 
 /* ---------------------------------------------------------------- the guest */
 
-static void raise_card(struct qmp *qmp, size_t card)
+static void set_card(const struct pod_link *link, size_t card, bool is_up)
 {
+	struct qmp *qmp = link->machine.slots ? slots_monitor(link->machine.slots) : NULL;
 	_cleanup_free_ char *name = xasprintf(NETWORK_CARD_DEVICE, card);
 
 	if (qmp)
-		qmp_command(qmp, "set_link", json_pack("{s:s, s:b}", "name", name, "up", 1),
+		qmp_command(qmp, "set_link", json_pack("{s:s, s:b}", "name", name, "up", is_up),
 			    QMP_TIMEOUT_MS, NULL, NULL);
 }
 
@@ -118,18 +153,23 @@ static void call(const struct pod_link_machine *machine, const char *method,
 		   machine->userdata);
 }
 
+/* What it does not know yet; all routes and neighbours with it. */
 static void tell_guest(const struct pod_link *link, const struct pod_link_machine *machine)
 {
-	const struct pod_network *pod = link->pod;
+	struct pod_network *pod = link->pod;
 	Grpc__UpdateRoutesRequest routes = GRPC__UPDATE_ROUTES_REQUEST__INIT;
 	Grpc__AddARPNeighborsRequest neighbours = GRPC__ADD_ARPNEIGHBORS_REQUEST__INIT;
 
 	for (size_t i = 0; i < pod->count; i++) {
 		Grpc__UpdateInterfaceRequest request = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
 
-		raise_card(machine->qmp, pod->cards[i]);
+		if (pod->is_told[i] || (link->previous && !pod->is_joined[i]))
+			continue;
+		set_card(link, pod->cards[i], true);
 		request.interface = pod->interfaces->interfaces[i];
 		call(machine, "UpdateInterface", &request.base);
+		pod->is_told[i] = true;
+		snprintf(pod->guest_names[pod->cards[i]], IFNAMSIZ, "%s", pod->links[i]->name);
 	}
 	routes.routes = pod->routes;
 	if (pod->routes->n_routes > 0)
@@ -144,10 +184,124 @@ static void tell_guest(const struct pod_link *link, const struct pod_link_machin
 
 void pod_link_start(struct pod_link *link, const struct pod_link_machine *machine)
 {
+	link->machine = *machine;
+	link->machine.vmm_pidfd = fcntl(machine->vmm_pidfd, F_DUPFD_CLOEXEC, 3);
 	tell_guest(link, machine);
-	link->vmm_pidfd = machine->vmm_pidfd;
 	if (link->pod->count > 0)
 		begin(link, join_pod);
+	else
+		loop_timer_start(link->timer, FIRST_LOOK_MS);
+}
+
+/* ---------------------------------------------------------------- what comes later */
+
+/* What was heard of is read with all the rest. */
+static void drain(int fd)
+{
+	char data[NETLINK_DATA_MAX];
+
+	while (recv(fd, data, sizeof(data), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
+		;
+}
+
+static void look(void *data)
+{
+	struct pod_link *link = data;
+	struct pod_network *now = NULL;
+	int r = 0;
+
+	if (link->changes < 0)
+		r = pod_network_watch(link->pod, &link->changes, &link->late_error);
+	if (r == 0)
+		drain(link->changes);
+	if (r == 0)
+		r = pod_network_read_again(link->pod, link->cards, &now, &link->late_error);
+	if (r < 0)
+		return;
+	if (!pod_network_has_changed(link->pod, now)) {
+		pod_network_free(now);
+		return;
+	}
+	link->previous = link->pod;
+	link->pod = now;
+	(void)!pod_network_join(now, link->machine.vmm_pidfd, &link->late_error);
+}
+
+/* Once, and again after another one. */
+static void complain(struct pod_link *link)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (link->late_error.number)
+		text = xstrdup(error_message(&link->late_error));
+	else if (*link->pod->left_out)
+		text = xasprintf("there is no card for interface %s: the machine has %zu "
+				 "(network_cards in the template's definition)",
+				 link->pod->left_out, link->cards);
+	error_done(&link->late_error);
+	if (text && !str_equal(text, link->complaint))
+		log_warning(link->sandbox_id, "what came later to the pod's network: %s", text);
+	replace_string(&link->complaint, text);
+}
+
+static bool has_card(const struct pod_network *pod, size_t card)
+{
+	for (size_t i = 0; i < pod->count; i++)
+		if (pod->cards[i] == card)
+			return true;
+	return false;
+}
+
+static void on_late_reply(const struct ttrpc_reply *reply, void *userdata _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (ttrpc_reply_error(reply, &err) < 0)
+		log_warning(NULL, "cannot give the guest what came later to the pod's network: %s",
+			    error_message(&err));
+}
+
+static void tell_changes(struct pod_link *link)
+{
+	const struct pod_link_machine machine = { .agent = link->machine.agent,
+						  .on_reply = on_late_reply };
+
+	for (size_t i = 0; i < link->previous->count; i++)
+		if (!has_card(link->pod, link->previous->cards[i]))
+			set_card(link, link->previous->cards[i], false);
+	tell_guest(link, &machine);
+}
+
+static void on_change(int fd _unused_, unsigned events _unused_, void *userdata)
+{
+	struct pod_link *link = userdata;
+
+	loop_watch_set(link->watch, 0);
+	loop_timer_start(link->timer, NEXT_LOOK_MS);
+}
+
+static void on_looked(void *data, _unused_ void *owner)
+{
+	struct pod_link *link = data;
+
+	if (!link->freed && !link->is_left) {
+		if (link->previous)
+			tell_changes(link);
+		complain(link);
+		if (link->watch)
+			loop_watch_set(link->watch, LOOP_READ);
+		else if (link->changes >= 0)
+			link->watch = loop_watch_new(link->loop, link->changes, LOOP_READ,
+						     on_change, link);
+	}
+	pod_network_free(steal_ptr(link->previous));
+}
+
+static void look_again(void *userdata)
+{
+	struct pod_link *link = userdata;
+
+	submit(link, look, on_looked);
 }
 
 /* ---------------------------------------------------------------- its end */
@@ -170,6 +324,10 @@ static void on_left(void *data, _unused_ void *owner)
 
 void pod_link_leave(struct pod_link *link, void (*fn)(void *userdata), void *userdata)
 {
+	link->is_left = true;
+	loop_timer_stop(link->timer);
+	if (link->watch)
+		loop_watch_set(link->watch, 0);
 	link->on_left = fn;
 	link->left_userdata = userdata;
 	submit(link, leave_pod, on_left);
@@ -181,8 +339,14 @@ void pod_link_free(struct pod_link *link)
 		return;
 	link->freed = true;
 	worker_pool_free(link->pool);
+	loop_timer_free(link->timer);
+	loop_watch_free(link->watch);
+	close_fd(link->changes);
+	close_fd(link->machine.vmm_pidfd);
 	pod_network_free(link->pod);
 	error_done(&link->error);
+	error_done(&link->late_error);
+	free(link->complaint);
 	free(link->sandbox_id);
 	free(link->netns);
 	free(link);

@@ -7,12 +7,17 @@
  *   pod_link_start()   all that its guest needs to know is sent and nothing awaited, and the
  *                          joining begins -> on_done
  *   pod_link_leave()   what is left at the pod's interfaces is removed -> fn
+ *
+ * In between the namespace is watched, from a second after the joining on, so that no container's
+ * start waits for it: what it gets later (an interface, an address, a route) is joined and told,
+ * too. A failure there is logged, and the pod lives on with what it has.
  */
 #pragma once
 
 #include "base/loop.h"
-#include "proto/qmp.h"
 #include "shim/agent_link.h"
+
+struct slots;
 
 struct pod_link;
 
@@ -23,6 +28,8 @@ typedef void (*pod_link_fn)(int number, const struct error *err, void *userdata)
 struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const char *netns,
 			      pod_link_fn on_done, void *userdata);
 
+const char *pod_link_netns(const struct pod_link *link);
+
 /* It is being read or joined. */
 bool pod_link_is_busy(const struct pod_link *link);
 
@@ -30,12 +37,13 @@ bool pod_link_is_busy(const struct pod_link *link);
  * there is no card for. */
 _must_check_ int pod_link_assign(struct pod_link *link, size_t cards, struct error *err);
 
-/* All borrowed; the pidfd until it was joined. */
+/* The pidfd is copied, the rest is borrowed until it is left. */
 struct pod_link_machine {
 	int vmm_pidfd;
-	struct qmp *qmp; /* takes the cards' links up; a failure there is logged */
+	const struct slots
+		*slots; /* whose monitor takes the cards' links up; failures are logged */
 	struct agent_link *agent;
-	ttrpc_reply_fn on_reply; /* of each call to the agent */
+	ttrpc_reply_fn on_reply; /* of each call to the agent before it is joined */
 	void *userdata;
 };
 void pod_link_start(struct pod_link *link, const struct pod_link_machine *machine);

@@ -52,6 +52,38 @@ static bool is_wanted(const struct network_link *link)
 	return link->flags & IFF_UP && !(link->flags & IFF_LOOPBACK);
 }
 
+/* Which one of them it is; -1: none. */
+static int position(const struct pod_network *pod, int index)
+{
+	for (size_t i = 0; i < pod->count; i++)
+		if (pod->links[i]->index == index)
+			return (int)i;
+	return -1;
+}
+
+/* Of those that came later the first to come get the cards there are left. */
+static void choose_again(struct pod_network *pod, const struct pod_network *old, size_t cards)
+{
+	size_t left = cards;
+
+	for (size_t i = 0; i < pod->has.links.count; i++)
+		left -= position(old, pod->has.links.items[i].index) >= 0;
+	for (size_t i = 0; i < pod->has.links.count; i++) {
+		const struct network_link *link = &pod->has.links.items[i];
+		bool stays = position(old, link->index) >= 0;
+
+		if (!stays && (is_tap(link) || !is_wanted(link) || link->type != ARPHRD_ETHER ||
+			       !link->has_mac))
+			continue;
+		if (!stays && left == 0) {
+			snprintf(pod->left_out, sizeof(pod->left_out), "%s", link->name);
+			continue;
+		}
+		left -= !stays;
+		pod->links[pod->count++] = link;
+	}
+}
+
 static int choose(struct pod_network *pod, struct error *err)
 {
 	for (size_t i = 0; i < pod->has.links.count; i++) {
@@ -78,12 +110,9 @@ static int choose(struct pod_network *pod, struct error *err)
 	return 0;
 }
 
-static const struct network_link *find_link(const struct pod_network *pod, int index)
+static bool is_chosen(const struct pod_network *pod, int index)
 {
-	for (size_t i = 0; i < pod->count; i++)
-		if (pod->links[i]->index == index)
-			return pod->links[i];
-	return NULL;
+	return position(pod, index) >= 0;
 }
 
 /* ---------------------------------------------------------------- what the guest is told */
@@ -125,7 +154,7 @@ static void keep_addresses(struct pod_network *pod)
 	for (size_t i = 0; i < pod->has.addresses.count; i++) {
 		struct network_link_address *entry = &pod->has.addresses.items[i];
 
-		if (!find_link(pod, entry->link) || !lasts(entry))
+		if (!is_chosen(pod, entry->link) || !lasts(entry))
 			continue;
 		if (!has_own_route(pod, entry))
 			entry->address.prefix =
@@ -159,7 +188,7 @@ static int tell_routes(struct pod_network *pod, struct error *err)
 			return error_set(err, EOPNOTSUPP,
 					 "a route of the pod has several ways, or none: a machine "
 					 "cannot be given it");
-		if (find_link(pod, route->link))
+		if (is_chosen(pod, route->link))
 			pod->routes->routes[pod->routes->n_routes++] = network_route(&pod->has,
 										     route);
 	}
@@ -175,7 +204,7 @@ static void tell_neighbours(struct pod_network *pod)
 	for (size_t i = 0; i < pod->has.neighbours.count; i++) {
 		const struct network_neighbour *neighbour = &pod->has.neighbours.items[i];
 
-		if (find_link(pod, neighbour->link))
+		if (is_chosen(pod, neighbour->link))
 			pod->neighbours->arpneighbors[pod->neighbours->n_arpneighbors++] =
 				network_neighbour(&pod->has, neighbour);
 	}
@@ -194,7 +223,9 @@ static int open_netlink(const char *netns, int *ret_netns, int *ret_fd, struct e
 	return r;
 }
 
-int pod_network_read(const char *netns, struct pod_network **ret, struct error *err)
+/* old NULL: it is read for the first time. */
+static int read_network(const char *netns, const struct pod_network *old, size_t cards,
+			struct pod_network **ret, struct error *err)
 {
 	_cleanup_(pod_network_free_cleanup) struct pod_network *pod = xnew(struct pod_network);
 	_cleanup_close_ int fd = -EBADF;
@@ -203,7 +234,9 @@ int pod_network_read(const char *netns, struct pod_network **ret, struct error *
 	int r = open_netlink(netns, NULL, &fd, err);
 	if (r == 0)
 		r = network_read(fd, &pod->has, err);
-	if (r == 0)
+	if (r == 0 && old)
+		choose_again(pod, old, cards);
+	else if (r == 0)
 		r = choose(pod, err);
 	if (r == 0)
 		r = tell_routes(pod, err);
@@ -215,6 +248,15 @@ int pod_network_read(const char *netns, struct pod_network **ret, struct error *
 	pod_loopback_tell(pod);
 	*ret = steal_ptr(pod);
 	return 0;
+}
+
+int pod_network_read(const char *netns, struct pod_network **ret, struct error *err)
+{
+	int r = read_network(netns, NULL, 0, ret, err);
+
+	for (size_t card = 0; r == 0 && card < NETWORK_CARDS_MAX; card++)
+		snprintf((*ret)->guest_names[card], IFNAMSIZ, NETWORK_CARD_GUEST, card);
+	return r;
 }
 
 /* ---------------------------------------------------------------- cards */
@@ -231,7 +273,7 @@ static bool is_free(const struct pod_network *pod, const bool *given, size_t car
 static bool give_card(struct pod_network *pod, bool *given, size_t i, size_t cards, bool by_name)
 {
 	for (size_t card = 0; card < cards; card++) {
-		_cleanup_free_ char *name = xasprintf(NETWORK_CARD_GUEST, card);
+		const char *name = pod->guest_names[card];
 
 		if (!is_free(pod, given, card) ||
 		    (by_name && !str_equal(name, pod->links[i]->name)))
@@ -259,6 +301,97 @@ int pod_network_assign(struct pod_network *pod, size_t cards, struct error *err)
 		given[i] = true;
 	}
 	return 0;
+}
+
+/* ---------------------------------------------------------------- what changes later */
+
+static bool is_same(const ProtobufCMessage *a, const ProtobufCMessage *b)
+{
+	size_t len = protobuf_c_message_get_packed_size(a);
+	_cleanup_free_ uint8_t *one = xcalloc(1, len + 1), *other = xcalloc(1, len + 1);
+
+	if (protobuf_c_message_get_packed_size(b) != len)
+		return false;
+	protobuf_c_message_pack(a, one);
+	protobuf_c_message_pack(b, other);
+	return memcmp(one, other, len) == 0;
+}
+
+/* What others' ends of it do is not the guest's: whether there is a carrier. */
+static bool is_same_interface(const Types__Interface *before, Types__Interface *now)
+{
+	uint32_t flags = now->raw_flags;
+
+	now->raw_flags = before->raw_flags;
+	bool same = is_same(&before->base, &now->base);
+	now->raw_flags = flags;
+	return same;
+}
+
+static void follow(struct pod_network *pod, const struct pod_network *old, bool *given)
+{
+	memcpy(pod->guest_names, old->guest_names, sizeof(pod->guest_names));
+	pod->joined = old->joined;
+	for (size_t i = 0; i < pod->count; i++) {
+		int before = position(old, pod->links[i]->index);
+		Types__Interface *interface = pod->interfaces->interfaces[i];
+
+		if (before < 0)
+			continue;
+		given[i] = true;
+		pod->cards[i] = old->cards[before];
+		pod->is_joined[i] = old->is_joined[before] &&
+				    old->links[before]->mtu == pod->links[i]->mtu;
+		replace_string(&interface->device, old->interfaces->interfaces[before]->device);
+		pod->is_told[i] = old->is_told[before] &&
+				  is_same_interface(old->interfaces->interfaces[before], interface);
+		if (!pod->is_told[i])
+			replace_string(&interface->device, pod->guest_names[pod->cards[i]]);
+	}
+}
+
+int pod_network_read_again(const struct pod_network *old, size_t cards, struct pod_network **ret,
+			   struct error *err)
+{
+	bool given[NETWORK_CARDS_MAX] = {};
+	struct pod_network *pod;
+	int r = read_network(old->netns, old, cards, &pod, err);
+
+	if (r < 0)
+		return r;
+	follow(pod, old, given);
+	for (size_t i = 0; i < pod->count; i++)
+		given[i] = given[i] || give_card(pod, given, i, cards, true);
+	for (size_t i = 0; i < pod->count; i++)
+		given[i] = given[i] || give_card(pod, given, i, cards, false);
+	*ret = pod;
+	return 0;
+}
+
+bool pod_network_has_changed(const struct pod_network *old, const struct pod_network *now)
+{
+	for (size_t i = 0; i < now->count; i++)
+		if (!now->is_told[i])
+			return true;
+	return old->count != now->count || !str_equal(old->left_out, now->left_out) ||
+	       !is_same(&old->routes->base, &now->routes->base) ||
+	       !is_same(&old->neighbours->base, &now->neighbours->base);
+}
+
+int pod_network_watch(const struct pod_network *pod, int *ret_fd, struct error *err)
+{
+	static const int groups[] = { RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+				      RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE };
+	_cleanup_close_ int fd = -EBADF;
+	int r = open_netlink(pod->netns, NULL, &fd, err);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(groups); i++)
+		if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i],
+			       sizeof(groups[i])) < 0)
+			r = error_set_errno(err, errno, "cannot watch the pod's network");
+	if (r == 0)
+		*ret_fd = steal_fd(&fd);
+	return r;
 }
 
 /* ---------------------------------------------------------------- the taps */
@@ -289,6 +422,15 @@ static int move_tap(const struct join *join, const char *name, struct error *err
 		     : 0;
 }
 
+/* Its index in the pod's namespace; 0: it is not there. */
+static int find_tap(const struct join *join, const char *name)
+{
+	struct ifreq request = {};
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	return ioctl(join->pod, SIOCGIFINDEX, &request) == 0 ? request.ifr_ifindex : 0;
+}
+
 /* Without an IPv6 address of its own, by which the namespace would talk to the guest; where there
  * is no IPv6 this fails, and is not needed. */
 static void keep_silent(int fd, int index)
@@ -309,23 +451,21 @@ static void keep_silent(int fd, int index)
 static int raise_tap(const struct join *join, const char *name, uint32_t mtu, int *ret_index,
 		     struct error *err)
 {
-	struct ifreq request = {};
+	int tap = find_tap(join, name);
 	struct netlink_message message;
 	struct ifinfomsg *link;
 
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	if (ioctl(join->pod, SIOCGIFINDEX, &request) < 0)
-		return error_set_errno(err, errno, "the machine's %s is not in the pod's network",
-				       name);
-	keep_silent(join->pod, request.ifr_ifindex);
+	if (tap == 0)
+		return error_set(err, ENODEV, "the machine's %s is not in the pod's network", name);
+	keep_silent(join->pod, tap);
 	link = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*link));
-	link->ifi_index = request.ifr_ifindex;
+	link->ifi_index = tap;
 	link->ifi_flags = link->ifi_change = IFF_UP;
 	netlink_put_u32(&message, IFLA_MTU, mtu < TAP_MTU_MAX ? mtu : TAP_MTU_MAX);
 	int r = netlink_ask(join->pod, &message);
 	if (r < 0)
 		return error_set_errno(err, r, "cannot take %s up with an MTU of %u", name, mtu);
-	*ret_index = request.ifr_ifindex;
+	*ret_index = tap;
 	return 0;
 }
 
@@ -334,9 +474,13 @@ static int join_card(const struct join *join, struct pod_network *pod, size_t i,
 {
 	const struct network_link *link = pod->links[i];
 	_cleanup_free_ char *name = xasprintf(NETWORK_CARD_TAP, pod->cards[i]);
-	int tap = 0;
-	int r = move_tap(join, name, err);
+	int tap = find_tap(join, name); /* of an interface that is gone */
+	int r = 0;
 
+	if (tap > 0)
+		redirect_remove(join->pod, tap);
+	else
+		r = move_tap(join, name, err);
 	if (r < 0)
 		return r;
 	pod->joined = true;
@@ -348,6 +492,7 @@ static int join_card(const struct join *join, struct pod_network *pod, size_t i,
 		r = redirect_add(join->pod, link->index, tap, link->name, err);
 	if (r == 0 && i == 0)
 		pod_loopback_join(join->pod, tap, link);
+	pod->is_joined[i] = r == 0;
 	return r;
 }
 
@@ -359,7 +504,8 @@ int pod_network_join(struct pod_network *pod, int vmm_pidfd, struct error *err)
 	if (r == 0)
 		r = netns_netlink(vmm_pidfd, &join.vmm, err);
 	for (size_t i = 0; r == 0 && i < pod->count; i++)
-		r = join_card(&join, pod, i, err);
+		if (!pod->is_joined[i])
+			r = join_card(&join, pod, i, err);
 	return r;
 }
 

@@ -13,6 +13,10 @@
  *   pod_network_join()     taps moved, redirects made: that takes the kernel some 10 ms
  *   pod_network_leave()    redirects removed; the taps go with the VMM
  *
+ * What the namespace gets later is read as another one of these, which follows the first: an
+ * interface keeps its card as long as it is there, also while it is down, and a new one gets a card
+ * that waits or whose interface is gone.
+ *
  * All but one block, on locks of the kernel's that others may hold: for a worker thread.
  */
 #pragma once
@@ -31,7 +35,12 @@ struct pod_network {
 	const struct network_link *links[NETWORK_CARDS_MAX]; /* in `has`: what cards are for */
 	size_t cards[NETWORK_CARDS_MAX];                     /* the card of each */
 	size_t count;
-	bool joined; /* begun, at least */
+	bool is_joined[NETWORK_CARDS_MAX]; /* each */
+	bool is_told[NETWORK_CARDS_MAX];   /* the guest knows each as it is */
+	bool joined;                       /* begun, at least */
+	/* What the guest calls each card. */
+	char guest_names[NETWORK_CARDS_MAX][IFNAMSIZ];
+	char left_out[IFNAMSIZ]; /* an interface that came later and has no card; "": none */
 	/* What the guest is told, in this order; interface N is links[N]. */
 	Grpc__Interfaces *interfaces;
 	Grpc__Routes *routes;
@@ -42,9 +51,20 @@ struct pod_network {
  * that is no Ethernet, ...); -EBUSY: another machine has it. */
 _must_check_ int pod_network_read(const char *netns, struct pod_network **ret, struct error *err);
 
+/* What it has now, with its cards assigned. What came later and no card can be, is left out. */
+_must_check_ int pod_network_read_again(const struct pod_network *old, size_t cards,
+					struct pod_network **ret, struct error *err);
+
+/* Something that the guest is to know is not as it was. */
+bool pod_network_has_changed(const struct pod_network *old, const struct pod_network *now);
+
+/* A netlink socket that can be read when its links, addresses or routes change. */
+_must_check_ int pod_network_watch(const struct pod_network *pod, int *ret_fd, struct error *err);
+
 /* cards: of the machine. -EOPNOTSUPP names the interface there is none for. */
 _must_check_ int pod_network_assign(struct pod_network *pod, size_t cards, struct error *err);
 
+/* Those that are not joined yet. */
 _must_check_ int pod_network_join(struct pod_network *pod, int vmm_pidfd, struct error *err);
 
 /* A namespace that is gone, or was never joined, is left alone. */

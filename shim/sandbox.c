@@ -203,7 +203,7 @@ static void create_in_guest(struct sandbox *sandbox)
 	if (sandbox->network)
 		pod_link_start(sandbox->network, &(struct pod_link_machine){
 							 .vmm_pidfd = sandbox->claim->vmm_pidfd,
-							 .qmp = slots_monitor(sandbox->slots),
+							 .slots = sandbox->slots,
 							 .agent = sandbox->agent,
 							 .on_reply = on_network_told,
 							 .userdata = sandbox,
@@ -674,6 +674,11 @@ const char *sandbox_share_dir(const struct sandbox *sandbox)
 struct lower_folders *sandbox_lower_folders(const struct sandbox *sandbox)
 {
 	return sandbox->lowers;
+}
+
+const char *sandbox_netns(const struct sandbox *sandbox)
+{
+	return sandbox->network ? pod_link_netns(sandbox->network) : NULL;
 }
 
 int sandbox_vmm_pidfd(const struct sandbox *sandbox)

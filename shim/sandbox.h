@@ -108,5 +108,8 @@ _must_check_ int sandbox_serve_volumes(struct sandbox *sandbox, enum virtiofs_lo
 /* The guest's device of an image its template carries; NULL: there is none of this name. */
 const char *sandbox_image_device(const struct sandbox *sandbox, const char *name);
 
+/* Path of the pod's network namespace; NULL: the pod has none. */
+const char *sandbox_netns(const struct sandbox *sandbox);
+
 int sandbox_vmm_pidfd(const struct sandbox *sandbox); /* borrowed */
 pid_t sandbox_vmm_pid(const struct sandbox *sandbox); /* the last one's; 0: there was none */

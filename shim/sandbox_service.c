@@ -2,12 +2,15 @@
 
 #include <sys/utsname.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "proto/guest.pb-c.h"
 #include "proto/sandbox.pb-c.h"
 #include "proto/ttrpc_server.h"
 #include "shim/pod.h"
 #include "shim/shim.h"
+#include "shim/stats.h"
 #include "shim/timestamp.h"
 
 /* Of the generated names, which are long. */
@@ -176,6 +179,63 @@ static void on_ping(struct ttrpc_call *call, const ProtobufCMessage *message, vo
 				     request->sandbox_id);
 }
 
+enum { METRICS_TIMEOUT_MS = 10000 };
+
+struct metrics {
+	struct ttrpc_call *call;
+	char *id; /* owned; of the sandbox */
+};
+
+static void reply_metrics(const struct metrics *metrics, const Grpc__StatsContainerResponse *stats)
+{
+	SANDBOX(SandboxMetricsResponse)
+	response = CONTAINERD__RUNTIME__SANDBOX__V1__SANDBOX_METRICS_RESPONSE__INIT;
+	Containerd__Types__Metric metric = CONTAINERD__TYPES__METRIC__INIT;
+	Google__Protobuf__Timestamp now = timestamp_from_ns(clock_realtime_ns());
+	Google__Protobuf__Any data;
+
+	stats_convert(stats, stats_host_is_unified(), true, &data);
+	metric.timestamp = &now;
+	metric.id = metrics->id;
+	metric.data = &data;
+	response.metrics = &metric;
+	ttrpc_call_reply(metrics->call, &response.base);
+	free(data.value.data);
+}
+
+static void on_guest_stats(const struct ttrpc_reply *reply, void *userdata)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct metrics *metrics = userdata;
+
+	if (ttrpc_reply_error(reply, &err) < 0)
+		ttrpc_call_fail(metrics->call, &err);
+	else
+		reply_metrics(metrics, (const Grpc__StatsContainerResponse *)reply->response);
+	free(metrics->id);
+	free(metrics);
+}
+
+static void on_metrics(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
+{
+	const SANDBOX(
+		SandboxMetricsRequest) *request = (const SANDBOX(SandboxMetricsRequest) *)message;
+	Kiln__Guest__V1__StatsGuestRequest stats = KILN__GUEST__V1__STATS_GUEST_REQUEST__INIT;
+	const struct pod *pod = shim_pod(userdata);
+	struct metrics *metrics;
+
+	if (!pod_has_machine(pod)) {
+		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND, "sandbox %s: not running",
+				     request->sandbox_id);
+		return;
+	}
+	metrics = xnew(struct metrics);
+	metrics->call = call;
+	metrics->id = xstrdup(request->sandbox_id);
+	agent_call_service(pod_agent(pod), &kiln__guest__v1__guest__descriptor, "StatsGuest",
+			   &stats.base, METRICS_TIMEOUT_MS, on_guest_stats, metrics);
+}
+
 /* By Go's names. */
 static const char *architecture(const struct utsname *host)
 {
@@ -204,10 +264,11 @@ static void on_platform(struct ttrpc_call *call, const ProtobufCMessage *message
 }
 
 static const struct ttrpc_method methods[] = {
-	{ "CreateSandbox", on_create }, { "StartSandbox", on_start },
-	{ "StopSandbox", on_stop },     { "ShutdownSandbox", on_shutdown },
-	{ "WaitSandbox", on_wait },     { "SandboxStatus", on_status },
-	{ "PingSandbox", on_ping },     { "Platform", on_platform },
+	{ "CreateSandbox", on_create },   { "StartSandbox", on_start },
+	{ "StopSandbox", on_stop },       { "ShutdownSandbox", on_shutdown },
+	{ "WaitSandbox", on_wait },       { "SandboxStatus", on_status },
+	{ "PingSandbox", on_ping },       { "Platform", on_platform },
+	{ "SandboxMetrics", on_metrics },
 };
 
 static const struct ttrpc_service service = {

@@ -377,6 +377,17 @@ struct pod *shim_pod(const struct shim *shim)
 	return shim->pod;
 }
 
+bool shim_has_pod(const struct shim *shim)
+{
+	struct container *container;
+
+	for (container = TAILQ_FIRST(&shim->containers); container;
+	     container = container_list_next(container))
+		if (container_is_sandbox(container))
+			return true;
+	return pod_has_machine(shim->pod);
+}
+
 void shim_end_pod(struct shim *shim)
 {
 	if (!pod_has_machine(shim->pod))
@@ -394,7 +405,10 @@ void shim_end(struct shim *shim)
 	stop(shim);
 }
 
-uint32_t shim_task_pid(const struct shim *shim)
+uint32_t shim_task_pid(const struct shim *shim, const char *id)
 {
-	return (uint32_t)sandbox_vmm_pid(shim->sandbox);
+	const struct container *container = container_list_find(&shim->containers, id);
+	uint32_t pid = container ? process_pid(container_init(container)) : 0;
+
+	return pid ? pid : (uint32_t)sandbox_vmm_pid(shim->sandbox);
 }

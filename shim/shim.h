@@ -66,10 +66,15 @@ void shim_shutdown(struct shim *shim);
 
 struct pod *shim_pod(const struct shim *shim); /* always; borrowed */
 
+/* Its containers are a pod's: the Sandbox service has made it, or its sandbox container is there.
+ */
+bool shim_has_pod(const struct shim *shim);
+
 /* Stops the pod, if there is one: its containers are killed, its machine is given back. */
 void shim_end_pod(struct shim *shim);
 
 /* The same, and the shim ends. */
 void shim_end(struct shim *shim);
 
-uint32_t shim_task_pid(const struct shim *shim);
+/* As containerd was told; of a container that is not there the VMM's. */
+uint32_t shim_task_pid(const struct shim *shim, const char *id);

@@ -1,5 +1,6 @@
 #include "shim/spec.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -187,15 +188,13 @@ static bool has_namespace(const Grpc__Linux *linux, const char *type)
 	return false;
 }
 
-/* Of a process that is not the VMM: /proc/PID/ns/TYPE. What else names a namespace (a pinned one)
- * may be the pod's. */
-static bool is_foreign(const char *path, pid_t vmm_pid)
+pid_t spec_namespace_pid(const Grpc__LinuxNamespace *ns)
 {
-	const char *rest = str_after(path, "/proc/");
-	char *end;
+	const char *rest = str_after(ns->path, "/proc/");
+	char *end = NULL;
+	long pid = rest ? strtol(rest, &end, 10) : 0;
 
-	return rest && vmm_pid != SPEC_ANY_PID &&
-	       (strtol(rest, &end, 10) != vmm_pid || *end != '/');
+	return pid > 0 && pid <= INT_MAX && str_after(end, "/ns/") ? (pid_t)pid : 0;
 }
 
 /* A shim that may not look into another user's process is not told whether it is there. */
@@ -204,12 +203,15 @@ static bool is_missing(const char *path)
 	return access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 
-static int check_namespace(const Grpc__LinuxNamespace *ns, pid_t vmm_pid, struct error *err)
+/* What is not of /proc (a namespace that is pinned) may be the pod's. */
+static int check_namespace(const Grpc__LinuxNamespace *ns, spec_pid_fn is_of_pod,
+			   const void *userdata, struct error *err)
 {
 	if (str_empty(ns->path) || (!str_equal(ns->type, "pid") && !str_equal(ns->type, "ipc") &&
 				    !str_equal(ns->type, "uts")))
 		return 0;
-	if (is_foreign(ns->path, vmm_pid))
+	if (is_of_pod && str_after(ns->path, "/proc/") &&
+	    !is_of_pod(spec_namespace_pid(ns), userdata))
 		return error_set(err, EOPNOTSUPP,
 				 "cannot join %s namespace %s: it is not of this sandbox, and "
 				 "another one is another machine",
@@ -231,8 +233,8 @@ bool spec_leaves_sandbox(const struct spec *spec)
 	return true;
 }
 
-int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
-			  struct error *err)
+int spec_check_namespaces(const struct spec *spec, bool is_sandbox, spec_pid_fn is_of_pod,
+			  const void *userdata, struct error *err)
 {
 	static const char *const needed[] = { "pid", "ipc" };
 	const Grpc__Linux *linux = spec->oci->linux;
@@ -249,7 +251,7 @@ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pi
 					 "cannot join it",
 					 needed[i]);
 	for (size_t i = 0; r == 0 && i < linux->n_namespaces; i++)
-		r = check_namespace(linux->namespaces[i], vmm_pid, err);
+		r = check_namespace(linux->namespaces[i], is_of_pod, userdata, err);
 	return r;
 }
 
@@ -287,6 +289,17 @@ static void namespaces_adjust(Grpc__Linux *linux)
 			free_message(ns);
 	}
 	linux->n_namespaces = kept;
+}
+
+static void add_namespace(Grpc__Linux *linux, const char *type)
+{
+	Grpc__LinuxNamespace *ns = xnew(Grpc__LinuxNamespace);
+
+	grpc__linux_namespace__init(ns);
+	ns->type = xstrdup(type);
+	linux->namespaces = xrealloc_array(linux->namespaces, linux->n_namespaces + 1,
+					   sizeof(linux->namespaces[0]));
+	linux->namespaces[linux->n_namespaces++] = ns;
 }
 
 static bool is_character(const char *type)
@@ -346,7 +359,13 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 
 	free_message(steal_ptr(oci->hooks)); /* of the host */
 	if (oci->linux) {
+		bool has_uts = has_namespace(oci->linux, "uts");
+		const Grpc__LinuxNamespace *ipc = spec_namespace(spec, "ipc");
+
+		spec->shares_ipc = ipc && !str_empty(ipc->path);
 		namespaces_adjust(oci->linux);
+		if (spec->in_pod && !has_uts)
+			add_namespace(oci->linux, "uts");
 		devices_adjust(oci->linux, container_id);
 		if (oci->linux->resources)
 			rules_adjust(oci->linux->resources);

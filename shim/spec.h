@@ -8,7 +8,8 @@
  *                     the pod's leads to it: shim/pod_network.h);
  *                     paths of the host mean nothing in the guest: ipc and uts with a path are
  *                     shared by the pod, hence the guest's own, and dropped; so is pid with a
- *                     path, of which shim/pid_sharing.h says what it means; others lose the path
+ *                     path, of which shim/pid_sharing.h says what it means; others lose the path.
+ *                     In a pod of the Sandbox service a list without uts means one of its own
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
  *                     something else in the guest. Memory, terminal and misc devices stay; block
  *                     devices are for shim/container_disks.h. So are the rules of
@@ -37,6 +38,7 @@ struct spec {
 	Grpc__Spec *oci; /* owned */
 	char *rootfs;    /* root.path, made absolute by the bundle; owned; NULL: no root */
 	bool in_pod;     /* of the Sandbox service, which said what the pod's namespaces are */
+	bool shares_ipc; /* after spec_for_guest(): with its pod, because a path says so */
 };
 
 /* Reads BUNDLE/config.json. -ENOENT, or -EINVAL with what is wrong where. */
@@ -55,11 +57,15 @@ DEFINE_CLEANUP(struct spec *, spec_free)
 bool spec_leaves_sandbox(const struct spec *spec);
 
 /* Refuses namespaces that a machine cannot join: the host's pid and ipc, those of another sandbox,
- * and those that are not there. vmm_pid: by whose /proc/PID/ns the pod's own are named; 0: it has
- * no machine yet; SPEC_ANY_PID: a path is the pod's, whatever it says. */
-#define SPEC_ANY_PID (-1)
-_must_check_ int spec_check_namespaces(const struct spec *spec, bool is_sandbox, pid_t vmm_pid,
+ * and those that are not there. is_of_pod says of a number whether the pod's own are named by its
+ * /proc/PID/ns; NULL: a path is the pod's, whatever it says. */
+typedef bool (*spec_pid_fn)(pid_t pid, const void *userdata);
+_must_check_ int spec_check_namespaces(const struct spec *spec, bool is_sandbox,
+				       spec_pid_fn is_of_pod, const void *userdata,
 				       struct error *err);
+
+/* PID of a path /proc/PID/ns/TYPE; 0: it is another path. */
+pid_t spec_namespace_pid(const Grpc__LinuxNamespace *ns);
 
 /* The changes above; once. */
 void spec_for_guest(struct spec *spec, const char *container_id);

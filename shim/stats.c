@@ -9,13 +9,20 @@
 #include "proto/cgroups_v1.pb-c.h"
 #include "proto/cgroups_v2.pb-c.h"
 
-enum { NS_PER_US = 1000 };
+enum { NS_PER_US = 1000, DISKS_MAX = 64 /* that are told of what a guest says */ };
 
 #define EVENTS_PREFIX "events." /* agent/cgroup_stats.h */
 
 /* A prefix of protobuf-c's names, which are long. */
 #define V1(name) Io__Containerd__Cgroups__V1__##name
 #define V2(name) Io__Containerd__Cgroups__V2__##name
+
+/* Borrowed. */
+struct given {
+	const Grpc__CgroupStats *cgroup;
+	Grpc__NetworkStats *const *cards;
+	size_t n_cards;
+};
 
 static uint64_t find(const Grpc__MemoryStats *memory, const char *prefix, const char *name)
 {
@@ -45,6 +52,16 @@ static void pack(const ProtobufCMessage *message, Google__Protobuf__Any *ret)
 	ret->type_url = (char *)message->descriptor->name;
 	ret->value.data = xcalloc(1, protobuf_c_message_get_packed_size(message) + 1);
 	ret->value.len = protobuf_c_message_pack(message, ret->value.data);
+}
+
+/* The agent's message has the fields of containerd's two, by the same numbers. The caller frees. */
+static void *convert_card(const Grpc__NetworkStats *given, const ProtobufCMessageDescriptor *as)
+{
+	size_t len = grpc__network_stats__get_packed_size(given);
+	_cleanup_free_ uint8_t *packed = xcalloc(1, len + 1);
+
+	grpc__network_stats__pack(given, packed);
+	return protobuf_c_message_unpack(as, NULL, len, packed);
 }
 
 /* ---------------------------------------------------------------- v1 */
@@ -78,8 +95,75 @@ static void set_entry(V1(MemoryEntry) * entry, const Grpc__MemoryData *data)
 	entry->failcnt = data->failcnt;
 }
 
-static void convert_v1(const Grpc__CgroupStats *stats, Google__Protobuf__Any *ret)
+/* The caller frees. */
+static V1(BlkIOEntry) * *convert_operations(Grpc__BlkioStatsEntry *const *given, size_t count)
 {
+	V1(BlkIOEntry) **list = xnew_array(V1(BlkIOEntry) *, count + 1);
+
+	for (size_t i = 0; i < count; i++) {
+		list[i] = xnew(V1(BlkIOEntry));
+		io__containerd__cgroups__v1__blk_ioentry__init(list[i]);
+		list[i]->op = xstrdup(given[i]->op);
+		list[i]->major = given[i]->major;
+		list[i]->minor = given[i]->minor;
+		list[i]->value = given[i]->value;
+	}
+	return list;
+}
+
+/* Of these the guest's kernel counts bytes and operations. The caller frees. */
+static V1(BlkIOStat) * convert_block_io_v1(const Grpc__BlkioStats *given)
+{
+	V1(BlkIOStat) *io = xnew(V1(BlkIOStat));
+
+	io__containerd__cgroups__v1__blk_iostat__init(io);
+	if (!given)
+		return io;
+	io->n_io_service_bytes_recursive = given->n_io_service_bytes_recursive;
+	io->io_service_bytes_recursive = convert_operations(given->io_service_bytes_recursive,
+							    given->n_io_service_bytes_recursive);
+	io->n_io_serviced_recursive = given->n_io_serviced_recursive;
+	io->io_serviced_recursive = convert_operations(given->io_serviced_recursive,
+						       given->n_io_serviced_recursive);
+	return io;
+}
+
+/* The caller frees. */
+static V1(HugetlbStat) * convert_page_size_v1(const Grpc__CgroupStats__HugetlbStatsEntry *given)
+{
+	V1(HugetlbStat) *pages = xnew(V1(HugetlbStat));
+
+	io__containerd__cgroups__v1__hugetlb_stat__init(pages);
+	pages->pagesize = xstrdup(given->key);
+	if (given->value) {
+		pages->usage = given->value->usage;
+		pages->failcnt = given->value->failcnt; /* no peak is kept of them */
+	}
+	return pages;
+}
+
+/* What has a memory of its own; the caller frees. */
+static V1(Metrics) * convert_lists_v1(const struct given *given)
+{
+	V1(Metrics) *lists = xnew(V1(Metrics));
+
+	io__containerd__cgroups__v1__metrics__init(lists);
+	lists->blkio = convert_block_io_v1(given->cgroup->blkio_stats);
+	lists->hugetlb = xnew_array(V1(HugetlbStat) *, given->cgroup->n_hugetlb_stats + 1);
+	for (size_t i = 0; i < given->cgroup->n_hugetlb_stats; i++)
+		lists->hugetlb[lists->n_hugetlb++] = convert_page_size_v1(
+			given->cgroup->hugetlb_stats[i]);
+	lists->network = xnew_array(V1(NetworkStat) *, given->n_cards + 1);
+	for (size_t i = 0; i < given->n_cards; i++)
+		lists->network[lists->n_network++] = convert_card(
+			given->cards[i], &io__containerd__cgroups__v1__network_stat__descriptor);
+	return lists;
+}
+
+static void convert_v1(const struct given *all, Google__Protobuf__Any *ret)
+{
+	const Grpc__CgroupStats *stats = all->cgroup;
+	V1(Metrics) *lists = convert_lists_v1(all);
 	V1(Metrics) metrics = IO__CONTAINERD__CGROUPS__V1__METRICS__INIT;
 	V1(PidsStat) pids = IO__CONTAINERD__CGROUPS__V1__PIDS_STAT__INIT;
 	V1(CPUStat) cpu = IO__CONTAINERD__CGROUPS__V1__CPUSTAT__INIT;
@@ -88,7 +172,6 @@ static void convert_v1(const Grpc__CgroupStats *stats, Google__Protobuf__Any *re
 	V1(MemoryStat) memory = IO__CONTAINERD__CGROUPS__V1__MEMORY_STAT__INIT;
 	V1(MemoryOomControl) oom = IO__CONTAINERD__CGROUPS__V1__MEMORY_OOM_CONTROL__INIT;
 	V1(MemoryEntry) entries[3];
-	V1(BlkIOStat) blkio = IO__CONTAINERD__CGROUPS__V1__BLK_IOSTAT__INIT;
 	const Grpc__MemoryStats *given = stats->memory_stats;
 	const Grpc__MemoryData *used = given ? given->usage : NULL;
 	const Grpc__MemoryData *swapped = given ? given->swap_usage : NULL;
@@ -128,9 +211,14 @@ static void convert_v1(const Grpc__CgroupStats *stats, Google__Protobuf__Any *re
 	metrics.pids = &pids;
 	metrics.cpu = &cpu;
 	metrics.memory = &memory;
-	metrics.blkio = &blkio;
+	metrics.blkio = lists->blkio;
+	metrics.hugetlb = lists->hugetlb;
+	metrics.n_hugetlb = lists->n_hugetlb;
+	metrics.network = lists->network;
+	metrics.n_network = lists->n_network;
 	metrics.memory_oom_control = &oom;
 	pack(&metrics.base, ret);
+	io__containerd__cgroups__v1__metrics__free_unpacked(lists, NULL);
 }
 
 /* ---------------------------------------------------------------- v2 */
@@ -140,14 +228,89 @@ static const char *v2_line(const char *field)
 	return field;
 }
 
-static void convert_v2(const Grpc__CgroupStats *stats, Google__Protobuf__Any *ret)
+/* NULL: the guest names more than there can be. */
+static V2(IOEntry) * find_disk(V2(IOStat) * io, const Grpc__BlkioStatsEntry *wanted)
 {
+	V2(IOEntry) * disk;
+
+	for (size_t i = 0; i < io->n_usage; i++)
+		if (io->usage[i]->major == wanted->major && io->usage[i]->minor == wanted->minor)
+			return io->usage[i];
+	if (io->n_usage == DISKS_MAX)
+		return NULL;
+	disk = io->usage[io->n_usage++] = xnew(V2(IOEntry));
+	io__containerd__cgroups__v2__ioentry__init(disk);
+	disk->major = wanted->major;
+	disk->minor = wanted->minor;
+	return disk;
+}
+
+/* A row a disk, where the agent has one an operation. The caller frees. */
+static V2(IOStat) * convert_block_io_v2(const Grpc__BlkioStats *given)
+{
+	V2(IOStat) *io = xnew(V2(IOStat));
+	V2(IOEntry) * disk;
+
+	io__containerd__cgroups__v2__iostat__init(io);
+	if (!given)
+		return io;
+	io->usage = xnew_array(V2(IOEntry) *, DISKS_MAX);
+	for (size_t i = 0; i < given->n_io_service_bytes_recursive; i++) {
+		const Grpc__BlkioStatsEntry *entry = given->io_service_bytes_recursive[i];
+		if ((disk = find_disk(io, entry)))
+			*(str_equal(entry->op, "Read") ? &disk->rbytes
+						       : &disk->wbytes) = entry->value;
+	}
+	for (size_t i = 0; i < given->n_io_serviced_recursive; i++) {
+		const Grpc__BlkioStatsEntry *entry = given->io_serviced_recursive[i];
+		if ((disk = find_disk(io, entry)))
+			*(str_equal(entry->op, "Read") ? &disk->rios : &disk->wios) = entry->value;
+	}
+	return io;
+}
+
+/* The caller frees. */
+static V2(HugeTlbStat) * convert_page_size_v2(const Grpc__CgroupStats__HugetlbStatsEntry *given)
+{
+	V2(HugeTlbStat) *pages = xnew(V2(HugeTlbStat));
+
+	io__containerd__cgroups__v2__huge_tlb_stat__init(pages);
+	pages->pagesize = xstrdup(given->key);
+	if (given->value) {
+		pages->current = given->value->usage;
+		pages->max = given->value->max_usage; /* agent/cgroup_stats.h */
+		pages->failcnt = given->value->failcnt;
+	}
+	return pages;
+}
+
+/* What has a memory of its own; the caller frees. */
+static V2(Metrics) * convert_lists_v2(const struct given *given)
+{
+	V2(Metrics) *lists = xnew(V2(Metrics));
+
+	io__containerd__cgroups__v2__metrics__init(lists);
+	lists->io = convert_block_io_v2(given->cgroup->blkio_stats);
+	lists->hugetlb = xnew_array(V2(HugeTlbStat) *, given->cgroup->n_hugetlb_stats + 1);
+	for (size_t i = 0; i < given->cgroup->n_hugetlb_stats; i++)
+		lists->hugetlb[lists->n_hugetlb++] = convert_page_size_v2(
+			given->cgroup->hugetlb_stats[i]);
+	lists->network = xnew_array(V2(NetworkStat) *, given->n_cards + 1);
+	for (size_t i = 0; i < given->n_cards; i++)
+		lists->network[lists->n_network++] = convert_card(
+			given->cards[i], &io__containerd__cgroups__v2__network_stat__descriptor);
+	return lists;
+}
+
+static void convert_v2(const struct given *all, Google__Protobuf__Any *ret)
+{
+	const Grpc__CgroupStats *stats = all->cgroup;
+	V2(Metrics) *lists = convert_lists_v2(all);
 	V2(Metrics) metrics = IO__CONTAINERD__CGROUPS__V2__METRICS__INIT;
 	V2(PidsStat) pids = IO__CONTAINERD__CGROUPS__V2__PIDS_STAT__INIT;
 	V2(CPUStat) cpu = IO__CONTAINERD__CGROUPS__V2__CPUSTAT__INIT;
 	V2(MemoryStat) memory = IO__CONTAINERD__CGROUPS__V2__MEMORY_STAT__INIT;
 	V2(MemoryEvents) events = IO__CONTAINERD__CGROUPS__V2__MEMORY_EVENTS__INIT;
-	V2(IOStat) io = IO__CONTAINERD__CGROUPS__V2__IOSTAT__INIT;
 	const Grpc__MemoryStats *given = stats->memory_stats;
 
 	if (stats->pids_stats) {
@@ -179,9 +342,14 @@ static void convert_v2(const Grpc__CgroupStats *stats, Google__Protobuf__Any *re
 	metrics.pids = &pids;
 	metrics.cpu = &cpu;
 	metrics.memory = &memory;
-	metrics.io = &io;
+	metrics.io = lists->io;
+	metrics.hugetlb = lists->hugetlb;
+	metrics.n_hugetlb = lists->n_hugetlb;
+	metrics.network = lists->network;
+	metrics.n_network = lists->n_network;
 	metrics.memory_events = &events;
 	pack(&metrics.base, ret);
+	io__containerd__cgroups__v2__metrics__free_unpacked(lists, NULL);
 }
 
 bool stats_host_is_unified(void)
@@ -191,14 +359,18 @@ bool stats_host_is_unified(void)
 	return statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
 }
 
-void stats_convert(const Grpc__StatsContainerResponse *stats, bool unified,
+void stats_convert(const Grpc__StatsContainerResponse *stats, bool unified, bool has_network,
 		   Google__Protobuf__Any *ret)
 {
 	static const Grpc__CgroupStats none = GRPC__CGROUP_STATS__INIT;
-	const Grpc__CgroupStats *cgroup = stats->cgroup_stats ? stats->cgroup_stats : &none;
+	const struct given given = {
+		.cgroup = stats->cgroup_stats ? stats->cgroup_stats : &none,
+		.cards = stats->network_stats,
+		.n_cards = has_network ? stats->n_network_stats : 0,
+	};
 
 	if (unified)
-		convert_v2(cgroup, ret);
+		convert_v2(&given, ret);
 	else
-		convert_v1(cgroup, ret);
+		convert_v1(&given, ret);
 }

@@ -197,34 +197,54 @@ TASK_HANDLER(update)
 	grpc__linux_resources__free_unpacked(update.resources, NULL);
 }
 
-static void on_stats(const struct ttrpc_reply *reply, void *userdata)
+static void reply_stats(const struct ttrpc_reply *reply, bool has_network,
+			struct task_pending *pending)
 {
 	Containerd__Task__V2__StatsResponse response = CONTAINERD__TASK__V2__STATS_RESPONSE__INIT;
-	struct task_pending *pending = userdata;
 	Google__Protobuf__Any any;
 
 	if (!is_done(reply, pending))
 		return;
 	stats_convert((const Grpc__StatsContainerResponse *)reply->response,
-		      stats_host_is_unified(), &any);
+		      stats_host_is_unified(), has_network, &any);
 	response.stats = &any;
 	ttrpc_call_reply(pending->call, &response.base);
 	free(any.value.data);
 	task_pending_free(pending);
 }
 
+static void on_stats(const struct ttrpc_reply *reply, void *userdata)
+{
+	reply_stats(reply, true, userdata);
+}
+
+static void on_member_stats(const struct ttrpc_reply *reply, void *userdata)
+{
+	reply_stats(reply, false, userdata);
+}
+
+/* A pod's sandbox container is the whole machine. */
 TASK_HANDLER(stats)
 {
 	const Containerd__Task__V2__StatsRequest *request =
 		(const Containerd__Task__V2__StatsRequest *)message;
 	Grpc__StatsContainerRequest stats = GRPC__STATS_CONTAINER_REQUEST__INIT;
-	struct container *container = find_in_guest(call, userdata, request->id);
+	Kiln__Guest__V1__StatsGuestRequest all = KILN__GUEST__V1__STATS_GUEST_REQUEST__INIT;
+	struct task_target target = task_find(call, userdata, request->id, "");
+	struct task_pending *pending;
+	struct agent_link *agent;
 
-	if (!container)
+	if (!target.process)
 		return;
+	pending = task_pending_new(call, target.container, NULL);
+	agent = container_agent(target.container);
 	stats.container_id = request->id;
-	agent_call(container_agent(container), "StatsContainer", &stats.base, CALL_TIMEOUT_MS,
-		   on_stats, task_pending_new(call, container, NULL));
+	if (container_is_sandbox(target.container))
+		agent_call_service(agent, &kiln__guest__v1__guest__descriptor, "StatsGuest",
+				   &all.base, CALL_TIMEOUT_MS, on_stats, pending);
+	else
+		agent_call(agent, "StatsContainer", &stats.base, CALL_TIMEOUT_MS,
+			   shim_has_pod(userdata) ? on_member_stats : on_stats, pending);
 }
 
 TASK_HANDLER(checkpoint)

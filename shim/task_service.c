@@ -309,14 +309,15 @@ static void on_state(struct ttrpc_call *call, const ProtobufCMessage *message, v
 	ttrpc_call_reply(call, &response.base);
 }
 
-static void on_connect(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
-		       void *userdata)
+static void on_connect(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
 {
+	const Containerd__Task__V2__ConnectRequest *request =
+		(const Containerd__Task__V2__ConnectRequest *)message;
 	Containerd__Task__V2__ConnectResponse response =
 		CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
 
 	response.shim_pid = (uint32_t)getpid();
-	response.task_pid = shim_task_pid(userdata);
+	response.task_pid = shim_task_pid(userdata, request->id);
 	response.version = (char *)KILN_VERSION;
 	ttrpc_call_reply(call, &response.base);
 }

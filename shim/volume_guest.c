@@ -2,6 +2,7 @@
 
 #include <libgen.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 
 #define FOLDERS       GUEST_SCRATCH "/volumes"
 #define MEMORY        "/run/kiln/memory"
+#define SHM           MEMORY "/shm"
 #define NAME_MAX_SEEN 64 /* bytes of the volume's name in its mount point */
 #define DIGEST_DIGITS 16
 
@@ -82,6 +84,32 @@ static void show(Grpc__Mount *mount, char *place)
 	if (mount->source != protobuf_c_empty_string)
 		free(mount->source);
 	mount->source = place;
+}
+
+static bool is_of_file_system(const char *option)
+{
+	return strchr(option, '=') != NULL;
+}
+
+void volume_guest_add_shm(Grpc__Mount *mount, struct storages *storages)
+{
+	Grpc__Storage *storage = storages_add(storages, "ephemeral", "tmpfs", "shm", SHM);
+	size_t kept = 0;
+
+	storage_keep(storage);
+	for (size_t i = 0; i < mount->n_options; i++) {
+		storage_option(storage, mount->options[i]);
+		if (is_of_file_system(mount->options[i]))
+			free(mount->options[i]);
+		else
+			mount->options[kept++] = mount->options[i];
+	}
+	mount->options = xrealloc_array(mount->options, kept + 1, sizeof(mount->options[0]));
+	mount->options[kept++] = xstrdup("bind");
+	mount->n_options = kept;
+	free(mount->type);
+	mount->type = xstrdup("bind");
+	show(mount, xstrdup(SHM));
 }
 
 int volume_guest_add(Grpc__Mount *mount, enum volume_kind kind, const struct volume_home *home,

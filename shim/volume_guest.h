@@ -5,6 +5,10 @@
 #include "factory/guest/storages.h"
 #include "shim/volume_kind.h"
 
+/* The one /dev/shm of all containers of a pod that share their IPC namespace. Each of them names a
+ * tmpfs; the first one's options are those of all. */
+void volume_guest_add_shm(Grpc__Mount *mount, struct storages *storages);
+
 /* Appends what the guest has to make for the volume, and has the mount show it. Mode and owner
  * are those of the host's folders, the size of a tmpfs too. */
 _must_check_ int volume_guest_add(Grpc__Mount *mount, enum volume_kind kind,

@@ -182,6 +182,11 @@ int volume_classify(const Grpc__Spec *oci, const Grpc__Mount *mount, const struc
 	return 0;
 }
 
+bool volume_is_shm(const Grpc__Mount *mount)
+{
+	return str_equal(mount->type, "tmpfs") && str_equal(mount->destination, "/dev/shm");
+}
+
 void volume_home_done(struct volume_home *home)
 {
 	free(home->path);

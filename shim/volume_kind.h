@@ -30,6 +30,9 @@ struct volume_home {
 
 bool mount_has_option(const Grpc__Mount *mount, const char *name);
 
+/* A tmpfs of its own on /dev/shm. */
+bool volume_is_shm(const Grpc__Mount *mount);
+
 /* Looks at the host's files. *ret_home is filled for FOLDER and MEMORY; else untouched. -EINVAL:
  * a sub-path of an emptyDir that is not found in it. */
 _must_check_ int volume_classify(const Grpc__Spec *oci, const Grpc__Mount *mount,

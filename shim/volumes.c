@@ -205,8 +205,13 @@ static int mount_one(struct volumes *volumes, const Grpc__Spec *oci,
 {
 	_cleanup_(volume_home_done) struct volume_home home = {};
 	enum volume_kind kind;
-	int r = volume_classify(oci, mount, info, &kind, &home, err);
+	int r;
 
+	if (options->shares_shm && volume_is_shm(mount)) {
+		volume_guest_add_shm(mount, storages);
+		return 0;
+	}
+	r = volume_classify(oci, mount, info, &kind, &home, err);
 	if (r < 0)
 		return r;
 	switch (kind) {

@@ -43,6 +43,7 @@ struct volumes_options {
 	struct loop *loop;         /* borrowed */
 	pid_t vmm_pid;             /* the machine's */
 	int vmm_pidfd;             /* ditto; borrowed */
+	bool shares_shm;           /* a tmpfs on /dev/shm is the pod's */
 };
 
 /* Mounts them, changes the sources in oci's mounts to the guest's paths, and appends the storages

@@ -6,7 +6,7 @@ Prints what they print, and the shim's log on stderr; the exit
 status is the last one's, 125 with the shim's sentence where one cannot be made.
 shim.py pod POD MOUNTS PIDS COMMAND [PIDS COMMAND]...: as CRI's engines make a pod: its sandbox container, then the
 others, each when the one before it has said a line. PIDS is "own", or "joins": a pid namespace that is named by
-the sandbox's pid. They have CAP_SYS_PTRACE. Ends when the last one has ended, and prints what all have printed; 125
+the sandbox's pid, or the number of an earlier container (0 is the first): one that is named by that one's. They have CAP_SYS_PTRACE. Ends when the last one has ended, and prints what all have printed; 125
 with the shim's sentence as with run.
 shim.py leave ID MOUNTS COMMAND: a container that runs on while its shim is told to shut down, is hung up on, and
 `delete` is run. Prints the container's state after Shutdown (2: running), and the exit status by `delete`.
@@ -139,12 +139,13 @@ def pod(name, mounts, pairs):
     task = connect(start(name, bundle))
     create(task, name, bundle, [])
     task.call("Start", (1, name))
-    pids = f"/proc/{task.call('State', (1, name))[3]}/ns/pid"
     made, status = [name], 0
     try:
         for i, (mode, command) in enumerate(pairs):
             member = f"{name}-{i}"
-            bundle = make_bundle(member, name, command, pids if mode == "joins" else None, capabilities=["CAP_SYS_PTRACE"])
+            target = None if mode == "own" else name if mode == "joins" else f"{name}-{mode}"
+            pids = f"/proc/{task.call('State', (1, target))[3]}/ns/pid" if target else None
+            bundle = make_bundle(member, name, command, pids, capabilities=["CAP_SYS_PTRACE"])
             output = create(task, member, bundle, json.loads(mounts))
             made.append(member)
             task.call("Start", (1, member))

@@ -45,6 +45,9 @@ test_it_can_be_looked_into() {
 	out=$(in_guest GetMetrics 'GetDiagnosticData {"log_type": "kernel"}')
 	expect_match 'kiln_guest_memory_bytes.item=..MemTotal' "$out"
 	expect_match 'Linux version' "$out"
+	out=$(in_guest StatsGuest)
+	expect_match '"usage": [0-9]{8,}, .*"limit": [0-9]{9,}' "$(tr '\n' ' ' <<<"$out")"
+	expect_match '"op": "Read"' "$out"
 }
 
 test_what_the_guest_lacks_is_said() {

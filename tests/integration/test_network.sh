@@ -76,6 +76,8 @@ test_pods_reach_each_other_and_the_host() {
 	expect_match "$(mac a)" "$(ctr tasks exec --exec-id x a ip link show eth0)"
 	expect 0 "$(in_pod a cat /proc/net/snmp | awk '/^Icmp:/ && $2 ~ /[0-9]/ { print $2 }')" 'ICMP to the namespace'
 	ping_pod a
+	expect_match '^eth0 [0-9]{3,} [0-9]{3,}$' "$(ctr tasks metrics --format json a |
+		jq -r '.. | objects | .network?[]? | "\(.name) \(.rx_bytes) \(.tx_bytes)"')" 'statistics of the network'
 	expect 0 "$(in_pod a cat /proc/net/snmp | awk '/^Icmp:/ && $2 ~ /[0-9]/ { print $2 }')" 'ICMP to the namespace'
 	expect_match "$(mac a)" "$(ip neigh show "$(address a)")"
 	remove_container a
@@ -193,6 +195,31 @@ test_as_many_interfaces_as_cards() {
 	add_interface two net2 br1 1400 10.99.0.0/24
 	expect_match 'no card for interface net2 of the pod: the machine has 2 \(network_cards' "$(run_pod two -- true 2>&1)"
 	expect_nothing_left two
+}
+
+# inside POD COMMAND...
+inside() { ctr tasks exec --exec-id "x$RANDOM$RANDOM" "$@"; }
+
+# reaches POD INTERFACE ADDRESS: from the guest
+reaches() { inside "$1" ping -q -c 1 -W 2 -I "$2" "$3" >/dev/null 2>&1; }
+
+test_what_comes_later_is_joined() {
+	make_pod late br0 1500 10.88.0.0/24
+	start_pod late sleep 1000
+	add_interface late net1 br1 1400 10.99.0.0/24
+	until_true 30 reaches late net1 10.99.0.1
+	expect_match 'net1: .*mtu 1400' "$(inside late ip link show net1)"
+	expect_match "$(mac late)" "$(inside late ip link show eth0)"
+	reaches late eth0 10.88.0.1 || fail 'eth0 is not as it was'
+	in_pod late ip addr add 10.88.7.7/16 dev eth0
+	until_true 30 eval 'inside late ip addr show eth0 | grep -q 10.88.7.7/16'
+	bridge_conf br1 1400 10.99.0.0/24 | cni DEL late bridge net1
+	add_interface late net2 br2 1500 10.77.0.0/24 # on the card of the one that is gone
+	until_true 30 reaches late net2 10.77.0.1
+	add_interface late net3 br2 1500 10.77.0.0/24
+	until_true 30 grep -q 'there is no card for interface net3: the machine has 2' "$work/containerd.log"
+	remove_container late
+	expect_nothing_left late
 }
 
 test_refused() {

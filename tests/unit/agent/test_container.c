@@ -84,6 +84,25 @@ static void test_world_of_a_container(void **state _unused_)
 		     "0022\nbin\ndev\netc\nproc\nrun\nsys\ntmp\n");
 }
 
+/* Also where a container that shares the guest's has changed that. */
+static void test_name_without_one_is_the_sandboxes(void **state _unused_)
+{
+	static const char own[] = "\"hostname\": \"inside\",";
+	_cleanup_free_ char *json = NULL;
+
+	skip_unless_possible();
+	must("DestroySandbox", "{}");
+	must("CreateSandbox", "{\"hostname\": \"pod\"}");
+	assert_int_equal(sethostname("changed", strlen("changed")), 0);
+	json = spec_json("named", "\"args\": [\"hostname\"]", "", "");
+	memset(strstr(json, own), ' ', strlen(own));
+	must("CreateContainer", "%s", json);
+	must("StartContainer", "{\"container_id\": \"named\"}");
+	_cleanup_free_ char *out = read_all("ReadStdout", "named", "");
+	assert_string_equal(out, "pod\n");
+	must("RemoveContainer", "{\"container_id\": \"named\"}");
+}
+
 static void test_attributes(void **state _unused_)
 {
 	skip_unless_possible();
@@ -352,6 +371,7 @@ int main(void)
 		LIFE(test_health),
 		LIFE(test_sandbox_is_one),
 		LIFE(test_world_of_a_container),
+		LIFE(test_name_without_one_is_the_sandboxes),
 		LIFE(test_attributes),
 		LIFE(test_schedule),
 		LIFE(test_mounts),

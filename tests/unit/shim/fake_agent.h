@@ -17,6 +17,7 @@
 #include "base/strings.h"
 #include "google/protobuf/empty.pb-c.h"
 #include "proto/agent.pb-c.h"
+#include "proto/guest.pb-c.h"
 #include "proto/health.pb-c.h"
 #include "proto/ttrpc_server.h"
 
@@ -265,6 +266,28 @@ static inline void fake_check(struct ttrpc_call *call, const ProtobufCMessage *m
 	agent->nchecks++;
 }
 
+/* Of a container, or of the guest. */
+static inline void fake_stats(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+			      void *userdata)
+{
+	Grpc__StatsContainerResponse response = GRPC__STATS_CONTAINER_RESPONSE__INIT;
+	Grpc__NetworkStats card = GRPC__NETWORK_STATS__INIT, *cards[] = { &card };
+
+	card.name = (char *)"eth0";
+	response.network_stats = cards;
+	response.n_network_stats = ARRAY_SIZE(cards);
+	if (fake_note(userdata, call))
+		ttrpc_call_reply(call, &response.base);
+}
+
+static const struct ttrpc_method fake_guest_methods[] = { { "StatsGuest", fake_stats } };
+
+static const struct ttrpc_service fake_guest_service = {
+	.descriptor = &kiln__guest__v1__guest__descriptor,
+	.methods = fake_guest_methods,
+	.nmethods = ARRAY_SIZE(fake_guest_methods),
+};
+
 static const struct ttrpc_method fake_health_methods[] = { { "Check", fake_check } };
 
 static const struct ttrpc_service fake_health_service = {
@@ -280,7 +303,7 @@ static const struct ttrpc_method fake_agent_methods[] = {
 	{ "TtyWinResize", fake_simple },    { "SignalProcess", fake_signal },
 	{ "WaitProcess", fake_wait },       { "ReadStdout", fake_read },
 	{ "ReadStderr", fake_read },        { "WriteStdin", fake_write },
-	{ "CloseStdin", fake_close },
+	{ "CloseStdin", fake_close },       { "StatsContainer", fake_stats },
 };
 
 static const struct ttrpc_service fake_agent_service = {
@@ -297,6 +320,7 @@ static inline void fake_agent_init(struct fake_agent *agent, struct loop *loop)
 	agent->server = ttrpc_server_new(loop, &options);
 	ttrpc_server_add(agent->server, &fake_agent_service);
 	ttrpc_server_add(agent->server, &fake_health_service);
+	ttrpc_server_add(agent->server, &fake_guest_service);
 }
 
 /* Our side's end of a fresh channel to it. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -248,6 +249,110 @@ static void joined_and_left(void **state)
 	pod_network_free(pod);
 }
 
+/* What pod_link.c does once the guest was told. */
+static void note_told(struct pod_network *pod)
+{
+	for (size_t i = 0; i < pod->count; i++) {
+		pod->is_told[i] = true;
+		snprintf(pod->guest_names[pod->cards[i]], IFNAMSIZ, "%s", pod->links[i]->name);
+	}
+}
+
+/* Takes the place of *pod; false: nothing has changed. */
+static bool look_again(const struct bench *bench, struct pod_network **pod)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct pod_network *now = NULL;
+
+	if (pod_network_read_again(*pod, 2, &now, &err) < 0 ||
+	    (pod_network_has_changed(*pod, now) &&
+	     pod_network_join(now, bench->vmm.pidfd, &err) < 0))
+		fail_msg("%s", error_message(&err));
+	bool changed = pod_network_has_changed(*pod, now);
+	pod_network_free(*pod);
+	*pod = now;
+	return changed;
+}
+
+static void what_comes_later_gets_a_card(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+
+	skip_unless_possible();
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_int_equal(pod_network_assign(pod, 2, NULL), 0);
+	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, NULL), 0);
+	note_told(pod);
+	assert_false(look_again(bench, &pod));
+	in_pod(bench, "ip link set eth0 down; ip link add net1 type veth peer name other;"
+		      "ip addr add 10.2.0.2/24 dev net1; ip link set net1 up; ip link set eth0 up");
+	assert_true(look_again(bench, &pod));
+	assert_int_equal(pod->count, 2); /* what is down meanwhile keeps its card */
+	assert_int_equal(pod->cards[1], 1);
+	assert_string_equal(pod->interfaces->interfaces[1]->device, "eth1");
+	assert_false(pod->is_told[1]);
+	in_pod(bench,
+	       "tc filter show dev net1 ingress | grep -q \"Egress Redirect to device kiln1\";"
+	       "tc filter show dev kiln1 ingress | grep -q \"Egress Redirect to device net1\"");
+	note_told(pod);
+	look_again(bench, &pod); /* eth0 has lost its routes */
+	note_told(pod);
+	assert_false(look_again(bench, &pod));
+	in_pod(bench, "ip link del net1; ip link add net2 type veth peer name other;"
+		      "ip link set net2 up; ip link add net3 type bridge; ip link set net3 up");
+	assert_true(look_again(bench, &pod));
+	assert_int_equal(pod->count, 2);
+	assert_string_equal(pod->links[1]->name, "net2");
+	assert_string_equal(pod->interfaces->interfaces[1]->device, "net1"); /* to the guest */
+	assert_string_equal(pod->left_out, "net3");
+	in_pod(bench,
+	       "tc filter show dev net2 ingress | grep -q \"Egress Redirect to device kiln1\";"
+	       "test $(tc filter show dev kiln1 ingress | grep -c Redirect) = 1");
+	pod_network_leave(pod);
+	in_pod(bench, "test -z \"$(tc qdisc show dev net2 ingress)\"");
+	pod_network_free(pod);
+}
+
+/* With all routes, for the guest loses those of an address that goes. */
+static void an_address_that_comes_later_is_told(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+
+	skip_unless_possible();
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, NULL), 0);
+	note_told(pod);
+	in_pod(bench, "ip addr add 10.3.0.2/24 dev eth0");
+	assert_true(look_again(bench, &pod));
+	assert_false(pod->is_told[0]);
+	assert_true(pod->is_joined[0]);
+	note_told(pod);
+	in_pod(bench, "ip route add 10.9.0.0/16 via 10.1.0.1");
+	assert_true(look_again(bench, &pod));
+	assert_true(pod->is_told[0]); /* it is the routes alone */
+	pod_network_leave(pod);
+	pod_network_free(pod);
+}
+
+static void a_change_can_be_heard_of(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod = NULL;
+	struct pollfd poll_ = { .events = POLLIN };
+
+	skip_unless_possible();
+	assert_int_equal(try_read(bench, &pod), 0);
+	assert_int_equal(pod_network_watch(pod, &poll_.fd, NULL), 0);
+	assert_int_equal(poll(&poll_, 1, 0), 0);
+	in_pod(bench, "ip link add late type bridge");
+	assert_int_equal(poll(&poll_, 1, 10000), 1);
+	close(poll_.fd);
+	pod_network_free(pod);
+}
+
 static void what_a_killed_shim_left_goes(void **state)
 {
 	struct bench *bench = *state;
@@ -292,6 +397,9 @@ int main(void)
 		TEST(cards_go_by_the_names_they_have),
 		TEST(what_a_machine_cannot_have_is_refused),
 		TEST(joined_and_left),
+		TEST(what_comes_later_gets_a_card),
+		TEST(an_address_that_comes_later_is_told),
+		TEST(a_change_can_be_heard_of),
 		TEST(what_a_killed_shim_left_goes),
 		TEST(others_queues_are_left_alone),
 	};

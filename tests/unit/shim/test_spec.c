@@ -56,6 +56,11 @@ static void guest_gets_its_own_paths(void **state _unused_)
 	assert_string_equal(spec->oci->linux->devices[1]->path, "/dev/fuse");
 }
 
+static bool is_one(pid_t pid, const void *userdata _unused_)
+{
+	return pid == 1;
+}
+
 static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 {
 	static const struct {
@@ -87,7 +92,7 @@ static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 		_cleanup_(error_done) struct error err = {};
 		struct spec *spec;
 		assert_int_equal(spec_parse(text, strlen(text), "/b", &spec, &err), 0);
-		int r = spec_check_namespaces(spec, false, 1, &err);
+		int r = spec_check_namespaces(spec, false, is_one, NULL, &err);
 		assert_int_equal(r, !cases[i].why                     ? 0
 				    : strstr(cases[i].why, "no such") ? -EINVAL
 								      : -EOPNOTSUPP);
@@ -95,7 +100,8 @@ static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 			assert_non_null(strstr(error_message(&err), cases[i].why));
 		/* The sandbox container of a pod with hostPID has a short list, too. */
 		if (str_equal(cases[i].json, "[{\"type\":\"mount\"}]"))
-			assert_int_equal(spec_check_namespaces(spec, true, 1, NULL), -EOPNOTSUPP);
+			assert_int_equal(spec_check_namespaces(spec, true, is_one, NULL, NULL),
+					 -EOPNOTSUPP);
 		spec_free(spec);
 	}
 }
@@ -114,6 +120,25 @@ static void namespaces_of_the_host_are_dropped(void **state _unused_)
 	assert_string_equal(linux->namespaces[1]->type, "ipc");
 	assert_string_equal(linux->namespaces[2]->type, "mount");
 	assert_string_equal(linux->namespaces[3]->type, "uts");
+}
+
+/* In a pod of the Sandbox service what is not named is shared by no path. */
+static void a_list_without_uts_means_one_of_its_own(void **state _unused_)
+{
+	for (int in_pod = 0; in_pod < 2; in_pod++) {
+		_cleanup_(spec_free_cleanup) struct spec *spec = parse(
+			"{\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"},"
+			"\"linux\":{\"namespaces\":[{\"type\":\"mount\"},"
+			"{\"type\":\"ipc\",\"path\":\"/proc/1/ns/ipc\"}]}}");
+		const Grpc__Linux *linux = spec->oci->linux;
+
+		spec->in_pod = in_pod;
+		spec_for_guest(spec, "c1");
+		assert_true(spec->shares_ipc);
+		assert_int_equal(linux->n_namespaces, in_pod ? 2 : 1);
+		if (in_pod)
+			assert_string_equal(linux->namespaces[1]->type, "uts");
+	}
 }
 
 /* Those about the host's hardware mean something else in the guest; a missing number is any. */
@@ -233,6 +258,7 @@ int main(void)
 		cmocka_unit_test(guest_gets_its_own_paths),
 		cmocka_unit_test(namespaces_that_cannot_be_had_are_refused),
 		cmocka_unit_test(namespaces_of_the_host_are_dropped),
+		cmocka_unit_test(a_list_without_uts_means_one_of_its_own),
 		cmocka_unit_test(device_rules_are_the_guests),
 		cmocka_unit_test(annotations_are_found),
 		cmocka_unit_test(hooks_for_the_inside_of_a_container_are_refused),

@@ -22,6 +22,16 @@ static void make_response(void)
 	static Grpc__PidsStats pids = GRPC__PIDS_STATS__INIT;
 	static Grpc__MemoryStats memory = GRPC__MEMORY_STATS__INIT;
 	static Grpc__MemoryData used = GRPC__MEMORY_DATA__INIT, swapped = GRPC__MEMORY_DATA__INIT;
+	static Grpc__BlkioStats io = GRPC__BLKIO_STATS__INIT;
+	static Grpc__BlkioStatsEntry read = GRPC__BLKIO_STATS_ENTRY__INIT;
+	static Grpc__BlkioStatsEntry write = GRPC__BLKIO_STATS_ENTRY__INIT;
+	static Grpc__BlkioStatsEntry *operations[] = { &read, &write };
+	static Grpc__CgroupStats__HugetlbStatsEntry size =
+		GRPC__CGROUP_STATS__HUGETLB_STATS_ENTRY__INIT;
+	static Grpc__CgroupStats__HugetlbStatsEntry *sizes[] = { &size };
+	static Grpc__HugetlbStats pages = GRPC__HUGETLB_STATS__INIT;
+	static Grpc__NetworkStats card = GRPC__NETWORK_STATS__INIT;
+	static Grpc__NetworkStats *cards[] = { &card };
 	static Grpc__MemoryStats__StatsEntry lines[4], *list[4];
 	static const struct {
 		const char *name;
@@ -55,6 +65,26 @@ static void make_response(void)
 	stats.cpu_stats = &cpu;
 	stats.pids_stats = &pids;
 	stats.memory_stats = &memory;
+	read.op = (char *)"Read";
+	write.op = (char *)"Write";
+	read.major = write.major = 254;
+	read.value = 11;
+	write.value = 12;
+	io.io_service_bytes_recursive = io.io_serviced_recursive = operations;
+	io.n_io_service_bytes_recursive = io.n_io_serviced_recursive = ARRAY_SIZE(operations);
+	stats.blkio_stats = &io;
+	size.key = (char *)"2MB";
+	size.value = &pages;
+	pages.usage = 1;
+	pages.max_usage = 2;
+	pages.failcnt = 3;
+	stats.hugetlb_stats = sizes;
+	stats.n_hugetlb_stats = ARRAY_SIZE(sizes);
+	card.name = (char *)"eth0";
+	card.rx_bytes = 100;
+	card.tx_dropped = 9;
+	response.network_stats = cards;
+	response.n_network_stats = ARRAY_SIZE(cards);
 	response.cgroup_stats = &stats;
 }
 
@@ -63,7 +93,7 @@ static void test_v1(void **state _unused_)
 	Io__Containerd__Cgroups__V1__Metrics *metrics;
 	Google__Protobuf__Any any;
 
-	stats_convert(&response, false, &any);
+	stats_convert(&response, false, true, &any);
 	assert_string_equal(any.type_url, "io.containerd.cgroups.v1.Metrics");
 	metrics = io__containerd__cgroups__v1__metrics__unpack(NULL, any.value.len, any.value.data);
 	assert_non_null(metrics);
@@ -78,7 +108,19 @@ static void test_v1(void **state _unused_)
 	assert_int_equal(metrics->memory->hierarchical_memory_limit, 8192);
 	assert_int_equal(metrics->memory->swap->usage, 4106);
 	assert_true(metrics->memory->swap->limit == UINT64_MAX);
-	assert_non_null(metrics->blkio); /* nerdctl ends where it is not there */
+	assert_int_equal(metrics->blkio->n_io_service_bytes_recursive, 2);
+	assert_string_equal(metrics->blkio->io_service_bytes_recursive[1]->op, "Write");
+	assert_int_equal(metrics->blkio->io_service_bytes_recursive[1]->major, 254);
+	assert_int_equal(metrics->blkio->io_service_bytes_recursive[1]->value, 12);
+	assert_int_equal(metrics->blkio->n_io_serviced_recursive, 2);
+	assert_int_equal(metrics->n_hugetlb, 1);
+	assert_string_equal(metrics->hugetlb[0]->pagesize, "2MB");
+	assert_int_equal(metrics->hugetlb[0]->usage, 1);
+	assert_int_equal(metrics->hugetlb[0]->failcnt, 3);
+	assert_int_equal(metrics->n_network, 1);
+	assert_string_equal(metrics->network[0]->name, "eth0");
+	assert_int_equal(metrics->network[0]->rx_bytes, 100);
+	assert_int_equal(metrics->network[0]->tx_dropped, 9);
 	assert_int_equal(metrics->memory_oom_control->oom_kill, 2);
 	io__containerd__cgroups__v1__metrics__free_unpacked(metrics, NULL);
 	free(any.value.data);
@@ -89,7 +131,7 @@ static void test_v2(void **state _unused_)
 	Io__Containerd__Cgroups__V2__Metrics *metrics;
 	Google__Protobuf__Any any;
 
-	stats_convert(&response, true, &any);
+	stats_convert(&response, true, true, &any);
 	assert_string_equal(any.type_url, "io.containerd.cgroups.v2.Metrics");
 	metrics = io__containerd__cgroups__v2__metrics__unpack(NULL, any.value.len, any.value.data);
 	assert_non_null(metrics);
@@ -100,18 +142,73 @@ static void test_v2(void **state _unused_)
 	assert_int_equal(metrics->memory->usage, 4096);
 	assert_int_equal(metrics->memory->swap_usage, 10);
 	assert_int_equal(metrics->memory_events->oom_kill, 2);
+	assert_int_equal(metrics->io->n_usage, 1);
+	assert_int_equal(metrics->io->usage[0]->major, 254);
+	assert_int_equal(metrics->io->usage[0]->rbytes, 11);
+	assert_int_equal(metrics->io->usage[0]->wios, 12);
+	assert_int_equal(metrics->n_hugetlb, 1);
+	assert_int_equal(metrics->hugetlb[0]->current, 1);
+	assert_int_equal(metrics->hugetlb[0]->max, 2);
+	assert_int_equal(metrics->network[0]->tx_dropped, 9);
 	io__containerd__cgroups__v2__metrics__free_unpacked(metrics, NULL);
 	free(any.value.data);
 }
 
+static void test_a_pods_cards_are_not_its_containers(void **state _unused_)
+{
+	for (int unified = 0; unified < 2; unified++) {
+		Google__Protobuf__Any with, without;
+
+		stats_convert(&response, unified, true, &with);
+		stats_convert(&response, unified, false, &without);
+		assert_true(with.value.len > without.value.len);
+		free(with.value.data);
+		free(without.value.data);
+	}
+}
+
+static void test_a_guest_names_no_end_of_disks(void **state _unused_)
+{
+	enum { MANY = 1000 };
+	static Grpc__BlkioStatsEntry entries[MANY], *list[MANY];
+	Grpc__StatsContainerResponse many = GRPC__STATS_CONTAINER_RESPONSE__INIT;
+	Grpc__CgroupStats stats = GRPC__CGROUP_STATS__INIT;
+	Grpc__BlkioStats io = GRPC__BLKIO_STATS__INIT;
+	Io__Containerd__Cgroups__V2__Metrics *metrics;
+	Google__Protobuf__Any any;
+
+	for (size_t i = 0; i < MANY; i++) {
+		grpc__blkio_stats_entry__init(&entries[i]);
+		entries[i].minor = i;
+		list[i] = &entries[i];
+	}
+	io.io_serviced_recursive = list;
+	io.n_io_serviced_recursive = MANY;
+	stats.blkio_stats = &io;
+	many.cgroup_stats = &stats;
+	stats_convert(&many, true, true, &any);
+	metrics = io__containerd__cgroups__v2__metrics__unpack(NULL, any.value.len, any.value.data);
+	assert_int_equal(metrics->io->n_usage, 64);
+	io__containerd__cgroups__v2__metrics__free_unpacked(metrics, NULL);
+	free(any.value.data);
+}
+
+/* nerdctl ends where blkio is not there. */
 static void test_nothing_is_known(void **state _unused_)
 {
 	static const Grpc__StatsContainerResponse empty = GRPC__STATS_CONTAINER_RESPONSE__INIT;
 
 	for (int unified = 0; unified < 2; unified++) {
 		Google__Protobuf__Any any;
-		stats_convert(&empty, unified, &any);
+		stats_convert(&empty, unified, true, &any);
 		assert_true(any.value.len > 0);
+		if (!unified) {
+			Io__Containerd__Cgroups__V1__Metrics *metrics =
+				io__containerd__cgroups__v1__metrics__unpack(NULL, any.value.len,
+									     any.value.data);
+			assert_non_null(metrics->blkio);
+			io__containerd__cgroups__v1__metrics__free_unpacked(metrics, NULL);
+		}
 		free(any.value.data);
 	}
 }
@@ -121,6 +218,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_v1),
 		cmocka_unit_test(test_v2),
+		cmocka_unit_test(test_a_pods_cards_are_not_its_containers),
+		cmocka_unit_test(test_a_guest_names_no_end_of_disks),
 		cmocka_unit_test(test_nothing_is_known),
 	};
 

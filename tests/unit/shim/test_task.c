@@ -2,6 +2,10 @@
 #include "proto/pod_config.pb-c.h"
 #include "shim_bench.h"
 
+#include <unistd.h>
+
+#include "proto/cgroups_v1.pb-c.h"
+#include "proto/cgroups_v2.pb-c.h"
 #include "proto/sandbox.pb-c.h"
 #include "shim/pod.h"
 #include "shim/process.h"
@@ -477,14 +481,14 @@ static void a_pod_s_sandbox_runs_nothing_in_the_guest(void **state)
 	assert_int_equal(bench->claims, 1);
 }
 
-/* Of a pod, as CRI's engines name its pid namespace. */
-static struct answer create_sharing(struct bench *bench, const char *id)
+/* In a pod, as CRI's engines name a pid namespace. */
+static struct answer create_sharing(struct bench *bench, const char *id, uint32_t pid)
 {
 	_cleanup_free_ char *config = xasprintf(
 		"{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},"
 		"\"linux\":{\"namespaces\":[{\"type\":\"ipc\"},{\"type\":\"network\"},"
-		"{\"type\":\"pid\",\"path\":\"/proc/%d/ns/pid\"}]}}",
-		bench->vmm);
+		"{\"type\":\"pid\",\"path\":\"/proc/%u/ns/pid\"}]}}",
+		pid);
 
 	bench_make_bundle(bench, id, config);
 	return bench_create(bench, id);
@@ -493,39 +497,167 @@ static struct answer create_sharing(struct bench *bench, const char *id)
 static void containers_share_processes_with_the_pod(void **state)
 {
 	struct bench *bench = *state;
+	struct answer answer;
 
 	bench_make_bundle(bench, "p1", SANDBOX_JSON);
-	expect_ok(bench_create(bench, "p1"));
-	expect_ok(create_sharing(bench, "a"));
+	answer = bench_create(bench, "p1");
+	expect_ok(answer);
+	assert_int_equal(answer.pid, bench->vmm);
+	expect_ok(create_sharing(bench, "a", answer.pid));
 	assert_true(bench->agent.sandbox_pidns);
 	assert_string_equal(bench->agent.pids_of, "");
 	assert_int_equal(bench->agent.spec->linux->n_namespaces, 1); /* ipc */
 	expect_ok(bench_create(bench, "c1"));
 	assert_false(bench->agent.sandbox_pidns);
-	expect_ok(create_sharing(bench, "b"));
+	expect_ok(create_sharing(bench, "b", answer.pid));
 	assert_true(bench->agent.sandbox_pidns);
+}
+
+static bool is_there(uint32_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/pid", pid);
+	return access(path, F_OK) == 0;
 }
 
 static void containers_share_processes_with_one(void **state)
 {
 	struct bench *bench = *state;
+	struct answer first, second, joined;
 
 	bench_make_bundle(bench, "p1", SANDBOX_JSON);
 	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
 	expect_ok(bench_create(bench, "p1"));
-	expect_ok(bench_create(bench, "c1"));
+	first = bench_create(bench, "c1");
+	second = bench_create(bench, "c2");
+	expect_ok(first);
+	expect_ok(second);
+	assert_int_not_equal(first.pid, bench->vmm);
+	assert_int_not_equal(first.pid, second.pid);
 	expect_ok(bench_start(bench, "c1", ""));
-	for (int i = 0; i < 2; i++) { /* who has joined has no processes of its own */
-		expect_ok(create_sharing(bench, i ? "b" : "a"));
-		assert_false(bench->agent.sandbox_pidns);
-		assert_string_equal(bench->agent.pids_of, "c1");
-	}
-	expect_ok(bench_create(bench, "c2"));
-	expect(create_sharing(bench, "c"), TTRPC_UNIMPLEMENTED, "c1 and c2 have a pid namespace");
+	joined = create_sharing(bench, "a", first.pid);
+	expect_ok(joined);
+	assert_false(bench->agent.sandbox_pidns);
+	assert_string_equal(bench->agent.pids_of, "c1");
+	expect_ok(create_sharing(bench, "b", second.pid));
+	assert_string_equal(bench->agent.pids_of, "c2");
+	expect_ok(create_sharing(bench, "c", joined.pid)); /* what has joined has none of its own */
+	assert_string_equal(bench->agent.pids_of, "c1");
+	expect(create_sharing(bench, "d", (uint32_t)getpid()), TTRPC_UNIMPLEMENTED,
+	       "not of this sandbox");
+	assert_true(is_there(first.pid));
 	bench_exit(bench, "", 0);
 	expect_ok(bench_wait(bench, "c1", ""));
-	expect_ok(create_sharing(bench, "d"));
-	assert_string_equal(bench->agent.pids_of, "c2");
+	assert_false(is_there(first.pid));
+	expect(create_sharing(bench, "e", first.pid), TTRPC_INVALID_ARGUMENT, "no such file");
+	assert_true(is_there(second.pid));
+}
+
+/* Outside of pods all have the VMM's pid. */
+static void processes_of_several_cannot_be_told_apart(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(create_sharing(bench, "a", (uint32_t)bench->vmm));
+	assert_string_equal(bench->agent.pids_of, "c1");
+	expect(create_sharing(bench, "b", (uint32_t)bench->vmm), TTRPC_UNIMPLEMENTED,
+	       "of c1 and of a");
+}
+
+/* Of what the guest has: -1: these are no metrics. */
+static int cards_in(const Google__Protobuf__Any *data)
+{
+	int cards = -1;
+
+	if (str_equal(data->type_url, "io.containerd.cgroups.v1.Metrics")) {
+		Io__Containerd__Cgroups__V1__Metrics *metrics =
+			io__containerd__cgroups__v1__metrics__unpack(NULL, data->value.len,
+								     data->value.data);
+		cards = (int)metrics->n_network;
+		io__containerd__cgroups__v1__metrics__free_unpacked(metrics, NULL);
+	} else if (str_equal(data->type_url, "io.containerd.cgroups.v2.Metrics")) {
+		Io__Containerd__Cgroups__V2__Metrics *metrics =
+			io__containerd__cgroups__v2__metrics__unpack(NULL, data->value.len,
+								     data->value.data);
+		cards = (int)metrics->n_network;
+		io__containerd__cgroups__v2__metrics__free_unpacked(metrics, NULL);
+	}
+	return cards;
+}
+
+struct stats_answer {
+	bool done;
+	int cards;
+};
+
+static void on_stats_answer(const struct ttrpc_reply *reply, void *userdata)
+{
+	struct stats_answer *answer = userdata;
+
+	answer->done = true;
+	if (!reply->response)
+		return;
+	answer->cards =
+		reply->response->descriptor == &containerd__task__v2__stats_response__descriptor
+			? cards_in(((const Containerd__Task__V2__StatsResponse *)reply->response)
+					   ->stats)
+			: cards_in(((const Containerd__Runtime__Sandbox__V1__SandboxMetricsResponse
+					     *)reply->response)
+					   ->metrics->data);
+}
+
+static int cards_of(struct bench *bench, const char *id)
+{
+	Containerd__Task__V2__StatsRequest request = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
+	struct stats_answer answer = { .cards = -1 };
+	struct ttrpc_call_options options = {
+		.service = &containerd__task__v2__task__descriptor,
+		.method = "Stats",
+		.request = &request.base,
+		.on_reply = on_stats_answer,
+		.userdata = &answer,
+	};
+
+	request.id = (char *)id;
+	ttrpc_client_call(bench->client, &options);
+	await(bench->loop, answer.done);
+	return answer.cards;
+}
+
+static int cards_of_pod(struct bench *bench)
+{
+	Containerd__Runtime__Sandbox__V1__SandboxMetricsRequest request =
+		CONTAINERD__RUNTIME__SANDBOX__V1__SANDBOX_METRICS_REQUEST__INIT;
+	struct stats_answer answer = { .cards = -1 };
+	struct ttrpc_call_options options = {
+		.service = &containerd__runtime__sandbox__v1__sandbox__descriptor,
+		.method = "SandboxMetrics",
+		.request = &request.base,
+		.on_reply = on_stats_answer,
+		.userdata = &answer,
+	};
+
+	request.sandbox_id = (char *)"c1";
+	ttrpc_client_call(bench->client, &options);
+	await(bench->loop, answer.done);
+	return answer.cards;
+}
+
+/* The guest's cards are a container's own where it is alone, and its pod's where it has one. */
+static void the_network_is_counted_once(void **state)
+{
+	struct bench *bench = *state;
+
+	expect_ok(bench_create(bench, "c1"));
+	assert_int_equal(cards_of(bench, "c1"), 1);
+	bench_make_bundle(bench, "p1", SANDBOX_JSON);
+	expect_ok(bench_create(bench, "p1"));
+	assert_int_equal(cards_of(bench, "c1"), 0);
+	assert_int_equal(cards_of(bench, "p1"), 1);
+	assert_non_null(strstr(strbuf_text(&bench->agent.calls), "StatsGuest"));
 }
 
 static struct answer pod_call(struct bench *bench, const char *method,
@@ -577,6 +709,7 @@ static void a_pod_of_the_sandbox_service(void **state)
 	struct bench *bench = *state;
 
 	expect(pod_simple(bench, "StartSandbox"), TTRPC_FAILED_PRECONDITION, "none");
+	expect(pod_simple(bench, "SandboxMetrics"), TTRPC_NOT_FOUND, "not running");
 	expect(pod_simple(bench, "PingSandbox"), TTRPC_NOT_FOUND, "not running");
 	expect(pod_simple(bench, "SandboxStatus"), TTRPC_NOT_FOUND, "not found");
 	expect_ok(pod_simple(bench, "CreateSandbox"));
@@ -584,7 +717,9 @@ static void a_pod_of_the_sandbox_service(void **state)
 	expect_ok(pod_simple(bench, "StartSandbox"));
 	expect_ok(pod_simple(bench, "PingSandbox"));
 	expect_ok(pod_simple(bench, "Platform"));
+	assert_int_equal(cards_of_pod(bench), 1);
 	expect_ok(bench_create(bench, "c1"));
+	assert_int_equal(cards_of(bench, "c1"), 0);
 	expect_ok(bench_start(bench, "c1", ""));
 	bench_exit(bench, "", 0);
 	expect_ok(bench_wait(bench, "c1", ""));
@@ -710,6 +845,8 @@ int main(void)
 		T(a_pod_s_sandbox_runs_nothing_in_the_guest),
 		T(containers_share_processes_with_the_pod),
 		T(containers_share_processes_with_one),
+		T(processes_of_several_cannot_be_told_apart),
+		T(the_network_is_counted_once),
 		T(a_pod_of_the_sandbox_service),
 		T(a_pod_with_the_host_s_namespaces_is_refused),
 		T(a_shim_that_is_asked_nothing_ends),

@@ -5,6 +5,7 @@
 
 #include "base/strings.h"
 #include "proto/guest_disks.h"
+#include "shim/spec.h"
 #include "shim/volumes.h"
 
 static enum volumes_driver driver;
@@ -292,6 +293,37 @@ static void tmpfs_of_the_pod_are_the_guests(void **state _unused_)
 	unmount("shm");
 }
 
+/* Containers of a pod that share their IPC namespace name a tmpfs each. */
+static void shm_is_the_pods(void **state _unused_)
+{
+	const struct volumes_options options = {
+		.folder = &folder,
+		.container_id = "c1",
+		.scratch_dir = dir,
+		.idmap = &idmap,
+		.shares_shm = true,
+	};
+	_cleanup_(oci_done) struct oci oci = {};
+	const Grpc__Mount *mount = &oci.mounts[0];
+	struct volumes *volumes = NULL;
+
+	oci_init(&oci);
+	oci_add(&oci, "tmpfs", xstrdup("shm"), "/dev/shm", "nosuid,mode=1777,size=64k");
+	assert_int_equal(folder_make(NULL), 0);
+	assert_int_equal(volumes_mount(&oci.spec, &options, &storages, &volumes, NULL), 0);
+	assert_int_equal(storages.count, 1);
+	assert_string_equal(storages.items[0]->driver, "ephemeral");
+	assert_option(storages.items[0], "size=64k");
+	assert_option(storages.items[0], "mode=1777");
+	assert_option(storages.items[0], "nosuid");
+	assert_string_equal(mount->type, "bind");
+	assert_string_equal(mount->source, storages.items[0]->mount_point);
+	assert_int_equal(mount->n_options, 2);
+	assert_string_equal(mount->options[0], "nosuid");
+	assert_string_equal(mount->options[1], "bind");
+	volumes_unmount(volumes);
+}
+
 #define HEX16     "0123456789abcdef"
 #define ANONYMOUS "volumes/default/" HEX16 HEX16 HEX16 HEX16 "/_data"
 
@@ -436,6 +468,7 @@ int main(void)
 		T(sub_paths_of_empty_dirs_are_folders_in_them),
 		T(other_sub_paths_of_empty_dirs_are_refused),
 		T(tmpfs_of_the_pod_are_the_guests),
+		T(shm_is_the_pods),
 		T(anonymous_volumes_are_the_guests_if_they_end_with_it),
 		T(devices_are_the_guests_and_what_lies_in_dev_shm_is_not),
 		T(ro_is_the_mount_and_rro_the_tree),
