@@ -54,7 +54,8 @@ SRC_jailer  := $(wildcard factory/jailer/*.c)
 SRC_libvirt := $(wildcard factory/bake/libvirt/*.c)
 SRC_shim    := $(wildcard shim/*.c)
 SRC_agent   := $(wildcard agent/*.c)
-SRC_ctl     := $(wildcard ctl/*.c)
+# check and env read the factory's configuration as it does.
+SRC_ctl     := $(wildcard ctl/*.c) factory/base/config.c factory/templates/definitions.c
 SRC_bench   := $(wildcard bench/*.c)
 
 BIN_factory := $(BUILD)/kiln-factory
@@ -324,6 +325,7 @@ $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
+$(BUILD)/fuzz/fuzz_toml: $(call zobj,ctl/toml.c ctl/containerd_config.c)
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: LIBS_fuzz += -lcmocka
 $(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c factory/jailer/main.c,$(SRC_factory) $(SRC_jailer)))

@@ -15,6 +15,9 @@ enum ctl_exit {
 	CTL_FAILED = 1, /* the operation */
 	CTL_USAGE = 2,  /* the command line */
 	CTL_OFF = 3,    /* the factory is off or not running */
+	/* Of check, whose answer these are: */
+	CTL_CHECK_WITHOUT = 1,
+	CTL_CHECK_MEND = 2,
 };
 
 struct ctl_command {
@@ -27,6 +30,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_agent;
+extern const struct ctl_command ctl_check;
 extern const struct ctl_command ctl_direct_volume;
 extern const struct ctl_command ctl_factory;
 extern const struct ctl_command ctl_image;

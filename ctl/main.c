@@ -8,8 +8,9 @@
 #include "base/trace.h"
 #include "ctl/ctl.h"
 
-static const struct ctl_command *const commands[] = { &ctl_factory, &ctl_image, &ctl_direct_volume,
-						      &ctl_agent, &ctl_version };
+static const struct ctl_command *const commands[] = {
+	&ctl_check, &ctl_factory, &ctl_image, &ctl_direct_volume, &ctl_agent, &ctl_version,
+};
 
 static const struct ctl_command *find_command(const char *name)
 {
@@ -26,7 +27,7 @@ static void print_overview(FILE *out)
 		fprintf(out, "  %-13s %s\n", commands[i]->name, commands[i]->summary);
 	fprintf(out, "  %-13s %s\n", "help", "the manual of a command");
 	fprintf(out, "\nExit codes: 0 done; 1 the operation failed; 2 the command line is wrong;\n"
-		     "3 the factory is off or not running.\n"
+		     "3 the factory is off or not running. 'check' has its own.\n"
 		     "'kiln-ctl help COMMAND' or 'kiln-ctl COMMAND --help' says more.\n");
 }
 
