@@ -30,8 +30,10 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_agent;
+extern const struct ctl_command ctl_bug_report;
 extern const struct ctl_command ctl_check;
 extern const struct ctl_command ctl_direct_volume;
+extern const struct ctl_command ctl_env;
 extern const struct ctl_command ctl_factory;
 extern const struct ctl_command ctl_image;
 extern const struct ctl_command ctl_version;

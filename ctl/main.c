@@ -8,9 +8,13 @@
 #include "base/trace.h"
 #include "ctl/ctl.h"
 
+/* clang-format off */
 static const struct ctl_command *const commands[] = {
-	&ctl_check, &ctl_factory, &ctl_image, &ctl_direct_volume, &ctl_agent, &ctl_version,
+	&ctl_check, &ctl_env, &ctl_bug_report,
+	&ctl_factory, &ctl_image, &ctl_direct_volume, &ctl_agent,
+	&ctl_version,
 };
+/* clang-format on */
 
 static const struct ctl_command *find_command(const char *name)
 {
