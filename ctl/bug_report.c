@@ -250,21 +250,22 @@ static int make_report_whole(const struct report_args *args)
 	return code;
 }
 
+static const struct option option_table[] = {
+	{ "config", required_argument, NULL, 'c' },
+	{ "containerd-config", required_argument, NULL, 'C' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "output", required_argument, NULL, 'o' },
+	{ "socket", required_argument, NULL, 's' },
+	{},
+};
+
 static int bug_report_run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "containerd-config", required_argument, NULL, 'C' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "output", required_argument, NULL, 'o' },
-		{ "socket", required_argument, NULL, 's' },
-		{},
-	};
 	struct report_args args = { .check.root = "" };
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":ho:", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":ho:", option_table, NULL)) != -1) {
 		if (c == 'h')
 			return ctl_help(&ctl_bug_report);
 		else if (c == 'c')
@@ -303,5 +304,6 @@ const struct ctl_command ctl_bug_report = {
 		"                        kiln-bug-report-TIME.tar.gz in this folder\n"
 		"      --socket PATH     of the factory, default $KILN_FACTORY or as configured\n"
 		"  -h, --help            this text\n",
+	.options = option_table,
 	.run = bug_report_run,
 };

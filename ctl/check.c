@@ -292,22 +292,23 @@ static int run_words(const struct check_options *options, char *const *words, in
 	return run_probes(options, words, (size_t)count, json);
 }
 
+static const struct option option_table[] = {
+	{ "config", required_argument, NULL, 'c' },
+	{ "containerd-config", required_argument, NULL, 'C' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "socket", required_argument, NULL, 's' },
+	{},
+};
+
 static int check_command_run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "containerd-config", required_argument, NULL, 'C' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "socket", required_argument, NULL, 's' },
-		{},
-	};
 	struct check_options check = { .root = "" };
 	bool json = false;
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", option_table, NULL)) != -1) {
 		if (c == 'h')
 			return ctl_help(&ctl_check);
 		else if (c == 'c')
@@ -322,6 +323,17 @@ static int check_command_run(int argc, char **argv)
 			return ctl_usage_option(&ctl_check, c, argv);
 	}
 	return run_words(&check, &argv[optind], argc - optind, json);
+}
+
+/* For completion. */
+static const char *word(size_t i)
+{
+	static const char *const others[] = { "all", "list", "no-network-checks" };
+
+	if (i < check_probe_count)
+		return check_probes[i].name;
+	i -= check_probe_count;
+	return i < ARRAY_SIZE(others) ? others[i] : NULL;
 }
 
 const struct ctl_command ctl_check = {
@@ -350,5 +362,8 @@ const struct ctl_command ctl_check = {
 		"Exit codes: 0 all is fine; 1 it works without something, or not all was seen;\n"
 		"2 something must be mended, or the command line is wrong (and nothing is printed\n"
 		"on stdout).\n",
+	.options = option_table,
+	.word = word,
+	.words_repeat = true,
 	.run = check_command_run,
 };

@@ -23,20 +23,21 @@ struct volume_args {
 	uint64_t size; /* bytes; 0: not given */
 };
 
+static const struct option option_table[] = {
+	{ "volume-path", required_argument, NULL, 'p' },
+	{ "mount-info", required_argument, NULL, 'm' },
+	{ "size", required_argument, NULL, 's' },
+	{ "run-dir", required_argument, NULL, 'r' },
+	{ "help", no_argument, NULL, 'h' },
+	{},
+};
+
 static int parse_options(int argc, char **argv, struct volume_args *args)
 {
-	static const struct option options[] = {
-		{ "volume-path", required_argument, NULL, 'p' },
-		{ "mount-info", required_argument, NULL, 'm' },
-		{ "size", required_argument, NULL, 's' },
-		{ "run-dir", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{},
-	};
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", option_table, NULL)) != -1) {
 		switch (c) {
 		case 'p':
 			args->path = optarg;
@@ -194,6 +195,11 @@ static int direct_volume_run(int argc, char **argv)
 	return ctl_usage(&ctl_direct_volume, "there is no '%s'", argv[1]);
 }
 
+static const char *word(size_t i)
+{
+	return i < ARRAY_SIZE(verbs) ? verbs[i].name : NULL;
+}
+
 const struct ctl_command ctl_direct_volume = {
 	.name = "direct-volume",
 	.usage =
@@ -214,5 +220,7 @@ const struct ctl_command ctl_direct_volume = {
 		"                      block device, or an image file\n"
 		"  --size BYTES        how large it is to be\n"
 		"  --run-dir DIR       the factory's run_dir (" RUN_DIR ")\n",
+	.options = option_table,
+	.word = word,
 	.run = direct_volume_run,
 };

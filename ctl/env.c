@@ -388,22 +388,23 @@ static int show(const struct env_args *args)
 	return CTL_OK;
 }
 
+static const struct option option_table[] = {
+	{ "config", required_argument, NULL, 'c' },
+	{ "containerd-config", required_argument, NULL, 'C' },
+	{ "file", required_argument, NULL, 'f' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "socket", required_argument, NULL, 's' },
+	{},
+};
+
 static int env_run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "containerd-config", required_argument, NULL, 'C' },
-		{ "file", required_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "socket", required_argument, NULL, 's' },
-		{},
-	};
 	struct env_args args = { .check.root = "" };
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":hf:", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":hf:", option_table, NULL)) != -1) {
 		if (c == 'h')
 			return ctl_help(&ctl_env);
 		else if (c == 'c')
@@ -444,5 +445,6 @@ const struct ctl_command ctl_env = {
 		"\n"
 		"meta.version is raised where a key goes or means something else; new ones may come.\n"
 		"What cannot be had is left out, or \"error\" says why.\n",
+	.options = option_table,
 	.run = env_run,
 };

@@ -9,26 +9,19 @@
 #include "ctl/ctl.h"
 
 /* clang-format off */
-static const struct ctl_command *const commands[] = {
-	&ctl_check, &ctl_env, &ctl_bug_report,
-	&ctl_factory, &ctl_image, &ctl_direct_volume, &ctl_agent,
-	&ctl_version,
-};
-/* clang-format on */
-
 static const struct ctl_command *find_command(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		if (str_equal(commands[i]->name, name))
-			return commands[i];
+	for (size_t i = 0; ctl_commands[i]; i++)
+		if (str_equal(ctl_commands[i]->name, name))
+			return ctl_commands[i];
 	return NULL;
 }
 
 static void print_overview(FILE *out)
 {
 	fprintf(out, "usage: kiln-ctl COMMAND [ARGUMENTS]\n\nCommands:\n");
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(out, "  %-13s %s\n", commands[i]->name, commands[i]->summary);
+	for (size_t i = 0; ctl_commands[i]; i++)
+		fprintf(out, "  %-13s %s\n", ctl_commands[i]->name, ctl_commands[i]->summary);
 	fprintf(out, "  %-13s %s\n", "help", "the manual of a command");
 	fprintf(out, "\nExit codes: 0 done; 1 the operation failed; 2 the command line is wrong;\n"
 		     "3 the factory is off or not running. 'check' has its own.\n"
