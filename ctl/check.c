@@ -297,6 +297,7 @@ static const struct option option_table[] = {
 	{ "containerd-config", required_argument, NULL, 'C' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "json", no_argument, NULL, 'j' },
+	{ "no-network-checks", no_argument, NULL, 'n' },
 	{ "socket", required_argument, NULL, 's' },
 	{},
 };
@@ -308,7 +309,7 @@ static int check_command_run(int argc, char **argv)
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":h", option_table, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":hn", option_table, NULL)) != -1) {
 		if (c == 'h')
 			return ctl_help(&ctl_check);
 		else if (c == 'c')
@@ -317,6 +318,8 @@ static int check_command_run(int argc, char **argv)
 			check.containerd = optarg;
 		else if (c == 'j')
 			json = true;
+		else if (c == 'n')
+			continue; /* none asks the network */
 		else if (c == 's')
 			check.socket = optarg;
 		else
@@ -356,6 +359,7 @@ const struct ctl_command ctl_check = {
 		"      --containerd-config FILE  containerd's, default its own default\n"
 		"      --json            an object: verdict (the worst), fine, without, mend, unseen\n"
 		"                        (how many), checks[]: name, verdict, found, lost, command\n"
+		"  -n, --no-network-checks  changes nothing, as 'all' does: no check asks the network\n"
 		"      --socket PATH     of the factory, default $KILN_FACTORY or as configured\n"
 		"  -h, --help            this text\n"
 		"\n"

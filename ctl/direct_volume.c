@@ -32,6 +32,13 @@ static const struct option option_table[] = {
 	{},
 };
 
+static int set_size(const char *text, struct volume_args *args)
+{
+	if (str_to_u64(text, 1, INT64_MAX, &args->size) < 0)
+		return ctl_usage(&ctl_direct_volume, "size '%s' is no number of bytes", text);
+	return -1;
+}
+
 static int parse_options(int argc, char **argv, struct volume_args *args)
 {
 	int c;
@@ -46,9 +53,8 @@ static int parse_options(int argc, char **argv, struct volume_args *args)
 			args->mount_info = optarg;
 			break;
 		case 's':
-			if (str_to_u64(optarg, 1, INT64_MAX, &args->size) < 0)
-				return ctl_usage(&ctl_direct_volume,
-						 "--size '%s' is no number of bytes", optarg);
+			if (set_size(optarg, args) >= 0)
+				return CTL_USAGE;
 			break;
 		case 'r':
 			args->run_dir = optarg;
@@ -59,10 +65,6 @@ static int parse_options(int argc, char **argv, struct volume_args *args)
 			return ctl_usage_option(&ctl_direct_volume, c, argv);
 		}
 	}
-	if (optind < argc)
-		return ctl_usage(&ctl_direct_volume, "'%s' is one word too many", argv[optind]);
-	if (!args->path)
-		return ctl_usage(&ctl_direct_volume, "--volume-path is missing");
 	return -1;
 }
 
@@ -168,15 +170,35 @@ static int run_resize(const struct volume_args *args)
 
 /* ---------------------------------------------------------------- the command */
 
-static const struct {
+struct verb {
 	const char *name;
 	int (*run)(const struct volume_args *args);
-} verbs[] = {
+};
+
+static const struct verb verbs[] = {
 	{ "add", run_add },
 	{ "remove", run_remove },
 	{ "stats", run_stats },
 	{ "resize", run_resize },
 };
+
+/* kata-ctl's way: PATH, and what the verb wants besides. -1: go on; else the exit code. */
+static int take_words(const struct verb *verb, int argc, char **argv, struct volume_args *args)
+{
+	int r = -1;
+
+	if (optind < argc && !args->path)
+		args->path = argv[optind++];
+	if (optind < argc && verb->run == run_add && !args->mount_info)
+		args->mount_info = argv[optind++];
+	else if (optind < argc && verb->run == run_resize && args->size == 0)
+		r = set_size(argv[optind++], args);
+	if (r < 0 && optind < argc)
+		r = ctl_usage(&ctl_direct_volume, "'%s' is one word too many", argv[optind]);
+	if (r < 0 && !args->path)
+		r = ctl_usage(&ctl_direct_volume, "--volume-path is missing");
+	return r;
+}
 
 static int direct_volume_run(int argc, char **argv)
 {
@@ -188,6 +210,8 @@ static int direct_volume_run(int argc, char **argv)
 		if (!str_equal(argv[1], verbs[i].name))
 			continue;
 		int r = parse_options(argc - 1, argv + 1, &args);
+		if (r < 0)
+			r = take_words(&verbs[i], argc - 1, argv + 1, &args);
 		return r >= 0 ? r : verbs[i].run(&args);
 	}
 	if (str_equal(argv[1], "--help") || str_equal(argv[1], "-h"))
@@ -206,7 +230,8 @@ const struct ctl_command ctl_direct_volume = {
 		"kiln-ctl direct-volume add --volume-path PATH --mount-info JSON [--run-dir DIR]\n"
 		"       kiln-ctl direct-volume remove --volume-path PATH [--run-dir DIR]\n"
 		"       kiln-ctl direct-volume stats --volume-path PATH [--run-dir DIR]\n"
-		"       kiln-ctl direct-volume resize --volume-path PATH --size BYTES [--run-dir DIR]",
+		"       kiln-ctl direct-volume resize --volume-path PATH --size BYTES [--run-dir DIR]\n"
+		"       kiln-ctl direct-volume add PATH JSON, remove PATH, stats PATH, resize PATH BYTES",
 	.summary = "give volumes to sandboxes as the block devices they are on",
 	.help = "A storage plugin calls it, with the arguments of Kata Containers' command of this name.\n"
 		"A container's bind mount whose source is PATH then shows the file system on the\n"
