@@ -99,7 +99,7 @@ void bug_files_add_json(struct bug_files *files, const char *name, const json_t 
 void bug_files_add_end(struct bug_files *files, const char *name, const char *path, size_t max,
 		       const char *about)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)

@@ -24,7 +24,8 @@ void bug_files_done(struct bug_files *files);
 void bug_files_add(struct bug_files *files, const char *name, const char *text, const char *about);
 void bug_files_add_json(struct bug_files *files, const char *name, const json_t *object,
 			const char *about);
-/* The last max bytes of a file of the host's. */
+/* The last max bytes of a file of the host's, which somebody else may write. A link is not
+ * followed: it could name what only we may read. */
 void bug_files_add_end(struct bug_files *files, const char *name, const char *path, size_t max,
 		       const char *about);
 /* What a program prints, on stderr too. */

@@ -96,8 +96,12 @@ static void add_definitions(struct bug_files *files, const struct check_host *ho
 	for (size_t i = 0; i < host->definitions.count; i++) {
 		const struct template_definition *template = host->definitions.items[i];
 		_cleanup_free_ char *name = xasprintf("definitions/%s.json", template->name);
-		bug_files_add_end(files, name, template->path, DEFINITION_MAX,
-				  "a template's definition");
+		_cleanup_(error_done) struct error err = {};
+		_cleanup_free_ char *text = NULL;
+		if (file_read(template->path, DEFINITION_MAX, &text, NULL, &err) < 0)
+			bug_files_leave(files, name, "%s", error_message(&err));
+		else
+			bug_files_add(files, name, text, "a template's definition");
 	}
 }
 

@@ -11,8 +11,8 @@
 #include "factory/base/layout.h"
 #include "factory/jail/keeper.h"
 
-/* What the factory has open of a machine: its agent's channel, its monitor, its process, its
- * memory, disks and taps while it is made; and of itself. */
+/* The factory has five open of a machine that is parked, some more while it is made or claimed, and
+ * what it has of itself. */
 enum { DESCRIPTORS_OF_MACHINE = 8, DESCRIPTORS_OF_FACTORY = 128 };
 
 void descriptors_judge(uint64_t limit, uint64_t max_vms, struct check_result *result)

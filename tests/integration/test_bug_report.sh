@@ -11,8 +11,9 @@ env_json() { timeout 60 kiln-ctl env --json --config "$work/factory.json"; }
 report() {
 	local name=$1
 	shift
-	timeout 120 kiln-ctl bug-report --config "$work/factory.json" --output "$work/$name.tar.gz" "$@" >"$work/$name.out"
-	mkdir "$work/$name"
+	mkdir "$work/$name" "$work/$name.tmp"
+	TMPDIR=$work/$name.tmp timeout 120 kiln-ctl bug-report --config "$work/factory.json" \
+		--output "$work/$name.tar.gz" "$@" >"$work/$name.out"
 	tar -C "$work/$name" --strip-components=1 -xzf "$work/$name.tar.gz"
 }
 
@@ -63,7 +64,7 @@ test_report_without_a_factory() {
 	done
 	expect_match 'Left out:.*metrics.txt' "$(tr '\n' ' ' <"$work/off.out")"
 	expect_match 'Left out:.*status.json' "$(tr '\n' ' ' <"$work/off/README")"
-	expect '' "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'kiln-bug-report.*')" 'folders left'
+	expect '' "$(ls -A "$work/off.tmp")" 'folders left'
 }
 
 test_report_is_not_overwritten() {

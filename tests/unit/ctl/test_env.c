@@ -194,6 +194,7 @@ static void test_bug_files(void **state _unused_)
 {
 	_cleanup_free_ char *archive = path_join(test_folder, "report.tar.gz");
 	_cleanup_free_ char *log = path_join(test_folder, "log");
+	_cleanup_free_ char *alias = path_join(test_folder, "link");
 	_cleanup_free_ char *listed = NULL, *logged = NULL, *dir = NULL;
 	struct bug_files files;
 	struct stat st;
@@ -207,6 +208,8 @@ static void test_bug_files(void **state _unused_)
 	bug_files_add(&files, "empty.txt", "", "nothing");
 	bug_files_add_end(&files, "log", log, strlen("new line\n"), "its end");
 	bug_files_add_end(&files, "folder", test_folder, 10, "no file");
+	assert_int_equal(symlink(log, alias), 0);
+	bug_files_add_end(&files, "link", alias, 10, "somebody's link");
 	bug_files_add_end(&files, "absent", "/nonexistent", 10, "no file");
 	bug_files_add_output(&files, "said", SPAWN_ARGV("echo", "hello"), "a program");
 	bug_files_add_output(&files, "failed", SPAWN_ARGV("false"), "a program");
@@ -215,6 +218,7 @@ static void test_bug_files(void **state _unused_)
 	assert_contains(files.packed.text, "a/b.txt");
 	assert_contains(files.left.text, "empty.txt");
 	assert_contains(files.left.text, "absent");
+	assert_contains(files.left.text, "  link ");
 	assert_contains(files.left.text, "failed");
 	bug_files_done(&files);
 	assert_int_equal(stat(dir, &st), -1);

@@ -132,6 +132,7 @@ static void test_runtimes(void **state _unused_)
 	check_config(V3 "vm]\n" OUR "pod_annotations = ['io.*']\n", "vm", true);
 	check_config(V3 "vm]\n" OUR "pod_annotations = ['io.katacontainers.*']\n", "vm", false);
 	check_config(V3 "vm.options]\n" OUR, NULL, false);
+	check_config(V3 "vm.runtime_type]\nx = 'io.containerd.kiln.v2'\n", NULL, false);
 	check_config("[a.b.containerd.runtimes.c]\n" OUR, NULL, false);
 }
 
