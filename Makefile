@@ -54,7 +54,8 @@ SRC_jailer  := $(wildcard factory/jailer/*.c)
 SRC_libvirt := $(wildcard factory/bake/libvirt/*.c)
 SRC_shim    := $(wildcard shim/*.c)
 SRC_agent   := $(wildcard agent/*.c)
-SRC_ctl     := $(wildcard ctl/*.c)
+# check and env read the factory's configuration as it does.
+SRC_ctl     := $(wildcard ctl/*.c) factory/base/config.c factory/templates/definitions.c
 SRC_bench   := $(wildcard bench/*.c)
 
 BIN_factory := $(BUILD)/kiln-factory
@@ -268,6 +269,16 @@ $(MAN): $(BUILD)/man/%: man/% man/expand $(BIN_factory) $(BIN_shim) $(BUILD)/pre
 	@mkdir -p $(@D)
 	$(Q)man/expand $< $(BUILD) $(VERSION) $(PREFIX) >$@.new && mv $@.new $@
 
+# ---------------------------------------------------------------- completion
+
+# By the names under which the shells look for them.
+COMPLETION := $(BUILD)/completion/bash/kiln-ctl $(BUILD)/completion/zsh/_kiln-ctl
+
+$(COMPLETION): $(BUILD)/completion/%: $(BIN_ctl)
+	$(call say,SHELL,$@)
+	@mkdir -p $(@D)
+	$(Q)$(BIN_ctl) completion $(firstword $(subst /, ,$*)) >$@.new && mv $@.new $@
+
 # ---------------------------------------------------------------- guest image
 
 IMAGE := $(BUILD)/image
@@ -324,6 +335,7 @@ $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
+$(BUILD)/fuzz/fuzz_toml: $(call zobj,ctl/toml.c ctl/containerd_config.c)
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: LIBS_fuzz += -lcmocka
 $(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c factory/jailer/main.c,$(SRC_factory) $(SRC_jailer)))
@@ -458,6 +470,8 @@ BIN   := $(DESTDIR)$(PREFIX)/bin
 SHARE := $(DESTDIR)$(PREFIX)/share/kiln
 LIB   := $(DESTDIR)$(PREFIX)/lib/kiln
 MANDIR := $(DESTDIR)$(PREFIX)/share/man
+BASH_COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETION := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 # A page's place below it: man8/kiln-factory.8.
 man_place = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 
@@ -470,7 +484,7 @@ UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
               $(shell [ 0$(SYSTEMD_VERSION) -lt 253 ] || echo "-e 's/^Type=notify$$/Type=notify-reload/' -e '/^ExecReload=/d'")
 
 .PHONY: install uninstall clean help deps
-install: all image man ## Install under PREFIX (DESTDIR is honoured)
+install: all image man $(COMPLETION) ## Install under PREFIX (DESTDIR is honoured)
 	install -d $(SBIN) $(BIN) $(SHARE) $(LIB)
 	install -m 755 $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(SBIN)/
 	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
@@ -478,6 +492,9 @@ install: all image man ## Install under PREFIX (DESTDIR is honoured)
 	install -m 644 $(IMAGE)/* $(SHARE)/
 	install -d $(sort $(foreach page,$(MAN),$(MANDIR)/$(dir $(call man_place,$(page)))))
 	$(foreach page,$(MAN),install -m 644 $(page) $(MANDIR)/$(call man_place,$(page)) &&) true
+	install -d $(BASH_COMPLETION) $(ZSH_COMPLETION)
+	install -m 644 $(filter %/kiln-ctl,$(COMPLETION)) $(BASH_COMPLETION)/
+	install -m 644 $(filter %/_kiln-ctl,$(COMPLETION)) $(ZSH_COMPLETION)/
 	install -d $(DESTDIR)$(UNITDIR)
 	for unit in $(UNITS); do \
 		sed $(UNIT_EDITS) templates/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
@@ -489,6 +506,7 @@ uninstall: ## Remove what install put there
 	rm -f $(SBIN)/kiln-factory $(SBIN)/kiln-jailer $(SBIN)/kiln-libvirt $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
 	rm -rf $(SHARE) $(LIB)
 	rm -f $(foreach page,$(MAN),$(MANDIR)/$(call man_place,$(page)))
+	rm -f $(BASH_COMPLETION)/kiln-ctl $(ZSH_COMPLETION)/_kiln-ctl
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(DESTDIR)$(SYSUSERSDIR)/kiln.conf
 
 clean: ## Remove the build folder
@@ -507,7 +525,7 @@ DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev lib
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs libevent-core-2.1-7 libevent-extra-2.1-7 \
                 libprotobuf-c1 libjansson4 libnettle8 libseccomp2 libvirt0 libnghttp2-14
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
-DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq procps curl python3-prometheus-client openssh-client systemd
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq procps curl python3-prometheus-client openssh-client systemd zsh
 DEBIAN_BENCH := gnuplot-nox
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc shellcheck
 # Of the host that makes a node's disk; what is on the disk beside DEBIAN_RUN, none of it of DEBIAN_BUILD.

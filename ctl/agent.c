@@ -277,30 +277,31 @@ static int parse_words(int argc, char **argv, struct agent_args *args)
 	return code;
 }
 
+static const struct option option_table[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "image", required_argument, NULL, 'i' },
+	{ "keep-going", no_argument, NULL, 'k' },
+	{ "list", no_argument, NULL, 'l' },
+	{ "annotations", required_argument, NULL, 'A' },
+	{ "call", required_argument, NULL, 'c' },
+	{ "file", required_argument, NULL, 'f' },
+	{ "memory", required_argument, NULL, 'M' },
+	{ "priority", required_argument, NULL, 'p' },
+	{ "repeat", required_argument, NULL, 'r' },
+	{ "server-address", required_argument, NULL, 'a' },
+	{ "socket", required_argument, NULL, 's' },
+	{ "template", required_argument, NULL, 't' },
+	{ "timeout", required_argument, NULL, 'T' },
+	{ "vcpus", required_argument, NULL, 'V' },
+	{},
+};
+
 static int parse_args(int argc, char **argv, struct agent_args *args)
 {
-	static const struct option options[] = {
-		{ "help", no_argument, NULL, 'h' },
-		{ "image", required_argument, NULL, 'i' },
-		{ "keep-going", no_argument, NULL, 'k' },
-		{ "list", no_argument, NULL, 'l' },
-		{ "annotations", required_argument, NULL, 'A' },
-		{ "call", required_argument, NULL, 'c' },
-		{ "file", required_argument, NULL, 'f' },
-		{ "memory", required_argument, NULL, 'M' },
-		{ "priority", required_argument, NULL, 'p' },
-		{ "repeat", required_argument, NULL, 'r' },
-		{ "server-address", required_argument, NULL, 'a' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "template", required_argument, NULL, 't' },
-		{ "timeout", required_argument, NULL, 'T' },
-		{ "vcpus", required_argument, NULL, 'V' },
-		{},
-	};
 	int c, code = CTL_OK;
 
 	optind = 0;
-	while (code == CTL_OK && (c = getopt_long(argc, argv, ":hklc:", options, NULL)) != -1)
+	while (code == CTL_OK && (c = getopt_long(argc, argv, ":hklc:", option_table, NULL)) != -1)
 		code = parse_option(c, argv, args);
 	if (code == CTL_OK)
 		code = parse_words(argc, argv, args);
@@ -327,6 +328,11 @@ static int agent_run(int argc, char **argv)
 		agent_request_done(&args->requests[i]);
 	strv_done(&args->channel.images);
 	return code;
+}
+
+static const char *word(size_t i)
+{
+	return i == 0 ? "list" : agent_request_name(i - 1);
 }
 
 const struct ctl_command ctl_agent = {
@@ -374,5 +380,8 @@ const struct ctl_command ctl_agent = {
 		"Exit codes: 0 all answered; 1 a request failed (its status and sentence are on\n"
 		"stderr, as in 'CreateContainer: NOT_FOUND: ...'); 2 the command line is wrong;\n"
 		"3 no factory runs.\n",
+	.options = option_table,
+	.word = word,
+	.words_repeat = true,
 	.run = agent_run,
 };

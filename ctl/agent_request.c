@@ -254,6 +254,16 @@ static void list_method(const ProtobufCMethodDescriptor *method, FILE *out)
 		fputc('\n', out);
 }
 
+const char *agent_request_name(size_t n)
+{
+	for (size_t s = 0; s < ARRAY_SIZE(services); s++) {
+		if (n < services[s]->n_methods)
+			return services[s]->methods[n].name;
+		n -= services[s]->n_methods;
+	}
+	return NULL;
+}
+
 void agent_request_list(FILE *out)
 {
 	for (size_t s = 0; s < ARRAY_SIZE(services); s++) {

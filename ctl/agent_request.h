@@ -3,6 +3,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "base/error.h"
@@ -27,6 +28,9 @@ _must_check_ int agent_request_parse_call(const char *call, struct agent_request
 bool agent_request_is_json(const char *word);
 
 void agent_request_done(struct agent_request *request);
+
+/* The name of the nth request of all services; NULL: there are fewer. */
+const char *agent_request_name(size_t n);
 
 /* Every request with the fields of its message. */
 void agent_request_list(FILE *out);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/error.h"
 
@@ -15,22 +16,39 @@ enum ctl_exit {
 	CTL_FAILED = 1, /* the operation */
 	CTL_USAGE = 2,  /* the command line */
 	CTL_OFF = 3,    /* the factory is off or not running */
+	/* Of check, whose answer these are: */
+	CTL_CHECK_WITHOUT = 1,
+	CTL_CHECK_MEND = 2,
 };
+
+struct option;
 
 struct ctl_command {
 	const char *name;
-	const char *usage;   /* one line or more, each a way to call it */
-	const char *summary; /* one line for the list of commands */
-	const char *help;    /* the rest of its manual */
+	const char *usage;            /* one line or more, each a way to call it */
+	const char *summary;          /* one line for the list of commands */
+	const char *help;             /* the rest of its manual */
+	const struct option *options; /* of getopt_long(3), by which it reads its command line */
+	/* What may stand behind its name, one after another, NULL at the end: verbs, names. NULL:
+	 * nothing of the kind. */
+	const char *(*word)(size_t i);
+	bool words_repeat; /* more than one of them may */
 	/* argv[0] is the command's name; returns an exit code. */
 	int (*run)(int argc, char **argv);
 };
 
 extern const struct ctl_command ctl_agent;
+extern const struct ctl_command ctl_bug_report;
+extern const struct ctl_command ctl_check;
+extern const struct ctl_command ctl_completion;
 extern const struct ctl_command ctl_direct_volume;
+extern const struct ctl_command ctl_env;
 extern const struct ctl_command ctl_factory;
 extern const struct ctl_command ctl_image;
 extern const struct ctl_command ctl_version;
+
+/* All of them, in the order of the overview; NULL at the end. */
+extern const struct ctl_command *const ctl_commands[];
 
 void ctl_say(const char *fmt, ...) _printf_(1, 2);
 

@@ -23,20 +23,28 @@ struct volume_args {
 	uint64_t size; /* bytes; 0: not given */
 };
 
+static const struct option option_table[] = {
+	{ "volume-path", required_argument, NULL, 'p' },
+	{ "mount-info", required_argument, NULL, 'm' },
+	{ "size", required_argument, NULL, 's' },
+	{ "run-dir", required_argument, NULL, 'r' },
+	{ "help", no_argument, NULL, 'h' },
+	{},
+};
+
+static int set_size(const char *text, struct volume_args *args)
+{
+	if (str_to_u64(text, 1, INT64_MAX, &args->size) < 0)
+		return ctl_usage(&ctl_direct_volume, "size '%s' is no number of bytes", text);
+	return -1;
+}
+
 static int parse_options(int argc, char **argv, struct volume_args *args)
 {
-	static const struct option options[] = {
-		{ "volume-path", required_argument, NULL, 'p' },
-		{ "mount-info", required_argument, NULL, 'm' },
-		{ "size", required_argument, NULL, 's' },
-		{ "run-dir", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{},
-	};
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", option_table, NULL)) != -1) {
 		switch (c) {
 		case 'p':
 			args->path = optarg;
@@ -45,9 +53,8 @@ static int parse_options(int argc, char **argv, struct volume_args *args)
 			args->mount_info = optarg;
 			break;
 		case 's':
-			if (str_to_u64(optarg, 1, INT64_MAX, &args->size) < 0)
-				return ctl_usage(&ctl_direct_volume,
-						 "--size '%s' is no number of bytes", optarg);
+			if (set_size(optarg, args) >= 0)
+				return CTL_USAGE;
 			break;
 		case 'r':
 			args->run_dir = optarg;
@@ -58,10 +65,6 @@ static int parse_options(int argc, char **argv, struct volume_args *args)
 			return ctl_usage_option(&ctl_direct_volume, c, argv);
 		}
 	}
-	if (optind < argc)
-		return ctl_usage(&ctl_direct_volume, "'%s' is one word too many", argv[optind]);
-	if (!args->path)
-		return ctl_usage(&ctl_direct_volume, "--volume-path is missing");
 	return -1;
 }
 
@@ -167,15 +170,35 @@ static int run_resize(const struct volume_args *args)
 
 /* ---------------------------------------------------------------- the command */
 
-static const struct {
+struct verb {
 	const char *name;
 	int (*run)(const struct volume_args *args);
-} verbs[] = {
+};
+
+static const struct verb verbs[] = {
 	{ "add", run_add },
 	{ "remove", run_remove },
 	{ "stats", run_stats },
 	{ "resize", run_resize },
 };
+
+/* kata-ctl's way: PATH, and what the verb wants besides. -1: go on; else the exit code. */
+static int take_words(const struct verb *verb, int argc, char **argv, struct volume_args *args)
+{
+	int r = -1;
+
+	if (optind < argc && !args->path)
+		args->path = argv[optind++];
+	if (optind < argc && verb->run == run_add && !args->mount_info)
+		args->mount_info = argv[optind++];
+	else if (optind < argc && verb->run == run_resize && args->size == 0)
+		r = set_size(argv[optind++], args);
+	if (r < 0 && optind < argc)
+		r = ctl_usage(&ctl_direct_volume, "'%s' is one word too many", argv[optind]);
+	if (r < 0 && !args->path)
+		r = ctl_usage(&ctl_direct_volume, "--volume-path is missing");
+	return r;
+}
 
 static int direct_volume_run(int argc, char **argv)
 {
@@ -187,11 +210,18 @@ static int direct_volume_run(int argc, char **argv)
 		if (!str_equal(argv[1], verbs[i].name))
 			continue;
 		int r = parse_options(argc - 1, argv + 1, &args);
+		if (r < 0)
+			r = take_words(&verbs[i], argc - 1, argv + 1, &args);
 		return r >= 0 ? r : verbs[i].run(&args);
 	}
 	if (str_equal(argv[1], "--help") || str_equal(argv[1], "-h"))
 		return ctl_help(&ctl_direct_volume);
 	return ctl_usage(&ctl_direct_volume, "there is no '%s'", argv[1]);
+}
+
+static const char *word(size_t i)
+{
+	return i < ARRAY_SIZE(verbs) ? verbs[i].name : NULL;
 }
 
 const struct ctl_command ctl_direct_volume = {
@@ -200,7 +230,8 @@ const struct ctl_command ctl_direct_volume = {
 		"kiln-ctl direct-volume add --volume-path PATH --mount-info JSON [--run-dir DIR]\n"
 		"       kiln-ctl direct-volume remove --volume-path PATH [--run-dir DIR]\n"
 		"       kiln-ctl direct-volume stats --volume-path PATH [--run-dir DIR]\n"
-		"       kiln-ctl direct-volume resize --volume-path PATH --size BYTES [--run-dir DIR]",
+		"       kiln-ctl direct-volume resize --volume-path PATH --size BYTES [--run-dir DIR]\n"
+		"       kiln-ctl direct-volume add PATH JSON, remove PATH, stats PATH, resize PATH BYTES",
 	.summary = "give volumes to sandboxes as the block devices they are on",
 	.help = "A storage plugin calls it, with the arguments of Kata Containers' command of this name.\n"
 		"A container's bind mount whose source is PATH then shows the file system on the\n"
@@ -214,5 +245,7 @@ const struct ctl_command ctl_direct_volume = {
 		"                      block device, or an image file\n"
 		"  --size BYTES        how large it is to be\n"
 		"  --run-dir DIR       the factory's run_dir (" RUN_DIR ")\n",
+	.options = option_table,
+	.word = word,
 	.run = direct_volume_run,
 };

@@ -245,23 +245,20 @@ static bool parse_count(const char *text, unsigned *ret_count)
 	return true;
 }
 
+static const struct option option_table[] = {
+	{ "count", required_argument, NULL, 'c' },    { "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, 'j' },           { "socket", required_argument, NULL, 's' },
+	{ "template", required_argument, NULL, 't' }, { "timeout", required_argument, NULL, 'T' },
+	{ "watch", optional_argument, NULL, 'w' },    {},
+};
+
 /* CTL_OK: args are filled and optind is at the first word. */
 static int parse_options(int argc, char **argv, struct factory_args *args, bool *ret_help)
 {
-	static const struct option options[] = {
-		{ "count", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "template", required_argument, NULL, 't' },
-		{ "timeout", required_argument, NULL, 'T' },
-		{ "watch", optional_argument, NULL, 'w' },
-		{},
-	};
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", option_table, NULL)) != -1) {
 		if (c == 'h')
 			*ret_help = true;
 		else if (c == 'c' && !parse_count(optarg, &args->count))
@@ -348,6 +345,11 @@ static int factory_run(int argc, char **argv)
 	return run_verb(verb, &args);
 }
 
+static const char *word(size_t i)
+{
+	return i < ARRAY_SIZE(verbs) ? verbs[i].name : NULL;
+}
+
 const struct ctl_command ctl_factory = {
 	.name = "factory",
 	.usage = "kiln-ctl factory init|destroy [NAME...] [OPTIONS]\n"
@@ -415,5 +417,7 @@ const struct ctl_command ctl_factory = {
 		"\n"
 		"Exit codes: 0 done, or the factory is on; 1 the operation failed; 2 the command\n"
 		"line is wrong; 3 the factory is off or not running.\n",
+	.options = option_table,
+	.word = word,
 	.run = factory_run,
 };

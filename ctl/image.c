@@ -226,24 +226,25 @@ static int run_verb(const struct verb *verb, const struct image_args *args)
 	return r == -ENOENT || r == -ECONNREFUSED ? CTL_OFF : CTL_FAILED;
 }
 
+static const struct option option_table[] = {
+	{ "containerd", required_argument, NULL, 'a' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "name", required_argument, NULL, 'n' },
+	{ "namespace", required_argument, NULL, 'N' },
+	{ "snapshotter", required_argument, NULL, 'S' },
+	{ "socket", required_argument, NULL, 's' },
+	{ "timeout", required_argument, NULL, 'T' },
+	{},
+};
+
 /* CTL_OK: args are filled and optind is at the first word. */
 static int parse_options(int argc, char **argv, struct image_args *args, bool *ret_help)
 {
-	static const struct option options[] = {
-		{ "containerd", required_argument, NULL, 'a' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "name", required_argument, NULL, 'n' },
-		{ "namespace", required_argument, NULL, 'N' },
-		{ "snapshotter", required_argument, NULL, 'S' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "timeout", required_argument, NULL, 'T' },
-		{},
-	};
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", option_table, NULL)) != -1) {
 		if (c == 'h')
 			*ret_help = true;
 		else if (c == 'j')
@@ -307,6 +308,11 @@ static int image_run(int argc, char **argv)
 	return code != CTL_OK ? code : run_verb(verb, &args);
 }
 
+static const char *word(size_t i)
+{
+	return i < ARRAY_SIZE(verbs) ? verbs[i].name : NULL;
+}
+
 const struct ctl_command ctl_image = {
 	.name = "image",
 	.usage = "kiln-ctl image prepare REF [OPTIONS]\n"
@@ -351,5 +357,7 @@ const struct ctl_command ctl_image = {
 		"\n"
 		"Exit codes: 0 done; 1 the operation failed; 2 the command line is wrong; 3 the\n"
 		"factory is not running.\n",
+	.options = option_table,
+	.word = word,
 	.run = image_run,
 };

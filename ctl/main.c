@@ -7,31 +7,39 @@
 #include "base/strings.h"
 #include "base/trace.h"
 #include "ctl/ctl.h"
+#include "ctl/kata.h"
+#include "factory/base/config.h"
 
-static const struct ctl_command *const commands[] = { &ctl_factory, &ctl_image, &ctl_direct_volume,
-						      &ctl_agent, &ctl_version };
-
+/* clang-format off */
 static const struct ctl_command *find_command(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		if (str_equal(commands[i]->name, name))
-			return commands[i];
+	for (size_t i = 0; ctl_commands[i]; i++)
+		if (str_equal(ctl_commands[i]->name, name))
+			return ctl_commands[i];
 	return NULL;
 }
 
 static void print_overview(FILE *out)
 {
 	fprintf(out, "usage: kiln-ctl COMMAND [ARGUMENTS]\n\nCommands:\n");
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(out, "  %-13s %s\n", commands[i]->name, commands[i]->summary);
+	for (size_t i = 0; ctl_commands[i]; i++)
+		fprintf(out, "  %-13s %s\n", ctl_commands[i]->name, ctl_commands[i]->summary);
 	fprintf(out, "  %-13s %s\n", "help", "the manual of a command");
+	fprintf(out, "\n'--version' and '--show-default-config-paths' stand in a command's place.\n");
 	fprintf(out, "\nExit codes: 0 done; 1 the operation failed; 2 the command line is wrong;\n"
-		     "3 the factory is off or not running.\n"
+		     "3 the factory is off or not running. 'check' has its own.\n"
 		     "'kiln-ctl help COMMAND' or 'kiln-ctl COMMAND --help' says more.\n");
 }
 
 static int unknown_command(const char *name)
 {
+	const char *instead =
+		kata_is_name(program_invocation_short_name) ? kata_instead(name) : NULL;
+
+	if (instead) {
+		ctl_say("Kiln has no command '%s': %s (docs/CTL.md)", name, instead);
+		return CTL_USAGE;
+	}
 	ctl_say("there is no command '%s'", name);
 	print_overview(stderr);
 	return CTL_USAGE;
@@ -56,6 +64,12 @@ static int run(int argc, char **argv)
 	const char *name = argv[1];
 	if (str_equal(name, "help") || str_equal(name, "--help") || str_equal(name, "-h"))
 		return run_help(argv[2]);
+	if (kata_is_name(program_invocation_short_name))
+		name = kata_command(name);
+	if (str_equal(name, "--show-default-config-paths")) {
+		puts(FACTORY_CONFIG_PATH);
+		return CTL_OK;
+	}
 	if (str_equal(name, "--version") || str_equal(name, "-V"))
 		name = ctl_version.name;
 	const struct ctl_command *command = find_command(name);

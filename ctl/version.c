@@ -4,18 +4,19 @@
 
 #include "ctl/ctl.h"
 
+static const struct option option_table[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, 'j' },
+	{},
+};
+
 static int version_run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "help", no_argument, NULL, 'h' },
-		{ "json", no_argument, NULL, 'j' },
-		{},
-	};
 	bool json = false;
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":h", option_table, NULL)) != -1) {
 		if (c == 'h')
 			return ctl_help(&ctl_version);
 		if (c != 'j')
@@ -34,5 +35,6 @@ const struct ctl_command ctl_version = {
 	.summary = "print the version of this program",
 	.help = "The version of a running factory is in 'kiln-ctl factory status', that of a\n"
 		"guest's agent in 'kiln-ctl agent Version'.\n",
+	.options = option_table,
 	.run = version_run,
 };

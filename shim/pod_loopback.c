@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "factory/guest/redirect.h"
 #include "proto/netlink.h"
 #include "proto/pod_loopback.h"
-#include "shim/redirect.h"
 
 enum { LO = 1 /* in each namespace */, NET_BITS = 8, ALL_BITS = 32, ADDRESS_SIZE = 4 };
 

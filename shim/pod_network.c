@@ -9,10 +9,10 @@
 
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/guest/redirect.h"
 #include "proto/netlink.h"
 #include "shim/netns.h"
 #include "shim/pod_loopback.h"
-#include "shim/redirect.h"
 
 enum { TAP_MTU_MAX = 65521 };
 

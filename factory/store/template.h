@@ -74,6 +74,14 @@ DEFINE_CLEANUP(struct template_definition *, template_definition_free)
 /* The keys as a Markdown table, but for the objects "pool" and "images". */
 void template_definition_print(FILE *out);
 
+struct cpu_facts {
+	bool virtualization; /* vmx or svm */
+	char *model;         /* owned: name, and a short digest of the flags */
+};
+
+/* Reads the text of /proc/cpuinfo; never fails, for the model is only compared. */
+void cpu_facts_parse(const char *cpuinfo, struct cpu_facts *ret);
+
 /* Facts of this host that are part of a template's id, and why it is not a faster one. */
 struct template_host {
 	enum accelerator accelerator;

@@ -171,6 +171,18 @@ static void *watch_link(void *userdata)
 	_exit(EXIT_SUCCESS);
 }
 
+/* "kiln-libvirt 0.1.0, libvirt 9.0.0": for kiln-ctl, for nobody else can ask the library. */
+static int print_version(void)
+{
+	unsigned long version = 0;
+
+	if (virGetVersion(&version, NULL, NULL) < 0)
+		return EXIT_FAILURE;
+	printf("kiln-libvirt %s, libvirt %lu.%lu.%lu\n", KILN_VERSION, version / 1000000,
+	       version / 1000 % 1000, version % 1000);
+	return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
 	static int link = LIBVIRT_LINK_FD;
@@ -178,6 +190,8 @@ int main(int argc, char **argv)
 	pthread_t watcher;
 	uint64_t uid, gid;
 
+	if (argc == 2 && str_equal(argv[1], "--version"))
+		return print_version();
 	if (argc != 7 || str_to_u64(argv[5], 0, UINT32_MAX, &uid) < 0 ||
 	    str_to_u64(argv[6], 0, UINT32_MAX, &gid) < 0) {
 		fputs("kiln-libvirt: is started by kiln-factory\n", stderr);

@@ -21,10 +21,10 @@
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "base/strings.h"
+#include "factory/guest/redirect.h"
 #include "proto/netlink.h"
 #include "shim/netns.h"
 #include "shim/pod_network.h"
-#include "shim/redirect.h"
 
 /* The VMM: a process in a namespace with taps, which it holds. */
 struct vmm {

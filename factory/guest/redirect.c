@@ -1,4 +1,4 @@
-#include "shim/redirect.h"
+#include "factory/guest/redirect.h"
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
