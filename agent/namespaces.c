@@ -44,8 +44,10 @@ static int add_namespace(const Grpc__LinuxNamespace *ns, struct namespace_plan *
 			plan->new_cgroup = false;
 		return 0;
 	}
-	if (str_equal(type, "network"))
+	if (str_equal(type, "network") || (str_equal(type, "time") && !path))
 		return 0;
+	if (str_equal(type, "time"))
+		return error_set(err, EOPNOTSUPP, "joining a time namespace is not supported");
 	return error_set(err, EOPNOTSUPP, "namespace type \"%.32s\" is not supported", type);
 }
 

@@ -2,8 +2,10 @@
  *
  * A mount namespace is always new: there is no container without one. The network namespace
  * is that of the sandbox, which is the guest's own, so its entry is accepted and means
- * nothing. User and time namespaces are refused. So is a path of a pid namespace: those that are
- * shared are asked for by the request (agent/pid_namespace.h).
+ * nothing. So does that of a time namespace: a new one without offsets, which are refused
+ * (agent/spec_refused.h), shows the clocks that the guest's has. User namespaces are refused. So is
+ * a path of a pid or a time namespace: pid namespaces that are shared are asked for by the request
+ * (agent/pid_namespace.h).
  */
 #pragma once
 

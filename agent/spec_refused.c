@@ -114,7 +114,7 @@ static int refuse_of_linux(const Grpc__Linux *linux, struct error *err)
 		  "the guest's kernel runs without SELinux" },
 		{ linux->n_uidmappings > 0, "linux.uidMappings", no_users },
 		{ linux->n_timeoffsets > 0, "linux.timeOffsets",
-		  "containers have no time namespace of their own" },
+		  "containers have the clocks of the guest" },
 		{ linux->n_gidmappings > 0, "linux.gidMappings", no_users },
 	};
 	int r = refuse_first(refusals, ARRAY_SIZE(refusals), err);

@@ -23,6 +23,7 @@ declare -A differs=(
 	['domain name']='runc 1.1 does not set it'
 	['real time']='version 2 of control groups has no such limit: it is refused'
 	['swappiness']='the same'
+	['time namespace']='runc 1.1 knows none'
 )
 
 rows=0 wrong=0 # of the list so far

@@ -191,6 +191,9 @@ static void test_namespaces(void **state _unused_)
 	linux.n_namespaces = 1;
 	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), 0);
 	entries[0].type = (char *)"time";
+	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), 0);
+	assert_int_equal(plan.clone_flags, CLONE_NEWNS); /* the guest's clocks */
+	entries[0].path = (char *)"/proc/1/ns/time";
 	assert_int_equal(namespace_plan_init(&spec, &plan, NULL), -EOPNOTSUPP);
 	entries[0].path = (char *)"/proc/1/ns/mnt";
 	entries[0].type = (char *)"mount";
