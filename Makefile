@@ -338,7 +338,7 @@ $(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c r
 $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
 
 # What is quick enough to be part of every `make check`; clang-tidy takes longer.
-LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck
+LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck lint-deploy
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
 check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(BENCH_WORK) ## All tests: lint, units under ASan and UBSan, fuzzers, real QEMU and containerd
@@ -443,7 +443,7 @@ C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[c
 SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image tests/node/* tests/packages/* tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
-lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, clang-tidy
+lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, what deploy/ names, clang-tidy
 $(LINT_CHECK): | $(AUTO_DEPS)
 
 lint-format:
@@ -469,6 +469,18 @@ lint-man: $(MAN) $(BIN_jailer) $(BIN_ctl) $(BIN_bench)
 lint-layers:
 	$(call say,LAYERS,check)
 	$(Q)tests/lint/layers
+
+# Prometheus' own tool, of Debian's package, which is not installed: it would bring a server that runs.
+PROMTOOL := $(or $(shell command -v promtool),$(BUILD)/promtool)
+$(BUILD)/promtool: | $(AUTO_DEPS)
+	$(call say,FETCH,$@)
+	$(Q)rm -rf $@.d && mkdir -p $@.d
+	$(Q)cd $@.d && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb --fsys-tarfile *.deb | tar -x ./usr/bin/promtool
+	$(Q)mv $@.d/usr/bin/promtool $@ && rm -rf $@.d
+
+lint-deploy: $(PROMTOOL)
+	$(call say,DEPLOY,check)
+	$(Q)tests/lint/deploy $(PROMTOOL)
 
 lint-headers: $(GEN_H)
 	$(call say,HEADERS,alone)
@@ -579,7 +591,7 @@ DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs proc
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq curl python3-prometheus-client openssh-client systemd
 DEBIAN_BENCH := gnuplot-nox
-DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc shellcheck
+DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc python3-yaml shellcheck
 # For packages and the tarball, with DEBIAN_BUILD and DEBIAN_IMAGE, and to check them.
 DEBIAN_DEB   := debhelper dpkg-dev erofs-utils lintian mmdebstrap python3
 # Of the host that makes a node's disk; what is on the disk beside DEBIAN_RUN, none of it of DEBIAN_BUILD.
