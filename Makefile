@@ -98,7 +98,7 @@ all: $(BINS)
 .DEFAULT_GOAL := all
 
 # On a fresh machine these goals install what they need before anything is compiled.
-ifneq ($(filter check check-unit check-integration check-node demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-unit check-integration check-node check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
 AUTO_DEPS := deps
 endif
 
@@ -188,9 +188,14 @@ $(call obj,factory/base/config.c factory/jail/jail.c): $(BUILD)/prefix.args
 
 # ---------------------------------------------------------------- programs
 
+# With STATIC_LIBS=1 programs need no libraries but C's, which looks users up, and libvirt's.
+comma := ,
+DYNAMIC := -lvirt -lvirt-qemu -lpthread -lm
+libs = $(if $(filter 1,$(STATIC_LIBS)),-Wl$(comma)-Bstatic $(filter-out $(DYNAMIC),$(1)) -Wl$(comma)-Bdynamic $(filter $(DYNAMIC),$(1)),$(1))
+
 define link
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(1) $(LIBS_common)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(call libs,$(1) $(LIBS_common))
 endef
 
 $(BIN_factory): $(call obj,$(SRC_factory)) $(LIB_vm)
@@ -345,7 +350,7 @@ $(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c r
 $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
 
 # What is quick enough to be part of every `make check`; clang-tidy takes longer.
-LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck
+LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck lint-deploy
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
 check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(BENCH_WORK) ## All tests: lint, units under ASan and UBSan, fuzzers, real QEMU and containerd
@@ -402,14 +407,55 @@ bench-node: all image faults $(BENCH_WORK) man | $(AUTO_DEPS) ## The quick set m
 	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
 		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/bench
 
+# ---------------------------------------------------------------- packages
+
+# Made of a copy of the tree, in which what was compiled stays for the next time, with the kernel that is here already.
+DEB := $(BUILD)/deb
+TREE_FILES = $(if $(filter deb check-deb tarball check-tarball,$(MAKECMDGOALS)),$(shell git -c safe.directory=* ls-files --cached --others --exclude-standard))
+
+.PHONY: deb check-deb
+deb tarball: DEBIAN_ALL = $(DEBIAN_BUILD) $(DEBIAN_IMAGE) $(DEBIAN_DEB)
+deb: $(DEB)/kiln.changes ## Debian packages, in build/deb
+
+$(DEB)/kiln.changes: $(TREE_FILES) | $(AUTO_DEPS)
+	$(call say,DEB,$(@D))
+	$(Q)mkdir -p $(DEB)/kiln/build/debian && rm -f $(DEB)/*kiln*.*
+	$(Q)find $(DEB)/kiln -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} + && cp -p --parents -t $(DEB)/kiln $(TREE_FILES)
+	$(Q)[ ! -d $(BUILD)/kernel ] || [ -d $(DEB)/kiln/build/debian/kernel ] || cp -al $(BUILD)/kernel $(DEB)/kiln/build/debian/
+	$(Q)cd $(DEB)/kiln && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -b -uc -us -nc \
+		--changes-file=../kiln.changes >../log 2>&1 || { tail -n 40 ../log; exit 1; }
+
+check-deb: deb ## The packages by lintian; installed, upgraded and purged in a bare root (as root)
+	$(Q)tests/packages/check-deb $(DEB)
+
+# Of this compiler's C library; what else it needs of a host says docs/INSTALL.md, which is in it.
+TARBALL := $(BUILD)/kiln-$(VERSION).tar.zst
+OPT := $(BUILD)/opt
+
+.PHONY: tarball check-tarball
+tarball: $(TARBALL) ## The same for other distributions: build/kiln-VERSION.tar.zst, unpacked in /opt/kiln
+
+$(TARBALL): $(TREE_FILES) | $(AUTO_DEPS)
+	$(Q)mkdir -p $(OPT) && rm -rf $(OPT)/root
+	$(Q)[ ! -d $(BUILD)/kernel ] || [ -d $(OPT)/kernel ] || cp -al $(BUILD)/kernel $(OPT)/
+	$(Q)$(MAKE) --no-print-directory BUILD=$(OPT) PREFIX=/opt/kiln STATIC_LIBS=1 SYSTEMD_VERSION=252 UNITDIR=/opt/kiln/lib/systemd/system \
+		SYSUSERSDIR=/opt/kiln/lib/sysusers.d DESTDIR=$(abspath $(OPT))/root install >$(OPT)/log 2>&1 || { tail -n 40 $(OPT)/log; exit 1; }
+	$(Q)strip $(OPT)/root/opt/kiln/*bin/*
+	$(Q)install -D -m 644 -t $(OPT)/root/opt/kiln/share/doc/kiln docs/INSTALL.md CHANGELOG.md LICENSE debian/copyright
+	$(call say,TARBALL,$@)
+	$(Q)tar -C $(OPT)/root --sort=name --owner=0 --group=0 --numeric-owner --zstd -cf $@.new opt && mv $@.new $@
+
+check-tarball: tarball ## It in a bare root, and deploy/node/kiln-node with it (as root)
+	$(Q)tests/packages/check-tarball $(TARBALL)
+
 # ---------------------------------------------------------------- lint
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image tests/node/* .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image tests/node/* tests/packages/* tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
-lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, clang-tidy
+lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, what deploy/ names, clang-tidy
 $(LINT_CHECK): | $(AUTO_DEPS)
 
 lint-format:
@@ -435,6 +481,18 @@ lint-man: $(MAN) $(BIN_jailer) $(BIN_ctl) $(BIN_bench)
 lint-layers:
 	$(call say,LAYERS,check)
 	$(Q)tests/lint/layers
+
+# Prometheus' own tool, of Debian's package, which is not installed: it would bring a server that runs.
+PROMTOOL := $(or $(shell command -v promtool),$(BUILD)/promtool)
+$(BUILD)/promtool: | $(AUTO_DEPS)
+	$(call say,FETCH,$@)
+	$(Q)rm -rf $@.d && mkdir -p $@.d
+	$(Q)cd $@.d && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb --fsys-tarfile *.deb | tar -x ./usr/bin/promtool
+	$(Q)mv $@.d/usr/bin/promtool $@ && rm -rf $@.d
+
+lint-deploy: $(PROMTOOL)
+	$(call say,DEPLOY,check)
+	$(Q)tests/lint/deploy $(PROMTOOL)
 
 lint-headers: $(GEN_H)
 	$(call say,HEADERS,alone)
@@ -483,24 +541,47 @@ UNITS := kiln-factory.service kiln-factory.socket kiln-jailer.service kiln-jaile
 UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
               $(shell [ 0$(SYSTEMD_VERSION) -lt 253 ] || echo "-e 's/^Type=notify$$/Type=notify-reload/' -e '/^ExecReload=/d'")
 
-.PHONY: install uninstall clean help deps
-install: all image man $(COMPLETION) ## Install under PREFIX (DESTDIR is honoured)
-	install -d $(SBIN) $(BIN) $(SHARE) $(LIB)
-	install -m 755 $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(SBIN)/
-	install -m 755 $(BIN_shim) $(BIN_ctl) $(BIN_bench) $(BIN)/
-	install -m 644 $(PRELOAD) $(ABSENT) $(LIB)/
-	install -m 644 $(IMAGE)/* $(SHARE)/
-	install -d $(sort $(foreach page,$(MAN),$(MANDIR)/$(dir $(call man_place,$(page)))))
-	$(foreach page,$(MAN),install -m 644 $(page) $(MANDIR)/$(call man_place,$(page)) &&) true
-	install -d $(BASH_COMPLETION) $(ZSH_COMPLETION)
-	install -m 644 $(filter %/kiln-ctl,$(COMPLETION)) $(BASH_COMPLETION)/
-	install -m 644 $(filter %/_kiln-ctl,$(COMPLETION)) $(ZSH_COMPLETION)/
+# What a component has is a Debian package of its own (debian/control): kiln-factory, kiln-shim, ...
+COMPONENTS := factory shim ctl guest bench
+PAGES_factory := kiln-factory.8 kiln-jailer.8 kiln-factory.json.5 kiln-template.json.5
+PAGES_shim    := containerd-shim-kiln-v2.8
+PAGES_ctl     := kiln-ctl.1
+PAGES_bench   := kiln-bench.1
+
+# put MODE FOLDER FILE...
+put = install -d $(2) && install -m $(1) $(3) $(2)/
+put_pages = $(foreach page,$(1),$(call put,644,$(MANDIR)/$(dir $(call man_place,$(page))),$(BUILD)/man/$(page)) &&) true
+
+.PHONY: install $(COMPONENTS:%=install-%) uninstall clean help deps
+install: $(COMPONENTS:%=install-%) ## Install under PREFIX (DESTDIR is honoured; install-factory, -shim, -ctl, -guest, -bench: a part)
+
+install-factory: $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(PRELOAD) $(ABSENT) man
+	$(call put,755,$(SBIN),$(BIN_factory) $(BIN_jailer) $(BIN_libvirt))
+	$(call put,644,$(LIB),$(PRELOAD) $(ABSENT))
+	$(call put_pages,$(PAGES_factory))
 	install -d $(DESTDIR)$(UNITDIR)
 	for unit in $(UNITS); do \
 		sed $(UNIT_EDITS) templates/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
 		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit; done
 	install -d $(DESTDIR)$(SYSUSERSDIR)
 	install -m 644 templates/systemd/kiln-sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/kiln.conf
+
+install-shim: $(BIN_shim) man
+	$(call put,755,$(BIN),$(BIN_shim))
+	$(call put_pages,$(PAGES_shim))
+
+install-ctl: $(BIN_ctl) man $(COMPLETION)
+	$(call put,755,$(BIN),$(BIN_ctl))
+	$(call put,644,$(BASH_COMPLETION),$(filter %/kiln-ctl,$(COMPLETION)))
+	$(call put,644,$(ZSH_COMPLETION),$(filter %/_kiln-ctl,$(COMPLETION)))
+	$(call put_pages,$(PAGES_ctl))
+
+install-guest: image
+	$(call put,644,$(SHARE),$(IMAGE)/*)
+
+install-bench: $(BIN_bench) man
+	$(call put,755,$(BIN),$(BIN_bench))
+	$(call put_pages,$(PAGES_bench))
 
 uninstall: ## Remove what install put there
 	rm -f $(SBIN)/kiln-factory $(SBIN)/kiln-jailer $(SBIN)/kiln-libvirt $(addprefix $(BIN)/,$(notdir $(BIN_shim) $(BIN_ctl) $(BIN_bench)))
@@ -522,12 +603,14 @@ help: ## This list
 # Debian 12 packages; docs/DEPENDENCIES.md has the reason of each.
 DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev libprotobuf-dev \
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev libnghttp2-dev
-DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs libevent-core-2.1-7 libevent-extra-2.1-7 \
+DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs procps libevent-core-2.1-7 libevent-extra-2.1-7 \
                 libprotobuf-c1 libjansson4 libnettle8 libseccomp2 libvirt0 libnghttp2-14
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
-DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq procps curl python3-prometheus-client openssh-client systemd zsh
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq curl python3-prometheus-client openssh-client systemd zsh
 DEBIAN_BENCH := gnuplot-nox
-DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc shellcheck
+DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc python3-yaml shellcheck
+# For packages and the tarball, with DEBIAN_BUILD and DEBIAN_IMAGE, and to check them.
+DEBIAN_DEB   := debhelper dpkg-dev erofs-utils lintian mmdebstrap python3
 # Of the host that makes a node's disk; what is on the disk beside DEBIAN_RUN, none of it of DEBIAN_BUILD.
 DEBIAN_NODE_HOST := mmdebstrap openssh-client
 DEBIAN_NODE  := linux-image-6.12-amd64 systemd-sysv systemd udev dbus kmod openssh-server containerd runc busybox-static iproute2 \
@@ -547,5 +630,5 @@ deps: ## Install what is missing (Debian); elsewhere print the list
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 
--include $(shell find $(BUILD) -name '*.d' -not -path '$(BUILD)/node/*' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f -not -path '$(BUILD)/node/*' -not -path '$(DEB)/*' -not -path '$(OPT)/*' 2>/dev/null)
 .SECONDARY:

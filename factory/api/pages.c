@@ -103,6 +103,11 @@ static uint64_t pool_waiting(struct slot *slot, const struct footprint *footprin
 	return counts.waiting;
 }
 
+static uint64_t template_stale(struct slot *slot, const struct footprint *footprint _unused_)
+{
+	return !str_empty(slot_stale(slot));
+}
+
 static uint64_t template_memory(struct slot *slot, const struct footprint *footprint _unused_)
 {
 	return slot_manifest(slot) ? slot_manifest(slot)->memory_bytes : 0;
@@ -143,6 +148,9 @@ static const struct {
 } gauges[] = {
 	{ "kiln_pool_target", "Machines to keep parked", pool_target },
 	{ "kiln_pool_waiting_claims", "Claims that wait for a machine", pool_waiting },
+	{ "kiln_template_stale",
+	  "1 where an input of the template is not what it was baked from any more",
+	  template_stale },
 	{ "kiln_template_memory_bytes", "Guest RAM of the template", template_memory },
 	{ "kiln_template_shared_bytes",
 	  "What the template's RAM takes up, which its machines share", template_shared },

@@ -98,10 +98,12 @@ test_stale_is_told_and_kept() {
 	define default '.kernel_params += " loglevel=3" | .on_stale = "keep"'
 	wait_for 20 is_stale default || fail 'not stale'
 	expect 'kernel_params changed (+loglevel=3)' "$(template_json default | jq -r .stale)"
+	expect 1 "$(metrics kiln_template_stale template=default)" 'in /metrics'
 	expect "$id" "$(template_json default | jq -r .id)" 'template'
 	ctl agent --template default -c Check >/dev/null 2>&1 || fail 'a stale template does not serve'
 	define default .
 	wait_for 20 eval '! is_stale default' || fail 'still stale'
+	expect 0 "$(metrics kiln_template_stale template=default)" 'in /metrics'
 }
 
 # claim_loop NAME: claims for as long as $work/claiming is there, at a pace the pool can follow.
