@@ -61,6 +61,8 @@ static void container_free(void *userdata)
 {
 	struct container *container = userdata;
 
+	if (container->init)
+		process_wait_cancel(container->init, container);
 	process_unref(container->init);
 	hooks_free(container->hooks);
 	error_done(&container->failure);
