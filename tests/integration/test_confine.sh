@@ -34,7 +34,7 @@ test_what_every_container_has_works_anywhere() {
 
 test_a_cgroup_below_changes_nothing() {
 	start c3 --cap-add CAP_SYS_ADMIN
-	expect_match 'in below.*Operation not permitted' "$(inside c3 sh -c '
+	expect_match 'in below.*Operation not permitted' "$(inside c3 sh -c 'exec 2>&1
 		mkdir /cg && mount -t cgroup2 cgroup2 /cg && mkdir /cg/below && echo $$ >/cg/below/cgroup.procs &&
 		echo in $(sed s/0::.// /proc/self/cgroup); mknod /dev/pmem b 259 0; head -c 1 /dev/pmem' | xargs)"
 	remove_container c3
