@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "base/socket.h"
 
-enum { STACK_SIZE = 256 * 1024 };
+enum { STACK_SIZE = 256 * 1024, ERRNO_MAX = 4095 /* the kernel's */ };
 
 static const char *const state_names[] = {
 	[LAUNCH_BUILDING] = "building", [LAUNCH_PREPARING] = "preparing",
@@ -151,8 +151,10 @@ static void on_failure(struct launch *launch, const struct child_message *messag
 {
 	_cleanup_(error_done) struct error err = {};
 
+	bool is_errno = message->number > 0 && message->number <= ERRNO_MAX;
+
 	if (message->kind == CHILD_FAILED)
-		error_set(&err, message->number ? message->number : EIO, "%.*s", CHILD_TEXT_MAX,
+		error_set(&err, is_errno ? message->number : EIO, "%.*s", CHILD_TEXT_MAX,
 			  message->text);
 	else
 		error_set(&err, EPROTO,
