@@ -72,8 +72,9 @@ ABSENT      := $(BUILD)/kiln-no-capstone.so $(BUILD)/kiln-no-pmem.so
 PROBE       := $(BUILD)/probe
 FILES_WORK  := $(BUILD)/kiln-files-work
 NET_WORK    := $(BUILD)/kiln-net-work
+CRUN_WORK   := $(BUILD)/kiln-crun-work
 # What the benchmark runs in containers.
-BENCH_WORK  := $(FILES_WORK) $(NET_WORK)
+BENCH_WORK  := $(FILES_WORK) $(NET_WORK) $(CRUN_WORK)
 BINS := $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(BIN_shim) $(BIN_agent) $(BIN_ctl) $(BIN_bench) $(BIN_init) $(PRELOAD) $(ABSENT)
 
 LIBS_common  := -lprotobuf-c -ljansson -levent_core -lpthread -lm
@@ -246,9 +247,10 @@ $(PROBE): $(call obj,$(wildcard tests/probe/*.c))
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
-# What the scenarios `files` and `pods-net` measure; it runs in containers, and in a machine without one.
+# What the scenarios `files`, `pods-net` and `crun` measure; it runs in containers, and in a machine without one.
 $(FILES_WORK): $(call obj,bench/work/work.c)
 $(NET_WORK): $(call obj,bench/work/net.c)
+$(CRUN_WORK): $(call obj,bench/work/crun.c)
 $(BENCH_WORK):
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
@@ -452,7 +454,7 @@ check-tarball: tarball ## It in a bare root, and deploy/node/kiln-node with it (
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image tests/node/* tests/packages/* tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder tests/node/* tests/packages/* tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
 lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, what deploy/ names, clang-tidy
@@ -607,14 +609,14 @@ DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs proc
                 libprotobuf-c1 libjansson4 libnettle8 libseccomp2 libvirt0 libnghttp2-14
 DEBIAN_IMAGE := cpio xz-utils zstd lz4
 DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq curl python3-prometheus-client openssh-client systemd zsh
-DEBIAN_BENCH := gnuplot-nox
+DEBIAN_BENCH := gnuplot-nox crun
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc python3-yaml shellcheck
 # For packages and the tarball, with DEBIAN_BUILD and DEBIAN_IMAGE, and to check them.
 DEBIAN_DEB   := debhelper dpkg-dev erofs-utils lintian mmdebstrap python3
 # Of the host that makes a node's disk; what is on the disk beside DEBIAN_RUN, none of it of DEBIAN_BUILD.
 DEBIAN_NODE_HOST := mmdebstrap openssh-client
 DEBIAN_NODE  := linux-image-6.12-amd64 systemd-sysv systemd udev dbus kmod openssh-server containerd runc busybox-static iproute2 \
-                iptables containernetworking-plugins jq procps curl perl python3-prometheus-client openssh-client
+                iptables containernetworking-plugins jq procps curl perl python3-prometheus-client openssh-client crun
 DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_BENCH) $(DEBIAN_LINT)
 
 deps: ## Install what is missing (Debian); elsewhere print the list

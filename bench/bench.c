@@ -24,6 +24,7 @@ static const char *const count_names[] = {
 	[COUNT_ROOTS] = "roots",
 	[COUNT_IMAGES] = "images",
 	[COUNT_PODS] = "pods",
+	[COUNT_CRUNS] = "cruns",
 	[COUNT_FILES] = "files",
 	[COUNT_FILES_TIMES] = "files-times",
 	[COUNT_FILES_SCALE] = "files-scale",

@@ -34,9 +34,10 @@ enum count {
 	COUNT_ROOTS,            /* rounds of all ways to a root file system and runc */
 	COUNT_IMAGES,           /* sandboxes that read one image; 0: left out */
 	COUNT_PODS,             /* lives of a pod, of kiln and runc each; 0: left out */
-	COUNT_FILES,            /* places for work on files, of each contestant; 0: left out */
-	COUNT_FILES_TIMES,      /* how often it is done in each of them */
-	COUNT_FILES_SCALE,      /* how much work that is, in percent */
+	COUNT_CRUNS,       /* containers of a guest, by the agent and by crun each; 0: left out */
+	COUNT_FILES,       /* places for work on files, of each contestant; 0: left out */
+	COUNT_FILES_TIMES, /* how often it is done in each of them */
+	COUNT_FILES_SCALE, /* how much work that is, in percent */
 	COUNT_MAX_
 };
 DECLARE_STRING_TABLE(count, enum count); /* "boots", "clones", ... */
@@ -52,6 +53,7 @@ struct bench_options {
 	const char *pods_image;  /* has bench/work/net.c's program */
 	const char *files_image; /* bench/files-image; NULL: ditto */
 	const char *limit;       /* folder of what bench/files-image makes for it; NULL: ditto */
+	const char *crun;        /* what bench/crun-folder makes; NULL: ditto */
 	const char *rootfs;      /* drivers of roots, with commas between them; NULL: overlay */
 	const char *namespace_;
 	unsigned counts[COUNT_MAX_];

@@ -49,6 +49,7 @@ void command_run_help(void)
 	     "      --image NAME          (docker.io/kiln/busybox:test)\n"
 	     "      --files-image NAME    of what bench/files-image makes, for `files`\n"
 	     "      --limit FOLDER        its folder of that name, for the plain machine of `files`\n"
+	     "      --crun FOLDER         what bench/crun-folder makes, for `crun`\n"
 	     "      --rootfs DRIVER,...   of roots (io.kiln.rootfs) to measure `files` with (overlay)\n"
 	     "  -s, --set NAME            how much: full, quick (the default), demo, smoke\n"
 	     "  -n, --count WHAT=N        changes one count of the set; 0 leaves it out\n"
@@ -132,6 +133,9 @@ static int parse_option(int option, struct arguments *arguments)
 	case 'L':
 		arguments->bench.limit = optarg;
 		return -1;
+	case 'X':
+		arguments->bench.crun = optarg;
+		return -1;
 	case 'R':
 		arguments->bench.rootfs = optarg;
 		return -1;
@@ -176,6 +180,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 		{ "image", required_argument, NULL, 'I' },
 		{ "files-image", required_argument, NULL, 'F' },
 		{ "limit", required_argument, NULL, 'L' },
+		{ "crun", required_argument, NULL, 'X' },
 		{ "rootfs", required_argument, NULL, 'R' },
 		{ "set", required_argument, NULL, 's' },
 		{ "count", required_argument, NULL, 'n' },

@@ -25,5 +25,5 @@ start_empty_factories() {
 # bench SET [OPTION...]: kiln-bench on all of it.
 bench() {
 	TMPDIR=$store kiln-bench run --factory "$empty" --slots "$slots" --unshared "$unshared" --pool "$KILN_FACTORY" \
-		--containerd "$work/containerd.sock" --namespace "$(basename "$work")" --image "$image" "${files[@]}" "${cri[@]}" --set "$@"
+		--containerd "$work/containerd.sock" --namespace "$(basename "$work")" --image "$image" "${files[@]}" "${cri[@]}" "${crun[@]}" --set "$@"
 }

@@ -17,8 +17,9 @@ static const struct plan plans[] = {
 		       [COUNT_BURSTS] = 4,         [COUNT_SUSTAIN_SECONDS] = 12,
 		       [COUNT_DENSITY_MOST] = 100, [COUNT_DENSITY_UNSHARED] = 10,
 		       [COUNT_ROOTS] = 6,          [COUNT_IMAGES] = 20,
-		       [COUNT_PODS] = 40,          [COUNT_FILES] = 3,
-		       [COUNT_FILES_TIMES] = 4,    [COUNT_FILES_SCALE] = 25 } },
+		       [COUNT_PODS] = 40,          [COUNT_CRUNS] = 40,
+		       [COUNT_FILES] = 3,          [COUNT_FILES_TIMES] = 4,
+		       [COUNT_FILES_SCALE] = 25 } },
 	{ "quick",
 	  1,
 	  { [COUNT_BOOTS] = 3,
@@ -33,6 +34,7 @@ static const struct plan plans[] = {
 	    [COUNT_DENSITY_MOST] = 10,
 	    [COUNT_ROOTS] = 2,
 	    [COUNT_PODS] = 3,
+	    [COUNT_CRUNS] = 8,
 	    [COUNT_FILES] = 1,
 	    [COUNT_FILES_TIMES] = 3,
 	    [COUNT_FILES_SCALE] = 10 } },
@@ -55,8 +57,9 @@ static const struct plan plans[] = {
 			[COUNT_BURSTS] = 1,       [COUNT_SUSTAIN_SECONDS] = 1,
 			[COUNT_DENSITY_MOST] = 1, [COUNT_DENSITY_UNSHARED] = 1,
 			[COUNT_ROOTS] = 1,        [COUNT_IMAGES] = 2,
-			[COUNT_PODS] = 1,         [COUNT_FILES] = 1,
-			[COUNT_FILES_TIMES] = 2,  [COUNT_FILES_SCALE] = 2 } },
+			[COUNT_PODS] = 1,         [COUNT_CRUNS] = 2,
+			[COUNT_FILES] = 1,        [COUNT_FILES_TIMES] = 2,
+			[COUNT_FILES_SCALE] = 2 } },
 };
 
 int plan_apply(const char *name, struct bench_options *options)

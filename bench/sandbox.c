@@ -1,6 +1,7 @@
 #include "bench/sandbox.h"
 
 #include "base/memory.h"
+#include "base/strbuf.h"
 #include "factory/guest/guest_root.h"
 #include "factory/guest/guest_share.h"
 #include "factory/vm/rehearsal.h"
@@ -67,9 +68,9 @@ int sandbox_release(struct bench *bench, const char *address, struct claim *clai
 
 /* ---------------------------------------------------------------- the agent */
 
-static int agent_call(struct bench *bench, struct ttrpc_client *agent, const char *method,
-		      const ProtobufCMessage *request, ProtobufCMessage **ret_response,
-		      struct error *err)
+static int call_for_answer(struct bench *bench, struct ttrpc_client *agent, const char *method,
+			   const ProtobufCMessage *request, ProtobufCMessage **ret_response,
+			   struct error *err)
 {
 	struct ttrpc_call_options call = {
 		.service = &grpc__agent_service__descriptor,
@@ -82,12 +83,12 @@ static int agent_call(struct bench *bench, struct ttrpc_client *agent, const cha
 	return r < 0 ? error_wrap(err, "%s", method) : 0;
 }
 
-static int agent_do(struct bench *bench, struct ttrpc_client *agent, const char *method,
-		    const ProtobufCMessage *request, struct error *err)
+int sandbox_call(struct bench *bench, struct ttrpc_client *agent, const char *method,
+		 const ProtobufCMessage *request, struct error *err)
 {
 	ProtobufCMessage *response = NULL;
 
-	int r = agent_call(bench, agent, method, request, &response, err);
+	int r = call_for_answer(bench, agent, method, request, &response, err);
 	if (r == 0)
 		protobuf_c_message_free_unpacked(response, NULL);
 	return r;
@@ -104,7 +105,7 @@ int sandbox_create(struct bench *bench, struct ttrpc_client *agent, struct error
 	request.n_storages = storages.count;
 	request.sandbox_id = (char *)"bench";
 	request.hostname = (char *)"bench";
-	return agent_do(bench, agent, "CreateSandbox", &request.base, err);
+	return sandbox_call(bench, agent, "CreateSandbox", &request.base, err);
 }
 
 int sandbox_start_container(struct bench *bench, struct ttrpc_client *agent, struct error *err)
@@ -123,27 +124,70 @@ int sandbox_start_container(struct bench *bench, struct ttrpc_client *agent, str
 	create.container_id = (char *)CONTAINER_ID;
 	create.oci = spec;
 	start.container_id = (char *)CONTAINER_ID;
-	r = agent_do(bench, agent, "CreateContainer", &create.base, err);
+	r = sandbox_call(bench, agent, "CreateContainer", &create.base, err);
 	if (r == 0)
-		r = agent_do(bench, agent, "StartContainer", &start.base, err);
+		r = sandbox_call(bench, agent, "StartContainer", &start.base, err);
 	grpc__spec__free_unpacked(spec, NULL);
 	return r;
 }
 
-int sandbox_read_output(struct bench *bench, struct ttrpc_client *agent, struct error *err)
+int sandbox_remove_container(struct bench *bench, struct ttrpc_client *agent, struct error *err)
+{
+	Grpc__WaitProcessRequest wait = GRPC__WAIT_PROCESS_REQUEST__INIT;
+	Grpc__RemoveContainerRequest remove = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
+
+	wait.container_id = (char *)CONTAINER_ID;
+	remove.container_id = (char *)CONTAINER_ID;
+	int r = sandbox_call(bench, agent, "WaitProcess", &wait.base, err);
+	return r < 0 ? r : sandbox_call(bench, agent, "RemoveContainer", &remove.base, err);
+}
+
+/* Appends what there is; *ret_ended: nothing more comes. */
+static int read_stream(struct bench *bench, struct ttrpc_client *agent, const char *id,
+		       const char *stream, struct strbuf *output, bool *ret_ended,
+		       struct error *err)
 {
 	Grpc__ReadStreamRequest request = GRPC__READ_STREAM_REQUEST__INIT;
 	Grpc__ReadStreamResponse *response = NULL;
 
-	request.container_id = (char *)CONTAINER_ID;
+	request.container_id = (char *)id;
 	/* The agent knows a container's first process by the container's own id. */
-	request.exec_id = (char *)CONTAINER_ID;
+	request.exec_id = (char *)id;
 	request.len = OUTPUT_MAX;
-	int r = agent_call(bench, agent, "ReadStdout", &request.base,
-			   (ProtobufCMessage **)&response, err);
+	int r = call_for_answer(bench, agent, stream, &request.base, (ProtobufCMessage **)&response,
+				err);
 	if (r < 0)
 		return r;
-	bool empty = response->data.len == 0;
+	*ret_ended = response->data.len == 0;
+	strbuf_add(output, response->data.data, response->data.len);
 	grpc__read_stream_response__free_unpacked(response, NULL);
-	return empty ? error_set(err, EIO, "the container wrote nothing") : 0;
+	return 0;
+}
+
+int sandbox_read_output(struct bench *bench, struct ttrpc_client *agent, struct error *err)
+{
+	_cleanup_(strbuf_done) struct strbuf output = {};
+	bool ended = false;
+
+	int r = read_stream(bench, agent, CONTAINER_ID, "ReadStdout", &output, &ended, err);
+	if (r < 0)
+		return r;
+	return ended ? error_set(err, EIO, "the container wrote nothing") : 0;
+}
+
+int sandbox_read_all(struct bench *bench, struct ttrpc_client *agent, const char *id,
+		     const char *stream, size_t max, char **ret_output, struct error *err)
+{
+	_cleanup_(strbuf_done) struct strbuf output = {};
+	bool ended = false;
+	int r = 0;
+
+	while (r == 0 && !ended && output.len <= max)
+		r = read_stream(bench, agent, id, stream, &output, &ended, err);
+	if (r < 0)
+		return r;
+	if (output.len > max)
+		return error_set(err, EFBIG, "container %s writes more than %zu bytes", id, max);
+	*ret_output = strbuf_steal(&output);
+	return 0;
 }

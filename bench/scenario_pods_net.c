@@ -11,8 +11,8 @@
 
 #define PROGRAM_IN  "kiln-net-work" /* bench/work/net.c, in the image */
 #define PORT        "5201"
-#define ROUND_TRIPS "200"
-#define MIB         "64"
+#define ROUND_TRIPS 200
+#define MIB         64u
 
 static const char *const handlers[] = { CRI_KILN, CRI_RUNC };
 
@@ -29,29 +29,15 @@ static int start_pod(struct bench *bench, struct cri_pod *pod, char *const *comm
 					 err);
 }
 
-/* A number of nanoseconds a line. */
-static int add_times(struct series *series, const char *output, struct error *err)
-{
-	char *end;
-
-	for (const char *at = output; *at; at = end + (*end == '\n')) {
-		uint64_t ns = strtoull(at, &end, 10);
-		if (end == at || (*end && *end != '\n'))
-			return error_set(err, EBADMSG, "%s printed no times: %s", PROGRAM_IN,
-					 output);
-		series_add(series, ns);
-	}
-	return 0;
-}
-
 static int ask(struct cri_pod *pod, const char *container, const char *address, const char *what,
-	       const char *amount, struct series *series, struct error *err)
+	       unsigned amount, size_t times, struct series *series, struct error *err)
 {
 	_cleanup_free_ char *output = NULL;
+	_cleanup_free_ char *number = xasprintf("%u", amount);
 
 	int r = cri_container_exec(
-		pod, container, SPAWN_ARGV(PROGRAM_IN, what, address, PORT, amount), &output, err);
-	return r < 0 ? r : add_times(series, output, err);
+		pod, container, SPAWN_ARGV(PROGRAM_IN, what, address, PORT, number), &output, err);
+	return r < 0 ? r : series_add_lines(series, output, 0, times, err);
 }
 
 static int measure(struct bench *bench, struct grpc_client *client, const char *handler,
@@ -64,6 +50,7 @@ static int measure(struct bench *bench, struct grpc_client *client, const char *
 	_cleanup_free_ char *asking = NULL;
 	_cleanup_free_ char *address = NULL;
 	_cleanup_free_ char *trip = xasprintf("pods-net.round-trip.%s", handler);
+	_cleanup_free_ char *amount = xasprintf("%u MiB to another pod", MIB);
 	_cleanup_free_ char *transfer = xasprintf("pods-net.transfer.%s", handler);
 
 	int r = start_pod(bench, server, SPAWN_ARGV(PROGRAM_IN, "serve", PORT), &serving, err);
@@ -72,11 +59,11 @@ static int measure(struct bench *bench, struct grpc_client *client, const char *
 	if (r == 0)
 		r = cri_pod_address(server, &address, err);
 	if (r == 0)
-		r = ask(asker, asking, address, "round-trips", ROUND_TRIPS,
+		r = ask(asker, asking, address, "round-trips", ROUND_TRIPS, ROUND_TRIPS,
 			result_series(bench->result, trip, "a byte to another pod and back"), err);
 	if (r == 0)
-		r = ask(asker, asking, address, "transfer", MIB,
-			result_series(bench->result, transfer, MIB " MiB to another pod"), err);
+		r = ask(asker, asking, address, "transfer", MIB, 1,
+			result_series(bench->result, transfer, amount), err);
 	return r;
 }
 

@@ -28,6 +28,10 @@ static const struct scenario scenarios[] = {
 	  .summary = "the network between two pods, by kiln and runc (needs --cri)",
 	  .run = scenario_pods_net,
 	  .needs_cri = true },
+	{ .name = "crun",
+	  .summary = "the agent's creating and starting, and crun's in the guest (needs --crun)",
+	  .run = scenario_crun,
+	  .needs_crun = true },
 	{ .name = "roots",
 	  .summary =
 		  "a container's start by each way to its root, and by runc (needs --containerd)",
@@ -80,5 +84,7 @@ const char *scenario_obstacle(const struct scenario *scenario, const struct benc
 		return "it needs --cri";
 	if (scenario->needs_files_image && !options->files_image)
 		return "it needs --files-image";
+	if (scenario->needs_crun && !options->crun)
+		return "it needs --crun";
 	return NULL;
 }

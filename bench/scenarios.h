@@ -17,6 +17,7 @@ struct scenario {
 	bool needs_containerd;
 	bool needs_cri;
 	bool needs_files_image;
+	bool needs_crun;
 };
 
 /* NULL past the last one. */
@@ -34,6 +35,7 @@ _must_check_ int scenario_first_exec(struct bench *bench, struct error *err);
 _must_check_ int scenario_ctr(struct bench *bench, struct error *err);
 _must_check_ int scenario_pods(struct bench *bench, struct error *err);
 _must_check_ int scenario_pods_net(struct bench *bench, struct error *err);
+_must_check_ int scenario_crun(struct bench *bench, struct error *err);
 _must_check_ int scenario_roots(struct bench *bench, struct error *err);
 _must_check_ int scenario_images(struct bench *bench, struct error *err);
 _must_check_ int scenario_files(struct bench *bench, struct error *err);

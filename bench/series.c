@@ -41,6 +41,26 @@ void series_add(struct series *series, uint64_t ns)
 	add_ms(series, (double)ns / 1e6);
 }
 
+int series_add_lines(struct series *series, const char *text, size_t skipped, size_t lines,
+		     struct error *err)
+{
+	const char *at = text;
+	size_t n = 0;
+
+	for (; *at && n < lines; n++) {
+		char *end;
+		uint64_t ns = strtoull(at, &end, 10);
+		if (end == at || *end != '\n' || (double)ns > MS_MAX * 1e6)
+			break;
+		if (n >= skipped)
+			series_add(series, ns);
+		at = end + 1;
+	}
+	return n < lines || *at ? error_set(err, EBADMSG, "%s: not %zu times, but: %s",
+					    series->name, lines, text)
+				: 0;
+}
+
 double series_quantile(const struct series *series, double q)
 {
 	return stats_quantile(series->ms, series->count, q);

@@ -22,6 +22,10 @@ void series_free(struct series *series);
 DEFINE_CLEANUP(struct series *, series_free)
 
 void series_add(struct series *series, uint64_t ns);
+/* What a program in a container printed: a number of nanoseconds a line, of which the first skipped
+ * are left out. -EBADMSG where it is something else, or not so many lines. */
+_must_check_ int series_add_lines(struct series *series, const char *text, size_t skipped,
+				  size_t lines, struct error *err);
 
 /* Of the samples themselves. */
 double series_quantile(const struct series *series, double q);

@@ -38,7 +38,7 @@ struct outcome {
 	enum verdict verdict;
 };
 
-#define TARGETS 29
+#define TARGETS 30
 void targets_evaluate(const struct result *result, struct outcome ret_outcomes[static TARGETS]);
 
 void targets_print(const struct outcome outcomes[static TARGETS], FILE *out);

@@ -175,6 +175,13 @@ make_files_image() {
 	[ ! -e "$made/limit" ] || files+=(--limit "$made/limit")
 }
 
+# make_crun_folder: what kiln-bench's scenario `crun` copies into a guest; its option is then in $crun.
+crun=()
+make_crun_folder() {
+	"$tests/../bench/crun-folder" "$BUILD/kiln-crun-work" "$BUILD/rehearsal-program" "$work/crun" &&
+		crun=(--crun "$work/crun")
+}
+
 # cri_config FACTORY: of a containerd that makes pods, by runc and by kiln from this factory.
 cri_config() {
 	jq -n --arg factory "$1" '{$factory}' >"$work/cri-kiln.json"

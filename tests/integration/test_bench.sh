@@ -12,7 +12,7 @@ result=$work/result.json
 measure() {
 	timeout 400 kiln-bench run --factory "unix://$empty_run/factory.sock" --pool "$KILN_FACTORY" \
 		--slots "unix://$slots_run/factory.sock" --unshared "unix://$unshared_run/factory.sock" --containerd "$work/containerd.sock" --namespace "$(basename "$work")" \
-		--image "$image" "${files[@]}" "${cri[@]}" --rootfs overlay --set smoke "$@"
+		--image "$image" "${files[@]}" "${cri[@]}" "${crun[@]}" --rootfs overlay --set smoke "$@"
 }
 
 code_of() {
@@ -63,7 +63,7 @@ test_the_result_has_the_documented_form() {
 	for name in boot.ready clone.parked clone.claimed claim.claim claim.create_sandbox claim.total \
 		claim.of_one claim.of_many first-exec.pooled first-exec.booted ctr.kiln ctr.runc \
 		ctr.empty burst.latency roots.{output,run,ready}.{overlay-dax,overlay-image,overlay-share,share,runc} {files,files-first}.{write,walk,sqlite}.{runc,overlay,limit} \
-		pods.{run,create,start,exec-first,exec,stop,remove,life}.{kiln,runc} pods-net.{round-trip,transfer}.{kiln,runc}; do
+		pods.{run,create,start,exec-first,exec,stop,remove,life}.{kiln,runc} pods-net.{round-trip,transfer}.{kiln,runc} crun.{kiln,crun}; do
 		jq -e --arg name "$name" '.series[$name].n > 0' "$result" >/dev/null || fail "no $name"
 	done
 	for name in parked running unshared_parked unshared_running booted; do
@@ -200,5 +200,6 @@ start_empty_factory slots always '.dax_windows = 0'
 start_empty_factory unshared never
 start_containerd
 make_files_image
+make_crun_folder
 start_cri "unix://$empty_run/factory.sock"
 run_tests

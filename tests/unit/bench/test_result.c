@@ -1,5 +1,6 @@
 /* Results: written, read back, refused, compared, held against targets and baseline. */
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,6 +112,27 @@ static char *compare_text(const struct result *old, const struct result *now,
 	*ret = compare_results(old, now, out);
 	(void)fclose(out);
 	return text;
+}
+
+static void what_a_program_printed_is_as_many_times(void **state _unused_)
+{
+	static const char *const wrong[] = {
+		"",          "1000000\n", "1000000\n2000000",
+		"1\n2\n3\n", "1\n\n",     "1\ntwo\n",
+		"one\n2\n",  "1\n-2\n",   "1\n99999999999999999999\n"
+	};
+	_cleanup_(result_free_cleanup) struct result *result = result_new();
+	struct series *series = result_series(result, "pods-net.transfer.kiln", "a test's");
+	_cleanup_(error_done) struct error err = {};
+
+	assert_int_equal(series_add_lines(series, "1000000\n2000000\n", 0, 2, &err), 0);
+	assert_int_equal(series->count, 2);
+	assert_true(fabs(series->ms[1] - 2) < 1e-9);
+	assert_int_equal(series_add_lines(series, "9\n3000000\n", 1, 2, &err), 0);
+	assert_int_equal(series->count, 3);
+	assert_true(fabs(series->ms[2] - 3) < 1e-9);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		assert_int_equal(series_add_lines(series, wrong[i], 2, 2, &err), -EBADMSG);
 }
 
 static void a_result_is_the_same_as_itself(void **state _unused_)
@@ -321,6 +343,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_written_is_read_back),
 		cmocka_unit_test(foreign_files_are_refused),
+		cmocka_unit_test(what_a_program_printed_is_as_many_times),
 		cmocka_unit_test(a_result_is_the_same_as_itself),
 		cmocka_unit_test(slower_and_faster_are_told_apart),
 		cmocka_unit_test(small_changes_are_no_changes),
