@@ -60,7 +60,7 @@ def make_bundle(name, pod, command, mounts=(), pids=None, users=None, annotation
         "root": {"path": "rootfs"},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "annotations": {"io.containerd.runc.v2.group": pod, **annotations},
-        "linux": {"namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "network")]},
+        "linux": {"namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "network", "time")]},
     }
     spec["linux"]["namespaces"].append({"type": "pid", **({"path": pids} if pids else {})})
     add_users(spec, mounts, users)

@@ -319,6 +319,14 @@ mapped() {
 		options: ["workdir=\($upper)/work", "upperdir=\($upper)/fs", "lowerdir=\($lower)", "uidmap=\($map)", "gidmap=\($map)"]}]'
 }
 
+# The guest's clocks are a container's, also where it asks for a time namespace, as all of shim.py do.
+test_a_time_namespace_shows_the_guests_clocks() {
+	mkdir -p "$SHIM_WORK"
+	expect $'1\nmonotonic 0 0\nboottime 0 0' "$(shim run time1 "$(jq -nc --arg dir "$work/root" \
+		'[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" 'cd /proc/self/ns
+		for i in time time_for_children; do readlink $i; done | grep "^time:" | uniq | wc -l; sed "s/ \+/ /g" /proc/self/timens_offsets')"
+}
+
 # The guest maps nothing; on disk a user is who it is in the container, as by runc with idmapped mounts.
 test_a_user_namespace_is_the_machine() {
 	local volume=$work/volume out
