@@ -342,13 +342,14 @@ $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
+$(BUILD)/fuzz/fuzz_accounts: $(call zobj,agent/accounts.c agent/rootpath.c)
 $(BUILD)/fuzz/fuzz_toml: $(call zobj,ctl/toml.c ctl/containerd_config.c)
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: LIBS_fuzz += -lcmocka
 $(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c factory/jailer/main.c,$(SRC_factory) $(SRC_jailer)))
 $(BUILD)/fuzz/fuzz_factory: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c rootfs.c copy_up.c namespaces.c mount_options.c \
-	mounts.c devices.c rootpath.c machine_id.c schedule.c spec_refused.c))
+	mounts.c devices.c rootpath.c machine_id.c schedule.c spec_refused.c user.c accounts.c))
 $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
 
 # What is quick enough to be part of every `make check`; clang-tidy takes longer.

@@ -33,8 +33,9 @@ enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127 };
 /* What an exec shares with the container: all but the network, which is the guest's. */
 enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID };
 
-/* What a child cannot become its user without. */
-static const uint64_t caps_to_become = UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID;
+/* What a child cannot become its user without, and give its stdio to that user. */
+static const uint64_t caps_to_become = UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID |
+				       UINT64_C(1) << CAP_CHOWN;
 
 /* What it cannot load its filter without, unless it can have no new privileges. */
 static uint64_t caps_to_filter(const struct child_plan *plan)
@@ -78,10 +79,12 @@ static int take_descriptors(const struct child_plan *plan, struct error *err)
 	return 0;
 }
 
-/* /dev/stdout leads to the pipe, which the user must be able to open again. */
-static void give_stdio_to(uid_t uid)
+/* /dev/stdout leads to the pipe or the terminal, which the user must be able to open again. Not so
+ * the container's /dev/null, which is everybody's. */
+static void give_stdio_to(uid_t uid, bool has_null)
 {
-	for (int fd = 0; uid != 0 && fd <= 2; fd++)
+	for (int fd = has_null ? STDIN_FILENO + 1 : STDIN_FILENO; uid != 0 && fd <= STDERR_FILENO;
+	     fd++)
 		(void)!fchown(fd, uid, (gid_t)-1);
 }
 
@@ -239,12 +242,12 @@ static int set_limits(const struct process_plan *plan, struct error *err)
 	return 0;
 }
 
-static int set_user(const Grpc__User *user, struct error *err)
+static int set_user(const struct user_plan *user, struct error *err)
 {
-	uid_t uid = user ? user->uid : 0;
-	gid_t gid = user ? user->gid : 0;
+	uid_t uid = user->uid;
+	gid_t gid = user->gid;
 
-	if (setgroups(user ? user->n_additionalgids : 0, user ? user->additionalgids : NULL) < 0)
+	if (setgroups(user->ngroups, user->groups) < 0)
 		return error_set_errno(err, errno, "cannot set additional groups");
 	if (setresgid(gid, gid, gid) < 0)
 		return error_set_errno(err, errno, "cannot become group %u", gid);
@@ -268,7 +271,7 @@ static int limit_privileges(const struct child_plan *plan, struct error *err)
 static int set_privileges(const struct child_plan *plan, struct error *err)
 {
 	const Grpc__Process *process = plan->process->process;
-	int r = set_user(process->user, err);
+	int r = set_user(&plan->process->user, err);
 
 	if (r < 0)
 		return r;
@@ -311,10 +314,8 @@ static int enter_cwd(const Grpc__Process *process, struct error *err)
 /* What needs more than the process will have. */
 static int prepare_privileged(const struct process_plan *plan, struct error *err)
 {
-	const Grpc__User *user = plan->process->user;
 	int r = set_oom_score(plan->process, err);
 
-	give_stdio_to(user ? user->uid : 0);
 	if (r == 0)
 		r = schedule_apply(&plan->schedule, err);
 	return r == 0 ? set_limits(plan, err) : r;
@@ -332,17 +333,20 @@ static void take_null_as_stdin(void)
 		(void)dup2(fd, STDIN_FILENO);
 }
 
-/* After the root is entered. The folder may be one that only the user may enter. */
+/* After the root is entered, where names of users mean something. The folder may be one that only
+ * the user may enter. */
 static int become_process(const struct child_plan *plan, int slave, struct error *err)
 {
-	const struct process_plan *process = plan->process;
-	int r = 0, entered = 0;
+	struct process_plan *process = plan->process;
+	int r = user_plan_complete(&process->user, err);
+	int entered = 0;
 
 	setsid();
-	if (slave >= 0)
+	if (r == 0 && slave >= 0)
 		r = pty_take(slave, err);
-	else if (plan->no_stdin)
+	else if (r == 0 && plan->no_stdin)
 		take_null_as_stdin();
+	give_stdio_to(process->user.uid, slave < 0 && plan->no_stdin);
 	if (r == 0)
 		entered = enter_cwd(process->process, NULL);
 	if (r == 0)
@@ -356,14 +360,13 @@ static int become_process(const struct child_plan *plan, int slave, struct error
 /* An empty HOME counts as none, and is replaced: programs read the first one. */
 static void add_home(struct process_plan *plan)
 {
-	const Grpc__User *user = plan->process->user;
 	size_t i = 0;
 
 	if (!str_empty(process_plan_getenv(plan, "HOME")))
 		return;
 	while (i < plan->nenv && !str_after(plan->env[i], "HOME="))
 		i++;
-	plan->env[i] = home_variable(user ? user->uid : 0);
+	plan->env[i] = home_variable(plan->user.uid);
 }
 
 static void reset_signals(void)

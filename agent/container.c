@@ -343,14 +343,12 @@ static int plans_init(const Grpc__CreateContainerRequest *request, struct plans 
 
 	if (request->n_shared_mounts > 0)
 		return error_set(err, EOPNOTSUPP, "shared mounts of the guest are not supported");
-	if (request->string_user)
-		return error_set(err, EOPNOTSUPP, "users by name are not supported");
 	r = refuse_ports(request->stdin_port, request->stdout_port, request->stderr_port, err);
 	if (r < 0)
 		return r;
 	r = device_numbers_set(request, err);
 	if (r == 0)
-		r = process_plan_init(spec->process, &plans->process, err);
+		r = process_plan_init(spec->process, request->string_user, &plans->process, err);
 	if (r == 0)
 		r = rootfs_plan_init(spec, &plans->rootfs, err);
 	if (r == 0)
@@ -630,7 +628,7 @@ static int start_exec(struct container *container, struct ttrpc_call *call,
 		.plan = &child,
 		.on_event = on_exec_event,
 	};
-	int r = process_plan_init(request->process, &plan, err);
+	int r = process_plan_init(request->process, request->string_user, &plan, err);
 
 	if (r < 0)
 		return r;
@@ -660,8 +658,6 @@ void container_exec(struct container *container, struct ttrpc_call *call,
 			      container_state_to_string(container->state));
 	if (r == 0 && container->is_paused)
 		r = error_set(&err, EBUSY, "cannot exec in a paused container");
-	if (r == 0 && request->string_user)
-		r = error_set(&err, EOPNOTSUPP, "users by name are not supported");
 	if (r == 0)
 		r = refuse_ports(request->stdin_port, request->stdout_port, request->stderr_port,
 				 &err);

@@ -138,7 +138,8 @@ static char **vector_new(char *const *items, size_t count, size_t slots)
 	return vector;
 }
 
-int process_plan_init(const Grpc__Process *process, struct process_plan *ret, struct error *err)
+int process_plan_init(const Grpc__Process *process, const Grpc__StringUser *user_names,
+		      struct process_plan *ret, struct error *err)
 {
 	_cleanup_(process_plan_done) struct process_plan plan = { .process = process };
 
@@ -152,6 +153,8 @@ int process_plan_init(const Grpc__Process *process, struct process_plan *ret, st
 		r = schedule_plan_init(process, &plan.schedule, err);
 	if (r == 0)
 		r = caps_parse(process->capabilities, &plan.caps, err);
+	if (r == 0)
+		r = user_plan_init(process->user, user_names, &plan.user, err);
 	if (r < 0)
 		return r;
 	plan.args = vector_new(process->args, process->n_args, 1);
@@ -174,6 +177,7 @@ void process_plan_done(struct process_plan *plan)
 	free(plan->args);
 	free(plan->env);
 	free(plan->limits);
+	user_plan_done(&plan->user);
 	*plan = (struct process_plan){};
 }
 

@@ -9,6 +9,7 @@
 
 #include "agent/caps.h"
 #include "agent/schedule.h"
+#include "agent/user.h"
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
 
@@ -18,21 +19,22 @@ struct limit_plan {
 };
 
 struct process_plan {
-	const Grpc__Process *process; /* borrowed: cwd, user, flags */
+	const Grpc__Process *process; /* borrowed: cwd, flags */
 	char **args;                  /* owned array of borrowed strings, NULL at the end */
 	char **env; /* the same, with each variable once, and room for one more before the NULL */
 	size_t nenv;
 	struct limit_plan *limits; /* owned */
 	size_t nlimits;
+	struct user_plan user; /* the child completes it */
 	struct caps caps;
 	struct schedule_plan schedule;
 	mode_t mask;           /* of the files it makes */
 	struct winsize window; /* of a terminal */
 };
 
-/* process must outlive the plan. */
-_must_check_ int process_plan_init(const Grpc__Process *process, struct process_plan *ret,
-				   struct error *err);
+/* user_names: of the request, or NULL. Both must outlive the plan. */
+_must_check_ int process_plan_init(const Grpc__Process *process, const Grpc__StringUser *user_names,
+				   struct process_plan *ret, struct error *err);
 void process_plan_done(struct process_plan *plan);
 
 /* Value of a variable in the plan's environment; NULL where it has none. */

@@ -46,8 +46,6 @@ int process_refuse(const Grpc__Process *process, struct error *err)
 		  "the guest's kernel runs without SELinux" },
 		{ process->execcpuaffinity != NULL, "process.execCPUAffinity",
 		  "its numbers are those of the host's CPUs" },
-		{ process->user && !str_empty(process->user->username), "process.user.username",
-		  "a user is a number here" },
 	};
 
 	return refuse_first(refusals, ARRAY_SIZE(refusals), err);

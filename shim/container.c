@@ -17,6 +17,7 @@
 #include "shim/sysctls.h"
 #include "shim/timestamp.h"
 #include "shim/upper_image.h"
+#include "shim/user_namespace.h"
 #include "shim/volumes.h"
 
 #define REMOVE_TIMEOUT_MS 30000
@@ -226,6 +227,7 @@ static bool is_in_pod(const struct container_options *options)
 static int load(struct container *container, const struct container_options *options,
 		struct error *err)
 {
+	bool is_mapped;
 	int r;
 
 	if (*container->request->checkpoint)
@@ -247,6 +249,8 @@ static int load(struct container *container, const struct container_options *opt
 	container->is_member = !container->is_sandbox && is_in_pod(options);
 	r = spec_check_namespaces(container->spec, container->is_sandbox,
 				  options->has_pod ? NULL : is_of_pod, options, err);
+	if (r == 0)
+		r = user_namespace_check(container->spec, err);
 	if (r < 0)
 		return r;
 	container->hooks = hooks_new(container->loop, container->spec, container->id,
@@ -257,11 +261,18 @@ static int load(struct container *container, const struct container_options *opt
 	}
 	if (container->spec->oci->linux)
 		sysctls_add(options->sysctls, container->spec->oci->linux);
-	r = load_layers(container, err);
+	r = user_namespace_take(container->spec, container->request->rootfs,
+				container->request->n_rootfs, &is_mapped, err);
+	if (r == 0)
+		r = load_layers(container, err);
 	if (r == 0)
 		r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
 				  &container->layers, container->request->rootfs,
 				  container->request->n_rootfs, &container->rootfs_driver, err);
+	if (r == 0 && is_mapped && container->rootfs_driver != ROOTFS_OVERLAY)
+		r = error_set(err, EOPNOTSUPP,
+			      "linux.uidMappings need io.kiln.rootfs=overlay: the owners in what "
+			      "is written would be mapped");
 	if (r < 0)
 		return r;
 	r = pid_sharing_choose(container->spec, options->others, &container->pids, err);

@@ -319,8 +319,8 @@ static int set_upper(const char *value, const struct earlier *earlier, struct la
 	return set_writable(earlier->mounts[index], &ret->writable, err);
 }
 
-/* The guest makes the overlay, its upper and its work folder, so what says how is of no use here.
- */
+/* The guest makes the overlay, its upper and its work folder, so what says how is of no use here;
+ * nor is whose the files are (shim/user_namespace.h). */
 static int read_option(const char *option, const struct earlier *earlier, struct layer_mounts *ret,
 		       struct error *err)
 {
@@ -330,8 +330,6 @@ static int read_option(const char *option, const struct earlier *earlier, struct
 		return set_lowers(value, earlier, ret, err);
 	if ((value = str_after(option, "upperdir=")))
 		return set_upper(value, earlier, ret, err);
-	if (str_after(option, "uidmap=") || str_after(option, "gidmap="))
-		return error_set(err, EOPNOTSUPP, "option \"%s\" is not supported", option);
 	return 0;
 }
 

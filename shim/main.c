@@ -32,16 +32,21 @@ static int print_version(void)
 }
 
 /* What containerd asks for before it uses it, as features.md of the OCI runtime specification has
- * it: mounts that are read-only with all below them. */
-static const char features[] = "{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.2.0\","
-			       "\"mountOptions\":[\"rro\"]}";
+ * it: mounts that are read-only with all below them, and those of a user namespace, without which a
+ * kubelet starts no pod with `hostUsers: false` (shim/user_namespace.h). */
+static const char features[] =
+	"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.2.0\","
+	"\"mountOptions\":[\"rro\",\"idmap\",\"ridmap\"],"
+	"\"linux\":{\"namespaces\":[\"cgroup\",\"ipc\",\"mount\",\"network\","
+	"\"pid\",\"time\",\"user\",\"uts\"],"
+	"\"mountExtensions\":{\"idmap\":{\"enabled\":true}}}}";
 
 static int print_info(struct error *err)
 {
 	Containerd__Types__RuntimeInfo info = CONTAINERD__TYPES__RUNTIME_INFO__INIT;
 	Containerd__Types__RuntimeVersion version = CONTAINERD__TYPES__RUNTIME_VERSION__INIT;
 	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
-	uint8_t data[512];
+	uint8_t data[1024];
 	size_t len;
 
 	version.version = (char *)KILN_VERSION;

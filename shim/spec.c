@@ -208,7 +208,7 @@ static int check_namespace(const Grpc__LinuxNamespace *ns, spec_pid_fn is_of_pod
 			   const void *userdata, struct error *err)
 {
 	if (str_empty(ns->path) || (!str_equal(ns->type, "pid") && !str_equal(ns->type, "ipc") &&
-				    !str_equal(ns->type, "uts")))
+				    !str_equal(ns->type, "uts") && !str_equal(ns->type, "user")))
 		return 0;
 	if (is_of_pod && str_after(ns->path, "/proc/") &&
 	    !is_of_pod(spec_namespace_pid(ns), userdata))

@@ -10,6 +10,8 @@
  *                     shared by the pod, hence the guest's own, and dropped; so is pid with a
  *                     path, of which shim/pid_sharing.h says what it means; others lose the path.
  *                     In a pod of the Sandbox service a list without uts means one of its own
+ *                     the user namespace is gone already, with all its mappings
+ *                     (shim/user_namespace.h)
  *   linux.devices     those of the host's hardware are dropped, with a warning: their numbers mean
  *                     something else in the guest. Memory, terminal and misc devices stay; block
  *                     devices are for shim/container_disks.h. So are the rules of
@@ -56,9 +58,9 @@ DEFINE_CLEANUP(struct spec *, spec_free)
  * for the host's by it, and so does that of a pod's sandbox container. */
 bool spec_leaves_sandbox(const struct spec *spec);
 
-/* Refuses namespaces that a machine cannot join: the host's pid and ipc, those of another sandbox,
- * and those that are not there. is_of_pod says of a number whether the pod's own are named by its
- * /proc/PID/ns; NULL: a path is the pod's, whatever it says. */
+/* Refuses namespaces that a machine cannot join: the host's pid and ipc, those of another sandbox
+ * (pid, ipc, uts and user), and those that are not there. is_of_pod says of a number whether the
+ * pod's own are named by its /proc/PID/ns; NULL: a path is the pod's, whatever it says. */
 typedef bool (*spec_pid_fn)(pid_t pid, const void *userdata);
 _must_check_ int spec_check_namespaces(const struct spec *spec, bool is_sandbox,
 				       spec_pid_fn is_of_pod, const void *userdata,

@@ -12,12 +12,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void plan_process(const Grpc__Process *process)
+static void plan_process(const Grpc__Process *process, const Grpc__StringUser *names)
 {
 	_cleanup_(error_done) struct error err = {};
 	struct process_plan plan;
 
-	if (process_plan_init(process, &plan, &err) < 0) {
+	if (process_plan_init(process, names, &plan, &err) < 0) {
 		if (!err.message)
 			abort();
 		return;
@@ -53,10 +53,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (request && request->oci) {
 		plan_spec(request->oci);
 		if (request->oci->process)
-			plan_process(request->oci->process);
+			plan_process(request->oci->process, request->string_user);
 	}
 	if (process)
-		plan_process(process);
+		plan_process(process, NULL);
 	grpc__create_container_request__free_unpacked(request, NULL);
 	grpc__process__free_unpacked(process, NULL);
 	return 0;

@@ -11,6 +11,10 @@ with the shim's sentence as with run.
 shim.py leave ID MOUNTS COMMAND: a container that runs on while its shim is told to shut down, is hung up on, and
 `delete` is run. Prints the container's state after Shutdown (2: running), and the exit status by `delete`.
 
+Where MOUNTS have the option uidmap=0:HOST:SIZE, the container has a user namespace with this mapping, that of its
+sandbox if there is one, and the folder $SHIM_VOLUME, if that is set, on /v: with these mappings, or without any
+where $SHIM_MAPPED is empty.
+
 The bundles are in $SHIM_WORK; $SHIM_NAMESPACE is containerd's namespace. $SHIM_CONFIG, if it is set, is the
 file that the runtime options name."""
 
@@ -32,7 +36,21 @@ def texts(fields, number):
     return [value.decode() for n, value in fields if n == number]
 
 
-def make_bundle(name, pod, command, pids=None, annotations={}, capabilities=()):
+def add_users(spec, mounts, path):
+    options = [option for mount in mounts for option in mount["options"]]
+    mapping = next((option.removeprefix("uidmap=") for option in options if option.startswith("uidmap=")), None)
+    if not mapping:
+        return
+    keys = dict(zip(("containerID", "hostID", "size"), map(int, mapping.split(":"))))
+    both = {"uidMappings": [keys], "gidMappings": [keys]}
+    spec["linux"]["namespaces"].append({"type": "user", **({"path": path} if path else {})})
+    spec["linux"].update(both)
+    if os.environ.get("SHIM_VOLUME"):
+        volume = {"destination": "/v", "type": "bind", "source": os.environ["SHIM_VOLUME"], "options": ["rbind", "rw"]}
+        spec["mounts"].append({**volume, **(both if os.environ.get("SHIM_MAPPED", "1") else {})})
+
+
+def make_bundle(name, pod, command, mounts=(), pids=None, users=None, annotations={}, capabilities=()):
     bundle = f"{WORK}/{name}"
     os.mkdir(bundle)
     os.mkfifo(f"{bundle}/log")
@@ -42,9 +60,10 @@ def make_bundle(name, pod, command, pids=None, annotations={}, capabilities=()):
         "root": {"path": "rootfs"},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "annotations": {"io.containerd.runc.v2.group": pod, **annotations},
-        "linux": {"namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "network")]},
+        "linux": {"namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "network", "time")]},
     }
     spec["linux"]["namespaces"].append({"type": "pid", **({"path": pids} if pids else {})})
+    add_users(spec, mounts, users)
     spec["process"]["capabilities"] = {kind: capabilities for kind in ("bounding", "effective", "permitted")}
     with open(f"{bundle}/config.json", "w") as file:
         json.dump(spec, file)
@@ -111,7 +130,7 @@ def run(pod, pairs):
     try:
         for i, (mounts, command) in enumerate(pairs):
             name = f"{pod}-{i}" if i else pod
-            bundle = make_bundle(name, pod, command)
+            bundle = make_bundle(name, pod, command, json.loads(mounts), capabilities=["CAP_CHOWN"])
             task = task or connect(start(name, bundle))
             made.append((name, bundle))
             status = run_one(task, name, bundle, json.loads(mounts))
@@ -135,7 +154,7 @@ def await_line(output):
 
 
 def pod(name, mounts, pairs):
-    bundle = make_bundle(name, name, "pause", annotations={"io.kubernetes.cri.container-type": "sandbox"})
+    bundle = make_bundle(name, name, "pause", json.loads(mounts), annotations={"io.kubernetes.cri.container-type": "sandbox"})
     task = connect(start(name, bundle))
     create(task, name, bundle, [])
     task.call("Start", (1, name))
@@ -145,7 +164,8 @@ def pod(name, mounts, pairs):
             member = f"{name}-{i}"
             target = None if mode == "own" else name if mode == "joins" else f"{name}-{mode}"
             pids = f"/proc/{task.call('State', (1, target))[3]}/ns/pid" if target else None
-            bundle = make_bundle(member, name, command, pids, capabilities=["CAP_SYS_PTRACE"])
+            users = f"/proc/{task.call('State', (1, name))[3]}/ns/user"
+            bundle = make_bundle(member, name, command, json.loads(mounts), pids, users, capabilities=["CAP_SYS_PTRACE"])
             output = create(task, member, bundle, json.loads(mounts))
             made.append(member)
             task.call("Start", (1, member))

@@ -83,6 +83,33 @@ test_fields_that_are_done() {
 	expect_match 'CreateContainer: UNIMPLEMENTED: linux.intelRdt is not supported' "$out"
 }
 
+# copied PATH MODE UID TEXT: a CopyFile below a root of the test's own.
+copied() {
+	jq -nc --arg path "/run/kata-containers/root/$1" --argjson mode $(($2)) --argjson uid "$3" --arg data "$4" \
+		'"CopyFile " + ({path: $path, file_mode: $mode, file_size: ($data | length), data: ($data | @base64),
+		dir_mode: 493, uid: $uid, gid: $uid} | tojson)' -r
+}
+
+# Who may enter a folder that is one user's alone is that user.
+test_users_by_name() {
+	local out id user requests=()
+	local root='{"root": {"path": "/run/kata-containers/root"}, "mounts": [
+		{"destination": "/program", "type": "bind", "source": "/usr/share/kiln/rehearsal/program", "options": ["bind", "ro"]},
+		{"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/proc", "type": "proc", "source": "proc"}]}'
+	for id in kiln other ghost; do
+		user="$(jq -nc --arg id $id '{string_user: {uid: $id, additionalGids: ["staff"]}}')"
+		requests+=("$(container $id '{"cwd": "/home"}' '{}' "$root" | jq -Rr --argjson user "$user" \
+			'ltrimstr("CreateContainer ") | fromjson + $user | "CreateContainer " + tojson')"
+			"StartContainer {\"container_id\": \"$id\"}" "WaitProcess {\"container_id\": \"$id\", \"exec_id\": \"$id\"}")
+	done
+	out=$(in_guest CreateSandbox "$(copied home 0040700 1000 '')" \
+		"$(copied etc/passwd 0100644 0 $'kiln:x:1000:1000::/home:\nother:x:1001:1001::/:\n')" \
+		"$(copied etc/group 0100644 0 $'staff:x:50:\n')" "${requests[@]}")
+	expect 1 "$(grep -c '"status": 0' <<<"$out")" "programs that ran: $out"
+	expect_match 'CreateContainer: .*chdir to cwd .*/home.*Permission denied' "$out"
+	expect_match "CreateContainer: INVALID_ARGUMENT: .*no user \"ghost\" is in the container's /etc/passwd" "$out"
+}
+
 write_config 2
 start_factory
 wait_full

@@ -46,7 +46,7 @@ test_containers_of_a_pod_share_processes() {
 
 # containerd offers recursive read-only mounts where the shim does.
 test_info_says_what_mounts_can_be() {
-	expect_match 'runtime-spec/1/features/Features.*"mountOptions":\["rro"\]' "$(containerd-shim-kiln-v2 -info | tr -d '\0\n')"
+	expect_match 'runtime-spec/1/features/Features.*"mountOptions":\["rro".*"namespaces":\[[^]]*"user".*"idmap":.*"enabled":true' "$(containerd-shim-kiln-v2 -info | tr -cd '[:print:]')"
 }
 
 # detached ID [CTR OPTIONS --] COMMAND...: a container that runs on.
@@ -304,6 +304,54 @@ test_a_logging_program_gets_all_lines() {
 	expect wrong "$(cat "$work/logged.err")"
 	expect 'a b' "$(cat "$work/logged.words")"
 	remove_container l1
+}
+
+# mapped HOST [LAYER]: the root of containerd 2.x for a user namespace whose uid 0 is HOST on the host, as containerd
+# prepares it: an overlay that says so, whose upper folder is that user's.
+mapped() {
+	local upper
+	mkdir -p "$SHIM_WORK" "$work/empty"
+	upper=$(mktemp -d "$work/mapped-XXXXXX")
+	mkdir "$upper/fs" "$upper/work"
+	chmod 755 "$upper" "$upper/fs"
+	chown "$1:$1" "$upper/fs"
+	jq -nc --arg upper "$upper" --arg map "0:$1:65536" --arg lower "$work/empty:$work/root" '[{type: "overlay", source: "overlay",
+		options: ["workdir=\($upper)/work", "upperdir=\($upper)/fs", "lowerdir=\($lower)", "uidmap=\($map)", "gidmap=\($map)"]}]'
+}
+
+# The guest's clocks are a container's, also where it asks for a time namespace, as all of shim.py do.
+test_a_time_namespace_shows_the_guests_clocks() {
+	mkdir -p "$SHIM_WORK"
+	expect $'1\nmonotonic 0 0\nboottime 0 0' "$(shim run time1 "$(jq -nc --arg dir "$work/root" \
+		'[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" 'cd /proc/self/ns
+		for i in time time_for_children; do readlink $i; done | grep "^time:" | uniq | wc -l; sed "s/ \+/ /g" /proc/self/timens_offsets')"
+}
+
+# The guest maps nothing; on disk a user is who it is in the container, as by runc with idmapped mounts.
+test_a_user_namespace_is_the_machine() {
+	local volume=$work/volume out
+	mkdir -m 777 "$volume"
+	echo roots >"$volume/roots" && chmod 600 "$volume/roots"
+	export SHIM_VOLUME=$volume
+	expect $'0 0 4294967295\n0 0 755\nroots\nwritten' "$(shim run mapped1 "$(mapped 100000)" \
+		'sed "s/ \+/ /g; s/^ //" /proc/self/uid_map; stat -c "%u %g %a" /; cat /v/roots; echo x >/v/mine; echo x >/bin/mine;
+		echo x >/v/theirs; chown 1234:4321 /v/theirs; cat /v/mine >/dev/null && echo written')"
+	expect '0 0' "$(stat -c '%u %g' "$volume/mine")" "the owner of what root has written"
+	expect '1234 4321' "$(stat -c '%u %g' "$volume/theirs")" "the owner that a file was given"
+	out=$(shim pod mapped2 "$(mapped 200000)" own 'echo one >/v/one; echo up; while :; do sleep 1000; done' \
+		own 'cat /v/one; cat /proc/self/uid_map') || fail "$out"
+	expect_match $'^up\none\n +0 +0 +4294967295$' "$out"
+	echo '{"rootfs": "share"}' >"$work/share.json"
+	expect_match 'linux.uidMappings need io.kiln.rootfs=overlay' "$(SHIM_CONFIG=$work/share.json shim run mapped4 "$(mapped 100000)" true)"
+	expect_match 'mounts.*uidMappings ./v. are missing' "$(SHIM_MAPPED='' shim run mapped3 "$(mapped 100000)" true)"
+}
+
+# The copy that ctr makes has the host's ids on disk, and is no root of the guest's.
+test_a_root_that_is_shifted_on_disk_is_refused() {
+	local out
+	out=$(kiln_run shifted --uidmap 0:100000:65536 --gidmap 0:100000:65536 -- true 2>&1) && fail 'it started'
+	expect_match 'linux.uidMappings 0:100000:65536 are not those that the root is mounted with' "$out"
+	ctr containers delete shifted 2>/dev/null || true # its record, where ctr leaves it
 }
 
 write_config 3

@@ -301,6 +301,9 @@ static inline void make_rootfs(void)
 	_cleanup_free_ char *passwd = path_join(fixture.rootfs, "etc/passwd");
 	static const char users[] = "root:x:0:0::/root:/bin/sh\nkiln:x:1000:1000::/home/kiln:\n";
 	assert_int_equal(file_write_atomic(passwd, users, strlen(users), 0644, &err), 0);
+	_cleanup_free_ char *group = path_join(fixture.rootfs, "etc/group");
+	static const char groups[] = "root:x:0:\nwheel:x:10:root,kiln\nmore:x:11:kiln\n";
+	assert_int_equal(file_write_atomic(group, groups, strlen(groups), 0644, &err), 0);
 }
 
 /* A group of this process's own is where the agent finds the root of all: two that run at once do

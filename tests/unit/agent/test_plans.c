@@ -34,7 +34,7 @@ static void test_process(void **state _unused_)
 	Grpc__Process process = process_make();
 	struct process_plan plan;
 
-	assert_int_equal(process_plan_init(&process, &plan, NULL), 0);
+	assert_int_equal(process_plan_init(&process, NULL, &plan, NULL), 0);
 	assert_string_equal(plan.args[1], "-c");
 	assert_null(plan.args[2]);
 	assert_string_equal(plan.env[0], "PATH=/b");
@@ -52,7 +52,7 @@ static void expect_refused(const Grpc__Process *process, const char *sentence)
 	_cleanup_(error_done) struct error err = {};
 	struct process_plan plan;
 
-	assert_int_equal(process_plan_init(process, &plan, &err), -EINVAL);
+	assert_int_equal(process_plan_init(process, NULL, &plan, &err), -EINVAL);
 	if (!strstr(error_message(&err), sentence))
 		fail_msg("\"%s\" is not about %s", error_message(&err), sentence);
 }
@@ -135,7 +135,7 @@ static void test_variables_come_once(void **state _unused_)
 
 	process.env = twice;
 	process.n_env = ARRAY_SIZE(twice);
-	assert_int_equal(process_plan_init(&process, &plan, NULL), 0);
+	assert_int_equal(process_plan_init(&process, NULL, &plan, NULL), 0);
 	assert_string_equal(plan.env[0], "A=3");
 	assert_string_equal(plan.env[1], "AB=");
 	assert_string_equal(plan.env[2], "B=");
@@ -151,12 +151,12 @@ static void test_umask(void **state _unused_)
 	struct process_plan plan;
 
 	process.user = &user;
-	assert_int_equal(process_plan_init(&process, &plan, NULL), 0);
+	assert_int_equal(process_plan_init(&process, NULL, &plan, NULL), 0);
 	assert_int_equal(plan.mask, 022);
 	process_plan_done(&plan);
 	user.umask_case = GRPC__USER__UMASK_UMASK;
 	user.umask = 0;
-	assert_int_equal(process_plan_init(&process, &plan, NULL), 0);
+	assert_int_equal(process_plan_init(&process, NULL, &plan, NULL), 0);
 	assert_int_equal(plan.mask, 0);
 	process_plan_done(&plan);
 }

@@ -152,6 +152,84 @@ static void test_exec(void **state _unused_)
 	must("RemoveContainer", "{\"container_id\": \"one\"}");
 }
 
+/* The container's files say who that is; what it writes to is the user's. */
+static const struct {
+	const char *user, *process, *ids;
+} users[] = {
+	{ "{\"uid\": \"kiln\"}", "", "1000\n1000\n1000 10 11\n/home/kiln\n" },
+	{ "{\"uid\": \"kiln\", \"gid\": \"more\", \"additionalGids\": [\"wheel\", \"7\"]}", "",
+	  "1000\n11\n11 7 10\n/home/kiln\n" },
+	{ "{\"uid\": \"4294967294\"}", ", \"user\": {\"gid\": 5}", "4294967294\n5\n5\n/\n" },
+	{ "{}", ", \"user\": {\"username\": \"kiln:0\"}", "1000\n0\n0\n/home/kiln\n" },
+};
+
+#define SHOW_USER "\"sh\", \"-c\", \"id -u; id -g; id -G; echo $HOME > /dev/stdout\""
+
+static void test_users_by_name(void **state _unused_)
+{
+	skip_unless_possible();
+	for (size_t i = 0; i < ARRAY_SIZE(users); i++) {
+		_cleanup_free_ char *process = xasprintf("\"args\": [" SHOW_USER "]%s",
+							 users[i].process);
+		_cleanup_free_ char *spec = spec_json("one", process, "", "");
+		must("CreateContainer", "{\"string_user\": %s, %s", users[i].user, spec + 1);
+		must("StartContainer", "{\"container_id\": \"one\"}");
+		_cleanup_free_ char *out = read_all("ReadStdout", "one", "");
+		assert_string_equal(out, users[i].ids);
+		must("RemoveContainer", "{\"container_id\": \"one\"}");
+	}
+}
+
+static void test_execs_by_name(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	for (size_t i = 0; i < ARRAY_SIZE(users); i++) {
+		must("ExecProcess",
+		     "{\"container_id\": \"one\", \"exec_id\": \"e\", \"string_user\": %s,"
+		     " \"process\": {\"args\": [" SHOW_USER "], \"env\": [\"PATH=/bin\"]%s}}",
+		     users[i].user, users[i].process);
+		_cleanup_free_ char *out = read_all("ReadStdout", "one", "e");
+		assert_string_equal(out, users[i].ids);
+		assert_int_equal(wait_for("one", "e"), 0);
+	}
+}
+
+static void test_users_that_are_not_there(void **state _unused_)
+{
+	static const char nobody[] = "no user \"ghost\" is in the container's /etc/passwd";
+	_cleanup_(error_done) struct error err = {};
+
+	skip_unless_possible();
+	_cleanup_free_ char *spec = spec_json("one", "\"args\": [\"sleep\", \"1000\"]", "", "");
+	_cleanup_free_ char *named = xasprintf("{\"string_user\": {\"uid\": \"ghost\"}, %s",
+					       spec + 1);
+	assert_int_equal(try_json("CreateContainer", &err, named), -1);
+	assert_non_null(strstr(error_message(&err), nobody));
+	must("CreateContainer", "%s", spec);
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must_fail("no group \"ghosts\" is in the container's /etc/group", "ExecProcess",
+		  "{\"container_id\": \"one\", \"exec_id\": \"e\", \"string_user\": {\"gid\":"
+		  " \"ghosts\"}, \"process\": {\"args\": [\"/bin/true\"]}}");
+	must_fail("both name a user", "ExecProcess",
+		  "{\"container_id\": \"one\", \"exec_id\": \"e\", \"string_user\": {\"gid\":"
+		  " \"0\"}, \"process\": {\"args\": [\"/bin/true\"],"
+		  " \"user\": {\"username\": \"kiln\"}}}");
+}
+
+/* /dev/stdout leads to it. */
+static void test_a_terminal_is_the_users(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"sh\", \"-c\", \"stat -c %u /dev/pts/0; echo a > /dev/stdout\"],"
+		      " \"terminal\": true, \"user\": {\"uid\": 1000}");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	_cleanup_free_ char *out = read_all("ReadStdout", "one", "");
+	assert_string_equal(out, "1000\r\na\r\n");
+	assert_int_equal(wait_for("one", ""), 0);
+}
+
 /* An exec dies with the container's first process, and its status can be had. */
 static void test_exec_dies_with_init(void **state _unused_)
 {
@@ -273,6 +351,10 @@ int main(void)
 		LIFE(test_signals_before_they_are_asked_for),
 		LIFE(test_pause_is_seen_and_ends),
 		LIFE(test_exec),
+		LIFE(test_users_by_name),
+		LIFE(test_execs_by_name),
+		LIFE(test_users_that_are_not_there),
+		LIFE(test_a_terminal_is_the_users),
 		LIFE(test_exec_dies_with_init),
 		LIFE(test_stdin),
 		LIFE(test_read_given_up),

@@ -20,7 +20,7 @@ static int look(const Grpc__Spec *spec, struct error *err)
 	struct process_plan process = {};
 	struct rootfs_plan rootfs = {};
 	struct namespace_plan namespaces;
-	int r = process_plan_init(spec->process, &process, err);
+	int r = process_plan_init(spec->process, NULL, &process, err);
 
 	if (r == 0)
 		r = rootfs_plan_init(spec, &rootfs, err);
@@ -73,7 +73,6 @@ static void test_of_the_process(void **state _unused_)
 		{ "process.apparmorProfile", "\"apparmorProfile\": \"mine\"" },
 		{ "process.selinuxLabel", "\"selinuxLabel\": \"a:b:c:s0\"" },
 		{ "process.execCPUAffinity", "\"execCPUAffinity\": {\"initial\": \"0\"}" },
-		{ "process.user.username", "\"user\": {\"username\": \"me\"}" },
 		{ "process.scheduler.policy", "\"scheduler\": {\"policy\": \"SCHED_NOT\"}" },
 		{ "process.scheduler.policy", "\"scheduler\": {}" },
 		{ "process.scheduler.flags",

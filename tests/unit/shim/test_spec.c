@@ -82,6 +82,15 @@ static void namespaces_that_cannot_be_had_are_refused(void **state _unused_)
 		{ "[{\"type\":\"pid\",\"path\":\"/proc/11/ns/pid\"},{\"type\":\"ipc\"}]",
 		  "not of this sandbox" },
 		{ "[{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"},{\"type\":\"ipc\"}]", NULL },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\"},"
+		  "{\"type\":\"user\",\"path\":\"/proc/1/ns/user\"}]",
+		  NULL },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\"},"
+		  "{\"type\":\"user\",\"path\":\"/proc/43/ns/user\"}]",
+		  "not of this sandbox" },
+		{ "[{\"type\":\"pid\"},{\"type\":\"ipc\"},"
+		  "{\"type\":\"user\",\"path\":\"/no/such\"}]",
+		  "there is no such file" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
