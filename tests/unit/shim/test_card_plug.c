@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ struct bench {
 	size_t have;
 	int number;
 	char *why;
+	struct disk *disk;
 };
 
 static const char *skip_reason;
@@ -71,7 +73,16 @@ static void on_find(struct ttrpc_call *call, const ProtobufCMessage *message, vo
 		ttrpc_call_reply(call, &response.base);
 }
 
-static const struct ttrpc_method methods[] = { { "FindCard", on_find } };
+static void on_find_disk(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+			 void *userdata _unused_)
+{
+	Kiln__Guest__V1__FindDiskResponse response = KILN__GUEST__V1__FIND_DISK_RESPONSE__INIT;
+
+	ttrpc_call_reply(call, &response.base);
+}
+
+static const struct ttrpc_method methods[] = { { "FindCard", on_find },
+					       { "FindDisk", on_find_disk } };
 static const struct ttrpc_service service = { &kiln__guest__v1__guest__descriptor, methods,
 					      ARRAY_SIZE(methods) };
 
@@ -243,6 +254,42 @@ static void one_comes_after_another(void **state)
 	assert_int_equal(disks_lend_place(bench->disks), 3);
 }
 
+static void on_attached(int number _unused_, struct disk *disk, const struct error *err,
+			void *userdata)
+{
+	struct bench *bench = userdata;
+
+	on_end(0, err, bench);
+	bench->disk = disk;
+}
+
+static void on_out(void *userdata)
+{
+	struct bench *bench = userdata;
+
+	bench->done = true;
+}
+
+/* QEMU would not have two on one slot. */
+static void disks_have_other_slots(void **state)
+{
+	struct bench *bench = *state;
+	int fd = memfd_create("disk", 0);
+	_cleanup_free_ char *path = xasprintf("/proc/self/fd/%d", fd);
+
+	skip_unless_possible();
+	assert_int_equal(ftruncate(fd, 1 << 20), 0);
+	assert_int_equal(plug(bench, HAVE + 1), 0);
+	bench->done = false;
+	disks_attach(bench->disks, path, false, on_attached, bench);
+	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+	assert_string_equal(bench->why, "");
+	bench->done = false;
+	disk_release(bench->disk, on_out, bench); /* which the guest does not let go */
+	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
+	close(fd);
+}
+
 static void what_the_guest_does_not_see_is_told(void **state)
 {
 	struct bench *bench = *state;
@@ -279,6 +326,13 @@ static void the_bridge_may_be_full(void **state)
 	assert_non_null(strstr(bench->why, "disks have taken all 31 slots"));
 }
 
+/* The tap is made then, and QEMU asked. */
+static void end_jobs(struct bench *bench)
+{
+	worker_pool_free(bench->pool);
+	bench->pool = worker_pool_new(bench->loop, 1, 2);
+}
+
 static void a_monitor_that_is_gone_is_told(void **state)
 {
 	struct bench *bench = *state;
@@ -286,6 +340,7 @@ static void a_monitor_that_is_gone_is_told(void **state)
 	skip_unless_possible();
 	kill(bench->pid, SIGSTOP);
 	begin(bench, 2);
+	end_jobs(bench);
 	kill(bench->pid, SIGKILL);
 	assert_true(loop_run_until(bench->loop, &bench->done, DEADLINE_MS));
 	assert_int_equal(bench->number, ENOTCONN);
@@ -296,12 +351,6 @@ static void turn(struct bench *bench)
 	bool never = false;
 
 	(void)loop_run_until(bench->loop, &never, 1);
-}
-
-static void end_jobs(struct bench *bench)
-{
-	worker_pool_free(bench->pool);
-	bench->pool = worker_pool_new(bench->loop, 1, 2);
 }
 
 /* While the tap is made, and while QEMU, which is stopped, is asked. */
@@ -342,6 +391,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_comes_after_another, setup, teardown),
+		cmocka_unit_test_setup_teardown(disks_have_other_slots, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_the_guest_does_not_see_is_told, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(what_qemu_refuses_is_told, setup_without_bridge,
