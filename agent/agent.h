@@ -5,6 +5,7 @@
 
 struct channel;
 struct disk_calls;
+struct finders;
 struct loop;
 struct policy;
 struct reaper;
@@ -18,6 +19,7 @@ struct agent {
 	struct ttrpc_server *server; /* owned by main */
 	struct scratch *scratch;     /* owned by main */
 	struct disk_calls *disks;    /* owned by main */
+	struct finders *cards;       /* owned by main */
 	struct sandbox *sandbox;     /* owned by main */
 	struct channel *channel;     /* owned by main; NULL outside of a guest */
 	struct policy *policy;       /* owned by main; NULL: all is allowed */

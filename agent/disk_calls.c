@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "agent/disk.h"
+#include "agent/finders.h"
 #include "agent/pending.h"
-#include "agent/uevents.h"
 #include "agent/volume.h"
 #include "base/memory.h"
 #include "base/strings.h"
@@ -18,81 +18,26 @@ enum { WAITING_MAX = 64, LOOK_AGAIN_MS = 10 };
 
 struct disk_calls {
 	struct loop *loop;
-	struct pending_list finders, leavers, resizers;
-	int uevents;              /* owned; open while there are finders: what comes costs memory */
-	struct loop_watch *watch; /* owned; of uevents */
+	struct finders *finders; /* owned */
+	struct pending_list leavers, resizers;
 	struct loop_timer *timer; /* owned; runs while there are leavers or resizers */
 };
 
 /* ---------------------------------------------------------------- find */
 
-static bool is_there(const char *serial)
+static int look_for_disk(const ProtobufCMessage *message, struct error *err _unused_)
 {
-	_cleanup_free_ char *path = xasprintf(GUEST_DISK_BY_ID "%s", serial);
+	const Kiln__Guest__V1__FindDiskRequest *request = (const void *)message;
+	_cleanup_free_ char *path = xasprintf(GUEST_DISK_BY_ID "%s", request->serial);
 	_cleanup_free_ char *device = NULL;
 
-	return disk_find(path, &device, NULL) == 0 && disk_is_ready(device);
-}
-
-static void stop_listening(void *userdata)
-{
-	struct disk_calls *calls = userdata;
-
-	if (calls->finders.count > 0)
-		return;
-	loop_watch_free(steal_ptr(calls->watch));
-	calls->uevents = close_fd(calls->uevents);
-}
-
-static void answer_finders(struct disk_calls *calls)
-{
-	Kiln__Guest__V1__FindDiskResponse response = KILN__GUEST__V1__FIND_DISK_RESPONSE__INIT;
-	struct pending *pending, *next;
-
-	TAILQ_FOREACH_SAFE (pending, &calls->finders.calls, link, next) {
-		const Kiln__Guest__V1__FindDiskRequest *request =
-			(const Kiln__Guest__V1__FindDiskRequest *)pending->request;
-		if (is_there(request->serial))
-			ttrpc_call_reply(pending_leave(pending), &response.base);
-	}
-	stop_listening(calls);
-}
-
-static void on_uevent(int fd, unsigned events _unused_, void *userdata)
-{
-	uevents_drain(fd);
-	answer_finders(userdata);
-}
-
-static int listen_to_events(struct disk_calls *calls)
-{
-	if (calls->watch)
-		return 0;
-	calls->uevents = uevents_open();
-	if (calls->uevents < 0)
-		return calls->uevents;
-	calls->watch = loop_watch_new(calls->loop, calls->uevents, LOOP_READ, on_uevent, calls);
-	return 0;
-}
-
-static void refuse_more(struct ttrpc_call *call)
-{
-	ttrpc_call_fail_code(call, TTRPC_RESOURCE_EXHAUSTED, "%d calls wait for disks already",
-			     WAITING_MAX);
+	return disk_find(path, &device, NULL) == 0 && disk_is_ready(device) ? 0 : -EAGAIN;
 }
 
 void disk_calls_find(struct disk_calls *calls, struct ttrpc_call *call,
 		     const Kiln__Guest__V1__FindDiskRequest *request)
 {
-	int r = listen_to_events(calls); /* before the first look */
-
-	if (r < 0)
-		ttrpc_call_fail_code(call, TTRPC_UNAVAILABLE, "no events of devices: %s",
-				     strerror(-r));
-	else if (pending_add(&calls->finders, WAITING_MAX, call, &request->base) < 0)
-		refuse_more(call);
-	else
-		answer_finders(calls);
+	finders_add(calls->finders, call, &request->base);
 }
 
 /* ---------------------------------------------------------------- leave */
@@ -165,7 +110,8 @@ static void add_and_look(struct disk_calls *calls, struct pending_list *list,
 			 struct ttrpc_call *call, const ProtobufCMessage *request)
 {
 	if (pending_add(list, WAITING_MAX, call, request) < 0)
-		refuse_more(call);
+		ttrpc_call_fail_code(call, TTRPC_RESOURCE_EXHAUSTED,
+				     "%d calls wait for disks already", WAITING_MAX);
 	else
 		look(calls);
 }
@@ -186,14 +132,15 @@ void disk_calls_resize(struct disk_calls *calls, struct ttrpc_call *call,
 
 struct disk_calls *disk_calls_new(struct loop *loop)
 {
+	static const Kiln__Guest__V1__FindDiskResponse found =
+		KILN__GUEST__V1__FIND_DISK_RESPONSE__INIT;
 	struct disk_calls *calls = xnew(struct disk_calls);
 
 	calls->loop = loop;
-	pending_init(&calls->finders, stop_listening, calls);
+	calls->finders = finders_new(loop, look_for_disk, &found.base);
 	pending_init(&calls->leavers, NULL, NULL);
 	pending_init(&calls->resizers, NULL, NULL);
 	calls->timer = loop_timer_new(loop, look, calls);
-	calls->uevents = -EBADF;
 	return calls;
 }
 
@@ -203,11 +150,9 @@ void disk_calls_free(struct disk_calls *calls)
 
 	if (!calls)
 		return;
-	while ((call = pending_take(&calls->finders)) || (call = pending_take(&calls->leavers)) ||
-	       (call = pending_take(&calls->resizers)))
+	finders_free(calls->finders);
+	while ((call = pending_take(&calls->leavers)) || (call = pending_take(&calls->resizers)))
 		ttrpc_call_drop(call);
-	loop_watch_free(calls->watch);
-	close_fd(calls->uevents);
 	loop_timer_free(calls->timer);
 	free(calls);
 }

@@ -1,6 +1,6 @@
 /* The host's calls about disks that it plugs in and pulls out of the running machine.
  *
- *   FindDisk      answered when the disk is there. The kernel's events say when to look
+ *   FindDisk      answered when the disk is there (agent/finders.h)
  *   LeaveDisk     answered when nothing is mounted from it any more and its cache was flushed
  *   ResizeVolume  (of Kata's protocol) answered when the file system has become larger, for which
  *                 the kernel must have heard of the disk's new size

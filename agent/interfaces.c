@@ -236,6 +236,40 @@ int interface_update(const Types__Interface *wanted, struct error *err)
 	return r < 0 || !whole ? r : add_addresses(fd, index, wanted, err);
 }
 
+static int rename_link(int fd, const struct network_link *link, const char *name, struct error *err)
+{
+	struct netlink_message message;
+	struct ifinfomsg *header = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*header));
+
+	header->ifi_index = link->index;
+	netlink_put_text(&message, IFLA_IFNAME, name);
+	int r = netlink_ask(fd, &message);
+	return r < 0 ? error_set_errno(err, r, "cannot name %s %s", link->name, name) : 0;
+}
+
+/* By a list: it waits for an interface that is just being made. */
+int interface_name(const char *hwaddr, const char *name, struct error *err)
+{
+	_cleanup_(network_done) struct network network = {};
+	_cleanup_close_ int fd = netlink_socket();
+	uint8_t mac[NETWORK_MAC_SIZE];
+	int r = network_mac_parse(hwaddr, mac, err);
+
+	if (fd < 0)
+		return error_set_errno(err, fd, "no socket to name interfaces with");
+	if (r == 0 && (str_empty(name) || strlen(name) >= IFNAMSIZ))
+		r = error_set(err, EINVAL, "\"%.64s\" is no name of an interface", name);
+	if (r == 0)
+		r = network_read_parts(fd, NETWORK_LINKS, &network, err);
+	for (size_t i = 0; r == 0 && i < network.links.count; i++) {
+		const struct network_link *link = &network.links.items[i];
+
+		if (link->has_mac && memcmp(link->mac, mac, sizeof(mac)) == 0)
+			return str_equal(link->name, name) ? 0 : rename_link(fd, link, name, err);
+	}
+	return r < 0 ? r : error_set(err, ENOENT, "there is no interface %.32s", hwaddr);
+}
+
 int interfaces_clear(struct error *err)
 {
 	_cleanup_(network_done) struct network network = {};

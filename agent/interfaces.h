@@ -17,5 +17,8 @@ _must_check_ int interfaces_list(Grpc__Interfaces **ret, struct error *err);
  * addresses it has. */
 _must_check_ int interface_update(const Types__Interface *wanted, struct error *err);
 
+/* Gives the interface with this hardware address, which is down, a name. -ENOENT: there is none. */
+_must_check_ int interface_name(const char *hwaddr, const char *name, struct error *err);
+
 /* Takes all interfaces but the loopback down, and their addresses with it. */
 _must_check_ int interfaces_clear(struct error *err);

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 
 #include "agent/boot.h"
+#include "agent/card_calls.h"
 #include "agent/channel.h"
 #include "agent/disk_calls.h"
 #include "agent/policy.h"
@@ -124,6 +125,7 @@ static void build(struct agent *agent)
 	agent->server = ttrpc_server_new(agent->loop, &options);
 	agent->scratch = scratch_new(agent->loop);
 	agent->disks = disk_calls_new(agent->loop);
+	agent->cards = card_calls_new(agent->loop);
 	agent->sandbox = sandbox_new(agent);
 	rpc_register(agent);
 }
@@ -140,6 +142,7 @@ static void tear_down(struct program *program)
 	sandbox_free(agent->sandbox);
 	scratch_free(agent->scratch);
 	disk_calls_free(agent->disks);
+	finders_free(agent->cards);
 	policy_free(agent->policy);
 	reaper_free(agent->reaper);
 	loop_free(agent->loop);

@@ -61,6 +61,7 @@ static const struct ttrpc_method guest_methods[] = {
 	{ "TakeTrace", rpc_take_trace },
 	{ "FindDisk", rpc_find_disk },
 	{ "LeaveDisk", rpc_leave_disk },
+	{ "FindCard", rpc_find_card },
 	{ "SetScratchRoom", rpc_set_scratch_room },
 	{ "ListProcesses", rpc_list_processes },
 	{ "StatsGuest", rpc_stats_guest },

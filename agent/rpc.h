@@ -79,4 +79,5 @@ RPC_HANDLER(trim);
 RPC_HANDLER(take_trace);
 RPC_HANDLER(find_disk);
 RPC_HANDLER(leave_disk);
+RPC_HANDLER(find_card);
 RPC_HANDLER(set_scratch_room);

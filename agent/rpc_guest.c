@@ -4,6 +4,7 @@
 #include "agent/cgroup.h"
 #include "agent/cgroup_stats.h"
 #include "agent/disk_calls.h"
+#include "agent/finders.h"
 #include "agent/network_stats.h"
 #include "agent/rpc.h"
 #include "agent/scratch_room.h"
@@ -62,6 +63,13 @@ RPC_HANDLER(leave_disk)
 	struct agent *agent = userdata;
 
 	disk_calls_leave(agent->disks, call, (const Kiln__Guest__V1__LeaveDiskRequest *)message);
+}
+
+RPC_HANDLER(find_card)
+{
+	struct agent *agent = userdata;
+
+	finders_add(agent->cards, call, message);
 }
 
 RPC_HANDLER(set_scratch_room)

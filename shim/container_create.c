@@ -427,26 +427,39 @@ static int list_disks(struct container *container, struct error *err)
 	return container_disks_new(&options, &container->disks, err);
 }
 
-static void on_sandbox(int number, const struct error *why, void *userdata)
+static void on_machine(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	_cleanup_(error_done) struct error err = {};
 
 	if (!take_answer(container, number, why))
 		return;
-	if (container->is_sandbox) {
-		if (write_machine(container, &err) < 0)
-			create_failed(container, &err);
-		else
-			create_when_joined(container);
-		return;
-	}
 	if (serve_volumes(container, &err) < 0 || list_disks(container, &err) < 0)
 		create_failed(container, &err);
 	else if (container->disks)
 		container_disks_attach(container->disks, on_disks, container_ref(container));
 	else
 		prepare_root(container);
+}
+
+/* A guest that waits for cards may not have an interface yet that a sysctl of the spec's names. */
+static void on_sandbox(int number, const struct error *why, void *userdata)
+{
+	_cleanup_(container_unref_cleanup) struct container *container = userdata;
+	_cleanup_(error_done) struct error err = {};
+
+	if (container->is_sandbox) {
+		if (!take_answer(container, number, why))
+			return;
+		if (write_machine(container, &err) < 0)
+			create_failed(container, &err);
+		else
+			create_when_joined(container);
+	} else if (number >= 0 && sandbox_is_plugging(container->sandbox)) {
+		sandbox_await_network(container->sandbox, on_machine, container_ref(container));
+	} else {
+		on_machine(number, why, container_ref(container));
+	}
 }
 
 static void acquire(struct container *container)

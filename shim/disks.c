@@ -1,5 +1,6 @@
 #include "shim/disks.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,7 @@ struct disks {
 	char *sandbox_id;
 	unsigned refs;
 	unsigned next_number;
+	uint32_t lent; /* slots of the bridge that are no disk's: bit N is slot N */
 	bool closed;
 	TAILQ_HEAD(disk_list, disk) items;
 };
@@ -462,6 +464,9 @@ static bool is_taken(const struct disks *disks, unsigned place)
 {
 	const struct disk *disk;
 
+	static_assert(DISKS_PLUGGED_MAX < 32, "a bit of `lent` for each");
+	if (disks->lent & 1U << place)
+		return true;
 	TAILQ_FOREACH (disk, &disks->items, link)
 		if (disk->place == place)
 			return true;
@@ -475,6 +480,15 @@ static unsigned find_place(const struct disks *disks)
 		if (!is_taken(disks, place))
 			return place;
 	return 0;
+}
+
+unsigned disks_lend_place(struct disks *disks)
+{
+	unsigned place = find_place(disks);
+
+	if (place > 0)
+		disks->lent |= 1U << place;
+	return place;
 }
 
 static struct disk *disk_new(struct disks *disks, const struct disk_file *file, unsigned place)
@@ -503,7 +517,7 @@ static int open_and_plug(struct disks *disks, struct waiter *waiter, const struc
 	if (!qmp)
 		return error_set(err, ENOTCONN, "the machine's monitor is gone");
 	if (place == 0)
-		return error_set(err, EAGAIN, "the machine has %d disks already",
+		return error_set(err, EAGAIN, "the machine has %d disks and cards already",
 				 DISKS_PLUGGED_MAX);
 	int r = disk_file_open(waiter->path, file, waiter->writable, &fd, err);
 	if (r == 0)

@@ -17,10 +17,10 @@
  * A device that is attached already is shared by all that ask for it in the same machine; one that
  * was attached read-only is not given to who wants to write.
  *
- * They are plugged in on the slots of one bridge (DISKS_BRIDGE, factory/guest/disks.h). Measured
- * with QEMU 7.2 under TCG and load, in a clone that had run two programs, three times, from the
- * first command until the guest knew the disk and its size, and until it was out again; in
- * milliseconds:
+ * They are plugged in on the slots of one bridge (DISKS_BRIDGE, factory/guest/disks.h), of which
+ * network cards may have some (shim/card_plug.h). Measured with QEMU 7.2 under TCG and load, in a
+ * clone that had run two programs, three times, from the first command until the guest knew the
+ * disk and its size, and until it was out again; in milliseconds:
  *
  *                                        the first     further     out
  *   virtio-blk on the bridge             193 210 315   32 43       26-228
@@ -78,7 +78,7 @@ void disks_close(struct disks *disks);
 typedef void (*disk_fn)(int number, struct disk *disk, const struct error *err, void *userdata);
 
 /* path is copied. Errors do not name it. -EBUSY: in use elsewhere, or here in another way; -EINVAL,
- * -ENOENT, -ENOTBLK: it is no disk; -EAGAIN: the machine has DISKS_PLUGGED_MAX of them; -EIO,
+ * -ENOENT, -ENOTBLK: it is no disk; -EAGAIN: the bridge has no slot left; -EIO,
  * -ETIMEDOUT: QEMU or the guest did not take it. */
 void disks_attach(struct disks *disks, const char *path, bool writable, disk_fn fn, void *userdata);
 
@@ -92,6 +92,10 @@ void disk_release(struct disk *disk, void (*fn)(void *userdata), void *userdata)
  * larger. */
 typedef void (*disk_resize_fn)(int number, const struct error *err, void *userdata);
 void disk_resize(struct disk *disk, uint64_t size, disk_resize_fn fn, void *userdata);
+
+/* A slot of the bridge for something that is no disk, until the machine's end: its number; 0: none
+ * is free. */
+unsigned disks_lend_place(struct disks *disks);
 
 const char *disk_serial(const struct disk *disk);
 bool disk_is_writable(const struct disk *disk);

@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "base/strings.h"
+#include "factory/jail/tap.h"
 #include "proto/netlink.h"
 
 /* "/proc/PID/ns/net" of a VMM. Engines write it for the network of another container, whose task's
@@ -58,33 +59,64 @@ int netns_open(const char *path, int *ret_fd, struct error *err)
 	return 0;
 }
 
+/* What a thread does in another namespace. */
 struct visit {
 	int fd;
-	int result; /* a socket, or a negative errno */
+	int (*make)(struct visit *visit); /* a descriptor, or a negative errno */
+	size_t card;
+	const char *what; /* was not possible */
+	int result;       /* make()'s */
 };
 
 static void *visit_run(void *userdata)
 {
 	struct visit *visit = userdata;
 
-	visit->result = setns(visit->fd, CLONE_NEWNET) < 0 ? -errno : netlink_socket();
+	visit->result = setns(visit->fd, CLONE_NEWNET) < 0 ? -errno : visit->make(visit);
 	return NULL;
+}
+
+static int visit_make(struct visit *visit, int *ret_fd, struct error *err)
+{
+	pthread_t thread;
+	int r;
+
+	visit->what = "cannot enter a network namespace";
+	r = pthread_create(&thread, NULL, visit_run, visit);
+	if (r == 0)
+		pthread_join(thread, NULL);
+	else
+		visit->result = -r;
+	if (visit->result < 0)
+		return error_set_errno(err, visit->result, "%s", visit->what);
+	*ret_fd = visit->result;
+	return 0;
+}
+
+static int make_netlink(struct visit *visit _unused_)
+{
+	return netlink_socket();
 }
 
 int netns_netlink(int fd, int *ret_socket, struct error *err)
 {
-	struct visit visit = { .fd = fd };
-	pthread_t thread;
-	int r = pthread_create(&thread, NULL, visit_run, &visit);
+	struct visit visit = { .fd = fd, .make = make_netlink };
 
-	if (r == 0)
-		pthread_join(thread, NULL);
-	else
-		visit.result = -r;
-	if (visit.result < 0)
-		return error_set_errno(err, visit.result, "cannot enter a network namespace");
-	*ret_socket = visit.result;
-	return 0;
+	return visit_make(&visit, ret_socket, err);
+}
+
+static int make_tap(struct visit *visit)
+{
+	int tap = tap_make(visit->card, &visit->what);
+
+	return tap < 0 ? -errno : tap;
+}
+
+int netns_tap(int fd, size_t card, int *ret_tap, struct error *err)
+{
+	struct visit visit = { .fd = fd, .make = make_tap, .card = card };
+
+	return visit_make(&visit, ret_tap, err);
 }
 
 /* ---------------------------------------------------------------- one that is kept */

@@ -13,6 +13,9 @@ _must_check_ int netns_open(const char *path, int *ret_fd, struct error *err);
  * stays what it is: a thread that lives no longer than this enters the other one. */
 _must_check_ int netns_netlink(int fd, int *ret_socket, struct error *err);
 
+/* The tap of a machine's card (factory/jail/tap.h), made in such a namespace. */
+_must_check_ int netns_tap(int fd, size_t card, int *ret_tap, struct error *err);
+
 /* A thread that does nothing but be in a network namespace, which so has a number, /proc/ID/ns/net,
  * for programs that want to be told a process (shim/hooks.h), and lasts as long as this. */
 struct netns_keeper;

@@ -308,6 +308,11 @@ uint32_t pod_pid(const struct pod *pod)
 	return (uint32_t)sandbox_vmm_pid(pod->sandbox);
 }
 
+const char *pod_netns(const struct pod *pod)
+{
+	return sandbox_netns(pod->sandbox);
+}
+
 uint64_t pod_created_ns(const struct pod *pod)
 {
 	return pod->created_ns;

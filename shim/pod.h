@@ -53,6 +53,7 @@ enum pod_state pod_state(const struct pod *pod);
 bool pod_has_machine(const struct pod *pod);         /* or is about to have it */
 struct agent_link *pod_agent(const struct pod *pod); /* always; borrowed */
 uint32_t pod_pid(const struct pod *pod);             /* the VMM's */
+const char *pod_netns(const struct pod *pod);        /* a path; NULL: it has no network */
 uint64_t pod_created_ns(const struct pod *pod);      /* since the epoch; 0: not yet */
 uint64_t pod_exited_ns(const struct pod *pod);       /* ditto */
 uint32_t pod_exit_status(const struct pod *pod);

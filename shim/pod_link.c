@@ -10,13 +10,14 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "base/worker.h"
+#include "shim/card_plug.h"
 #include "shim/pod_network.h"
 #include "shim/slots.h"
 
 enum {
 	FIRST_LOOK_MS = 1000, /* after it is joined */
 	NEXT_LOOK_MS = 200,   /* after a change: one is made in several steps */
-	JOBS_MAX = 2 /* joining or looking, and leaving behind it */,
+	JOBS_MAX = 2 /* joining, looking or making a tap, and leaving behind it */,
 	NETLINK_DATA_MAX = 8192,
 	TIMEOUT_MS = 30000,
 	QMP_TIMEOUT_MS = 5000
@@ -30,6 +31,8 @@ struct pod_link {
 	void *userdata;
 	bool busy;                       /* reading, or joining */
 	size_t cards;                    /* of the machine */
+	size_t cards_max;                /* that it can have */
+	struct card_plug *plug;          /* NULL: none is being plugged in */
 	struct pod_link_machine machine; /* vmm_pidfd is owned */
 
 	/* Looking at what came later: */
@@ -37,6 +40,7 @@ struct pod_link {
 	struct loop_timer *timer;
 	struct loop_watch *watch; /* of `changes`; NULL: not yet */
 	char *complaint;          /* owned; what was logged last; NULL: nothing */
+	struct error plug_error;  /* why the machine gets no more cards */
 	bool is_left;             /* the guest is told nothing more */
 
 	/* The worker's while it is at work: */
@@ -54,6 +58,7 @@ struct pod_link {
 };
 
 static void look_again(void *userdata);
+static void on_looked(void *data, void *owner);
 
 static void read_pod(void *data)
 {
@@ -77,7 +82,7 @@ static void on_done(void *data, _unused_ void *owner)
 	link->busy = false;
 	if (link->freed)
 		return;
-	if (link->machine.agent)
+	if (link->machine.agent && !link->error.number && !link->is_left)
 		loop_timer_start(link->timer, FIRST_LOOK_MS);
 	link->on_done(-link->error.number, &link->error, link->userdata);
 }
@@ -111,6 +116,7 @@ struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const c
 	link->loop = loop;
 	link->timer = loop_timer_new(loop, look_again, link);
 	link->changes = link->machine.vmm_pidfd = -EBADF;
+	link->cards_max = NETWORK_CARDS_MAX;
 	link->pool = worker_pool_new(loop, 1, JOBS_MAX);
 	begin(link, read_pod);
 	return link;
@@ -126,12 +132,18 @@ bool pod_link_is_busy(const struct pod_link *link)
 	return link->busy;
 }
 
+bool pod_link_is_plugging(const struct pod_link *link)
+{
+	return link->busy && link->plug;
+}
+
 int pod_link_assign(struct pod_link *link, size_t cards, struct error *err)
 {
 	if (link->error.number)
 		return error_set(err, link->error.number, "%s", error_message(&link->error));
 	link->cards = cards;
-	return pod_network_assign(link->pod, cards, err);
+	pod_network_assign(link->pod, cards);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- the guest */
@@ -182,15 +194,65 @@ static void tell_guest(const struct pod_link *link, const struct pod_link_machin
 		  pod->routes->n_routes, pod->neighbours->n_arpneighbors);
 }
 
-void pod_link_start(struct pod_link *link, const struct pod_link_machine *machine)
+/* ---------------------------------------------------------------- cards and joining */
+
+static bool needs_cards(const struct pod_link *link)
 {
-	link->machine = *machine;
-	link->machine.vmm_pidfd = fcntl(machine->vmm_pidfd, F_DUPFD_CLOEXEC, 3);
-	tell_guest(link, machine);
+	return pod_network_cards(link->pod) > link->cards;
+}
+
+static void plug_cards(struct pod_link *link, card_plug_fn fn)
+{
+	link->plug = card_plug_new(&(struct card_plug_options){
+		.pool = link->pool,
+		.slots = link->machine.slots,
+		.disks = link->machine.disks,
+		.agent = link->machine.agent,
+		.sandbox_id = link->sandbox_id,
+		.vmm_pidfd = link->machine.vmm_pidfd,
+		.have = link->cards,
+		.want = pod_network_cards(link->pod),
+		.fn = fn,
+		.userdata = link,
+	});
+}
+
+static void tell_and_join(struct pod_link *link)
+{
+	tell_guest(link, &link->machine);
 	if (link->pod->count > 0)
 		begin(link, join_pod);
 	else
 		loop_timer_start(link->timer, FIRST_LOOK_MS);
+}
+
+/* The guest is told of none before all are there: until a card has its name it may have the one
+ * that an interface is to have. */
+static void on_plugged(size_t have, const struct error *err, void *userdata)
+{
+	struct pod_link *link = userdata;
+
+	link->plug = NULL;
+	link->cards = have;
+	if (err->number) {
+		(void)error_set(&link->error, err->number, "%s", error_message(err));
+		on_done(link, NULL);
+		return;
+	}
+	tell_and_join(link);
+}
+
+void pod_link_start(struct pod_link *link, const struct pod_link_machine *machine)
+{
+	link->machine = *machine;
+	link->machine.vmm_pidfd = fcntl(machine->vmm_pidfd, F_DUPFD_CLOEXEC, 3);
+	if (needs_cards(link)) {
+		link->busy = true;
+		link->begun_ns = trace_begin();
+		plug_cards(link, on_plugged);
+	} else {
+		tell_and_join(link);
+	}
 }
 
 /* ---------------------------------------------------------------- what comes later */
@@ -204,6 +266,13 @@ static void drain(int fd)
 		;
 }
 
+static void join_late(void *data)
+{
+	struct pod_link *link = data;
+
+	(void)!pod_network_join(link->pod, link->machine.vmm_pidfd, &link->late_error);
+}
+
 static void look(void *data)
 {
 	struct pod_link *link = data;
@@ -215,7 +284,7 @@ static void look(void *data)
 	if (r == 0)
 		drain(link->changes);
 	if (r == 0)
-		r = pod_network_read_again(link->pod, link->cards, &now, &link->late_error);
+		r = pod_network_read_again(link->pod, link->cards_max, &now, &link->late_error);
 	if (r < 0)
 		return;
 	if (!pod_network_has_changed(link->pod, now)) {
@@ -224,7 +293,8 @@ static void look(void *data)
 	}
 	link->previous = link->pod;
 	link->pod = now;
-	(void)!pod_network_join(now, link->machine.vmm_pidfd, &link->late_error);
+	if (!needs_cards(link))
+		join_late(link);
 }
 
 /* Once, and again after another one. */
@@ -235,9 +305,11 @@ static void complain(struct pod_link *link)
 	if (link->late_error.number)
 		text = xstrdup(error_message(&link->late_error));
 	else if (*link->pod->left_out)
-		text = xasprintf("there is no card for interface %s: the machine has %zu "
-				 "(network_cards in the template's definition)",
-				 link->pod->left_out, link->cards);
+		text = xasprintf("there is no card for interface %s: the machine has %zu%s%s",
+				 link->pod->left_out, link->cards,
+				 link->plug_error.number ? " and can have no more: "
+							 : ", and no machine can have more",
+				 link->plug_error.number ? error_message(&link->plug_error) : "");
 	error_done(&link->late_error);
 	if (text && !str_equal(text, link->complaint))
 		log_warning(link->sandbox_id, "what came later to the pod's network: %s", text);
@@ -280,11 +352,33 @@ static void on_change(int fd _unused_, unsigned events _unused_, void *userdata)
 	loop_timer_start(link->timer, NEXT_LOOK_MS);
 }
 
+/* Without a card what needs one is left out; the rest of what came is read again. */
+static void on_late_plugged(size_t have, const struct error *err, void *userdata)
+{
+	struct pod_link *link = userdata;
+
+	link->plug = NULL;
+	link->cards = have;
+	if (!err->number) {
+		submit(link, join_late, on_looked);
+		return;
+	}
+	(void)error_set(&link->plug_error, err->number, "%s", error_message(err));
+	link->cards_max = have;
+	pod_network_free(link->pod);
+	link->pod = steal_ptr(link->previous);
+	look_again(link);
+}
+
 static void on_looked(void *data, _unused_ void *owner)
 {
 	struct pod_link *link = data;
 
 	if (!link->freed && !link->is_left) {
+		if (link->previous && needs_cards(link)) {
+			plug_cards(link, on_late_plugged);
+			return;
+		}
 		if (link->previous)
 			tell_changes(link);
 		complain(link);
@@ -318,6 +412,8 @@ static void on_left(void *data, _unused_ void *owner)
 {
 	struct pod_link *link = data;
 
+	if (link->busy)
+		on_done(link, NULL); /* of what was cancelled */
 	if (!link->freed)
 		link->on_left(link->left_userdata);
 }
@@ -325,6 +421,9 @@ static void on_left(void *data, _unused_ void *owner)
 void pod_link_leave(struct pod_link *link, void (*fn)(void *userdata), void *userdata)
 {
 	link->is_left = true;
+	if (link->plug && link->busy)
+		(void)error_set(&link->error, ECANCELED, "the machine is being released");
+	card_plug_cancel(steal_ptr(link->plug));
 	loop_timer_stop(link->timer);
 	if (link->watch)
 		loop_watch_set(link->watch, 0);
@@ -338,6 +437,7 @@ void pod_link_free(struct pod_link *link)
 	if (!link)
 		return;
 	link->freed = true;
+	card_plug_cancel(link->plug);
 	worker_pool_free(link->pool);
 	loop_timer_free(link->timer);
 	loop_watch_free(link->watch);
@@ -346,6 +446,8 @@ void pod_link_free(struct pod_link *link)
 	pod_network_free(link->pod);
 	error_done(&link->error);
 	error_done(&link->late_error);
+	error_done(&link->plug_error);
+	pod_network_free(link->previous);
 	free(link->complaint);
 	free(link->sandbox_id);
 	free(link->netns);

@@ -5,7 +5,8 @@
  *   pod_link_new()     while a machine is claimed, the pod's namespace is read -> on_done
  *   pod_link_assign()  the machine is there: its cards are chosen
  *   pod_link_start()   all that its guest needs to know is sent and nothing awaited, and the
- *                          joining begins -> on_done
+ *                          joining begins -> on_done. Where the pod has more interfaces than
+ *                          the machine has cards, they are plugged in first (shim/card_plug.h)
  *   pod_link_leave()   what is left at the pod's interfaces is removed -> fn
  *
  * In between the namespace is watched, from a second after the joining on, so that no container's
@@ -17,6 +18,7 @@
 #include "base/loop.h"
 #include "shim/agent_link.h"
 
+struct disks;
 struct slots;
 
 struct pod_link;
@@ -33,15 +35,18 @@ const char *pod_link_netns(const struct pod_link *link);
 /* It is being read or joined. */
 bool pod_link_is_busy(const struct pod_link *link);
 
-/* cards: of the machine (factory/guest/network_cards.h). Why reading has failed, or which interface
- * there is no card for. */
+/* Of that: cards are being plugged in, and the guest was told nothing yet. */
+bool pod_link_is_plugging(const struct pod_link *link);
+
+/* cards: that wait in the machine (factory/guest/network_cards.h). Why reading has failed. */
 _must_check_ int pod_link_assign(struct pod_link *link, size_t cards, struct error *err);
 
 /* The pidfd is copied, the rest is borrowed until it is left. */
 struct pod_link_machine {
 	int vmm_pidfd;
 	const struct slots
-		*slots; /* whose monitor takes the cards' links up; failures are logged */
+		*slots;      /* whose monitor takes the cards' links up; failures are logged */
+	struct disks *disks; /* beside which cards are plugged in */
 	struct agent_link *agent;
 	ttrpc_reply_fn on_reply; /* of each call to the agent before it is joined */
 	void *userdata;

@@ -103,7 +103,7 @@ static int choose(struct pod_network *pod, struct error *err)
 		if (pod->count == NETWORK_CARDS_MAX)
 			return error_set(err, EOPNOTSUPP,
 					 "interface %s of the pod is one too many: a machine has "
-					 "%d cards at most",
+					 "%d network cards at most",
 					 link->name, NETWORK_CARDS_MAX);
 		pod->links[pod->count++] = link;
 	}
@@ -252,11 +252,7 @@ static int read_network(const char *netns, const struct pod_network *old, size_t
 
 int pod_network_read(const char *netns, struct pod_network **ret, struct error *err)
 {
-	int r = read_network(netns, NULL, 0, ret, err);
-
-	for (size_t card = 0; r == 0 && card < NETWORK_CARDS_MAX; card++)
-		snprintf((*ret)->guest_names[card], IFNAMSIZ, NETWORK_CARD_GUEST, card);
-	return r;
+	return read_network(netns, NULL, 0, ret, err);
 }
 
 /* ---------------------------------------------------------------- cards */
@@ -285,22 +281,34 @@ static bool give_card(struct pod_network *pod, bool *given, size_t i, size_t car
 	return false;
 }
 
-int pod_network_assign(struct pod_network *pod, size_t cards, struct error *err)
+static void give_cards(struct pod_network *pod, bool *given, size_t cards)
+{
+	for (size_t i = 0; i < pod->count; i++)
+		given[i] = given[i] || give_card(pod, given, i, cards, true);
+	for (size_t i = 0; i < pod->count; i++)
+		given[i] = given[i] || give_card(pod, given, i, cards, false);
+}
+
+void pod_network_assign(struct pod_network *pod, size_t waiting)
 {
 	bool given[NETWORK_CARDS_MAX] = {};
 
-	for (size_t i = 0; i < pod->count; i++)
-		given[i] = give_card(pod, given, i, cards, true);
-	for (size_t i = 0; i < pod->count; i++) {
-		if (!given[i] && !give_card(pod, given, i, cards, false))
-			return error_set(err, EOPNOTSUPP,
-					 "there is no card for interface %s of the pod: the "
-					 "machine has %zu (network_cards in the template's "
-					 "definition)",
-					 pod->links[i]->name, cards);
-		given[i] = true;
+	for (size_t card = 0; card < NETWORK_CARDS_MAX; card++) {
+		_cleanup_free_ char *name = card < waiting ? xasprintf(NETWORK_CARD_GUEST, card)
+							   : xasprintf(NETWORK_CARD_PLUGGED, card);
+		snprintf(pod->guest_names[card], IFNAMSIZ, "%s", name);
 	}
-	return 0;
+	give_cards(pod, given, NETWORK_CARDS_MAX);
+}
+
+size_t pod_network_cards(const struct pod_network *pod)
+{
+	size_t cards = 0;
+
+	for (size_t i = 0; i < pod->count; i++)
+		if (pod->cards[i] >= cards)
+			cards = pod->cards[i] + 1;
+	return cards;
 }
 
 /* ---------------------------------------------------------------- what changes later */
@@ -360,10 +368,7 @@ int pod_network_read_again(const struct pod_network *old, size_t cards, struct p
 	if (r < 0)
 		return r;
 	follow(pod, old, given);
-	for (size_t i = 0; i < pod->count; i++)
-		given[i] = given[i] || give_card(pod, given, i, cards, true);
-	for (size_t i = 0; i < pod->count; i++)
-		given[i] = given[i] || give_card(pod, given, i, cards, false);
+	give_cards(pod, given, cards);
 	*ret = pod;
 	return 0;
 }

@@ -9,15 +9,17 @@
  * addresses, for those who look there; no frame comes to its own stack any more.
  *
  *   pod_network_read()     what the namespace has; before there is a machine
- *   pod_network_assign()   which card is which interface; does not block
+ *   pod_network_assign()   which card is which interface, also of those that have to be plugged in
+ *                          first (shim/card_plug.h); does not block
  *   pod_network_join()     taps moved, redirects made: that takes the kernel some 10 ms
  *   pod_network_leave()    redirects removed; the taps go with the VMM
  *
  * What the namespace gets later is read as another one of these, which follows the first: an
  * interface keeps its card as long as it is there, also while it is down, and a new one gets a card
- * that waits or whose interface is gone.
+ * that waits or whose interface is gone, else one that is to be plugged in.
  *
- * All but one block, on locks of the kernel's that others may hold: for a worker thread.
+ * All that open the namespace block, on locks of the kernel's that others may hold: for a worker
+ * thread.
  */
 #pragma once
 
@@ -51,7 +53,8 @@ struct pod_network {
  * that is no Ethernet, ...); -EBUSY: another machine has it. */
 _must_check_ int pod_network_read(const char *netns, struct pod_network **ret, struct error *err);
 
-/* What it has now, with its cards assigned. What came later and no card can be, is left out. */
+/* What it has now, with its cards assigned. cards: as many as the machine can have. What came later
+ * and there is no card for, is left out. */
 _must_check_ int pod_network_read_again(const struct pod_network *old, size_t cards,
 					struct pod_network **ret, struct error *err);
 
@@ -61,10 +64,14 @@ bool pod_network_has_changed(const struct pod_network *old, const struct pod_net
 /* A netlink socket that can be read when its links, addresses or routes change. */
 _must_check_ int pod_network_watch(const struct pod_network *pod, int *ret_fd, struct error *err);
 
-/* cards: of the machine. -EOPNOTSUPP names the interface there is none for. */
-_must_check_ int pod_network_assign(struct pod_network *pod, size_t cards, struct error *err);
+/* waiting: as many cards of the machine wait. An interface that is one of them by its name gets
+ * that one, the others get what is left, and the next ones. */
+void pod_network_assign(struct pod_network *pod, size_t waiting);
 
-/* Those that are not joined yet. */
+/* How many cards the machine has to have. */
+size_t pod_network_cards(const struct pod_network *pod);
+
+/* Those that are not joined yet. The machine has the cards. */
 _must_check_ int pod_network_join(struct pod_network *pod, int vmm_pidfd, struct error *err);
 
 /* A namespace that is gone, or was never joined, is left alone. */

@@ -204,6 +204,7 @@ static void create_in_guest(struct sandbox *sandbox)
 		pod_link_start(sandbox->network, &(struct pod_link_machine){
 							 .vmm_pidfd = sandbox->claim->vmm_pidfd,
 							 .slots = sandbox->slots,
+							 .disks = sandbox->disks,
 							 .agent = sandbox->agent,
 							 .on_reply = on_network_told,
 							 .userdata = sandbox,
@@ -501,11 +502,11 @@ void sandbox_free(struct sandbox *sandbox)
 	scratch_watch_free(sandbox->scratch);
 	health_watch_free(sandbox->health);
 	oom_events_free(sandbox->oom);
+	pod_link_free(sandbox->network);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);
 	lower_folders_free(sandbox->lowers);
-	pod_link_free(sandbox->network);
 	waiters_done(&sandbox->joiners);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
@@ -583,6 +584,11 @@ void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *
 bool sandbox_is_joining(const struct sandbox *sandbox)
 {
 	return sandbox->network && pod_link_is_busy(sandbox->network);
+}
+
+bool sandbox_is_plugging(const struct sandbox *sandbox)
+{
+	return sandbox->network && pod_link_is_plugging(sandbox->network);
 }
 
 void sandbox_await_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata)

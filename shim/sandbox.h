@@ -83,6 +83,8 @@ void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *
 /* The pod's network is being joined still: sandbox_await_network() calls fn once, from the loop,
  * when that is over, well or not (then sandbox_error() says why). Only while it is. */
 bool sandbox_is_joining(const struct sandbox *sandbox);
+/* Of that: the machine gets cards first, and its guest was told nothing yet. */
+bool sandbox_is_plugging(const struct sandbox *sandbox);
 void sandbox_await_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata);
 
 const char *sandbox_id(const struct sandbox *sandbox);

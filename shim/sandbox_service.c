@@ -115,26 +115,32 @@ static void on_wait(struct ttrpc_call *call, const ProtobufCMessage *message _un
 
 /* ---------------------------------------------------------------- questions */
 
-enum { INFOS = 2, NUMBER_SIZE = 16 };
+enum { INFOS_MAX = 3, NUMBER_SIZE = 16 };
 
 typedef SANDBOX(SandboxStatusResponse__InfoEntry) info_entry;
 
-/* The arrays are the answer's memory. */
-static void add_info(SANDBOX(SandboxStatusResponse) * response, info_entry entries[INFOS],
-		     info_entry *list[INFOS], char number[NUMBER_SIZE])
+static void add_info(SANDBOX(SandboxStatusResponse) * response, const char *key, const char *value)
+{
+	info_entry *entry = response->info[response->n_info++];
+
+	containerd__runtime__sandbox__v1__sandbox_status_response__info_entry__init(entry);
+	entry->key = (char *)key;
+	entry->value = (char *)value;
+}
+
+/* The arrays are the answer's memory. netns NULL: it has none. */
+static void add_infos(SANDBOX(SandboxStatusResponse) * response, const char *netns,
+		      info_entry entries[INFOS_MAX], info_entry *list[INFOS_MAX],
+		      char number[NUMBER_SIZE])
 {
 	snprintf(number, NUMBER_SIZE, "%u", response->pid);
-	for (size_t i = 0; i < INFOS; i++) {
-		containerd__runtime__sandbox__v1__sandbox_status_response__info_entry__init(
-			&entries[i]);
+	for (size_t i = 0; i < INFOS_MAX; i++)
 		list[i] = &entries[i];
-	}
-	entries[0].key = (char *)"pid";
-	entries[0].value = number;
-	entries[1].key = (char *)"state";
-	entries[1].value = response->state;
 	response->info = list;
-	response->n_info = INFOS;
+	add_info(response, "pid", number);
+	add_info(response, "state", response->state);
+	if (netns)
+		add_info(response, "networkSandboxPath", netns);
 }
 
 static void on_status(struct ttrpc_call *call, const ProtobufCMessage *message, void *userdata)
@@ -143,7 +149,7 @@ static void on_status(struct ttrpc_call *call, const ProtobufCMessage *message, 
 		SandboxStatusRequest) *request = (const SANDBOX(SandboxStatusRequest) *)message;
 	SANDBOX(SandboxStatusResponse)
 	response = CONTAINERD__RUNTIME__SANDBOX__V1__SANDBOX_STATUS_RESPONSE__INIT;
-	info_entry entries[INFOS], *list[INFOS];
+	info_entry entries[INFOS_MAX], *list[INFOS_MAX];
 	char number[NUMBER_SIZE];
 	const struct pod *pod = shim_pod(userdata);
 	Google__Protobuf__Timestamp created = timestamp_from_ns(pod_created_ns(pod));
@@ -163,7 +169,7 @@ static void on_status(struct ttrpc_call *call, const ProtobufCMessage *message, 
 	if (pod_exited_ns(pod))
 		response.exited_at = &exited;
 	if (request->verbose)
-		add_info(&response, entries, list, number);
+		add_infos(&response, pod_netns(pod), entries, list, number);
 	ttrpc_call_reply(call, &response.base);
 }
 

@@ -35,8 +35,8 @@
 
 #define DISKS_PCI_SLOT 0x8 /* of the scratch disk; slot N follows it */
 
-/* QEMU's name of the bridge in templates/machine.xml on which further disks are plugged in
- * (shim/disks.h), on its slots 1 to DISKS_PLUGGED_MAX. */
+/* QEMU's name of the bridge in templates/machine.xml on which further disks (shim/disks.h) and
+ * network cards are plugged in, on its slots 1 to DISKS_PLUGGED_MAX. */
 #define DISKS_BRIDGE      "disks"
 #define DISKS_PLUGGED_MAX 31
 

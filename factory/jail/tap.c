@@ -39,17 +39,32 @@ static void name_tap(struct ifreq *request, size_t number)
 	request->ifr_name[sizeof(prefix) - 1] = (char)('0' + number);
 }
 
+int tap_make(size_t card, const char **ret_what)
+{
+	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	_cleanup_close_ int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	name_tap(&request, card);
+	if (fd < 0) {
+		*ret_what = "cannot open /dev/net/tun (modprobe tun)";
+		return -1;
+	}
+	if (ioctl(fd, TUNSETIFF, &request) < 0) {
+		*ret_what = "cannot make a tap";
+		return -1;
+	}
+	return steal_fd(&fd);
+}
+
 const char *taps_make(const struct taps *taps)
 {
-	for (size_t i = 0; i < taps->count; i++) {
-		struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-		int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	const char *what;
 
-		name_tap(&request, i);
+	for (size_t i = 0; i < taps->count; i++) {
+		int fd = tap_make(i, &what);
+
 		if (fd < 0)
-			return "cannot open /dev/net/tun (modprobe tun)";
-		if (ioctl(fd, TUNSETIFF, &request) < 0)
-			return "cannot make a tap";
+			return what;
 		if (dup3(fd, taps->fds[i], O_CLOEXEC) < 0)
 			return "cannot place a tap's descriptor";
 		close(fd);

@@ -19,6 +19,10 @@ struct taps {
 _must_check_ int taps_reserve(size_t count, struct taps *ret_taps, struct error *err);
 void taps_done(struct taps *taps);
 
+/* Makes the tap of a card in the network namespace of the calling thread, by system calls only: its
+ * descriptor, which does not block; or -1 with errno, and what failed. */
+int tap_make(size_t card, const char **ret_what);
+
 /* In the child, in its network namespace: system calls only; NULL, or what failed, with errno. */
 const char *taps_make(const struct taps *taps);
 

@@ -237,6 +237,29 @@ static void test_neighbours(void **state _unused_)
 			 -EINVAL);
 }
 
+static int name_of(const char *hwaddr, const char *name)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	return interface_name(hwaddr, name, &err);
+}
+
+static void test_name(void **state _unused_)
+{
+	skip_unless_possible();
+	assert_int_equal(interface("{\"device\": \"veth0\", \"hwAddr\": \"02:00:00:00:00:03\", "
+				   "\"mtu\": 1500}"),
+			 0);
+	assert_int_equal(name_of("02:00:00:00:00:03", "kiln1"), 0);
+	assert_int_equal(name_of("02:00:00:00:00:03", "kiln1"), 0); /* as it is */
+	expect_interface("kiln1", "02:00:00:00:00:03 1500 down");
+	assert_int_equal(name_of("02:00:00:00:00:07", "kiln2"), -ENOENT);
+	assert_int_equal(name_of("02:00:00:00:00", "kiln2"), -EINVAL);
+	assert_int_equal(name_of("02:00:00:00:00:03", ""), -EINVAL);
+	assert_int_equal(name_of("02:00:00:00:00:03", "a-name-of-16-chr"), -EINVAL);
+	assert_int_equal(name_of("02:00:00:00:00:03", "a/b"), -EINVAL);
+}
+
 static void test_clear(void **state _unused_)
 {
 	_cleanup_(error_done) struct error err = {};
@@ -254,6 +277,7 @@ int main(void)
 		cmocka_unit_test(test_what_an_interface_cannot_be),
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_neighbours),
+		cmocka_unit_test(test_name),
 		cmocka_unit_test(test_clear),
 	};
 

@@ -19,6 +19,7 @@
 #include "proto/events_ttrpc.pb-c.h"
 #include "proto/factory.pb-c.h"
 #include "proto/runtimeoptions.pb-c.h"
+#include "proto/sandbox.pb-c.h"
 #include "proto/task.pb-c.h"
 #include "proto/ttrpc_client.h"
 #include "runc_spec.h"
@@ -279,7 +280,20 @@ struct answer {
 	char message[512];
 	uint32_t pid;
 	uint32_t exit_status;
+	char info[256]; /* of a pod's status: "KEY=VALUE ..." */
 };
+
+static inline void note_info(
+	struct answer *answer,
+	const Containerd__Runtime__Sandbox__V1__SandboxStatusResponse *response)
+{
+	_cleanup_(strbuf_done) struct strbuf text = {};
+
+	for (size_t i = 0; i < response->n_info; i++)
+		strbuf_addf(&text, "%s%s=%s", i > 0 ? " " : "", response->info[i]->key,
+			    response->info[i]->value);
+	snprintf(answer->info, sizeof(answer->info), "%s", strbuf_text(&text));
+}
 
 static inline void on_bench_answer(const struct ttrpc_reply *reply, void *userdata)
 {
@@ -293,6 +307,9 @@ static inline void on_bench_answer(const struct ttrpc_reply *reply, void *userda
 	if (reply->response->descriptor == &containerd__task__v2__create_task_response__descriptor)
 		answer->pid =
 			((const Containerd__Task__V2__CreateTaskResponse *)reply->response)->pid;
+	if (reply->response->descriptor ==
+	    &containerd__runtime__sandbox__v1__sandbox_status_response__descriptor)
+		note_info(answer, (const void *)reply->response);
 	if (reply->response->descriptor == &containerd__task__v2__wait_response__descriptor)
 		answer->exit_status =
 			((const Containerd__Task__V2__WaitResponse *)reply->response)->exit_status;

@@ -154,7 +154,6 @@ static void what_a_pod_has_is_told(void **state)
 {
 	struct bench *bench = *state;
 	struct pod_network *pod = NULL;
-	_cleanup_(error_done) struct error err = {};
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
@@ -168,11 +167,11 @@ static void what_a_pod_has_is_told(void **state)
 	assert_string_equal(pod->routes->routes[0]->gateway, "10.1.0.1");
 	assert_string_equal(pod->routes->routes[1]->dest, "169.254.107.105/32"); /* the namespace */
 	assert_int_equal(pod->neighbours->n_arpneighbors, 2);
-	assert_int_equal(pod_network_assign(pod, 0, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(error_message(&err), "eth0"));
-	assert_non_null(strstr(error_message(&err), "network_cards"));
-	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	pod_network_assign(pod, 1);
 	assert_string_equal(eth0->device, "eth0");
+	assert_int_equal(pod_network_cards(pod), 1);
+	pod_network_assign(pod, 0); /* none waits: it will be plugged in */
+	assert_string_equal(eth0->device, "kiln0");
 	pod_network_free(pod);
 }
 
@@ -200,10 +199,14 @@ static void cards_go_by_the_names_they_have(void **state)
 		      "ip link add net9 type bridge; ip link set net9 up");
 	assert_int_equal(try_read(bench, &pod), 0);
 	assert_int_equal(pod->count, 2);
-	assert_int_equal(pod_network_assign(pod, 2, NULL), 0);
+	pod_network_assign(pod, 2);
 	assert_string_equal(pod->interfaces->interfaces[0]->name, "eth1");
 	assert_string_equal(pod->interfaces->interfaces[0]->device, "eth1");
 	assert_string_equal(pod->interfaces->interfaces[1]->device, "eth0");
+	pod_network_assign(pod, 1); /* what waits goes to the first, for neither has its name */
+	assert_string_equal(pod->interfaces->interfaces[0]->device, "eth0");
+	assert_string_equal(pod->interfaces->interfaces[1]->device, "kiln1");
+	assert_int_equal(pod_network_cards(pod), 2);
 	pod_network_free(pod);
 }
 
@@ -232,7 +235,7 @@ static void joined_and_left(void **state)
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
-	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	pod_network_assign(pod, 1);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), 0);
 	in_pod(bench,
 	       "ip link show kiln0 | grep -q \"mtu 1450 .* UP\\|UP.* mtu 1450\";"
@@ -281,7 +284,7 @@ static void what_comes_later_gets_a_card(void **state)
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
-	assert_int_equal(pod_network_assign(pod, 2, NULL), 0);
+	pod_network_assign(pod, 2);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, NULL), 0);
 	note_told(pod);
 	assert_false(look_again(bench, &pod));
@@ -322,7 +325,7 @@ static void an_address_that_comes_later_is_told(void **state)
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
-	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	pod_network_assign(pod, 1);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, NULL), 0);
 	note_told(pod);
 	in_pod(bench, "ip addr add 10.3.0.2/24 dev eth0");
@@ -361,7 +364,7 @@ static void what_a_killed_shim_left_goes(void **state)
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
-	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	pod_network_assign(pod, 1);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), 0);
 	end(bench->vmm.pid);
 	pod_network_clean(bench->netns);
@@ -379,7 +382,7 @@ static void others_queues_are_left_alone(void **state)
 	skip_unless_possible();
 	in_pod(bench, "tc qdisc add dev eth0 ingress");
 	assert_int_equal(try_read(bench, &pod), 0);
-	assert_int_equal(pod_network_assign(pod, 1, NULL), 0);
+	pod_network_assign(pod, 1);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), -EBUSY);
 	assert_non_null(strstr(error_message(&err), "eth0"));
 	pod_network_leave(pod);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "shim/card_plug.h"
 #include "shim/container.h"
 #include "shim/dax_windows.h"
 #include "shim/disks.h"
@@ -66,6 +67,10 @@ static void edges_of_devices(void **state _unused_)
 				    "unplugging: closing\n"
 				    "closing: gone\n"
 				    "gone:\n");
+	assert_states(&card_plug_states, "making: plugging ended\n"
+					 "plugging: seeking ended\n"
+					 "seeking: making ended\n"
+					 "ended:\n");
 	assert_states(&slot_states, "empty: attaching\n"
 				    "attaching: empty holding\n"
 				    "holding: attaching\n");

@@ -786,6 +786,56 @@ static void a_pod_with_the_host_s_namespaces_is_refused(void **state)
 	assert_int_equal(bench->claims, 1);
 }
 
+/* A process in a network namespace of its own; 0: that needs root. */
+static pid_t start_netns(void)
+{
+	int ready[2];
+	char byte = 0;
+
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		byte = unshare(CLONE_NEWNET) == 0;
+		(void)!write(ready[1], &byte, 1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	if (byte)
+		return pid;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return 0;
+}
+
+static void the_status_of_a_pod_names_its_network(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Runtime__Sandbox__V1__CreateSandboxRequest create =
+		CONTAINERD__RUNTIME__SANDBOX__V1__CREATE_SANDBOX_REQUEST__INIT;
+	Containerd__Runtime__Sandbox__V1__SandboxStatusRequest status =
+		CONTAINERD__RUNTIME__SANDBOX__V1__SANDBOX_STATUS_REQUEST__INIT;
+	pid_t pid = start_netns();
+
+	if (pid == 0)
+		skip();
+	_cleanup_free_ char *netns = xasprintf("/proc/%d/ns/net", (int)pid);
+	_cleanup_free_ char *info = xasprintf("pid=%d state=SANDBOX_READY networkSandboxPath=%s",
+					      (int)bench->vmm, netns);
+	create.netns_path = netns;
+	expect_ok(pod_call(bench, "CreateSandbox", &create.base));
+	expect_ok(pod_simple(bench, "StartSandbox"));
+	status.verbose = true;
+	struct answer answer = pod_call(bench, "SandboxStatus", &status.base);
+	assert_string_equal(answer.info, info);
+	expect_ok(pod_simple(bench, "StopSandbox"));
+	await(bench->loop, bench->releases == 1);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 static void a_shim_that_is_asked_nothing_ends(void **state)
 {
 	struct bench *bench = *state;
@@ -849,6 +899,7 @@ int main(void)
 		T(the_network_is_counted_once),
 		T(a_pod_of_the_sandbox_service),
 		T(a_pod_with_the_host_s_namespaces_is_refused),
+		T(the_status_of_a_pod_names_its_network),
 		T(a_shim_that_is_asked_nothing_ends),
 		cmocka_unit_test(state_tables_are_whole),
 	};
