@@ -341,6 +341,7 @@ $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
 $(BUILD)/fuzz/fuzz_toml: $(call zobj,ctl/toml.c ctl/containerd_config.c)
+$(BUILD)/fuzz/fuzz_sandbox_words: $(call zobj,ctl/bundle_words.c ctl/shim_process.c)
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: LIBS_fuzz += -lcmocka
 $(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c factory/jailer/main.c,$(SRC_factory) $(SRC_jailer)))
