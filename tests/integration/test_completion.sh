@@ -28,6 +28,7 @@ test_words_and_options() {
 	expect '--template --timeout' "$(complete factory status --t)"
 	expect '--output' "$(complete bug-report --o)"
 	expect '--json' "$(complete list --j)"
+	expect 'serve' "$(complete metrics s)"
 	expect 'GetDiagnosticData GetGuestDetails GetIPTables GetMetrics GetOOMEvent GetVolumeStats' "$(complete agent Get)"
 }
 

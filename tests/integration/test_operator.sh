@@ -1,5 +1,5 @@
 #!/bin/bash
-# What an operator sees of running sandboxes and does to them: kiln-ctl list, inspect.
+# What an operator sees of running sandboxes and does to them: kiln-ctl list, inspect, metrics.
 . "$(dirname "$0")/lib.sh"
 
 ns=$(basename "$work")
@@ -94,6 +94,107 @@ test_a_killed_shim_leaves_nothing_in_the_list() {
 	[ ! -e "$socket" ] || fail 'its socket is there still'
 	kill -CONT "$containerd_pid"
 	until_true 30 ctr containers delete op-dead
+}
+
+# value NAME [LABEL=VALUE]...: of the page on stdin, the sum of the samples of ours that have these labels; "none".
+value() {
+	/usr/bin/python3 -c '
+import sys
+from prometheus_client.parser import text_string_to_metric_families as parse
+wanted = dict(pair.split("=", 1) for pair in sys.argv[2:])
+found = [s.value for f in parse(sys.stdin.read()) for s in f.samples
+         if s.name == sys.argv[1] and wanted.items() <= s.labels.items()]
+print("%g" % sum(found) if found else "none")
+' "$@"
+}
+
+# of ID NAME [LABEL=VALUE]...: a sample of a sandbox of ours, of the page in $work/page.
+of() { value "$2" sandbox="$1" namespace="$ns" "${@:3}" <"$work/page"; }
+
+promtool() { PATH=$PATH:$BUILD command promtool "$@"; }
+
+test_metrics_of_all() {
+	local id
+	keep op-m1
+	keep op-m2
+	ctl metrics >"$work/page"
+	expect '' "$(promtool check metrics <"$work/page" 2>&1)" promtool
+	for id in op-m1 op-m2; do
+		expect 1 "$(of $id kiln_sandbox_up)" up
+		expect 1 "$(of $id kiln_sandbox_guest_up)" guest_up
+		expect 1 "$(of $id kiln_sandbox_info origin=pooled containerd_namespace="$ns")" info
+		expect 1 "$(of $id kiln_sandbox_containers state=running)" containers
+		expect 2.68435e+08 "$(of $id kiln_sandbox_memory_bytes)" memory
+		expect 0 "$(of $id kiln_sandbox_guest_refused_lines)" 'lines refused'
+		[ "$(of $id kiln_shim_open_files)" -ge 3 ] || fail "files of the shim: $(of $id kiln_shim_open_files)"
+		[ "$(of $id kiln_container_processes container=$id)" -ge 1 ] || fail 'processes of the container'
+		expect none "$(of $id kiln_container_processes container=other)" 'another container'
+	done
+	/usr/bin/python3 -c "
+assert $(of op-m1 kiln_guest_memory_bytes item=MemTotal) > 100e6
+assert $(of op-m1 kiln_vmm_memory_bytes kind=anonymous) > 1e6
+assert $(of op-m1 kiln_vmm_cpu_seconds_total) > 0
+assert $(of op-m1 kiln_guest_cpu_seconds_total) > 0
+assert $(of op-m1 kiln_sandbox_start_time_seconds) > 1.7e9
+assert 10e3 < $(of op-m1 kiln_shim_memory_bytes kind=anonymous) < 4 << 20"
+	ctl metrics op-m1 >"$work/page"
+	expect "1 none" "$(of op-m1 kiln_sandbox_up) $(of op-m2 kiln_sandbox_up)" 'one alone'
+	expect_match "there is no sandbox 'nobody'" "$(fails 1 ctl metrics nobody)"
+	remove_container op-m1
+	remove_container op-m2
+}
+
+# serve OPTIONS: in the background; $server is its pid. It can be read when this returns.
+serve() {
+	"$BUILD/kiln-ctl" metrics serve "$@" 2>"$work/serve.log" &
+	server=$!
+}
+
+page() { curl -sS --max-time 20 --unix-socket "$work/metrics.sock" http://host/metrics >"$work/page"; }
+
+test_metrics_are_served_whatever_hangs() {
+	local server shim vmm readers=() i
+	keep op-s1
+	keep op-s2
+	keep op-s3
+	shim=$(shim_of op-s2)
+	vmm=$(sandbox op-s3 '| .machine.vmm_pid')
+	serve --address "$work/metrics.sock" --timeout 1
+	until_true 10 test -S "$work/metrics.sock"
+	expect 600 "$(stat -c %a "$work/metrics.sock")" mode
+	page
+	expect '1 1 1' "$(of op-s1 kiln_sandbox_up) $(of op-s2 kiln_sandbox_up) $(of op-s3 kiln_sandbox_guest_up)" well
+	kill -STOP "$shim" "$vmm"
+	for i in 1 2 3; do
+		curl -sS --max-time 20 --unix-socket "$work/metrics.sock" http://host/metrics >"$work/page.$i" &
+		readers+=($!)
+	done
+	page
+	wait "${readers[@]}" || fail 'a reader got no page'
+	kill -CONT "$shim" "$vmm"
+	expect '1 1' "$(of op-s1 kiln_sandbox_up) $(of op-s1 kiln_sandbox_guest_up)" 'of what is well'
+	expect '0 none' "$(of op-s2 kiln_sandbox_up) $(of op-s2 kiln_sandbox_guest_up)" 'of the hung shim'
+	[ "$(of op-s2 kiln_shim_open_files)" -ge 3 ] || fail 'nothing of the hung shim'
+	expect '1 0 none' "$(of op-s3 kiln_sandbox_up) $(of op-s3 kiln_sandbox_guest_up) $(of op-s3 kiln_guest_load)" 'of the hung guest'
+	expect '' "$(promtool check metrics <"$work/page" 2>&1)" promtool
+	page
+	expect '1 1' "$(of op-s2 kiln_sandbox_up) $(of op-s3 kiln_sandbox_guest_up)" 'when they go on'
+	expect 404 "$(curl -s -o /dev/null -w '%{http_code}' --unix-socket "$work/metrics.sock" http://host/)" 'another page'
+	kill -TERM "$server"
+	wait "$server" || fail "the server ended with $?: $(cat "$work/serve.log")"
+	[ ! -e "$work/metrics.sock" ] || fail 'its socket is there still'
+	for i in 1 2 3; do remove_container op-s$i; done
+}
+
+test_metrics_are_served_by_tcp() {
+	local server port
+	port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	serve --address "127.0.0.1:$port"
+	until_true 10 curl -sf --max-time 5 -o "$work/page" "http://127.0.0.1:$port/metrics"
+	grep -q '^kiln_sandboxes{' "$work/page" || fail 'no page'
+	expect_match 'cannot listen on' "$(fails 1 timeout 20 "$BUILD/kiln-ctl" metrics serve --address "127.0.0.1:$port")"
+	kill -INT "$server"
+	wait "$server" || fail "the server ended with $?"
 }
 
 test_for_root_alone() {
