@@ -21,7 +21,6 @@ static const struct {
 	{ "iptables", "a pod's rules are those of its network namespace on the host" },
 	{ "log-parser", "the log is JSON with \"log_format\": \"json\"" },
 	{ "monitor", "'metrics serve' is the page of all sandboxes" },
-	{ "policy", "the agent has no policy" },
 };
 
 bool kata_is_name(const char *program)

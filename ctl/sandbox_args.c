@@ -23,7 +23,8 @@ int sandbox_args_parse(const struct ctl_command *command, int argc, char **argv,
 		else if (c != 'T')
 			return ctl_usage_option(command, c, argv);
 		else if (!ctl_parse_seconds(optarg, &args.timeout_s))
-			return ctl_usage(command, "--timeout wants seconds, 1 to 86400");
+			return ctl_usage(command, "'%s' is no number of seconds, 1 to 86400",
+					 optarg);
 	}
 	args.words = argv + optind;
 	args.nwords = argc - optind;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/audit.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/client/claim.h"
@@ -151,6 +152,11 @@ static void on_guest_log(struct ttrpc_call *call, const ProtobufCMessage *reques
 
 static void on_set_policy(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata)
 {
+	struct peer peer = AUDIT_NOBODY;
+
+	if (ttrpc_call_peer(call, &peer) < 0)
+		peer = AUDIT_NOBODY;
+	audit_policy(sandbox_id(shim_sandbox(userdata)), &peer);
 	ask_guest(call, "SetPolicy", request, userdata);
 }
 

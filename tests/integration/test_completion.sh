@@ -29,6 +29,7 @@ test_words_and_options() {
 	expect '--output' "$(complete bug-report --o)"
 	expect '--json' "$(complete list --j)"
 	expect 'serve' "$(complete metrics s)"
+	expect 'set' "$(complete policy s)"
 	expect 'GetDiagnosticData GetGuestDetails GetIPTables GetMetrics GetOOMEvent GetVolumeStats' "$(complete agent Get)"
 }
 

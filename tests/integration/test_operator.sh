@@ -1,5 +1,5 @@
 #!/bin/bash
-# What an operator sees of running sandboxes and does to them: kiln-ctl list, inspect, metrics.
+# What an operator sees of running sandboxes and does to them: kiln-ctl list, inspect, metrics, top, logs, policy.
 . "$(dirname "$0")/lib.sh"
 
 ns=$(basename "$work")
@@ -195,6 +195,52 @@ test_metrics_are_served_by_tcp() {
 	expect_match 'cannot listen on' "$(fails 1 timeout 20 "$BUILD/kiln-ctl" metrics serve --address "127.0.0.1:$port")"
 	kill -INT "$server"
 	wait "$server" || fail "the server ended with $?"
+}
+
+# The one that works is above the one that sleeps.
+test_top() {
+	local lines
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" op-busy sh -c 'while :; do :; done'
+	keep op-idle
+	lines=$(ctl top --once --interval 1 | grep -E "^op-(busy|idle) +$ns ")
+	expect_match "^op-busy +$ns +- +[1-9][0-9]*\.[0-9] +[0-9.]+ MiB +[0-9.]+ MiB +256 MiB +1 +running"$'\n'"op-idle " "$lines"
+	remove_container op-busy
+	remove_container op-idle
+}
+
+test_logs_of_the_guest() {
+	local out
+	keep op-log
+	out=$(ctl logs op-log)
+	expect_match '^\[[0-9]+\.[0-9]{6}\] ' "$out"
+	ctr tasks exec --exec-id k op-log true
+	expect_match 'which sandbox' "$(fails 2 ctl logs)"
+	kill -STOP "$(sandbox op-log '| .machine.vmm_pid')"
+	expect_match 'sandbox op-log: ' "$(fails 1 ctl logs op-log --timeout 1)"
+	kill -CONT "$(sandbox op-log '| .machine.vmm_pid')"
+	remove_container op-log
+}
+
+# recorded N: so many policies are in the record, which goes by containerd.
+recorded() { [ "$(grep -c 'audit policy sandbox=op-policy by_uid=0 by_pid=' "$work/containerd.log")" = "$1" ]; }
+
+# Of the guest's own kinds: what is allowed still works, what is not is denied, and the record has it.
+test_a_policy_is_set() {
+	local allowed
+	keep op-policy
+	echo '{"allow": {"NoSuchMethod": true}}' >"$work/wrong.json"
+	expect_match 'NoSuchMethod' "$(fails 1 ctl policy set op-policy "$work/wrong.json")"
+	allowed='{"allow": {"SetPolicy": true, "GetMetrics": true, "WaitProcess": true, "SignalProcess": true,
+		"RemoveContainer": true, "ReadStdout": true, "ReadStderr": true, "ListProcesses": true,
+		"DestroySandbox": true, "StatsContainer": true}}'
+	echo "$allowed" >"$work/policy.json"
+	ctl policy set op-policy "$work/policy.json"
+	expect_match 'denied|policy' "$(fails 1 ctl logs op-policy)"
+	expect_match 'denied|policy' "$(ctr tasks exec --exec-id no op-policy true 2>&1 || true)"
+	ctl metrics op-policy | grep -q '^kiln_sandbox_guest_up{.*} 1$' || fail 'GetMetrics was allowed'
+	ctl policy set "$work/policy.json" --sandbox-id op-policy
+	until_true 10 recorded 3
+	remove_container op-policy
 }
 
 test_for_root_alone() {
