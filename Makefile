@@ -54,8 +54,8 @@ SRC_jailer  := $(wildcard factory/jailer/*.c)
 SRC_libvirt := $(wildcard factory/bake/libvirt/*.c)
 SRC_shim    := $(wildcard shim/*.c)
 SRC_agent   := $(wildcard agent/*.c)
-# check and env read the factory's configuration as it does.
-SRC_ctl     := $(wildcard ctl/*.c) factory/base/config.c factory/templates/definitions.c
+# check and env read the factory's configuration as it does; metrics is served as its pages are.
+SRC_ctl     := $(wildcard ctl/*.c) factory/base/config.c factory/templates/definitions.c factory/api/http.c
 SRC_bench   := $(wildcard bench/*.c)
 
 BIN_factory := $(BUILD)/kiln-factory
@@ -86,7 +86,7 @@ LIBS_shim    := -lseccomp $(LIBS_vm)
 LIBS_agent   := -lcap -lseccomp
 LIBS_base    := -lseccomp
 LIBS_proto   := -lseccomp
-LIBS_ctl     := -lseccomp $(LIBS_vm)
+LIBS_ctl     := -levent_extra -lseccomp $(LIBS_vm)
 LIBS_bench   := -lnghttp2 $(LIBS_vm)
 
 obj  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -344,6 +344,8 @@ $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
 $(BUILD)/fuzz/fuzz_accounts: $(call zobj,agent/accounts.c agent/rootpath.c)
 $(BUILD)/fuzz/fuzz_toml: $(call zobj,ctl/toml.c ctl/containerd_config.c)
+$(BUILD)/fuzz/fuzz_sandbox_words: $(call zobj,ctl/bundle_words.c ctl/shim_process.c)
+$(BUILD)/fuzz/fuzz_guest_metrics: $(call zobj,ctl/guest_metrics.c)
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: $(call zobj,$(filter-out shim/main.c,$(SRC_shim)))
 $(BUILD)/fuzz/fuzz_shim $(BUILD)/fuzz/fuzz_task: LIBS_fuzz += -lcmocka
 $(BUILD)/fuzz/fuzz_factory: $(call zobj,$(filter-out factory/daemon/main.c factory/jailer/main.c,$(SRC_factory) $(SRC_jailer)))
@@ -351,6 +353,9 @@ $(BUILD)/fuzz/fuzz_factory: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_plans: $(call zobj,$(addprefix agent/,process_plan.c caps.c rootfs.c copy_up.c namespaces.c mount_options.c \
 	mounts.c devices.c rootpath.c machine_id.c schedule.c spec_refused.c user.c accounts.c))
 $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
+
+# Prometheus' own tool, of Debian's package, which is not installed: it would bring a server that runs.
+PROMTOOL := $(or $(shell command -v promtool),$(BUILD)/promtool)
 
 # What is quick enough to be part of every `make check`; clang-tidy takes longer.
 LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck lint-deploy
@@ -362,7 +367,7 @@ check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(BENCH_W
 check-unit: $(UNIT_BIN) $(PRELOAD) $(ABSENT) ## The unit tests only
 	$(Q)BUILD=$(BUILD) tests/run unit
 
-check-integration: all image faults $(PROBE) $(BENCH_WORK) ## The integration tests only (ONLY=name for one)
+check-integration: all image faults $(PROBE) $(BENCH_WORK) $(PROMTOOL) ## The integration tests only (ONLY=name for one)
 	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/run integration
 
 fuzz: $(FUZZ_BIN) ## Run each fuzzer for FUZZ_SECONDS
@@ -488,8 +493,6 @@ lint-layers:
 	$(call say,LAYERS,check)
 	$(Q)tests/lint/layers
 
-# Prometheus' own tool, of Debian's package, which is not installed: it would bring a server that runs.
-PROMTOOL := $(or $(shell command -v promtool),$(BUILD)/promtool)
 $(BUILD)/promtool: | $(AUTO_DEPS)
 	$(call say,FETCH,$@)
 	$(Q)rm -rf $@.d && mkdir -p $@.d

@@ -68,6 +68,12 @@ void audit_clone(const char *sandbox_id, const char *vm_id, const char *template
 		  sandbox_id, vm_id, (int)getuid(), (int)getpid(), template_id, quoted);
 }
 
+void audit_policy(const char *sandbox_id, const struct peer *by)
+{
+	log_audit(sandbox_id, "audit policy sandbox=%s by_uid=%d by_pid=%d", sandbox_id,
+		  (int)by->uid, (int)by->pid);
+}
+
 void audit_order(const char *verb, const char *template_name, uint32_t count, const struct peer *by)
 {
 	_cleanup_free_ char *quoted = quote(template_name);

@@ -5,6 +5,7 @@
  *   audit release sandbox=ID vm=ID uid=N pid=N by_uid=N by_pid=N reason="…" held_ms=N
  *   audit renew sandbox=ID vm=ID uid=N pid=N by_uid=N by_pid=N
  *   audit clone sandbox=ID vm=ID uid=N pid=N template=ID reason="…"
+ *   audit policy sandbox=ID by_uid=N by_pid=N
  *   audit VERB template="…" count=N by_uid=N by_pid=N
  *   audit refuse uid=N gid=N pid=N reason="…" more=N
  *   audit reload reason="…"
@@ -12,7 +13,8 @@
  * uid and pid are the claimer's, by_uid and by_pid those of the one that asked for it; -1 where
  * there is none or it is not known any more: of a machine that an earlier factory handed out,
  * held_ms counts from this one's start. "clone" is a claimer's line, in its own log, of a machine
- * it has cloned without a factory. VERB is what an operator asks for (init, destroy, rebuild,
+ * it has cloned without a factory. "policy" is a shim's line, of a policy that its guest is told to
+ * take. VERB is what an operator asks for (init, destroy, rebuild,
  * warm, drain, pause, resume); template "" is all of them, count is warm's.
  *
  * What stands in quotes may be anybody's words. In it a quote and a backslash are escaped by a
@@ -45,6 +47,7 @@ void audit_renew(const char *sandbox_id, const char *vm_id, const struct audit_l
 /* Of the calling process. */
 void audit_clone(const char *sandbox_id, const char *vm_id, const char *template_id,
 		 const char *reason);
+void audit_policy(const char *sandbox_id, const struct peer *by);
 void audit_order(const char *verb, const char *template_name, uint32_t count,
 		 const struct peer *by);
 /* A connection; `more`: refused since the last line. */

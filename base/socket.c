@@ -79,13 +79,13 @@ static int unix_connect(const char *path, int *ret_fd, struct error *err)
 
 /* Starters of the same socket take turns: without it, one could take the other's fresh socket,
  * bound but not listening yet, for a dead one's. The lock ends with the descriptor. */
-static int lock_folder_of(const char *path, int *ret_fd, struct error *err)
+static int lock_folder_of(const char *path, int how, int *ret_fd, struct error *err)
 {
 	_cleanup_free_ char *copy = xstrdup(path);
 	const char *dir = dirname(copy);
 	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+	if (fd < 0 || flock(fd, how) < 0)
 		return error_set_errno(err, errno, "cannot use the folder %s of socket %s", dir,
 				       path);
 	*ret_fd = steal_fd(&fd);
@@ -159,7 +159,7 @@ int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, struct error 
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot make a socket");
 
-	int r = lock_folder_of(path, &lock, err);
+	int r = lock_folder_of(path, LOCK_EX, &lock, err);
 
 	if (r < 0)
 		return r;
@@ -168,6 +168,14 @@ int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, struct error 
 		return r;
 	*ret_fd = steal_fd(&fd);
 	return 0;
+}
+
+int socket_remove_dead(const char *path, struct error *err)
+{
+	_cleanup_close_ int lock = -EBADF;
+	int r = lock_folder_of(path, LOCK_EX | LOCK_NB, &lock, err);
+
+	return r < 0 ? r : remove_stale(path, err);
 }
 
 int socket_listen_vsock(unsigned port, int *ret_fd, struct error *err)

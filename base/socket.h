@@ -24,6 +24,11 @@ _must_check_ int socket_check_path(const char *path, struct error *err);
  * dead) is taken over; one somebody answers on gives -EADDRINUSE. */
 _must_check_ int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, struct error *err);
 
+/* Removes the file of a Unix socket that nobody listens on, as socket_listen_unix() does.
+ * -EADDRINUSE: somebody does; -EWOULDBLOCK: somebody is about to, in this folder. A path that is
+ * not there is success. */
+_must_check_ int socket_remove_dead(const char *path, struct error *err);
+
 /* Connects to "unix:///path", "unix://@abstract", a bare path, "vsock://CID:PORT", or
  * "hvsock:///path:PORT", the Unix socket of a VMM that stands for its guest's vsock. */
 _must_check_ int socket_connect(const char *address, int *ret_fd, struct error *err);

@@ -45,6 +45,12 @@ extern const struct ctl_command ctl_direct_volume;
 extern const struct ctl_command ctl_env;
 extern const struct ctl_command ctl_factory;
 extern const struct ctl_command ctl_image;
+extern const struct ctl_command ctl_inspect;
+extern const struct ctl_command ctl_list;
+extern const struct ctl_command ctl_logs;
+extern const struct ctl_command ctl_metrics;
+extern const struct ctl_command ctl_policy;
+extern const struct ctl_command ctl_top;
 extern const struct ctl_command ctl_version;
 
 /* All of them, in the order of the overview; NULL at the end. */

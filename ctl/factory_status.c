@@ -6,6 +6,7 @@
 
 #include "ctl/ctl.h"
 #include "ctl/factory_show.h"
+#include "ctl/screen.h"
 
 void factory_status_show_off(const struct status_options *options, FILE *out)
 {
@@ -71,18 +72,6 @@ static int look(const struct status_options *options, FILE *out)
 	return r < 0 ? ctl_fail(&err) : status_ask(&link, options, out);
 }
 
-/* Over what was there before, clearing the rest of each line and of the screen: no flicker. */
-static void redraw(const char *text)
-{
-	fputs("\033[H", stdout);
-	for (const char *line = text; *line;) {
-		size_t len = strcspn(line, "\n");
-		printf("%.*s\033[K\n", (int)len, line);
-		line += len + (line[len] == '\n');
-	}
-	fputs("\033[J", stdout);
-}
-
 static int watch_once(const struct status_options *options, bool tty, bool first)
 {
 	_cleanup_free_ char *text = NULL;
@@ -94,7 +83,7 @@ static int watch_once(const struct status_options *options, bool tty, bool first
 	int code = look(options, out);
 	fclose(out);
 	if (tty)
-		redraw(text);
+		screen_redraw(text, stdout);
 	else
 		printf("%s%s", first || options->json ? "" : "\n", text);
 	fflush(stdout);
@@ -109,7 +98,7 @@ int factory_status_watch(const struct status_options *options)
 
 	sigaction(SIGINT, &interrupt, NULL);
 	if (tty)
-		fputs("\033[2J", stdout);
+		screen_clear(stdout);
 	for (;;) {
 		int code = watch_once(options, tty, first);
 		if (code == CTL_FAILED)

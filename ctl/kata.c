@@ -20,9 +20,7 @@ static const struct {
 	{ "exec", "a guest has no debug console; 'kiln-ctl agent' talks to one's agent" },
 	{ "iptables", "a pod's rules are those of its network namespace on the host" },
 	{ "log-parser", "the log is JSON with \"log_format\": \"json\"" },
-	{ "metrics", "the factory's page /metrics has them, of all machines" },
-	{ "monitor", "the factory's page /metrics, on its http_socket and http_port" },
-	{ "policy", "the agent has no policy" },
+	{ "monitor", "'metrics serve' is the page of all sandboxes" },
 };
 
 bool kata_is_name(const char *program)

@@ -11,8 +11,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-
-#define SHIM_DIR "/run/kiln/shims" /* the shims' sockets */
+#include "proto/shim_socket.h"
 
 #define BUNDLE_ADDRESS "address"
 #define BUNDLE_MACHINE "kiln.json"

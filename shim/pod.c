@@ -36,6 +36,7 @@ struct pod {
 	waiter_fn on_created; /* in CREATING */
 	void *userdata;
 	struct waiters waiters;
+	struct pod_names names;
 };
 
 static void set_state(struct pod *pod, enum pod_state state)
@@ -60,6 +61,9 @@ void pod_free(struct pod *pod)
 	if (pod->options)
 		google__protobuf__any__free_unpacked(pod->options, NULL);
 	waiters_done(&pod->waiters);
+	free(pod->names.name);
+	free(pod->names.ns);
+	free(pod->names.uid);
 	free(pod);
 }
 
@@ -212,6 +216,17 @@ static int read_settings(const struct pod *pod,
 	return r;
 }
 
+static void keep_names(struct pod *pod, const Runtime__V1__PodSandboxConfig *config)
+{
+	const Runtime__V1__PodSandboxMetadata *metadata = config ? config->metadata : NULL;
+
+	if (!metadata)
+		return;
+	replace_string(&pod->names.name, metadata->name);
+	replace_string(&pod->names.ns, metadata->namespace_);
+	replace_string(&pod->names.uid, metadata->uid);
+}
+
 /* ---------------------------------------------------------------- its life */
 
 static void on_acquired(int number, const struct error *err, void *userdata)
@@ -246,6 +261,7 @@ int pod_create(struct pod *pod,
 	if (r == 0) {
 		pod->on_created = fn;
 		pod->userdata = userdata;
+		keep_names(pod, config);
 		set_state(pod, POD_CREATING);
 		sandbox_acquire(pod->sandbox, &settings, config ? config->hostname : "",
 				on_acquired, pod);
@@ -291,6 +307,11 @@ void pod_wait_cancel(struct pod *pod, void *userdata)
 enum pod_state pod_state(const struct pod *pod)
 {
 	return pod->state;
+}
+
+const struct pod_names *pod_names(const struct pod *pod)
+{
+	return &pod->names;
 }
 
 bool pod_has_machine(const struct pod *pod)

@@ -27,6 +27,11 @@ extern const struct state_machine pod_states;
 
 struct pod;
 
+/* As Kubernetes has them; each NULL where CRI's PodSandboxConfig did not say it. */
+struct pod_names {
+	char *name, *ns, *uid; /* owned */
+};
+
 /* sandbox is borrowed. */
 struct pod *pod_new(struct loop *loop, struct sandbox *sandbox);
 void pod_free(struct pod *pod);
@@ -50,6 +55,7 @@ void pod_wait(struct pod *pod, waiter_fn fn, void *userdata);
 void pod_wait_cancel(struct pod *pod, void *userdata);
 
 enum pod_state pod_state(const struct pod *pod);
+const struct pod_names *pod_names(const struct pod *pod);
 bool pod_has_machine(const struct pod *pod);         /* or is about to have it */
 struct agent_link *pod_agent(const struct pod *pod); /* always; borrowed */
 uint32_t pod_pid(const struct pod *pod);             /* the VMM's */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -66,6 +67,7 @@ struct sandbox {
 	struct oom_events *oom;        /* ditto */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
+	uint64_t claimed_ns;     /* of the last machine, since the epoch */
 	struct error error;      /* why CreateSandbox failed, or the network, or virtio-fs */
 	uint64_t created_ns;     /* trace_begin() of CreateSandbox */
 	struct release *release; /* RELEASING, once it is under way */
@@ -431,6 +433,7 @@ static void on_claimed(int number, struct claim *claim, const struct error *err,
 		 *claim->reason ? ": " : "", claim->reason, (unsigned long)claim->claim_us);
 	sandbox->claim = claim;
 	sandbox->vmm_pid = claim->vmm_pid;
+	sandbox->claimed_ns = clock_realtime_ns();
 	if (sandbox->state == SANDBOX_UNWANTED) {
 		release(sandbox);
 		return;
@@ -660,6 +663,16 @@ struct agent_link *sandbox_agent(const struct sandbox *sandbox)
 const struct error *sandbox_error(const struct sandbox *sandbox)
 {
 	return &sandbox->error;
+}
+
+const struct claim *sandbox_claim(const struct sandbox *sandbox)
+{
+	return sandbox->state == SANDBOX_RUNNING ? sandbox->claim : NULL;
+}
+
+uint64_t sandbox_claimed_ns(const struct sandbox *sandbox)
+{
+	return sandbox->claimed_ns;
 }
 
 const char *sandbox_vm_id(const struct sandbox *sandbox)

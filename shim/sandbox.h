@@ -44,6 +44,7 @@ enum sandbox_state {
 DECLARE_STRING_TABLE(sandbox_state, enum sandbox_state);
 extern const struct state_machine sandbox_states;
 
+struct claim;
 struct sandbox;
 
 struct sandbox_options {
@@ -91,6 +92,8 @@ const char *sandbox_id(const struct sandbox *sandbox);
 enum sandbox_state sandbox_state(const struct sandbox *sandbox);
 struct agent_link *sandbox_agent(const struct sandbox *sandbox); /* always; may be down */
 const struct error *sandbox_error(const struct sandbox *sandbox);
+const struct claim *sandbox_claim(const struct sandbox *sandbox); /* NULL: not in RUNNING */
+uint64_t sandbox_claimed_ns(const struct sandbox *sandbox);       /* since the epoch; 0: never */
 
 /* In RUNNING: */
 const char *sandbox_vm_id(const struct sandbox *sandbox);

@@ -9,6 +9,7 @@
 #include "proto/ttrpc_server.h"
 #include "shim/bundle.h"
 #include "shim/hooks.h"
+#include "shim/operator_service.h"
 #include "shim/pod.h"
 #include "shim/sandbox_service.h"
 #include "shim/spec.h"
@@ -119,8 +120,17 @@ static int on_accept(int fd _unused_, const struct peer *peer, void *userdata)
 	if (peer->uid != 0 && peer->uid != geteuid())
 		return -EACCES;
 	shim->conns++;
-	watch_for_oblivion(shim);
 	return 0;
+}
+
+/* Whoever looks at the sandboxes of the host again and again does not keep one alive that
+ * containerd has forgotten. */
+static bool on_call(struct ttrpc_call *call _unused_, const ProtobufCMessage *request,
+		    void *userdata)
+{
+	if (!operator_service_asks(request))
+		watch_for_oblivion(userdata);
+	return true;
 }
 
 static void end(void *userdata)
@@ -135,7 +145,6 @@ static void on_conn_end(struct ttrpc_conn *conn _unused_, void *userdata)
 	struct shim *shim = userdata;
 
 	shim->conns--;
-	watch_for_oblivion(shim);
 	if (shim->drained && shim->conns == 0)
 		end(shim);
 }
@@ -207,6 +216,7 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 	struct ttrpc_server_options server = {
 		.userdata = shim,
 		.on_accept = on_accept,
+		.on_call = on_call,
 		.on_conn_end = on_conn_end,
 	};
 
@@ -220,6 +230,7 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 	task_service_add(shim->server);
 	sandbox_service_add(shim->server);
 	volume_service_add(shim->server);
+	operator_service_add(shim->server);
 	ttrpc_server_listen(shim->server, options->listen_fd);
 }
 
@@ -375,6 +386,21 @@ void shim_shutdown(struct shim *shim)
 struct pod *shim_pod(const struct shim *shim)
 {
 	return shim->pod;
+}
+
+struct sandbox *shim_sandbox(const struct shim *shim)
+{
+	return shim->sandbox;
+}
+
+const char *shim_namespace(const struct shim *shim)
+{
+	return shim->ns;
+}
+
+const struct container_list *shim_containers(const struct shim *shim)
+{
+	return &shim->containers;
 }
 
 bool shim_has_pod(const struct shim *shim)

@@ -62,6 +62,12 @@ void shim_abort(struct shim *shim, const char *id);
 /* Ignored while there are containers, or a pod of the Sandbox service. */
 void shim_shutdown(struct shim *shim);
 
+/* What its Operator service tells of; see shim/operator_service.c. Borrowed. */
+
+struct sandbox *shim_sandbox(const struct shim *shim); /* always */
+const char *shim_namespace(const struct shim *shim);   /* containerd's */
+const struct container_list *shim_containers(const struct shim *shim);
+
 /* What its Sandbox service does; see shim/sandbox_service.c. */
 
 struct pod *shim_pod(const struct shim *shim); /* always; borrowed */

@@ -10,13 +10,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/strings.h"
 #include "base/trace.h"
+#include "proto/shim_socket.h"
 #include "shim/bootstrap.h"
 #include "shim/bundle.h"
 #include "shim/shim.h"
@@ -94,19 +94,6 @@ static void read_stdin(struct start *start)
 	}
 	if (n == 0)
 		bootstrap_read(data, len, start->arguments->id, &start->bootstrap);
-}
-
-static char *socket_path(const struct arguments *arguments, const char *group)
-{
-	char hex[DIGEST_HEX_SIZE];
-	struct digest *digest = digest_new();
-
-	digest_add_string(digest, arguments->address);
-	digest_add_string(digest, arguments->ns);
-	digest_add_string(digest, group);
-	digest_finish(digest, hex);
-	digest_free(digest);
-	return xasprintf(SHIM_DIR "/%s", hex);
 }
 
 /* containerd gives it; by convention it is beside the gRPC socket. */
@@ -227,7 +214,8 @@ static int prepare(struct start *start, struct error *err)
 		r = find_group(start, err);
 	if (r < 0)
 		return r;
-	start->path = socket_path(start->arguments, start->group);
+	start->path = shim_socket_path(start->arguments->address, start->arguments->ns,
+				       start->group);
 	return 0;
 }
 

@@ -4,8 +4,8 @@
  * The containers of a pod share one shim: the annotation io.kubernetes.cri.sandbox-id in
  * config.json (or io.kubernetes.cri-o.SandboxID, or io.containerd.runc.v2.group) names the group,
  * else the container's id does. Where containerd 2.x makes a pod by the Sandbox service there may
- * be no config.json: the id is the pod's then. The socket is /run/kiln/shims/<SHA-256 of
- * containerd's address, namespace and group>, so every `start` of the group finds it.
+ * be no config.json: the id is the pod's then. The socket is named after it (proto/shim_socket.h),
+ * so every `start` of the group finds it.
  *
  * On success nothing but the answer (shim/bootstrap.h) goes to stdout and nothing at all to stderr:
  * containerd reads both as the answer.

@@ -16,6 +16,7 @@ complete() {
 test_commands() {
 	expect 'check completion' "$(complete c)"
 	expect 'factory' "$(complete fac)"
+	expect 'image inspect' "$(complete i)"
 	expect 'check completion' "$(complete help c)"
 }
 
@@ -26,6 +27,9 @@ test_words_and_options() {
 	expect '' "$(complete factory init in)"
 	expect '--template --timeout' "$(complete factory status --t)"
 	expect '--output' "$(complete bug-report --o)"
+	expect '--json' "$(complete list --j)"
+	expect 'serve' "$(complete metrics s)"
+	expect 'set' "$(complete policy s)"
 	expect 'GetDiagnosticData GetGuestDetails GetIPTables GetMetrics GetOOMEvent GetVolumeStats' "$(complete agent Get)"
 }
 

@@ -56,7 +56,7 @@ test_direct_volume() {
 
 test_what_is_not_here() {
 	local word
-	for word in exec iptables metrics monitor policy block-device log-parser; do
+	for word in exec iptables monitor block-device log-parser; do
 		expect_match "Kiln has no command '$word': " "$(fails 2 kata ctl "$word")"
 	done
 	expect_match "there is no command 'exec'" "$(fails 2 kiln-ctl exec)"

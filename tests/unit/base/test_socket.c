@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -92,6 +93,24 @@ static void test_stale_is_taken_over(void **state)
 	assert_int_equal(socket_connect(f->path, &client, NULL), -ECONNREFUSED);
 	assert_int_equal(socket_listen_unix(f->path, 0600, &second, NULL), 0);
 	assert_int_equal(socket_connect(f->path, &client, NULL), 0);
+}
+
+static void test_only_a_dead_one_is_removed(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_close_ int server = -EBADF, folder = -EBADF;
+
+	assert_int_equal(socket_remove_dead(f->path, NULL), 0); /* there is none */
+	assert_int_equal(socket_listen_unix(f->path, 0600, &server, NULL), 0);
+	assert_int_equal(socket_remove_dead(f->path, NULL), -EADDRINUSE);
+	close_fd(steal_fd(&server));
+	folder = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(folder, LOCK_EX), 0); /* as somebody who is about to listen */
+	assert_int_equal(socket_remove_dead(f->path, NULL), -EWOULDBLOCK);
+	assert_true(path_exists(f->path));
+	close_fd(steal_fd(&folder));
+	assert_int_equal(socket_remove_dead(f->path, NULL), 0);
+	assert_false(path_exists(f->path));
 }
 
 static void test_other_files_are_left_alone(void **state)
@@ -291,6 +310,7 @@ int main(void)
 		SOCKET_TEST(test_listen_and_connect),
 		SOCKET_TEST(test_in_use_is_refused),
 		SOCKET_TEST(test_stale_is_taken_over),
+		SOCKET_TEST(test_only_a_dead_one_is_removed),
 		SOCKET_TEST(test_other_files_are_left_alone),
 		SOCKET_TEST(test_bad_addresses),
 		SOCKET_TEST(test_hybrid_vsock),

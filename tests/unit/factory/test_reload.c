@@ -106,6 +106,8 @@ static void test_audit_lines(void **state _unused_)
 		    "by_uid=34 by_pid=12\n");
 	audit_renew("sb1", "vm1", &lease, &AUDIT_NOBODY);
 	expect_line(fds[0], "audit renew sandbox=sb1 vm=vm1 uid=34 pid=12 by_uid=-1 by_pid=-1\n");
+	audit_policy("sb1", &lease.claimer);
+	expect_line(fds[0], "audit policy sandbox=sb1 by_uid=34 by_pid=12\n");
 	audit_refuse(&lease.claimer, "full", 2);
 	expect_line(fds[0], "audit refuse uid=34 gid=0 pid=12 reason=\"full\" more=2\n");
 	audit_reload("nothing changed");

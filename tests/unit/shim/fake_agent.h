@@ -296,6 +296,29 @@ static const struct ttrpc_service fake_health_service = {
 	.nmethods = ARRAY_SIZE(fake_health_methods),
 };
 
+#define FAKE_METRICS "kiln_guest_load{minutes=\"1\"} 0.50\n"
+
+static inline void fake_metrics(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+				void *userdata)
+{
+	Grpc__Metrics response = GRPC__METRICS__INIT;
+
+	response.metrics = (char *)FAKE_METRICS;
+	if (fake_note(userdata, call))
+		ttrpc_call_reply(call, &response.base);
+}
+
+/* Its answer is what was asked for. */
+static inline void fake_diagnostic(struct ttrpc_call *call, const ProtobufCMessage *message,
+				   void *userdata)
+{
+	Grpc__GetDiagnosticDataResponse response = GRPC__GET_DIAGNOSTIC_DATA_RESPONSE__INIT;
+
+	response.data = ((const Grpc__GetDiagnosticDataRequest *)message)->log_type;
+	if (fake_note(userdata, call))
+		ttrpc_call_reply(call, &response.base);
+}
+
 static const struct ttrpc_method fake_agent_methods[] = {
 	{ "CreateSandbox", fake_simple },   { "SetGuestDateTime", fake_simple },
 	{ "CreateContainer", fake_create }, { "StartContainer", fake_simple },
@@ -304,6 +327,8 @@ static const struct ttrpc_method fake_agent_methods[] = {
 	{ "WaitProcess", fake_wait },       { "ReadStdout", fake_read },
 	{ "ReadStderr", fake_read },        { "WriteStdin", fake_write },
 	{ "CloseStdin", fake_close },       { "StatsContainer", fake_stats },
+	{ "GetMetrics", fake_metrics },     { "GetDiagnosticData", fake_diagnostic },
+	{ "SetPolicy", fake_simple },
 };
 
 static const struct ttrpc_service fake_agent_service = {
