@@ -27,7 +27,7 @@ test_a_burst_of_30_claims_is_served_from_a_pool_of_5() {
 	wait_full
 	expect $POOL "$(parked)" parked
 	for i in $(seq 30); do
-		ctl agent -c Check >"$work/burst.$i" 2>&1 &
+		ctl agent --timeout $((60 * TIME_FACTOR)) -c Check >"$work/burst.$i" 2>&1 &
 		pids+=($!)
 	done
 	for i in "${pids[@]}"; do wait "$i" || fail "claim failed: $(cat "$work"/burst.*)"; done
