@@ -98,7 +98,7 @@ hold_machine() {
 
 short_grace() {
 	stop_factory
-	configure '.lease_grace_s = 2'
+	configure ".lease_grace_s = $((2 * TIME_FACTOR))"
 	start_factory
 	wait_full
 }

@@ -111,7 +111,8 @@ test_parked_machines_hold_no_memory_for_nothing() {
 	read -r zeros beside <"$work/out"
 	# An empty hash table of QEMU has 1024 KiB; descriptions on cache lines of their own take 240 bytes.
 	((zeros < 512)) || fail "$zeros KiB of zeros"
-	((beside > 0 && beside < 200)) || fail "$beside bytes beside the code of each block"
+	((beside < 200)) || fail "$beside bytes beside the code of each block"
+	[ -n "$kvm_device" ] || ((beside > 0)) || fail 'no block of translated code'
 }
 
 test_files_belong_to_whom_they_should() {
@@ -337,4 +338,4 @@ start_factory
 start_containerd
 wait_full
 know_the_accelerator
-run_tests
+run_tests "$@"

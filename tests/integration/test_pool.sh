@@ -27,7 +27,7 @@ test_a_burst_of_30_claims_is_served_from_a_pool_of_5() {
 	wait_full
 	expect $POOL "$(parked)" parked
 	for i in $(seq 30); do
-		ctl agent -c Check >"$work/burst.$i" 2>&1 &
+		ctl agent --timeout $((60 * TIME_FACTOR)) -c Check >"$work/burst.$i" 2>&1 &
 		pids+=($!)
 	done
 	for i in "${pids[@]}"; do wait "$i" || fail "claim failed: $(cat "$work"/burst.*)"; done
@@ -173,7 +173,7 @@ test_short_of_memory_claims_are_told_at_once() {
 	expect_match 'min_free_mib' "$(cat "$work/err")"
 	begun=$SECONDS
 	ctl agent -c Check >/dev/null 2>"$work/err" && fail 'a machine was made beyond the ceiling'
-	[ $((SECONDS - begun)) -le 3 ] || fail 'the claim waited'
+	[ $((SECONDS - begun)) -le $((3 * TIME_FACTOR)) ] || fail 'the claim waited'
 	expect_match 'min_free_mib' "$(cat "$work/err")"
 	expect 1 "$(counted claims_failed min_free_mib)" 'reason in the counters'
 	[ "$(counted refills_held min_free_mib)" -ge 1 ] || fail 'the refill was not counted'

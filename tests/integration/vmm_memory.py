@@ -1,7 +1,8 @@
 """What of a parked machine's QEMU is memory for nothing: vmm_memory.py PID MONITOR
 
 One line: the longest run of pages with nothing but zeros in its own memory, in KiB (QEMU's stacks
-have none), and what each block of translated code takes beyond the code itself, in bytes."""
+have none), and what each block of translated code takes beyond the code itself, in bytes: 0 where
+KVM runs the machine, which has nothing translated."""
 
 import json
 import re
@@ -51,6 +52,8 @@ def bytes_beside_code(monitor):
             lines.write(json.dumps(command) + "\n")
             lines.flush()
             text = json.loads(lines.readline())["return"]
+    if "only available with accel=tcg" in text:
+        return 0
     size, count, average = (
         int(re.search(word + r"\s+(\d+)", text)[1]) for word in ("gen code size", "TB count", "TB avg host size")
     )

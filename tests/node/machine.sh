@@ -1,10 +1,13 @@
 # A node to try Kiln on: a virtual machine with Debian, systemd, control groups v2 and a /dev/kvm of its own,
-# which is nested. Sourced by tests/node/check.
+# which is nested. Sourced by tests/node/check and bench.
 #
 # Where this host has a KVM that can be nested, the node runs by it; else QEMU emulates a processor with
 # AMD's SVM, and most things take some ten times as long in the node. The disk stays as it was made: what the
-# node writes goes into a file that ends with it. All is below $node, which is removed at the end together with
-# the processes that were started.
+# node writes goes into a file that ends with it, so each start is of a new node. All is below $node, which is
+# removed at the end together with the processes that were started.
+#
+# An emulated node's kernel panics now and then, by no fault of what runs in it. Its QEMU is ended then, and
+# node_lost tells why.
 #
 #   BUILD             the build folder
 #   NODE_DISK         what tests/node/make-disk printed
@@ -16,7 +19,7 @@
 : "${BUILD:?}" "${NODE_DISK:?}" "${DEBIAN_RUN:?}"
 BUILD=$(realpath "$BUILD")
 node=$(mktemp -d "${TMPDIR:-/tmp}/kiln-node.XXXXXX") || exit 1
-node_qemu='' node_port=''
+node_qemu='' node_port='' node_off=''
 node_up_s=240 # from QEMU's start to an answer by ssh, by KVM
 
 # The processor has what the node's /dev/kvm is made of, and this host's kernel hands it on.
@@ -75,7 +78,7 @@ node_qemu_on() {
 	TMPDIR=$node qemu-system-x86_64 -name kiln-node -nodefaults -no-user-config -display none \
 		-machine q35 "${node_processor[@]}" -smp 2 -m "${NODE_MEMORY_MIB:-7168}" \
 		-kernel "$NODE_DISK/vmlinuz" -initrd "$NODE_DISK/initrd.img" \
-		-append 'root=/dev/vda rw console=ttyS0 mitigations=off nowatchdog module_blacklist=iTCO_wdt systemd.show_status=0' \
+		-append 'root=/dev/vda rw console=ttyS0 mitigations=off nowatchdog oops=panic module_blacklist=iTCO_wdt systemd.show_status=0' \
 		-drive "file=$NODE_DISK/disk.ext4,format=raw,if=virtio,snapshot=on,cache=unsafe" \
 		-drive "file=$node/payload.tar,format=raw,if=virtio,readonly=on" \
 		-netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:$1-:22" -device virtio-net-pci,netdev=n \
@@ -84,10 +87,37 @@ node_qemu_on() {
 	node_qemu=$!
 }
 
-# node_start: boots it and unpacks the payload.
+# node_end_at_panic: in the background, until this QEMU ends.
+node_end_at_panic() {
+	grep -q 'end Kernel panic' < <(tail -s 0.5 -n +1 --pid="$node_qemu" -f "$node/console" 2>/dev/null) &&
+		kill "$node_qemu" 2>/dev/null
+}
+
+# What a kernel says of its end, and of what led there.
+node_last_words='Kernel panic - not syncing|BUG: |Oops: |kernel BUG at|int3: |general protection fault'
+
+# node_lost: why this node is of no use any more; false where it is, or was powered off.
+node_lost() {
+	local panic
+	panic=$(tr -d '\r' <"$node/console" | grep -m 1 -oE 'Kernel panic - not syncing.*')
+	if [ -n "$panic" ]; then
+		echo "$panic"
+	elif [ -n "$node_off" ]; then
+		return 1
+	elif ! node_runs; then
+		echo "QEMU ended: $(tail -n 1 "$node/qemu.log")"
+	elif ! timeout $((60 * TIME_FACTOR)) ssh -F "$node/ssh.conf" node true </dev/null >/dev/null 2>&1; then
+		echo 'it does not answer'
+	else
+		return 1
+	fi
+}
+
+# node_start: boots a new one and unpacks the payload.
 node_start() {
 	local try
-	node_payload "$node/payload.tar" || return 1
+	node_off=''
+	[ -e "$node/payload.tar" ] || node_payload "$node/payload.tar" || return 1
 	for try in {1..20}; do
 		node_port=$((20000 + RANDOM % 12000))
 		: >"$node/console"
@@ -98,6 +128,7 @@ node_start() {
 		grep -q 'host forwarding' "$node/qemu.log" || break
 	done
 	node_runs || { node_fail "QEMU ended at try $try: $(tail -n 3 "$node/qemu.log")"; return 1; }
+	node_end_at_panic &
 	cat >"$node/ssh.conf" <<-END
 		Host node
 		HostName 127.0.0.1
@@ -149,16 +180,22 @@ node_power_off() {
 	node_run 'systemctl poweroff' || true
 	node_hang_up
 	timeout $((120 * TIME_FACTOR)) tail -s 0.2 --pid="$node_qemu" -f /dev/null
+	node_off=1
 	! node_runs
+}
+
+# node_stop: by force.
+node_stop() {
+	[ -n "$node_qemu" ] || return 0
+	node_hang_up
+	kill "$node_qemu" 2>/dev/null
+	wait "$node_qemu" 2>/dev/null
+	node_qemu=''
 }
 
 node_cleanup() {
 	trap - EXIT
-	[ -z "$node_port" ] || node_hang_up
-	if [ -n "$node_qemu" ] && node_runs; then
-		kill "$node_qemu" 2>/dev/null
-		wait "$node_qemu" 2>/dev/null
-	fi
+	node_stop
 	rm -rf "$node"
 }
 trap node_cleanup EXIT
