@@ -93,6 +93,10 @@ void container_finish(struct container *container, const struct error *err)
 {
 	container_done_fn done = steal_ptr(container->done);
 
+	trace_end_as(TRACE_CREATE, NULL, &container->creation,
+		     &(struct trace_detail){ .container = container->id,
+					     .error = err->number ? error_message(err) : NULL });
+	container->creation = (struct trace_span){};
 	container->request = NULL;
 	if (done)
 		done(-err->number, err, container->done_userdata);
@@ -319,9 +323,12 @@ void container_remove_in_guest(struct container *container, ttrpc_reply_fn fn, v
 {
 	Grpc__RemoveContainerRequest request = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
 
+	struct trace_context outer = trace_enter(&container->span.self);
+
 	request.container_id = container->id;
 	agent_call(sandbox_agent(container->sandbox), "RemoveContainer", &request.base,
 		   REMOVE_TIMEOUT_MS, fn, userdata);
+	(void)trace_enter(&outer);
 }
 
 static void publish_delete(const struct container *container)
@@ -347,7 +354,8 @@ static void on_hooks_done(int number, const struct error *err, void *userdata)
 
 	publish_delete(container);
 	container_set_state(container, CONTAINER_GONE);
-	trace_end(TRACE_DELETE, NULL, container->begun_ns);
+	trace_end_as(TRACE_DELETE, NULL, &container->span,
+		     &(struct trace_detail){ .container = container->id });
 	container_finish(container, &none);
 }
 
@@ -406,7 +414,7 @@ int container_delete(struct container *container, container_done_fn done, void *
 		return r;
 	container->done = done;
 	container->done_userdata = userdata;
-	container->begun_ns = trace_begin();
+	container->span = trace_begin();
 	container_ref(container);
 	container_set_state(container, CONTAINER_REMOVING);
 	if (state == PROCESS_CREATED)

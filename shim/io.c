@@ -129,11 +129,11 @@ int io_open(const struct io_options *options, struct io **ret_io, struct error *
 	return 0;
 }
 
-void io_start(struct io *io, uint64_t traced_ns)
+void io_start(struct io *io, const struct trace_span *traced)
 {
-	io_output_start(io->out, traced_ns);
+	io_output_start(io->out, traced);
 	if (io->err)
-		io_output_start(io->err, 0);
+		io_output_start(io->err, NULL);
 	if (io->in)
 		io_input_start(io->in);
 }

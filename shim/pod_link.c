@@ -49,8 +49,8 @@ struct pod_link {
 
 	void (*on_left)(void *userdata);
 	void *left_userdata;
-	bool freed; /* its owner waits for the worker */
-	uint64_t begun_ns;
+	bool freed;             /* its owner waits for the worker */
+	struct trace_span span; /* of what the worker does */
 };
 
 static void look_again(void *userdata);
@@ -73,7 +73,7 @@ static void on_done(void *data, _unused_ void *owner)
 {
 	struct pod_link *link = data;
 
-	trace_end(TRACE_NETWORK, NULL, link->begun_ns);
+	trace_end(TRACE_NETWORK, NULL, &link->span);
 	link->busy = false;
 	if (link->freed)
 		return;
@@ -95,7 +95,7 @@ static void submit(struct pod_link *link, void (*run)(void *data),
 static void begin(struct pod_link *link, void (*run)(void *data))
 {
 	link->busy = true;
-	link->begun_ns = trace_begin();
+	link->span = trace_begin();
 	submit(link, run, on_done);
 }
 

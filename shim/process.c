@@ -52,8 +52,8 @@ struct process {
 	bool exit_known;
 	uint32_t exit_status;
 	uint64_t exited_ns;
-	uint64_t start_ns; /* trace_begin() of the first process' start, then of its running */
-	bool exit_due;     /* to be published; not for an exec that never ran */
+	struct trace_span span; /* of the first process' start, then of its running */
+	bool exit_due;          /* to be published; not for an exec that never ran */
 	struct waiters waiters;
 };
 
@@ -129,8 +129,7 @@ static void on_exit_known(const struct ttrpc_reply *reply, void *userdata)
 		log_warning(process->container_id, "process \"%s\" is lost: %s", process->exec_id,
 			    reply->message);
 	set_exit(process, response ? (uint32_t)response->status & 0xff : PROCESS_LOST_STATUS);
-	if (process->start_ns)
-		trace_end(TRACE_EXIT, NULL, process->start_ns);
+	trace_end(TRACE_EXIT, NULL, &process->span);
 	exit_check(process);
 }
 
@@ -255,25 +254,34 @@ static void decide(struct process *process, struct error *err, process_done_fn d
 	loop_defer(process->loop, on_decided, operation);
 }
 
+/* why NULL: it runs. */
+static void end_start(struct process *process, const char *why)
+{
+	trace_end_as(TRACE_START_CONTAINER, NULL, &process->span,
+		     &(struct trace_detail){ .container = process->container_id, .error = why });
+	process->span = (struct trace_span){};
+}
+
 static void started(struct process *process)
 {
 	process->exit_due = true;
 	if (process->spec)
 		watch_exit(process);
 	else
-		trace_end(TRACE_START_CONTAINER, NULL, process->start_ns);
-	process->start_ns = process->spec ? 0 : trace_begin();
+		end_start(process, NULL);
+	process->span = process->spec ? (struct trace_span){} : trace_begin();
 	set_state(process, PROCESS_RUNNING);
 	if (process->io && !process->is_stand_in)
-		io_start(process->io, process->start_ns);
+		io_start(process->io, &process->span);
 	if (process->on_running)
 		process->on_running(process->userdata);
 	exit_check(process);
 }
 
 /* Its streams end here too, for clients wait for that before they delete the process. */
-static void start_failed(struct process *process)
+static void start_failed(struct process *process, const struct error *err)
 {
+	end_start(process, error_message(err));
 	process->exit_due = false;
 	set_exit(process, PROCESS_LOST_STATUS);
 	io_end(steal_ptr(process->io));
@@ -291,7 +299,7 @@ static void on_started(const struct ttrpc_reply *reply, void *userdata)
 	if (process->state == PROCESS_STARTING && reply->code == TTRPC_OK)
 		started(process);
 	else if (process->state == PROCESS_STARTING)
-		start_failed(process);
+		start_failed(process, &err);
 	operation_end(operation, &err);
 }
 
@@ -300,9 +308,11 @@ static void start_init(struct process *process, struct operation *operation)
 	Grpc__StartContainerRequest request = GRPC__START_CONTAINER_REQUEST__INIT;
 
 	request.container_id = process->container_id;
-	process->start_ns = trace_begin();
+	process->span = trace_begin();
+	struct trace_context outer = trace_enter(&process->span.self);
 	agent_call(process->agent, "StartContainer", &request.base, START_TIMEOUT_MS, on_started,
 		   operation);
+	(void)trace_enter(&outer);
 }
 
 static void on_stand_in_started(void *userdata)

@@ -66,10 +66,11 @@ struct sandbox {
 	struct oom_events *oom;        /* ditto */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
-	struct error error;      /* why CreateSandbox failed, or the network, or virtio-fs */
-	uint64_t created_ns;     /* trace_begin() of CreateSandbox */
-	struct release *release; /* RELEASING, once it is under way */
-	uint64_t release_ns;     /* of the release */
+	struct error error;         /* why CreateSandbox failed, or the network, or virtio-fs */
+	struct trace_span creation; /* CreateSandbox */
+	struct release *release;    /* RELEASING, once it is under way */
+	struct trace_span giving_back;
+	bool lost; /* it has ended by itself */
 	struct waiters acquirers;
 	struct error acquire_error; /* what they are told */
 	bool is_early;              /* prepared, and nobody has acquired it yet */
@@ -110,6 +111,7 @@ static void report_lost(struct sandbox *sandbox, enum guest_loss loss, const cha
 	if (sandbox->state != SANDBOX_RUNNING)
 		return;
 	log_error(sandbox->id, "the sandbox is lost: %s", why);
+	sandbox->lost = true;
 	sandbox->on_lost(loss, sandbox->userdata);
 }
 
@@ -164,7 +166,9 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 
 	if (sandbox->state != SANDBOX_RUNNING)
 		return;
-	trace_end(TRACE_CREATE_SANDBOX, NULL, sandbox->created_ns);
+	trace_end_as(
+		TRACE_CREATE_SANDBOX, NULL, &sandbox->creation,
+		&(struct trace_detail){ .error = reply->code == TTRPC_OK ? NULL : reply->message });
 	if (sandbox->error.number)
 		return;
 	if (reply->code == TTRPC_OK) {
@@ -208,9 +212,11 @@ static void create_in_guest(struct sandbox *sandbox)
 							 .on_reply = on_network_told,
 							 .userdata = sandbox,
 						 });
-	sandbox->created_ns = trace_begin();
+	sandbox->creation = trace_begin();
+	struct trace_context outer = trace_enter(&sandbox->creation.self);
 	agent_call(sandbox->agent, "CreateSandbox", &request.base, CREATE_TIMEOUT_MS, on_created,
 		   sandbox);
+	(void)trace_enter(&outer);
 }
 
 static void start_claim(struct sandbox *sandbox, const struct settings *settings,
@@ -227,14 +233,17 @@ static void released(struct sandbox *sandbox, int number, const struct error *er
 {
 	void (*fn)(void *userdata) = steal_ptr(sandbox->on_released);
 
-	if (sandbox->release_ns)
-		trace_end(TRACE_RELEASE, NULL, sandbox->release_ns);
+	trace_end_as(TRACE_RELEASE, NULL, &sandbox->giving_back,
+		     &(struct trace_detail){ .error = number < 0 ? error_message(err) : NULL });
+	sandbox->giving_back = (struct trace_span){};
 	if (number < 0)
 		log_warning(sandbox->id, "the machine was not released cleanly: %s",
 			    error_message(err));
 	settings_done(&sandbox->settings);
 	if (sandbox->state != SANDBOX_NONE)
 		set_state(sandbox, SANDBOX_NONE);
+	if (fn || !sandbox->claim_again)
+		trace_root_end(sandbox->lost ? "the machine has ended by itself" : NULL);
 	if (fn)
 		fn(sandbox->released_userdata);
 	else if (sandbox->claim_again && !waiters_empty(&sandbox->acquirers))
@@ -261,7 +270,7 @@ static void release_machine(void *userdata)
 {
 	struct sandbox *sandbox = userdata;
 
-	sandbox->release_ns = trace_begin();
+	sandbox->giving_back = trace_begin();
 	disks_close(steal_ptr(sandbox->disks));
 	slots_close(steal_ptr(sandbox->slots));
 	dax_windows_close(steal_ptr(sandbox->windows));
