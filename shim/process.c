@@ -269,10 +269,14 @@ static void started(struct process *process)
 		watch_exit(process);
 	else
 		end_start(process, NULL);
-	process->span = process->spec ? (struct trace_span){} : trace_begin();
+	struct trace_span output = {};
+	if (!process->spec) {
+		process->span = trace_begin();
+		output = trace_begin();
+	}
 	set_state(process, PROCESS_RUNNING);
 	if (process->io && !process->is_stand_in)
-		io_start(process->io, &process->span);
+		io_start(process->io, &output);
 	if (process->on_running)
 		process->on_running(process->userdata);
 	exit_check(process);

@@ -8,7 +8,6 @@ agent create_sandbox < shim create_sandbox
 agent remove_container < shim delete
 agent start_container < shim start_container
 agent storage < agent create_container
-agent storage < agent create_sandbox
 factory claim < shim claim
 factory handover < factory claim
 factory resume < factory claim
