@@ -1,7 +1,9 @@
 #include "shim/container.h"
 
 #include <signal.h>
+#include <sys/param.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -295,6 +297,7 @@ int container_new(const struct container_options *options, struct container **re
 		.id = xstrdup(options->request->id),
 		.bundle = xstrdup(options->request->bundle),
 		.state = CONTAINER_CREATING,
+		.used_ms = clock_monotonic_ms(),
 		.request = options->request,
 		.folder = SHARE_FOLDER_NONE,
 		.image = LAYER_IMAGE_EMPTY,
@@ -540,10 +543,23 @@ int container_delete_exec(struct container *container, struct process *process, 
 		return error_set(err, EBUSY, "process %s is not stopped", process_exec_id(process));
 	TAILQ_REMOVE(&container->execs, exec, link);
 	container->nexecs--;
+	container->used_ms = clock_monotonic_ms();
 	process_end(process);
 	process_unref(process);
 	free(exec);
 	return 0;
+}
+
+uint64_t container_used_ms(const struct container *container)
+{
+	uint64_t last = MAX(container->used_ms, process_used_ms(container->init));
+	const struct exec *exec;
+
+	if (container->state == CONTAINER_CREATING)
+		return clock_monotonic_ms();
+	TAILQ_FOREACH (exec, &container->execs, link)
+		last = MAX(last, process_used_ms(exec->process));
+	return last;
 }
 
 bool container_is_sandbox(const struct container *container)

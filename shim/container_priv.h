@@ -52,6 +52,7 @@ struct container {
 	size_t nexecs;
 	container_done_fn done; /* of create or delete under way; NULL: none */
 	void *done_userdata;
+	uint64_t used_ms;           /* when it was made, or an exec of it removed */
 	struct trace_span creation; /* of its Create */
 	struct trace_span span;     /* of what the agent was asked, or of its Delete */
 	void (*on_gone)(struct container *container, bool failed, void *userdata);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -136,6 +137,15 @@ void io_start(struct io *io, const struct trace_span *traced)
 		io_output_start(io->err, NULL);
 	if (io->in)
 		io_input_start(io->in);
+}
+
+uint64_t io_progress_ms(const struct io *io)
+{
+	uint64_t last = io_output_progress_ms(io->out);
+
+	if (io->err)
+		last = MAX(last, io_output_progress_ms(io->err));
+	return io->in ? MAX(last, io_input_progress_ms(io->in)) : last;
 }
 
 void io_close_stdin(struct io *io)

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/param.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -53,6 +54,7 @@ struct process {
 	uint32_t exit_status;
 	uint64_t exited_ns;
 	struct trace_span span; /* of the first process' start, then of its running */
+	uint64_t used_ms;       /* when it was made, or asked to start */
 	bool exit_due;          /* to be published; not for an exec that never ran */
 	struct waiters waiters;
 };
@@ -357,6 +359,7 @@ void process_start(struct process *process, process_done_fn done, void *userdata
 		return;
 	}
 	operation = operation_new(process, done, userdata);
+	process->used_ms = clock_monotonic_ms();
 	set_state(process, PROCESS_STARTING);
 	if (process->is_stand_in)
 		loop_defer(process->loop, on_stand_in_started, operation);
@@ -518,6 +521,16 @@ void process_wait(struct process *process, waiter_fn fn, void *userdata)
 void process_wait_cancel(struct process *process, void *userdata)
 {
 	waiters_remove(&process->waiters, userdata);
+}
+
+uint64_t process_used_ms(const struct process *process)
+{
+	bool runs = process->state == PROCESS_STARTING || process->state == PROCESS_RUNNING;
+	uint64_t progress_ms = process->io ? io_progress_ms(process->io) : 0;
+
+	if (*process->exec_id && runs)
+		return clock_monotonic_ms();
+	return MAX(process->used_ms, progress_ms);
 }
 
 void process_lost(struct process *process, uint32_t exit_status)

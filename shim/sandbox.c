@@ -13,6 +13,7 @@
 #include "proto/agent.pb-c.h"
 #include "shim/guest_trace.h"
 #include "shim/health_watch.h"
+#include "shim/lifetime.h"
 #include "shim/oom_events.h"
 #include "shim/pod_cgroup.h"
 #include "shim/pod_link.h"
@@ -47,6 +48,8 @@ struct sandbox {
 	guest_lost_fn on_lost;
 	void (*on_given_up)(void *userdata);
 	void (*on_oom)(const char *container_id, void *userdata);
+	uint64_t (*used_ms)(void *userdata);
+	void (*on_over)(const char *why, void *userdata);
 	void *userdata;
 	enum sandbox_state state;
 	struct settings settings; /* of the machine; empty in NONE */
@@ -64,6 +67,7 @@ struct sandbox {
 	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
 	struct health_watch *health;   /* ditto; NULL: it is not to be asked */
 	struct oom_events *oom;        /* ditto */
+	struct lifetime *lifetime;     /* ditto; NULL: it has no limits */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
 	struct error error;         /* why CreateSandbox failed, or the network, or virtio-fs */
@@ -130,6 +134,12 @@ static void on_agent_lost(enum guest_loss loss, void *userdata)
 					 : "its agent has ended");
 }
 
+/* Of two limits of which each may be none. */
+static uint64_t shorter(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 static void start_watches(struct sandbox *sandbox)
 {
 	const struct claim *claim = sandbox->claim;
@@ -140,6 +150,16 @@ static void start_watches(struct sandbox *sandbox)
 		.sandbox_id = sandbox->id,
 		.interval_s = sandbox->settings.check_s,
 		.misses = sandbox->settings.check_misses,
+	});
+	sandbox->lifetime = lifetime_new(&(struct lifetime_options){
+		.loop = sandbox->loop,
+		.limits = { .ttl_s = shorter(sandbox->settings.ttl_s, claim->ttl_s),
+			    .idle_s = shorter(sandbox->settings.idle_s, claim->idle_s),
+			    .cpu_percent = sandbox->settings.idle_cpu_percent },
+		.vmm_pid = sandbox->vmm_pid,
+		.used_ms = sandbox->used_ms,
+		.on_over = sandbox->on_over,
+		.userdata = sandbox->userdata,
 	});
 	sandbox->oom = oom_events_new(sandbox->agent, sandbox->on_oom, sandbox->userdata);
 	if (claim->scratch_dir)
@@ -322,6 +342,7 @@ static void release(struct sandbox *sandbox)
 	scratch_watch_free(steal_ptr(sandbox->scratch));
 	health_watch_free(steal_ptr(sandbox->health));
 	oom_events_free(steal_ptr(sandbox->oom));
+	lifetime_free(steal_ptr(sandbox->lifetime));
 	if (trace_on)
 		guest_trace_end(sandbox->agent, leave_network, sandbox);
 	else
@@ -490,6 +511,8 @@ struct sandbox *sandbox_new(const struct sandbox_options *options)
 		.on_lost = options->on_lost,
 		.on_given_up = options->on_given_up,
 		.on_oom = options->on_oom,
+		.used_ms = options->used_ms,
+		.on_over = options->on_over,
 		.userdata = options->userdata,
 	};
 	sandbox->agent = agent_link_new(options->loop, NULL, on_agent_lost, sandbox);
@@ -510,6 +533,7 @@ void sandbox_free(struct sandbox *sandbox)
 	scratch_watch_free(sandbox->scratch);
 	health_watch_free(sandbox->health);
 	oom_events_free(sandbox->oom);
+	lifetime_free(sandbox->lifetime);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);

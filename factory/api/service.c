@@ -73,6 +73,8 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.reason = (char *)grant->reason;
 	response.parked_ms = grant->parked_ms;
 	response.claim_us = took_us;
+	response.ttl_s = slot_definition(claiming->slot)->ttl_s;
+	response.idle_s = slot_definition(claiming->slot)->idle_s;
 	response.image_cache = factory_config(claiming->factory)->image_cache;
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,

@@ -1,6 +1,7 @@
 #include "factory/client/claim.h"
 
 #include <string.h>
+#include <sys/param.h>
 #include <sys/stat.h>
 
 #include "base/audit.h"
@@ -21,6 +22,7 @@
 #include "factory/vm/vm_answer.h"
 
 enum {
+	LIFE_MAX_S = 366 * 24 * 3600,
 	CLAIM_TIMEOUT_MS = 60 * 1000,
 	CONFIRM_TIMEOUT_MS = 30 * 1000,
 	/* A claim may wait for a machine; a factory that lives says hello meanwhile. */
@@ -283,6 +285,8 @@ static int claim_fill(struct claim *claim, struct loop *loop,
 	claim->network_cards = answer->network_cards;
 	claim->dax_window_bytes = answer->dax_window_bytes;
 	claim->own_memory = answer->own_memory;
+	claim->ttl_s = MIN(answer->ttl_s, LIFE_MAX_S);
+	claim->idle_s = MIN(answer->idle_s, LIFE_MAX_S);
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
