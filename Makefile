@@ -55,7 +55,7 @@ SRC_libvirt := $(wildcard factory/bake/libvirt/*.c)
 SRC_shim    := $(wildcard shim/*.c)
 SRC_agent   := $(wildcard agent/*.c)
 # check and env read the factory's configuration as it does; metrics is served as its pages are.
-SRC_ctl     := $(wildcard ctl/*.c) factory/base/config.c factory/templates/definitions.c factory/api/http.c
+SRC_ctl     := $(wildcard ctl/*.c) factory/base/config.c factory/base/collector.c factory/templates/definitions.c factory/api/http.c
 SRC_bench   := $(wildcard bench/*.c)
 
 BIN_factory := $(BUILD)/kiln-factory
@@ -339,6 +339,7 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzzed/tests/fuzz/%.o $(ZLIB_vm)
 $(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
 	$(call zobj,$(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c))
 $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
+$(BUILD)/fuzz/fuzz_trace_batch: $(call zobj,factory/api/trace_batch.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)

@@ -200,7 +200,7 @@ void container_step(struct container *container)
 	    !remove_cgroup(container))
 		return;
 	container->gone = true;
-	trace_end(TRACE_REMOVE_CONTAINER, NULL, container->begun_ns);
+	trace_end(TRACE_REMOVE_CONTAINER, NULL, &container->span);
 	drop_storages(container);
 	if (container->failed_call)
 		ttrpc_call_fail(steal_ptr(container->failed_call), &container->failure);
@@ -239,7 +239,7 @@ void container_remove(struct container *container, struct ttrpc_call *call, unsi
 				     "container %s is being removed already", container->id);
 		return;
 	}
-	container->begun_ns = trace_begin();
+	container->span = trace_begin();
 	if (!container->remove_timer)
 		container->remove_timer = loop_timer_new(container->agent->loop, on_remove_timeout,
 							 container);
@@ -290,14 +290,14 @@ static void on_init_event(struct process *process _unused_, enum process_event e
 	case PROCESS_EVENT_READY:
 		if (container->state == CONTAINER_CREATING)
 			set_state(container, CONTAINER_CREATED);
-		trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
+		trace_end(TRACE_CREATE_CONTAINER, NULL, &container->span);
 		reply_empty(steal_ptr(init->call));
 		watch_memory(container);
 		return;
 	case PROCESS_EVENT_STARTED:
 		if (container->state == CONTAINER_CREATED)
 			set_state(container, CONTAINER_RUNNING);
-		trace_end(TRACE_START_CONTAINER, NULL, container->begun_ns);
+		trace_end(TRACE_START_CONTAINER, NULL, &container->span);
 		reply_empty(steal_ptr(init->call));
 		return;
 	case PROCESS_EVENT_FAILED:
@@ -437,18 +437,18 @@ static int build(struct container *container, const struct container_options *op
 					    &container->filter, err);
 	if (r == 0)
 		r = add_storages(container, request, err);
-	uint64_t begin = trace_begin();
+	struct trace_span span = trace_begin();
 
 	if (r == 0)
 		r = cgroup_new(container->id, spec->linux ? spec->linux->resources : NULL,
 			       &container->cgroup, err);
-	trace_end(TRACE_CGROUP, NULL, begin);
+	trace_end(TRACE_CGROUP, NULL, &span);
 	if (r == 0 && container->shares_processes)
 		r = plan_sharing(container, &plans, err);
-	begin = trace_begin();
+	span = trace_begin();
 	if (r == 0)
 		r = start_init(container, options, &plans, err);
-	trace_end(TRACE_CLONE, NULL, begin);
+	trace_end(TRACE_CLONE, NULL, &span);
 	return r;
 }
 
@@ -458,7 +458,7 @@ int container_new(const struct container_options *options, struct ttrpc_call *ca
 	const Grpc__CreateContainerRequest *request = options->request;
 	struct container *container = xnew(struct container);
 
-	container->begun_ns = trace_begin();
+	container->span = trace_begin();
 	container->agent = options->agent;
 	container->id = xstrdup(request->container_id);
 	container->init_exec_id = xstrdup(request->exec_id);
@@ -520,7 +520,7 @@ void container_start(struct container *container, struct ttrpc_call *call)
 {
 	_cleanup_(error_done) struct error err = {};
 
-	container->begun_ns = trace_begin();
+	container->span = trace_begin();
 	if (container->state != CONTAINER_CREATED || container->init->call) {
 		ttrpc_call_fail_code(call, TTRPC_FAILED_PRECONDITION,
 				     "cannot start container %s in the %s state", container->id,

@@ -8,6 +8,7 @@
 #include "agent/pending.h"
 #include "base/list.h"
 #include "base/strv.h"
+#include "base/trace.h"
 
 /* A process and the call that started it. */
 struct member {
@@ -32,7 +33,7 @@ struct container {
 	struct storage_list *storages;   /* the sandbox's; borrowed */
 	struct strv mount_points;        /* owned; what it uses of storages */
 	struct error failure;            /* owned; why it was never created */
-	uint64_t begun_ns;               /* trace_begin() of the call under way */
+	struct trace_span span;          /* of the call under way */
 	struct ttrpc_call *failed_call;  /* gets failure when the container is gone */
 	struct pending_list removers;    /* owned; RemoveContainer */
 	struct loop_timer *remove_timer; /* owned; NULL until it is removed */

@@ -43,6 +43,7 @@ RPC_HANDLER(take_trace)
 		steps[i].name = (char *)trace_step_to_string(records[i].step);
 		steps[i].end_ns = records[i].end_ns;
 		steps[i].dur_ns = records[i].dur_ns;
+		steps[i].caller = records[i].caller;
 		list[i] = &steps[i];
 	}
 	response.steps = list;

@@ -142,10 +142,10 @@ RPC_HANDLER(create_sandbox)
 {
 	struct agent *agent = userdata;
 	_cleanup_(error_done) struct error err = {};
-	uint64_t begin = trace_begin();
+	const struct trace_span span = trace_begin();
 	int r = sandbox_create(agent->sandbox, (const Grpc__CreateSandboxRequest *)message, &err);
 
-	trace_end(TRACE_CREATE_SANDBOX, NULL, begin);
+	trace_end(TRACE_CREATE_SANDBOX, NULL, &span);
 	rpc_finish(call, r, &err);
 }
 

@@ -482,10 +482,10 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	if (!driver)
 		return refuse_driver(request->driver, err);
 	struct addition addition = { .scratch = list->scratch, .request = request };
-	uint64_t begin = trace_begin();
+	const struct trace_span span = trace_begin();
 
 	r = driver->add(&addition, err);
-	trace_end(TRACE_STORAGE, NULL, begin);
+	trace_end(TRACE_STORAGE, NULL, &span);
 	if (r < 0) {
 		if (addition.folder)
 			scratch_remove(list->scratch, addition.folder);

@@ -215,6 +215,13 @@ struct ruleset {
 	uint64_t tcp;
 };
 
+struct port_rule {
+	uint64_t allowed;
+	uint64_t port;
+};
+
+#define RULE_NET_PORT 2
+
 #define TRUNCATE    (1ULL << 14)
 #define TCP_CONNECT (1ULL << 1)
 #define CHANGE_FOLDER                                                                              \
@@ -234,7 +241,17 @@ static int ruleset_allow(int ruleset, const char *folder, uint64_t files, struct
 	return 0;
 }
 
-int confine_writes(const char *folder, bool *ret_done, struct error *err)
+static int ruleset_allow_tcp(int ruleset, uint16_t port, struct error *err)
+{
+	const struct port_rule rule = { .allowed = TCP_CONNECT, .port = port };
+
+	if (syscall(SYS_landlock_add_rule, ruleset, RULE_NET_PORT, &rule, 0) < 0)
+		return error_set_errno(err, errno, "cannot keep the right to connect to port %u",
+				       port);
+	return 0;
+}
+
+int confine_writes(const char *folder, uint16_t tcp_port, bool *ret_done, struct error *err)
 {
 	long version = syscall(SYS_landlock_create_ruleset, NULL, 0,
 			       LANDLOCK_CREATE_RULESET_VERSION);
@@ -253,6 +270,8 @@ int confine_writes(const char *folder, bool *ret_done, struct error *err)
 	int r = ruleset_allow(ruleset, folder, handled.files, err);
 	if (r == 0)
 		r = ruleset_allow(ruleset, "/dev", LANDLOCK_ACCESS_FS_WRITE_FILE, err);
+	if (r == 0 && knows_tcp && tcp_port != 0)
+		r = ruleset_allow_tcp(ruleset, tcp_port, err);
 	if (r < 0)
 		return r;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -31,8 +32,10 @@ enum confine_calls {
 _must_check_ int confine_calls(unsigned calls, struct error *err);
 
 /* From here on this process makes, changes and removes files below this folder only; what it has
- * open stays open, and devices in /dev can be written to. Nor does it connect to anything by TCP,
- * where the kernel can tell (Linux 6.7). A kernel without Landlock, or with its first version,
- * which forbids all renames between folders, leaves everything as it was: *ret_done is false then.
+ * open stays open, and devices in /dev can be written to. Nor does it connect to anything by TCP
+ * but to tcp_port (0: to nothing), where the kernel can tell (Linux 6.7). A kernel without
+ * Landlock, or with its first version, which forbids all renames between folders, leaves everything
+ * as it was: *ret_done is false then.
  */
-_must_check_ int confine_writes(const char *folder, bool *ret_done, struct error *err);
+_must_check_ int confine_writes(const char *folder, uint16_t tcp_port, bool *ret_done,
+				struct error *err);

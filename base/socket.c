@@ -16,7 +16,7 @@
 #include "base/memory.h"
 #include "base/strings.h"
 
-#define SOCKET_FLAGS          (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+#define SOCKET_FLAGS          (SOCK_CLOEXEC | SOCK_NONBLOCK)
 #define VSOCK_CONNECT_TIMEOUT 2000 /* ms; what the kernel itself waits for a guest */
 
 /* ---------------------------------------------------------------- Unix addresses */
@@ -56,7 +56,7 @@ static int unix_address(const char *path, struct sockaddr_un *ret_addr, socklen_
 	return 0;
 }
 
-static int unix_connect(const char *path, int *ret_fd, struct error *err)
+static int unix_connect(const char *path, int type, int *ret_fd, struct error *err)
 {
 	struct sockaddr_un addr;
 	socklen_t len = 0;
@@ -65,7 +65,7 @@ static int unix_connect(const char *path, int *ret_fd, struct error *err)
 	if (r < 0)
 		return r;
 
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCKET_FLAGS, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, type | SOCKET_FLAGS, 0);
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot make a socket");
@@ -93,7 +93,7 @@ static int lock_folder_of(const char *path, int how, int *ret_fd, struct error *
 }
 
 /* 0 where path was a dead one's socket and is gone now. */
-static int remove_stale(const char *path, struct error *err)
+static int remove_stale(const char *path, int type, struct error *err)
 {
 	struct stat st;
 	_cleanup_close_ int probe = -EBADF;
@@ -104,7 +104,7 @@ static int remove_stale(const char *path, struct error *err)
 		return error_set(err, EADDRINUSE, "%s exists and is no socket", path);
 
 	_cleanup_(error_done) struct error refusal = {};
-	int r = unix_connect(path, &probe, &refusal);
+	int r = unix_connect(path, type, &probe, &refusal);
 
 	/* A full backlog is somebody, too. */
 	if (r >= 0 || r == -EAGAIN)
@@ -118,7 +118,7 @@ static int remove_stale(const char *path, struct error *err)
 	return 0;
 }
 
-static int bind_unix(int fd, const char *path, mode_t mode, struct error *err)
+static int bind_unix(int fd, int type, const char *path, mode_t mode, struct error *err)
 {
 	struct sockaddr_un addr;
 	socklen_t len = 0;
@@ -132,7 +132,7 @@ static int bind_unix(int fd, const char *path, mode_t mode, struct error *err)
 		return error_set_errno(err, errno, "cannot set the mode of socket %s", path);
 	r = bind(fd, (struct sockaddr *)&addr, len);
 	if (r < 0 && errno == EADDRINUSE) {
-		r = remove_stale(path, err);
+		r = remove_stale(path, type, err);
 		if (r < 0)
 			return r;
 		r = bind(fd, (struct sockaddr *)&addr, len);
@@ -147,14 +147,14 @@ static int bind_unix(int fd, const char *path, mode_t mode, struct error *err)
 	return 0;
 }
 
-int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, struct error *err)
+static int listen_unix(const char *path, int type, mode_t mode, int *ret_fd, struct error *err)
 {
 	_cleanup_close_ int lock = -EBADF;
 
 	if (path[0] == '@')
 		return error_set(err, EINVAL, "%s is abstract: a socket file is needed", path);
 
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCKET_FLAGS, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, type | SOCKET_FLAGS, 0);
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot make a socket");
@@ -163,11 +163,21 @@ int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, struct error 
 
 	if (r < 0)
 		return r;
-	r = bind_unix(fd, path, mode, err);
+	r = bind_unix(fd, type, path, mode, err);
 	if (r < 0)
 		return r;
 	*ret_fd = steal_fd(&fd);
 	return 0;
+}
+
+int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, struct error *err)
+{
+	return listen_unix(path, SOCK_STREAM, mode, ret_fd, err);
+}
+
+int socket_listen_packets(const char *path, mode_t mode, int *ret_fd, struct error *err)
+{
+	return listen_unix(path, SOCK_SEQPACKET, mode, ret_fd, err);
 }
 
 int socket_remove_dead(const char *path, struct error *err)
@@ -175,7 +185,7 @@ int socket_remove_dead(const char *path, struct error *err)
 	_cleanup_close_ int lock = -EBADF;
 	int r = lock_folder_of(path, LOCK_EX | LOCK_NB, &lock, err);
 
-	return r < 0 ? r : remove_stale(path, err);
+	return r < 0 ? r : remove_stale(path, SOCK_STREAM, err);
 }
 
 int socket_listen_vsock(unsigned port, int *ret_fd, struct error *err)
@@ -185,7 +195,7 @@ int socket_listen_vsock(unsigned port, int *ret_fd, struct error *err)
 		.svm_cid = VMADDR_CID_ANY,
 		.svm_port = port,
 	};
-	_cleanup_close_ int fd = socket(AF_VSOCK, SOCKET_FLAGS, 0);
+	_cleanup_close_ int fd = socket(AF_VSOCK, SOCK_STREAM | SOCKET_FLAGS, 0);
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot make a vsock socket");
@@ -244,7 +254,7 @@ static int vsock_connect(const char *text, int *ret_fd, struct error *err)
 	if (vsock_parse(text, &addr) < 0)
 		return error_set(err, EINVAL, "vsock://%s is not vsock://CID:PORT", text);
 
-	_cleanup_close_ int fd = socket(AF_VSOCK, SOCKET_FLAGS, 0);
+	_cleanup_close_ int fd = socket(AF_VSOCK, SOCK_STREAM | SOCKET_FLAGS, 0);
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot make a vsock socket");
@@ -288,7 +298,7 @@ static int hybrid_connect(const char *text, int *ret_fd, struct error *err)
 		return error_set(err, EINVAL, "hvsock://%s is not hvsock:///PATH:PORT", text);
 	_cleanup_free_ char *path = xstrndup(text, (size_t)(colon - text));
 	_cleanup_close_ int fd = -EBADF;
-	int r = unix_connect(path, &fd, err);
+	int r = unix_connect(path, SOCK_STREAM, &fd, err);
 	if (r < 0)
 		return r;
 	int len = snprintf(line, sizeof(line), "CONNECT %u\n", (unsigned)port);
@@ -317,7 +327,12 @@ int socket_connect(const char *address, int *ret_fd, struct error *err)
 				 "%s is no address known here: unix:///PATH, vsock://CID:PORT or "
 				 "hvsock:///PATH:PORT",
 				 address);
-	return unix_connect(rest ? rest : address, ret_fd, err);
+	return unix_connect(rest ? rest : address, SOCK_STREAM, ret_fd, err);
+}
+
+int socket_connect_packets(const char *path, int *ret_fd, struct error *err)
+{
+	return unix_connect(path, SOCK_SEQPACKET, ret_fd, err);
 }
 
 int socket_peer(int fd, struct peer *ret_peer)
@@ -333,7 +348,7 @@ int socket_peer(int fd, struct peer *ret_peer)
 
 int socket_pair(int ret_fds[static 2])
 {
-	return socketpair(AF_UNIX, SOCKET_FLAGS, 0, ret_fds) < 0 ? -errno : 0;
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCKET_FLAGS, 0, ret_fds) < 0 ? -errno : 0;
 }
 
 /* ---------------------------------------------------------------- moving bytes */

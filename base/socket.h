@@ -29,6 +29,12 @@ _must_check_ int socket_listen_unix(const char *path, mode_t mode, int *ret_fd, 
  * not there is success. */
 _must_check_ int socket_remove_dead(const char *path, struct error *err);
 
+/* The same for a socket of packets (SOCK_SEQPACKET), and the connecting to it: -EAGAIN where its
+ * queue of connections is full. */
+_must_check_ int socket_listen_packets(const char *path, mode_t mode, int *ret_fd,
+				       struct error *err);
+_must_check_ int socket_connect_packets(const char *path, int *ret_fd, struct error *err);
+
 /* Connects to "unix:///path", "unix://@abstract", a bare path, "vsock://CID:PORT", or
  * "hvsock:///path:PORT", the Unix socket of a VMM that stands for its guest's vsock. */
 _must_check_ int socket_connect(const char *address, int *ret_fd, struct error *err);

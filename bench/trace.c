@@ -33,16 +33,37 @@ static struct start *start_of(struct traces *traces, const char *id)
 	return &traces->starts[traces->count++];
 }
 
-static bool add_object(struct traces *traces, const json_t *line)
+/* Of an object with "attributes". */
+static const char *attribute(const json_t *object, const char *key)
 {
-	const char *who = json_string_value(json_object_get(line, "who"));
-	const char *step = json_string_value(json_object_get(line, "step"));
-	const char *id = json_string_value(json_object_get(line, "id"));
-	json_int_t end = json_integer_value(json_object_get(line, "ts_ns"));
-	json_int_t took = json_integer_value(json_object_get(line, "dur_ns"));
+	const json_t *item;
+	size_t i;
 
-	if (!name_is_usable(who) || !name_is_usable(step) || !name_is_usable(id) || end <= 0 ||
-	    took < 0 || took > end)
+	json_array_foreach (json_object_get(object, "attributes"), i, item) {
+		const char *name = json_string_value(json_object_get(item, "key"));
+		if (str_equal(name, key))
+			return json_string_value(
+				json_object_get(json_object_get(item, "value"), "stringValue"));
+	}
+	return NULL;
+}
+
+static bool read_time(const json_t *span, const char *key, uint64_t *ret_ns)
+{
+	const char *text = json_string_value(json_object_get(span, key));
+
+	return text && str_to_u64(text, 1, INT64_MAX, ret_ns) == 0;
+}
+
+static bool add_span(struct traces *traces, const char *who, const json_t *span)
+{
+	const char *step = json_string_value(json_object_get(span, "name"));
+	const char *id = attribute(span, "kiln.sandbox");
+	uint64_t begin = 0, end = 0;
+
+	if (!name_is_usable(who) || !name_is_usable(step) || !name_is_usable(id) ||
+	    !read_time(span, "startTimeUnixNano", &begin) ||
+	    !read_time(span, "endTimeUnixNano", &end) || begin > end)
 		return false;
 	struct start *start = start_of(traces, id);
 	if (start->count >= SPANS_MAX)
@@ -51,10 +72,28 @@ static bool add_object(struct traces *traces, const json_t *line)
 	start->spans[start->count++] = (struct span){
 		.who = xstrdup(who),
 		.step = xstrdup(step),
-		.begin_ms = (double)(end - took) / 1e6,
+		.begin_ms = (double)begin / 1e6,
 		.end_ms = (double)end / 1e6,
 	};
 	return true;
+}
+
+/* A request of OTLP, of which each resource is one writer. False where one of its spans is none, or
+ * there is none. */
+static bool add_object(struct traces *traces, const json_t *line)
+{
+	const json_t *resource, *scope, *span;
+	size_t i, j, k, good = 0, bad = 0;
+
+	json_array_foreach (json_object_get(line, "resourceSpans"), i, resource) {
+		const char *name = attribute(json_object_get(resource, "resource"), "service.name");
+		const char *who = name ? str_after(name, "kiln-") : NULL;
+
+		json_array_foreach (json_object_get(resource, "scopeSpans"), j, scope)
+			json_array_foreach (json_object_get(scope, "spans"), k, span)
+				*(add_span(traces, who, span) ? &good : &bad) += 1;
+	}
+	return good > 0 && bad == 0;
 }
 
 void traces_add(struct traces *traces, const char *text, size_t len)

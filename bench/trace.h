@@ -1,11 +1,10 @@
 /* Reads the traces that shim, factory and agent write (docs/OPERATION.md, "Where the time of a
- * start goes"): folders of files of JSON lines
+ * start goes"): folders of files of lines, each an OTLP request of spans (base/trace.h).
  *
- *   {"ts_ns": …, "who": "shim", "id": "SANDBOX", "step": "claim", "dur_ns": …}
- *
- * ts_ns is the end of the step, dur_ns how long it took (absent: a moment). Steps and writers may
- * have any name. Lines of one sandbox are joined by its id, from whichever file. A line that is
- * none of these (a process may have died while it wrote) is skipped and counted.
+ * Who wrote a span is its resource's "service.name" after "kiln-"; steps and writers may have any
+ * name. Spans of one sandbox are joined by their attribute "kiln.sandbox", from whichever file and
+ * trace. A line that is none of these (a process may have died while it wrote) is skipped and
+ * counted; so is one with a span of no sandbox.
  */
 #pragma once
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/trace.h"
 #include "proto/ttrpc_server_priv.h"
 
 enum { SENTENCE_MAX = 4096, NAME_MAX_SHOWN = 128, NS_PER_MS = 1000000 };
@@ -215,6 +216,27 @@ static void envelope_free(Ttrpc__Request **envelope)
 	ttrpc__request__free_unpacked(*envelope, NULL);
 }
 
+static void call_run(struct ttrpc_call *call, ttrpc_handler handler,
+		     const struct ttrpc_server_options *options)
+{
+	if (!options->on_call || options->on_call(call, call->request, options->userdata))
+		handler(call, call->request, options->userdata);
+}
+
+/* The same in the caller's trace. */
+static void call_run_traced(struct ttrpc_call *call, ttrpc_handler handler,
+			    const struct ttrpc_server_options *options)
+{
+	const char *parent = ttrpc_call_metadata(call, TRACEPARENT);
+	struct trace_context context = {}, outer;
+
+	if (parent)
+		(void)!trace_context_parse(parent, &context); /* else it comes from nowhere */
+	outer = trace_enter(&context);
+	call_run(call, handler, options);
+	(void)trace_enter(&outer);
+}
+
 void ttrpc_conn_on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *frame)
 {
 	uint32_t stream = frame->header.stream;
@@ -245,11 +267,11 @@ void ttrpc_conn_on_request(struct ttrpc_conn *conn, const struct ttrpc_frame *fr
 		return;
 	}
 	struct ttrpc_call *call = call_new(conn, frame, target, steal_ptr(envelope), request);
-	ttrpc_handler handler = target->handler;
 	call_ref(call);
-	const struct ttrpc_server_options *options = &conn->server->options;
-	if (!options->on_call || options->on_call(call, request, options->userdata))
-		handler(call, request, options->userdata);
+	if (trace_on)
+		call_run_traced(call, target->handler, &conn->server->options);
+	else
+		call_run(call, target->handler, &conn->server->options);
 	call_unref(call);
 }
 

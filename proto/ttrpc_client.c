@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/memory.h"
 #include "base/stream.h"
+#include "base/trace.h"
 #include "proto/ttrpc.pb-c.h"
 #include "proto/ttrpc_frame.h"
 
@@ -347,12 +348,20 @@ static int client_send(struct ttrpc_client *client, uint32_t stream,
 	_cleanup_free_ Ttrpc__KeyValue *pairs = xnew_array(Ttrpc__KeyValue, npairs + 1);
 	_cleanup_free_ Ttrpc__KeyValue **pair_list = xnew_array(Ttrpc__KeyValue *, npairs + 1);
 	Ttrpc__Request envelope = TTRPC__REQUEST__INIT;
+	char parent[TRACEPARENT_SIZE];
 
 	for (size_t i = 0; i < npairs; i++) {
 		ttrpc__key_value__init(&pairs[i]);
 		pairs[i].key = (char *)options->metadata[2 * i];
 		pairs[i].value = (char *)options->metadata[2 * i + 1];
 		pair_list[i] = &pairs[i];
+	}
+	if (trace_on && trace_parent(parent)) {
+		ttrpc__key_value__init(&pairs[npairs]);
+		pairs[npairs].key = (char *)TRACEPARENT;
+		pairs[npairs].value = parent;
+		pair_list[npairs] = &pairs[npairs];
+		npairs++;
 	}
 	envelope.service = (char *)options->service->name;
 	envelope.method = (char *)options->method;

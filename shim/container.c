@@ -1,7 +1,9 @@
 #include "shim/container.h"
 
 #include <signal.h>
+#include <sys/param.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -94,6 +96,10 @@ void container_finish(struct container *container, const struct error *err)
 {
 	container_done_fn done = steal_ptr(container->done);
 
+	trace_end_as(TRACE_CREATE, NULL, &container->creation,
+		     &(struct trace_detail){ .container = container->id,
+					     .error = err->number ? error_message(err) : NULL });
+	container->creation = (struct trace_span){};
 	container->request = NULL;
 	if (done)
 		done(-err->number, err, container->done_userdata);
@@ -302,6 +308,7 @@ int container_new(const struct container_options *options, struct container **re
 		.id = xstrdup(options->request->id),
 		.bundle = xstrdup(options->request->bundle),
 		.state = CONTAINER_CREATING,
+		.used_ms = clock_monotonic_ms(),
 		.request = options->request,
 		.folder = SHARE_FOLDER_NONE,
 		.image = LAYER_IMAGE_EMPTY,
@@ -330,9 +337,12 @@ void container_remove_in_guest(struct container *container, ttrpc_reply_fn fn, v
 {
 	Grpc__RemoveContainerRequest request = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
 
+	struct trace_context outer = trace_enter(&container->span.self);
+
 	request.container_id = container->id;
 	agent_call(sandbox_agent(container->sandbox), "RemoveContainer", &request.base,
 		   REMOVE_TIMEOUT_MS, fn, userdata);
+	(void)trace_enter(&outer);
 }
 
 static void publish_delete(const struct container *container)
@@ -358,7 +368,8 @@ static void on_hooks_done(int number, const struct error *err, void *userdata)
 
 	publish_delete(container);
 	container_set_state(container, CONTAINER_GONE);
-	trace_end(TRACE_DELETE, NULL, container->begun_ns);
+	trace_end_as(TRACE_DELETE, NULL, &container->span,
+		     &(struct trace_detail){ .container = container->id });
 	container_finish(container, &none);
 }
 
@@ -417,7 +428,7 @@ int container_delete(struct container *container, container_done_fn done, void *
 		return r;
 	container->done = done;
 	container->done_userdata = userdata;
-	container->begun_ns = trace_begin();
+	container->span = trace_begin();
 	container_ref(container);
 	container_set_state(container, CONTAINER_REMOVING);
 	if (state == PROCESS_CREATED)
@@ -543,10 +554,23 @@ int container_delete_exec(struct container *container, struct process *process, 
 		return error_set(err, EBUSY, "process %s is not stopped", process_exec_id(process));
 	TAILQ_REMOVE(&container->execs, exec, link);
 	container->nexecs--;
+	container->used_ms = clock_monotonic_ms();
 	process_end(process);
 	process_unref(process);
 	free(exec);
 	return 0;
+}
+
+uint64_t container_used_ms(const struct container *container)
+{
+	uint64_t last = MAX(container->used_ms, process_used_ms(container->init));
+	const struct exec *exec;
+
+	if (container->state == CONTAINER_CREATING)
+		return clock_monotonic_ms();
+	TAILQ_FOREACH (exec, &container->execs, link)
+		last = MAX(last, process_used_ms(exec->process));
+	return last;
 }
 
 bool container_is_sandbox(const struct container *container)

@@ -86,6 +86,10 @@ _must_check_ int container_add_exec(struct container *container,
 _must_check_ int container_delete_exec(struct container *container, struct process *process,
 				       struct error *err);
 
+/* When a client last used it, CLOCK_MONOTONIC: one of its processes, or an exec that is
+ * gone; one that is being made, now. */
+uint64_t container_used_ms(const struct container *container);
+
 /* It stands for its pod (CRI's sandbox container, which runs a pause program elsewhere): the guest
  * does not know it. */
 bool container_is_sandbox(const struct container *container);

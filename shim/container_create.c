@@ -131,6 +131,12 @@ static void create_when_joined(struct container *container)
 		created(container);
 }
 
+static void end_span(const struct container *container, const char *why)
+{
+	trace_end_as(TRACE_CREATE_CONTAINER, NULL, &container->span,
+		     &(struct trace_detail){ .container = container->id, .error = why });
+}
+
 static void on_created(const struct ttrpc_reply *reply, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
@@ -149,10 +155,11 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 		(void)error_wrap(&err, "OCI runtime create failed");
 	if (err.number) {
 		container_disks_explain(container->disks, &err);
+		end_span(container, error_message(&err));
 		create_failed(container, &err);
 		return;
 	}
-	trace_end(TRACE_CREATE_CONTAINER, NULL, container->begun_ns);
+	end_span(container, NULL);
 	create_when_joined(container);
 }
 
@@ -166,13 +173,15 @@ static void create_in_guest(struct container *container, const struct storages *
 	request.sandbox_pidns = container->pids.with_pod;
 	if (container->pids.with)
 		request.pidns_container = container->pids.with;
-	container->begun_ns = trace_begin();
+	container->span = trace_begin();
 	request.storages = storages->items;
 	request.n_storages = storages->count;
 	if (container->disks)
 		request.n_devices = container_disks_devices(container->disks, &request.devices);
+	struct trace_context outer = trace_enter(&container->span.self);
 	agent_call(sandbox_agent(container->sandbox), "CreateContainer", &request.base,
 		   CREATE_TIMEOUT_MS, on_created, container_ref(container));
+	(void)trace_enter(&outer);
 	spec_free(steal_ptr(container->spec));
 }
 
@@ -233,7 +242,7 @@ static int mount_files(struct container *container, struct storages *storages, s
 		.vmm_pidfd = sandbox_vmm_pidfd(container->sandbox),
 		.shares_shm = container->spec->in_pod && container->spec->shares_ipc,
 	};
-	uint64_t begin = trace_begin();
+	const struct trace_span span = trace_begin();
 	int r = FAULT_ERROR("create.ids", err);
 
 	if (r == 0)
@@ -249,7 +258,8 @@ static int mount_files(struct container *container, struct storages *storages, s
 				  err);
 	if (r == 0)
 		r = FAULT_ERROR("create.mounted", err);
-	trace_end(TRACE_ROOTFS, NULL, begin);
+	trace_end_as(TRACE_ROOTFS, NULL, &span,
+		     &(struct trace_detail){ .error = r < 0 ? error_message(err) : NULL });
 	if (r == -ENOENT)
 		err->number = EINVAL;
 	return r;
@@ -284,16 +294,16 @@ static void tell_root(struct container *container)
 	};
 	enum root_kind kind = root_kind(container);
 	_cleanup_(error_done) struct error err = {};
-	uint64_t begin_ns = trace_begin();
+	const struct trace_span span = trace_begin();
 
 	if (root_note_write(sandbox_vm_dir(container->sandbox), container->id, kind,
 			    &container->root_note, &err) < 0)
 		log_warning(container->id, "the factory's list does not show its root: %s",
 			    error_message(&err));
-	trace_end(steps[kind], NULL, begin_ns);
+	trace_end(steps[kind], NULL, &span);
 }
 
-static void mount_and_create(struct container *container)
+static void mount_and_create_in_trace(struct container *container)
 {
 	_cleanup_(storages_done) struct storages storages = {};
 	_cleanup_(error_done) struct error err = {};
@@ -310,6 +320,15 @@ static void mount_and_create(struct container *container)
 		container_disks_show(container->disks, container->spec->oci, &storages);
 	create_in_guest(container, &storages);
 	tell_root(container);
+}
+
+/* Here as below, what began with a Create goes on in its trace. */
+static void mount_and_create(struct container *container)
+{
+	struct trace_context outer = trace_enter(&container->creation.self);
+
+	mount_and_create_in_trace(container);
+	(void)trace_enter(&outer);
 }
 
 static void get_layer_image(struct container *container);
@@ -367,7 +386,9 @@ static void get_layer_image(struct container *container)
 		.nmounts = container->request->n_rootfs,
 	};
 
+	struct trace_context outer = trace_enter(&container->creation.self);
 	layer_image_get(&options, on_layer_image, container_ref(container));
+	(void)trace_enter(&outer);
 }
 
 static int serve_volumes(struct container *container, struct error *err)
@@ -501,10 +522,13 @@ void container_create(struct container *container, container_done_fn done, void 
 {
 	container->done = done;
 	container->done_userdata = userdata;
+	container->creation = trace_begin();
+	struct trace_context outer = trace_enter(&container->creation.self);
 	if (container->hooks && hooks_have_first(container->hooks))
 		hooks_run(container->hooks, HOOKS_CREATE, on_hooks, container_ref(container));
 	else
 		prepare_upper(container);
+	(void)trace_enter(&outer);
 }
 
 void container_abort(struct container *container)

@@ -2,6 +2,7 @@
  * container_create.c (from the request until the agent has it). */
 #pragma once
 
+#include "base/trace.h"
 #include "shim/container.h"
 #include "shim/container_disks.h"
 #include "shim/hooks.h"
@@ -51,7 +52,9 @@ struct container {
 	size_t nexecs;
 	container_done_fn done; /* of create or delete under way; NULL: none */
 	void *done_userdata;
-	uint64_t begun_ns; /* trace_begin() of what the agent was asked */
+	uint64_t used_ms;           /* when it was made, or an exec of it removed */
+	struct trace_span creation; /* of its Create */
+	struct trace_span span;     /* of what the agent was asked, or of its Delete */
 	void (*on_gone)(struct container *container, bool failed, void *userdata);
 	void *userdata;
 };

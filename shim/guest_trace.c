@@ -30,16 +30,23 @@ void guest_trace_begin(struct agent_link *agent)
 
 static void write_steps(const Kiln__Guest__V1__TakeTraceResponse *response)
 {
+	struct trace_record records[TRACE_RECORDS_MAX];
+	size_t n = 0;
+
 	for (size_t i = 0; i < response->n_steps && i < TRACE_RECORDS_MAX; i++) {
 		const Kiln__Guest__V1__TraceStep *step = response->steps[i];
 		int known = trace_step_from_string(step->name);
-		struct trace_record record = { .end_ns = step->end_ns, .dur_ns = step->dur_ns };
 
 		if (known < 0 || step->end_ns > response->now_ns)
 			continue; /* a guest may say anything */
-		record.step = (enum trace_step)known;
-		trace_write_foreign("agent", &record, response->now_ns);
+		records[n++] = (struct trace_record){
+			.step = (enum trace_step)known,
+			.end_ns = step->end_ns,
+			.dur_ns = step->dur_ns,
+			.caller = step->caller,
+		};
 	}
+	trace_write_foreign("agent", records, n, response->now_ns);
 }
 
 static void on_taken(const struct ttrpc_reply *reply, void *userdata)

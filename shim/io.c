@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -129,13 +130,22 @@ int io_open(const struct io_options *options, struct io **ret_io, struct error *
 	return 0;
 }
 
-void io_start(struct io *io, uint64_t traced_ns)
+void io_start(struct io *io, const struct trace_span *traced)
 {
-	io_output_start(io->out, traced_ns);
+	io_output_start(io->out, traced);
 	if (io->err)
-		io_output_start(io->err, 0);
+		io_output_start(io->err, NULL);
 	if (io->in)
 		io_input_start(io->in);
+}
+
+uint64_t io_progress_ms(const struct io *io)
+{
+	uint64_t last = io_output_progress_ms(io->out);
+
+	if (io->err)
+		last = MAX(last, io_output_progress_ms(io->err));
+	return io->in ? MAX(last, io_input_progress_ms(io->in)) : last;
 }
 
 void io_close_stdin(struct io *io)

@@ -24,6 +24,7 @@
 
 #include <stdbool.h>
 
+#include "base/trace.h"
 #include "shim/agent_link.h"
 
 #define IO_CHUNK     (64u << 10)
@@ -57,8 +58,11 @@ struct io_options {
 /* Opens the outputs' FIFOs; nothing is copied yet. Errors name the stream and its path. */
 _must_check_ int io_open(const struct io_options *options, struct io **ret_io, struct error *err);
 
-/* The process runs: copy. traced_ns: see io_output_start(). */
-void io_start(struct io *io, uint64_t traced_ns);
+/* The process runs: copy. traced: see io_output_start(). */
+void io_start(struct io *io, const struct trace_span *traced);
+
+/* When bytes last moved, either way, CLOCK_MONOTONIC; 0: they never have. */
+uint64_t io_progress_ms(const struct io *io);
 
 /* CloseIO. */
 void io_close_stdin(struct io *io);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "proto/agent.pb-c.h"
@@ -41,6 +42,7 @@ struct io_input {
 	size_t len;
 	size_t done;              /* of len, taken by the process */
 	struct agent_call *write; /* WRITING only */
+	uint64_t progress_ms;     /* when the last bytes came; 0: none have */
 };
 
 static void input_free(void *userdata)
@@ -87,6 +89,7 @@ static void write_rest(struct io_input *input)
 	request.exec_id = input->exec_id;
 	request.data.data = input->data + input->done;
 	request.data.len = input->len - input->done;
+	input->progress_ms = clock_monotonic_ms();
 	if (input->state != INPUT_WRITING)
 		set_state(input, INPUT_WRITING);
 	input->write = agent_call(input->agent, "WriteStdin", &request.base, 0, on_written, input);
@@ -194,4 +197,9 @@ void io_input_end(struct io_input *input)
 	if (input->state != INPUT_ENDED)
 		set_state(input, INPUT_ENDED);
 	loop_defer(input->loop, input_free, input);
+}
+
+uint64_t io_input_progress_ms(const struct io_input *input)
+{
+	return input->progress_ms;
 }

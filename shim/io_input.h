@@ -21,3 +21,5 @@ void io_input_start(struct io_input *input);
  * the end. */
 void io_input_close(struct io_input *input);
 void io_input_end(struct io_input *input); /* NULL is fine; see io_end() */
+/* When the last bytes came, CLOCK_MONOTONIC; 0: none have. */
+uint64_t io_input_progress_ms(const struct io_input *input);

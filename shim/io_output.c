@@ -55,7 +55,7 @@ struct io_output {
 	uint64_t progress_ms;
 	void (*on_change)(void *userdata);
 	void *userdata;
-	uint64_t traced_ns; /* its first bytes are a step since then; 0: not */
+	struct trace_span traced; /* its first bytes are the end of it; none: not */
 };
 
 static int open_target(const char *path, int *ret_fd, struct error *err)
@@ -230,9 +230,8 @@ static void on_read(const struct ttrpc_reply *reply, void *userdata)
 	if (!response)
 		log_debug(output->container_id, "%s ended: %s", output->method, reply->message);
 	if (response && response->data.len > 0) {
-		if (output->traced_ns)
-			trace_end(TRACE_FIRST_OUTPUT, NULL, output->traced_ns);
-		output->traced_ns = 0;
+		trace_end(TRACE_FIRST_OUTPUT, NULL, &output->traced);
+		output->traced = (struct trace_span){};
 		read->data = xmemdup(response->data.data, response->data.len);
 		read->len = response->data.len;
 	}
@@ -270,9 +269,9 @@ struct io_output *io_output_new(const struct io_options *options, const char *me
 	return output;
 }
 
-void io_output_start(struct io_output *output, uint64_t traced_ns)
+void io_output_start(struct io_output *output, const struct trace_span *traced)
 {
-	output->traced_ns = traced_ns;
+	output->traced = traced ? *traced : (struct trace_span){};
 	read_on(output);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/state.h"
+#include "base/trace.h"
 #include "shim/io.h"
 
 enum output_state {
@@ -22,8 +23,8 @@ _must_check_ int io_output_open(const char *path, int *ret_fd, struct error *err
  * stream has ended or the FIFO has taken what was blocked. */
 struct io_output *io_output_new(const struct io_options *options, const char *method, int fd,
 				void (*on_change)(void *userdata), void *userdata);
-/* traced_ns: trace_begin() where its first bytes are a step of a trace (base/trace.h), else 0. */
-void io_output_start(struct io_output *output, uint64_t traced_ns);
+/* traced: the step of a trace (base/trace.h) that its first bytes are the end of; NULL: none. */
+void io_output_start(struct io_output *output, const struct trace_span *traced);
 void io_output_end(struct io_output *output); /* NULL is fine; see io_end() */
 
 bool io_output_ended(const struct io_output *output);           /* or never started */

@@ -22,7 +22,7 @@ struct getting {
 	const struct dax_windows *windows; /* borrowed */
 	struct layer_image image;          /* what fn is given */
 	struct error error;                /* ditto */
-	uint64_t begun_ns;                 /* trace_begin() */
+	struct trace_span span;
 };
 
 static void getting_end(void *userdata)
@@ -54,7 +54,7 @@ static void on_layers_on_slot(int number, const struct error *err, void *userdat
 {
 	struct getting *getting = userdata;
 
-	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
+	trace_end(TRACE_SLOT, NULL, &getting->span);
 	if (number < 0)
 		set_layers_error(getting, number, err);
 	else
@@ -66,7 +66,7 @@ static void on_layers_in_window(int number, const struct error *err, void *userd
 {
 	struct getting *getting = userdata;
 
-	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
+	trace_end(TRACE_SLOT, NULL, &getting->span);
 	if (number < 0)
 		set_layers_error(getting, number, err);
 	else
@@ -124,7 +124,7 @@ static void on_image_attached(int number, const struct error *err, void *userdat
 {
 	struct getting *getting = userdata;
 
-	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
+	trace_end(TRACE_SLOT, NULL, &getting->span);
 	if (number < 0)
 		log_share(getting, err);
 	else
@@ -172,7 +172,7 @@ static void on_image_in_window(int number, const struct error *err, void *userda
 {
 	struct getting *getting = userdata;
 
-	trace_end(TRACE_SLOT, NULL, getting->begun_ns);
+	trace_end(TRACE_SLOT, NULL, &getting->span);
 	if (number < 0)
 		log_share(getting, err);
 	else
@@ -213,7 +213,7 @@ void layer_image_get(const struct layer_image_options *options, layer_image_fn f
 				     .userdata = userdata,
 				     .windows = options->windows,
 				     .image = LAYER_IMAGE_EMPTY,
-				     .begun_ns = trace_begin() };
+				     .span = trace_begin() };
 	if (options->layers->count > 0) {
 		r = attach_layers(getting, options, &getting->error);
 		if (r == -ENOENT)

@@ -53,8 +53,8 @@ struct pod_link {
 
 	void (*on_left)(void *userdata);
 	void *left_userdata;
-	bool freed; /* its owner waits for the worker */
-	uint64_t begun_ns;
+	bool freed;             /* its owner waits for the worker */
+	struct trace_span span; /* of what the worker does */
 };
 
 static void look_again(void *userdata);
@@ -78,7 +78,7 @@ static void on_done(void *data, _unused_ void *owner)
 {
 	struct pod_link *link = data;
 
-	trace_end(TRACE_NETWORK, NULL, link->begun_ns);
+	trace_end(TRACE_NETWORK, NULL, &link->span);
 	link->busy = false;
 	if (link->freed)
 		return;
@@ -100,7 +100,7 @@ static void submit(struct pod_link *link, void (*run)(void *data),
 static void begin(struct pod_link *link, void (*run)(void *data))
 {
 	link->busy = true;
-	link->begun_ns = trace_begin();
+	link->span = trace_begin();
 	submit(link, run, on_done);
 }
 
@@ -248,7 +248,7 @@ void pod_link_start(struct pod_link *link, const struct pod_link_machine *machin
 	link->machine.vmm_pidfd = fcntl(machine->vmm_pidfd, F_DUPFD_CLOEXEC, 3);
 	if (needs_cards(link)) {
 		link->busy = true;
-		link->begun_ns = trace_begin();
+		link->span = trace_begin();
 		plug_cards(link, on_plugged);
 	} else {
 		tell_and_join(link);

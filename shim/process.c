@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/param.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -52,8 +53,9 @@ struct process {
 	bool exit_known;
 	uint32_t exit_status;
 	uint64_t exited_ns;
-	uint64_t start_ns; /* trace_begin() of the first process' start, then of its running */
-	bool exit_due;     /* to be published; not for an exec that never ran */
+	struct trace_span span; /* of the first process' start, then of its running */
+	uint64_t used_ms;       /* when it was made, or asked to start */
+	bool exit_due;          /* to be published; not for an exec that never ran */
 	struct waiters waiters;
 };
 
@@ -129,8 +131,7 @@ static void on_exit_known(const struct ttrpc_reply *reply, void *userdata)
 		log_warning(process->container_id, "process \"%s\" is lost: %s", process->exec_id,
 			    reply->message);
 	set_exit(process, response ? (uint32_t)response->status & 0xff : PROCESS_LOST_STATUS);
-	if (process->start_ns)
-		trace_end(TRACE_EXIT, NULL, process->start_ns);
+	trace_end(TRACE_EXIT, NULL, &process->span);
 	exit_check(process);
 }
 
@@ -255,25 +256,38 @@ static void decide(struct process *process, struct error *err, process_done_fn d
 	loop_defer(process->loop, on_decided, operation);
 }
 
+/* why NULL: it runs. */
+static void end_start(struct process *process, const char *why)
+{
+	trace_end_as(TRACE_START_CONTAINER, NULL, &process->span,
+		     &(struct trace_detail){ .container = process->container_id, .error = why });
+	process->span = (struct trace_span){};
+}
+
 static void started(struct process *process)
 {
 	process->exit_due = true;
 	if (process->spec)
 		watch_exit(process);
 	else
-		trace_end(TRACE_START_CONTAINER, NULL, process->start_ns);
-	process->start_ns = process->spec ? 0 : trace_begin();
+		end_start(process, NULL);
+	struct trace_span output = {};
+	if (!process->spec) {
+		process->span = trace_begin();
+		output = trace_begin();
+	}
 	set_state(process, PROCESS_RUNNING);
 	if (process->io && !process->is_stand_in)
-		io_start(process->io, process->start_ns);
+		io_start(process->io, &output);
 	if (process->on_running)
 		process->on_running(process->userdata);
 	exit_check(process);
 }
 
 /* Its streams end here too, for clients wait for that before they delete the process. */
-static void start_failed(struct process *process)
+static void start_failed(struct process *process, const struct error *err)
 {
+	end_start(process, error_message(err));
 	process->exit_due = false;
 	set_exit(process, PROCESS_LOST_STATUS);
 	io_end(steal_ptr(process->io));
@@ -291,7 +305,7 @@ static void on_started(const struct ttrpc_reply *reply, void *userdata)
 	if (process->state == PROCESS_STARTING && reply->code == TTRPC_OK)
 		started(process);
 	else if (process->state == PROCESS_STARTING)
-		start_failed(process);
+		start_failed(process, &err);
 	operation_end(operation, &err);
 }
 
@@ -300,9 +314,11 @@ static void start_init(struct process *process, struct operation *operation)
 	Grpc__StartContainerRequest request = GRPC__START_CONTAINER_REQUEST__INIT;
 
 	request.container_id = process->container_id;
-	process->start_ns = trace_begin();
+	process->span = trace_begin();
+	struct trace_context outer = trace_enter(&process->span.self);
 	agent_call(process->agent, "StartContainer", &request.base, START_TIMEOUT_MS, on_started,
 		   operation);
+	(void)trace_enter(&outer);
 }
 
 static void on_stand_in_started(void *userdata)
@@ -343,6 +359,7 @@ void process_start(struct process *process, process_done_fn done, void *userdata
 		return;
 	}
 	operation = operation_new(process, done, userdata);
+	process->used_ms = clock_monotonic_ms();
 	set_state(process, PROCESS_STARTING);
 	if (process->is_stand_in)
 		loop_defer(process->loop, on_stand_in_started, operation);
@@ -504,6 +521,16 @@ void process_wait(struct process *process, waiter_fn fn, void *userdata)
 void process_wait_cancel(struct process *process, void *userdata)
 {
 	waiters_remove(&process->waiters, userdata);
+}
+
+uint64_t process_used_ms(const struct process *process)
+{
+	bool runs = process->state == PROCESS_STARTING || process->state == PROCESS_RUNNING;
+	uint64_t progress_ms = process->io ? io_progress_ms(process->io) : 0;
+
+	if (*process->exec_id && runs)
+		return clock_monotonic_ms();
+	return MAX(process->used_ms, progress_ms);
 }
 
 void process_lost(struct process *process, uint32_t exit_status)

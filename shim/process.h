@@ -91,6 +91,9 @@ void process_close_stdin(struct process *process);
 void process_wait(struct process *process, waiter_fn fn, void *userdata);
 void process_wait_cancel(struct process *process, void *userdata);
 
+/* When a client last used it, CLOCK_MONOTONIC: its streams, its start; an exec that runs, now. */
+uint64_t process_used_ms(const struct process *process);
+
 /* The sandbox is gone, or is being ended. */
 void process_lost(struct process *process, uint32_t exit_status);
 

@@ -14,6 +14,7 @@
 #include "proto/agent.pb-c.h"
 #include "shim/guest_trace.h"
 #include "shim/health_watch.h"
+#include "shim/lifetime.h"
 #include "shim/oom_events.h"
 #include "shim/pod_cgroup.h"
 #include "shim/pod_link.h"
@@ -48,6 +49,8 @@ struct sandbox {
 	guest_lost_fn on_lost;
 	void (*on_given_up)(void *userdata);
 	void (*on_oom)(const char *container_id, void *userdata);
+	uint64_t (*used_ms)(void *userdata);
+	void (*on_over)(const char *why, void *userdata);
 	void *userdata;
 	enum sandbox_state state;
 	struct settings settings; /* of the machine; empty in NONE */
@@ -65,13 +68,15 @@ struct sandbox {
 	struct scratch_watch *scratch; /* RUNNING, once it was created; NULL: none to watch */
 	struct health_watch *health;   /* ditto; NULL: it is not to be asked */
 	struct oom_events *oom;        /* ditto */
+	struct lifetime *lifetime;     /* ditto; NULL: it has no limits */
 	struct loop_watch *death;      /* RUNNING: on the VMM's pidfd */
 	pid_t vmm_pid;
-	uint64_t claimed_ns;     /* of the last machine, since the epoch */
-	struct error error;      /* why CreateSandbox failed, or the network, or virtio-fs */
-	uint64_t created_ns;     /* trace_begin() of CreateSandbox */
-	struct release *release; /* RELEASING, once it is under way */
-	uint64_t release_ns;     /* of the release */
+	uint64_t claimed_ns;        /* of the last machine, since the epoch */
+	struct error error;         /* why CreateSandbox failed, or the network, or virtio-fs */
+	struct trace_span creation; /* CreateSandbox */
+	struct release *release;    /* RELEASING, once it is under way */
+	struct trace_span giving_back;
+	bool lost; /* it has ended by itself */
 	struct waiters acquirers;
 	struct error acquire_error; /* what they are told */
 	bool is_early;              /* prepared, and nobody has acquired it yet */
@@ -112,6 +117,7 @@ static void report_lost(struct sandbox *sandbox, enum guest_loss loss, const cha
 	if (sandbox->state != SANDBOX_RUNNING)
 		return;
 	log_error(sandbox->id, "the sandbox is lost: %s", why);
+	sandbox->lost = true;
 	sandbox->on_lost(loss, sandbox->userdata);
 }
 
@@ -130,6 +136,12 @@ static void on_agent_lost(enum guest_loss loss, void *userdata)
 					 : "its agent has ended");
 }
 
+/* Of two limits of which each may be none. */
+static uint64_t shorter(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 static void start_watches(struct sandbox *sandbox)
 {
 	const struct claim *claim = sandbox->claim;
@@ -140,6 +152,16 @@ static void start_watches(struct sandbox *sandbox)
 		.sandbox_id = sandbox->id,
 		.interval_s = sandbox->settings.check_s,
 		.misses = sandbox->settings.check_misses,
+	});
+	sandbox->lifetime = lifetime_new(&(struct lifetime_options){
+		.loop = sandbox->loop,
+		.limits = { .ttl_s = shorter(sandbox->settings.ttl_s, claim->ttl_s),
+			    .idle_s = shorter(sandbox->settings.idle_s, claim->idle_s),
+			    .cpu_percent = sandbox->settings.idle_cpu_percent },
+		.vmm_pid = sandbox->vmm_pid,
+		.used_ms = sandbox->used_ms,
+		.on_over = sandbox->on_over,
+		.userdata = sandbox->userdata,
 	});
 	sandbox->oom = oom_events_new(sandbox->agent, sandbox->on_oom, sandbox->userdata);
 	if (claim->scratch_dir)
@@ -166,7 +188,9 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 
 	if (sandbox->state != SANDBOX_RUNNING)
 		return;
-	trace_end(TRACE_CREATE_SANDBOX, NULL, sandbox->created_ns);
+	trace_end_as(
+		TRACE_CREATE_SANDBOX, NULL, &sandbox->creation,
+		&(struct trace_detail){ .error = reply->code == TTRPC_OK ? NULL : reply->message });
 	if (sandbox->error.number)
 		return;
 	if (reply->code == TTRPC_OK) {
@@ -211,9 +235,11 @@ static void create_in_guest(struct sandbox *sandbox)
 							 .on_reply = on_network_told,
 							 .userdata = sandbox,
 						 });
-	sandbox->created_ns = trace_begin();
+	sandbox->creation = trace_begin();
+	struct trace_context outer = trace_enter(&sandbox->creation.self);
 	agent_call(sandbox->agent, "CreateSandbox", &request.base, CREATE_TIMEOUT_MS, on_created,
 		   sandbox);
+	(void)trace_enter(&outer);
 }
 
 static void start_claim(struct sandbox *sandbox, const struct settings *settings,
@@ -230,14 +256,17 @@ static void released(struct sandbox *sandbox, int number, const struct error *er
 {
 	void (*fn)(void *userdata) = steal_ptr(sandbox->on_released);
 
-	if (sandbox->release_ns)
-		trace_end(TRACE_RELEASE, NULL, sandbox->release_ns);
+	trace_end_as(TRACE_RELEASE, NULL, &sandbox->giving_back,
+		     &(struct trace_detail){ .error = number < 0 ? error_message(err) : NULL });
+	sandbox->giving_back = (struct trace_span){};
 	if (number < 0)
 		log_warning(sandbox->id, "the machine was not released cleanly: %s",
 			    error_message(err));
 	settings_done(&sandbox->settings);
 	if (sandbox->state != SANDBOX_NONE)
 		set_state(sandbox, SANDBOX_NONE);
+	if (fn || !sandbox->claim_again)
+		trace_root_end(sandbox->lost ? "the machine has ended by itself" : NULL);
 	if (fn)
 		fn(sandbox->released_userdata);
 	else if (sandbox->claim_again && !waiters_empty(&sandbox->acquirers))
@@ -264,7 +293,7 @@ static void release_machine(void *userdata)
 {
 	struct sandbox *sandbox = userdata;
 
-	sandbox->release_ns = trace_begin();
+	sandbox->giving_back = trace_begin();
 	disks_close(steal_ptr(sandbox->disks));
 	slots_close(steal_ptr(sandbox->slots));
 	dax_windows_close(steal_ptr(sandbox->windows));
@@ -316,6 +345,7 @@ static void release(struct sandbox *sandbox)
 	scratch_watch_free(steal_ptr(sandbox->scratch));
 	health_watch_free(steal_ptr(sandbox->health));
 	oom_events_free(steal_ptr(sandbox->oom));
+	lifetime_free(steal_ptr(sandbox->lifetime));
 	if (trace_on)
 		guest_trace_end(sandbox->agent, leave_network, sandbox);
 	else
@@ -485,6 +515,8 @@ struct sandbox *sandbox_new(const struct sandbox_options *options)
 		.on_lost = options->on_lost,
 		.on_given_up = options->on_given_up,
 		.on_oom = options->on_oom,
+		.used_ms = options->used_ms,
+		.on_over = options->on_over,
 		.userdata = options->userdata,
 	};
 	sandbox->agent = agent_link_new(options->loop, NULL, on_agent_lost, sandbox);
@@ -505,6 +537,7 @@ void sandbox_free(struct sandbox *sandbox)
 	scratch_watch_free(sandbox->scratch);
 	health_watch_free(sandbox->health);
 	oom_events_free(sandbox->oom);
+	lifetime_free(sandbox->lifetime);
 	pod_link_free(sandbox->network);
 	slots_close(sandbox->slots);
 	dax_windows_close(sandbox->windows);

@@ -56,6 +56,9 @@ struct sandbox_options {
 	void (*on_given_up)(void *userdata);
 	/* A container in it has run out of memory (shim/oom_events.h). */
 	void (*on_oom)(const char *container_id, void *userdata);
+	/* When its clients last used it, and that its time is over (shim/lifetime.h). */
+	uint64_t (*used_ms)(void *userdata);
+	void (*on_over)(const char *why, void *userdata);
 	void *userdata;
 };
 

@@ -17,7 +17,11 @@
 #define KILN "io.kiln."
 #define CRI  "io.kubernetes.cri.sandbox-"
 
-enum { VCPUS_MAX = 1024, MEMORY_MAX_MIB = 16 * 1024 * 1024 };
+enum {
+	VCPUS_MAX = 1024,
+	MEMORY_MAX_MIB = 16 * 1024 * 1024,
+	LIFE_MAX_S = 366 * 24 * 3600,
+};
 #define MIB ((uint64_t)1 << 20)
 
 static const struct config_key keys[] = {
@@ -49,6 +53,15 @@ static const struct config_key keys[] = {
 		struct settings, kill_s, "kill_s", 10, 1, 3600,
 		"Seconds from SIGKILL until a process must have ended; else the machine is ended, "
 		"with all that is in it"),
+	CONFIG_UINT(
+		struct settings, ttl_s, "ttl_s", 0, 0, LIFE_MAX_S,
+		"Seconds that a sandbox may live; then it is ended, as by a stop; 0: any number"),
+	CONFIG_UINT(
+		struct settings, idle_s, "idle_s", 0, 0, LIFE_MAX_S,
+		"Seconds after which a sandbox that nobody uses is ended: no exec, no bytes of a "
+		"stream, no more processor time than idle_cpu_percent; 0: it is not"),
+	CONFIG_UINT(struct settings, idle_cpu_percent, "idle_cpu_percent", 5, 0, 100,
+		    "Percent of one processor that a sandbox which nobody uses takes at most"),
 	CONFIG_BOOL(struct settings, sandbox_cgroup_only, "sandbox_cgroup_only", false,
 		    "The VMM is in the pod's control group, whose limits and accounts hold for it "
 		    "then; its own limits stay"),
@@ -56,14 +69,15 @@ static const struct config_key keys[] = {
 		      "Words the template has to carry, separated by commas"),
 	CONFIG_STRING(
 		struct settings, enable_annotations, "enable_annotations",
-		"template,annotations,images,rootfs,volumes",
+		"template,annotations,images,rootfs,volumes,ttl_s,idle_s",
 		"Annotations io.kiln.NAME that pods and containers may have, by NAME, separated "
 		"by commas; others (vcpus, memory_mib) are refused"),
 };
 
 /* What enable_annotations may name. */
 static const char *const annotation_names[] = {
-	"template", "vcpus", "memory_mib", "annotations", "images", "rootfs", "volumes",
+	"template", "vcpus",   "memory_mib", "annotations", "images",
+	"rootfs",   "volumes", "ttl_s",      "idle_s",
 };
 
 static void read_environment(struct settings *settings)
@@ -169,6 +183,17 @@ static int read_number(const struct spec *spec, const char *key, uint64_t max, u
 		return error_set(err, EINVAL, "annotation %s is \"%.64s\", no number from 0 to %lu",
 				 key, text, (unsigned long)max);
 	return 0;
+}
+
+/* A tenant may make its sandbox's life shorter than the host says, not longer. */
+static int read_life(const struct spec *spec, const char *key, uint64_t *seconds, struct error *err)
+{
+	uint64_t wanted = 0;
+	int r = read_number(spec, key, LIFE_MAX_S, &wanted, err);
+
+	if (r == 0 && wanted > 0 && (*seconds == 0 || wanted < *seconds))
+		*seconds = wanted;
+	return r;
 }
 
 /* What containerd says of a pod's limits; 0, or a quota of -1, says that there is none. */
@@ -310,6 +335,10 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 	if (r == 0)
 		r = read_number(spec, KILN "memory_mib", MEMORY_MAX_MIB, &settings->memory_mib,
 				err);
+	if (r == 0)
+		r = read_life(spec, KILN "ttl_s", &settings->ttl_s, err);
+	if (r == 0)
+		r = read_life(spec, KILN "idle_s", &settings->idle_s, err);
 	return r < 0 ? r : read_images(spec, settings, err);
 }
 

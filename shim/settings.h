@@ -12,6 +12,8 @@
  *   check_s    the config file                                                    10
  *   check_misses  the config file                                                 6
  *   kill_s     the config file                                                    10
+ *   ttl_s, idle_s  annotations io.kiln.ttl_s and idle_s, the config file: the shortest  0: none
+ *   idle_cpu_percent  the config file                                             5
  *   sandbox_cgroup_only  the config file                                          false
  *   volumes    annotation io.kiln.volumes, the config file: 9p, virtiofs, virtiofs-locks  9p
  *
@@ -40,19 +42,20 @@
 #include "google/protobuf/any.pb-c.h"
 
 struct settings {
-	char *factory;                  /* owned */
-	char *template_name;            /* owned */
-	int priority;                   /* enum claim_priority */
-	uint64_t vcpus;                 /* 0: the template's */
-	uint64_t memory_mib;            /* 0: the template's */
-	char *annotations;              /* owned; "": none */
-	char *enable_annotations;       /* owned; names with commas between */
-	struct strv images;             /* that the template must carry; owned */
-	int rootfs;                     /* enum rootfs_driver; of a container */
-	int volumes;                    /* enum volumes_driver; ditto */
-	uint64_t check_s, check_misses; /* shim/health_watch.h */
-	uint64_t kill_s;                /* shim/process.h; of a container */
-	bool sandbox_cgroup_only;       /* shim/pod_cgroup.h */
+	char *factory;                            /* owned */
+	char *template_name;                      /* owned */
+	int priority;                             /* enum claim_priority */
+	uint64_t vcpus;                           /* 0: the template's */
+	uint64_t memory_mib;                      /* 0: the template's */
+	char *annotations;                        /* owned; "": none */
+	char *enable_annotations;                 /* owned; names with commas between */
+	struct strv images;                       /* that the template must carry; owned */
+	int rootfs;                               /* enum rootfs_driver; of a container */
+	int volumes;                              /* enum volumes_driver; ditto */
+	uint64_t check_s, check_misses;           /* shim/health_watch.h */
+	uint64_t kill_s;                          /* shim/process.h; of a container */
+	uint64_t ttl_s, idle_s, idle_cpu_percent; /* shim/lifetime.h */
+	bool sandbox_cgroup_only;                 /* shim/pod_cgroup.h */
 	char *netns;  /* path of the pod's network namespace; NULL: none of its own. Owned */
 	char *cgroup; /* the pod's control group, that the VMM is to be in; NULL: none. Owned */
 };

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/param.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -20,6 +21,7 @@
 #define DRAIN_TIMEOUT_MS  5000
 #define HANGUP_TIMEOUT_MS 1000
 #define FORGOTTEN_MS      60000
+#define ENDING_MS         10000
 
 struct shim {
 	struct loop *loop;
@@ -39,6 +41,8 @@ struct shim {
 	bool drained; /* nothing is left to do but to let containerd hang up */
 	struct loop_signal *sigterm;
 	struct loop_timer *hangup;
+	struct loop_timer *ending;    /* runs while containers of a sandbox that is over may end */
+	size_t nending;               /* of them, that have not */
 	struct loop_timer *forgotten; /* runs while there is neither container nor pod */
 	uint64_t forgotten_ms;
 };
@@ -111,6 +115,63 @@ static void on_oom(const char *container_id, void *userdata)
 
 	if (container)
 		container_tell_oom(container);
+}
+
+static uint64_t used_ms(void *userdata)
+{
+	struct shim *shim = userdata;
+	struct container *container;
+	uint64_t last = 0;
+
+	for (container = TAILQ_FIRST(&shim->containers); container;
+	     container = container_list_next(container))
+		last = MAX(last, container_used_ms(container));
+	return last;
+}
+
+/* What has not ended by now is killed with the machine. */
+static void end_sandbox(void *userdata)
+{
+	struct shim *shim = userdata;
+
+	loop_timer_stop(shim->ending);
+	if (shim->stopping)
+		return;
+	lose_containers(shim, PROCESS_KILLED_STATUS);
+	pod_end(shim->pod, 0);
+	sandbox_release(shim->sandbox, NULL, NULL);
+	watch_for_oblivion(shim);
+}
+
+static void on_one_ended(int number _unused_, const struct error *err _unused_, void *userdata)
+{
+	struct shim *shim = userdata;
+
+	if (--shim->nending == 0)
+		loop_timer_start(shim->ending, 0);
+}
+
+static void on_terminated(int number _unused_, const struct error *err _unused_,
+			  void *userdata _unused_)
+{
+}
+
+/* As a stop does it: SIGTERM, and time to end. */
+static void on_over(const char *why, void *userdata)
+{
+	struct shim *shim = userdata;
+	struct container *container;
+
+	log_warning(shim->id, "the sandbox is ended: %s", why);
+	loop_timer_start(shim->ending, ENDING_MS);
+	shim->nending = 1;
+	for (container = TAILQ_FIRST(&shim->containers); container;
+	     container = container_list_next(container)) {
+		shim->nending++;
+		process_kill(container_init(container), SIGTERM, false, on_terminated, NULL);
+		process_wait(container_init(container), on_one_ended, shim);
+	}
+	on_one_ended(0, NULL, shim);
 }
 
 static int on_accept(int fd _unused_, const struct peer *peer, void *userdata)
@@ -211,6 +272,8 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 		.on_lost = on_sandbox_lost,
 		.on_given_up = on_machine_gone,
 		.on_oom = on_oom,
+		.used_ms = used_ms,
+		.on_over = on_over,
 		.userdata = shim,
 	};
 	struct ttrpc_server_options server = {
@@ -225,6 +288,7 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 	shim->events = events_new(shim->loop, options->events_address, options->ns, options->id);
 	shim->sigterm = loop_signal_new(shim->loop, SIGTERM, on_sigterm, shim);
 	shim->hangup = loop_timer_new(shim->loop, end, shim);
+	shim->ending = loop_timer_new(shim->loop, end_sandbox, shim);
 	shim->forgotten = loop_timer_new(shim->loop, on_forgotten, shim);
 	shim->server = ttrpc_server_new(shim->loop, &server);
 	task_service_add(shim->server);
@@ -284,6 +348,7 @@ void shim_free(struct shim *shim)
 	loop_signal_free(shim->sigterm);
 	loop_timer_free(shim->hangup);
 	loop_timer_free(shim->forgotten);
+	loop_timer_free(shim->ending);
 	sysctls_done(&shim->sysctls);
 	free(shim->last_bundle);
 	free(shim->socket_path);

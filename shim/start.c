@@ -118,9 +118,13 @@ static uint64_t exec_ns(void)
 /* Last of all: what goes wrong is a line on stderr, where containerd would not want it before. */
 static void trace_start(const char *group, uint64_t begun_ns)
 {
+	struct trace_span span = {};
+
 	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	trace_init("shim", NULL, group);
-	trace_end(TRACE_SHIM_START, NULL, begun_ns);
+	span = trace_begin();
+	span.begin_ns = span.begin_ns ? begun_ns : 0;
+	trace_end(TRACE_SHIM_START, NULL, &span);
 }
 
 /* The bundle's FIFO, which containerd reads; nobody else does, so writing must not block. */
@@ -179,8 +183,10 @@ static int serve(struct start *start, struct error *err)
 	return 1;
 }
 
-static int start_server(struct start *start, struct error *err)
+static int start_server(struct start *start, uint64_t begun_ns, struct error *err)
 {
+	trace_root_new(begun_ns);
+
 	pid_t pid = fork();
 
 	if (pid < 0)
@@ -248,7 +254,7 @@ int start_run(const struct arguments *arguments, struct error *err)
 	bootstrap_read_version(getenv("MAX_SHIM_VERSION"), &start.bootstrap);
 	r = listen_on(start.path, &start.listen_fd, err);
 	if (r == 0) {
-		r = start_server(&start, err);
+		r = start_server(&start, begun_ns, err);
 	} else if (r == -EADDRINUSE) {
 		r = 0; /* the pod's shim is there */
 	}

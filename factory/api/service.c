@@ -29,6 +29,7 @@ struct claiming {
 	struct pool_ticket *ticket;
 	char *sandbox_id;
 	uint64_t begun_ns;
+	struct trace_span span;
 	bool at_pool; /* which counts what fails there */
 };
 
@@ -72,6 +73,8 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.reason = (char *)grant->reason;
 	response.parked_ms = grant->parked_ms;
 	response.claim_us = took_us;
+	response.ttl_s = slot_definition(claiming->slot)->ttl_s;
+	response.idle_s = slot_definition(claiming->slot)->idle_s;
 	response.image_cache = factory_config(claiming->factory)->image_cache;
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,
@@ -85,9 +88,18 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	lease_to_caller(vm, claiming->call);
 	FAULT_POINT("claim.leased");
 	ttrpc_call_reply_fds(claiming->call, &response.base, fds, ARRAY_SIZE(fds));
-	trace_end(TRACE_CLAIM, claiming->sandbox_id, trace_on ? claiming->begun_ns : 0);
+	trace_end_as(TRACE_CLAIM, claiming->sandbox_id, &claiming->span,
+		     &(struct trace_detail){ .origin = pool_member_origin(grant->member),
+					     .template_id = vm_template_id(vm),
+					     .machine = vm_id(vm) });
 	vm_answer_done(&response);
 	FAULT_POINT("claim.replied");
+}
+
+static void trace_failure(const struct claiming *claiming, const char *why)
+{
+	trace_end_as(TRACE_CLAIM, claiming->sandbox_id, &claiming->span,
+		     &(struct trace_detail){ .error = why });
 }
 
 static void on_claimed(int number, const struct pool_grant *grant, const struct error *err,
@@ -98,6 +110,7 @@ static void on_claimed(int number, const struct pool_grant *grant, const struct 
 	if (number < 0) {
 		log_warning(claiming->sandbox_id, "claim failed: %s", error_message(err));
 		ttrpc_call_fail(claiming->call, err); /* the pool has counted it */
+		trace_failure(claiming, error_message(err));
 	} else {
 		claim_reply(claiming, grant);
 	}
@@ -113,6 +126,7 @@ static void on_claim_cancelled(struct ttrpc_call *call, void *userdata)
 	metrics_count(claiming_metrics(claiming), COUNTER_CLAIMS_FAILED, "given up by the caller");
 	pool_cancel(claiming->ticket);
 	ttrpc_call_drop(call);
+	trace_failure(claiming, "given up by its caller");
 	claiming_free(claiming);
 }
 
@@ -175,11 +189,16 @@ static void rpc_on_claim(struct ttrpc_call *call, const ProtobufCMessage *messag
 	claiming->factory = userdata;
 	claiming->call = call;
 	claiming->begun_ns = clock_monotonic_ns();
-	if (claim_begin(claiming, (const void *)message, &err) < 0) {
+	claiming->span = trace_begin();
+	struct trace_context outer = trace_enter(&claiming->span.self);
+	int r = claim_begin(claiming, (const void *)message, &err);
+	(void)trace_enter(&outer);
+	if (r < 0) {
 		log_warning(claiming->sandbox_id, "claim refused: %s", error_message(&err));
 		if (!claiming->at_pool)
 			metrics_count(claiming_metrics(claiming), COUNTER_CLAIMS_FAILED, "refused");
 		ttrpc_call_fail(call, &err);
+		trace_failure(claiming, error_message(&err));
 		claiming_free(claiming);
 		return;
 	}

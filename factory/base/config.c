@@ -10,6 +10,8 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/strings.h"
+#include "base/trace.h"
+#include "factory/base/collector.h"
 #include "factory/base/layout.h"
 
 #define C struct factory_config
@@ -52,9 +54,15 @@ static const struct config_key factory_keys[] = {
 	CONFIG_ENUM(C, log_format, "log_format", "text", log_format_from_string,
 		    "text, or json for one JSON object a line", .reloadable = true),
 	CONFIG_STRING(C, trace, "trace", NULL,
-		      "Folder that the steps of claims are written to; default the environment's "
+		      "Folder that the spans of claims are written to, or unix:///SOCKET; default "
+		      "RUN_DIR/trace/collector.sock with trace_collector, else the environment's "
 		      "KILN_TRACE, else none; for a reload it has to be below run_dir",
 		      .reloadable = true),
+	CONFIG_STRING(
+		C, trace_collector, "trace_collector", NULL,
+		"Where spans are sent to, by OTLP/HTTP: http://ADDRESS[:4318][/v1/traces], an "
+		"IPv4 address in numbers; takes those of shims at "
+		"RUN_DIR/trace/collector.sock"),
 	CONFIG_UINT(C, clones_at_once, "clones_at_once", 2, 1, 64,
 		    "Clones being made at the same time for all refills, or for the claims of one "
 		    "template",
@@ -159,6 +167,15 @@ static int check_run_dir_length(const struct factory_config *config, struct erro
 	return r < 0 ? error_wrap(err, "run_dir is too long") : 0;
 }
 
+static int check_collector(const struct factory_config *config, struct error *err)
+{
+	_cleanup_free_ char *path = xasprintf(LAYOUT_TRACE_SOCKET, config->run_dir);
+	_cleanup_(collector_done) struct collector collector = {};
+
+	int r = collector_parse(config->trace_collector, &collector, err);
+	return r < 0 ? error_wrap(err, "trace_collector") : socket_check_path(path, err);
+}
+
 /* Fills in what depends on another key, and checks what the table cannot. */
 static int config_complete(struct factory_config *config, struct error *err)
 {
@@ -166,6 +183,8 @@ static int config_complete(struct factory_config *config, struct error *err)
 		config->socket = path_join(config->run_dir, "factory.sock");
 	if (!config->http_socket)
 		config->http_socket = path_join(config->run_dir, "http.sock");
+	if (!config->trace && config->trace_collector)
+		config->trace = xasprintf(TRACE_SOCKET LAYOUT_TRACE_SOCKET, config->run_dir);
 	if (!config->store)
 		config->store = path_join(config->run_dir, "store");
 
@@ -190,8 +209,10 @@ static int config_complete(struct factory_config *config, struct error *err)
 		r = check_absolute("templates", config->templates, err);
 	if (r == 0 && config->image_cache[0] != '\0')
 		r = check_absolute("image_cache", config->image_cache, err);
-	if (r == 0 && config->trace)
+	if (r == 0 && config->trace && !str_after(config->trace, TRACE_SOCKET))
 		r = check_absolute("trace", config->trace, err);
+	if (r == 0 && config->trace_collector)
+		r = check_collector(config, err);
 	if (r == 0)
 		r = check_cgroup(config->cgroup, err);
 	if (r == 0 && config->uid_first != 0 && config->uid_first < UID_RANGE_SIZE)

@@ -22,12 +22,13 @@ struct factory_config {
 	char *store;        /* never NULL once loaded: RUN_DIR/store by default */
 	char *templates;    /* a template definition, or a folder of them */
 	char *qemu;
-	char *accelerator; /* "auto", "tcg", "kvm" */
-	char *libvirt_uri; /* NULL: the embedded driver */
-	char *log_file;    /* NULL: stderr */
-	int log_level;     /* enum log_level */
-	int log_format;    /* enum log_format */
-	char *trace;       /* NULL: as the environment says; base/trace.h */
+	char *accelerator;     /* "auto", "tcg", "kvm" */
+	char *libvirt_uri;     /* NULL: the embedded driver */
+	char *log_file;        /* NULL: stderr */
+	int log_level;         /* enum log_level */
+	int log_format;        /* enum log_format */
+	char *trace;           /* NULL: as the environment says; base/trace.h */
+	char *trace_collector; /* NULL: none; factory/base/collector.h */
 	uint64_t clones_at_once;
 	uint64_t max_vms;
 	uint64_t max_waiting;

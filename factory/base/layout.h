@@ -4,6 +4,10 @@
 /* Of a run folder and a machine's id: its folder. */
 #define LAYOUT_VM_DIR "%s/vms/%s"
 
+/* Of a run folder: what only the factory's user and root send spans to. */
+#define LAYOUT_TRACE_DIR    "trace"
+#define LAYOUT_TRACE_SOCKET "%s/" LAYOUT_TRACE_DIR "/collector.sock"
+
 /* libvirt's domain of a bake, before the beginning of the template's id. */
 #define LAYOUT_DOMAIN_PREFIX "kiln-template-"
 

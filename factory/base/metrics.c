@@ -60,6 +60,10 @@ static const struct {
 	[COUNTER_IMAGES_MADE] = { "images_made", { IMAGES, "made", true } },
 	[COUNTER_IMAGES_FAILED] = { "images_failed", { IMAGES, "failed", true } },
 #undef IMAGES
+#define SPANS "kiln_trace_spans_total", "Spans for the collector, by what became of them and why"
+	[COUNTER_TRACE_SENT] = { "trace_sent", { SPANS, "sent", true } },
+	[COUNTER_TRACE_LOST] = { "trace_lost", { SPANS, "lost", true } },
+#undef SPANS
 };
 _Static_assert(ARRAY_SIZE(counters) == COUNTER_MAX_, "every counter has a row");
 

@@ -33,6 +33,8 @@ enum counter {
 	COUNTER_BAKES_FAILED,
 	COUNTER_IMAGES_MADE, /* of the factory, no template's; so the next one */
 	COUNTER_IMAGES_FAILED,
+	COUNTER_TRACE_SENT, /* ditto */
+	COUNTER_TRACE_LOST,
 	COUNTER_MAX_,
 };
 DECLARE_STRING_TABLE(counter, enum counter); /* as in Status: "claims_pooled", ... */

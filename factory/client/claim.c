@@ -1,6 +1,7 @@
 #include "factory/client/claim.h"
 
 #include <string.h>
+#include <sys/param.h>
 #include <sys/stat.h>
 
 #include "base/audit.h"
@@ -21,6 +22,7 @@
 #include "factory/vm/vm_answer.h"
 
 enum {
+	LIFE_MAX_S = 366 * 24 * 3600,
 	CLAIM_TIMEOUT_MS = 60 * 1000,
 	CONFIRM_TIMEOUT_MS = 30 * 1000,
 	/* A claim may wait for a machine; a factory that lives says hello meanwhile. */
@@ -38,7 +40,7 @@ struct claim_link {
 	bool confirming;     /* Confirm is sent and not answered */
 	claim_fn fn;         /* NULL once called */
 	void *userdata;
-	uint64_t begun_ns; /* trace_begin() */
+	struct trace_span span;
 
 	struct claim_options options; /* its strings are owned */
 	struct strv images;           /* of options */
@@ -283,6 +285,8 @@ static int claim_fill(struct claim *claim, struct loop *loop,
 	claim->network_cards = answer->network_cards;
 	claim->dax_window_bytes = answer->dax_window_bytes;
 	claim->own_memory = answer->own_memory;
+	claim->ttl_s = MIN(answer->ttl_s, LIFE_MAX_S);
+	claim->idle_s = MIN(answer->idle_s, LIFE_MAX_S);
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
@@ -421,6 +425,18 @@ static bool connection_is_lost(const struct claim_link *link, const struct ttrpc
 	return reply->code == TTRPC_UNAVAILABLE && !ttrpc_client_connected(link->factory);
 }
 
+static void trace_claim(const struct claim_link *link, const struct claim *claim,
+			const struct error *err)
+{
+	trace_end_as(TRACE_CLAIM, link->options.sandbox_id, &link->span,
+		     &(struct trace_detail){
+			     .error = err->number ? error_message(err) : NULL,
+			     .origin = claim ? claim->origin : NULL,
+			     .template_id = claim ? claim->template_id : NULL,
+			     .machine = claim ? claim->vm_id : NULL,
+		     });
+}
+
 static void on_claimed(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct claim_link *link = userdata;
@@ -429,16 +445,17 @@ static void on_claimed(const struct ttrpc_reply *reply, void *userdata)
 	if (!link->fn)
 		return; /* fallen back */
 	loop_timer_stop(link->patience);
-	trace_end(TRACE_CLAIM, link->object, link->begun_ns);
 	if (connection_is_lost(link, reply)) {
 		error_set(&err, ENOTCONN, "the factory went before it answered: %s",
 			  reply->message);
+		trace_claim(link, NULL, &err);
 		link_fall_back(link, &err);
 		return;
 	}
 	claim_fn fn = steal_ptr(link->fn);
 	void *fn_data = link->userdata;
 	int r = claim_take(link, reply, &claim, &err);
+	trace_claim(link, claim, &err);
 	if (r < 0) {
 		error_wrap(&err, "cannot claim a machine for sandbox %s", link->object);
 		link_end(link); /* unconfirmed: the factory takes the machine back */
@@ -477,7 +494,7 @@ static struct claim_link *link_new(struct loop *loop, const struct claim_options
 	link->object = xstrdup(options->sandbox_id);
 	link->fn = fn;
 	link->userdata = userdata;
-	link->begun_ns = trace_begin();
+	link->span = trace_begin();
 	link->options = *options;
 	link->deadline_ms = clock_monotonic_ms() +
 			    (options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS);
@@ -505,9 +522,11 @@ static void claim_send(struct claim_link *link)
 	request.images = options->images->items;
 	request.n_images = options->images->count;
 	request.priority = (Kiln__Factory__V1__Priority)options->priority;
+	struct trace_context outer = trace_enter(&link->span.self);
 	factory_rpc_call(link->factory, "Claim", &request.base,
 			 link->deadline_ms > now_ms ? link->deadline_ms - now_ms : 1, on_claimed,
 			 link);
+	(void)trace_enter(&outer);
 	loop_timer_start(link->patience, PATIENCE_MS);
 	read_note(link);
 }

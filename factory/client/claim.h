@@ -71,6 +71,7 @@ struct claim {
 	uint32_t dax_windows;       /* factory/guest/dax_window.h */
 	uint64_t dax_window_bytes;
 	uint32_t network_cards;     /* factory/guest/network_cards.h */
+	uint64_t ttl_s, idle_s;     /* what its template says of its sandbox's life; 0: nothing */
 	bool own_memory;            /* its template is not shared: factory/guest/guest_volumes.h */
 	uint64_t scratch_bytes;     /* factory/guest/disks.h */
 	struct ttrpc_client *agent; /* connected to the guest's agent */

@@ -16,6 +16,7 @@
 #include "base/open_files.h"
 #include "base/strings.h"
 #include "base/trace.h"
+#include "factory/base/collector.h"
 #include "factory/core/reload.h"
 #include "factory/daemon/activation.h"
 #include "factory/daemon/jailer_start.h"
@@ -271,7 +272,7 @@ static int give_trace_folder(const struct factory_config *config, const struct k
 	const char *dir = config->trace ? config->trace : getenv(TRACE_ENV);
 	struct stat st;
 
-	if (geteuid() != 0 || str_empty(dir))
+	if (geteuid() != 0 || str_empty(dir) || str_after(dir, TRACE_SOCKET))
 		return 0;
 	int r = dir_make(dir, 0700, err);
 	if (r < 0 || lstat(dir, &st) < 0 || st.st_uid != 0 || (st.st_mode & 07777) != 0700)
@@ -292,6 +293,15 @@ static int drop_privileges(const struct factory_config *config, struct error *er
 	(void)stat(templates, &st);
 	int r = give_trace_folder(config, &keeper, err);
 	return r < 0 ? r : privileges_give_up(&keeper, st.st_gid, err);
+}
+
+static int shut_in(const struct factory_config *config, struct error *err)
+{
+	_cleanup_(collector_done) struct collector collector = {};
+	int r = config->trace_collector ? collector_parse(config->trace_collector, &collector, err)
+					: 0;
+
+	return r < 0 ? r : privileges_shut_in(config->run_dir, collector.port, err);
 }
 
 static int run(const struct arguments *arguments, struct error *err)
@@ -327,7 +337,7 @@ static int run(const struct arguments *arguments, struct error *err)
 	if (r < 0)
 		return r;
 	trace_init("factory", config.trace, NULL);
-	r = privileges_shut_in(config.run_dir, err); /* log and trace are open */
+	r = shut_in(&config, err); /* log and trace are open */
 	if (r < 0)
 		return r;
 	return serve(&config, config_path, &means, ready_fd, err);

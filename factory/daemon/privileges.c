@@ -71,10 +71,10 @@ int privileges_give_up(const struct keeper *keeper, gid_t also, struct error *er
 	return 0;
 }
 
-int privileges_shut_in(const char *run_dir, struct error *err)
+int privileges_shut_in(const char *run_dir, uint16_t tcp_port, struct error *err)
 {
 	bool done;
-	int r = confine_writes(run_dir, &done, err);
+	int r = confine_writes(run_dir, tcp_port, &done, err);
 
 	if (r == 0 && !done)
 		log_info(NULL, "the kernel has no Landlock: writes wherever its user may");

@@ -6,12 +6,30 @@
 #include "base/memory.h"
 #include "factory/api/pages.h"
 #include "factory/api/service.h"
+#include "factory/api/trace_export.h"
+#include "factory/base/collector.h"
+#include "factory/base/layout.h"
 
 struct server {
 	struct factory *factory;
 	struct pages *pages;
+	struct trace_export *traces; /* NULL: there is no collector */
 	struct ttrpc_server *service;
 };
+
+static int export_traces(struct server *server, struct loop *loop, struct error *err)
+{
+	const struct factory_config *config = factory_config(server->factory);
+	struct collector collector = {};
+
+	if (!config->trace_collector)
+		return 0;
+	_cleanup_free_ char *path = xasprintf(LAYOUT_TRACE_SOCKET, config->run_dir);
+	int r = collector_parse(config->trace_collector, &collector, err);
+	return r < 0 ? r
+		     : trace_export_new(loop, path, &collector, factory_metrics(server->factory),
+					&server->traces, err);
+}
 
 static int serve(struct server *server, struct loop *loop, struct factory_means *means,
 		 struct error *err)
@@ -20,6 +38,9 @@ static int serve(struct server *server, struct loop *loop, struct factory_means 
 	int r = pages_new(loop, factory, factory_footprint(factory), steal_fd(&means->http_fd),
 			  &server->pages, err);
 
+	if (r < 0)
+		return r;
+	r = export_traces(server, loop, err);
 	if (r < 0)
 		return r;
 	server->service = service_new(loop, factory);
@@ -70,6 +91,7 @@ void server_free(struct server *server)
 {
 	if (!server)
 		return;
+	trace_export_free(server->traces);
 	pages_free(server->pages);
 	factory_free(server->factory);
 	ttrpc_server_free(server->service);

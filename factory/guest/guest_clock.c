@@ -21,7 +21,7 @@ struct setting {
 	char *object;
 	uint64_t sent_ms; /* CLOCK_MONOTONIC */
 	unsigned tries;
-	uint64_t begun_ns; /* trace_begin() */
+	struct trace_span span;
 };
 
 static void setting_free(struct setting *setting)
@@ -41,7 +41,7 @@ static void on_set(const struct ttrpc_reply *reply, void *userdata)
 		setting_send(setting);
 		return;
 	}
-	trace_end(TRACE_CLOCK, NULL, setting->begun_ns);
+	trace_end(TRACE_CLOCK, NULL, &setting->span);
 	if (reply->code == TTRPC_OK && took_ms > BAD_MS)
 		log_warning(setting->object, "the guest's clock may be %lu ms behind",
 			    (unsigned long)took_ms);
@@ -76,6 +76,6 @@ void guest_clock_set(struct ttrpc_client *agent, const char *object)
 
 	setting->agent = agent;
 	setting->object = xstrdup(object);
-	setting->begun_ns = trace_begin();
+	setting->span = trace_begin();
 	setting_send(setting);
 }

@@ -19,6 +19,7 @@
 #include "factory/bake/bake.h"
 #include "factory/bake/bake_domain.h"
 #include "factory/bake/bake_user.h"
+#include "factory/base/layout.h"
 #include "factory/jail/cgroup.h"
 #include "factory/jailer/jailer_server.h"
 #include "factory/store/store_note.h"
@@ -110,7 +111,11 @@ static int make_run_folders(const struct server *server, struct error *err)
 		r = make_folder(run, "vms", &shared, parted ? 01770 : 0700, err);
 	if (r == 0)
 		r = make_folder(run, "uids", &shared, parted ? 01770 : 0700, err);
-	return r < 0 ? r : make_folder(run, "pools", &server->keeper, 0700, err);
+	if (r == 0)
+		r = make_folder(run, "pools", &server->keeper, 0700, err);
+	if (r == 0 && server->config.trace_collector)
+		r = make_folder(run, LAYOUT_TRACE_DIR, &server->keeper, 0700, err);
+	return r;
 }
 
 /* The bakes' user passes by the folder's group; the factory has that group as well, and may list

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/socket.h"
+#include "base/trace.h"
 #include "factory/pool/pool_boot.h"
 #include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
@@ -188,7 +189,9 @@ void ticket_hand_over(struct pool_ticket *ticket, struct pool_member *member)
 	member_set_state(member, MEMBER_CLAIMED);
 	/* From here on: a clone begun now would be in the way of the resume already. */
 	pool_set_due(member->pool, POOL_DUE_HOLD, POOL_HOLD_MS);
+	struct trace_context outer = trace_enter(&ticket->trace);
 	vm_claim(member->vm, ticket->sandbox_id, &ticket->size, on_vm_claimed, ticket);
+	(void)trace_enter(&outer);
 }
 
 void tickets_serve(struct pool *pool)
@@ -317,6 +320,7 @@ int pool_claim(struct pool *pool, const struct pool_request *request, pool_claim
 	ticket->fn = fn;
 	ticket->userdata = userdata;
 	ticket->size = request->size;
+	ticket->trace = trace_now();
 	*ret_ticket = ticket;
 	if (request->boot)
 		return ticket_boot(ticket, request->boot, err);

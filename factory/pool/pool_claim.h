@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/list.h"
+#include "base/trace_context.h"
 #include "factory/pool/pool.h"
 
 TAILQ_HEAD(ticket_list, pool_ticket);
@@ -19,6 +20,7 @@ struct pool_ticket {
 	unsigned tries;
 	struct pool_member *member; /* while being handed over; else it is in `waiting` */
 	uint64_t parked_ms;
+	struct trace_context trace; /* the claim's */
 	TAILQ_ENTRY(pool_ticket) link;
 };
 

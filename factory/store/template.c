@@ -62,6 +62,13 @@ static const struct config_key definition_keys[] = {
 		   "Network cards of each machine that wait for the interfaces of a pod"),
 	DEFINITION(STRING, annotations, "annotations", "",
 		   "Words that claims can demand, separated by commas"),
+	DEFINITION(UINT, ttl_s, "ttl_s", 0, 0, 366 * 24 * 3600,
+		   "Seconds that a sandbox of it may live; the shim's settings may say less; 0: "
+		   "nothing"),
+	DEFINITION(
+		UINT, idle_s, "idle_s", 0, 0, 366 * 24 * 3600,
+		"Seconds after which a sandbox of it that nobody uses is ended; the shim's settings "
+		"may say less; 0: nothing"),
 	DEFINITION(UINT, boot_timeout_s, "boot_timeout_s", 120, 1, 3600,
 		   "Seconds that a bake waits for the agent's first answer"),
 	DEFINITION(UINT, pool_size, "pool_size", 3, 0, 1000,

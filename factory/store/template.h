@@ -55,6 +55,7 @@ struct template_definition {
 	uint64_t dax_window_mib; /* of each */
 	uint64_t network_cards;  /* factory/guest/network_cards.h */
 	char *annotations;       /* factory/store/annotations.h */
+	uint64_t ttl_s, idle_s;  /* of a sandbox, shim/lifetime.h; 0: the shim's settings alone */
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
 	struct pool_policy pool;

@@ -19,7 +19,7 @@ enum { CONT_TIMEOUT_MS = 10 * 1000 };
 
 struct vm_claim {
 	struct vm *vm;
-	uint64_t resume_ns; /* trace_begin() of the resume */
+	struct trace_span resume;
 	struct vm_handover handover;
 };
 
@@ -114,13 +114,13 @@ static void on_resumed(int number, json_t *result _unused_, const struct error *
 	struct vm_claim *claim = userdata;
 	struct vm *vm = claim->vm;
 	struct vm_handover handover = claim->handover;
-	uint64_t resume_ns = claim->resume_ns;
+	const struct trace_span resume = claim->resume;
 	free(claim);
 	if (vm->freed || !vm_take_answer(vm, number, err, "resuming for the claim")) {
 		vm_handover_close(&handover);
 		return;
 	}
-	trace_end(TRACE_RESUME, vm_sandbox_id(vm), resume_ns);
+	trace_end(TRACE_RESUME, vm_sandbox_id(vm), &resume);
 	if (!vm_size_is_any(&vm->grow_to))
 		claim_grow(vm);
 	else
@@ -156,7 +156,7 @@ void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size,
 		return; /* its end answers the claim */
 
 	struct vm_claim *claim = xnew(struct vm_claim);
-	uint64_t begin = trace_begin();
+	const struct trace_span span = trace_begin();
 	claim->vm = vm;
 	claim->handover = (struct vm_handover){ .agent_fd = -EBADF, -EBADF, -EBADF, 0 };
 	int r = size_to_grow_to(vm, size, &vm->grow_to, &err);
@@ -166,7 +166,7 @@ void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size,
 		replace_string(&vm->entry.sandbox_id, sandbox_id);
 		vm_set_state(vm, VM_CLAIMED);
 		r = FAULT_ERROR("claim.journaled", &err);
-		trace_end(TRACE_HANDOVER, sandbox_id, begin);
+		trace_end(TRACE_HANDOVER, sandbox_id, &span);
 	}
 	if (r < 0 || vm->dying || vm->lost) {
 		vm_handover_close(&claim->handover);
@@ -174,6 +174,6 @@ void vm_claim(struct vm *vm, const char *sandbox_id, const struct vm_size *size,
 		vm_fail(vm, &err);
 		return;
 	}
-	claim->resume_ns = trace_begin();
+	claim->resume = trace_begin();
 	qmp_command(vm->qmp, "cont", NULL, CONT_TIMEOUT_MS, on_resumed, claim);
 }

@@ -16,7 +16,7 @@ sandbox if there is one, and the folder $SHIM_VOLUME, if that is set, on /v: wit
 where $SHIM_MAPPED is empty.
 
 The bundles are in $SHIM_WORK; $SHIM_NAMESPACE is containerd's namespace. $SHIM_CONFIG, if it is set, is the
-file that the runtime options name."""
+file that the runtime options name, $SHIM_TRACEPARENT what comes as metadata with each call."""
 
 import json
 import os
@@ -29,6 +29,7 @@ from ttrpc import Task, pack, unpack
 STOPPED = 3  # of containerd.v1.types.Status
 WORK, NAMESPACE = os.environ["SHIM_WORK"], os.environ["SHIM_NAMESPACE"]
 CONFIG = os.environ.get("SHIM_CONFIG")
+TRACEPARENT = os.environ.get("SHIM_TRACEPARENT")
 OPTIONS = pack((1, "runtimeoptions.v1.Options"), (2, pack((2, CONFIG)))) if CONFIG else b""
 
 
@@ -99,7 +100,10 @@ def start(name, bundle):
 
 
 def connect(result):
-    return Task(result["address"], f"containerd.task.v{result['version']}.Task")
+    task = Task(result["address"], f"containerd.task.v{result['version']}.Task")
+    if TRACEPARENT:
+        task.metadata["traceparent"] = TRACEPARENT
+    return task
 
 
 def create(task, name, bundle, mounts):

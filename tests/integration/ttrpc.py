@@ -54,6 +54,7 @@ class Task:
         self.socket.settimeout(120)
         self.socket.connect(address.removeprefix("unix://"))
         self.stream = 1
+        self.metadata = {}  # of each call
 
     def read(self, length):
         data = b""
@@ -65,7 +66,8 @@ class Task:
         return data
 
     def call(self, method, *fields, service=None):
-        request = pack((1, service or self.service), (2, method), (3, pack(*fields)))
+        request = pack((1, service or self.service), (2, method), (3, pack(*fields)),
+                       *((5, pack((1, key), (2, value))) for key, value in self.metadata.items()))
         self.socket.sendall(struct.pack(">IIBB", len(request), self.stream, 1, 0) + request)
         self.stream += 2
         length = struct.unpack(">IIBB", self.read(10))[0]

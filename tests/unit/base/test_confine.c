@@ -234,9 +234,9 @@ static void test_corners_of_the_kernel_are_refused(void **state _unused_)
 enum { NO_LANDLOCK = 77 };
 
 /* A port that nobody listens at says ECONNREFUSED to who may ask. */
-static bool asks_by_tcp(int tcp)
+static bool asks_by_tcp(int tcp, uint16_t port)
 {
-	const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(9) };
+	const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
 
 	return connect(tcp, (const struct sockaddr *)&address, sizeof(address)) == 0 ||
 	       errno != EACCES;
@@ -249,7 +249,7 @@ static int try_places(int fd _unused_)
 	bool done, knows_tcp = syscall(SYS_landlock_create_ruleset, NULL, 0,
 				       LANDLOCK_CREATE_RULESET_VERSION) >= 4;
 
-	if (confine_writes("mine", &done, NULL) < 0)
+	if (confine_writes("mine", 10, &done, NULL) < 0)
 		return 99;
 	if (!done)
 		return NO_LANDLOCK;
@@ -262,7 +262,7 @@ static int try_places(int fd _unused_)
 	int null = open("/dev/null", O_WRONLY), tcp = socket(AF_INET, SOCK_STREAM, 0);
 	if (made < 0 || read_only < 0 || null < 0 || tcp < 0)
 		return 2;
-	if (knows_tcp && asks_by_tcp(tcp))
+	if (knows_tcp && (asks_by_tcp(tcp, 9) || !asks_by_tcp(tcp, 10)))
 		return 3;
 	FAILS_WITH(EACCES, rename("mine/a/new", "other/new"));
 	return rename("mine/a/new", "mine/b/new") == 0 && unlink("mine/b/new") == 0 ? 0 : 4;

@@ -162,17 +162,22 @@ static void this_process_has_memory(void **state _unused_)
 
 /* ---------------------------------------------------------------- traces */
 
-static const char trace_text[] =
-	"{\"ts_ns\":2000000000,\"who\":\"shim\",\"id\":\"a\",\"step\":\"claim\",\"dur_ns\":5000000}\n"
-	"{\"ts_ns\":2030000000,\"mono_ns\":1,\"who\":\"shim\",\"id\":\"a\",\"step\":\"rootfs\","
-	"\"dur_ns\":30000000}\n"
-	"\n"
-	"not a line\n"
-	"{\"ts_ns\":1,\"who\":\"shim\",\"id\":\"b\",\"step\":\"claim\",\"dur_ns\":2}\n"
-	"{\"ts_ns\":5,\"who\":\"shim\",\"id\":\"b\"}\n"
-	"{\"ts_ns\":1998000000,\"who\":\"factory\",\"id\":\"a\",\"step\":\"anything.new\"}\n"
-	"{\"ts_ns\":9000000000,\"who\":\"shim\",\"id\":\"c\",\"step\":\"claim\",\"dur_ns\":1000}\n"
-	"{\"ts_ns\":90000";
+#define SPAN(who, id, step, begin, end)                                                            \
+	"{\"resourceSpans\":[{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{" \
+	"\"stringValue\":\"kiln-" who "\"}}]},\"scopeSpans\":[{\"spans\":[{\"name\":\"" step       \
+	"\",\"startTimeUnixNano\":\"" begin "\",\"endTimeUnixNano\":\"" end                        \
+	"\",\"attributes\":[{\"key\":\"kiln.sandbox\",\"value\":{\"stringValue\":\"" id            \
+	"\"}}]}]}]}]}\n"
+
+static const char trace_text[] = SPAN("shim", "a", "claim", "1995000000", "2000000000") SPAN(
+	"shim", "a", "rootfs", "2000000000",
+	"2030000000") "\n"
+		      "not a line\n" SPAN("shim", "b", "claim", "2", "1") SPAN("shim", "b", "claim",
+									       "", "1")
+			      SPAN("shim", "", "claim", "1", "2") "{\"resourceSpans\":[]}\n" SPAN(
+				      "factory", "a", "anything.new", "1998000000", "1998000000")
+				      SPAN("shim", "c", "claim", "8999999000",
+					   "9000000000") "{\"resourceSpans\":[{";
 
 static void lines_are_joined_by_id(void **state _unused_)
 {
@@ -181,7 +186,7 @@ static void lines_are_joined_by_id(void **state _unused_)
 	traces_add(&traces, trace_text, strlen(trace_text));
 	traces_finish(&traces);
 	assert_int_equal(traces.count, 2);
-	assert_int_equal(traces.skipped, 4);
+	assert_int_equal(traces.skipped, 6);
 	const struct start *a = traces_find(&traces, "a");
 	assert_int_equal(a->count, 3);
 	assert_string_equal(a->spans[0].step, "claim");
@@ -196,10 +201,8 @@ static void lines_are_joined_by_id(void **state _unused_)
 static void files_of_several_processes_are_one_trace(void **state _unused_)
 {
 	_cleanup_(traces_done) struct traces traces = {};
-	static const char shim[] =
-		"{\"ts_ns\":20000000,\"who\":\"shim\",\"id\":\"a\",\"step\":\"x\",\"dur_ns\":1}\n";
-	static const char factory[] =
-		"{\"ts_ns\":10000000,\"who\":\"factory\",\"id\":\"a\",\"step\":\"y\",\"dur_ns\":1}";
+	static const char shim[] = SPAN("shim", "a", "x", "19999999", "20000000");
+	static const char factory[] = SPAN("factory", "a", "y", "9999999", "10000000");
 
 	traces_add(&traces, shim, strlen(shim));
 	traces_add(&traces, factory, strlen(factory));
@@ -216,10 +219,9 @@ static void the_typical_start_is_whole_and_of_median_length(void **state _unused
 	assert_null(traces_typical(&traces));
 	for (int id = 1; id <= 4; id++) {
 		for (int span = 0; span < (id == 1 ? 1 : 5); span++) {
+			int end = 1000000 * (span + 1) * id;
 			_cleanup_free_ char *line = xasprintf(
-				"{\"ts_ns\":%d,\"who\":\"s\",\"id\":\"start-%d\","
-				"\"step\":\"t\",\"dur_ns\":1000}",
-				1000000 * (span + 1) * id, id);
+				SPAN("s", "start-%d", "t", "%d", "%d"), end - 1000, end, id);
 			traces_add(&traces, line, strlen(line));
 		}
 	}

@@ -148,6 +148,32 @@ static void what_is_not_enabled_is_refused(void **state _unused_)
 	settings_done(&settings);
 }
 
+static void expect_life(struct settings *settings, const char *json, uint64_t ttl_s,
+			uint64_t idle_s)
+{
+	struct spec *spec = NULL;
+
+	assert_int_equal(spec_parse(json, strlen(json), "/bundle", &spec, NULL), 0);
+	assert_int_equal(settings_annotate(settings, spec, NULL), 0);
+	assert_true(settings->ttl_s == ttl_s);
+	assert_true(settings->idle_s == idle_s);
+	spec_free(spec);
+}
+
+static void a_life_can_be_made_shorter_only(void **state _unused_)
+{
+	struct settings settings;
+
+	assert_int_equal(settings_load(NULL, &settings, NULL), 0);
+	expect_life(&settings, SPEC_JSON("\"a\":\"b\"", "", ""), 0, 0);
+	expect_life(&settings, SPEC_JSON("\"io.kiln.ttl_s\":\"60\"", "", ""), 60, 0);
+	expect_life(&settings,
+		    SPEC_JSON("\"io.kiln.ttl_s\":\"70\",\"io.kiln.idle_s\":\"5\"", "", ""), 60, 5);
+	expect_life(&settings,
+		    SPEC_JSON("\"io.kiln.ttl_s\":\"0\",\"io.kiln.idle_s\":\"4\"", "", ""), 60, 4);
+	settings_done(&settings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +182,7 @@ int main(void)
 		cmocka_unit_test(words),
 		cmocka_unit_test(nonsense_is_refused_by_name),
 		cmocka_unit_test(what_is_not_enabled_is_refused),
+		cmocka_unit_test(a_life_can_be_made_shorter_only),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
