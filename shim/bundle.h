@@ -12,7 +12,8 @@
 
 #include "base/error.h"
 
-#define SHIM_DIR "/run/kiln/shims" /* the shims' sockets */
+#define SHIM_PROGRAM "containerd-shim-kiln-v2"
+#define SHIM_DIR     "/run/kiln/shims" /* the shims' sockets */
 
 #define BUNDLE_ADDRESS "address"
 #define BUNDLE_MACHINE "kiln.json"

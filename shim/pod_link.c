@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/trace.h"
 #include "base/worker.h"
+#include "shim/netns.h"
 #include "shim/pod_network.h"
 #include "shim/slots.h"
 
@@ -38,9 +39,14 @@ struct pod_link {
 	struct loop_watch *watch; /* of `changes`; NULL: not yet */
 	char *complaint;          /* owned; what was logged last; NULL: nothing */
 	bool is_left;             /* the guest is told nothing more */
+	bool is_looking;          /* of looks there is one at a time */
+	bool is_open;             /* pod_link_is_open() */
+	pod_link_fn on_settled;   /* NULL: nobody waits */
+	void *settled_userdata;
 
 	/* The worker's while it is at work: */
-	struct pod_network *pod; /* owned; NULL before it was read */
+	struct netns_keeper *keeper; /* owned; NULL: the namespace is another's */
+	struct pod_network *pod;     /* owned; NULL before it was read */
 	struct pod_network
 		*previous;       /* owned; what it was before it was looked at; NULL: the same */
 	int changes;             /* owned; netlink; -EBADF: not opened yet */
@@ -59,7 +65,10 @@ static void read_pod(void *data)
 {
 	struct pod_link *link = data;
 
-	(void)!pod_network_read(link->netns, &link->pod, &link->error);
+	if (!link->netns && netns_keep(NULL, &link->keeper, &link->error) == 0)
+		link->netns = netns_keeper_path(link->keeper);
+	if (link->netns)
+		(void)!pod_network_read(link->netns, &link->pod, &link->error);
 }
 
 static void join_pod(void *data)
@@ -106,6 +115,7 @@ struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const c
 
 	link->sandbox_id = xstrdup(sandbox_id);
 	link->netns = xstrdup(netns);
+	link->is_open = !netns;
 	link->on_done = on_done_;
 	link->userdata = userdata;
 	link->loop = loop;
@@ -119,6 +129,16 @@ struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const c
 const char *pod_link_netns(const struct pod_link *link)
 {
 	return link->netns;
+}
+
+pid_t pod_link_pid(const struct pod_link *link)
+{
+	return link->keeper ? netns_keeper_id(link->keeper) : 0;
+}
+
+bool pod_link_is_open(const struct pod_link *link)
+{
+	return link->is_open;
 }
 
 bool pod_link_is_busy(const struct pod_link *link)
@@ -227,6 +247,15 @@ static void look(void *data)
 	(void)!pod_network_join(now, link->machine.vmm_pidfd, &link->late_error);
 }
 
+static void find_left_out(struct pod_link *link)
+{
+	if (!link->late_error.number && *link->pod->left_out)
+		(void)error_set(&link->late_error, EOPNOTSUPP,
+				"there is no card for interface %s: the machine has %zu "
+				"(network_cards in the template's definition)",
+				link->pod->left_out, link->cards);
+}
+
 /* Once, and again after another one. */
 static void complain(struct pod_link *link)
 {
@@ -234,14 +263,29 @@ static void complain(struct pod_link *link)
 
 	if (link->late_error.number)
 		text = xstrdup(error_message(&link->late_error));
-	else if (*link->pod->left_out)
-		text = xasprintf("there is no card for interface %s: the machine has %zu "
-				 "(network_cards in the template's definition)",
-				 link->pod->left_out, link->cards);
 	error_done(&link->late_error);
 	if (text && !str_equal(text, link->complaint))
 		log_warning(link->sandbox_id, "what came later to the pod's network: %s", text);
 	replace_string(&link->complaint, text);
+}
+
+/* The next look is the one that was asked for, where this one had begun before. */
+static bool settle(struct pod_link *link)
+{
+	pod_link_fn fn = link->on_settled;
+
+	if (!fn)
+		return false;
+	if (link->is_open && !link->is_left) {
+		error_done(&link->late_error);
+		link->is_open = false;
+		look_again(link);
+		return true;
+	}
+	link->on_settled = NULL;
+	fn(-link->late_error.number, &link->late_error, link->settled_userdata);
+	error_done(&link->late_error);
+	return true;
 }
 
 static bool has_card(const struct pod_network *pod, size_t card)
@@ -284,24 +328,41 @@ static void on_looked(void *data, _unused_ void *owner)
 {
 	struct pod_link *link = data;
 
-	if (!link->freed && !link->is_left) {
-		if (link->previous)
-			tell_changes(link);
-		complain(link);
-		if (link->watch)
-			loop_watch_set(link->watch, LOOP_READ);
-		else if (link->changes >= 0)
-			link->watch = loop_watch_new(link->loop, link->changes, LOOP_READ,
-						     on_change, link);
-	}
+	link->is_looking = false;
+	if (link->previous && !link->freed && !link->is_left)
+		tell_changes(link);
 	pod_network_free(steal_ptr(link->previous));
+	if (link->freed)
+		return;
+	find_left_out(link);
+	if (link->watch && !link->is_left)
+		loop_watch_set(link->watch, LOOP_READ);
+	else if (link->changes >= 0 && !link->is_left)
+		link->watch = loop_watch_new(link->loop, link->changes, LOOP_READ, on_change, link);
+	if (!settle(link))
+		complain(link);
 }
 
+/* What happens meanwhile is heard of after it. */
 static void look_again(void *userdata)
 {
 	struct pod_link *link = userdata;
 
+	loop_timer_stop(link->timer);
+	if (link->is_looking)
+		return;
+	link->is_looking = true;
 	submit(link, look, on_looked);
+}
+
+void pod_link_settle(struct pod_link *link, pod_link_fn fn, void *userdata)
+{
+	link->on_settled = fn;
+	link->settled_userdata = userdata;
+	if (link->is_looking)
+		return;
+	link->is_open = false;
+	look_again(link);
 }
 
 /* ---------------------------------------------------------------- its end */
@@ -346,6 +407,7 @@ void pod_link_free(struct pod_link *link)
 	pod_network_free(link->pod);
 	error_done(&link->error);
 	error_done(&link->late_error);
+	netns_keeper_free(link->keeper);
 	free(link->complaint);
 	free(link->sandbox_id);
 	free(link->netns);
