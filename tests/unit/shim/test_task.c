@@ -310,6 +310,16 @@ static void kill_before_start_ends_the_container(void **state)
 	assert_string_equal(strbuf_text(&bench->events), "create exit(c1) delete");
 }
 
+static void what_asks_to_end_before_the_start_ends_the_container(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->agent.die_by_signal = true;
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_kill(bench, "c1", "", SIGTERM));
+	assert_int_equal(bench_wait(bench, "c1", "").exit_status, 137);
+}
+
 static void delete_of_a_created_container_kills_it(void **state)
 {
 	struct bench *bench = *state;
@@ -837,6 +847,7 @@ int main(void)
 		T(delete_takes_back_a_creation_under_way),
 		T(forgotten_shim_ends_by_itself),
 		T(kill_before_start_ends_the_container),
+		T(what_asks_to_end_before_the_start_ends_the_container),
 		T(delete_of_a_created_container_kills_it),
 		T(deleted_twice_at_once_is_deleted_once),
 		T(lost_machine_ends_all_tasks),
