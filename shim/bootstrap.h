@@ -4,10 +4,11 @@
  *   1.6           nothing, or the runtime options (Any)   the address, a line of text
  *   1.7 to 2.2    the same                                JSON
  *   from 2.3 on   BootstrapParams                         BootstrapResult
+ *   CRI-O         nothing                                 as 1.6
  *
- * The last two name the version of the Task service: 3, with a BootstrapResult. Who wants JSON
- * names in the environment the highest version it takes, MAX_SHIM_VERSION, and refuses an answer
- * above it.
+ * JSON and the result name the version of the Task service: 3, with a BootstrapResult. Who wants
+ * JSON names in the environment the highest version it takes, MAX_SHIM_VERSION, and refuses an
+ * answer above it.
  *
  * The result says which mounts of a root file system Kiln makes by itself (MountCapabilities, read
  * by containerd from 2.4 on): those of an EROFS snapshotter, which containerd then hands over as

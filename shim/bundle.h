@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "proto/shim_socket.h"
 
+#define SHIM_PROGRAM "containerd-shim-kiln-v2"
+
 #define BUNDLE_ADDRESS "address"
 #define BUNDLE_MACHINE "kiln.json"
 

@@ -74,6 +74,7 @@ static void container_free(void *userdata)
 	spec_free(container->spec);
 	settings_done(&container->settings);
 	layer_mounts_done(&container->layers);
+	engine_root_free(container->engine_root);
 	pid_sharing_done(&container->pids);
 	free(container->id);
 	free(container->bundle);
@@ -171,12 +172,34 @@ static int make_init(struct container *container, struct error *err)
 	return process_new(&options, &container->init, err);
 }
 
+/* What the request names, or what the engine has mounted itself. */
+static int find_root(struct container *container, struct error *err)
+{
+	int r = 0;
+
+	container->root_mounts = container->request->rootfs;
+	container->nroot_mounts = container->request->n_rootfs;
+	if (container->nroot_mounts == 0)
+		r = engine_root_read(container->spec->rootfs, &container->engine_root, err);
+	if (!container->engine_root)
+		return r;
+	if (container->settings.rootfs == ROOTFS_SHARE)
+		return error_set(
+			err, EOPNOTSUPP,
+			"rootfs: %s is an overlay that the engine has mounted itself, and "
+			"a machine cannot write to one: io.kiln.rootfs=share needs another "
+			"storage driver",
+			container->spec->rootfs);
+	container->root_mounts = &container->engine_root;
+	container->nroot_mounts = 1;
+	return 0;
+}
+
 /* Which images there are, and that what is written can be kept: before a machine is asked for. */
 static int load_layers(struct container *container, struct error *err)
 {
-	const Containerd__Task__V2__CreateTaskRequest *request = container->request;
 	struct layer_mounts *layers = &container->layers;
-	int r = layer_mounts_find(request->rootfs, request->n_rootfs, layers, err);
+	int r = layer_mounts_find(container->root_mounts, container->nroot_mounts, layers, err);
 
 	if (r == 0 && layers->writable.path) {
 		r = upper_image_check(&layers->writable, err);
@@ -267,14 +290,16 @@ static int load(struct container *container, const struct container_options *opt
 	}
 	if (container->spec->oci->linux)
 		sysctls_add(options->sysctls, container->spec->oci->linux);
-	r = user_namespace_take(container->spec, container->request->rootfs,
-				container->request->n_rootfs, &is_mapped, err);
+	r = find_root(container, err);
+	if (r == 0)
+		r = user_namespace_take(container->spec, container->root_mounts,
+					container->nroot_mounts, &is_mapped, err);
 	if (r == 0)
 		r = load_layers(container, err);
 	if (r == 0)
 		r = rootfs_choose((enum rootfs_driver)container->settings.rootfs,
-				  &container->layers, container->request->rootfs,
-				  container->request->n_rootfs, &container->rootfs_driver, err);
+				  &container->layers, container->root_mounts,
+				  container->nroot_mounts, &container->rootfs_driver, err);
 	if (r == 0 && is_mapped && container->rootfs_driver != ROOTFS_OVERLAY)
 		r = error_set(err, EOPNOTSUPP,
 			      "linux.uidMappings need io.kiln.rootfs=overlay: the owners in what "
@@ -331,6 +356,48 @@ void container_discard(struct container *container)
 	forget_execs(container);
 	process_end(container->init);
 	container_unref(container);
+}
+
+/* A start that waits for the network. */
+struct start {
+	struct container *container; /* one reference */
+	struct process *process;     /* ditto */
+	process_done_fn done;
+	void *userdata;
+};
+
+static void on_network_settled(int number, const struct error *why, void *userdata)
+{
+	_cleanup_free_ struct start *start = userdata;
+	_cleanup_(error_done) struct error err = {};
+
+	if (number < 0) {
+		(void)error_set(&err, number, "the pod's network: %s", error_message(why));
+		start->done(number, &err, start->userdata);
+	} else {
+		process_start(start->process, start->done, start->userdata);
+	}
+	process_unref(start->process);
+	container_unref(start->container);
+}
+
+void container_start(struct container *container, struct process *process, process_done_fn done,
+		     void *userdata)
+{
+	struct start *start;
+
+	if (!sandbox_has_open_network(container->sandbox)) {
+		process_start(process, done, userdata);
+		return;
+	}
+	start = xnew(struct start);
+	*start = (struct start){
+		.container = container_ref(container),
+		.process = process_ref(process),
+		.done = done,
+		.userdata = userdata,
+	};
+	sandbox_settle_network(container->sandbox, on_network_settled, start);
 }
 
 void container_remove_in_guest(struct container *container, ttrpc_reply_fn fn, void *userdata)

@@ -67,6 +67,10 @@ void container_abort(struct container *container);
  * already; this takes the list's reference. */
 void container_discard(struct container *container);
 
+/* Starts a process of it. The pod's network is then what its engine has made of it until now. */
+void container_start(struct container *container, struct process *process, process_done_fn done,
+		     void *userdata);
+
 /* In CREATED. -EBUSY while the first process lives, and done is not called then; one that was
  * never started is killed. Ends all execs. */
 _must_check_ int container_delete(struct container *container, container_done_fn done,

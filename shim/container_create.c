@@ -71,6 +71,17 @@ static void on_stopped(int number _unused_, const struct error *err _unused_, vo
 	netns_keeper_free(steal_ptr(container->number));
 }
 
+/* The VMM's; or where that is not in the network namespace whose path is made of it, that of the
+ * thread that is. */
+static uint32_t first_pid(const struct container *container)
+{
+	pid_t pid = sandbox_netns_pid(container->sandbox);
+
+	if (pid == 0 && container->hooks && hooks_have_first(container->hooks))
+		pid = hooks_pid(container->hooks);
+	return (uint32_t)(pid != 0 ? pid : sandbox_vmm_pid(container->sandbox));
+}
+
 /* The pid to tell. Containers of a pod have one each, so that the path of a pid namespace that is
  * made of it says whose it is (shim/pid_sharing.h): that of a thread in the pod's network
  * namespace, which ends with the shim whatever becomes of it. */
@@ -79,7 +90,7 @@ static int take_number(struct container *container, uint32_t *ret_pid, struct er
 	const char *netns = sandbox_netns(container->sandbox);
 	int r;
 
-	*ret_pid = (uint32_t)sandbox_vmm_pid(container->sandbox);
+	*ret_pid = first_pid(container);
 	if (!container->is_member)
 		return 0;
 	r = netns ? netns_keep(netns, &container->number, err)
@@ -228,8 +239,8 @@ static int mount_files(struct container *container, struct storages *storages, s
 		.scratch_dir = scratch,
 		.idmap = &idmap,
 		.spec = container->spec,
-		.mounts = container->request->rootfs,
-		.nmounts = container->request->n_rootfs,
+		.mounts = container->root_mounts,
+		.nmounts = container->nroot_mounts,
 	};
 	const struct volumes_options volumes = {
 		.driver = (enum volumes_driver)container->settings.volumes,
@@ -382,8 +393,8 @@ static void get_layer_image(struct container *container)
 		.factory_address = container->settings.factory,
 		.container_id = container->id,
 		.layers = &container->layers,
-		.mounts = container->request->rootfs,
-		.nmounts = container->request->n_rootfs,
+		.mounts = container->root_mounts,
+		.nmounts = container->nroot_mounts,
 	};
 
 	struct trace_context outer = trace_enter(&container->creation.self);
@@ -441,7 +452,7 @@ static int list_disks(struct container *container, struct error *err)
 		.shim_address = container->shim_address,
 		.container_id = container->id,
 		.oci = container->spec->oci,
-		.root = is_block ? container->request->rootfs : NULL,
+		.root = is_block ? container->root_mounts : NULL,
 		.upper = &container->layers.writable,
 	};
 

@@ -5,6 +5,7 @@
 #include "base/trace.h"
 #include "shim/container.h"
 #include "shim/container_disks.h"
+#include "shim/engine_root.h"
 #include "shim/hooks.h"
 #include "shim/layer_image.h"
 #include "shim/layer_mounts.h"
@@ -29,6 +30,10 @@ struct container {
 	struct settings settings;
 	struct spec *spec; /* until the agent has it */
 	struct pid_sharing pids;
+	Containerd__Types__Mount
+		*engine_root; /* owned; NULL: the request names the root's mounts */
+	Containerd__Types__Mount *const *root_mounts; /* CREATING only */
+	size_t nroot_mounts;
 	struct layer_mounts layers; /* of an EROFS snapshotter's mounts; else empty */
 	bool makes_upper;           /* the image for what is written is not there yet */
 	struct slots *image_slots;  /* with the image of its layers; a reference; NULL: none */

@@ -113,7 +113,12 @@ void hooks_free(struct hooks *hooks)
 
 char *hooks_netns(const struct hooks *hooks)
 {
-	return xasprintf("/proc/%d/ns/net", (int)netns_keeper_id(hooks->keeper));
+	return netns_keeper_path(hooks->keeper);
+}
+
+pid_t hooks_pid(const struct hooks *hooks)
+{
+	return netns_keeper_id(hooks->keeper);
 }
 
 /* ---------------------------------------------------------------- one program; blocks */

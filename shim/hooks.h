@@ -37,6 +37,7 @@ void hooks_run(struct hooks *hooks, enum hooks_moment moment, hooks_fn fn, void 
 
 /* After CREATE has gone well: a path of the pod's network namespace; the caller frees. */
 char *hooks_netns(const struct hooks *hooks);
+pid_t hooks_pid(const struct hooks *hooks); /* as they were told it */
 
 /* No callback follows. Waits for a program that runs. Not from within a callback. NULL is nothing.
  */

@@ -11,11 +11,10 @@
 #include "base/strings.h"
 #include "proto/runtime_info.pb-c.h"
 #include "shim/arguments.h"
+#include "shim/bundle.h"
 #include "shim/delete.h"
 #include "shim/settings.h"
 #include "shim/start.h"
-
-#define PROGRAM "containerd-shim-kiln-v2"
 
 static const struct action {
 	const char *name;
@@ -27,7 +26,7 @@ static const struct action {
 
 static int print_version(void)
 {
-	printf("%s:\n  Version:  %s\n", PROGRAM, KILN_VERSION);
+	printf("%s:\n  Version:  %s\n", SHIM_PROGRAM, KILN_VERSION);
 	return 0;
 }
 
@@ -72,7 +71,7 @@ static int print_usage(void)
 	       "       [-bundle DIR] [-debug] start|delete\n"
 	       "       %s -v | -info | -help-config\n"
 	       "containerd calls it; the runtime is io.containerd.kiln.v2.\n",
-	       PROGRAM, PROGRAM);
+	       SHIM_PROGRAM, SHIM_PROGRAM);
 	return 0;
 }
 
@@ -118,9 +117,9 @@ int main(int argc, char **argv)
 {
 	_cleanup_(error_done) struct error err = {};
 
-	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
+	log_init(SHIM_PROGRAM, STDERR_FILENO, LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
 	if (run(argc, argv, &err) >= 0)
 		return 0;
-	fprintf(stderr, "%s: %s\n", PROGRAM, error_message(&err));
+	fprintf(stderr, "%s: %s\n", SHIM_PROGRAM, error_message(&err));
 	return 1;
 }

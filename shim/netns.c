@@ -17,21 +17,34 @@
 #include "base/strings.h"
 #include "factory/jail/tap.h"
 #include "proto/netlink.h"
+#include "shim/bundle.h"
 
-/* "/proc/PID/ns/net" of a VMM. Engines write it for the network of another container, whose task's
- * pid that is; but that network is in the guest. */
+/* A thread of this process. */
+static bool is_ours(long id)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/self/task/%ld", id);
+
+	return access(path, F_OK) == 0;
+}
+
+/* "/proc/PID/ns/net" of a VMM, or of another shim's thread (below). Engines write it for the
+ * network of another container, whose task's pid that is; but that network is in the guest. */
 static bool is_of_machine(const char *path)
 {
 	const char *number = str_after(path, "/proc/");
 	char program[PATH_MAX];
 	char *end;
+	long id = number ? strtol(number, &end, 10) : 0;
 
-	if (!number || strtol(number, &end, 10) <= 0 || *end != '/')
+	if (id <= 0 || *end != '/')
 		return false;
-	_cleanup_free_ char *exe = xasprintf("/proc/%.*s/exe", (int)(end - number), number);
+	_cleanup_free_ char *exe = xasprintf("/proc/%ld/exe", id);
 	ssize_t len = readlink(exe, program, sizeof(program) - 1);
 	program[len > 0 ? len : 0] = '\0';
-	return str_after(basename(program), "qemu-system-") != NULL;
+	const char *name = basename(program);
+
+	return str_after(name, "qemu-system-") != NULL ||
+	       (str_after(name, SHIM_PROGRAM) != NULL && !is_ours(id));
 }
 
 int netns_open(const char *path, int *ret_fd, struct error *err)
@@ -220,4 +233,9 @@ int netns_keep_process(int pidfd, struct netns_keeper **ret, struct error *err)
 pid_t netns_keeper_id(const struct netns_keeper *keeper)
 {
 	return keeper->id;
+}
+
+char *netns_keeper_path(const struct netns_keeper *keeper)
+{
+	return xasprintf("/proc/%d/ns/net", (int)keeper->id);
 }

@@ -25,4 +25,5 @@ _must_check_ int netns_keep(const char *path, struct netns_keeper **ret, struct 
 /* The namespace of a process. */
 _must_check_ int netns_keep_process(int pidfd, struct netns_keeper **ret, struct error *err);
 pid_t netns_keeper_id(const struct netns_keeper *keeper);
-void netns_keeper_free(struct netns_keeper *keeper); /* NULL is nothing */
+char *netns_keeper_path(const struct netns_keeper *keeper); /* the caller frees */
+void netns_keeper_free(struct netns_keeper *keeper);        /* NULL is nothing */

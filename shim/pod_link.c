@@ -11,6 +11,7 @@
 #include "base/trace.h"
 #include "base/worker.h"
 #include "shim/card_plug.h"
+#include "shim/netns.h"
 #include "shim/pod_network.h"
 #include "shim/slots.h"
 
@@ -42,9 +43,14 @@ struct pod_link {
 	char *complaint;          /* owned; what was logged last; NULL: nothing */
 	struct error plug_error;  /* why the machine gets no more cards */
 	bool is_left;             /* the guest is told nothing more */
+	bool is_looking;          /* of looks there is one at a time */
+	bool is_open;             /* pod_link_is_open() */
+	pod_link_fn on_settled;   /* NULL: nobody waits */
+	void *settled_userdata;
 
 	/* The worker's while it is at work: */
-	struct pod_network *pod; /* owned; NULL before it was read */
+	struct netns_keeper *keeper; /* owned; NULL: the namespace is another's */
+	struct pod_network *pod;     /* owned; NULL before it was read */
 	struct pod_network
 		*previous;       /* owned; what it was before it was looked at; NULL: the same */
 	int changes;             /* owned; netlink; -EBADF: not opened yet */
@@ -64,7 +70,10 @@ static void read_pod(void *data)
 {
 	struct pod_link *link = data;
 
-	(void)!pod_network_read(link->netns, &link->pod, &link->error);
+	if (!link->netns && netns_keep(NULL, &link->keeper, &link->error) == 0)
+		link->netns = netns_keeper_path(link->keeper);
+	if (link->netns)
+		(void)!pod_network_read(link->netns, &link->pod, &link->error);
 }
 
 static void join_pod(void *data)
@@ -111,6 +120,7 @@ struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const c
 
 	link->sandbox_id = xstrdup(sandbox_id);
 	link->netns = xstrdup(netns);
+	link->is_open = !netns;
 	link->on_done = on_done_;
 	link->userdata = userdata;
 	link->loop = loop;
@@ -125,6 +135,16 @@ struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const c
 const char *pod_link_netns(const struct pod_link *link)
 {
 	return link->netns;
+}
+
+pid_t pod_link_pid(const struct pod_link *link)
+{
+	return link->keeper ? netns_keeper_id(link->keeper) : 0;
+}
+
+bool pod_link_is_open(const struct pod_link *link)
+{
+	return link->is_open;
 }
 
 bool pod_link_is_busy(const struct pod_link *link)
@@ -297,6 +317,19 @@ static void look(void *data)
 		join_late(link);
 }
 
+static void find_left_out(struct pod_link *link)
+{
+	bool failed = link->plug_error.number;
+
+	if (link->late_error.number || !*link->pod->left_out)
+		return;
+	(void)error_set(&link->late_error, EOPNOTSUPP,
+			"there is no card for interface %s: the machine has %zu%s%s",
+			link->pod->left_out, link->cards,
+			failed ? " and can have no more: " : ", and no machine can have more",
+			failed ? error_message(&link->plug_error) : "");
+}
+
 /* Once, and again after another one. */
 static void complain(struct pod_link *link)
 {
@@ -304,16 +337,29 @@ static void complain(struct pod_link *link)
 
 	if (link->late_error.number)
 		text = xstrdup(error_message(&link->late_error));
-	else if (*link->pod->left_out)
-		text = xasprintf("there is no card for interface %s: the machine has %zu%s%s",
-				 link->pod->left_out, link->cards,
-				 link->plug_error.number ? " and can have no more: "
-							 : ", and no machine can have more",
-				 link->plug_error.number ? error_message(&link->plug_error) : "");
 	error_done(&link->late_error);
 	if (text && !str_equal(text, link->complaint))
 		log_warning(link->sandbox_id, "what came later to the pod's network: %s", text);
 	replace_string(&link->complaint, text);
+}
+
+/* The next look is the one that was asked for, where this one had begun before. */
+static bool settle(struct pod_link *link)
+{
+	pod_link_fn fn = link->on_settled;
+
+	if (!fn)
+		return false;
+	if (link->is_open && !link->is_left) {
+		error_done(&link->late_error);
+		link->is_open = false;
+		look_again(link);
+		return true;
+	}
+	link->on_settled = NULL;
+	fn(-link->late_error.number, &link->late_error, link->settled_userdata);
+	error_done(&link->late_error);
+	return true;
 }
 
 static bool has_card(const struct pod_network *pod, size_t card)
@@ -367,35 +413,55 @@ static void on_late_plugged(size_t have, const struct error *err, void *userdata
 	link->cards_max = have;
 	pod_network_free(link->pod);
 	link->pod = steal_ptr(link->previous);
+	link->is_looking = false;
 	look_again(link);
 }
 
+/* Where cards are wanted first, what was seen is joined when they are there. */
 static void on_looked(void *data, _unused_ void *owner)
 {
 	struct pod_link *link = data;
+	bool has_guest = !link->freed && !link->is_left;
 
-	if (!link->freed && !link->is_left) {
-		if (link->previous && needs_cards(link)) {
-			plug_cards(link, on_late_plugged);
-			return;
-		}
-		if (link->previous)
-			tell_changes(link);
-		complain(link);
-		if (link->watch)
-			loop_watch_set(link->watch, LOOP_READ);
-		else if (link->changes >= 0)
-			link->watch = loop_watch_new(link->loop, link->changes, LOOP_READ,
-						     on_change, link);
+	if (has_guest && link->previous && needs_cards(link)) {
+		plug_cards(link, on_late_plugged);
+		return;
 	}
+	link->is_looking = false;
+	if (has_guest && link->previous)
+		tell_changes(link);
 	pod_network_free(steal_ptr(link->previous));
+	if (link->freed)
+		return;
+	find_left_out(link);
+	if (link->watch && !link->is_left)
+		loop_watch_set(link->watch, LOOP_READ);
+	else if (link->changes >= 0 && !link->is_left)
+		link->watch = loop_watch_new(link->loop, link->changes, LOOP_READ, on_change, link);
+	if (!settle(link))
+		complain(link);
 }
 
+/* What happens meanwhile is heard of after it. */
 static void look_again(void *userdata)
 {
 	struct pod_link *link = userdata;
 
+	loop_timer_stop(link->timer);
+	if (link->is_looking)
+		return;
+	link->is_looking = true;
 	submit(link, look, on_looked);
+}
+
+void pod_link_settle(struct pod_link *link, pod_link_fn fn, void *userdata)
+{
+	link->on_settled = fn;
+	link->settled_userdata = userdata;
+	if (link->is_looking)
+		return;
+	link->is_open = false;
+	look_again(link);
 }
 
 /* ---------------------------------------------------------------- its end */
@@ -414,8 +480,10 @@ static void on_left(void *data, _unused_ void *owner)
 
 	if (link->busy)
 		on_done(link, NULL); /* of what was cancelled */
-	if (!link->freed)
-		link->on_left(link->left_userdata);
+	if (link->freed)
+		return;
+	(void)settle(link); /* ditto */
+	link->on_left(link->left_userdata);
 }
 
 void pod_link_leave(struct pod_link *link, void (*fn)(void *userdata), void *userdata)
@@ -448,6 +516,7 @@ void pod_link_free(struct pod_link *link)
 	error_done(&link->late_error);
 	error_done(&link->plug_error);
 	pod_network_free(link->previous);
+	netns_keeper_free(link->keeper);
 	free(link->complaint);
 	free(link->sandbox_id);
 	free(link->netns);

@@ -7,6 +7,7 @@
  *   pod_link_start()   all that its guest needs to know is sent and nothing awaited, and the
  *                          joining begins -> on_done. Where the pod has more interfaces than
  *                          the machine has cards, they are plugged in first (shim/card_plug.h)
+ *   pod_link_settle()  of a namespace that is new: what its engine has made of it -> fn
  *   pod_link_leave()   what is left at the pod's interfaces is removed -> fn
  *
  * In between the namespace is watched, from a second after the joining on, so that no container's
@@ -26,11 +27,22 @@ struct pod_link;
 /* Of reading and of joining; once each, from the loop. */
 typedef void (*pod_link_fn)(int number, const struct error *err, void *userdata);
 
-/* netns (a path) and sandbox_id are copied. */
+/* netns (a path) and sandbox_id are copied. netns NULL: a new one, for engines that fill that of
+ * the task's pid after its creation and before its start, as Docker does. */
 struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const char *netns,
 			      pod_link_fn on_done, void *userdata);
 
 const char *pod_link_netns(const struct pod_link *link);
+
+/* Of a namespace that is new: a number for it (shim/netns.h). Else 0. */
+pid_t pod_link_pid(const struct pod_link *link);
+
+/* It is new, and it was not looked at since then. */
+bool pod_link_is_open(const struct pod_link *link);
+
+/* Looks at it, once: fn is called from the loop when what it has is joined and told. An interface
+ * that there is no card for is a failure here. Not after it is left. */
+void pod_link_settle(struct pod_link *link, pod_link_fn fn, void *userdata);
 
 /* It is being read or joined. */
 bool pod_link_is_busy(const struct pod_link *link);

@@ -449,10 +449,16 @@ static void signal_guest(struct process *process, uint32_t signo, bool all, uint
 		   operation);
 }
 
+/* What asks a process to end, and ends one that does not listen: before its start nobody does, and
+ * CRI-O waits for such an end. */
+static bool asks_to_end(uint32_t signo)
+{
+	return signo == SIGTERM || signo == SIGINT || signo == SIGHUP || signo == SIGQUIT;
+}
+
 void process_kill(struct process *process, uint32_t signo, bool all, process_done_fn done,
 		  void *userdata)
 {
-	uint64_t timeout_ms = signo == SIGKILL ? 0 : CALL_TIMEOUT_MS;
 	struct error err = {};
 
 	if (kill_check(process, signo, &err) < 0) {
@@ -464,9 +470,12 @@ void process_kill(struct process *process, uint32_t signo, bool all, process_don
 		decide(process, &err, done, userdata);
 		return;
 	}
+	if (process->state == PROCESS_CREATED && asks_to_end(signo))
+		signo = SIGKILL;
 	if (signo == SIGKILL)
 		await_killed(process);
-	signal_guest(process, signo, all, timeout_ms, operation_new(process, done, userdata));
+	signal_guest(process, signo, all, signo == SIGKILL ? 0 : CALL_TIMEOUT_MS,
+		     operation_new(process, done, userdata));
 }
 
 /* An exec that is not started yet gets its size with its start. */

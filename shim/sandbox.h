@@ -91,6 +91,12 @@ bool sandbox_is_joining(const struct sandbox *sandbox);
 bool sandbox_is_plugging(const struct sandbox *sandbox);
 void sandbox_await_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata);
 
+/* The pod's network namespace is new, and whoever wanted to fill it before the first container's
+ * start has done so: sandbox_settle_network() calls fn once, from the loop, when the guest is told
+ * of what is there. Only while it is open. */
+bool sandbox_has_open_network(const struct sandbox *sandbox);
+void sandbox_settle_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata);
+
 const char *sandbox_id(const struct sandbox *sandbox);
 enum sandbox_state sandbox_state(const struct sandbox *sandbox);
 struct agent_link *sandbox_agent(const struct sandbox *sandbox); /* always; may be down */
@@ -118,6 +124,9 @@ const char *sandbox_image_device(const struct sandbox *sandbox, const char *name
 
 /* Path of the pod's network namespace; NULL: the pod has none. */
 const char *sandbox_netns(const struct sandbox *sandbox);
+
+/* The number of that namespace, where it is new; 0: it is not. */
+pid_t sandbox_netns_pid(const struct sandbox *sandbox);
 
 int sandbox_vmm_pidfd(const struct sandbox *sandbox); /* borrowed */
 pid_t sandbox_vmm_pid(const struct sandbox *sandbox); /* the last one's; 0: there was none */

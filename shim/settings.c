@@ -9,6 +9,7 @@
 #include "factory/guest/carried_device.h"
 #include "proto/claim_priority.h"
 #include "proto/runtimeoptions.pb-c.h"
+#include "shim/hooks.h"
 #include "shim/pod_cgroup.h"
 #include "shim/rootfs.h"
 #include "shim/spec.h"
@@ -290,6 +291,7 @@ static int read_network(const struct spec *spec, struct settings *settings, stru
 				 "the host's network (a pod with hostNetwork, ctr's --net-host) "
 				 "cannot be a machine's");
 	replace_string(&settings->netns, str_empty(network->path) ? NULL : network->path);
+	settings->is_netns_new = !settings->netns && !hooks_come_first(spec);
 	return 0;
 }
 
@@ -348,7 +350,7 @@ bool settings_equal(const struct settings *a, const struct settings *b)
 		if (!config_equal(&keys[i], a, b))
 			return false;
 	return strv_equal(&a->images, &b->images) && str_equal(a->netns, b->netns) &&
-	       str_equal(a->cgroup, b->cgroup);
+	       a->is_netns_new == b->is_netns_new && str_equal(a->cgroup, b->cgroup);
 }
 
 void settings_copy(struct settings *to, const struct settings *from)
@@ -357,6 +359,7 @@ void settings_copy(struct settings *to, const struct settings *from)
 	config_copy(keys, ARRAY_SIZE(keys), from, to);
 	strv_add_all(&to->images, &from->images);
 	to->netns = xstrdup(from->netns);
+	to->is_netns_new = from->is_netns_new;
 	to->cgroup = xstrdup(from->cgroup);
 }
 

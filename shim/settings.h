@@ -56,7 +56,8 @@ struct settings {
 	uint64_t kill_s;                          /* shim/process.h; of a container */
 	uint64_t ttl_s, idle_s, idle_cpu_percent; /* shim/lifetime.h */
 	bool sandbox_cgroup_only;                 /* shim/pod_cgroup.h */
-	char *netns;  /* path of the pod's network namespace; NULL: none of its own. Owned */
+	char *netns;       /* path of the pod's network namespace; NULL: none of its own. Owned */
+	bool is_netns_new; /* there is to be one, for whoever fills it before the start */
 	char *cgroup; /* the pod's control group, that the VMM is to be in; NULL: none. Owned */
 };
 

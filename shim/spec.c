@@ -361,7 +361,10 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 	if (oci->linux) {
 		bool has_uts = has_namespace(oci->linux, "uts");
 		const Grpc__LinuxNamespace *ipc = spec_namespace(spec, "ipc");
+		const Grpc__LinuxNamespace *uts = spec_namespace(spec, "uts");
 
+		if (uts && !str_empty(uts->path))
+			set_string(&oci->hostname, ""); /* the pod's: CRI-O repeats it */
 		spec->shares_ipc = ipc && !str_empty(ipc->path);
 		namespaces_adjust(oci->linux);
 		if (spec->in_pod && !has_uts)

@@ -22,8 +22,6 @@
 #include "shim/shim.h"
 #include "shim/spec.h"
 
-#define PROGRAM "containerd-shim-kiln-v2"
-
 static const char *const group_annotations[] = {
 	"io.kubernetes.cri.sandbox-id",
 	"io.kubernetes.cri-o.SandboxID",
@@ -120,7 +118,7 @@ static void trace_start(const char *group, uint64_t begun_ns)
 {
 	struct trace_span span = {};
 
-	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	log_init(SHIM_PROGRAM, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	trace_init("shim", NULL, group);
 	span = trace_begin();
 	span.begin_ns = span.begin_ns ? begun_ns : 0;
@@ -169,7 +167,7 @@ static int serve(struct start *start, struct error *err)
 	r = become_daemon(err);
 	if (r < 0)
 		return r;
-	log_init(PROGRAM, log_fd, arguments->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+	log_init(SHIM_PROGRAM, log_fd, arguments->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
 		 LOG_FORMAT_TEXT);
 	trace_init("shim", NULL, start->group);
 	loop = loop_new();
@@ -179,7 +177,7 @@ static int serve(struct start *start, struct error *err)
 	shim_prepare(shim, start->bootstrap.options, start->spec);
 	start_forget(start);
 	loop_run(loop);
-	log_init(PROGRAM, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	log_init(SHIM_PROGRAM, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	return 1;
 }
 
@@ -251,7 +249,9 @@ int start_run(const struct arguments *arguments, struct error *err)
 		return r;
 
 	read_stdin(&start);
-	bootstrap_read_version(getenv("MAX_SHIM_VERSION"), &start.bootstrap);
+	/* CRI-O has the variable from containerd's library, and reads a line. It has no address. */
+	if (*arguments->address)
+		bootstrap_read_version(getenv("MAX_SHIM_VERSION"), &start.bootstrap);
 	r = listen_on(start.path, &start.listen_fd, err);
 	if (r == 0) {
 		r = start_server(&start, begun_ns, err);

@@ -171,7 +171,7 @@ static void convert_v1(const struct given *all, Google__Protobuf__Any *ret)
 	V1(Throttle) throttle = IO__CONTAINERD__CGROUPS__V1__THROTTLE__INIT;
 	V1(MemoryStat) memory = IO__CONTAINERD__CGROUPS__V1__MEMORY_STAT__INIT;
 	V1(MemoryOomControl) oom = IO__CONTAINERD__CGROUPS__V1__MEMORY_OOM_CONTROL__INIT;
-	V1(MemoryEntry) entries[3];
+	V1(MemoryEntry) entries[4];
 	const Grpc__MemoryStats *given = stats->memory_stats;
 	const Grpc__MemoryData *used = given ? given->usage : NULL;
 	const Grpc__MemoryData *swapped = given ? given->swap_usage : NULL;
@@ -194,6 +194,7 @@ static void convert_v1(const struct given *all, Google__Protobuf__Any *ret)
 	set_entry(&entries[0], used);
 	set_entry(&entries[1], swapped);
 	set_entry(&entries[2], given ? given->kernel_usage : NULL);
+	set_entry(&entries[3], NULL);
 	if (used && swapped) {
 		/* v1 counts memory and swap together. */
 		entries[1].usage += used->usage;
@@ -205,6 +206,7 @@ static void convert_v1(const struct given *all, Google__Protobuf__Any *ret)
 	memory.usage = &entries[0];
 	memory.swap = &entries[1];
 	memory.kernel = &entries[2];
+	memory.kernel_tcp = &entries[3]; /* the guest does not count it; CRI-O reads it unasked */
 	oom.oom_kill = find(given, EVENTS_PREFIX, "oom_kill");
 	cpu.usage = &usage;
 	cpu.throttling = &throttle;

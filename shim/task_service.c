@@ -114,8 +114,8 @@ static void on_start(struct ttrpc_call *call, const ProtobufCMessage *message, v
 
 	target = task_find(call, userdata, request->id, request->exec_id);
 	if (target.process)
-		process_start(target.process, on_started,
-			      task_pending_new(call, NULL, target.process));
+		container_start(target.container, target.process, on_started,
+				task_pending_new(call, NULL, target.process));
 }
 
 static void reply_deleted(struct ttrpc_call *call, const struct process *process)

@@ -8,6 +8,8 @@ shim.py pod POD MOUNTS PIDS COMMAND [PIDS COMMAND]...: as CRI's engines make a p
 others, each when the one before it has said a line. PIDS is "own", or "joins": a pid namespace that is named by
 the sandbox's pid, or the number of an earlier container (0 is the first): one that is named by that one's. They have CAP_SYS_PTRACE. Ends when the last one has ended, and prints what all have printed; 125
 with the shim's sentence as with run.
+shim.py twice ID PATH: a container in the network namespace of PATH, which cannot be: what Create says of it, and what it
+says when it is asked once more, as containerd 2.x does by version 2 of the service.
 shim.py leave ID MOUNTS COMMAND: a container that runs on while its shim is told to shut down, is hung up on, and
 `delete` is run. Prints the container's state after Shutdown (2: running), and the exit status by `delete`.
 
@@ -16,7 +18,9 @@ sandbox if there is one, and the folder $SHIM_VOLUME, if that is set, on /v: wit
 where $SHIM_MAPPED is empty.
 
 The bundles are in $SHIM_WORK; $SHIM_NAMESPACE is containerd's namespace. $SHIM_CONFIG, if it is set, is the
-file that the runtime options name, $SHIM_TRACEPARENT what comes as metadata with each call."""
+file that the runtime options name, $SHIM_TRACEPARENT what comes as metadata with each call. $SHIM_BETWEEN, if it is
+set, is a program that `run` runs between Create and Start, as Docker makes a network then, with the path of the network
+namespace of the pid that Create answers."""
 
 import json
 import os
@@ -30,6 +34,7 @@ STOPPED = 3  # of containerd.v1.types.Status
 WORK, NAMESPACE = os.environ["SHIM_WORK"], os.environ["SHIM_NAMESPACE"]
 CONFIG = os.environ.get("SHIM_CONFIG")
 TRACEPARENT = os.environ.get("SHIM_TRACEPARENT")
+BETWEEN = os.environ.get("SHIM_BETWEEN")
 OPTIONS = pack((1, "runtimeoptions.v1.Options"), (2, pack((2, CONFIG)))) if CONFIG else b""
 
 
@@ -51,7 +56,7 @@ def add_users(spec, mounts, path):
         spec["mounts"].append({**volume, **(both if os.environ.get("SHIM_MAPPED", "1") else {})})
 
 
-def make_bundle(name, pod, command, mounts=(), pids=None, users=None, annotations={}, capabilities=()):
+def make_bundle(name, pod, command, mounts=(), pids=None, users=None, annotations={}, capabilities=(), network=None):
     bundle = f"{WORK}/{name}"
     os.mkdir(bundle)
     os.mkfifo(f"{bundle}/log")
@@ -61,8 +66,9 @@ def make_bundle(name, pod, command, mounts=(), pids=None, users=None, annotation
         "root": {"path": "rootfs"},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "annotations": {"io.containerd.runc.v2.group": pod, **annotations},
-        "linux": {"namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "network", "time")]},
+        "linux": {"namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "time")]},
     }
+    spec["linux"]["namespaces"].append({"type": "network", **({"path": network} if network else {})})
     spec["linux"]["namespaces"].append({"type": "pid", **({"path": pids} if pids else {})})
     add_users(spec, mounts, users)
     spec["process"]["capabilities"] = {kind: capabilities for kind in ("bounding", "effective", "permitted")}
@@ -122,6 +128,9 @@ def create(task, name, bundle, mounts):
 def run_one(task, name, bundle, mounts):
     output = create(task, name, bundle, mounts)
     try:
+        if BETWEEN:
+            pid = task.call("State", (1, name))[3]
+            subprocess.run([BETWEEN, f"/proc/{pid}/ns/net"], check=True, timeout=60)
         task.call("Start", (1, name))
         return task.call("Wait", (1, name)).get(1, 0)
     finally:
@@ -191,6 +200,17 @@ def pod(name, mounts, pairs):
     return status
 
 
+def twice(name, path):
+    bundle = make_bundle(name, name, "true", network=path)
+    task = connect(start(name, bundle))
+    for _ in range(2):
+        try:
+            create(task, name, bundle, [])
+        except RuntimeError as error:
+            print(error)
+    task.call("Shutdown", (1, name), (2, 1))
+
+
 def leave(name, mounts, command):
     bundle = make_bundle(name, name, command)
     task = connect(start(name, bundle))
@@ -207,6 +227,8 @@ if sys.argv[1] == "start":
     result = start(name, make_bundle(name, name, "true"))
     connect(result).call("Shutdown", (1, name), (2, 1))
     print(json.dumps(result))
+elif sys.argv[1] == "twice":
+    twice(*sys.argv[2:])
 elif sys.argv[1] == "leave":
     leave(*sys.argv[2:])
 elif sys.argv[1] == "pod":

@@ -197,7 +197,7 @@ test_sandbox_survives_a_clean_stop() {
 # silence ID: its VMM, $vmm of the machine $vm, runs no more: to the shim that is a guest that does not answer.
 silence() {
 	vm=$(factory_ctl list --json | jq -r --arg id "$1" '.vms[] | select(.sandbox_id == $id).vm_id')
-	vmm=$(ctr tasks ls | awk -v id="$1" '$1 == id { print $2 }')
+	vmm=$(factory_ctl list --json | jq --arg id "$1" '.vms[] | select(.sandbox_id == $id).pid')
 	kill -STOP "$vmm"
 }
 

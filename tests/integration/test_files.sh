@@ -78,6 +78,24 @@ test_root_is_a_folder_of_the_host() {
 	expect '' "$(find "$work/root-of-kiln" -newer "$work/folder.runc" -type f)" 'files written on the host'
 }
 
+# As Docker and CRI-O do. What is in its upper folder is seen, what the container writes is not in it.
+test_root_is_an_overlay_that_the_engine_has_mounted() {
+	local home=$work/engine
+	mkdir -p "$home"/c1/{diff,work,merged} "$home/l"
+	ln -s "$work/layers/1" "$home/l/ONE"
+	ln -s ../../layers/2 "$home/l/TWO"
+	(cd "$home" && mount -t overlay overlay -o lowerdir=l/TWO:l/ONE,upperdir=c1/diff,workdir=c1/work c1/merged)
+	echo before >"$home/c1/merged/before"
+	expect "before $(md5sum <"$home/c1/merged/bin/busybox" | xargs)" "$(ctr run --runtime io.containerd.kiln.v2 \
+		--rootfs "$home/c1/merged" engine sh -c 'echo $(cat before) $(md5sum </bin/busybox) && echo it >/written')"
+	[ ! -e "$home/c1/diff/written" ] || fail 'the guest has written to the overlay of the host'
+	remove_container engine
+	expect_match 'is an overlay that the engine has mounted itself' "$(ctr run --runtime io.containerd.kiln.v2 \
+		--annotation io.kiln.rootfs=share --rootfs "$home/c1/merged" engine true 2>&1)"
+	ctr containers delete engine
+	umount "$home/c1/merged"
+}
+
 test_find_stays_on_its_file_system() {
 	expect '/full ' "$(kiln_run find1 --mount type=tmpfs,src=tmpfs,dst=/full,options=size=4m -- sh -c \
 		'touch /full/below; find / -xdev -path "/full*" | tr "\n" " "')"

@@ -164,13 +164,15 @@ test_what_comes_later_is_joined() {
 }
 
 test_refused() {
-	local host="$work/host-ns" vmm
+	local host="$work/host-ns" vmm task
 	expect_match "the host's network" "$(kiln_run nethost --net-host -- true 2>&1)"
 	: >"$host" && mount --bind /proc/self/ns/net "$host"
 	expect_match "is the host's network namespace" "$(kiln_run nspath --with-ns "network:$host" -- true 2>&1)"
 	ctr run -d --runtime io.containerd.kiln.v2 "$image" other sleep 1000
-	vmm=$(ctr tasks ls | awk '$1 == "other" { print $2 }')
+	vmm=$(factory_ctl list --json | jq '.vms[] | select(.sandbox_id == "other").pid')
 	expect_match "is another machine's" "$(kiln_run nsother --with-ns "network:/proc/$vmm/ns/net" -- true 2>&1)"
+	task=$(ctr tasks ls | awk '$1 == "other" { print $2 }')
+	expect_match "is another machine's" "$(kiln_run nstask --with-ns "network:/proc/$task/ns/net" -- true 2>&1)"
 	remove_container other
 	expect_match 'is no network namespace' "$(kiln_run nsfile --with-ns "network:/proc/self/ns/mnt" -- true 2>&1)"
 	make_pod one br0 1500 10.88.0.0/24
@@ -226,6 +228,29 @@ hooked_spec() {
 }
 
 start_hooked() { ctr run -d --runtime io.containerd.kiln.v2 --config "$work/hooked.json" "$1" </dev/null; }
+
+# filled POD CARDS COMMAND: a container whose network an engine makes after its creation, with so many interfaces.
+filled() {
+	mkdir -p "$work/pods"
+	[ -d "$work/root" ] || "$tests/busybox-root" "$work/root"
+	cat >"$work/fill" <<-END
+		#!/bin/sh -e
+		for i in \$(seq $2); do
+			echo '$(bridge_conf br0 1500 10.88.0.0/24 | jq -c .)' | CNI_COMMAND=ADD CNI_CONTAINERID=$1 \
+				CNI_NETNS=\$1 CNI_IFNAME=eth\$i CNI_PATH=$plugins $plugins/bridge >/dev/null
+		done
+	END
+	chmod 755 "$work/fill"
+	SHIM_WORK=$work/pods SHIM_NAMESPACE=$(basename "$work") SHIM_BETWEEN=$work/fill timeout 200 \
+		/usr/bin/python3 -B "$tests/integration/shim.py" run "$1" \
+		"$(jq -nc --arg dir "$work/root" '[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" "$3" 2>"$work/filled.log"
+}
+
+# As Docker from 23 on does.
+test_an_engine_makes_the_network_between_create_and_start() {
+	expect_match 'Connection refused' "$(filled made 1 'nc -w 10 10.88.0.1 9 </dev/null 2>&1')" # the bridge answers
+	expect_match 'there is no card for interface eth3: the machine has 2' "$(filled many 3 true)"
+}
 
 test_hooks_make_the_network() {
 	hooked_spec '.hooks = { createRuntime: [hook("create")], poststart: [hook("started")], poststop: [hook("stopped")] }'

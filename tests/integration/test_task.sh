@@ -24,6 +24,22 @@ test_a_pod_is_one_claim() {
 	expect $((before + 3)) "$(claims)" 'claims by a newer containerd with options'
 }
 
+test_a_refusal_is_the_same_when_it_is_asked_again() {
+	local refused="is no network namespace"
+	mkdir -p "$SHIM_WORK"
+	expect_match "$refused.*$refused" "$(shim twice refused /dev/null | tr '\n' ' ')"
+}
+
+# CRI-O has the variable by containerd's library and reads a line, as of old.
+test_who_takes_no_events_is_answered_by_a_line() {
+	local bundle=$work/line
+	mkdir -p "$bundle"
+	answer() { (cd "$bundle" && MAX_SHIM_VERSION=2 timeout 20 containerd-shim-kiln-v2 -namespace "$SHIM_NAMESPACE" -address "$1" -id "$2" start </dev/null); }
+	expect_match '^unix:///run/kiln/shims/[0-9a-f]+$' "$(answer '' line)"
+	expect_match '^\{"version":2,"address":"unix:///run/kiln/shims/[0-9a-f]+","protocol":"ttrpc"\}$' "$(answer "$work/none.sock" json)"
+	pkill -f "containerd-shim-kiln-v2 -namespace $SHIM_NAMESPACE -address .* -id (line|json) start" || fail 'no shim runs'
+}
+
 # shared CONTAINERS...: what they say; PIDS and COMMAND for each.
 shared() {
 	mkdir -p "$SHIM_WORK"
@@ -258,7 +274,7 @@ group_of() {
 }
 # memory_limit GROUP
 memory_limit() { cat "$1"/memory.limit_in_bytes 2>/dev/null || cat "$1/memory.max"; }
-vmm_of() { ctr tasks ls | awk -v id="$1" '$1 == id { print $2 }'; }
+vmm_of() { factory_ctl list --json | jq --arg id "$1" '.vms[] | select(.sandbox_id == $id).pid'; }
 shim_of() { pgrep -f "^[^ ]*containerd-shim-kiln-v2 .*-id $1 "; }
 
 # Where whoever limits and accounts the pod finds it, if the shim is told so.

@@ -131,6 +131,21 @@ static void namespaces_of_the_host_are_dropped(void **state _unused_)
 	assert_string_equal(linux->namespaces[3]->type, "uts");
 }
 
+/* The guest has the pod's: only a container with a uts namespace of its own sets one. */
+static void a_shared_host_name_is_not_set_again(void **state _unused_)
+{
+	for (int shared = 0; shared < 2; shared++) {
+		_cleanup_free_ char *text = xasprintf(
+			"{\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"},"
+			"\"hostname\":\"name\",\"linux\":{\"namespaces\":[{\"type\":\"uts\"%s}]}}",
+			shared ? ",\"path\":\"/run/uts\"" : "");
+		_cleanup_(spec_free_cleanup) struct spec *spec = parse(text);
+
+		spec_for_guest(spec, "c1");
+		assert_string_equal(spec->oci->hostname, shared ? "" : "name");
+	}
+}
+
 /* In a pod of the Sandbox service what is not named is shared by no path. */
 static void a_list_without_uts_means_one_of_its_own(void **state _unused_)
 {
@@ -267,6 +282,7 @@ int main(void)
 		cmocka_unit_test(guest_gets_its_own_paths),
 		cmocka_unit_test(namespaces_that_cannot_be_had_are_refused),
 		cmocka_unit_test(namespaces_of_the_host_are_dropped),
+		cmocka_unit_test(a_shared_host_name_is_not_set_again),
 		cmocka_unit_test(a_list_without_uts_means_one_of_its_own),
 		cmocka_unit_test(device_rules_are_the_guests),
 		cmocka_unit_test(annotations_are_found),

@@ -108,6 +108,7 @@ static void test_v1(void **state _unused_)
 	assert_int_equal(metrics->memory->hierarchical_memory_limit, 8192);
 	assert_int_equal(metrics->memory->swap->usage, 4106);
 	assert_true(metrics->memory->swap->limit == UINT64_MAX);
+	assert_non_null(metrics->memory->kernel_tcp); /* CRI-O reads each unasked */
 	assert_int_equal(metrics->blkio->n_io_service_bytes_recursive, 2);
 	assert_string_equal(metrics->blkio->io_service_bytes_recursive[1]->op, "Write");
 	assert_int_equal(metrics->blkio->io_service_bytes_recursive[1]->major, 254);

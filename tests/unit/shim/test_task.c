@@ -11,6 +11,14 @@
 #include "shim/process.h"
 #include "shim/spec.h"
 
+static bool is_there(uint32_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/pid", pid);
+	return access(path, F_OK) == 0;
+}
+
 static void life_of_a_container_in_its_order(void **state)
 {
 	struct bench *bench = *state;
@@ -18,7 +26,8 @@ static void life_of_a_container_in_its_order(void **state)
 
 	answer = bench_create(bench, "c1");
 	expect_ok(answer);
-	assert_int_equal(answer.pid, bench->vmm);
+	assert_int_not_equal(answer.pid, bench->vmm); /* of the new network namespace */
+	assert_true(is_there(answer.pid));
 	assert_true(bench_in_bundle(bench, "c1", "kiln.json"));
 	assert_true(bench_is_shared(bench, "c1"));
 	assert_string_equal(bench->agent.spec->root->path, "/run/kata-containers/c1/rootfs");
@@ -301,6 +310,16 @@ static void kill_before_start_ends_the_container(void **state)
 	assert_string_equal(strbuf_text(&bench->events), "create exit(c1) delete");
 }
 
+static void what_asks_to_end_before_the_start_ends_the_container(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->agent.die_by_signal = true;
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_kill(bench, "c1", "", SIGTERM));
+	assert_int_equal(bench_wait(bench, "c1", "").exit_status, 137);
+}
+
 static void delete_of_a_created_container_kills_it(void **state)
 {
 	struct bench *bench = *state;
@@ -502,7 +521,7 @@ static void containers_share_processes_with_the_pod(void **state)
 	bench_make_bundle(bench, "p1", SANDBOX_JSON);
 	answer = bench_create(bench, "p1");
 	expect_ok(answer);
-	assert_int_equal(answer.pid, bench->vmm);
+	assert_true(is_there(answer.pid));
 	expect_ok(create_sharing(bench, "a", answer.pid));
 	assert_true(bench->agent.sandbox_pidns);
 	assert_string_equal(bench->agent.pids_of, "");
@@ -511,14 +530,6 @@ static void containers_share_processes_with_the_pod(void **state)
 	assert_false(bench->agent.sandbox_pidns);
 	expect_ok(create_sharing(bench, "b", answer.pid));
 	assert_true(bench->agent.sandbox_pidns);
-}
-
-static bool is_there(uint32_t pid)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/%u/ns/pid", pid);
-	return access(path, F_OK) == 0;
 }
 
 static void containers_share_processes_with_one(void **state)
@@ -554,17 +565,18 @@ static void containers_share_processes_with_one(void **state)
 	assert_true(is_there(second.pid));
 }
 
-/* Outside of pods all have the VMM's pid. */
+/* Outside of pods all have one pid: the VMM's, or one for a new network namespace. */
 static void processes_of_several_cannot_be_told_apart(void **state)
 {
 	struct bench *bench = *state;
+	struct answer answer;
 
 	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
-	expect_ok(bench_create(bench, "c1"));
-	expect_ok(create_sharing(bench, "a", (uint32_t)bench->vmm));
+	answer = bench_create(bench, "c1");
+	expect_ok(answer);
+	expect_ok(create_sharing(bench, "a", answer.pid));
 	assert_string_equal(bench->agent.pids_of, "c1");
-	expect(create_sharing(bench, "b", (uint32_t)bench->vmm), TTRPC_UNIMPLEMENTED,
-	       "of c1 and of a");
+	expect(create_sharing(bench, "b", answer.pid), TTRPC_UNIMPLEMENTED, "of c1 and of a");
 }
 
 /* Of what the guest has: -1: these are no metrics. */
@@ -885,6 +897,7 @@ int main(void)
 		T(delete_takes_back_a_creation_under_way),
 		T(forgotten_shim_ends_by_itself),
 		T(kill_before_start_ends_the_container),
+		T(what_asks_to_end_before_the_start_ends_the_container),
 		T(delete_of_a_created_container_kills_it),
 		T(deleted_twice_at_once_is_deleted_once),
 		T(lost_machine_ends_all_tasks),
