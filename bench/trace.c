@@ -78,22 +78,40 @@ static bool add_span(struct traces *traces, const char *who, const json_t *span)
 	return true;
 }
 
+/* How many of a resource's spans were taken, and how many are none. */
+struct taken {
+	size_t good, bad;
+};
+
+static void add_resource(struct traces *traces, const json_t *resource, struct taken *taken)
+{
+	const char *name = attribute(json_object_get(resource, "resource"), "service.name");
+	const char *who = name ? str_after(name, "kiln-") : NULL;
+	const json_t *scope, *span;
+	size_t i, k;
+
+	json_array_foreach (json_object_get(resource, "scopeSpans"), i, scope) {
+		json_array_foreach (json_object_get(scope, "spans"), k, span) {
+			if (add_span(traces, who, span))
+				taken->good++;
+			else
+				taken->bad++;
+		}
+	}
+}
+
 /* A request of OTLP, of which each resource is one writer. False where one of its spans is none, or
  * there is none. */
 static bool add_object(struct traces *traces, const json_t *line)
 {
-	const json_t *resource, *scope, *span;
-	size_t i, j, k, good = 0, bad = 0;
+	struct taken taken = {};
+	const json_t *resource;
+	size_t i;
 
 	json_array_foreach (json_object_get(line, "resourceSpans"), i, resource) {
-		const char *name = attribute(json_object_get(resource, "resource"), "service.name");
-		const char *who = name ? str_after(name, "kiln-") : NULL;
-
-		json_array_foreach (json_object_get(resource, "scopeSpans"), j, scope)
-			json_array_foreach (json_object_get(scope, "spans"), k, span)
-				*(add_span(traces, who, span) ? &good : &bad) += 1;
+		add_resource(traces, resource, &taken);
 	}
-	return good > 0 && bad == 0;
+	return taken.good > 0 && taken.bad == 0;
 }
 
 void traces_add(struct traces *traces, const char *text, size_t len)
