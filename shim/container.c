@@ -364,6 +364,7 @@ struct start {
 	struct process *process;     /* ditto */
 	process_done_fn done;
 	void *userdata;
+	struct trace_context traced; /* its caller's */
 };
 
 static void on_network_settled(int number, const struct error *why, void *userdata)
@@ -375,7 +376,9 @@ static void on_network_settled(int number, const struct error *why, void *userda
 		(void)error_set(&err, number, "the pod's network: %s", error_message(why));
 		start->done(number, &err, start->userdata);
 	} else {
+		struct trace_context outer = trace_enter(&start->traced);
 		process_start(start->process, start->done, start->userdata);
+		(void)trace_enter(&outer);
 	}
 	process_unref(start->process);
 	container_unref(start->container);
@@ -396,6 +399,7 @@ void container_start(struct container *container, struct process *process, proce
 		.process = process_ref(process),
 		.done = done,
 		.userdata = userdata,
+		.traced = trace_now(),
 	};
 	sandbox_settle_network(container->sandbox, on_network_settled, start);
 }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "base/waiters.h"
 #include "base/worker.h"
 #include "shim/card_plug.h"
 #include "shim/netns.h"
@@ -45,8 +46,8 @@ struct pod_link {
 	bool is_left;             /* the guest is told nothing more */
 	bool is_looking;          /* of looks there is one at a time */
 	bool is_open;             /* pod_link_is_open() */
-	pod_link_fn on_settled;   /* NULL: nobody waits */
-	void *settled_userdata;
+	struct waiters settlers;  /* who wants to know what its engine has made of it */
+	bool looks_again;         /* for them: the look under way had begun before */
 
 	/* The worker's while it is at work: */
 	struct netns_keeper *keeper; /* owned; NULL: the namespace is another's */
@@ -343,21 +344,19 @@ static void complain(struct pod_link *link)
 	replace_string(&link->complaint, text);
 }
 
-/* The next look is the one that was asked for, where this one had begun before. */
+/* Who waits is told of a look that began after he had asked. False: nobody waits. */
 static bool settle(struct pod_link *link)
 {
-	pod_link_fn fn = link->on_settled;
-
-	if (!fn)
+	if (waiters_empty(&link->settlers))
 		return false;
-	if (link->is_open && !link->is_left) {
+	if (link->looks_again && !link->is_left) {
+		link->looks_again = false;
 		error_done(&link->late_error);
-		link->is_open = false;
 		look_again(link);
 		return true;
 	}
-	link->on_settled = NULL;
-	fn(-link->late_error.number, &link->late_error, link->settled_userdata);
+	link->is_open = false;
+	waiters_answer(&link->settlers, -link->late_error.number, &link->late_error);
 	error_done(&link->late_error);
 	return true;
 }
@@ -456,12 +455,11 @@ static void look_again(void *userdata)
 
 void pod_link_settle(struct pod_link *link, pod_link_fn fn, void *userdata)
 {
-	link->on_settled = fn;
-	link->settled_userdata = userdata;
+	waiters_add(&link->settlers, fn, userdata);
 	if (link->is_looking)
-		return;
-	link->is_open = false;
-	look_again(link);
+		link->looks_again = true;
+	else
+		look_again(link);
 }
 
 /* ---------------------------------------------------------------- its end */
@@ -515,6 +513,7 @@ void pod_link_free(struct pod_link *link)
 	error_done(&link->error);
 	error_done(&link->late_error);
 	error_done(&link->plug_error);
+	waiters_done(&link->settlers);
 	pod_network_free(link->previous);
 	netns_keeper_free(link->keeper);
 	free(link->complaint);

@@ -19,6 +19,7 @@ shim create_sandbox < shim sandbox
 shim delete < shim sandbox
 shim exit < shim sandbox
 shim first_output < shim sandbox
+shim network < shim sandbox
 shim release < shim sandbox
 shim root.overlay-dax < shim create
 shim rootfs < shim create

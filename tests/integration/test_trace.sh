@@ -25,6 +25,7 @@ shim create_sandbox
 shim delete
 shim exit
 shim first_output
+shim network
 shim release
 shim root.overlay-dax
 shim rootfs
