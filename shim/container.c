@@ -389,7 +389,7 @@ void container_start(struct container *container, struct process *process, proce
 {
 	struct start *start;
 
-	if (!sandbox_has_open_network(container->sandbox)) {
+	if (!sandbox_must_settle_network(container->sandbox)) {
 		process_start(process, done, userdata);
 		return;
 	}

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -45,7 +46,7 @@ struct pod_link {
 	struct error plug_error;  /* why the machine gets no more cards */
 	bool is_left;             /* the guest is told nothing more */
 	bool is_looking;          /* of looks there is one at a time */
-	bool is_open;             /* pod_link_is_open() */
+	bool is_open;             /* new, and nobody has settled it */
 	struct waiters settlers;  /* who wants to know what its engine has made of it */
 	bool looks_again;         /* for them: the look under way had begun before */
 
@@ -71,10 +72,21 @@ static void read_pod(void *data)
 {
 	struct pod_link *link = data;
 
-	if (!link->netns && netns_keep(NULL, &link->keeper, &link->error) == 0)
-		link->netns = netns_keeper_path(link->keeper);
-	if (link->netns)
-		(void)!pod_network_read(link->netns, &link->pod, &link->error);
+	(void)!pod_network_read(link->netns, &link->pod, &link->error);
+}
+
+/* From its beginning on it is listened to, so that whether it was filled costs a start nothing. */
+static void make_netns(void *data)
+{
+	struct pod_link *link = data;
+
+	if (netns_keep(NULL, &link->keeper, &link->error) < 0)
+		return;
+	link->netns = netns_keeper_path(link->keeper);
+	if (pod_network_read(link->netns, &link->pod, &link->error) < 0)
+		return;
+	pod_network_assign(link->pod, link->cards);
+	(void)!pod_network_watch(link->pod, &link->changes, &link->error);
 }
 
 static void join_pod(void *data)
@@ -129,7 +141,8 @@ struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const c
 	link->changes = link->machine.vmm_pidfd = -EBADF;
 	link->cards_max = NETWORK_CARDS_MAX;
 	link->pool = worker_pool_new(loop, 1, JOBS_MAX);
-	begin(link, read_pod);
+	if (netns)
+		begin(link, read_pod);
 	return link;
 }
 
@@ -143,8 +156,13 @@ pid_t pod_link_pid(const struct pod_link *link)
 	return link->keeper ? netns_keeper_id(link->keeper) : 0;
 }
 
-bool pod_link_is_open(const struct pod_link *link)
+bool pod_link_must_settle(struct pod_link *link)
 {
+	struct pollfd changes = { .fd = link->changes, .events = POLLIN };
+
+	if (link->is_open && !link->is_looking && !*link->pod->left_out &&
+	    poll(&changes, 1, 0) == 0)
+		link->is_open = false;
 	return link->is_open;
 }
 
@@ -163,7 +181,8 @@ int pod_link_assign(struct pod_link *link, size_t cards, struct error *err)
 	if (link->error.number)
 		return error_set(err, link->error.number, "%s", error_message(&link->error));
 	link->cards = cards;
-	pod_network_assign(link->pod, cards);
+	if (link->pod)
+		pod_network_assign(link->pod, cards);
 	return 0;
 }
 
@@ -267,7 +286,9 @@ void pod_link_start(struct pod_link *link, const struct pod_link_machine *machin
 {
 	link->machine = *machine;
 	link->machine.vmm_pidfd = fcntl(machine->vmm_pidfd, F_DUPFD_CLOEXEC, 3);
-	if (needs_cards(link)) {
+	if (!link->pod) {
+		begin(link, make_netns);
+	} else if (needs_cards(link)) {
 		link->busy = true;
 		link->span = trace_begin();
 		plug_cards(link, on_plugged);

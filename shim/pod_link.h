@@ -6,7 +6,8 @@
  *   pod_link_assign()  the machine is there: its cards are chosen
  *   pod_link_start()   all that its guest needs to know is sent and nothing awaited, and the
  *                          joining begins -> on_done. Where the pod has more interfaces than
- *                          the machine has cards, they are plugged in first (shim/card_plug.h)
+ *                          the machine has cards, they are plugged in first (shim/card_plug.h).
+ *                          A namespace that is to be new is made meanwhile -> on_done
  *   pod_link_settle()  of a namespace that is new: what its engine has made of it -> fn
  *   pod_link_leave()   what is left at the pod's interfaces is removed -> fn
  *
@@ -37,14 +38,15 @@ const char *pod_link_netns(const struct pod_link *link);
 /* Of a namespace that is new: a number for it (shim/netns.h). Else 0. */
 pid_t pod_link_pid(const struct pod_link *link);
 
-/* It is new, and it was not looked at since then. */
-bool pod_link_is_open(const struct pod_link *link);
+/* Before a start: it is new, and something was made of it for the first one, of which the guest
+ * does not know yet. With the first start that it is asked at, that is over. */
+bool pod_link_must_settle(struct pod_link *link);
 
-/* Looks at it, once: fn is called from the loop when what it has is joined and told. An interface
+/* Looks at it then: fn is called from the loop when what it has is joined and told. An interface
  * that there is no card for is a failure here. Not after it is left. */
 void pod_link_settle(struct pod_link *link, pod_link_fn fn, void *userdata);
 
-/* It is being read or joined. */
+/* It is being read, made or joined. */
 bool pod_link_is_busy(const struct pod_link *link);
 
 /* Of that: cards are being plugged in, and the guest was told nothing yet. */

@@ -641,10 +641,10 @@ void sandbox_await_network(struct sandbox *sandbox, sandbox_fn fn, void *userdat
 	waiters_add(&sandbox->joiners, fn, userdata);
 }
 
-bool sandbox_has_open_network(const struct sandbox *sandbox)
+bool sandbox_must_settle_network(struct sandbox *sandbox)
 {
 	return sandbox->state == SANDBOX_RUNNING && sandbox->network &&
-	       pod_link_is_open(sandbox->network);
+	       pod_link_must_settle(sandbox->network);
 }
 
 void sandbox_settle_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata)

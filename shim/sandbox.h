@@ -91,10 +91,10 @@ bool sandbox_is_joining(const struct sandbox *sandbox);
 bool sandbox_is_plugging(const struct sandbox *sandbox);
 void sandbox_await_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata);
 
-/* The pod's network namespace is new, and whoever wanted to fill it before the first container's
- * start has done so: sandbox_settle_network() calls fn once, from the loop, when the guest is told
- * of what is there. Only while it is open. */
-bool sandbox_has_open_network(const struct sandbox *sandbox);
+/* Before a start: the pod's network namespace is new, and somebody has filled it for the first one.
+ * sandbox_settle_network() calls fn once, from the loop, when the guest is told of what is there.
+ * Only where it must be. */
+bool sandbox_must_settle_network(struct sandbox *sandbox);
 void sandbox_settle_network(struct sandbox *sandbox, sandbox_fn fn, void *userdata);
 
 const char *sandbox_id(const struct sandbox *sandbox);
