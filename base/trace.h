@@ -30,7 +30,7 @@
  *   handover           factory  the machine is chosen -> its descriptors and journal are ready
  *   resume             factory  `cont` is sent -> QEMU's answer
  *   clock              shim     SetGuestDateTime -> its answer
- *   network            shim     reading the pod's network, or joining it
+ *   network            shim     reading or making the pod's network, or joining it
  *   create_sandbox     shim, agent  CreateSandbox -> its answer
  *   create             shim     containerd's Create -> its answer
  *   slot               shim     an image is given to the machine -> it is in a window or on a slot

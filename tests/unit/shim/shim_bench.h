@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -474,4 +475,13 @@ static inline bool bench_private_mounts(void)
 		return true;
 	printf("skipped: a mount namespace of its own needs root\n");
 	return false;
+}
+
+/* Of a pid that containerd was told. */
+static inline bool is_there(uint32_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/pid", pid);
+	return access(path, F_OK) == 0;
 }
