@@ -350,12 +350,12 @@ int container_new(const struct container_options *options, struct container **re
 	return 0;
 }
 
-void container_discard(struct container *container)
+void container_end(struct container *container)
 {
 	container_abort(container);
+	container->is_over = true;
 	forget_execs(container);
 	process_end(container->init);
-	container_unref(container);
 }
 
 /* A start that waits for the network. */
@@ -436,9 +436,10 @@ static void on_hooks_done(int number, const struct error *err, void *userdata)
 
 	if (number < 0)
 		log_warning(container->id, "after its end: %s", error_message(err));
-
-	publish_delete(container);
-	container_set_state(container, CONTAINER_GONE);
+	if (!container->is_over) {
+		publish_delete(container);
+		container_set_state(container, CONTAINER_GONE);
+	}
 	trace_end_as(TRACE_DELETE, NULL, &container->span,
 		     &(struct trace_detail){ .container = container->id });
 	container_finish(container, &none);
@@ -449,7 +450,7 @@ static void on_disks_out(void *userdata)
 	struct container *container = userdata;
 	static const struct error none;
 
-	if (container->hooks)
+	if (container->hooks && !container->is_over)
 		hooks_run(container->hooks, HOOKS_STOP, on_hooks_done, container);
 	else
 		on_hooks_done(0, &none, container);
@@ -464,7 +465,7 @@ static void on_removed(const struct ttrpc_reply *reply, void *userdata)
 	if (reply->code != TTRPC_OK && reply->code != TTRPC_UNAVAILABLE)
 		log_warning(container->id, "the guest did not remove the container: %s",
 			    reply->message);
-	if (container->disks)
+	if (container->disks && !container->is_over)
 		container_disks_release(steal_ptr(container->disks), on_disks_out, container);
 	else
 		on_disks_out(container);
@@ -474,7 +475,7 @@ static void remove_stopped(int number _unused_, const struct error *err _unused_
 {
 	struct container *container = userdata;
 
-	if (container->is_sandbox)
+	if (container->is_sandbox || container->is_over)
 		loop_defer(container->loop, on_disks_out, container);
 	else
 		container_remove_in_guest(container, on_removed, container);

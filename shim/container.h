@@ -63,9 +63,9 @@ void container_create(struct container *container, container_done_fn done, void 
 /* Nobody waits for the creation any more: what is made is taken back. done gets -ECANCELED. */
 void container_abort(struct container *container);
 
-/* Forgets it without telling the guest, because the shim ends. The container is out of the list
- * already; this takes the list's reference. */
-void container_discard(struct container *container);
+/* The shim ends: nobody waits for its creation or for its processes any more. It may leave the list
+ * meanwhile. */
+void container_end(struct container *container);
 
 /* Starts a process of it. The pod's network is then what its engine has made of it until now. */
 void container_start(struct container *container, struct process *process, process_done_fn done,

@@ -124,14 +124,18 @@ static void created(struct container *container)
 	container_finish(container, &err);
 }
 
-static void on_network(int number _unused_, const struct error *why _unused_, void *userdata)
+static void on_network(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 
-	if (container->state == CONTAINER_CREATING)
+	if (container->state != CONTAINER_CREATING) {
+		if (!container->is_sandbox)
+			container_remove_in_guest(container, NULL, NULL);
+	} else if (number < 0) {
+		create_failed(container, why);
+	} else {
 		created(container);
-	else if (!container->is_sandbox)
-		container_remove_in_guest(container, NULL, NULL);
+	}
 }
 
 static void create_when_joined(struct container *container)

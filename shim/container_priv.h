@@ -53,6 +53,7 @@ struct container {
 	bool is_paused;
 	bool is_sandbox; /* its pod's: nothing runs for it in the guest */
 	bool is_member;  /* of a pod */
+	bool is_over;    /* container_end(): nobody is told of it any more */
 	TAILQ_HEAD(exec_list, exec) execs;
 	size_t nexecs;
 	container_done_fn done; /* of create or delete under way; NULL: none */

@@ -519,11 +519,20 @@ void pod_link_leave(struct pod_link *link, void (*fn)(void *userdata), void *use
 	submit(link, leave_pod, on_left);
 }
 
+static void cancel_settlers(struct pod_link *link)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	(void)error_set(&err, ECANCELED, "the sandbox is being released");
+	waiters_answer(&link->settlers, -err.number, &err);
+}
+
 void pod_link_free(struct pod_link *link)
 {
 	if (!link)
 		return;
 	link->freed = true;
+	cancel_settlers(link);
 	card_plug_cancel(link->plug);
 	worker_pool_free(link->pool);
 	loop_timer_free(link->timer);
@@ -534,7 +543,6 @@ void pod_link_free(struct pod_link *link)
 	error_done(&link->error);
 	error_done(&link->late_error);
 	error_done(&link->plug_error);
-	waiters_done(&link->settlers);
 	pod_network_free(link->previous);
 	netns_keeper_free(link->keeper);
 	free(link->complaint);

@@ -554,10 +554,8 @@ void process_end(struct process *process)
 {
 	io_end(steal_ptr(process->io));
 	loop_timer_free(steal_ptr(process->kill_timer));
-	if (process->state == PROCESS_RUNNING) {
-		set_exit(process, PROCESS_LOST_STATUS);
-		exit_check(process);
-	}
+	set_exit(process, PROCESS_LOST_STATUS);
+	exit_check(process);
 	if (process->state == PROCESS_EXITED)
 		set_state(process, PROCESS_STOPPED);
 	waiters_answer(&process->waiters, 0, NULL);

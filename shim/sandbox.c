@@ -452,7 +452,15 @@ static void on_network(int number, const struct error *err, void *userdata)
 	if (number < 0 && sandbox->state == SANDBOX_RUNNING && !sandbox->error.number)
 		(void)error_set(&sandbox->error, number, "the pod's network: %s",
 				error_message(err));
-	waiters_answer(&sandbox->joiners, number, err);
+	waiters_answer(&sandbox->joiners, number, sandbox->error.number ? &sandbox->error : err);
+}
+
+static void cancel_joiners(struct sandbox *sandbox)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	(void)error_set(&err, ECANCELED, "the sandbox is being released");
+	waiters_answer(&sandbox->joiners, -err.number, &err);
 }
 
 static void on_claimed(int number, struct claim *claim, const struct error *err, void *userdata)
@@ -541,6 +549,7 @@ void sandbox_free(struct sandbox *sandbox)
 	if (sandbox->state != SANDBOX_NONE)
 		set_state(sandbox, SANDBOX_NONE);
 	tell_acquirers(sandbox);
+	cancel_joiners(sandbox);
 	loop_watch_free(sandbox->death);
 	disks_close(sandbox->disks);
 	scratch_watch_free(sandbox->scratch);
@@ -552,7 +561,6 @@ void sandbox_free(struct sandbox *sandbox)
 	dax_windows_close(sandbox->windows);
 	virtiofs_stop(sandbox->virtiofs);
 	lower_folders_free(sandbox->lowers);
-	waiters_done(&sandbox->joiners);
 	agent_link_set(sandbox->agent, NULL);
 	claim_free(sandbox->claim);
 	agent_link_free(sandbox->agent);

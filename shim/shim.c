@@ -330,6 +330,16 @@ void shim_prepare(struct shim *shim, const Google__Protobuf__Any *options, const
 	settings_done(&settings);
 }
 
+static void end_containers(struct shim *shim)
+{
+	struct container *container, *next;
+
+	for (container = TAILQ_FIRST(&shim->containers); container; container = next) {
+		next = container_list_next(container);
+		container_end(container);
+	}
+}
+
 void shim_free(struct shim *shim)
 {
 	struct container *container;
@@ -338,10 +348,11 @@ void shim_free(struct shim *shim)
 		return;
 	shim->stopping = true;
 	ttrpc_server_free(shim->server);
+	end_containers(shim); /* who waits for them asks the sandbox */
 	sandbox_free(shim->sandbox);
 	while ((container = TAILQ_FIRST(&shim->containers))) {
 		container_list_remove(&shim->containers, container);
-		container_discard(container);
+		container_unref(container);
 	}
 	pod_free(shim->pod); /* who waits in the sandbox, and containers that end, ask it */
 	events_free(shim->events);

@@ -29,10 +29,10 @@ static int connect_and_send(struct loop *loop, const char *path, const uint8_t *
 	return fd;
 }
 
-/* What came back begins as an answer does. */
+/* What came back begins as an answer does, in the version of HTTP that was asked in. */
 static void check_answer(int fd)
 {
-	static const char begin[] = "HTTP/1.";
+	static const char begin[] = "HTTP/";
 	char buffer[4096];
 	ssize_t n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
 
