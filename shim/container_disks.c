@@ -12,6 +12,7 @@
 #include "factory/guest/guest_root.h"
 #include "proto/direct_volume.h"
 #include "proto/guest_disks.h"
+#include "proto/message_text.h"
 #include "shim/disk_file.h"
 
 #define MOUNTED "/run/kata-containers/disks/%s" /* in the guest; of a disk's serial number */
@@ -182,13 +183,6 @@ static int add_disk_mount(struct container_disks *disks, const Grpc__Mount *moun
 	return 0;
 }
 
-static void take_text(char **field, char *text)
-{
-	if (*field != protobuf_c_empty_string)
-		free(*field);
-	*field = text;
-}
-
 /* Leaves only what is of the mount, and not of the file system; not "bind" either. */
 static void keep_mount_options(Grpc__Mount *mount)
 {
@@ -228,8 +222,8 @@ static int add_direct_volume(struct container_disks *disks, const char *run_dir,
 	item->shown_readonly = is_readonly(mount);
 	item->writable = !has_option(volume.options.items, volume.options.count, "ro");
 	add_fs_options(item, volume.options.items, volume.options.count);
-	take_text(&mount->type, xstrdup(item->fstype));
-	take_text(&mount->source, xstrdup(item->path));
+	message_text_set(&mount->type, xstrdup(item->fstype));
+	message_text_set(&mount->source, xstrdup(item->path));
 	keep_mount_options(mount);
 	return 0;
 }
@@ -576,8 +570,8 @@ static void add_option(Grpc__Mount *mount, const char *option)
 static void become_bind(Grpc__Mount *mount, const struct item *item, const char *mount_point)
 {
 	keep_mount_options(mount);
-	take_text(&mount->type, xstrdup("bind"));
-	take_text(&mount->source, xstrdup(mount_point));
+	message_text_set(&mount->type, xstrdup("bind"));
+	message_text_set(&mount->source, xstrdup(mount_point));
 	add_option(mount, "bind");
 	if (item->shown_readonly)
 		add_option(mount, "ro");

@@ -5,21 +5,15 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/guest/guest_root.h"
+#include "proto/message_text.h"
 #include "shim/settings.h"
-
-static void set_string(char **field, char *text)
-{
-	if (*field != protobuf_c_empty_string)
-		free(*field);
-	*field = text;
-}
 
 /* The image is read-only, so whether the mount says so too makes no difference but for what it
  * is told. */
 static void become_bind(Grpc__Mount *mount, const char *mount_point)
 {
-	set_string(&mount->type, xstrdup("bind"));
-	set_string(&mount->source, xstrdup(mount_point));
+	message_text_set(&mount->type, xstrdup("bind"));
+	message_text_set(&mount->source, xstrdup(mount_point));
 	mount->options = xrealloc_array(mount->options, mount->n_options + 2, sizeof(char *));
 	mount->options[mount->n_options++] = xstrdup("bind");
 	mount->options[mount->n_options++] = xstrdup("ro");

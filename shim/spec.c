@@ -9,22 +9,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "proto/message_text.h"
 #include "proto/pbjson.h"
-
-/* Messages come from protobuf-c's unpacker or pbjson, which both use malloc(3). */
-static void set_string(char **field, const char *text)
-{
-	if (*field != protobuf_c_empty_string)
-		free(*field);
-	*field = xstrdup(text);
-}
-
-static void take_string(char **field, char *text)
-{
-	if (*field != protobuf_c_empty_string)
-		free(*field);
-	*field = text;
-}
 
 static void free_message(void *message)
 {
@@ -104,7 +90,7 @@ static int parse(const char *text, size_t len, const char *bundle, struct spec *
 	r = pbjson_to_message(&grpc__spec__descriptor, json, 0, &message, err);
 	if (r >= 0) {
 		spec->oci = (Grpc__Spec *)message;
-		set_string(&spec->oci->version, version ? version : "");
+		message_text_set(&spec->oci->version, xstrdup(version ? version : ""));
 	}
 	json_decref(json);
 	if (r < 0)
@@ -273,7 +259,7 @@ static bool namespace_stays(Grpc__LinuxNamespace *ns)
 		return true;
 	if (str_equal(ns->type, "ipc") || str_equal(ns->type, "uts") || str_equal(ns->type, "pid"))
 		return false;
-	set_string(&ns->path, "");
+	message_text_set(&ns->path, xstrdup(""));
 	return true;
 }
 
@@ -349,8 +335,8 @@ static void rules_adjust(Grpc__LinuxResources *resources)
 
 static void cpus_adjust(Grpc__LinuxCPU *cpu)
 {
-	set_string(&cpu->cpus, "");
-	set_string(&cpu->mems, "");
+	message_text_set(&cpu->cpus, xstrdup(""));
+	message_text_set(&cpu->mems, xstrdup(""));
 }
 
 void spec_for_guest(struct spec *spec, const char *container_id)
@@ -363,8 +349,8 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 		const Grpc__LinuxNamespace *ipc = spec_namespace(spec, "ipc");
 		const Grpc__LinuxNamespace *uts = spec_namespace(spec, "uts");
 
-		if (uts && !str_empty(uts->path))
-			set_string(&oci->hostname, ""); /* the pod's: CRI-O repeats it */
+		if (uts && !str_empty(uts->path)) /* the name is the pod's: CRI-O repeats it */
+			message_text_set(&oci->hostname, xstrdup(""));
 		spec->shares_ipc = ipc && !str_empty(ipc->path);
 		namespaces_adjust(oci->linux);
 		if (spec->in_pod && !has_uts)
@@ -374,7 +360,7 @@ void spec_for_guest(struct spec *spec, const char *container_id)
 			rules_adjust(oci->linux->resources);
 		if (oci->linux->resources && oci->linux->resources->cpu)
 			cpus_adjust(oci->linux->resources->cpu);
-		take_string(&oci->linux->cgroupspath, xasprintf("/kiln/%s", container_id));
+		message_text_set(&oci->linux->cgroupspath, xasprintf("/kiln/%s", container_id));
 	}
 }
 

@@ -10,6 +10,7 @@
 #include "base/digest.h"
 #include "base/memory.h"
 #include "proto/guest_disks.h"
+#include "proto/message_text.h"
 
 #define FOLDERS       GUEST_SCRATCH "/volumes"
 #define MEMORY        "/run/kiln/memory"
@@ -79,13 +80,6 @@ static int add_home(struct storages *storages, enum volume_kind kind, const char
 	return r == 0 && kind == VOLUME_MEMORY ? add_limits(storage, path, err) : r;
 }
 
-static void show(Grpc__Mount *mount, char *place)
-{
-	if (mount->source != protobuf_c_empty_string)
-		free(mount->source);
-	mount->source = place;
-}
-
 static bool is_of_file_system(const char *option)
 {
 	return strchr(option, '=') != NULL;
@@ -109,7 +103,7 @@ void volume_guest_add_shm(Grpc__Mount *mount, struct storages *storages)
 	mount->n_options = kept;
 	free(mount->type);
 	mount->type = xstrdup("bind");
-	show(mount, xstrdup(SHM));
+	message_text_set(&mount->source, xstrdup(SHM));
 }
 
 int volume_guest_add(Grpc__Mount *mount, enum volume_kind kind, const struct volume_home *home,
@@ -125,6 +119,6 @@ int volume_guest_add(Grpc__Mount *mount, enum volume_kind kind, const struct vol
 		place = steal_ptr(sub);
 	}
 	if (r == 0)
-		show(mount, steal_ptr(place));
+		message_text_set(&mount->source, steal_ptr(place));
 	return r;
 }

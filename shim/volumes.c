@@ -13,6 +13,7 @@
 #include "factory/base/layout.h"
 #include "factory/guest/guest_share.h"
 #include "factory/guest/guest_volumes.h"
+#include "proto/message_text.h"
 #include "shim/late_mounts.h"
 #include "shim/mount.h"
 #include "shim/mountinfo.h"
@@ -170,6 +171,18 @@ static int bind_volume(struct volumes *volumes, const struct mount_place *place,
 	return mount_bind_in_jail(place, options->vmm_pidfd, path, source, flags, err);
 }
 
+/* Where the guest finds what is mounted in the share as `name`. */
+static void name_for_guest(const struct volumes_options *options, const char *name,
+			   Grpc__Mount *mount)
+{
+	_cleanup_free_ char *path = xasprintf("mounts/%s", name);
+
+	message_text_set(&mount->source,
+			 options->driver == VOLUMES_9P
+				 ? xasprintf(GUEST_SHARE "/%s/%s", options->container_id, path)
+				 : guest_volumes_path(options->container_id, path));
+}
+
 static int mount_in_share(struct volumes *volumes, const struct volumes_options *options,
 			  const struct mountinfo *info, Grpc__Mount *mount, struct error *err)
 {
@@ -189,11 +202,22 @@ static int mount_in_share(struct volumes *volumes, const struct volumes_options 
 	if (r < 0)
 		return error_wrap(err, "volume %s", mount->source);
 	leave_readonly_to_the_host(mount, flags, info);
-	free(mount->source); /* of the host's; it is not the empty string */
-	_cleanup_free_ char *path = xasprintf("mounts/%s", name);
-	mount->source = options->driver == VOLUMES_9P
-				? xasprintf(GUEST_SHARE "/%s/%s", options->container_id, path)
-				: guest_volumes_path(options->container_id, path);
+	name_for_guest(options, name, mount);
+	return 0;
+}
+
+static int make_overlay_in_share(struct volumes *volumes, const struct volumes_options *options,
+				 Grpc__Mount *mount, struct error *err)
+{
+	_cleanup_free_ char *name = xasprintf("%zu", volumes->count);
+	struct mount_place place = { volumes->dir_fd, name, options->idmap, options->scratch_dir };
+
+	if (mkdirat(volumes->dir_fd, name, 0755) < 0)
+		return error_set_errno(err, errno, "volume %s", mount->destination);
+	volumes->count++;
+	if (volume_overlay_make(&place, mount, err) < 0)
+		return error_wrap(err, "volume %s", mount->destination);
+	name_for_guest(options, name, mount);
 	return 0;
 }
 
@@ -211,6 +235,8 @@ static int mount_one(struct volumes *volumes, const Grpc__Spec *oci,
 		volume_guest_add_shm(mount, storages);
 		return 0;
 	}
+	if (volume_overlay_is_asked(mount))
+		return make_overlay_in_share(volumes, options, mount, err);
 	r = volume_classify(oci, mount, info, &kind, &home, err);
 	if (r < 0)
 		return r;

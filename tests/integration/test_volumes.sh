@@ -271,6 +271,36 @@ test_another_overlay_is_refused_by_name_and_small_files_copied() {
 	umount "$vol/shown"
 }
 
+# with_overlay ID OPTIONS COMMAND: a container whose configuration has an overlay on /o.
+with_overlay() {
+	ctr oci spec | jq --arg options "$2" --arg command "$3" ".process.args = [\"sh\", \"-c\", \$command] |
+		.process.terminal = false | .root = {path: \"$root\"} | .mounts += [{destination: \"/o\",
+		type: \"overlay\", source: \"overlay\", options: (\$options / \",\")}]" >"$work/overlay.json"
+	ctr run --rm --runtime io.containerd.kiln.v2 --config "$work/overlay.json" "$1" </dev/null 2>&1
+}
+
+test_a_configuration_may_ask_for_an_overlay() {
+	local root=$work/root
+	fresh
+	mkdir -p "$vol"/{a,b,shown,upper,work}
+	"$tests/busybox-root" "$root"
+	echo a >"$vol/a/file"
+	echo b >"$vol/b/other"
+	chown 1234 "$vol/b/other"
+	expect 'file other 1234' "$(with_overlay asked1 "lowerdir=$vol/a:$vol/b,noexec" \
+		'echo $(ls /o) $(stat -c %u /o/other)')"
+	expect_match 'Read-only file system' "$(with_overlay asked2 "lowerdir=$vol/a:$vol/b" 'touch /o/x' || true)"
+	with_overlay asked3 "lowerdir=$vol/a:$vol/b,upperdir=$vol/upper,workdir=$vol/work" 'echo new >/o/file && rm /o/other'
+	expect new "$(cat "$vol/upper/file")"
+	expect a "$(cat "$vol/a/file")"
+	# As CRI-O shows an image: the folder twice, which is an overlay itself.
+	mount -t overlay -o "lowerdir=$vol/a:$vol/b" overlay "$vol/shown"
+	expect 'file other' "$(with_overlay asked4 "lowerdir=$vol/shown:$vol/shown" 'echo $(ls /o)')"
+	expect_match 'Read-only file system' "$(with_overlay asked5 "lowerdir=$vol/shown:$vol/shown" 'touch /o/x' || true)"
+	umount "$vol/shown"
+	expect_match 'volume /o: .*lowerdir=missing:b.*No such file' "$(with_overlay asked6 "lowerdir=$vol/missing:$vol/b" true || true)"
+}
+
 # What the VMM of a container could open of a volume, its device nodes not among it.
 test_no_device_of_a_volume_can_be_opened() {
 	local pid

@@ -257,8 +257,8 @@ static inline int bench_teardown(void **state)
 
 	ttrpc_client_free(bench->client);
 	shim_free(bench->shim);
-	/* The claim's own connection, or its release's, ends by itself, unless the shim has stopped the
-	 * loop. It may be accepted only now. */
+	/* The claim's own connection, or its release's, ends by itself, unless the shim has stopped
+	 * the loop. It may be accepted only now. */
 	turn(bench->loop, 1);
 	for (unsigned i = 0; bench->conns > 0 && i < DEADLINE_MS; i++)
 		turn(bench->loop, 1);
