@@ -99,7 +99,7 @@ all: $(BINS)
 .DEFAULT_GOAL := all
 
 # On a fresh machine these goals install what they need before anything is compiled.
-ifneq ($(filter check check-unit check-integration check-node check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-unit check-integration check-node check-dashboard check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
 AUTO_DEPS := deps
 endif
 
@@ -406,6 +406,12 @@ bench: all image $(BENCH_WORK) ## Measure everything, half an hour; writes bench
 bench-quick: all image $(BENCH_WORK) ## The same in three minutes, with less of it
 	$(Q)BUILD=$(BUILD) bench/run quick
 
+# A browser is large, and no other target needs one.
+.PHONY: check-dashboard
+check-dashboard: DEBIAN_ALL += $(DEBIAN_BROWSER)
+check-dashboard: all image | $(AUTO_DEPS) ## The dashboard's page in headless Chromium, with pictures in build/dashboard/ (as root)
+	$(Q)BUILD=$(BUILD) tests/dashboard
+
 # The node's disk is kept in the build folder; it needs packages of this host that no other target does.
 .PHONY: check-node
 check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
@@ -464,7 +470,7 @@ check-tarball: tarball ## It in a bare root, and deploy/node/kiln-node with it (
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder tests/node/* tests/packages/* tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/dashboard tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder tests/node/* tests/packages/* tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
 lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, what deploy/ names, clang-tidy
@@ -621,6 +627,8 @@ DEBIAN_BENCH := gnuplot-nox crun
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc python3-yaml shellcheck
 # For packages and the tarball, with DEBIAN_BUILD and DEBIAN_IMAGE, and to check them.
 DEBIAN_DEB   := debhelper dpkg-dev erofs-utils lintian mmdebstrap python3
+# For make check-dashboard.
+DEBIAN_BROWSER := chromium fonts-dejavu-core
 # Of the host that makes a node's disk; what is on the disk beside DEBIAN_RUN, none of it of DEBIAN_BUILD.
 DEBIAN_NODE_HOST := mmdebstrap openssh-client
 DEBIAN_NODE  := linux-image-6.12-amd64 systemd-sysv systemd udev dbus kmod openssh-server containerd runc busybox-static iproute2 \

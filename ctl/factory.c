@@ -1,10 +1,11 @@
-/* kiln-ctl factory init | status | destroy | list. */
+/* kiln-ctl factory init | status | destroy | list | ... */
 #include <getopt.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include "base/strings.h"
 #include "ctl/ctl.h"
+#include "ctl/dashboard.h"
 #include "ctl/factory_init.h"
 #include "ctl/factory_link.h"
 #include "ctl/factory_pool.h"
@@ -25,11 +26,13 @@ struct factory_args {
 	bool json;
 	unsigned watch_s; /* 0: do not watch */
 	unsigned count;   /* of warm */
+	unsigned port;    /* of dashboard; 0: the usual one */
 };
 
 struct verb {
 	const char *name;
 	int (*run)(struct factory_link *link, const struct factory_args *args);
+	int (*run_alone)(const struct factory_args *args); /* in run's place: connects by itself */
 	bool named;   /* the word after it is a template's name */
 	bool several; /* the words after it are names of templates */
 };
@@ -184,6 +187,17 @@ static int run_console(struct factory_link *link, const struct factory_args *arg
 	return factory_template_console(link, &template);
 }
 
+static int run_dashboard(const struct factory_args *args)
+{
+	const struct dashboard_options options = {
+		.socket = args->socket,
+		.port = (uint16_t)(args->port > 0 ? args->port : DASHBOARD_PORT),
+	};
+	_cleanup_(error_done) struct error err = {};
+
+	return dashboard_serve(&options, &err) < 0 ? ctl_fail(&err) : CTL_OK;
+}
+
 /* clang-format off */
 static const struct verb verbs[] = {
 	{ "init", run_init, .several = true },
@@ -198,6 +212,7 @@ static const struct verb verbs[] = {
 	{ "drain", run_drain, .named = true },
 	{ "pause", run_pause, .named = true },
 	{ "resume", run_resume, .named = true },
+	{ "dashboard", .run_alone = run_dashboard },
 };
 /* clang-format on */
 
@@ -228,6 +243,8 @@ static int run_verb(const struct verb *verb, const struct factory_args *args)
 	_cleanup_(error_done) struct error err = {};
 	const struct status_options options = status_options(args);
 
+	if (verb->run_alone)
+		return verb->run_alone(args);
 	if (verb->run == run_status && args->watch_s > 0)
 		return factory_status_watch(&options);
 	if (factory_link_open(args->socket, &link, &err) < 0)
@@ -235,21 +252,26 @@ static int run_verb(const struct verb *verb, const struct factory_args *args)
 	return verb->run(&link, args);
 }
 
-static bool parse_count(const char *text, unsigned *ret_count)
+static bool parse_number(const char *text, unsigned max, unsigned *ret_number)
 {
-	uint64_t count;
+	uint64_t number;
 
-	if (str_to_u64(text, 1, 1000, &count) < 0)
+	if (str_to_u64(text, 1, max, &number) < 0)
 		return false;
-	*ret_count = (unsigned)count;
+	*ret_number = (unsigned)number;
 	return true;
 }
 
 static const struct option option_table[] = {
-	{ "count", required_argument, NULL, 'c' },    { "help", no_argument, NULL, 'h' },
-	{ "json", no_argument, NULL, 'j' },           { "socket", required_argument, NULL, 's' },
-	{ "template", required_argument, NULL, 't' }, { "timeout", required_argument, NULL, 'T' },
-	{ "watch", optional_argument, NULL, 'w' },    {},
+	{ "count", required_argument, NULL, 'c' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "port", required_argument, NULL, 'p' },
+	{ "socket", required_argument, NULL, 's' },
+	{ "template", required_argument, NULL, 't' },
+	{ "timeout", required_argument, NULL, 'T' },
+	{ "watch", optional_argument, NULL, 'w' },
+	{},
 };
 
 /* CTL_OK: args are filled and optind is at the first word. */
@@ -261,12 +283,16 @@ static int parse_options(int argc, char **argv, struct factory_args *args, bool 
 	while ((c = getopt_long(argc, argv, ":h", option_table, NULL)) != -1) {
 		if (c == 'h')
 			*ret_help = true;
-		else if (c == 'c' && !parse_count(optarg, &args->count))
+		else if (c == 'c' && !parse_number(optarg, 1000, &args->count))
 			return ctl_usage(&ctl_factory, "--count wants a number, 1 to 1000");
 		else if (c == 'c')
 			continue;
 		else if (c == 'j')
 			args->json = true;
+		else if (c == 'p' && !parse_number(optarg, UINT16_MAX, &args->port))
+			return ctl_usage(&ctl_factory, "--port wants a number, 1 to 65535");
+		else if (c == 'p')
+			continue;
 		else if (c == 's')
 			args->socket = optarg;
 		else if (c == 't')
@@ -340,6 +366,8 @@ static int factory_run(int argc, char **argv)
 	if ((verb->run == run_warm) != (args.count > 0))
 		return ctl_usage(&ctl_factory, verb->run == run_warm ? "warm wants --count"
 								     : "--count is for warm");
+	if (args.port > 0 && verb->run_alone != run_dashboard)
+		return ctl_usage(&ctl_factory, "--port is for dashboard");
 	if (optind + 1 < argc)
 		return ctl_usage(&ctl_factory, "'%s' is one word too many", argv[optind + 1]);
 	return run_verb(verb, &args);
@@ -355,7 +383,8 @@ const struct ctl_command ctl_factory = {
 	.usage = "kiln-ctl factory init|destroy [NAME...] [OPTIONS]\n"
 		 "       kiln-ctl factory status|list [OPTIONS]\n"
 		 "       kiln-ctl factory inspect|rebuild|verify|console NAME [OPTIONS]\n"
-		 "       kiln-ctl factory warm|drain|pause|resume NAME [OPTIONS]",
+		 "       kiln-ctl factory warm|drain|pause|resume NAME [OPTIONS]\n"
+		 "       kiln-ctl factory dashboard [--port PORT] [--socket PATH]",
 	.summary = "bake templates, see the pool of warm machines, destroy them",
 	.help = "  init      bake what is configured unless it is there already, and fill the "
 		"pool;\n"
@@ -381,6 +410,8 @@ const struct ctl_command ctl_factory = {
 		"  drain NAME   destroy parked machines and spares; none are made until resume\n"
 		"  pause NAME   stop refilling the pool; what is parked is served\n"
 		"  resume NAME  end a drain or a pause: the pool is refilled again\n"
+		"  dashboard    serve pools, claims and times as a page for a browser of this host,\n"
+		"            on http://127.0.0.1:9483/ until SIGTERM; nothing can be changed there\n"
 		"\n"
 		"Options:\n"
 		"      --count N         for warm, 1 to 1000\n"
@@ -388,6 +419,7 @@ const struct ctl_command ctl_factory = {
 		"                        \"on\" before, the same for init and destroy once they are\n"
 		"                        done, and of list an object with the arrays \"vms\" and\n"
 		"                        \"unconfigured\"\n"
+		"      --port PORT       of dashboard, on 127.0.0.1 (default 9483)\n"
 		"      --socket PATH     of the factory, default $KILN_FACTORY or\n"
 		"                        " FACTORY_SOCKET "\n"
 		"      --template NAME   this template only\n"

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "ctl/message.h"
 
 #define POLL_MS           250
 #define STATUS_TIMEOUT_MS 5000
@@ -66,23 +67,13 @@ static void on_timer(void *userdata)
 				 on_status, progress);
 }
 
-/* The response is the reply's: a copy by way of its encoding. */
-static ProtobufCMessage *copy_message(const ProtobufCMessage *message)
-{
-	size_t len = protobuf_c_message_get_packed_size(message);
-	_cleanup_free_ uint8_t *data = xcalloc(len + 1, 1);
-
-	protobuf_c_message_pack(message, data);
-	return protobuf_c_message_unpack(message->descriptor, NULL, len, data);
-}
-
 static void on_answer(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct progress *progress = userdata;
 
 	progress->result = ttrpc_reply_error(reply, progress->err);
 	if (progress->result == 0)
-		progress->response = copy_message(reply->response);
+		progress->response = message_copy(reply->response);
 	progress->answered = true;
 	progress->done = !progress->asking;
 }

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,24 +13,21 @@
 #include "base/strbuf.h"
 #include "base/strings.h"
 #include "ctl/metrics_page.h"
-#include "factory/api/http.h"
+#include "ctl/serve.h"
 
-enum { READERS_MAX = 64, BACKLOG = 64 };
+enum { BACKLOG = 64 };
 
 struct metrics_server {
 	struct loop *loop;
 	struct sandboxes_options ask;
-	struct sandboxes_query *query;             /* NULL: nobody waits */
-	uint64_t begun_ns;                         /* of the query */
-	struct http_request *readers[READERS_MAX]; /* who wait for it */
-	size_t nreaders;
+	struct sandboxes_query *query; /* NULL: nobody waits */
+	uint64_t begun_ns;             /* of the query */
+	struct serve_readers readers;  /* who wait for it */
 };
 
 static void answer(struct metrics_server *server, int status, const char *body)
 {
-	for (size_t i = 0; i < server->nreaders; i++)
-		http_reply(server->readers[i], status, HTTP_TEXT, body);
-	server->nreaders = 0;
+	serve_readers_answer(&server->readers, status, HTTP_TEXT, body);
 }
 
 static void on_sandboxes(struct sandboxes *sandboxes, void *userdata)
@@ -51,12 +47,7 @@ static void on_metrics(struct http_request *request, void *userdata)
 	struct metrics_server *server = userdata;
 	_cleanup_(error_done) struct error err = {};
 
-	if (server->nreaders == READERS_MAX) {
-		http_reply(request, 503, HTTP_TEXT, "too many wait for this page\n");
-		return;
-	}
-	server->readers[server->nreaders++] = request;
-	if (server->query)
+	if (!serve_readers_add(&server->readers, request) || server->query)
 		return;
 	server->begun_ns = clock_monotonic_ns();
 	if (sandboxes_ask(server->loop, &server->ask, on_sandboxes, server, &server->query, &err) <
@@ -113,9 +104,21 @@ static int listen_on(const char *address, int *ret_fd, const char **ret_path, st
 	return error_set(err, EINVAL, "'%s' is neither ADDRESS:PORT nor a socket's path", address);
 }
 
-static void on_end(int signo _unused_, void *userdata)
+static bool is_loopback(int fd)
 {
-	loop_stop(userdata);
+	struct sockaddr_in in;
+	socklen_t len = sizeof(in);
+
+	return getsockname(fd, (struct sockaddr *)&in, &len) == 0 && in.sin_family == AF_INET &&
+	       in.sin_addr.s_addr == htonl(INADDR_LOOPBACK);
+}
+
+static void end(void *userdata)
+{
+	struct metrics_server *server = userdata;
+
+	sandboxes_cancel(server->query);
+	answer(server, 503, "it ends\n");
 }
 
 int metrics_serve(const struct metrics_serve_options *options, struct error *err)
@@ -130,16 +133,14 @@ int metrics_serve(const struct metrics_serve_options *options, struct error *err
 		.loop = loop,
 		.ask = { .dir = options->dir, .timeout_ms = options->timeout_ms, .guest = true },
 	};
-	struct loop_signal *term = loop_signal_new(loop, SIGTERM, on_end, loop);
-	struct loop_signal *interrupt = loop_signal_new(loop, SIGINT, on_end, loop);
-	struct http *http = http_new(loop, fd, pages, ARRAY_SIZE(pages), HTTP_DEADLINE_MS, &server);
-
-	loop_run(loop);
-	sandboxes_cancel(server.query);
-	answer(&server, 503, "it ends\n");
-	http_free(http);
-	loop_signal_free(term);
-	loop_signal_free(interrupt);
+	serve_run(loop, &(struct serve_options){
+				.fd = fd,
+				.pages = pages,
+				.npages = ARRAY_SIZE(pages),
+				.loopback = is_loopback(fd),
+				.end = end,
+				.userdata = &server,
+			});
 	if (path)
 		(void)unlink(path);
 	return 0;

@@ -9,6 +9,7 @@
 #include "base/socket.h"
 #include "base/strings.h"
 #include "ctl/bundle_words.h"
+#include "ctl/message.h"
 #include "ctl/shim_process.h"
 #include "proto/shim_socket.h"
 #include "proto/ttrpc_client.h"
@@ -87,16 +88,6 @@ static void read_bundles(struct sandbox *sandbox)
 	}
 }
 
-/* An answer of the type, of its own memory. */
-static ProtobufCMessage *copy(const ProtobufCMessage *message)
-{
-	size_t len = protobuf_c_message_get_packed_size(message);
-	_cleanup_free_ uint8_t *packed = xcalloc(1, len + 1);
-
-	protobuf_c_message_pack(message, packed);
-	return protobuf_c_message_unpack(message->descriptor, NULL, len, packed);
-}
-
 static int compare(const void *a, const void *b)
 {
 	const struct sandbox *one = a, *other = b;
@@ -168,7 +159,7 @@ static void on_info(const struct ttrpc_reply *reply, void *userdata)
 	struct sandbox *sandbox = question->sandbox;
 
 	if (reply->code == TTRPC_OK) {
-		sandbox->info = (Kiln__Shim__V1__SandboxInfo *)copy(reply->response);
+		sandbox->info = (Kiln__Shim__V1__SandboxInfo *)message_copy(reply->response);
 		sandbox->id = xstrdup(sandbox->info->sandbox_id);
 		sandbox->ns = xstrdup(sandbox->info->namespace_);
 		sandbox->shim_pid = (pid_t)sandbox->info->shim_pid;
@@ -186,7 +177,7 @@ static void on_guest(const struct ttrpc_reply *reply, void *userdata)
 	struct question *question = userdata;
 
 	if (reply->code == TTRPC_OK)
-		question->sandbox->guest = (Grpc__Metrics *)copy(reply->response);
+		question->sandbox->guest = (Grpc__Metrics *)message_copy(reply->response);
 	on_answer(question);
 }
 

@@ -6,7 +6,9 @@
 #include <event2/http.h>
 #include <event2/listener.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -37,6 +39,7 @@ struct http {
 	size_t nconnections;
 	const struct http_page *pages;
 	size_t npages;
+	bool loopback_names_only;
 	void *userdata;
 };
 
@@ -184,6 +187,27 @@ static void on_accept_error(struct evconnlistener *listener, void *userdata)
 
 /* ---------------------------------------------------------------- requests */
 
+static const struct {
+	const char *name, *value;
+} headers_of_all[] = {
+	{ "Cache-Control", "no-store" },
+	{ "Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; "
+				     "base-uri 'none'; form-action 'none'; "
+				     "frame-ancestors 'none'" },
+	{ "Cross-Origin-Resource-Policy", "same-origin" },
+	{ "Referrer-Policy", "no-referrer" },
+	{ "X-Content-Type-Options", "nosniff" },
+};
+
+/* Of a body that is not sent, which evhttp would not count. */
+static void add_length(struct evkeyvalq *headers, size_t len)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%zu", len);
+	evhttp_add_header(headers, "Content-Length", text);
+}
+
 void http_reply(struct http_request *request, int status, const char *type, const char *body)
 {
 	struct evhttp_request *req = request->req;
@@ -191,12 +215,24 @@ void http_reply(struct http_request *request, int status, const char *type, cons
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
 
 	evhttp_add_header(headers, "Content-Type", type);
-	evhttp_add_header(headers, "Cache-Control", "no-store");
-	evbuffer_add(buffer, body, strlen(body));
+	for (size_t i = 0; i < ARRAY_SIZE(headers_of_all); i++)
+		evhttp_add_header(headers, headers_of_all[i].name, headers_of_all[i].value);
+	if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD)
+		add_length(headers, strlen(body));
+	else
+		evbuffer_add(buffer, body, strlen(body));
 	connection_mark(request->http, req, false);
 	evhttp_send_reply(req, status, NULL, buffer);
 	evbuffer_free(buffer);
 	free(request);
+}
+
+static bool is_for_us(const struct http *http, struct evhttp_request *req)
+{
+	const char *host = evhttp_request_get_host(req); /* without its port */
+
+	return !http->loopback_names_only || str_equal(host, "127.0.0.1") ||
+	       (host && strcasecmp(host, "localhost") == 0);
 }
 
 static void on_request(struct evhttp_request *req, void *userdata)
@@ -204,6 +240,7 @@ static void on_request(struct evhttp_request *req, void *userdata)
 	struct http *http = userdata;
 	struct http_request *request = xnew(struct http_request);
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
+	enum evhttp_cmd_type method = evhttp_request_get_command(req);
 	const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
 	const struct http_page *page = NULL;
 
@@ -214,10 +251,12 @@ static void on_request(struct evhttp_request *req, void *userdata)
 		if (str_equal(http->pages[i].path, path))
 			page = &http->pages[i];
 	}
-	if (!page) {
+	if (!is_for_us(http, req)) {
+		http_reply(request, 421, HTTP_TEXT, "this server is 127.0.0.1 or localhost\n");
+	} else if (!page) {
 		http_reply(request, 404, HTTP_TEXT, "no such page\n");
-	} else if (evhttp_request_get_command(req) != EVHTTP_REQ_GET) {
-		evhttp_add_header(evhttp_request_get_output_headers(req), "Allow", "GET");
+	} else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
+		evhttp_add_header(evhttp_request_get_output_headers(req), "Allow", "GET, HEAD");
 		http_reply(request, 405, HTTP_TEXT, "pages are read with GET\n");
 	} else {
 		page->fn(request, http->userdata);
@@ -247,6 +286,11 @@ struct http *http_new(struct loop *loop, int fd, const struct http_page *pages, 
 	http->listener = evhttp_bound_socket_get_listener(bound);
 	evconnlistener_set_error_cb(http->listener, on_accept_error);
 	return http;
+}
+
+void http_loopback_names_only(struct http *http)
+{
+	http->loopback_names_only = true;
 }
 
 void http_free(struct http *http)

@@ -154,17 +154,59 @@ static Kiln__Factory__V1__ImageCacheStatus *report_images(const struct images *i
 	return report;
 }
 
+/* Of the factory and of all its templates. */
+static void merge_all(struct factory *factory, struct metrics *ret)
+{
+	struct slot *slot = NULL;
+
+	metrics_merge(ret, factory_metrics(factory));
+	while ((slot = factory_next_slot(factory, slot)))
+		metrics_merge(ret, slot_metrics(slot));
+}
+
+static Kiln__Factory__V1__Latency *report_latency(enum histogram histogram,
+						  const struct latency *latency)
+{
+	Kiln__Factory__V1__Latency *report = xnew(Kiln__Factory__V1__Latency);
+
+	kiln__factory__v1__latency__init(report);
+	report->name = xstrdup(histogram_to_string(histogram));
+	report->n_buckets = ARRAY_SIZE(latency->buckets);
+	report->buckets = xnew_array(uint64_t, report->n_buckets);
+	memcpy(report->buckets, latency->buckets, sizeof(latency->buckets));
+	report->count = latency->count;
+	report->sum_us = latency->sum_ns / 1000;
+	report->p50_us = latency_quantile_us(latency, 0.50);
+	report->p99_us = latency_quantile_us(latency, 0.99);
+	report->max_us = latency->max_ns / 1000;
+	return report;
+}
+
+Kiln__Factory__V1__LatenciesResponse *report_latencies(struct factory *factory)
+{
+	Kiln__Factory__V1__LatenciesResponse *report = xnew(Kiln__Factory__V1__LatenciesResponse);
+	struct metrics all = {};
+
+	kiln__factory__v1__latencies_response__init(report);
+	merge_all(factory, &all);
+	report->n_edges_us = METRICS_BUCKETS;
+	report->edges_us = xnew_array(uint64_t, METRICS_BUCKETS);
+	memcpy(report->edges_us, metrics_bucket_us, sizeof(metrics_bucket_us));
+	report->latencies = xnew_array(Kiln__Factory__V1__Latency *, HISTOGRAM_MAX_);
+	for (enum histogram h = 0; h < HISTOGRAM_MAX_; h++)
+		report->latencies[report->n_latencies++] = report_latency(h, &all.latencies[h]);
+	metrics_done(&all);
+	return report;
+}
+
 Kiln__Factory__V1__StatusResponse *report_status(struct factory *factory,
 						 const struct footprint *footprint)
 {
 	Kiln__Factory__V1__StatusResponse *report = xnew(Kiln__Factory__V1__StatusResponse);
 	struct metrics all = {};
-	struct slot *slot = NULL;
 
 	kiln__factory__v1__status_response__init(report);
-	metrics_merge(&all, factory_metrics(factory));
-	while ((slot = factory_next_slot(factory, slot)))
-		metrics_merge(&all, slot_metrics(slot));
+	merge_all(factory, &all);
 	report->version = xstrdup(KILN_VERSION);
 	report->pid = (uint32_t)getpid();
 	report->uptime_s = factory_uptime_s(factory);

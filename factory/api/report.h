@@ -14,9 +14,12 @@
 Kiln__Factory__V1__StatusResponse *report_status(struct factory *factory,
 						 const struct footprint *footprint);
 
-/* The same of one template. */
+/* The histograms of all templates and of the factory, merged. The caller frees it likewise. */
+Kiln__Factory__V1__LatenciesResponse *report_latencies(struct factory *factory);
+
+/* The status of one template. */
 Kiln__Factory__V1__TemplateStatus *report_template(struct slot *slot,
 						   const struct footprint *footprint);
 
-/* The same as JSON with the key "on" before: a template is ready. The caller frees. */
+/* The whole status as JSON with the key "on" before: a template is ready. The caller frees. */
 char *report_status_json(struct factory *factory, const struct footprint *footprint);

@@ -389,6 +389,15 @@ static void rpc_on_status(struct ttrpc_call *call, const ProtobufCMessage *messa
 	footprint_measure(factory_footprint(factory), status_answer, asking);
 }
 
+static void rpc_on_latencies(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,
+			     void *userdata)
+{
+	Kiln__Factory__V1__LatenciesResponse *report = report_latencies(userdata);
+
+	ttrpc_call_reply(call, &report->base);
+	protobuf_c_message_free_unpacked(&report->base, NULL);
+}
+
 /* ---------------------------------------------------------------- List */
 
 static void roots_report(const char *dir, Kiln__Factory__V1__VmStatus *report)
@@ -485,6 +494,7 @@ static const struct ttrpc_method factory_methods[] = {
 	{ "Confirm", rpc_on_confirm },
 	{ "Release", rpc_on_release },
 	{ "Status", rpc_on_status },
+	{ "Latencies", rpc_on_latencies },
 	{ "List", rpc_on_list },
 	{ "Init", rpc_on_init },
 	{ "Destroy", rpc_on_destroy },

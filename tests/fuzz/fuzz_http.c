@@ -53,6 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	struct http *http = http_new(loop, listening, pages, ARRAY_SIZE(pages), HTTP_DEADLINE_MS,
 				     NULL);
+	if (size % 2 == 1)
+		http_loopback_names_only(http);
 	for (unsigned i = 0; i < CONNECTIONS; i++) {
 		size_t part = size / CONNECTIONS;
 		_cleanup_close_ int fd = connect_and_send(loop, path, data + i * part, part);

@@ -22,6 +22,8 @@ test_commands() {
 
 test_words_and_options() {
 	expect 'init inspect' "$(complete factory in)"
+	expect 'dashboard' "$(complete factory da)"
+	expect '--port' "$(complete factory dashboard --p)"
 	expect 'cgroups' "$(complete check cg)"
 	expect 'kernel kvm' "$(complete check cgroups k)"
 	expect '' "$(complete factory init in)"

@@ -143,8 +143,52 @@ static void serves_its_pages_only(void **state)
 	expect_answer(f, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 4");
 	expect_answer(f, "POST /now HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
 		      "HTTP/1.1 405 ");
-	expect_answer(f, "HEAD /now HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 405 ");
 	expect_answer(f, "DELETE /now HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 405 ");
+}
+
+static void a_head_is_an_answer_without_its_body(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_close_ int fd = connect_to(f);
+
+	say(fd, "HEAD /now HTTP/1.1\r\nHost: x\r\n\r\n");
+	_cleanup_free_ char *head = hear(f, fd, NULL);
+	assert_begins(head, "HTTP/1.1 200 OK\r\n");
+	assert_non_null(strstr(head, "Content-Length: 5\r\n"));
+	assert_null(strstr(head, "here"));
+	/* And the stream is where the next answer begins. */
+	say(fd, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+	_cleanup_free_ char *answer = hear(f, fd, NULL);
+	assert_begins(answer, "HTTP/1.1 200 OK\r\n");
+}
+
+static void browsers_are_told_to_trust_nothing_else(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_close_ int fd = connect_to(f);
+
+	say(fd, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+	_cleanup_free_ char *answer = hear(f, fd, NULL);
+	assert_non_null(strstr(answer, "\r\nContent-Security-Policy: default-src 'none'; "));
+	assert_non_null(strstr(answer, "\r\nX-Content-Type-Options: nosniff\r\n"));
+}
+
+static void another_name_than_this_hosts_is_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	http_loopback_names_only(f->http);
+	expect_answer(f, "GET /now HTTP/1.1\r\nHost: 127.0.0.1:9483\r\n\r\n", "HTTP/1.1 200 ");
+	expect_answer(f, "GET /now HTTP/1.1\r\nHost: LocalHost\r\n\r\n", "HTTP/1.1 200 ");
+	expect_answer(f, "GET /now HTTP/1.1\r\nHost: evil.example\r\n\r\n", "HTTP/1.1 421 ");
+	expect_answer(f, "GET /now HTTP/1.1\r\nHost: localhost.evil.example\r\n\r\n",
+		      "HTTP/1.1 421 ");
+	expect_answer(f, "GET /now HTTP/1.1\r\nHost: 127.0.0.1.evil.example:80\r\n\r\n",
+		      "HTTP/1.1 421 ");
+	expect_answer(f, "GET http://evil.example/now HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		      "HTTP/1.1 421 ");
+	expect_answer(f, "GET /none HTTP/1.1\r\nHost: evil.example\r\n\r\n", "HTTP/1.1 421 ");
+	expect_answer(f, "GET /now HTTP/1.0\r\n\r\n", "HTTP/1.0 421 ");
 }
 
 static void a_connection_serves_several_requests(void **state)
@@ -293,6 +337,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HTTP_TEST(serves_its_pages_only),
+		HTTP_TEST(a_head_is_an_answer_without_its_body),
+		HTTP_TEST(browsers_are_told_to_trust_nothing_else),
+		HTTP_TEST(another_name_than_this_hosts_is_refused),
 		HTTP_TEST(a_connection_serves_several_requests),
 		HTTP_TEST(sizes_are_bounded),
 		HTTP_TEST(garbage_ends_its_connection_only),
