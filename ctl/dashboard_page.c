@@ -455,11 +455,11 @@ void dashboard_page_write(const struct dashboard_look *look, struct strbuf *page
 		add_tiles(status, page);
 		add_notices(status, page);
 		add_pools(&drawing, status);
-		strbuf_adds(page, "<div class=\"column\">");
+		strbuf_adds(page, "<div class=\"stack\">");
 		add_claims(&drawing, status);
 		add_failures(page, status);
 		strbuf_adds(page, "</div>");
-		dashboard_times_shares(&drawing, status, look->latencies);
+		dashboard_times_shares(&drawing, status, look->latencies, look->traces);
 		dashboard_times_latencies(&drawing, look->latencies);
 		add_templates(page, status, look->taken_s);
 	} else {

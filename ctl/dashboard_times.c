@@ -6,6 +6,8 @@
 #include "base/strings.h"
 #include "ctl/dashboard_page.h"
 #include "ctl/html.h"
+#include "ctl/share.h"
+#include "ctl/start_phases.h"
 
 typedef Kiln__Factory__V1__LatenciesResponse Latencies;
 typedef Kiln__Factory__V1__Latency Latency;
@@ -131,62 +133,6 @@ void dashboard_times_latencies(struct drawing *drawing, const Latencies *latenci
 
 /* ---------------------------------------------------------------- what time is made of */
 
-/* A time in three parts at the most, by the classes of the style sheet. */
-struct share {
-	const char *title;
-	struct {
-		const char *label;
-		uint64_t us;
-	} parts[3];
-};
-
-static const char *const classes[] = { "parked", "coming", "spare" };
-
-static uint64_t whole_of(const struct share *share)
-{
-	return share->parts[0].us + share->parts[1].us + share->parts[2].us;
-}
-
-static void add_share(struct drawing *drawing, const struct share *share)
-{
-	struct strbuf *page = drawing->page, description = {};
-	struct draw_part parts[ARRAY_SIZE(classes)];
-	uint64_t whole = whole_of(share);
-
-	if (whole == 0)
-		return;
-	strbuf_adds(page, "<figure><figcaption>");
-	html_text(page, share->title);
-	strbuf_adds(page, " <span>");
-	html_us(page, whole);
-	strbuf_adds(page, "</span></figcaption>");
-	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
-		parts[i] = (struct draw_part){ classes[i], share->parts[i].label,
-					       (double)share->parts[i].us };
-		if (share->parts[i].us == 0)
-			continue;
-		strbuf_addf(&description, "%s%s ", description.len > 0 ? ", " : "",
-			    share->parts[i].label);
-		html_us(&description, share->parts[i].us);
-	}
-	draw_bar(drawing, &(struct draw_bar){ .title = share->title,
-					      .description = strbuf_text(&description),
-					      .parts = parts,
-					      .nparts = ARRAY_SIZE(parts) });
-	strbuf_adds(page, "<table><tbody>");
-	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
-		if (share->parts[i].us == 0)
-			continue;
-		strbuf_addf(page, "<tr><th scope=\"row\" class=\"key %s\">%s</th>", classes[i],
-			    share->parts[i].label);
-		add_us_cell(page, share->parts[i].us);
-		strbuf_addf(page, "<td class=\"number\">%.0f\u00a0%%</td></tr>",
-			    100.0 * (double)share->parts[i].us / (double)whole);
-	}
-	strbuf_adds(page, "</tbody></table></figure>");
-	strbuf_done(&description);
-}
-
 static uint64_t sum_us(const Latency *latency)
 {
 	return latency ? latency->sum_us : 0;
@@ -198,39 +144,63 @@ static void add_bake(struct drawing *drawing, const Kiln__Factory__V1__TemplateS
 	uint64_t boot_ms = template->boot_ms < template->bake_ms ? template->boot_ms
 								 : template->bake_ms;
 
-	add_share(drawing, &(struct share){
-				   .title = title,
-				   .parts = { { "booting", boot_ms * 1000 },
-					      { "warming, freezing, storing",
-						(template->bake_ms - boot_ms) * 1000 } },
-			   });
+	share_draw(drawing, &(struct share){
+				    .title = title,
+				    .parts = { { "booting", boot_ms * 1000 },
+					       { "warming, freezing, storing",
+						 (template->bake_ms - boot_ms) * 1000 } },
+			    });
+}
+
+/* The four longest phases, and all others as one. */
+static void add_start(struct drawing *drawing, const struct traces *traces)
+{
+	const struct start *start = traces_typical(traces);
+	_cleanup_free_ struct start_phase *phases = xnew_array(struct start_phase,
+							       START_PHASES_MAX);
+	size_t count = start ? start_phases(start, phases) : 0;
+	_cleanup_free_ char *title = xasprintf("A sandbox's start, the typical one of %zu traced",
+					       traces->count);
+	struct share share = { .title = title };
+
+	for (size_t i = 0; i < count; i++) {
+		size_t part = i < SHARE_PARTS - 1 ? i : SHARE_PARTS - 1;
+		share.parts[part].us += (uint64_t)(phases[i].ms * 1000);
+		share.parts[part].label = i < SHARE_PARTS - 1 ? phases[i].name : "other steps";
+	}
+	if (count == 0)
+		strbuf_adds(drawing->page, "<p class=\"quiet\">No start has been traced yet.</p>");
+	share_draw(drawing, &share);
 }
 
 void dashboard_times_shares(struct drawing *drawing,
 			    const Kiln__Factory__V1__StatusResponse *status,
-			    const Latencies *latencies)
+			    const Latencies *latencies, const struct traces *traces)
 {
 	struct strbuf *page = drawing->page;
 	uint64_t clone = mean_us(find(latencies, "clone"));
 	uint64_t warm = mean_us(find(latencies, "warm"));
 
 	strbuf_adds(page, "<section><h2>Where the time goes</h2>");
-	add_share(drawing,
-		  &(struct share){
-			  .title = "What claimers waited, together",
-			  .parts = { { "from the pool", sum_us(find(latencies, "claim_pooled")) },
-				     { "for a clone", sum_us(find(latencies, "claim_cloned")) },
-				     { "for a boot", sum_us(find(latencies, "claim_booted")) } },
-		  });
-	add_share(drawing, &(struct share){
-				   .title = "A clone, on the average",
-				   .parts = { { "starting and loading the state",
-						clone > warm ? clone - warm : 0 },
-					      { "warming", warm < clone ? warm : clone } },
-			   });
+	if (traces)
+		add_start(drawing, traces);
+	share_draw(drawing,
+		   &(struct share){
+			   .title = "What claimers waited, together",
+			   .parts = { { "from the pool", sum_us(find(latencies, "claim_pooled")) },
+				      { "for a clone", sum_us(find(latencies, "claim_cloned")) },
+				      { "for a boot", sum_us(find(latencies, "claim_booted")) } },
+		   });
+	share_draw(drawing, &(struct share){
+				    .title = "A clone, on the average",
+				    .parts = { { "starting and loading the state",
+						 clone > warm ? clone - warm : 0 },
+					       { "warming", warm < clone ? warm : clone } },
+			    });
 	for (size_t i = 0; i < status->n_templates && i < DASHBOARD_TEMPLATES_MAX; i++)
 		add_bake(drawing, status->templates[i]);
-	strbuf_adds(page,
-		    "<p class=\"quiet\">The steps of a sandbox's whole start are in its trace: "
-		    "docs/OPERATION.md, “Where the time of a start goes”.</p></section>\n");
+	if (!traces)
+		strbuf_adds(page, "<p class=\"quiet\">With --traces it shows the steps of a "
+				  "sandbox's start.</p>");
+	strbuf_adds(page, "</section>\n");
 }
