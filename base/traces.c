@@ -265,7 +265,8 @@ int traces_read_newest(const char *dir, struct traces *ret_traces, struct error 
 		return error_set_errno(err, errno, "cannot read the traces in %s", dir);
 	while ((entry = readdir(folder))) {
 		if (str_equal(strrchr(entry->d_name, '.'), ".jsonl") &&
-		    fstatat(dirfd(folder), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		    fstatat(dirfd(folder), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    st.st_size > 0)
 			newest_offer(&newest, entry->d_name, st.st_mtim);
 	}
 	for (size_t i = 0; i < newest.count; i++) {
