@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "ctl/dashboard_page.h"
-#include "ctl/html.h"
+#include "ctl/html_table.h"
 #include "ctl/share.h"
 #include "ctl/start_phases.h"
 
@@ -40,13 +40,6 @@ static uint64_t mean_us(const Latency *latency)
 	return latency && latency->count > 0 ? latency->sum_us / latency->count : 0;
 }
 
-static void add_us_cell(struct strbuf *page, uint64_t us)
-{
-	strbuf_adds(page, "<td class=\"number\">");
-	html_us(page, us);
-	strbuf_adds(page, "</td>");
-}
-
 /* ---------------------------------------------------------------- histograms */
 
 static void add_histogram(struct drawing *drawing, const Latencies *latencies,
@@ -77,14 +70,13 @@ static void add_histogram(struct drawing *drawing, const Latencies *latencies,
 
 static void add_latency_row(struct strbuf *page, const Latency *latency, const char *title)
 {
-	strbuf_addf(page, "<tr><th scope=\"row\">%s</th><td class=\"number\">", title);
-	html_count(page, latency->count);
-	strbuf_adds(page, "</td>");
-	add_us_cell(page, mean_us(latency));
-	add_us_cell(page, latency->p50_us);
-	add_us_cell(page, latency->p99_us);
-	add_us_cell(page, latency->max_us);
-	strbuf_adds(page, "</tr>");
+	html_row_begin(page, NULL, title);
+	html_cell_count(page, latency->count);
+	html_cell_us(page, mean_us(latency));
+	html_cell_us(page, latency->p50_us);
+	html_cell_us(page, latency->p99_us);
+	html_cell_us(page, latency->max_us);
+	html_row_end(page);
 }
 
 static bool any_seen(const Latencies *latencies)
@@ -99,6 +91,8 @@ static bool any_seen(const Latencies *latencies)
 
 void dashboard_times_latencies(struct drawing *drawing, const Latencies *latencies)
 {
+	static const char *const heads[] = { "what", "#seen",    "#mean", "#p50",
+					     "#p99", "#longest", NULL };
 	struct strbuf *page = drawing->page;
 
 	strbuf_adds(page, "<section class=\"wide\"><h2>How long it took</h2>");
@@ -115,20 +109,15 @@ void dashboard_times_latencies(struct drawing *drawing, const Latencies *latenci
 		if (latency && latency->count > 0)
 			add_histogram(drawing, latencies, latency, kinds[i].title);
 	}
-	strbuf_adds(
-		page,
-		"</div><div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-		"aria-label=\"Latencies, a table\"><table><thead><tr>"
-		"<th scope=\"col\">what</th><th scope=\"col\" class=\"number\">seen</th>"
-		"<th scope=\"col\" class=\"number\">mean</th><th scope=\"col\" class=\"number\">p50</th>"
-		"<th scope=\"col\" class=\"number\">p99</th><th scope=\"col\" class=\"number\">longest</th></tr></thead>"
-		"<tbody>");
+	strbuf_adds(page, "</div>");
+	html_table_begin(page, "Latencies, a table", heads);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		const Latency *latency = find(latencies, kinds[i].name);
 		if (latency && latency->count > 0)
 			add_latency_row(page, latency, kinds[i].title);
 	}
-	strbuf_adds(page, "</tbody></table></div></section>\n");
+	html_table_end(page);
+	strbuf_adds(page, "</section>\n");
 }
 
 /* ---------------------------------------------------------------- what time is made of */

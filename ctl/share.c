@@ -1,7 +1,7 @@
 #include "ctl/share.h"
 
 #include "base/strings.h"
-#include "ctl/html.h"
+#include "ctl/html_table.h"
 
 /* Of the style sheet. */
 static const char *const classes[SHARE_PARTS] = { "parked", "coming", "spare", "claimed",
@@ -9,12 +9,12 @@ static const char *const classes[SHARE_PARTS] = { "parked", "coming", "spare", "
 
 static void add_row(struct strbuf *page, const struct share *share, size_t part, uint64_t whole)
 {
-	strbuf_addf(page, "<tr><th scope=\"row\" class=\"key %s\">", classes[part]);
-	html_text(page, share->parts[part].label);
-	strbuf_adds(page, "</th><td class=\"number\">");
-	html_us(page, share->parts[part].us);
-	strbuf_addf(page, "</td><td class=\"number\">%.0f\u00a0%%</td></tr>",
-		    100.0 * (double)share->parts[part].us / (double)whole);
+	html_row_begin(page, classes[part], share->parts[part].label);
+	html_cell_us(page, share->parts[part].us);
+	html_cell_begin(page);
+	strbuf_addf(page, "%.0f\u00a0%%", 100.0 * (double)share->parts[part].us / (double)whole);
+	html_cell_end(page);
+	html_row_end(page);
 }
 
 static void describe(const struct share *share, struct strbuf *description)
