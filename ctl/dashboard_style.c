@@ -3,10 +3,10 @@
 
 /* clang-format off */
 const char dashboard_style[] =
-	":root{--paper:#faf9f7;--card:#fff;--ink:#1c1917;--quiet:#57534e;--line:#e7e5e4;--accent:#c2410c;--soft:#f1b48e;\n"
-	"--claimed:#57534e;--spare:#b8b2ab;color-scheme:light dark}\n"
+	":root{--paper:#faf9f7;--card:#fff;--ink:#1c1917;--quiet:#57534e;--line:#e7e5e4;--accent:#c2410c;--soft:#d67d48;\n"
+	"--claimed:#57534e;--spare:#948c85;color-scheme:light dark}\n"
 	"@media(prefers-color-scheme:dark){:root{--paper:#161311;--card:#201c19;--ink:#f5f2ef;--quiet:#b3aca5;--line:#38322d;\n"
-	"--accent:#fb8c4a;--soft:#8a4a22;--claimed:#d6d0ca;--spare:#6f6760}}\n"
+	"--accent:#fb8c4a;--soft:#a3592a;--claimed:#d6d0ca;--spare:#7a726a}}\n"
 	"*{box-sizing:border-box}\n"
 	"body{margin:0 auto;max-width:76rem;padding:1.25rem clamp(.75rem,3vw,2rem) 3rem;background:var(--paper);color:var(--ink);\n"
 	"font:1rem/1.5 system-ui,sans-serif;font-variant-numeric:tabular-nums}\n"
