@@ -336,8 +336,8 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzzed/tests/fuzz/%.o $(ZLIB_vm)
 	@mkdir -p $(@D)
 	$(Q)clang $(FUZZED) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(ZLIB_vm) $(LIBS_fuzz) $(LIBS_proto) $(LIBS_common)
 # What of a program's own these try, beside the libraries.
-$(BUILD)/fuzz/fuzz_result $(BUILD)/fuzz/fuzz_trace: \
-	$(call zobj,$(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c trace.c))
+$(BUILD)/fuzz/fuzz_result: \
+	$(call zobj,$(addprefix bench/,result.c series.c histogram.c stats.c targets.c compare.c))
 $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
 $(BUILD)/fuzz/fuzz_trace_batch: $(call zobj,factory/api/trace_batch.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra

@@ -25,6 +25,7 @@ static const char *const count_names[] = {
 	[COUNT_IMAGES] = "images",
 	[COUNT_PODS] = "pods",
 	[COUNT_CRUNS] = "cruns",
+	[COUNT_METRICS] = "metrics",
 	[COUNT_FILES] = "files",
 	[COUNT_FILES_TIMES] = "files-times",
 	[COUNT_FILES_SCALE] = "files-scale",

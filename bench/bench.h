@@ -35,6 +35,7 @@ enum count {
 	COUNT_IMAGES,           /* sandboxes that read one image; 0: left out */
 	COUNT_PODS,             /* lives of a pod, of kiln and runc each; 0: left out */
 	COUNT_CRUNS,       /* containers of a guest, by the agent and by crun each; 0: left out */
+	COUNT_METRICS,     /* times that all sandboxes of a node are asked, each way; 0: left out */
 	COUNT_FILES,       /* places for work on files, of each contestant; 0: left out */
 	COUNT_FILES_TIMES, /* how often it is done in each of them */
 	COUNT_FILES_SCALE, /* how much work that is, in percent */

@@ -5,12 +5,12 @@
 #include "base/config.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "base/traces.h"
 #include "bench/command.h"
 #include "bench/compare.h"
 #include "bench/plot.h"
 #include "bench/report.h"
 #include "bench/targets.h"
-#include "bench/trace.h"
 
 int command_compare(int argc _unused_, char **argv)
 {

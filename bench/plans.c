@@ -18,8 +18,8 @@ static const struct plan plans[] = {
 		       [COUNT_DENSITY_MOST] = 100, [COUNT_DENSITY_UNSHARED] = 10,
 		       [COUNT_ROOTS] = 6,          [COUNT_IMAGES] = 20,
 		       [COUNT_PODS] = 40,          [COUNT_CRUNS] = 40,
-		       [COUNT_FILES] = 3,          [COUNT_FILES_TIMES] = 4,
-		       [COUNT_FILES_SCALE] = 25 } },
+		       [COUNT_METRICS] = 20,       [COUNT_FILES] = 3,
+		       [COUNT_FILES_TIMES] = 4,    [COUNT_FILES_SCALE] = 25 } },
 	{ "quick",
 	  1,
 	  { [COUNT_BOOTS] = 3,
@@ -35,6 +35,7 @@ static const struct plan plans[] = {
 	    [COUNT_ROOTS] = 2,
 	    [COUNT_PODS] = 3,
 	    [COUNT_CRUNS] = 8,
+	    [COUNT_METRICS] = 5,
 	    [COUNT_FILES] = 1,
 	    [COUNT_FILES_TIMES] = 3,
 	    [COUNT_FILES_SCALE] = 10 } },
@@ -58,8 +59,8 @@ static const struct plan plans[] = {
 			[COUNT_DENSITY_MOST] = 1, [COUNT_DENSITY_UNSHARED] = 1,
 			[COUNT_ROOTS] = 1,        [COUNT_IMAGES] = 2,
 			[COUNT_PODS] = 1,         [COUNT_CRUNS] = 2,
-			[COUNT_FILES] = 1,        [COUNT_FILES_TIMES] = 2,
-			[COUNT_FILES_SCALE] = 2 } },
+			[COUNT_METRICS] = 1,      [COUNT_FILES] = 1,
+			[COUNT_FILES_TIMES] = 2,  [COUNT_FILES_SCALE] = 2 } },
 };
 
 int plan_apply(const char *name, struct bench_options *options)

@@ -8,8 +8,8 @@
  */
 #pragma once
 
+#include "base/traces.h"
 #include "bench/result.h"
-#include "bench/trace.h"
 
 /* A plot for which the result has no figures is left out. *ret_count: how many were made. */
 _must_check_ int plot_result(const struct result *result, const char *out_dir, unsigned *ret_count,

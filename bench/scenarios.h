@@ -39,6 +39,7 @@ _must_check_ int scenario_crun(struct bench *bench, struct error *err);
 _must_check_ int scenario_roots(struct bench *bench, struct error *err);
 _must_check_ int scenario_images(struct bench *bench, struct error *err);
 _must_check_ int scenario_files(struct bench *bench, struct error *err);
+_must_check_ int scenario_metrics(struct bench *bench, struct error *err);
 _must_check_ int scenario_burst(struct bench *bench, struct error *err);
 _must_check_ int scenario_sustain(struct bench *bench, struct error *err);
 _must_check_ int scenario_density(struct bench *bench, struct error *err);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
@@ -17,7 +18,7 @@ enum page_kind { PAGE_FOLLOWING, PAGE_STILL, PAGE_KINDS };
 
 struct dashboard {
 	struct loop *loop;
-	const char *socket;
+	const char *socket, *traces;
 	char host[256];
 	struct serve_readers readers[PAGE_KINDS];
 	/* The question under way. */
@@ -45,16 +46,29 @@ static void forget_answers(struct dashboard *dashboard)
 
 /* ---------------------------------------------------------------- answers */
 
+/* Of a folder that is not there yet, nothing was traced. */
+static void read_traces(const struct dashboard *dashboard, struct traces *ret)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	if (dashboard->traces && traces_read_newest(dashboard->traces, ret, &err) < 0 &&
+	    err.number != ENOENT)
+		log_warning(NULL, "%s", error_message(&err));
+}
+
 static void draw(struct dashboard *dashboard)
 {
+	_cleanup_(traces_done) struct traces traces = {};
 	struct dashboard_look look = {
 		.host = dashboard->host,
 		.taken_s = clock_realtime_ns() / 1000000000,
 		.obstacle = error_message(&dashboard->error),
 		.status = dashboard->status,
 		.latencies = dashboard->latencies,
+		.traces = dashboard->traces ? &traces : NULL,
 	};
 
+	read_traces(dashboard, &traces);
 	for (enum page_kind kind = 0; kind < PAGE_KINDS; kind++) {
 		strbuf_done(&dashboard->pages[kind]);
 		look.still = kind == PAGE_STILL;
@@ -189,7 +203,7 @@ static void end(void *userdata)
 
 int dashboard_serve(const struct dashboard_options *options, struct error *err)
 {
-	struct dashboard dashboard = { .socket = options->socket };
+	struct dashboard dashboard = { .socket = options->socket, .traces = options->traces };
 	int fd, r = http_listen_loopback(options->port, &fd, err);
 
 	if (r < 0)

@@ -19,6 +19,7 @@ enum { DASHBOARD_PORT = 9483, DASHBOARD_FRESH_MS = 1000, DASHBOARD_TIMEOUT_MS = 
 
 struct dashboard_options {
 	const char *socket; /* the factory's */
+	const char *traces; /* folder of traces in files (base/trace.h); NULL: none */
 	uint16_t port;
 };
 

@@ -8,7 +8,7 @@
 #include "ctl/dashboard_times.h"
 #include "ctl/draw.h"
 #include "ctl/factory_show.h"
-#include "ctl/html.h"
+#include "ctl/html_table.h"
 
 typedef Kiln__Factory__V1__StatusResponse Status;
 typedef Kiln__Factory__V1__TemplateStatus Template;
@@ -18,37 +18,6 @@ static size_t shown(const Status *status)
 {
 	return status->n_templates < DASHBOARD_TEMPLATES_MAX ? status->n_templates
 							     : DASHBOARD_TEMPLATES_MAX;
-}
-
-static void add_text_cell(struct strbuf *page, const char *text)
-{
-	strbuf_adds(page, "<td>");
-	html_text(page, str_empty(text) ? "–" : text);
-	strbuf_adds(page, "</td>");
-}
-
-static void add_count_cell(struct strbuf *page, uint64_t count)
-{
-	strbuf_adds(page, "<td class=\"number\">");
-	html_count(page, count);
-	strbuf_adds(page, "</td>");
-}
-
-static void add_head_cell(struct strbuf *page, const char *name)
-{
-	strbuf_adds(page, "<tr><th scope=\"row\">");
-	html_text(page, name);
-	strbuf_adds(page, "</th>");
-}
-
-static void add_ms_cell(struct strbuf *page, uint64_t ms)
-{
-	strbuf_adds(page, "<td class=\"number\">");
-	if (ms > 0)
-		html_us(page, ms * 1000);
-	else
-		strbuf_adds(page, "–");
-	strbuf_adds(page, "</td>");
 }
 
 /* ---------------------------------------------------------------- the head of the page */
@@ -251,20 +220,25 @@ static void add_pool_row(struct strbuf *page, const Template *template)
 {
 	const Pool *pool = pool_of(template);
 
-	add_head_cell(page, template->name);
-	add_count_cell(page, pool->parked);
-	add_count_cell(page, pool->target);
-	add_count_cell(page, pool->coming);
-	add_count_cell(page, pool->spares);
-	add_count_cell(page, pool->claimed);
-	add_count_cell(page, pool->waiting);
-	strbuf_addf(page, "<td class=\"number\">%.2f</td>", pool->claims_per_s);
-	add_text_cell(page, pool->mode);
-	strbuf_adds(page, "</tr>");
+	html_row_begin(page, NULL, template->name);
+	html_cell_count(page, pool->parked);
+	html_cell_count(page, pool->target);
+	html_cell_count(page, pool->coming);
+	html_cell_count(page, pool->spares);
+	html_cell_count(page, pool->claimed);
+	html_cell_count(page, pool->waiting);
+	html_cell_begin(page);
+	strbuf_addf(page, "%.2f", pool->claims_per_s);
+	html_cell_end(page);
+	html_cell_text(page, pool->mode);
+	html_row_end(page);
 }
 
 static void add_pools(struct drawing *drawing, const Status *status)
 {
+	static const char *const heads[] = { "template", "#parked",  "#wanted",         "#coming",
+					     "#spare",   "#claimed", "#claims waiting", "#claims/s",
+					     "mode",     NULL };
 	struct strbuf *page = drawing->page;
 	double whole = 0;
 
@@ -280,22 +254,15 @@ static void add_pools(struct drawing *drawing, const Status *status)
 		strbuf_addf(page,
 			    "<p>%zu more are not shown; kiln-ctl factory status has them.</p>",
 			    status->n_templates - shown(status));
-	strbuf_adds(
-		page,
-		"<ul class=\"legend\"><li class=\"parked\">parked</li>"
-		"<li class=\"coming\">coming</li><li class=\"missing\">missing</li>"
-		"<li class=\"spare\">spare</li><li class=\"claimed\">claimed</li>"
-		"<li class=\"mark\">wanted</li></ul>"
-		"<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-		"aria-label=\"Pools, a table\"><table><thead><tr>"
-		"<th scope=\"col\">template</th><th scope=\"col\" class=\"number\">parked</th>"
-		"<th scope=\"col\" class=\"number\">wanted</th><th scope=\"col\" class=\"number\">coming</th>"
-		"<th scope=\"col\" class=\"number\">spare</th><th scope=\"col\" class=\"number\">claimed</th>"
-		"<th scope=\"col\" class=\"number\">claims waiting</th><th scope=\"col\" class=\"number\">claims/s</th>"
-		"<th scope=\"col\">mode</th></tr></thead><tbody>");
+	strbuf_adds(page, "<ul class=\"legend\"><li class=\"parked\">parked</li>"
+			  "<li class=\"coming\">coming</li><li class=\"missing\">missing</li>"
+			  "<li class=\"spare\">spare</li><li class=\"claimed\">claimed</li>"
+			  "<li class=\"mark\">wanted</li></ul>");
+	html_table_begin(page, "Pools, a table", heads);
 	for (size_t i = 0; i < shown(status); i++)
 		add_pool_row(page, status->templates[i]);
-	strbuf_adds(page, "</tbody></table></div></section>\n");
+	html_table_end(page);
+	strbuf_adds(page, "</section>\n");
 }
 
 /* ---------------------------------------------------------------- claims */
@@ -307,16 +274,20 @@ static void add_claim_rows(struct strbuf *page, const Status *status, const char
 		const Kiln__Factory__V1__Counter *count = status->counters[i];
 		if (!str_equal(count->name, counter))
 			continue;
-		strbuf_addf(page, "<tr><th scope=\"row\" class=\"key %s\">%s</th>", class, name);
-		add_text_cell(page, count->reason);
-		add_count_cell(page, count->value);
-		strbuf_addf(page, "<td class=\"number\">%.1f\u00a0%%</td></tr>",
+		html_row_begin(page, class, name);
+		html_cell_text(page, count->reason);
+		html_cell_count(page, count->value);
+		html_cell_begin(page);
+		strbuf_addf(page, "%.1f\u00a0%%",
 			    all > 0 ? 100.0 * (double)count->value / (double)all : 0);
+		html_cell_end(page);
+		html_row_end(page);
 	}
 }
 
 static void add_claims(struct drawing *drawing, const Status *status)
 {
+	static const char *const heads[] = { "claims", "reason", "#how many", "#share", NULL };
 	const Kiln__Factory__V1__ClaimStatus *claims = status->claims;
 	struct strbuf *page = drawing->page;
 	uint64_t all = claims ? claims_of(claims) : 0;
@@ -341,17 +312,13 @@ static void add_claims(struct drawing *drawing, const Status *status)
 				  .parts = parts,
 				  .nparts = ARRAY_SIZE(parts),
 			  });
-	strbuf_adds(
-		page,
-		"<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-		"aria-label=\"Claims, a table\"><table><thead><tr><th scope=\"col\">claims"
-		"</th><th scope=\"col\">reason</th><th scope=\"col\" class=\"number\">how many</th>"
-		"<th scope=\"col\" class=\"number\">share</th></tr></thead><tbody>");
+	html_table_begin(page, "Claims, a table", heads);
 	add_claim_rows(page, status, "claims_pooled", "parked", "pooled", all);
 	add_claim_rows(page, status, "claims_cloned", "coming", "cloned", all);
 	add_claim_rows(page, status, "claims_booted", "spare", "booted", all);
 	add_claim_rows(page, status, "claims_failed", "failed", "failed", all);
-	strbuf_adds(page, "</tbody></table></div></section>\n");
+	html_table_end(page);
+	strbuf_adds(page, "</section>\n");
 }
 
 /* ---------------------------------------------------------------- templates and failures */
@@ -360,7 +327,7 @@ static void add_template_row(struct strbuf *page, const Template *template, uint
 {
 	const char *phase = template->phase;
 
-	add_head_cell(page, template->name);
+	html_row_begin(page, NULL, template->name);
 	strbuf_adds(page, "<td>");
 	html_text(page, template->state);
 	if (!str_empty(phase)) {
@@ -377,28 +344,26 @@ static void add_template_row(struct strbuf *page, const Template *template, uint
 		strbuf_adds(page, "–");
 	}
 	strbuf_adds(page, "</td>");
-	add_ms_cell(page, template->bake_ms);
-	add_ms_cell(page, template->boot_ms);
+	html_cell_us(page, template->bake_ms * 1000);
+	html_cell_us(page, template->boot_ms * 1000);
 	_cleanup_free_ char *id = template->id ? xstrndup(template->id, 12) : NULL;
-	add_text_cell(page, id);
-	strbuf_adds(page, "</tr>");
+	html_cell_text(page, id);
+	html_row_end(page);
 }
 
 static void add_templates(struct strbuf *page, const Status *status, uint64_t now_s)
 {
+	static const char *const heads[] = { "template",       "state", "baked", "#bake took",
+					     "#of it booting", "id",    NULL };
+
 	if (status->n_templates == 0)
 		return;
-	strbuf_adds(page,
-		    "<section class=\"wide\"><h2>Templates and their last bakes</h2>"
-		    "<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-		    "aria-label=\"Templates, a table\"><table><thead><tr>"
-		    "<th scope=\"col\">template</th><th scope=\"col\">state</th>"
-		    "<th scope=\"col\">baked</th><th scope=\"col\" class=\"number\">bake took</th>"
-		    "<th scope=\"col\" class=\"number\">of it booting</th><th scope=\"col\">id</th>"
-		    "</tr></thead><tbody>");
+	strbuf_adds(page, "<section class=\"wide\"><h2>Templates and their last bakes</h2>");
+	html_table_begin(page, "Templates, a table", heads);
 	for (size_t i = 0; i < shown(status); i++)
 		add_template_row(page, status->templates[i], now_s);
-	strbuf_adds(page, "</tbody></table></div></section>\n");
+	html_table_end(page);
+	strbuf_adds(page, "</section>\n");
 }
 
 static const struct {
@@ -417,6 +382,7 @@ static const struct {
 
 static void add_failures(struct strbuf *page, const Status *status)
 {
+	static const char *const heads[] = { "what", "why", "#how often", NULL };
 	size_t rows = 0;
 
 	strbuf_adds(page, "<section><h2>What went wrong since the start</h2>");
@@ -426,20 +392,17 @@ static void add_failures(struct strbuf *page, const Status *status)
 			if (!str_equal(count->name, failures[f].counter) || count->value == 0)
 				continue;
 			if (rows++ == 0)
-				strbuf_adds(
-					page,
-					"<div class=\"scroll\" tabindex=\"0\" "
-					"role=\"region\" aria-label=\"Failures, a table\">"
-					"<table><thead><tr><th scope=\"col\">what</th>"
-					"<th scope=\"col\">why</th><th scope=\"col\" class=\"number\">"
-					"how often</th></tr></thead><tbody>");
-			add_head_cell(page, failures[f].name);
-			add_text_cell(page, count->reason);
-			add_count_cell(page, count->value);
-			strbuf_adds(page, "</tr>");
+				html_table_begin(page, "Failures, a table", heads);
+			html_row_begin(page, NULL, failures[f].name);
+			html_cell_text(page, count->reason);
+			html_cell_count(page, count->value);
+			html_row_end(page);
 		}
 	}
-	strbuf_adds(page, rows > 0 ? "</tbody></table></div>" : "<p class=\"quiet\">Nothing.</p>");
+	if (rows > 0)
+		html_table_end(page);
+	else
+		strbuf_adds(page, "<p class=\"quiet\">Nothing.</p>");
 	strbuf_adds(page, "</section>\n");
 }
 
@@ -455,11 +418,11 @@ void dashboard_page_write(const struct dashboard_look *look, struct strbuf *page
 		add_tiles(status, page);
 		add_notices(status, page);
 		add_pools(&drawing, status);
-		strbuf_adds(page, "<div class=\"column\">");
+		strbuf_adds(page, "<div class=\"stack\">");
 		add_claims(&drawing, status);
 		add_failures(page, status);
 		strbuf_adds(page, "</div>");
-		dashboard_times_shares(&drawing, status, look->latencies);
+		dashboard_times_shares(&drawing, status, look->latencies, look->traces);
 		dashboard_times_latencies(&drawing, look->latencies);
 		add_templates(page, status, look->taken_s);
 	} else {

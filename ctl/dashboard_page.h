@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/strbuf.h"
+#include "base/traces.h"
 #include "proto/factory.pb-c.h"
 
 enum { DASHBOARD_TEMPLATES_MAX = 100, DASHBOARD_REFRESH_S = 5 };
@@ -20,6 +21,7 @@ struct dashboard_look {
 	const char *obstacle; /* why there is no status; NULL: there is */
 	const Kiln__Factory__V1__StatusResponse *status;
 	const Kiln__Factory__V1__LatenciesResponse *latencies; /* NULL: this factory has none */
+	const struct traces *traces; /* NULL: nobody has said where they are */
 };
 
 void dashboard_page_write(const struct dashboard_look *look, struct strbuf *page);

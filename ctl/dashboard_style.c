@@ -3,10 +3,10 @@
 
 /* clang-format off */
 const char dashboard_style[] =
-	":root{--paper:#faf9f7;--card:#fff;--ink:#1c1917;--quiet:#57534e;--line:#e7e5e4;--accent:#c2410c;--soft:#f1b48e;\n"
-	"--claimed:#57534e;--spare:#b8b2ab;color-scheme:light dark}\n"
+	":root{--paper:#faf9f7;--card:#fff;--ink:#1c1917;--quiet:#57534e;--line:#e7e5e4;--accent:#c2410c;--soft:#d67d48;\n"
+	"--claimed:#57534e;--spare:#948c85;color-scheme:light dark}\n"
 	"@media(prefers-color-scheme:dark){:root{--paper:#161311;--card:#201c19;--ink:#f5f2ef;--quiet:#b3aca5;--line:#38322d;\n"
-	"--accent:#fb8c4a;--soft:#8a4a22;--claimed:#d6d0ca;--spare:#6f6760}}\n"
+	"--accent:#fb8c4a;--soft:#a3592a;--claimed:#d6d0ca;--spare:#7a726a}}\n"
 	"*{box-sizing:border-box}\n"
 	"body{margin:0 auto;max-width:76rem;padding:1.25rem clamp(.75rem,3vw,2rem) 3rem;background:var(--paper);color:var(--ink);\n"
 	"font:1rem/1.5 system-ui,sans-serif;font-variant-numeric:tabular-nums}\n"
@@ -21,7 +21,7 @@ const char dashboard_style[] =
 	"border-radius:50%;background:var(--accent)}.state.off{color:var(--quiet)}\n"
 	"main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem;align-items:start}\n"
 	"section,.tile{min-width:0;padding:1rem 1.25rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem}\n"
-	".wide,.tiles{grid-column:1/-1}.column{display:grid;gap:1rem;min-width:0}\n"
+	".wide,.tiles{grid-column:1/-1}.stack{display:grid;gap:1rem;min-width:0}\n"
 	".notices{border-left:.3rem solid var(--accent)}.notices ul{margin:0;padding-left:1.1rem}.notices{overflow-wrap:anywhere}\n"
 	".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,10rem),1fr));gap:1rem;margin:0}\n"
 	".tile dt{color:var(--quiet);font-size:.875rem}.tile dd{margin:0;font-size:1.75rem;line-height:1.25}\n"
@@ -38,7 +38,7 @@ const char dashboard_style[] =
 	".legend{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:0 0 .75rem;padding:0;list-style:none;color:var(--quiet);font-size:.875rem}\n"
 	".legend li::before,.key::before{content:\"\";display:inline-block;width:.75em;height:.75em;margin-right:.5em;border-radius:.15em}\n"
 	".legend .parked::before,.key.parked::before{background:var(--accent)}.legend .coming::before,.key.coming::before{background:var(--soft)}\n"
-	".legend .spare::before,.key.spare::before{background:var(--spare)}.legend .claimed::before{background:var(--claimed)}\n"
+	".legend .spare::before,.key.spare::before{background:var(--spare)}.legend .claimed::before,.key.claimed::before{background:var(--claimed)}\n"
 	".legend .missing::before{outline:1px dashed var(--accent);outline-offset:-1px}.key.failed::before{background:var(--ink)}\n"
 	".legend .mark::before{width:2px;border-radius:0;background:var(--ink)}\n"
 	".scroll{overflow-x:auto}\n"

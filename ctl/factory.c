@@ -27,6 +27,7 @@ struct factory_args {
 	unsigned watch_s; /* 0: do not watch */
 	unsigned count;   /* of warm */
 	unsigned port;    /* of dashboard; 0: the usual one */
+	const char *traces;
 };
 
 struct verb {
@@ -191,6 +192,7 @@ static int run_dashboard(const struct factory_args *args)
 {
 	const struct dashboard_options options = {
 		.socket = args->socket,
+		.traces = args->traces,
 		.port = (uint16_t)(args->port > 0 ? args->port : DASHBOARD_PORT),
 	};
 	_cleanup_(error_done) struct error err = {};
@@ -263,15 +265,11 @@ static bool parse_number(const char *text, unsigned max, unsigned *ret_number)
 }
 
 static const struct option option_table[] = {
-	{ "count", required_argument, NULL, 'c' },
-	{ "help", no_argument, NULL, 'h' },
-	{ "json", no_argument, NULL, 'j' },
-	{ "port", required_argument, NULL, 'p' },
-	{ "socket", required_argument, NULL, 's' },
-	{ "template", required_argument, NULL, 't' },
-	{ "timeout", required_argument, NULL, 'T' },
-	{ "watch", optional_argument, NULL, 'w' },
-	{},
+	{ "count", required_argument, NULL, 'c' },   { "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, 'j' },          { "port", required_argument, NULL, 'p' },
+	{ "socket", required_argument, NULL, 's' },  { "template", required_argument, NULL, 't' },
+	{ "timeout", required_argument, NULL, 'T' }, { "traces", required_argument, NULL, 'r' },
+	{ "watch", optional_argument, NULL, 'w' },   {},
 };
 
 /* CTL_OK: args are filled and optind is at the first word. */
@@ -293,6 +291,8 @@ static int parse_options(int argc, char **argv, struct factory_args *args, bool 
 			return ctl_usage(&ctl_factory, "--port wants a number, 1 to 65535");
 		else if (c == 'p')
 			continue;
+		else if (c == 'r')
+			args->traces = optarg;
 		else if (c == 's')
 			args->socket = optarg;
 		else if (c == 't')
@@ -366,8 +366,8 @@ static int factory_run(int argc, char **argv)
 	if ((verb->run == run_warm) != (args.count > 0))
 		return ctl_usage(&ctl_factory, verb->run == run_warm ? "warm wants --count"
 								     : "--count is for warm");
-	if (args.port > 0 && verb->run_alone != run_dashboard)
-		return ctl_usage(&ctl_factory, "--port is for dashboard");
+	if ((args.port > 0 || args.traces) && verb->run_alone != run_dashboard)
+		return ctl_usage(&ctl_factory, "--port and --traces are for dashboard");
 	if (optind + 1 < argc)
 		return ctl_usage(&ctl_factory, "'%s' is one word too many", argv[optind + 1]);
 	return run_verb(verb, &args);
@@ -380,11 +380,12 @@ static const char *word(size_t i)
 
 const struct ctl_command ctl_factory = {
 	.name = "factory",
-	.usage = "kiln-ctl factory init|destroy [NAME...] [OPTIONS]\n"
-		 "       kiln-ctl factory status|list [OPTIONS]\n"
-		 "       kiln-ctl factory inspect|rebuild|verify|console NAME [OPTIONS]\n"
-		 "       kiln-ctl factory warm|drain|pause|resume NAME [OPTIONS]\n"
-		 "       kiln-ctl factory dashboard [--port PORT] [--socket PATH]",
+	.usage =
+		"kiln-ctl factory init|destroy [NAME...] [OPTIONS]\n"
+		"       kiln-ctl factory status|list [OPTIONS]\n"
+		"       kiln-ctl factory inspect|rebuild|verify|console NAME [OPTIONS]\n"
+		"       kiln-ctl factory warm|drain|pause|resume NAME [OPTIONS]\n"
+		"       kiln-ctl factory dashboard [--port PORT] [--traces FOLDER] [--socket PATH]",
 	.summary = "bake templates, see the pool of warm machines, destroy them",
 	.help = "  init      bake what is configured unless it is there already, and fill the "
 		"pool;\n"
@@ -424,6 +425,8 @@ const struct ctl_command ctl_factory = {
 		"                        " FACTORY_SOCKET "\n"
 		"      --template NAME   this template only\n"
 		"      --timeout SECONDS for init and rebuild (default 600), destroy (default 120)\n"
+		"      --traces FOLDER   of files that shims and factory trace to (KILN_TRACE, \"trace\"):\n"
+		"                        dashboard shows the steps of a start, too\n"
 		"      --watch [SECONDS] status again and again (default every 2 s), in place on "
 		"a\n"
 		"                        terminal, until Ctrl-C; exits 0 then\n"

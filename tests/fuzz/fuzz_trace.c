@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "bench/trace.h"
+#include "base/traces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -63,7 +63,8 @@ test_the_result_has_the_documented_form() {
 	for name in boot.ready clone.parked clone.claimed claim.claim claim.create_sandbox claim.total \
 		claim.of_one claim.of_many first-exec.pooled first-exec.booted ctr.kiln ctr.runc \
 		ctr.empty burst.latency roots.{output,run,ready}.{overlay-dax,overlay-image,overlay-share,share,runc} {files,files-first}.{write,walk,sqlite}.{runc,overlay,limit} \
-		pods.{run,create,start,exec-first,exec,stop,remove,life}.{kiln,runc} pods-net.{round-trip,transfer}.{kiln,runc} crun.{kiln,crun}; do
+		pods.{run,create,start,exec-first,exec,stop,remove,life}.{kiln,runc} pods-net.{round-trip,transfer}.{kiln,runc} crun.{kiln,crun} \
+		metrics.{all,hung,read,read-hung}; do
 		jq -e --arg name "$name" '.series[$name].n > 0' "$result" >/dev/null || fail "no $name"
 	done
 	for name in parked running unshared_parked unshared_running booted; do

@@ -27,7 +27,7 @@ test_words_and_options() {
 	expect 'cgroups' "$(complete check cg)"
 	expect 'kernel kvm' "$(complete check cgroups k)"
 	expect '' "$(complete factory init in)"
-	expect '--template --timeout' "$(complete factory status --t)"
+	expect '--template --timeout --traces' "$(complete factory status --t)"
 	expect '--output' "$(complete bug-report --o)"
 	expect '--json' "$(complete list --j)"
 	expect 'serve' "$(complete metrics s)"

@@ -11,7 +11,7 @@ page() { curl -sS --max-time 30 "http://127.0.0.1:$port$1" "${@:2}"; }
 code() { page "$1" -o /dev/null -w '%{http_code}' "${@:2}"; }
 
 # shows REGEX: the page has it; until then it may be a second old.
-shows() { page / | grep -Eq -- "$1"; }
+shows() { grep -Eq -- "$1" <<<"$(page /)"; }
 
 # elements NAME CLASS: how many there are on the page, by a parser of HTML.
 elements() {
@@ -100,6 +100,22 @@ test_a_factory_that_is_away() {
 	until_true 10 shows 'vm factory is on'
 }
 
+# A claim alone is no start. What a shim would have written is a line a step.
+test_traces_are_drawn() {
+	shows 'No start has been traced yet' || fail "$(page /)"
+	local step
+	mkdir "$work/traces"
+	for step in 'claim 1000 1200' 'create_container 1200 1500' 'start_container 1500 1600'; do
+		set -- $step
+		jq -nc --arg name "$1" --arg from "${2}000000" --arg to "${3}000000" '{resourceSpans: [{resource: {attributes:
+			[{key: "service.name", value: {stringValue: "kiln-shim"}}]}, scopeSpans: [{spans: [{name: $name,
+			startTimeUnixNano: $from, endTimeUnixNano: $to,
+			attributes: [{key: "kiln.sandbox", value: {stringValue: "a"}}]}]}]}]}' >>"$work/traces/shim-1.jsonl"
+	done
+	until_true 10 shows 'the typical one of 1 traced'
+	shows 'shim create_container 300' || fail "$(page /)"
+}
+
 test_its_end() {
 	expect_match 'cannot listen on' "$(timeout 20 "$BUILD/kiln-ctl" factory dashboard --port "$port" 2>&1)"
 	expect "http://127.0.0.1:$port/" "$(cat "$work/dashboard.out")" 'where it is'
@@ -110,7 +126,7 @@ test_its_end() {
 
 write_config 2
 start_factory
-"$BUILD/kiln-ctl" factory dashboard --port "$port" --socket "$run/factory.sock" >"$work/dashboard.out" 2>"$work/dashboard.err" &
+"$BUILD/kiln-ctl" factory dashboard --port "$port" --traces "$work/traces" --socket "$run/factory.sock" >"$work/dashboard.out" 2>"$work/dashboard.err" &
 dashboard=$!
 trap 'kill "$dashboard" 2>/dev/null; cleanup' EXIT
 until_true 20 grep -qs http "$work/dashboard.out"

@@ -14,12 +14,12 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "base/traces.h"
 #include "bench/bench.h"
 #include "bench/plans.h"
 #include "bench/processes.h"
 #include "bench/scenarios.h"
 #include "bench/smaps.h"
-#include "bench/trace.h"
 
 /* ---------------------------------------------------------------- smaps */
 

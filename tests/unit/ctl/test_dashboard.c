@@ -6,6 +6,7 @@
 #include "ctl/dashboard_page.h"
 #include "ctl/draw.h"
 #include "ctl/html.h"
+#include "ctl/start_phases.h"
 
 typedef Kiln__Factory__V1__StatusResponse Status;
 typedef Kiln__Factory__V1__TemplateStatus Template;
@@ -297,6 +298,100 @@ static void test_large_and_odd_numbers(void **state _unused_)
 	assert_int_equal(occurrences(page, "class=\"histogram\""), 1);
 }
 
+/* ---------------------------------------------------------------- where a start's time goes */
+
+static void add_span(struct traces *traces, const char *id, const char *who, const char *step,
+		     unsigned begin_ms, unsigned end_ms)
+{
+	_cleanup_free_ char *line = xasprintf(
+		"{\"resourceSpans\":[{\"resource\":{\"attributes\":[{\"key\":\"service.name\","
+		"\"value\":{\"stringValue\":\"kiln-%s\"}}]},\"scopeSpans\":[{\"spans\":[{\"name\":"
+		"\"%s\",\"startTimeUnixNano\":\"%u000000\",\"endTimeUnixNano\":\"%u000000\","
+		"\"attributes\":[{\"key\":\"kiln.sandbox\",\"value\":{\"stringValue\":\"%s\"}}]}]}]}]}\n",
+		who, step, begin_ms + 1000, end_ms + 1000, id);
+
+	traces_add(traces, line, strlen(line));
+}
+
+static void add_start(struct traces *traces, const char *id)
+{
+	add_span(traces, id, "shim", "sandbox", 0, 900);
+	add_span(traces, id, "shim", "shim.start", 0, 10);
+	add_span(traces, id, "shim", "claim", 5, 27);
+	add_span(traces, id, "shim", "create", 40, 105);
+	add_span(traces, id, "agent", "create_container", 60, 90);
+	add_span(traces, id, "shim", "start_container", 110, 120);
+	add_span(traces, id, "shim", "exit", 120, 800);
+	traces_finish(traces);
+}
+
+#define assert_phase(phase, wanted, wanted_ms)                                                     \
+	do {                                                                                       \
+		assert_string_equal((phase).name, wanted);                                         \
+		assert_true((phase).ms > (wanted_ms)-0.01 && (phase).ms < (wanted_ms) + 0.01);     \
+	} while (0)
+
+static void test_phases_add_up_to_the_start(void **state _unused_)
+{
+	_cleanup_(traces_done) struct traces traces = {};
+	struct start_phase phases[START_PHASES_MAX];
+
+	add_start(&traces, "a");
+	assert_int_equal(start_phases(&traces.starts[0], phases), 6);
+	assert_phase(phases[0], "shim create", 35);
+	assert_phase(phases[1], "agent create_container", 30);
+	assert_phase(phases[2], "shim claim", 22);
+	assert_phase(phases[3], "not traced", 18);
+	assert_phase(phases[4], "shim start_container", 10);
+	assert_phase(phases[5], "shim shim.start", 5);
+}
+
+static void test_no_container_was_started(void **state _unused_)
+{
+	_cleanup_(traces_done) struct traces traces = {};
+	struct start_phase phases[START_PHASES_MAX];
+
+	add_span(&traces, "a", "shim", "claim", 0, 10);
+	traces_finish(&traces);
+	assert_int_equal(start_phases(&traces.starts[0], phases), 0);
+}
+
+static void test_many_steps_are_as_many_phases_at_most(void **state _unused_)
+{
+	_cleanup_(traces_done) struct traces traces = {};
+	struct start_phase phases[START_PHASES_MAX];
+	double sum = 0;
+
+	for (unsigned i = 0; i < 100; i++) {
+		_cleanup_free_ char *step = xasprintf("step%u", i);
+		add_span(&traces, "a", "guest", step, 10 * i, 10 * i + 10);
+	}
+	add_span(&traces, "a", "shim", "start_container", 1000, 1010);
+	traces_finish(&traces);
+	assert_int_equal(start_phases(&traces.starts[0], phases), START_PHASES_MAX);
+	for (size_t i = 0; i < START_PHASES_MAX; i++)
+		sum += phases[i].ms;
+	assert_true(sum > 1009.9 && sum < 1010.1);
+}
+
+static void test_a_traced_start_is_drawn(void **state _unused_)
+{
+	Status status = KILN__FACTORY__V1__STATUS_RESPONSE__INIT;
+	_cleanup_(traces_done) struct traces traces = {};
+	struct dashboard_look look = { .host = "n", .status = &status, .traces = &traces };
+	_cleanup_(strbuf_done) struct strbuf none = {}, page = {};
+
+	dashboard_page_write(&look, &none);
+	assert_contains(strbuf_text(&none), "No start has been traced yet.");
+	add_start(&traces, "a");
+	dashboard_page_write(&look, &page);
+	assert_well_formed(strbuf_text(&page));
+	assert_contains(strbuf_text(&page), "the typical one of 1 traced");
+	assert_contains(strbuf_text(&page), "agent create_container");
+	/* The fifth and sixth. */
+	assert_contains(strbuf_text(&page), "other steps</th><td class=\"number\">15.0\u00a0ms");
+}
+
 static void test_a_page_that_holds_still(void **state _unused_)
 {
 	struct dashboard_look look = { .host = "n", .obstacle = "x" };
@@ -320,6 +415,10 @@ int main(void)
 		cmocka_unit_test(test_a_factory_at_work),
 		cmocka_unit_test(test_foreign_words_do_no_harm),
 		cmocka_unit_test(test_large_and_odd_numbers),
+		cmocka_unit_test(test_phases_add_up_to_the_start),
+		cmocka_unit_test(test_no_container_was_started),
+		cmocka_unit_test(test_many_steps_are_as_many_phases_at_most),
+		cmocka_unit_test(test_a_traced_start_is_drawn),
 		cmocka_unit_test(test_a_page_that_holds_still),
 	};
 

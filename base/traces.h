@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 
+enum { TRACES_NEWEST = 64, TRACES_END = 128 * 1024 };
+
 struct span {
 	char *who;       /* owned */
 	char *step;      /* owned */
@@ -36,6 +38,10 @@ struct traces {
 
 /* All files *.jsonl of dir. */
 _must_check_ int traces_read(const char *dir, struct traces *ret_traces, struct error *err);
+/* The ends of the newest of them that are not empty, for who reads a folder again and again:
+ * TRACES_NEWEST files, of each the last TRACES_END bytes. The beginning of a start may be missing
+ * then. */
+_must_check_ int traces_read_newest(const char *dir, struct traces *ret_traces, struct error *err);
 /* Lines of one file; traces_finish() when all are added. */
 void traces_add(struct traces *traces, const char *text, size_t len);
 void traces_finish(struct traces *traces);
