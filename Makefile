@@ -616,8 +616,8 @@ DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev lib
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev libnghttp2-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs procps libevent-core-2.1-7 libevent-extra-2.1-7 \
                 libprotobuf-c1 libjansson4 libnettle8 libseccomp2 libvirt0 libnghttp2-14
-DEBIAN_IMAGE := cpio xz-utils zstd lz4
-DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq curl python3-prometheus-client openssh-client systemd zsh
+DEBIAN_IMAGE := cpio xz-utils zstd lz4 busybox-static
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc iproute2 iptables containernetworking-plugins jq curl python3-prometheus-client openssh-client systemd zsh
 DEBIAN_BENCH := gnuplot-nox crun
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc python3-yaml shellcheck
 # For packages and the tarball, with DEBIAN_BUILD and DEBIAN_IMAGE, and to check them.
