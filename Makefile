@@ -553,8 +553,9 @@ man_place = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | awk 'NR == 1 { print $$2 + 0 }')
-UNITS := kiln-factory.service kiln-factory.socket kiln-jailer.service kiln-jailer.socket
-UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' \
+UNITS_factory := kiln-factory.service kiln-factory.socket kiln-jailer.service kiln-jailer.socket
+UNITS_ctl     := kiln-metrics.service
+UNIT_EDITS := -e 's|@SBIN@|$(PREFIX)/sbin|' -e 's|@BIN@|$(PREFIX)/bin|' \
               $(shell [ 0$(SYSTEMD_VERSION) -lt 253 ] || echo "-e 's/^Type=notify$$/Type=notify-reload/' -e '/^ExecReload=/d'")
 
 # What a component has is a Debian package of its own (debian/control): kiln-factory, kiln-shim, ...
@@ -566,6 +567,8 @@ PAGES_bench   := kiln-bench.1
 
 # put MODE FOLDER FILE...
 put = install -d $(2) && install -m $(1) $(3) $(2)/
+put_units = install -d $(DESTDIR)$(UNITDIR) $(foreach unit,$(1),&& sed $(UNIT_EDITS) templates/systemd/$(unit) >$(DESTDIR)$(UNITDIR)/$(unit) && \
+            chmod 644 $(DESTDIR)$(UNITDIR)/$(unit))
 put_pages = $(foreach page,$(1),$(call put,644,$(MANDIR)/$(dir $(call man_place,$(page))),$(BUILD)/man/$(page)) &&) true
 
 .PHONY: install $(COMPONENTS:%=install-%) uninstall clean help deps
@@ -575,10 +578,7 @@ install-factory: $(BIN_factory) $(BIN_jailer) $(BIN_libvirt) $(PRELOAD) $(ABSENT
 	$(call put,755,$(SBIN),$(BIN_factory) $(BIN_jailer) $(BIN_libvirt))
 	$(call put,644,$(LIB),$(PRELOAD) $(ABSENT))
 	$(call put_pages,$(PAGES_factory))
-	install -d $(DESTDIR)$(UNITDIR)
-	for unit in $(UNITS); do \
-		sed $(UNIT_EDITS) templates/systemd/$$unit >$(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
-		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit; done
+	$(call put_units,$(UNITS_factory))
 	install -d $(DESTDIR)$(SYSUSERSDIR)
 	install -m 644 templates/systemd/kiln-sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/kiln.conf
 
@@ -591,6 +591,7 @@ install-ctl: $(BIN_ctl) man $(COMPLETION)
 	$(call put,644,$(BASH_COMPLETION),$(filter %/kiln-ctl,$(COMPLETION)))
 	$(call put,644,$(ZSH_COMPLETION),$(filter %/_kiln-ctl,$(COMPLETION)))
 	$(call put_pages,$(PAGES_ctl))
+	$(call put_units,$(UNITS_ctl))
 
 install-guest: image
 	$(call put,644,$(SHARE),$(IMAGE)/*)
@@ -604,7 +605,7 @@ uninstall: ## Remove what install put there
 	rm -rf $(SHARE) $(LIB)
 	rm -f $(foreach page,$(MAN),$(MANDIR)/$(call man_place,$(page)))
 	rm -f $(BASH_COMPLETION)/kiln-ctl $(ZSH_COMPLETION)/_kiln-ctl
-	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(DESTDIR)$(SYSUSERSDIR)/kiln.conf
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS_factory) $(UNITS_ctl)) $(DESTDIR)$(SYSUSERSDIR)/kiln.conf
 
 clean: ## Remove the build folder
 	rm -rf $(BUILD)
@@ -621,8 +622,8 @@ DEBIAN_BUILD := gcc libc6-dev make git protobuf-c-compiler libprotobuf-c-dev lib
                 libevent-dev libjansson-dev libvirt-dev nettle-dev libcap-dev libseccomp-dev libnghttp2-dev
 DEBIAN_RUN   := qemu-system-x86 libvirt-daemon-system erofs-utils e2fsprogs procps libevent-core-2.1-7 libevent-extra-2.1-7 \
                 libprotobuf-c1 libjansson4 libnettle8 libseccomp2 libvirt0 libnghttp2-14
-DEBIAN_IMAGE := cpio xz-utils zstd lz4
-DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc busybox-static iproute2 iptables containernetworking-plugins jq curl python3-prometheus-client openssh-client systemd zsh
+DEBIAN_IMAGE := cpio xz-utils zstd lz4 busybox-static
+DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc iproute2 iptables containernetworking-plugins jq curl python3-prometheus-client openssh-client systemd zsh
 DEBIAN_BENCH := gnuplot-nox crun
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc python3-yaml shellcheck
 # For packages and the tarball, with DEBIAN_BUILD and DEBIAN_IMAGE, and to check them.

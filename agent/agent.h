@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 struct channel;
+struct console;
 struct disk_calls;
 struct finders;
 struct loop;
@@ -21,6 +22,7 @@ struct agent {
 	struct disk_calls *disks;    /* owned by main */
 	struct finders *cards;       /* owned by main */
 	struct sandbox *sandbox;     /* owned by main */
+	struct console *console;     /* owned by main */
 	struct channel *channel;     /* owned by main; NULL outside of a guest */
 	struct policy *policy;       /* owned by main; NULL: all is allowed */
 	bool is_init;                /* this is PID 1 of a guest */

@@ -75,6 +75,20 @@ static int open_stdio(struct error *err)
 	return 0;
 }
 
+bool boot_has_word(const char *wanted)
+{
+	_cleanup_free_ char *cmdline = NULL;
+	char *rest = NULL;
+
+	if (file_read("/proc/cmdline", FILE_MAX, &cmdline, NULL, NULL) < 0)
+		return false;
+	for (char *word = strtok_r(cmdline, " \n", &rest); word;
+	     word = strtok_r(NULL, " \n", &rest))
+		if (str_equal(word, wanted))
+			return true;
+	return false;
+}
+
 static void set_log_level(void)
 {
 	_cleanup_free_ char *cmdline = NULL;

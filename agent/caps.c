@@ -61,6 +61,20 @@ int caps_parse(const Grpc__LinuxCapabilities *names, struct caps *ret, struct er
 	return 0;
 }
 
+int caps_own(struct caps *ret)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {};
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+
+	uint64_t own = (uint64_t)data[1].permitted << 32 | data[0].permitted;
+
+	*ret = (struct caps){ .bounding = UINT64_MAX, .effective = own, .permitted = own };
+	return 0;
+}
+
 int caps_apply_bounding(const struct caps *caps)
 {
 	/* The kernel says which is its last: beyond it dropping is invalid. */

@@ -16,6 +16,9 @@ struct caps {
 _must_check_ int caps_parse(const Grpc__LinuxCapabilities *names, struct caps *ret,
 			    struct error *err);
 
+/* Those of the agent itself, and no less for what its children may get. */
+_must_check_ int caps_own(struct caps *ret);
+
 /* Takes out of the process' bounding set what caps->bounding does not have. The child calls it
  * before it changes its user. */
 _must_check_ int caps_apply_bounding(const struct caps *caps);

@@ -446,7 +446,17 @@ int child_join(const struct child_plan *plan, int cgroup, struct error *err)
 	return r == 0 ? limit_privileges(plan, err) : r;
 }
 
-/* An exec, born in the container. */
+/* A program of the guest's own, in whose place it is already. */
+static int make_program(const struct child_plan *plan, struct error *err)
+{
+	int r = take_descriptors(plan, err);
+
+	if (r == 0)
+		r = prepare_privileged(plan->process, err);
+	return r == 0 ? limit_privileges(plan, err) : r;
+}
+
+/* An exec, born in the container, or a program of the guest's. */
 static int finish_exec(const struct child_plan *plan, int *ret_master, int *ret_slave,
 		       struct error *err)
 {
@@ -465,13 +475,16 @@ static int prepare(const struct child_plan *plan, int *ret_master, char **ret_fi
 {
 	struct process_plan *process = plan->process;
 	int slave = -EBADF;
-	int r;
+	int r = 0;
 
 	umask(0);
 	/* Nobody in the container may look into this copy of the agent. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	r = plan->rootfs ? make_container(plan, ret_master, &slave, err)
-			 : finish_exec(plan, ret_master, &slave, err);
+	if (!plan->rootfs && plan->join_pidfd < 0)
+		r = make_program(plan, err);
+	if (r == 0)
+		r = plan->rootfs ? make_container(plan, ret_master, &slave, err)
+				 : finish_exec(plan, ret_master, &slave, err);
 	if (r == 0)
 		r = become_process(plan, slave, err);
 	if (r < 0)

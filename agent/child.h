@@ -27,7 +27,8 @@ struct child_plan {
 	volatile pid_t *successor; /* with pids: who went on, for the agent. Set by launch_new() */
 	const char *hostname;      /* "": not set */
 	const struct seccomp_program *filter;
-	int join_pidfd; /* for an exec: the container's first process; else -EBADF */
+	int join_pidfd; /* for an exec: the container's first process; else -EBADF. Neither this nor
+			 * rootfs: a program of the guest's own (agent/console.h) */
 	int stdio[3];   /* -EBADF where a terminal takes their place */
 	bool no_stdin;  /* /dev/null takes its place: nobody writes to stdio[0] */
 	int sync;       /* set by launch_new() */

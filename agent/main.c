@@ -10,6 +10,7 @@
 #include "agent/boot.h"
 #include "agent/card_calls.h"
 #include "agent/channel.h"
+#include "agent/console.h"
 #include "agent/disk_calls.h"
 #include "agent/policy.h"
 #include "agent/reaper.h"
@@ -140,6 +141,7 @@ static void tear_down(struct program *program)
 	channel_free(steal_ptr(agent->channel));
 	ttrpc_server_free(agent->server);
 	sandbox_free(agent->sandbox);
+	console_free(agent->console);
 	scratch_free(agent->scratch);
 	disk_calls_free(agent->disks);
 	finders_free(agent->cards);
@@ -205,6 +207,7 @@ static int run_outside_guest(struct program *program, const char *address, struc
 		r = serve_address(program, address, err);
 	if (r < 0)
 		return r;
+	program->agent.console = console_new(&program->agent, false);
 	program->terminate[0] = loop_signal_new(program->agent.loop, SIGTERM, on_terminate,
 						program);
 	program->terminate[1] = loop_signal_new(program->agent.loop, SIGINT, on_terminate, program);
@@ -220,6 +223,7 @@ static int run_in_guest(struct program *program, struct error *err)
 	if (r < 0)
 		return r;
 	program->agent.is_init = true;
+	program->agent.console = console_new(&program->agent, boot_has_word(CONSOLE_WORD));
 	serve_guest(program);
 	log_info(NULL, "kiln-agent %s is up", KILN_VERSION);
 	loop_run(program->agent.loop);

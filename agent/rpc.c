@@ -1,5 +1,6 @@
 #include "agent/rpc.h"
 
+#include "agent/console.h"
 #include "agent/sandbox.h"
 #include "base/strings.h"
 #include "proto/agent.pb-c.h"
@@ -93,13 +94,21 @@ struct container *rpc_container(struct agent *agent, struct ttrpc_call *call,
 struct process *rpc_process(struct agent *agent, struct ttrpc_call *call, const char *container_id_,
 			    const char *exec_id)
 {
-	struct container *container = rpc_container(agent, call, container_id_);
+	struct container *container;
+	struct process *process;
 
+	if (str_empty(container_id_)) {
+		process = console_find(agent->console, exec_id);
+		if (!process)
+			ttrpc_call_fail_code(call, TTRPC_NOT_FOUND,
+					     "there is no program \"%.128s\" of the debug console",
+					     exec_id);
+		return process;
+	}
+	container = rpc_container(agent, call, container_id_);
 	if (!container)
 		return NULL;
-
-	struct process *process = container_process(container, exec_id);
-
+	process = container_process(container, exec_id);
 	if (!process)
 		ttrpc_call_fail_code(call, TTRPC_NOT_FOUND,
 				     "there is no process \"%.128s\" in container %s", exec_id,

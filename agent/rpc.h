@@ -13,7 +13,8 @@
 void rpc_register(struct agent *agent);
 
 /* For the handlers: the container or process a request names. On failure the call has been
- * answered NOT_FOUND, and NULL is returned. */
+ * answered NOT_FOUND, and NULL is returned. No container's id: of the debug console
+ * (agent/console.h). */
 struct container *rpc_container(struct agent *agent, struct ttrpc_call *call,
 				const char *container_id);
 struct process *rpc_process(struct agent *agent, struct ttrpc_call *call, const char *container_id,

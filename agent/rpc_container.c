@@ -1,5 +1,6 @@
 /* Calls about containers. */
 #include "agent/cgroup.h"
+#include "agent/console.h"
 #include "agent/container.h"
 #include "agent/network_stats.h"
 #include "agent/rpc.h"
@@ -34,8 +35,14 @@ RPC_HANDLER(remove_container)
 RPC_HANDLER(exec_process)
 {
 	const Grpc__ExecProcessRequest *request = (const Grpc__ExecProcessRequest *)message;
-	struct container *container = rpc_container(userdata, call, request->container_id);
+	struct agent *agent = userdata;
+	struct container *container;
 
+	if (str_empty(request->container_id)) {
+		console_exec(agent->console, call, request);
+		return;
+	}
+	container = rpc_container(agent, call, request->container_id);
 	if (container)
 		container_exec(container, call, request);
 }

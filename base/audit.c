@@ -74,6 +74,14 @@ void audit_policy(const char *sandbox_id, const struct peer *by)
 		  (int)by->uid, (int)by->pid);
 }
 
+void audit_exec(const char *sandbox_id, const char *command, const struct peer *by)
+{
+	_cleanup_free_ char *quoted = quote(command);
+
+	log_audit(sandbox_id, "audit exec sandbox=%s by_uid=%d by_pid=%d command=%s", sandbox_id,
+		  (int)by->uid, (int)by->pid, quoted);
+}
+
 void audit_order(const char *verb, const char *template_name, uint32_t count, const struct peer *by)
 {
 	_cleanup_free_ char *quoted = quote(template_name);

@@ -6,6 +6,7 @@
  *   audit renew sandbox=ID vm=ID uid=N pid=N by_uid=N by_pid=N
  *   audit clone sandbox=ID vm=ID uid=N pid=N template=ID reason="…"
  *   audit policy sandbox=ID by_uid=N by_pid=N
+ *   audit exec sandbox=ID by_uid=N by_pid=N command="…"
  *   audit VERB template="…" count=N by_uid=N by_pid=N
  *   audit refuse uid=N gid=N pid=N reason="…" more=N
  *   audit reload reason="…"
@@ -14,8 +15,9 @@
  * there is none or it is not known any more: of a machine that an earlier factory handed out,
  * held_ms counts from this one's start. "clone" is a claimer's line, in its own log, of a machine
  * it has cloned without a factory. "policy" is a shim's line, of a policy that its guest is told to
- * take. VERB is what an operator asks for (init, destroy, rebuild,
- * warm, drain, pause, resume); template "" is all of them, count is warm's.
+ * take, and "exec" of a program that its guest's debug console is to run ("": its shell). VERB is
+ * what an operator asks for (init, destroy, rebuild, warm, drain, pause, resume); template "" is
+ * all of them, count is warm's.
  *
  * What stands in quotes may be anybody's words. In it a quote and a backslash are escaped by a
  * backslash, a line's end is \n, and every other byte that is not printable ASCII is \xNN: it ends
@@ -48,6 +50,7 @@ void audit_renew(const char *sandbox_id, const char *vm_id, const struct audit_l
 void audit_clone(const char *sandbox_id, const char *vm_id, const char *template_id,
 		 const char *reason);
 void audit_policy(const char *sandbox_id, const struct peer *by);
+void audit_exec(const char *sandbox_id, const char *command, const struct peer *by);
 void audit_order(const char *verb, const char *template_name, uint32_t count,
 		 const struct peer *by);
 /* A connection; `more`: refused since the last line. */

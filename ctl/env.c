@@ -273,6 +273,7 @@ static json_t *definition_json(const struct template_definition *template)
 	put(object, "share",
 	    json_string(template_share_to_string((enum template_share) template->share)));
 	put(object, "memory_dir", text_json(template->memory_dir));
+	put(object, "debug_console", json_boolean(template->debug_console));
 	for (size_t i = 0; i < template->images.count; i++)
 		add_text(images, template->images.items[i].name);
 	put(object, "images", images);

@@ -17,8 +17,6 @@ static const struct {
 	const char *instead;
 } others[] = {
 	{ "block-device", "'direct-volume resize' makes a volume's file system larger" },
-	{ "exec", "a guest has no debug console; 'kiln-ctl agent' talks to one's agent" },
-	{ "iptables", "a pod's rules are those of its network namespace on the host" },
 	{ "log-parser", "the log is JSON with \"log_format\": \"json\"" },
 	{ "monitor", "'metrics serve' is the page of all sandboxes" },
 };

@@ -27,7 +27,7 @@ static void print_overview(FILE *out)
 	fprintf(out, "  %-13s %s\n", "help", "the manual of a command");
 	fprintf(out, "\n'--version' and '--show-default-config-paths' stand in a command's place.\n");
 	fprintf(out, "\nExit codes: 0 done; 1 the operation failed; 2 the command line is wrong;\n"
-		     "3 the factory is off or not running. 'check' has its own.\n"
+		     "3 the factory is off or not running. 'check' and 'exec' have their own.\n"
 		     "'kiln-ctl help COMMAND' or 'kiln-ctl COMMAND --help' says more.\n");
 }
 

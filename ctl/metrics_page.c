@@ -218,6 +218,12 @@ static void add_containers(struct strbuf *page, const char *name, const struct s
 	}
 }
 
+static void add_execs(struct strbuf *page, const char *name, const struct subject *subject)
+{
+	if (subject->sandbox->info)
+		sample(page, name, subject, (double)subject->sandbox->info->execs);
+}
+
 static void add_refused(struct strbuf *page, const char *name, const struct subject *subject)
 {
 	if (subject->guest)
@@ -278,6 +284,7 @@ static const struct family families[] = {
 	{ "kiln_sandbox_vcpus", "gauge", "vCPUs of its machine.", add_vcpus },
 	{ "kiln_sandbox_memory_bytes", "gauge", "Memory of its machine, as the guest sees it.", add_memory },
 	{ "kiln_sandbox_containers", "gauge", "Its containers, by state.", add_containers },
+	{ "kiln_sandbox_execs_total", "counter", "Programs that its debug console was asked for.", add_execs },
 	{ "kiln_sandbox_guest_refused_lines", "gauge", "Lines of its guest's answer that say nothing that a guest may say.", add_refused },
 	{ "kiln_shim_cpu_seconds_total", "counter", "CPU time of its shim.", add_shim_cpu },
 	{ "kiln_shim_memory_bytes", "gauge", "Resident memory of its shim.", add_shim_memory },

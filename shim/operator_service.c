@@ -10,6 +10,7 @@
 #include "proto/agent.pb-c.h"
 #include "proto/operator.pb-c.h"
 #include "proto/ttrpc_server.h"
+#include "shim/console.h"
 #include "shim/pod.h"
 #include "shim/shim.h"
 
@@ -111,6 +112,7 @@ static void on_inspect(struct ttrpc_call *call, const ProtobufCMessage *message 
 		describe_machine(&machine, sandbox, claim);
 		info.machine = &machine;
 	}
+	info.execs = console_count(shim_console(userdata));
 	add_containers(&info, shim_containers(userdata));
 	ttrpc_call_reply(call, &info.base);
 	free_containers(&info);
@@ -160,11 +162,54 @@ static void on_set_policy(struct ttrpc_call *call, const ProtobufCMessage *reque
 	ask_guest(call, "SetPolicy", request, userdata);
 }
 
+static void on_get_iptables(struct ttrpc_call *call, const ProtobufCMessage *request,
+			    void *userdata)
+{
+	ask_guest(call, "GetIPTables", request, userdata);
+}
+
+static void on_set_iptables(struct ttrpc_call *call, const ProtobufCMessage *request,
+			    void *userdata)
+{
+	ask_guest(call, "SetIPTables", request, userdata);
+}
+
+/* ---------------------------------------------------------------- the debug console */
+
+static void on_exec(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata)
+{
+	console_exec(shim_console(userdata), call, (const SHIM(ExecRequest) *)request);
+}
+
+static void on_wait_exec(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata)
+{
+	console_wait(shim_console(userdata), call,
+		     ((const SHIM(WaitExecRequest) *)request)->exec_id);
+}
+
+static void on_resize_exec(struct ttrpc_call *call, const ProtobufCMessage *request, void *userdata)
+{
+	console_resize(shim_console(userdata), call, (const SHIM(ResizeExecRequest) *)request);
+}
+
+static void on_close_exec_stdin(struct ttrpc_call *call, const ProtobufCMessage *request,
+				void *userdata)
+{
+	console_close_stdin(shim_console(userdata), call,
+			    ((const SHIM(CloseExecStdinRequest) *)request)->exec_id);
+}
+
 static const struct ttrpc_method methods[] = {
 	{ "Inspect", on_inspect },
 	{ "GuestMetrics", on_guest_metrics },
 	{ "GuestLog", on_guest_log },
 	{ "SetPolicy", on_set_policy },
+	{ "GetIPTables", on_get_iptables },
+	{ "SetIPTables", on_set_iptables },
+	{ "Exec", on_exec },
+	{ "WaitExec", on_wait_exec },
+	{ "ResizeExec", on_resize_exec },
+	{ "CloseExecStdin", on_close_exec_stdin },
 };
 
 static const struct ttrpc_service service = {

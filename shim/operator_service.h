@@ -1,5 +1,5 @@
 /* The Operator service (proto/operator.proto), beside containerd's on the shim's socket: what
- * `kiln-ctl list`, `inspect`, `metrics`, `logs` and `policy` ask. */
+ * `kiln-ctl list`, `inspect`, `metrics`, `logs`, `policy`, `iptables` and `exec` ask. */
 #pragma once
 
 #include <stdbool.h>

@@ -85,12 +85,12 @@ static void set_state(struct process *process, enum process_state state)
 	state_change(&process_states, *process->exec_id ? process->exec_id : process->container_id,
 		     process->state, state);
 	process->state = state;
-	if (state == PROCESS_RUNNING)
+	if (state == PROCESS_RUNNING && process->events)
 		process_publish_start(process->events, process, process->container_id);
 	if (state == PROCESS_EXITED && process->io)
 		io_settle(process->io);
 	if (state == PROCESS_STOPPED) {
-		if (process->exit_due)
+		if (process->exit_due && process->events)
 			process_publish_exit(process->events, process, process->container_id);
 		waiters_answer(&process->waiters, 0, NULL);
 	}
@@ -300,7 +300,7 @@ static void on_started(const struct ttrpc_reply *reply, void *userdata)
 	struct process *process = operation->process;
 	_cleanup_(error_done) struct error err = {};
 
-	if (ttrpc_reply_error(reply, &err) < 0)
+	if (ttrpc_reply_error(reply, &err) < 0 && *process->container_id)
 		(void)error_wrap(&err, "OCI runtime %s failed", process->spec ? "exec" : "start");
 	if (process->state == PROCESS_STARTING && reply->code == TTRPC_OK)
 		started(process);

@@ -54,8 +54,8 @@ struct process;
 struct process_options {
 	struct loop *loop;
 	struct agent_link *agent;           /* borrowed */
-	struct events *events;              /* borrowed */
-	const char *container_id;           /* copied */
+	struct events *events;              /* borrowed; NULL: nobody is told */
+	const char *container_id;           /* copied; "": of the guest's own (agent/console.h) */
 	const char *exec_id;                /* copied; "": the first process */
 	const char *ns;                     /* containerd's namespace */
 	struct stdio stdio;                 /* taken, also on failure */

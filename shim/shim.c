@@ -5,10 +5,12 @@
 #include <sys/param.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "proto/ttrpc_server.h"
 #include "shim/bundle.h"
+#include "shim/console.h"
 #include "shim/hooks.h"
 #include "shim/operator_service.h"
 #include "shim/pod.h"
@@ -33,6 +35,7 @@ struct shim {
 	struct sandbox *sandbox;
 	struct pod *pod;
 	struct events *events;
+	struct console *console;
 	struct container_list containers;
 	struct sysctls sysctls;
 	char *last_bundle; /* its machine file is removed with the machine */
@@ -126,7 +129,7 @@ static uint64_t used_ms(void *userdata)
 	for (container = TAILQ_FIRST(&shim->containers); container;
 	     container = container_list_next(container))
 		last = MAX(last, container_used_ms(container));
-	return last;
+	return console_is_used(shim->console) ? clock_monotonic_ms() : last;
 }
 
 /* What has not ended by now is killed with the machine. */
@@ -201,10 +204,11 @@ static void end(void *userdata)
 	loop_stop(shim->loop);
 }
 
-static void on_conn_end(struct ttrpc_conn *conn _unused_, void *userdata)
+static void on_conn_end(struct ttrpc_conn *conn, void *userdata)
 {
 	struct shim *shim = userdata;
 
+	console_hang_up(shim->console, conn);
 	shim->conns--;
 	if (shim->drained && shim->conns == 0)
 		end(shim);
@@ -285,6 +289,7 @@ static void make_parts(struct shim *shim, const struct shim_options *options)
 
 	shim->sandbox = sandbox_new(&sandbox);
 	shim->pod = pod_new(shim->loop, shim->sandbox);
+	shim->console = console_new(shim->loop, shim->sandbox, shim->ns);
 	shim->events = events_new(shim->loop, options->events_address, options->ns, options->id);
 	shim->sigterm = loop_signal_new(shim->loop, SIGTERM, on_sigterm, shim);
 	shim->hangup = loop_timer_new(shim->loop, end, shim);
@@ -348,6 +353,7 @@ void shim_free(struct shim *shim)
 		return;
 	shim->stopping = true;
 	ttrpc_server_free(shim->server);
+	console_free(shim->console);
 	end_containers(shim); /* who waits for them asks the sandbox */
 	sandbox_free(shim->sandbox);
 	while ((container = TAILQ_FIRST(&shim->containers))) {
@@ -472,6 +478,11 @@ struct sandbox *shim_sandbox(const struct shim *shim)
 const char *shim_namespace(const struct shim *shim)
 {
 	return shim->ns;
+}
+
+struct console *shim_console(const struct shim *shim)
+{
+	return shim->console;
 }
 
 const struct container_list *shim_containers(const struct shim *shim)

@@ -67,6 +67,7 @@ void shim_shutdown(struct shim *shim);
 struct sandbox *shim_sandbox(const struct shim *shim); /* always */
 const char *shim_namespace(const struct shim *shim);   /* containerd's */
 const struct container_list *shim_containers(const struct shim *shim);
+struct console *shim_console(const struct shim *shim);
 
 /* What its Sandbox service does; see shim/sandbox_service.c. */
 

@@ -205,6 +205,8 @@ cri_config() {
 		  runtime_type = "io.containerd.runc.v2"
 		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kiln]
 		  runtime_type = "io.containerd.kiln.v2"
+		  pod_annotations = ["io.kiln.*"]
+		  ${KILN_SANDBOXER:+sandboxer = '$KILN_SANDBOXER'}
 		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kiln.options]
 		  ConfigPath = "$work/cri-kiln.json"
 	TOML

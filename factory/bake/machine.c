@@ -141,10 +141,11 @@ static char *network_cards(const struct template_definition *definition)
 
 static char *kernel_params(const struct template_definition *definition)
 {
+	_cleanup_free_ char *params = template_kernel_params(definition);
+
 	if (definition->spare_vcpus == 0)
-		return xstrdup(definition->kernel_params);
-	return xasprintf(GROWTH_VCPUS_PARAM "%" PRIu64 " %s", definition->vcpus,
-			 definition->kernel_params);
+		return steal_ptr(params);
+	return xasprintf(GROWTH_VCPUS_PARAM "%" PRIu64 " %s", definition->vcpus, params);
 }
 
 /* A virtio-pmem device over a file. Paths are written for an option of QEMU's first, then for XML.

@@ -19,6 +19,7 @@
 #define PMEM_ALIGN         (2 * MIB)
 #define DEFINITION_PARAMS  2000 /* bytes; the kernel takes 2048 of command line */
 #define BLOCK_MIB          128  /* of memory that is added: the guest kernel's on x86-64 */
+#define CONSOLE_PARAM      "agent.debug_console" /* agent/console.h; Kata's word */
 #define MAKE_IMAGE         "`make image` makes it"
 #define DEFINITION(f, ...) CONFIG_##f(struct template_definition, __VA_ARGS__)
 
@@ -79,6 +80,8 @@ static const struct config_key definition_keys[] = {
 		ENUM, share, "share", "always", template_share_from_string,
 		"always or never; never: each clone gets its own copy of the template's memory and "
 		"images"),
+	DEFINITION(BOOL, debug_console, "debug_console", false,
+		   "kiln-ctl exec may run programs in the root of its machines"),
 	DEFINITION(
 		STRING, memory_dir, "memory_dir", "",
 		"Folder for the template's memory, on tmpfs, hugetlbfs or a disk; empty: the store"),
@@ -276,6 +279,12 @@ int template_definition_load(const char *path, struct template_definition **ret,
 		return error_wrap(err, "template definition %s", path);
 	*ret = steal_ptr(d);
 	return 0;
+}
+
+char *template_kernel_params(const struct template_definition *definition)
+{
+	return definition->debug_console ? xasprintf("%s " CONSOLE_PARAM, definition->kernel_params)
+					 : xstrdup(definition->kernel_params);
 }
 
 void template_definition_print(FILE *out)

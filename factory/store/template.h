@@ -59,8 +59,9 @@ struct template_definition {
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
 	struct pool_policy pool;
-	int on_stale;     /* enum on_stale */
-	int share;        /* enum template_share */
+	int on_stale;       /* enum on_stale */
+	int share;          /* enum template_share */
+	bool debug_console; /* the guest lets the host's operator in (agent/console.h) */
 	char *memory_dir; /* where `memory` is kept (factory/bake/memory_place.h); "": in the store
 			   */
 	struct carried images;
@@ -72,6 +73,8 @@ _must_check_ int template_definition_load(const char *path, struct template_defi
 					  struct error *err);
 void template_definition_free(struct template_definition *definition);
 DEFINE_CLEANUP(struct template_definition *, template_definition_free)
+/* Of the guest's kernel, as its template is baked. The caller frees. */
+char *template_kernel_params(const struct template_definition *definition);
 /* The keys as a Markdown table, but for the objects "pool" and "images". */
 void template_definition_print(FILE *out);
 

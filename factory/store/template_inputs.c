@@ -86,7 +86,7 @@ int template_inputs_read(const struct template_definition *d, const struct templ
 	}
 	if (carried_digest(&d->images, known ? &known->images : NULL, &inputs.images, err) < 0)
 		return error_wrap(err, "template %s", d->name);
-	inputs.values[INPUT_KERNEL_PARAMS] = xstrdup(d->kernel_params);
+	inputs.values[INPUT_KERNEL_PARAMS] = template_kernel_params(d);
 	inputs.values[INPUT_VCPUS] = xasprintf("%" PRIu64, d->vcpus);
 	inputs.values[INPUT_MEMORY_MIB] = xasprintf("%" PRIu64, d->memory_mib);
 	inputs.values[INPUT_SPARE_VCPUS] = xasprintf("%" PRIu64, d->spare_vcpus);

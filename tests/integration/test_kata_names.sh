@@ -56,10 +56,18 @@ test_direct_volume() {
 
 test_what_is_not_here() {
 	local word
-	for word in exec iptables monitor block-device log-parser; do
+	for word in monitor block-device log-parser; do
 		expect_match "Kiln has no command '$word': " "$(fails 2 kata ctl "$word")"
 	done
-	expect_match "there is no command 'exec'" "$(fails 2 kiln-ctl exec)"
+	expect_match "there is no command 'monitor'" "$(fails 2 kiln-ctl monitor)"
+}
+
+# What they do of a sandbox that is there: test_exec.sh, test_operator.sh.
+test_what_is_asked_of_sandboxes() {
+	echo '*filter' >"$work/rules"
+	expect_match "there is no sandbox 'nobody'" "$(fails 255 kata runtime exec nobody)"
+	expect_match "there is no sandbox 'nobody'" "$(fails 1 kata runtime iptables get --sandbox-id nobody --v6)"
+	expect_match "there is no sandbox 'nobody'" "$(fails 1 kata ctl iptables set --sandbox-id nobody "$work/rules")"
 }
 
 write_config 1

@@ -63,6 +63,36 @@ test_a_template_says_it() {
 	start_factory && wait_full
 }
 
+# run_pod NAME ANNOTATION...: by CRI, of which containerd lets the annotations pass; sets pod and app, their ids.
+run_pod() {
+	export CRI_SOCKET=$work/cri.sock CRI_IMAGE=$pods_image CRI_CGROUP=/$(basename "$work")-pods CRI_COMMAND=$loops
+	jq '.idle_cpu_percent = 100' "$work/cri-kiln.json" >"$work/cri.new" && mv "$work/cri.new" "$work/cri-kiln.json"
+	read -r pod app < <("$tests/integration/cri.py" run "$@")
+}
+
+states() { "$tests/integration/cri.py" states "$pod" "$app"; }
+are() { [ "$(states)" = "$1" ]; }
+
+# expect_pod_over WHY: the kubelet is told of both ends, and the container's is that of a stop.
+expect_pod_over() {
+	until_true 60 are '1 2 7'
+	until_true 30 eval '[ "$(claimed)" = 0 ]'
+	expect_match "${pod:0:12}[0-9a-f]*: the sandbox is ended: $1" "$(cat "$work/cri.log")"
+	"$tests/integration/cri.py" remove "$pod"
+}
+
+test_a_pod_of_cri_has_a_time_to_live() {
+	run_pod mortal io.kiln.ttl_s=10
+	expect '0 1 0' "$(states)" 'before'
+	expect_pod_over 'it has lived for 10 s'
+}
+
+test_a_pod_of_cri_is_idle() {
+	run_pod idle io.kiln.idle_s=6 other.example/ttl_s=1
+	expect '0 1 0' "$(states)" 'before'
+	expect_pod_over 'nobody has used it for 6 s'
+}
+
 test_without_limits_it_lives_on() {
 	begin long1
 	expect '' "$(grep 'long1: the sandbox is ended' "$work/containerd.log")"
@@ -71,5 +101,5 @@ test_without_limits_it_lives_on() {
 }
 
 write_config 2
-start_factory && wait_full && start_containerd || exit 1
+start_factory && wait_full && start_containerd && start_cri "unix://$run/factory.sock" || exit 1
 run_tests "$@"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What an operator sees of running sandboxes and does to them: kiln-ctl list, inspect, metrics, top, logs, policy.
+# What an operator sees of running sandboxes and does to them: kiln-ctl list, inspect, metrics, top, logs, policy, iptables.
 . "$(dirname "$0")/lib.sh"
 
 ns=$(basename "$work")
@@ -241,6 +241,20 @@ test_a_policy_is_set() {
 	ctl policy set "$work/policy.json" --sandbox-id op-policy
 	until_true 10 recorded 3
 	remove_container op-policy
+}
+
+# Whether there are rules is the guest's to say.
+test_iptables_are_the_guest_s() {
+	keep op-rules
+	printf '*filter\nCOMMIT\n' >"$work/rules"
+	expect_match 'sandbox op-rules: .*the guest image has no iptables-save and iptables-restore' \
+		"$(fails 1 ctl iptables get op-rules)"
+	expect_match 'has no ip6tables-save' "$(fails 1 ctl iptables get --sandbox-id op-rules --v6)"
+	expect_match 'has no iptables-save' "$(fails 1 ctl iptables set op-rules "$work/rules")"
+	expect_match 'set wants a sandbox and a file' "$(fails 2 ctl iptables set op-rules)"
+	expect_match 'get or set' "$(fails 2 ctl iptables list op-rules)"
+	expect_match 'No such file' "$(fails 1 ctl iptables set op-rules /nonexistent)"
+	remove_container op-rules
 }
 
 test_for_root_alone() {

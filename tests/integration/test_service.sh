@@ -106,6 +106,24 @@ test_it_sees_what_machines_take() {
 	[ "$(metrics kiln_machines_pss_bytes)" != 0 ] || fail 'machines take no memory'
 }
 
+# The page of sandboxes, with what its unit leaves it: what it reads is other users'.
+test_the_page_of_sandboxes() {
+	local server page
+	wait_full
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" seen sleep 1000
+	as_unit kiln-metrics.service kiln-ctl metrics serve --address "$work/metrics.sock" &
+	server=$!
+	until_true 30 [ -S "$work/metrics.sock" ]
+	page=$(curl -sS --max-time 20 --unix-socket "$work/metrics.sock" http://host/metrics | grep 'sandbox="seen"')
+	expect_match 'kiln_sandbox_guest_up\{[^}]*\} 1' "$page"
+	expect_match 'kiln_shim_open_files\{[^}]*\} [1-9]' "$page"
+	expect_match 'kiln_vmm_memory_bytes\{[^}]*kind="anonymous"\} [1-9]' "$page"
+	expect_match 'kiln_vmm_open_files\{[^}]*\} [1-9]' "$page"
+	kill "$(pgrep -P "$server")"
+	wait "$server" || fail "it ended with $?"
+	remove_container seen
+}
+
 # Without kiln-jailer nothing can be put away: the factory ends, machines do not.
 test_the_end_of_the_jailer() {
 	local factory before after

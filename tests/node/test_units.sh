@@ -46,6 +46,20 @@ test_machines_have_their_limits() {
 	expect_match '^[0-9]+ [0-9]+$' "$(cat "$group/cpu.max")" cpu.max
 }
 
+# Installed, not enabled.
+test_the_page_of_sandboxes() {
+	expect disabled "$(systemctl is-enabled kiln-metrics || true)" 'before'
+	run_container --detach seen sleep 1000
+	timeout 60 systemctl start kiln-metrics
+	until_true 30 eval 'curl -sf --max-time 10 http://127.0.0.1:9482/metrics >"$work/page"'
+	grep -q '^kiln_sandbox_guest_up{sandbox="seen".*} 1$' "$work/page" || fail "$(cat "$work/page")"
+	grep -q '^kiln_vmm_open_files{sandbox="seen"' "$work/page" || fail 'it may not look into other processes'
+	timeout 60 systemctl stop kiln-metrics
+	expect '' "$(journalctl -q -b -u kiln-metrics -p warning -o cat)" 'warnings'
+	system_ctr tasks delete --force seen >/dev/null
+	system_ctr containers delete seen
+}
+
 test_a_reload_is_taken() {
 	timeout 60 systemctl reload kiln-factory
 	until_true 20 journal_has kiln-factory 'read again|reload'

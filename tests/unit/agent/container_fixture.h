@@ -19,6 +19,7 @@
 
 #include "agent/boot.h"
 #include "agent/cgroup.h"
+#include "agent/console.h"
 #include "agent/disk_calls.h"
 #include "agent/reaper.h"
 #include "agent/rpc.h"
@@ -367,6 +368,7 @@ static inline int group_setup(void **state _unused_)
 	agent->scratch = scratch_new(agent->loop);
 	agent->disks = disk_calls_new(agent->loop);
 	agent->sandbox = sandbox_new(agent);
+	agent->console = console_new(agent, true);
 	rpc_register(agent);
 	assert_int_equal(socket_pair(pair), 0);
 	assert_int_equal(ttrpc_server_serve(agent->server, pair[0], false, &conn), 0);
@@ -384,6 +386,7 @@ static inline int group_teardown(void **state _unused_)
 	ttrpc_client_free(fixture.client);
 	ttrpc_server_free(agent->server);
 	sandbox_free(agent->sandbox);
+	console_free(agent->console);
 	scratch_free(agent->scratch);
 	disk_calls_free(agent->disks);
 	reaper_free(agent->reaper);

@@ -17,7 +17,7 @@ static void test_words(void **state _unused_)
 	assert_string_equal(kata_command("kata-check"), "check");
 	assert_string_equal(kata_command("kata-env"), "env");
 	assert_string_equal(kata_command("factory"), "factory");
-	assert_non_null(kata_instead("exec"));
+	assert_non_null(kata_instead("monitor"));
 	assert_null(kata_instead("nonsense"));
 }
 

@@ -194,6 +194,7 @@ static void test_the_page(void **state _unused_)
 	info.machine = &machine;
 	info.containers = list;
 	info.n_containers = 2;
+	info.execs = 3;
 	guest.metrics = (char *)"kiln_container_memory_bytes{container=\"c1\"} 4096\nrubbish\n";
 
 	_cleanup_free_ char *page = page_of(items, ARRAY_SIZE(items));
@@ -207,6 +208,7 @@ static void test_the_page(void **state _unused_)
 	assert_contains(page, "\nkiln_sandbox_claim_seconds" LABELS "} 0.0018\n");
 	assert_contains(page, "\nkiln_sandbox_memory_bytes" LABELS "} 268435456\n");
 	assert_contains(page, "\nkiln_sandbox_containers" LABELS ",state=\"running\"} 1\n");
+	assert_contains(page, "\nkiln_sandbox_execs_total" LABELS "} 3\n");
 	assert_contains(page, "\nkiln_sandbox_guest_refused_lines" LABELS "} 1\n");
 	assert_contains(page, "\nkiln_container_memory_bytes" LABELS ",container=\"c1\"} 4096\n");
 	assert_contains(page, "\nkiln_vmm_memory_bytes" LABELS ",kind=\"anonymous\"} ");

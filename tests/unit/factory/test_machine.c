@@ -109,6 +109,9 @@ static void adds_what_can_grow(void **state _unused_)
 	definition.spare_vcpus = 3;
 	definition.kernel_params = (char *)"quiet";
 	becomes("{{vcpus}} 0-{{last_vcpu}} {{kernel_params}}", "5 0-4 kiln.vcpus=2 quiet");
+	definition.debug_console = true;
+	becomes("{{kernel_params}}", "kiln.vcpus=2 quiet agent.debug_console");
+	definition.debug_console = false;
 	definition.max_memory_mib = 512;
 	assert_int_equal(expand("{{max_memory_kib}} {{memory_device}}", &xml, NULL), 0);
 	assert_non_null(strstr(xml, "526336 <qemu:arg value=\"-object\"/>"));

@@ -2,6 +2,7 @@
  * and what containerd sees of the end. */
 #include "shim_bench.h"
 
+#include "proto/sandbox.pb-c.h"
 #include "shim/lifetime.h"
 
 #define S_MS  1000u
@@ -130,6 +131,108 @@ static void an_exec_prolongs_an_idle_timeout(void **state)
 	expect_ended(bench, 128 + SIGTERM);
 }
 
+/* ---------------------------------------------------------------- pods of the Sandbox service */
+
+static void send_pod(struct bench *bench, const char *method, const ProtobufCMessage *request,
+		     struct answer *answer)
+{
+	const struct ttrpc_call_options options = {
+		.service = &containerd__runtime__sandbox__v1__sandbox__descriptor,
+		.method = method,
+		.request = request,
+		.on_reply = on_bench_answer,
+		.userdata = answer,
+	};
+
+	*answer = (struct answer){};
+	(void)ttrpc_client_call(bench->client, &options);
+}
+
+/* With one annotation, as containerd 2 hands a pod's to CreateSandbox. */
+static void run_pod(struct bench *bench, const char *key, const char *value)
+{
+	Containerd__Runtime__Sandbox__V1__CreateSandboxRequest create =
+		CONTAINERD__RUNTIME__SANDBOX__V1__CREATE_SANDBOX_REQUEST__INIT;
+	Containerd__Runtime__Sandbox__V1__CreateSandboxRequest__AnnotationsEntry entry =
+		CONTAINERD__RUNTIME__SANDBOX__V1__CREATE_SANDBOX_REQUEST__ANNOTATIONS_ENTRY__INIT;
+	Containerd__Runtime__Sandbox__V1__CreateSandboxRequest__AnnotationsEntry *entries[] = {
+		&entry,
+	};
+	Containerd__Runtime__Sandbox__V1__StartSandboxRequest start =
+		CONTAINERD__RUNTIME__SANDBOX__V1__START_SANDBOX_REQUEST__INIT;
+	struct answer answer;
+
+	entry.key = (char *)key;
+	entry.value = (char *)value;
+	create.sandbox_id = start.sandbox_id = (char *)"c1";
+	create.annotations = entries;
+	create.n_annotations = ARRAY_SIZE(entries);
+	send_pod(bench, "CreateSandbox", &create.base, &answer);
+	await(bench->loop, answer.done);
+	expect_ok(answer);
+	send_pod(bench, "StartSandbox", &start.base, &answer);
+	await(bench->loop, answer.done);
+	expect_ok(answer);
+}
+
+static void send_pod_wait(struct bench *bench, struct answer *answer)
+{
+	Containerd__Runtime__Sandbox__V1__WaitSandboxRequest request =
+		CONTAINERD__RUNTIME__SANDBOX__V1__WAIT_SANDBOX_REQUEST__INIT;
+
+	request.sandbox_id = (char *)"c1";
+	send_pod(bench, "WaitSandbox", &request.base, answer);
+}
+
+/* Its containers end as by a stop, and who waits for the pod is answered. */
+static void a_pod_has_a_time_to_live(void **state)
+{
+	struct bench *bench = *state;
+	struct answer waited;
+
+	bench->agent.die_by_signal = true;
+	run_pod(bench, "io.kiln.ttl_s", "2");
+	send_pod_wait(bench, &waited);
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ended(bench, 128 + SIGTERM);
+	await(bench->loop, waited.done);
+	expect_ok(waited);
+	assert_int_equal(bench->claims, 1);
+}
+
+/* Without a container, too, for it has a machine. */
+static void an_empty_pod_is_idle(void **state)
+{
+	struct bench *bench = *state;
+	struct answer waited;
+
+	run_pod(bench, "io.kiln.idle_s", "1");
+	send_pod_wait(bench, &waited);
+	await(bench->loop, waited.done);
+	expect_ok(waited);
+	await(bench->loop, bench->releases == 1);
+}
+
+static void an_exec_in_a_pod_is_use(void **state)
+{
+	struct bench *bench = *state;
+	struct answer waited;
+
+	run_pod(bench, "io.kiln.idle_s", "2");
+	send_pod_wait(bench, &waited);
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
+	expect_ok(bench_start(bench, "c1", "x1"));
+	turn(bench->loop, 3500);
+	assert_false(waited.done);
+	bench->agent.die_by_signal = true;
+	expect_ok(bench_kill(bench, "c1", "x1", SIGKILL));
+	expect_ended(bench, 128 + SIGTERM);
+	await(bench->loop, waited.done);
+}
+
 static void without_limits_it_lives_on(void **state)
 {
 	struct bench *bench = *state;
@@ -151,6 +254,9 @@ int main(void)
 		WITH_BENCH(a_time_to_live_ends_as_a_stop_does),
 		WITH_BENCH(what_does_not_end_is_killed),
 		WITH_BENCH(an_exec_prolongs_an_idle_timeout),
+		WITH_BENCH(a_pod_has_a_time_to_live),
+		WITH_BENCH(an_empty_pod_is_idle),
+		WITH_BENCH(an_exec_in_a_pod_is_use),
 		WITH_BENCH(without_limits_it_lives_on),
 	};
 

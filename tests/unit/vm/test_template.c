@@ -243,6 +243,22 @@ static void test_kernel_params_are_bounded(void **state)
 	expect_refused(f, -EINVAL, "kernel_params");
 }
 
+/* Off unless it is asked for. A word of the guest's kernel: nothing else says it to the agent. */
+static void test_a_debug_console_is_a_kernel_parameter(void **state)
+{
+	struct fixture *f = *state;
+
+	write_definition(f, "debug_console", "true");
+	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
+	replace_string(&d->kernel_params, "quiet");
+	_cleanup_free_ char *with = template_kernel_params(d);
+	assert_string_equal(with, "quiet agent.debug_console");
+	write_definition(f, NULL, NULL);
+	_cleanup_(template_definition_free_cleanup) struct template_definition *plain = load(f);
+	_cleanup_free_ char *without = template_kernel_params(plain);
+	assert_string_equal(without, "");
+}
+
 /* ---------------------------------------------------------------- the id */
 
 static struct template_host a_host(void)
@@ -376,6 +392,7 @@ int main(void)
 		TEST(test_refused),
 		TEST(test_refused_files),
 		TEST(test_kernel_params_are_bounded),
+		TEST(test_a_debug_console_is_a_kernel_parameter),
 		TEST(test_id_changes_with_every_input),
 		TEST(test_id_changes_with_the_host),
 		TEST(test_known_files_are_not_read_again),
