@@ -82,8 +82,7 @@ static int find_wanted(const Types__Interface *wanted, const uint8_t *mac, int *
 
 /* ---------------------------------------------------------------- change */
 
-static int set_link(int fd, int index, const Types__Interface *wanted, const uint8_t *mac,
-		    struct error *err)
+static int request_link(int fd, int index, const Types__Interface *wanted, const uint8_t *mac)
 {
 	bool whole = !str_empty(wanted->name);
 	struct netlink_message message;
@@ -99,13 +98,7 @@ static int set_link(int fd, int index, const Types__Interface *wanted, const uin
 		netlink_put(&message, IFLA_ADDRESS, mac, NETWORK_MAC_SIZE);
 	if (wanted->mtu > 0)
 		netlink_put_u32(&message, IFLA_MTU, (uint32_t)wanted->mtu);
-	int r = netlink_ask(fd, &message);
-	return r < 0 ? error_set_errno(err, r,
-				       "cannot set name, hardware address and MTU (%lu) of "
-				       "interface \"%s\"",
-				       (unsigned long)wanted->mtu,
-				       whole ? wanted->name : wanted->device)
-		     : 0;
+	return netlink_ask(fd, &message);
 }
 
 static int take_down(int fd, int index)
@@ -186,6 +179,54 @@ static int drop_addresses(int fd, int index, struct error *err)
 	return r;
 }
 
+static int rename_link(int fd, int index, const char *name)
+{
+	struct netlink_message message;
+	struct ifinfomsg *link = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*link));
+
+	link->ifi_index = index;
+	netlink_put_text(&message, IFLA_IFNAME, name);
+	return netlink_ask(fd, &message);
+}
+
+/* A card that waits, and is not used in this pod; or one whose interface is gone. */
+static int free_name(int fd, const char *name, struct error *err)
+{
+	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = {};
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	if (ioctl(sock, SIOCGIFFLAGS, &request) < 0 || request.ifr_flags & IFF_LOOPBACK ||
+	    ioctl(sock, SIOCGIFINDEX, &request) < 0)
+		return error_set(err, EEXIST, "the name %s is not free", name);
+
+	int index = request.ifr_ifindex;
+	_cleanup_free_ char *other = xasprintf("idle%d", index);
+	int r = drop_addresses(fd, index, err);
+	if (r == 0 && ((r = take_down(fd, index)) < 0 || (r = rename_link(fd, index, other)) < 0))
+		r = error_set_errno(err, r, "cannot take the name %s from another interface", name);
+	return r;
+}
+
+static int set_link(int fd, int index, const Types__Interface *wanted, const uint8_t *mac,
+		    struct error *err)
+{
+	const char *name = str_empty(wanted->name) ? wanted->device : wanted->name;
+	int r = request_link(fd, index, wanted, mac);
+
+	if (r == -EEXIST) {
+		r = free_name(fd, name, err);
+		if (r < 0)
+			return r;
+		r = request_link(fd, index, wanted, mac);
+	}
+	return r < 0 ? error_set_errno(err, r,
+				       "cannot set name, hardware address and MTU (%lu) of "
+				       "interface \"%s\"",
+				       (unsigned long)wanted->mtu, name)
+		     : 0;
+}
+
 static int add_addresses(int fd, int index, const Types__Interface *wanted, struct error *err)
 {
 	for (size_t i = 0; i < wanted->n_ipaddresses; i++) {
@@ -236,17 +277,6 @@ int interface_update(const Types__Interface *wanted, struct error *err)
 	return r < 0 || !whole ? r : add_addresses(fd, index, wanted, err);
 }
 
-static int rename_link(int fd, const struct network_link *link, const char *name, struct error *err)
-{
-	struct netlink_message message;
-	struct ifinfomsg *header = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*header));
-
-	header->ifi_index = link->index;
-	netlink_put_text(&message, IFLA_IFNAME, name);
-	int r = netlink_ask(fd, &message);
-	return r < 0 ? error_set_errno(err, r, "cannot name %s %s", link->name, name) : 0;
-}
-
 /* By a list: it waits for an interface that is just being made. */
 int interface_name(const char *hwaddr, const char *name, struct error *err)
 {
@@ -264,8 +294,10 @@ int interface_name(const char *hwaddr, const char *name, struct error *err)
 	for (size_t i = 0; r == 0 && i < network.links.count; i++) {
 		const struct network_link *link = &network.links.items[i];
 
-		if (link->has_mac && memcmp(link->mac, mac, sizeof(mac)) == 0)
-			return str_equal(link->name, name) ? 0 : rename_link(fd, link, name, err);
+		if (!link->has_mac || memcmp(link->mac, mac, sizeof(mac)) != 0)
+			continue;
+		r = str_equal(link->name, name) ? 0 : rename_link(fd, link->index, name);
+		return r < 0 ? error_set_errno(err, r, "cannot name %s %s", link->name, name) : 0;
 	}
 	return r < 0 ? r : error_set(err, ENOENT, "there is no interface %.32s", hwaddr);
 }

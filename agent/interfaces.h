@@ -13,8 +13,9 @@ _must_check_ int interfaces_list(Grpc__Interfaces **ret, struct error *err);
  * wanted->device. -ENOENT: there is neither.
  *
  * Where wanted has a name, the interface also gets that, wanted's addresses and no others, and is
- * up afterwards; IPv6 addresses are usable at once. Without a name it stays up or down, with the
- * addresses it has. */
+ * up afterwards; IPv6 addresses are usable at once. Another one that had the name is down then, has
+ * no addresses, and is called idleN. Without a name it stays up or down, with the addresses it has.
+ */
 _must_check_ int interface_update(const Types__Interface *wanted, struct error *err);
 
 /* Gives the interface with this hardware address, which is down, a name. -ENOENT: there is none. */

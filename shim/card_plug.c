@@ -7,7 +7,6 @@
 #include "factory/guest/disks.h"
 #include "factory/guest/network_cards.h"
 #include "proto/guest.pb-c.h"
-#include "shim/netns.h"
 
 enum { QMP_TIMEOUT_MS = 10000, FIND_TIMEOUT_MS = 20000, COMMANDS = 3 };
 
@@ -186,7 +185,8 @@ static void make_tap(void *data)
 {
 	struct card_plug *plug = data;
 
-	(void)!netns_tap(plug->options.vmm_pidfd, plug->options.have, &plug->tap, &plug->error);
+	(void)!plug->options.make(plug->options.have, plug->options.userdata, &plug->tap,
+				  &plug->error);
 }
 
 static void on_made(void *data, _unused_ void *owner)

@@ -2,8 +2,7 @@
  * another, on the slots of the bridge that disks are plugged in on (disks_lend_place()).
  *
  *   state     what it is                                    leaves by
- *   MAKING    a thread makes the card's tap in the          it is made: PLUGGING
- *             VMM's namespace, as those that wait were made
+ *   MAKING    a thread makes the card's tap                 it is made: PLUGGING
  *   PLUGGING  QEMU was given the tap's descriptor and told  its answer: SEEKING
  *   SEEKING   the guest's agent looks for the card          its answer: MAKING, of the next one
  *   ENDED     all are there, or one could not be made
@@ -37,6 +36,9 @@ extern const struct state_machine card_plug_states;
 
 struct card_plug;
 
+/* Makes the tap of a card; in a thread. */
+typedef int (*card_plug_make_fn)(size_t card, void *userdata, int *ret_tap, struct error *err);
+
 /* Once, from the loop; the object has ended then. have: the cards of the machine now; fewer than
  * were wanted where err, which names the card, has a number. */
 typedef void (*card_plug_fn)(size_t have, const struct error *err, void *userdata);
@@ -48,8 +50,8 @@ struct card_plug_options {
 	struct disks *disks;
 	struct agent_link *agent;
 	const char *sandbox_id;
-	int vmm_pidfd;
 	size_t have, want; /* want is more, and NETWORK_CARDS_MAX at most */
+	card_plug_make_fn make;
 	card_plug_fn fn;
 	void *userdata;
 };

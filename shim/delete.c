@@ -117,7 +117,7 @@ static void leave_host(const struct arguments *arguments, const char *bundle, co
 	const Grpc__LinuxNamespace *network = spec_namespace(spec, "network");
 
 	if (network && !str_empty(network->path))
-		pod_network_clean(network->path);
+		pod_network_clean(network->path, vm_id);
 	if (spec->oci->linux && pod_cgroup_find(spec->oci->linux->cgroupspath, &group, NULL) == 0 &&
 	    group)
 		pod_cgroup_leave(group, vm_id);

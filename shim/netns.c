@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -116,6 +117,24 @@ int netns_netlink(int fd, int *ret_socket, struct error *err)
 	struct visit visit = { .fd = fd, .make = make_netlink };
 
 	return visit_make(&visit, ret_socket, err);
+}
+
+static int make_sysfs(struct visit *visit)
+{
+	_cleanup_close_ int context = fsopen("sysfs", FSOPEN_CLOEXEC);
+	int tree = -1;
+
+	visit->what = "cannot mount a network namespace's sysfs";
+	if (context >= 0 && fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		tree = fsmount(context, FSMOUNT_CLOEXEC, 0);
+	return tree < 0 ? -errno : tree;
+}
+
+int netns_sysfs(int fd, int *ret_mount, struct error *err)
+{
+	struct visit visit = { .fd = fd, .make = make_sysfs };
+
+	return visit_make(&visit, ret_mount, err);
 }
 
 static int make_tap(struct visit *visit)

@@ -13,6 +13,9 @@ _must_check_ int netns_open(const char *path, int *ret_fd, struct error *err);
  * stays what it is: a thread that lives no longer than this enters the other one. */
 _must_check_ int netns_netlink(int fd, int *ret_socket, struct error *err);
 
+/* A sysfs that shows a namespace's interfaces, mounted nowhere: for openat(). */
+_must_check_ int netns_sysfs(int fd, int *ret_mount, struct error *err);
+
 /* The tap of a machine's card (factory/jail/tap.h), made in such a namespace. */
 _must_check_ int netns_tap(int fd, size_t card, int *ret_tap, struct error *err);
 

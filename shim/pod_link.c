@@ -29,6 +29,8 @@ enum {
 struct pod_link {
 	char *sandbox_id;
 	char *netns;
+	char *vm_id; /* NULL: it has no machine yet */
+	enum network_model model;
 	struct worker_pool *pool; /* owned */
 	pod_link_fn on_done;
 	void *userdata;
@@ -72,7 +74,7 @@ static void read_pod(void *data)
 {
 	struct pod_link *link = data;
 
-	(void)!pod_network_read(link->netns, &link->pod, &link->error);
+	(void)!pod_network_read(link->netns, link->model, &link->pod, &link->error);
 }
 
 /* From its beginning on it is listened to, so that whether it was filled costs a start nothing. */
@@ -83,9 +85,9 @@ static void make_netns(void *data)
 	if (netns_keep(NULL, &link->keeper, &link->error) < 0)
 		return;
 	link->netns = netns_keeper_path(link->keeper);
-	if (pod_network_read(link->netns, &link->pod, &link->error) < 0)
+	if (pod_network_read(link->netns, link->model, &link->pod, &link->error) < 0 ||
+	    pod_network_assign(link->pod, link->cards, &link->error) < 0)
 		return;
-	pod_network_assign(link->pod, link->cards);
 	(void)!pod_network_watch(link->pod, &link->changes, &link->error);
 }
 
@@ -126,22 +128,22 @@ static void begin(struct pod_link *link, void (*run)(void *data))
 	submit(link, run, on_done);
 }
 
-struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const char *netns,
-			      pod_link_fn on_done_, void *userdata)
+struct pod_link *pod_link_new(const struct pod_link_options *options)
 {
 	struct pod_link *link = xnew(struct pod_link);
 
-	link->sandbox_id = xstrdup(sandbox_id);
-	link->netns = xstrdup(netns);
-	link->is_open = !netns;
-	link->on_done = on_done_;
-	link->userdata = userdata;
-	link->loop = loop;
-	link->timer = loop_timer_new(loop, look_again, link);
+	link->sandbox_id = xstrdup(options->sandbox_id);
+	link->netns = xstrdup(options->netns);
+	link->model = options->model;
+	link->is_open = !link->netns;
+	link->on_done = options->on_done;
+	link->userdata = options->userdata;
+	link->loop = options->loop;
+	link->timer = loop_timer_new(link->loop, look_again, link);
 	link->changes = link->machine.vmm_pidfd = -EBADF;
 	link->cards_max = NETWORK_CARDS_MAX;
-	link->pool = worker_pool_new(loop, 1, JOBS_MAX);
-	if (netns)
+	link->pool = worker_pool_new(link->loop, 1, JOBS_MAX);
+	if (link->netns)
 		begin(link, read_pod);
 	return link;
 }
@@ -181,9 +183,7 @@ int pod_link_assign(struct pod_link *link, size_t cards, struct error *err)
 	if (link->error.number)
 		return error_set(err, link->error.number, "%s", error_message(&link->error));
 	link->cards = cards;
-	if (link->pod)
-		pod_network_assign(link->pod, cards);
-	return 0;
+	return link->pod ? pod_network_assign(link->pod, cards, err) : 0;
 }
 
 /* ---------------------------------------------------------------- the guest */
@@ -241,6 +241,14 @@ static bool needs_cards(const struct pod_link *link)
 	return pod_network_cards(link->pod) > link->cards;
 }
 
+static int make_tap(size_t card, void *userdata, int *ret_tap, struct error *err)
+{
+	const struct pod_link *link = userdata;
+	const struct pod_network_machine machine = { link->machine.vmm_pidfd, link->vm_id };
+
+	return pod_network_make_tap(link->pod, &machine, card, ret_tap, err);
+}
+
 static void plug_cards(struct pod_link *link, card_plug_fn fn)
 {
 	link->plug = card_plug_new(&(struct card_plug_options){
@@ -249,9 +257,9 @@ static void plug_cards(struct pod_link *link, card_plug_fn fn)
 		.disks = link->machine.disks,
 		.agent = link->machine.agent,
 		.sandbox_id = link->sandbox_id,
-		.vmm_pidfd = link->machine.vmm_pidfd,
 		.have = link->cards,
 		.want = pod_network_cards(link->pod),
+		.make = make_tap,
 		.fn = fn,
 		.userdata = link,
 	});
@@ -286,6 +294,7 @@ void pod_link_start(struct pod_link *link, const struct pod_link_machine *machin
 {
 	link->machine = *machine;
 	link->machine.vmm_pidfd = fcntl(machine->vmm_pidfd, F_DUPFD_CLOEXEC, 3);
+	link->machine.vm_id = link->vm_id = xstrdup(machine->vm_id);
 	if (!link->pod) {
 		begin(link, make_netns);
 	} else if (needs_cards(link)) {
@@ -490,7 +499,7 @@ static void leave_pod(void *data)
 	const struct pod_link *link = data;
 
 	if (link->pod)
-		pod_network_leave(link->pod);
+		pod_network_leave(link->pod, link->vm_id);
 }
 
 static void on_left(void *data, _unused_ void *owner)
@@ -539,6 +548,7 @@ void pod_link_free(struct pod_link *link)
 	loop_watch_free(link->watch);
 	close_fd(link->changes);
 	close_fd(link->machine.vmm_pidfd);
+	free(link->vm_id);
 	pod_network_free(link->pod);
 	error_done(&link->error);
 	error_done(&link->late_error);

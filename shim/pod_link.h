@@ -6,7 +6,8 @@
  *   pod_link_assign()  the machine is there: its cards are chosen
  *   pod_link_start()   all that its guest needs to know is sent and nothing awaited, and the
  *                          joining begins -> on_done. Where the pod has more interfaces than
- *                          the machine has cards, they are plugged in first (shim/card_plug.h).
+ *                          the machine has cards, or they are to be macvtaps, they are plugged in
+ *                          first (shim/card_plug.h).
  *                          A namespace that is to be new is made meanwhile -> on_done
  *   pod_link_settle()  of a namespace that is new: what its engine has made of it -> fn
  *   pod_link_leave()   what is left at the pod's interfaces is removed -> fn
@@ -19,6 +20,7 @@
 
 #include "base/loop.h"
 #include "shim/agent_link.h"
+#include "shim/pod_network.h"
 
 struct disks;
 struct slots;
@@ -28,10 +30,18 @@ struct pod_link;
 /* Of reading and of joining; once each, from the loop. */
 typedef void (*pod_link_fn)(int number, const struct error *err, void *userdata);
 
-/* netns (a path) and sandbox_id are copied. netns NULL: a new one, for engines that fill that of
- * the task's pid after its creation and before its start, as Docker does. */
-struct pod_link *pod_link_new(struct loop *loop, const char *sandbox_id, const char *netns,
-			      pod_link_fn on_done, void *userdata);
+/* All are copied. */
+struct pod_link_options {
+	struct loop *loop;
+	const char *sandbox_id;
+	const char *netns; /* a path; NULL: a new one, for engines that fill that of the task's pid
+			    * after its creation and before its start, as Docker does */
+	enum network_model model;
+	pod_link_fn on_done;
+	void *userdata;
+};
+
+struct pod_link *pod_link_new(const struct pod_link_options *options);
 
 const char *pod_link_netns(const struct pod_link *link);
 
@@ -55,9 +65,10 @@ bool pod_link_is_plugging(const struct pod_link *link);
 /* cards: that wait in the machine (factory/guest/network_cards.h). Why reading has failed. */
 _must_check_ int pod_link_assign(struct pod_link *link, size_t cards, struct error *err);
 
-/* The pidfd is copied, the rest is borrowed until it is left. */
+/* The pidfd and the id are copied, the rest is borrowed until it is left. */
 struct pod_link_machine {
 	int vmm_pidfd;
+	const char *vm_id;
 	const struct slots
 		*slots;      /* whose monitor takes the cards' links up; failures are logged */
 	struct disks *disks; /* beside which cards are plugged in */

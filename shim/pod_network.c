@@ -11,10 +11,17 @@
 #include "base/strings.h"
 #include "factory/guest/redirect.h"
 #include "proto/netlink.h"
+#include "shim/macvtap.h"
 #include "shim/netns.h"
 #include "shim/pod_loopback.h"
 
 enum { TAP_MTU_MAX = 65521 };
+
+static const char *const network_model_names[] = {
+	[NETWORK_TCFILTER] = "tcfilter",
+	[NETWORK_MACVTAP] = "macvtap",
+};
+DEFINE_STRING_TABLE(network_model, enum network_model, network_model_names)
 
 static void free_message(ProtobufCMessage *message)
 {
@@ -64,9 +71,9 @@ static int position(const struct pod_network *pod, int index)
 /* Of those that came later the first to come get the cards there are left. */
 static void choose_again(struct pod_network *pod, const struct pod_network *old, size_t cards)
 {
-	size_t left = cards;
+	size_t left = cards - old->used;
 
-	for (size_t i = 0; i < pod->has.links.count; i++)
+	for (size_t i = 0; old->model == NETWORK_TCFILTER && i < pod->has.links.count; i++)
 		left -= position(old, pod->has.links.items[i].index) >= 0;
 	for (size_t i = 0; i < pod->has.links.count; i++) {
 		const struct network_link *link = &pod->has.links.items[i];
@@ -224,13 +231,14 @@ static int open_netlink(const char *netns, int *ret_netns, int *ret_fd, struct e
 }
 
 /* old NULL: it is read for the first time. */
-static int read_network(const char *netns, const struct pod_network *old, size_t cards,
-			struct pod_network **ret, struct error *err)
+static int read_network(const char *netns, enum network_model model, const struct pod_network *old,
+			size_t cards, struct pod_network **ret, struct error *err)
 {
 	_cleanup_(pod_network_free_cleanup) struct pod_network *pod = xnew(struct pod_network);
 	_cleanup_close_ int fd = -EBADF;
 
 	pod->netns = xstrdup(netns);
+	pod->model = model;
 	int r = open_netlink(netns, NULL, &fd, err);
 	if (r == 0)
 		r = network_read(fd, &pod->has, err);
@@ -245,14 +253,16 @@ static int read_network(const char *netns, const struct pod_network *old, size_t
 	keep_addresses(pod);
 	tell_interfaces(pod);
 	tell_neighbours(pod);
-	pod_loopback_tell(pod);
+	if (model == NETWORK_TCFILTER)
+		pod_loopback_tell(pod);
 	*ret = steal_ptr(pod);
 	return 0;
 }
 
-int pod_network_read(const char *netns, struct pod_network **ret, struct error *err)
+int pod_network_read(const char *netns, enum network_model model, struct pod_network **ret,
+		     struct error *err)
 {
-	return read_network(netns, NULL, 0, ret, err);
+	return read_network(netns, model, NULL, 0, ret, err);
 }
 
 /* ---------------------------------------------------------------- cards */
@@ -268,7 +278,7 @@ static bool is_free(const struct pod_network *pod, const bool *given, size_t car
 /* The one whose name it has already, so that no two swap theirs; else the first. */
 static bool give_card(struct pod_network *pod, bool *given, size_t i, size_t cards, bool by_name)
 {
-	for (size_t card = 0; card < cards; card++) {
+	for (size_t card = pod->used; card < cards; card++) {
 		const char *name = pod->guest_names[card];
 
 		if (!is_free(pod, given, card) ||
@@ -281,15 +291,24 @@ static bool give_card(struct pod_network *pod, bool *given, size_t i, size_t car
 	return false;
 }
 
-static void give_cards(struct pod_network *pod, bool *given, size_t cards)
+/* How many are without one. */
+static size_t give_cards(struct pod_network *pod, bool *given, size_t cards)
 {
+	size_t without = 0;
+
 	for (size_t i = 0; i < pod->count; i++)
 		given[i] = given[i] || give_card(pod, given, i, cards, true);
 	for (size_t i = 0; i < pod->count; i++)
 		given[i] = given[i] || give_card(pod, given, i, cards, false);
+	for (size_t i = 0; i < pod->count; i++) {
+		without += !given[i];
+		if (given[i] && pod->model == NETWORK_MACVTAP && pod->cards[i] >= pod->used)
+			pod->used = pod->cards[i] + 1;
+	}
+	return without;
 }
 
-void pod_network_assign(struct pod_network *pod, size_t waiting)
+int pod_network_assign(struct pod_network *pod, size_t waiting, struct error *err)
 {
 	bool given[NETWORK_CARDS_MAX] = {};
 
@@ -298,7 +317,13 @@ void pod_network_assign(struct pod_network *pod, size_t waiting)
 							   : xasprintf(NETWORK_CARD_PLUGGED, card);
 		snprintf(pod->guest_names[card], IFNAMSIZ, "%s", name);
 	}
-	give_cards(pod, given, NETWORK_CARDS_MAX);
+	pod->used = pod->model == NETWORK_MACVTAP ? waiting : 0;
+	if (give_cards(pod, given, NETWORK_CARDS_MAX) > 0)
+		return error_set(err, EOPNOTSUPP,
+				 "the pod has %zu interfaces: a machine has %d network cards at "
+				 "most, and the %zu that wait in it cannot be macvtaps",
+				 pod->count, NETWORK_CARDS_MAX, waiting);
+	return 0;
 }
 
 size_t pod_network_cards(const struct pod_network *pod)
@@ -340,6 +365,7 @@ static void follow(struct pod_network *pod, const struct pod_network *old, bool 
 {
 	memcpy(pod->guest_names, old->guest_names, sizeof(pod->guest_names));
 	pod->joined = old->joined;
+	pod->used = old->used;
 	for (size_t i = 0; i < pod->count; i++) {
 		int before = position(old, pod->links[i]->index);
 		Types__Interface *interface = pod->interfaces->interfaces[i];
@@ -363,12 +389,12 @@ int pod_network_read_again(const struct pod_network *old, size_t cards, struct p
 {
 	bool given[NETWORK_CARDS_MAX] = {};
 	struct pod_network *pod;
-	int r = read_network(old->netns, old, cards, &pod, err);
+	int r = read_network(old->netns, old->model, old, cards, &pod, err);
 
 	if (r < 0)
 		return r;
 	follow(pod, old, given);
-	give_cards(pod, given, cards);
+	(void)give_cards(pod, given, cards); /* choose_again() has left room */
 	*ret = pod;
 	return 0;
 }
@@ -400,6 +426,24 @@ int pod_network_watch(const struct pod_network *pod, int *ret_fd, struct error *
 }
 
 /* ---------------------------------------------------------------- the taps */
+
+int pod_network_make_tap(const struct pod_network *pod, const struct pod_network_machine *machine,
+			 size_t card, int *ret_tap, struct error *err)
+{
+	_cleanup_close_ int netns = -EBADF;
+	size_t i = 0;
+
+	if (pod->model == NETWORK_TCFILTER)
+		return netns_tap(machine->vmm_pidfd, card, ret_tap, err);
+	while (i < pod->count && pod->cards[i] != card)
+		i++;
+	if (i == pod->count)
+		return error_set(err, ENODEV, "no interface of the pod is for card %zu", card);
+	int r = netns_open(pod->netns, &netns, err);
+	return r < 0 ? r
+		     : macvtap_make(netns, pod->links[i]->index, card, machine->vm_id, ret_tap,
+				    err);
+}
 
 /* A join under way. */
 struct join {
@@ -453,8 +497,8 @@ static void keep_silent(int fd, int index)
 	(void)netlink_ask(fd, &message);
 }
 
-static int raise_tap(const struct join *join, const char *name, uint32_t mtu, int *ret_index,
-		     struct error *err)
+static int raise_tap(const struct join *join, const char *name, unsigned flags, uint32_t mtu,
+		     int *ret_index, struct error *err)
 {
 	int tap = find_tap(join, name);
 	struct netlink_message message;
@@ -465,13 +509,25 @@ static int raise_tap(const struct join *join, const char *name, uint32_t mtu, in
 	keep_silent(join->pod, tap);
 	link = netlink_begin(&message, RTM_NEWLINK, 0, sizeof(*link));
 	link->ifi_index = tap;
-	link->ifi_flags = link->ifi_change = IFF_UP;
+	link->ifi_flags = link->ifi_change = flags;
 	netlink_put_u32(&message, IFLA_MTU, mtu < TAP_MTU_MAX ? mtu : TAP_MTU_MAX);
 	int r = netlink_ask(join->pod, &message);
 	if (r < 0)
 		return error_set_errno(err, r, "cannot take %s up with an MTU of %u", name, mtu);
 	*ret_index = tap;
 	return 0;
+}
+
+/* Only the guest knows which groups it wants to hear of. */
+static int join_macvtap(const struct join *join, struct pod_network *pod, size_t i,
+			struct error *err)
+{
+	_cleanup_free_ char *name = xasprintf(NETWORK_CARD_TAP, pod->cards[i]);
+	int index;
+	int r = raise_tap(join, name, IFF_UP | IFF_ALLMULTI, pod->links[i]->mtu, &index, err);
+
+	pod->is_joined[i] = r == 0;
+	return r;
 }
 
 /* A machine whose shim was killed may have left its redirect: nobody is behind it. */
@@ -490,7 +546,7 @@ static int join_card(const struct join *join, struct pod_network *pod, size_t i,
 		return r;
 	pod->joined = true;
 	redirect_remove(join->pod, link->index);
-	r = raise_tap(join, name, link->mtu, &tap, err);
+	r = raise_tap(join, name, IFF_UP, link->mtu, &tap, err);
 	if (r == 0)
 		r = redirect_add(join->pod, tap, link->index, name, err);
 	if (r == 0)
@@ -510,28 +566,36 @@ int pod_network_join(struct pod_network *pod, int vmm_pidfd, struct error *err)
 		r = netns_netlink(vmm_pidfd, &join.vmm, err);
 	for (size_t i = 0; r == 0 && i < pod->count; i++)
 		if (!pod->is_joined[i])
-			r = join_card(&join, pod, i, err);
+			r = pod->model == NETWORK_MACVTAP ? join_macvtap(&join, pod, i, err)
+							  : join_card(&join, pod, i, err);
 	return r;
 }
 
-void pod_network_leave(const struct pod_network *pod)
+void pod_network_leave(const struct pod_network *pod, const char *vm_id)
 {
+	bool has_macvtaps = pod->model == NETWORK_MACVTAP && vm_id;
 	_cleanup_close_ int fd = -EBADF;
 
-	if (!pod->joined || open_netlink(pod->netns, NULL, &fd, NULL) < 0)
+	if ((!pod->joined && !has_macvtaps) || open_netlink(pod->netns, NULL, &fd, NULL) < 0)
 		return;
+	if (has_macvtaps) {
+		macvtap_remove(fd, vm_id);
+		return;
+	}
 	for (size_t i = 0; i < pod->count; i++)
 		redirect_remove(fd, pod->links[i]->index);
 	pod_loopback_leave(fd);
 }
 
-void pod_network_clean(const char *netns)
+void pod_network_clean(const char *netns, const char *vm_id)
 {
 	_cleanup_(network_done) struct network has = {};
 	_cleanup_close_ int fd = -EBADF;
 
-	if (open_netlink(netns, NULL, &fd, NULL) < 0 ||
-	    network_read_parts(fd, NETWORK_LINKS, &has, NULL) < 0)
+	if (open_netlink(netns, NULL, &fd, NULL) < 0)
+		return;
+	macvtap_remove(fd, vm_id);
+	if (network_read_parts(fd, NETWORK_LINKS, &has, NULL) < 0)
 		return;
 	for (size_t i = 0; i < has.links.count; i++)
 		if (is_tap(&has.links.items[i]))

@@ -233,6 +233,7 @@ static void create_in_guest(struct sandbox *sandbox)
 	if (sandbox->network)
 		pod_link_start(sandbox->network, &(struct pod_link_machine){
 							 .vmm_pidfd = sandbox->claim->vmm_pidfd,
+							 .vm_id = sandbox->claim->vm_id,
 							 .slots = sandbox->slots,
 							 .disks = sandbox->disks,
 							 .agent = sandbox->agent,
@@ -509,8 +510,14 @@ static void start_claim(struct sandbox *sandbox, const struct settings *settings
 	replace_string(&sandbox->hostname, hostname);
 	set_state(sandbox, SANDBOX_CLAIMING);
 	if (settings->netns || settings->is_netns_new)
-		sandbox->network = pod_link_new(sandbox->loop, sandbox->id, settings->netns,
-						on_network, sandbox);
+		sandbox->network = pod_link_new(&(struct pod_link_options){
+			.loop = sandbox->loop,
+			.sandbox_id = sandbox->id,
+			.netns = settings->netns,
+			.model = (enum network_model)settings->internetworking_model,
+			.on_done = on_network,
+			.userdata = sandbox,
+		});
 	if (FAULT_ERROR("sandbox.claiming", &err) < 0 ||
 	    claim_start(sandbox->loop, &options, on_claimed, sandbox, &err) < 0) {
 		set_claim_error(sandbox, &err);

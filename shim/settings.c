@@ -11,6 +11,7 @@
 #include "proto/runtimeoptions.pb-c.h"
 #include "shim/hooks.h"
 #include "shim/pod_cgroup.h"
+#include "shim/pod_network.h"
 #include "shim/rootfs.h"
 #include "shim/spec.h"
 #include "shim/volumes.h"
@@ -45,6 +46,12 @@ static const struct config_key keys[] = {
 		"How the host's folders are shown as volumes: 9p, virtiofs (a daemon a sandbox; "
 		"its template needs \"share\": \"never\") or virtiofs-locks (with the host's "
 		"locks, which never wait)"),
+	CONFIG_ENUM(
+		struct settings, internetworking_model, "internetworking_model", "tcfilter",
+		network_model_from_string,
+		"How a pod's interfaces and its machine's cards are joined: tcfilter, by a tap "
+		"that waits and redirects, or macvtap, by a card that is plugged in, which takes "
+		"longer"),
 	CONFIG_UINT(
 		struct settings, check_s, "check_s", 10, 0, 3600,
 		"Seconds between two questions to a guest whether it is there; 0: none is asked"),
@@ -72,13 +79,13 @@ static const struct config_key keys[] = {
 		struct settings, enable_annotations, "enable_annotations",
 		"template,annotations,images,rootfs,volumes,ttl_s,idle_s",
 		"Annotations io.kiln.NAME that pods and containers may have, by NAME, separated "
-		"by commas; others (vcpus, memory_mib) are refused"),
+		"by commas; others (vcpus, memory_mib, internetworking_model) are refused"),
 };
 
 /* What enable_annotations may name. */
 static const char *const annotation_names[] = {
 	"template", "vcpus",   "memory_mib", "annotations", "images",
-	"rootfs",   "volumes", "ttl_s",      "idle_s",
+	"rootfs",   "volumes", "ttl_s",      "idle_s",      "internetworking_model",
 };
 
 static void read_environment(struct settings *settings)
@@ -264,6 +271,20 @@ static int read_volumes(const struct spec *spec, struct settings *settings, stru
 	return 0;
 }
 
+static int read_model(const struct spec *spec, struct settings *settings, struct error *err)
+{
+	const char *name = spec_annotation(spec, KILN "internetworking_model");
+	int model = name ? network_model_from_string(name) : settings->internetworking_model;
+
+	if (model < 0)
+		return error_set(err, EINVAL,
+				 "annotation " KILN
+				 "internetworking_model is \"%.64s\": must be tcfilter or macvtap",
+				 name);
+	settings->internetworking_model = model;
+	return 0;
+}
+
 /* Annotations are a tenant's words, the file is the host's. */
 static int check_allowed(const struct settings *settings, const struct spec *spec,
 			 struct error *err)
@@ -330,6 +351,8 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 		r = read_rootfs(spec, settings, err);
 	if (r == 0)
 		r = read_volumes(spec, settings, err);
+	if (r == 0)
+		r = read_model(spec, settings, err);
 	if (r == 0)
 		r = read_limits(spec, settings, err);
 	if (r == 0)

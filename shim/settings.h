@@ -14,12 +14,13 @@
  *   kill_s     the config file                                                    10
  *   ttl_s, idle_s  annotations io.kiln.ttl_s and idle_s, the config file: the shortest  0: none
  *   idle_cpu_percent  the config file                                             5
+ *   internetworking_model  annotation io.kiln.internetworking_model, the config file  tcfilter
  *   sandbox_cgroup_only  the config file                                          false
  *   volumes    annotation io.kiln.volumes, the config file: 9p, virtiofs, virtiofs-locks  9p
  *
  * An annotation io.kiln.NAME counts where the config file's enable_annotations names it, and is
  * refused elsewhere: by default all but vcpus and memory_mib, of which a tenant could take as much
- * as the host has.
+ * as the host has, and internetworking_model, which is made of the host's network.
  *
  * vcpus and memory_mib are what the sandbox has to have at least; annotations are words the
  * template has to carry (factory/store/annotations.h), images are those it has to carry
@@ -52,6 +53,7 @@ struct settings {
 	struct strv images;                       /* that the template must carry; owned */
 	int rootfs;                               /* enum rootfs_driver; of a container */
 	int volumes;                              /* enum volumes_driver; ditto */
+	int internetworking_model;                /* enum network_model */
 	uint64_t check_s, check_misses;           /* shim/health_watch.h */
 	uint64_t kill_s;                          /* shim/process.h; of a container */
 	uint64_t ttl_s, idle_s, idle_cpu_percent; /* shim/lifetime.h */

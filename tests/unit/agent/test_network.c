@@ -8,12 +8,14 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <linux/if_link.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/interfaces.h"
 #include "agent/routes.h"
+#include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
 #include "proto/netlink.h"
@@ -270,6 +272,27 @@ static void test_clear(void **state _unused_)
 	expect_route("10.1.0.0/24", "");
 }
 
+/* A card that waits and is not used, for one that is plugged in; and one whose interface is gone.
+ */
+static void test_a_name_that_another_has(void **state _unused_)
+{
+	skip_unless_possible();
+	unsigned first = if_nametoindex("eth0"), second = if_nametoindex("kiln1");
+	_cleanup_free_ char *idle = xasprintf("idle%u", first);
+	_cleanup_free_ char *other = xasprintf("idle%u", second);
+	_cleanup_free_ char *back = xasprintf("{\"device\": \"%s\", \"name\": \"eth0\"}", idle);
+
+	assert_int_equal(interface("{\"device\": \"kiln1\", \"name\": \"eth0\", "
+				   "\"hwAddr\": \"02:00:00:00:00:04\", \"IPAddresses\": "
+				   "[{\"address\": \"10.1.0.2\", \"mask\": \"24\"}]}"),
+			 0);
+	expect_interface("eth0", "02:00:00:00:00:04 1500 up 10.1.0.2/24");
+	expect_interface(idle, "02:00:00:00:00:02 1450 down");
+	assert_int_equal(interface(back), 0);
+	expect_interface("eth0", "02:00:00:00:00:02 1450 up");
+	expect_interface(other, "02:00:00:00:00:04 1500 down");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -279,6 +302,7 @@ int main(void)
 		cmocka_unit_test(test_neighbours),
 		cmocka_unit_test(test_name),
 		cmocka_unit_test(test_clear),
+		cmocka_unit_test(test_a_name_that_another_has),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

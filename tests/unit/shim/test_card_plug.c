@@ -205,6 +205,13 @@ static void on_end(size_t have, const struct error *err, void *userdata)
 	replace_string(&bench->why, err->number ? error_message(err) : "");
 }
 
+static int make(size_t card, void *userdata, int *ret_tap, struct error *err)
+{
+	const struct bench *bench = userdata;
+
+	return netns_tap(bench->pidfd, card, ret_tap, err);
+}
+
 static void begin(struct bench *bench, size_t want)
 {
 	bench->plug = card_plug_new(&(struct card_plug_options){
@@ -213,9 +220,9 @@ static void begin(struct bench *bench, size_t want)
 		.disks = bench->disks,
 		.agent = bench->agent,
 		.sandbox_id = "pod-1",
-		.vmm_pidfd = bench->pidfd,
 		.have = HAVE,
 		.want = want,
+		.make = make,
 		.fn = on_end,
 		.userdata = bench,
 	});

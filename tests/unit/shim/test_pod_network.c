@@ -26,6 +26,8 @@
 #include "shim/netns.h"
 #include "shim/pod_network.h"
 
+#define VM "vm-1"
+
 /* The VMM: a process in a namespace with taps, which it holds. */
 struct vmm {
 	pid_t pid;
@@ -143,11 +145,16 @@ static void skip_unless_possible(void)
 static int try_read(const struct bench *bench, struct pod_network **ret)
 {
 	_cleanup_(error_done) struct error err = {};
-	int r = pod_network_read(bench->netns, ret, &err);
+	int r = pod_network_read(bench->netns, NETWORK_TCFILTER, ret, &err);
 
 	if (r < 0)
 		print_message("%s\n", error_message(&err));
 	return r;
+}
+
+static void assign(struct pod_network *pod, size_t waiting)
+{
+	assert_int_equal(pod_network_assign(pod, waiting, NULL), 0);
 }
 
 static void what_a_pod_has_is_told(void **state)
@@ -167,10 +174,10 @@ static void what_a_pod_has_is_told(void **state)
 	assert_string_equal(pod->routes->routes[0]->gateway, "10.1.0.1");
 	assert_string_equal(pod->routes->routes[1]->dest, "169.254.107.105/32"); /* the namespace */
 	assert_int_equal(pod->neighbours->n_arpneighbors, 2);
-	pod_network_assign(pod, 1);
+	assign(pod, 1);
 	assert_string_equal(eth0->device, "eth0");
 	assert_int_equal(pod_network_cards(pod), 1);
-	pod_network_assign(pod, 0); /* none waits: it will be plugged in */
+	assign(pod, 0); /* none waits: it will be plugged in */
 	assert_string_equal(eth0->device, "kiln0");
 	pod_network_free(pod);
 }
@@ -199,11 +206,11 @@ static void cards_go_by_the_names_they_have(void **state)
 		      "ip link add net9 type bridge; ip link set net9 up");
 	assert_int_equal(try_read(bench, &pod), 0);
 	assert_int_equal(pod->count, 2);
-	pod_network_assign(pod, 2);
+	assign(pod, 2);
 	assert_string_equal(pod->interfaces->interfaces[0]->name, "eth1");
 	assert_string_equal(pod->interfaces->interfaces[0]->device, "eth1");
 	assert_string_equal(pod->interfaces->interfaces[1]->device, "eth0");
-	pod_network_assign(pod, 1); /* what waits goes to the first, for neither has its name */
+	assign(pod, 1); /* what waits goes to the first, for neither has its name */
 	assert_string_equal(pod->interfaces->interfaces[0]->device, "eth0");
 	assert_string_equal(pod->interfaces->interfaces[1]->device, "kiln1");
 	assert_int_equal(pod_network_cards(pod), 2);
@@ -222,9 +229,11 @@ static void what_a_machine_cannot_have_is_refused(void **state)
 	assert_int_equal(try_read(bench, &pod), -EOPNOTSUPP);
 	in_pod(bench, "ip route del 10.7.0.0/16; ip tuntap add t0 mode tun; ip link set t0 up");
 	assert_int_equal(try_read(bench, &pod), -EOPNOTSUPP);
-	assert_int_equal(pod_network_read("/proc/self/ns/net", &pod, &err), -EOPNOTSUPP);
-	assert_int_equal(pod_network_read("/proc/self/ns/mnt", &pod, &err), -EINVAL);
-	assert_int_equal(pod_network_read("/nowhere", &pod, &err), -EINVAL);
+	assert_int_equal(pod_network_read("/proc/self/ns/net", NETWORK_TCFILTER, &pod, &err),
+			 -EOPNOTSUPP);
+	assert_int_equal(pod_network_read("/proc/self/ns/mnt", NETWORK_TCFILTER, &pod, &err),
+			 -EINVAL);
+	assert_int_equal(pod_network_read("/nowhere", NETWORK_TCFILTER, &pod, &err), -EINVAL);
 }
 
 static void joined_and_left(void **state)
@@ -235,7 +244,7 @@ static void joined_and_left(void **state)
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
-	pod_network_assign(pod, 1);
+	assign(pod, 1);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), 0);
 	in_pod(bench,
 	       "ip link show kiln0 | grep -q \"mtu 1450 .* UP\\|UP.* mtu 1450\";"
@@ -245,9 +254,9 @@ static void joined_and_left(void **state)
 	       "ip route get 127.0.0.2 | grep -q \"dev lo\"");
 	/* Whoever comes second changes nothing. */
 	assert_int_equal(try_read(bench, &second), -EBUSY);
-	pod_network_clean(bench->netns);
+	pod_network_clean(bench->netns, VM);
 	in_pod(bench, "tc filter show dev eth0 ingress | grep -q kiln0");
-	pod_network_leave(pod);
+	pod_network_leave(pod, VM);
 	in_pod(bench, "test -z \"$(tc qdisc show dev eth0 ingress)\"");
 	pod_network_free(pod);
 }
@@ -284,7 +293,7 @@ static void what_comes_later_gets_a_card(void **state)
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
-	pod_network_assign(pod, 2);
+	assign(pod, 2);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, NULL), 0);
 	note_told(pod);
 	assert_false(look_again(bench, &pod));
@@ -312,7 +321,7 @@ static void what_comes_later_gets_a_card(void **state)
 	in_pod(bench,
 	       "tc filter show dev net2 ingress | grep -q \"Egress Redirect to device kiln1\";"
 	       "test $(tc filter show dev kiln1 ingress | grep -c Redirect) = 1");
-	pod_network_leave(pod);
+	pod_network_leave(pod, VM);
 	in_pod(bench, "test -z \"$(tc qdisc show dev net2 ingress)\"");
 	pod_network_free(pod);
 }
@@ -325,7 +334,7 @@ static void an_address_that_comes_later_is_told(void **state)
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
-	pod_network_assign(pod, 1);
+	assign(pod, 1);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, NULL), 0);
 	note_told(pod);
 	in_pod(bench, "ip addr add 10.3.0.2/24 dev eth0");
@@ -336,7 +345,7 @@ static void an_address_that_comes_later_is_told(void **state)
 	in_pod(bench, "ip route add 10.9.0.0/16 via 10.1.0.1");
 	assert_true(look_again(bench, &pod));
 	assert_true(pod->is_told[0]); /* it is the routes alone */
-	pod_network_leave(pod);
+	pod_network_leave(pod, VM);
 	pod_network_free(pod);
 }
 
@@ -364,10 +373,10 @@ static void what_a_killed_shim_left_goes(void **state)
 
 	skip_unless_possible();
 	assert_int_equal(try_read(bench, &pod), 0);
-	pod_network_assign(pod, 1);
+	assign(pod, 1);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), 0);
 	end(bench->vmm.pid);
-	pod_network_clean(bench->netns);
+	pod_network_clean(bench->netns, VM);
 	in_pod(bench, "test -z \"$(tc qdisc show dev eth0 ingress)\"; ! ip link show kiln0");
 	bench->vmm.pid = start(1);
 	pod_network_free(pod);
@@ -382,12 +391,166 @@ static void others_queues_are_left_alone(void **state)
 	skip_unless_possible();
 	in_pod(bench, "tc qdisc add dev eth0 ingress");
 	assert_int_equal(try_read(bench, &pod), 0);
-	pod_network_assign(pod, 1);
+	assign(pod, 1);
 	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), -EBUSY);
 	assert_non_null(strstr(error_message(&err), "eth0"));
-	pod_network_leave(pod);
+	pod_network_leave(pod, VM);
 	in_pod(bench, "test -n \"$(tc qdisc show dev eth0 ingress)\"");
 	pod_network_free(pod);
+}
+
+/* ---------------------------------------------------------------- by macvtap */
+
+static const struct pod_network_machine machine = { .vmm_pidfd = -EBADF, .vm_id = VM };
+
+static void skip_unless_macvtap(const struct bench *bench)
+{
+	_cleanup_free_ char *text = NULL;
+
+	skip_unless_possible();
+	text = xasprintf("--net=%s", bench->netns);
+	if (spawn_and_wait(SPAWN_ARGV("nsenter", text, "ip", "link", "add", "link", "host", "name",
+				      "probe", "type", "macvtap"),
+			   NULL, NULL) == 0) {
+		in_pod(bench, "ip link del probe");
+		return;
+	}
+	print_message("this kernel has no macvtap: skipped\n");
+	skip();
+}
+
+static struct pod_network *read_for_macvtap(const struct bench *bench, size_t waiting)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct pod_network *pod = NULL;
+
+	if (pod_network_read(bench->netns, NETWORK_MACVTAP, &pod, &err) < 0 ||
+	    pod_network_assign(pod, waiting, &err) < 0)
+		fail_msg("%s", error_message(&err));
+	return pod;
+}
+
+static int make_tap(const struct pod_network *pod, size_t card)
+{
+	_cleanup_(error_done) struct error err = {};
+	int tap;
+
+	if (pod_network_make_tap(pod, &machine, card, &tap, &err) < 0)
+		fail_msg("%s", error_message(&err));
+	return tap;
+}
+
+/* What the other end says of itself when it comes up. */
+static void expect_frames(const struct bench *bench, int tap)
+{
+	struct pollfd frames = { .fd = tap, .events = POLLIN };
+	char frame[2048];
+
+	while (read(tap, frame, sizeof(frame)) > 0) /* of before */
+		;
+	in_pod(bench, "ip link set host down; ip link set host up");
+	assert_int_equal(poll(&frames, 1, 10000), 1);
+	assert_true(read(tap, frame, sizeof(frame)) > 14 + 10); /* with a header for offloads */
+}
+
+static void a_macvtap_is_made_and_left(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(error_done) struct error err = {};
+	struct pod_network *second = NULL;
+	_cleanup_close_ int tap = -EBADF;
+
+	skip_unless_macvtap(bench);
+	struct pod_network *pod = read_for_macvtap(bench, 1);
+	assert_int_equal(pod_network_cards(pod), 2); /* what waits is not used */
+	assert_string_equal(pod->interfaces->interfaces[0]->device, "kiln1");
+	assert_int_equal(pod->routes->n_routes, 1); /* of the loopback nothing is told */
+	tap = make_tap(pod, 1);
+	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, &err), 0);
+	assert_true(pod->is_joined[0]);
+	in_pod(bench, "ip -d link show kiln1 | tr -d \"\\n\" |"
+		      "grep \"ALLMULTI.*UP.* mtu 1450 .*macvtap mode passthru.*alias vm-1\";"
+		      "test $(cat /proc/net/dev | grep -c kiln) = 1;"
+		      "test -z \"$(ip -6 addr show dev kiln1)\";"
+		      "ip -4 addr show dev eth0 | grep -q 10.1.0.2;"
+		      "test \"$(ip -o link show eth0 | grep -o ether.*brd)\" = "
+		      "\"$(ip -o link show kiln1 | grep -o ether.*brd)\"");
+	expect_frames(bench, tap);
+	assert_int_equal(try_read(bench, &second), -EBUSY);
+	assert_int_equal(pod_network_make_tap(pod, &machine, 1, &tap, &err), -EEXIST);
+	pod_network_leave(pod, "vm-2");
+	in_pod(bench, "ip link show kiln1");
+	pod_network_leave(pod, VM);
+	in_pod(bench, "! ip link show kiln1");
+	pod_network_free(pod);
+}
+
+static void what_has_a_macvtap_or_is_one_is_refused(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(error_done) struct error err = {};
+	int tap;
+
+	skip_unless_macvtap(bench);
+	struct pod_network *pod = read_for_macvtap(bench, 0);
+	in_pod(bench, "ip link add link eth0 name others type macvlan mode bridge");
+	assert_int_equal(pod_network_make_tap(pod, &machine, 0, &tap, &err), -EBUSY);
+	assert_non_null(strstr(error_message(&err), "internetworking_model tcfilter"));
+	assert_int_equal(pod_network_make_tap(pod, &machine, 5, &tap, &err), -ENODEV);
+	in_pod(bench, "! ip link show kiln0");
+	assert_int_equal(pod_network_assign(pod, NETWORK_CARDS_MAX, &err), -EOPNOTSUPP);
+	pod_network_free(pod);
+}
+
+/* A macvtap goes with its interface, so its card is of no more use. */
+static void what_comes_later_gets_a_macvtap_of_its_own(void **state)
+{
+	struct bench *bench = *state;
+	struct pod_network *pod, *now = NULL;
+
+	skip_unless_macvtap(bench);
+	pod = read_for_macvtap(bench, 1);
+	close(make_tap(pod, 1));
+	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, NULL), 0);
+	note_told(pod);
+	assert_int_equal(pod_network_read_again(pod, NETWORK_CARDS_MAX, &now, NULL), 0);
+	assert_false(pod_network_has_changed(pod, now));
+	pod_network_free(pod);
+	in_pod(bench, "ip link del eth0; ip link add eth0 mtu 1400 type veth peer name host;"
+		      "ip link set eth0 up; ! ip link show kiln1");
+	assert_int_equal(pod_network_read_again(now, 3, &pod, NULL), 0);
+	assert_true(pod_network_has_changed(now, pod));
+	pod_network_free(now);
+	assert_int_equal(pod->cards[0], 2);
+	assert_string_equal(pod->interfaces->interfaces[0]->device, "kiln2");
+	close(make_tap(pod, 2));
+	assert_int_equal(pod_network_join(pod, bench->vmm.pidfd, NULL), 0);
+	in_pod(bench, "ip link show kiln2 | grep \"mtu 1400\"");
+	note_told(pod);
+	in_pod(bench,
+	       "ip link set eth0 mtu 1500; ip link add net1 type bridge; ip link set net1 up");
+	assert_int_equal(pod_network_read_again(pod, 3, &now, NULL), 0);
+	assert_int_equal(now->count, 1);
+	assert_string_equal(now->left_out, "net1"); /* a third card has been all */
+	assert_false(now->is_joined[0]);
+	assert_int_equal(pod_network_join(now, bench->vmm.pidfd, NULL), 0);
+	in_pod(bench, "ip link show kiln2 | grep \"mtu 1500\"");
+	pod_network_free(now);
+	pod_network_free(pod);
+}
+
+static void a_macvtap_of_a_killed_shim_goes(void **state)
+{
+	struct bench *bench = *state;
+
+	skip_unless_macvtap(bench);
+	struct pod_network *pod = read_for_macvtap(bench, 1);
+	close(make_tap(pod, 1));
+	pod_network_free(pod);
+	pod_network_clean(bench->netns, "vm-2"); /* which is another machine's then */
+	in_pod(bench, "ip link show kiln1");
+	pod_network_clean(bench->netns, VM);
+	in_pod(bench, "! ip link show kiln1");
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -405,6 +568,10 @@ int main(void)
 		TEST(a_change_can_be_heard_of),
 		TEST(what_a_killed_shim_left_goes),
 		TEST(others_queues_are_left_alone),
+		TEST(a_macvtap_is_made_and_left),
+		TEST(what_has_a_macvtap_or_is_one_is_refused),
+		TEST(what_comes_later_gets_a_macvtap_of_its_own),
+		TEST(a_macvtap_of_a_killed_shim_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,12 +10,14 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "runc_spec.h"
+#include "shim/pod_network.h"
 #include "shim/settings.h"
 #include "shim/spec.h"
 
 #define CRI "\"io.kubernetes.cri.sandbox-"
 
-static const char *enabled = "vcpus,memory_mib,template,annotations,images,rootfs,volumes";
+static const char *enabled = "vcpus,memory_mib,template,annotations,images,rootfs,volumes,"
+			     "internetworking_model";
 
 static int annotate(const char *json, struct settings *settings, struct error *err)
 {
@@ -70,12 +72,14 @@ static void words(void **state _unused_)
 
 	assert_int_equal(annotate(SPEC_JSON("\"io.kiln.template\":\"large\","
 					    "\"io.kiln.annotations\":\"gpu,zone=a\","
+					    "\"io.kiln.internetworking_model\":\"macvtap\","
 					    "\"io.kiln.images\":\"tools,models:1\"",
 					    "", ""),
 				  &settings, NULL),
 			 0);
 	assert_string_equal(settings.template_name, "large");
 	assert_string_equal(settings.annotations, "gpu,zone=a");
+	assert_int_equal(settings.internetworking_model, NETWORK_MACVTAP);
 	assert_int_equal(settings.images.count, 2);
 	assert_string_equal(settings.images.items[1], "models:1");
 
@@ -97,6 +101,8 @@ static void nonsense_is_refused_by_name(void **state _unused_)
 		{ SPEC_JSON(CRI "memory\":\"1Gi\"", "", ""), "sandbox-memory" },
 		{ SPEC_JSON(CRI "cpu-quota\":\"x\"", "", ""), "sandbox-cpu-quota" },
 		{ SPEC_JSON("\"io.kiln.volumes\":\"nfs\"", "", ""), "io.kiln.volumes is \"nfs\"" },
+		{ SPEC_JSON("\"io.kiln.internetworking_model\":\"bridged\"", "", ""),
+		  "must be tcfilter or macvtap" },
 		{ SPEC_JSON("\"io.kiln.images\":\"../tools\"", "", ""), "\"../tools\"" },
 	};
 
@@ -131,6 +137,9 @@ static void what_is_not_enabled_is_refused(void **state _unused_)
 	enabled = settings.enable_annotations; /* the default */
 	expect_refused(SPEC_JSON("\"io.kiln.vcpus\":\"3\"", "", ""), "io.kiln.vcpus");
 	expect_refused(SPEC_JSON("\"io.kiln.memory_mib\":\"3\"", "", ""), "io.kiln.memory_mib");
+	expect_refused(SPEC_JSON("\"io.kiln.internetworking_model\":\"macvtap\"", "", ""),
+		       "io.kiln.internetworking_model");
+	assert_int_equal(settings.internetworking_model, NETWORK_TCFILTER);
 	expect_size(SPEC_JSON("\"io.kiln.template\":\"t\",\"io.kiln.annotations\":\"a\","
 			      "\"io.kiln.images\":\"i\",\"io.kiln.rootfs\":\"share\","
 			      "\"io.kiln.volumes\":\"9p\"",
