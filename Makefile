@@ -611,7 +611,7 @@ clean: ## Remove the build folder
 help: ## This list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 22
-	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, UNITDIR, SYSTEMD_VERSION, KERNEL, V=1, WERROR=1, FUZZ_SECONDS, ONLY'
+	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, UNITDIR, SYSTEMD_VERSION, KERNEL, V=1, WERROR=1, FUZZ_SECONDS, ONLY, REV'
 
 # ---------------------------------------------------------------- dependencies
 

@@ -2,6 +2,13 @@
  * with the paths and the processor of a host that is nobody's. */
 #pragma once
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include "base/file.h"
 #include "base/memory.h"
 
