@@ -99,7 +99,7 @@ all: $(BINS)
 .DEFAULT_GOAL := all
 
 # On a fresh machine these goals install what they need before anything is compiled.
-ifneq ($(filter check check-unit check-integration check-node check-dashboard check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-unit check-integration check-node check-dashboard check-upgrade check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
 AUTO_DEPS := deps
 endif
 
@@ -412,6 +412,11 @@ check-dashboard: DEBIAN_ALL += $(DEBIAN_BROWSER)
 check-dashboard: all image | $(AUTO_DEPS) ## The dashboard's page in headless Chromium, with pictures in build/dashboard/ (as root)
 	$(Q)BUILD=$(BUILD) tests/dashboard
 
+# The older build is kept in the build folder.
+.PHONY: check-upgrade
+check-upgrade: all image | $(AUTO_DEPS) ## Pods while Kiln is upgraded and rolled back, with an older commit's programs (as root; REV=)
+	$(Q)old=$$(tests/upgrade/build $(BUILD) $(REV)) && OLD=$$old NEW=$(BUILD) tests/upgrade/check $(NAMES)
+
 # The node's disk is kept in the build folder; it needs packages of this host that no other target does.
 .PHONY: check-node
 check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
@@ -470,7 +475,7 @@ check-tarball: tarball ## It in a bare root, and deploy/node/kiln-node with it (
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/dashboard tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder tests/node/* tests/packages/* tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/dashboard tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder tests/node/* tests/packages/* tests/upgrade/build tests/upgrade/check tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
 lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, what deploy/ names, clang-tidy
@@ -613,7 +618,7 @@ clean: ## Remove the build folder
 help: ## This list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 22
-	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, UNITDIR, SYSTEMD_VERSION, KERNEL, V=1, WERROR=1, FUZZ_SECONDS, ONLY'
+	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, UNITDIR, SYSTEMD_VERSION, KERNEL, V=1, WERROR=1, FUZZ_SECONDS, ONLY, REV'
 
 # ---------------------------------------------------------------- dependencies
 

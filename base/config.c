@@ -119,8 +119,8 @@ static const struct config_key *find_key(const struct config_key *keys, size_t c
 	return NULL;
 }
 
-int config_read(const struct config_key *keys, size_t count, const json_t *object,
-		const char *where, void *target, struct error *err)
+static int read_keys(const struct config_key *keys, size_t count, const json_t *object,
+		     const char *where, bool known_only, void *target, struct error *err)
 {
 	const char *name;
 	json_t *value;
@@ -131,6 +131,8 @@ int config_read(const struct config_key *keys, size_t count, const json_t *objec
 	json_object_foreach ((json_t *)object, name, value) {
 		const struct config_key *key = find_key(keys, count, name);
 
+		if (!key && known_only)
+			continue;
 		if (!key)
 			return error_set(err, EINVAL, "unknown key \"%s\" in %s", name, where);
 
@@ -144,6 +146,18 @@ int config_read(const struct config_key *keys, size_t count, const json_t *objec
 			return error_set(err, EINVAL, "%s is missing in %s", keys[i].name, where);
 	}
 	return 0;
+}
+
+int config_read(const struct config_key *keys, size_t count, const json_t *object,
+		const char *where, void *target, struct error *err)
+{
+	return read_keys(keys, count, object, where, false, target, err);
+}
+
+int config_read_known(const struct config_key *keys, size_t count, const json_t *object,
+		      const char *where, void *target, struct error *err)
+{
+	return read_keys(keys, count, object, where, true, target, err);
 }
 
 int config_load_file(const char *path, json_t **ret_object, struct error *err)

@@ -69,6 +69,12 @@ void config_set_defaults(const struct config_key *keys, size_t count, void *targ
 _must_check_ int config_read(const struct config_key *keys, size_t count, const json_t *object,
 			     const char *where, void *target, struct error *err);
 
+/* The same of a file that another version of Kiln may have written (base/format.h): a key that is
+ * not in the table is ignored. */
+_must_check_ int config_read_known(const struct config_key *keys, size_t count,
+				   const json_t *object, const char *where, void *target,
+				   struct error *err);
+
 /* Parses a file of at most 1 MiB as one JSON object; the caller drops it with json_decref().
  * Duplicate keys are refused. */
 _must_check_ int config_load_file(const char *path, json_t **ret_object, struct error *err);

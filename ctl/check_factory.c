@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "ctl/check.h"
+#include "ctl/replaced.h"
 
 /* Of an EROFS, at its superblock; linux/magic.h's EROFS_SUPER_MAGIC_V1. */
 enum { EROFS_AT = 1024 };
@@ -107,6 +108,10 @@ void check_factory(const struct check_host *host, struct check_result *result)
 		check_without(result, "what is new in the later one",
 			      "systemctl restart kiln-factory", "runs, version %s; kiln-ctl is %s",
 			      status->version, KILN_VERSION);
+	else if (status && program_is_replaced((pid_t)status->pid))
+		check_without(result, "what is new in the installed one",
+			      "systemctl restart kiln-factory",
+			      "runs, and another one was installed since it was started");
 	else if (status)
 		check_fine(result, "runs at %s, by %s", host->address, status->accelerator);
 	else if (check_host_is_off(host))

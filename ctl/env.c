@@ -12,10 +12,13 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "base/strings.h"
 #include "ctl/ctl.h"
 #include "ctl/programs.h"
+#include "ctl/replaced.h"
+#include "ctl/sandboxes.h"
 #include "ctl/toml_write.h"
 #include "factory/store/template.h"
 
@@ -96,6 +99,9 @@ static json_t *versions_json(const struct check_host *host)
 		put(object, "kiln-factory", text_json(factory));
 	if (host->status)
 		put(object, "running_factory", text_json(host->status->version));
+	if (host->status)
+		put(object, "running_factory_replaced",
+		    json_boolean(program_is_replaced((pid_t)host->status->pid)));
 	if (template_host_probe(host->config.qemu, "tcg", &facts, &err) == 0) {
 		put(object, "qemu", text_json(facts.qemu_version));
 		template_host_done(&facts);
@@ -104,6 +110,40 @@ static json_t *versions_json(const struct check_host *host)
 		put(object, "libvirt", text_json(libvirt));
 	if (program_version("containerd", &containerd, NULL) == 0)
 		put(object, "containerd", text_json(containerd));
+	return object;
+}
+
+/* How many shims run of each version, and how many of them are not the installed one; null where
+ * they cannot be asked. */
+static json_t *shims_json(void)
+{
+	_cleanup_(sandboxes_done) struct sandboxes sandboxes = {};
+	json_t *object, *versions;
+	json_int_t replaced = 0;
+
+	if (sandboxes_get(&(struct sandboxes_options){}, &sandboxes, NULL) < 0)
+		return json_null();
+	object = json_object();
+	versions = json_object();
+	for (size_t i = 0; i < sandboxes.count; i++) {
+		const struct sandbox *sandbox = &sandboxes.items[i];
+		const char *version = sandbox->info ? sandbox->info->version : "unknown";
+		json_int_t before = json_integer_value(json_object_get(versions, version));
+		put(versions, version, json_integer(before + 1));
+		replaced += sandbox->replaced;
+	}
+	put(object, "versions", versions);
+	put(object, "replaced", json_integer(replaced));
+	return object;
+}
+
+/* Of this program, and so of those that are installed with it. */
+static json_t *formats_json(void)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < FORMATS; i++)
+		put_number(object, format_versions[i].name, format_versions[i].version);
 	return object;
 }
 
@@ -337,6 +377,8 @@ json_t *env_collect(const struct check_host *host)
 
 	put(object, "meta", json_pack("{s:i}", "version", ENV_VERSION));
 	put(object, "versions", versions_json(host));
+	put(object, "formats", formats_json());
+	put(object, "shims", shims_json());
 	put(object, "host", host_json(host));
 	put(object, "containerd", containerd_json(host));
 	put(object, "factory", factory_json(host));

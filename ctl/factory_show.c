@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
+#include "ctl/replaced.h"
 #include "ctl/table.h"
 #include "proto/pbjson.h"
 
@@ -238,7 +239,8 @@ void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 {
 	_cleanup_free_ char *uptime = duration_text(status->uptime_s * 1000);
 
-	fprintf(out, "kiln-factory %s, pid %u, up %s, accelerator %s\n", status->version,
+	fprintf(out, "kiln-factory %s%s, pid %u, up %s, accelerator %s\n", status->version,
+		program_is_replaced((pid_t)status->pid) ? " (replaced by the installed one)" : "",
 		status->pid, uptime, status->accelerator);
 	if (!str_empty(status->kvm_obstacle))
 		fprintf(out, "machines are emulated though the processor has what KVM needs: %s\n",

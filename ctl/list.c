@@ -107,9 +107,10 @@ const struct ctl_command ctl_list = {
 	.summary = "the sandboxes of this host",
 	.help = "A line for each sandbox: containerd's namespace, the pod, the image of its first\n"
 		"container, the template of its machine and where that came from (pooled, cloned,\n"
-		"booted), its age, size and containers. All shims are asked at once. One that does\n"
-		"not answer has a line that says so. As root, for the shims' sockets are root's.\n\n" OPTIONS
-		"\n"
+		"booted), its age and size, the version of its shim (replaced: another one has been\n"
+		"installed since it was started) and its containers. All shims are asked at once.\n"
+		"One that does not answer has a line that says so. As root, for the shims' sockets\n"
+		"are root's.\n\n" OPTIONS "\n"
 		"--json: an object with the array \"sandboxes\", each as inspect has it.\n",
 	.options = option_table,
 	.run = list_run,
@@ -123,11 +124,12 @@ const struct ctl_command ctl_inspect = {
 		"\n"
 		"Keys of --json, which stay as they are; others may come beside them:\n"
 		"  sandbox_id, namespace (containerd's), state (\"unknown\": its shim does not answer),\n"
-		"  error, version, shim_pid, socket, netns\n"
+		"  error, version (of its shim), replaced (true: the shim's program is not the\n"
+		"  installed one any more), shim_pid, socket, netns\n"
 		"  pod           of Kubernetes: name, namespace, uid; absent elsewhere\n"
 		"  machine       vm_id, vm_dir, vmm_pid, template, template_id, origin, reason,\n"
-		"                claim_us, claimed_ms (since the epoch), vcpus, memory_mib; absent\n"
-		"                where there is none\n"
+		"                claim_us, claimed_ms (since the epoch), vcpus, memory_mib,\n"
+		"                factory_version; absent where there is none\n"
 		"  containers[]  id, bundle, state, pid, exit_status, image, is_sandbox (it stands\n"
 		"                for its pod)\n"
 		"\n"

@@ -123,6 +123,8 @@ static void add_sandbox(struct table *table, const struct sandbox *sandbox,
 	table_add(table, "%s", pod);
 	table_add(table, "%s", images);
 	add_machine(table, info ? info->machine : NULL, status);
+	table_add(table, "%s%s", or_dash(info ? info->version : NULL),
+		  sandbox->replaced ? ", replaced" : "");
 	table_add(table, "%s", containers);
 	if (!info)
 		table_add(table, "unknown: %s", error_message(&sandbox->error));
@@ -135,9 +137,10 @@ static void add_sandbox(struct table *table, const struct sandbox *sandbox,
 void sandboxes_print(const struct sandboxes *sandboxes,
 		     const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 {
-	static const char *const heads[] = { "SANDBOX",  "NAMESPACE",  "POD",   "IMAGE",
-					     "TEMPLATE", "ORIGIN",     "AGE",   "MEMORY",
-					     "VCPUS",    "CONTAINERS", "STATE", NULL };
+	static const char *const heads[] = { "SANDBOX",  "NAMESPACE", "POD",        "IMAGE",
+					     "TEMPLATE", "ORIGIN",    "AGE",        "MEMORY",
+					     "VCPUS",    "SHIM",      "CONTAINERS", "STATE",
+					     NULL };
 	_cleanup_(table_free_cleanup) struct table *table = table_new(heads);
 
 	for (size_t i = 0; i < sandboxes->count; i++)
@@ -172,6 +175,7 @@ static void print_machine(const Kiln__Shim__V1__Machine *machine,
 	print_field(out, "age", age);
 	print_field(out, "template", name);
 	print_field(out, "template id", machine->template_id);
+	print_field(out, "factory", machine->factory_version);
 	print_field(out, "machine", machine->vm_id);
 	print_field(out, "folder", machine->vm_dir);
 	fprintf(out, "%-12s %u\n", "VMM's pid", machine->vmm_pid);
@@ -218,7 +222,8 @@ void sandbox_print(const struct sandbox *sandbox, const Kiln__Factory__V1__Statu
 	if (info->machine)
 		print_machine(info->machine, status, out);
 	print_field(out, "network", info->netns);
-	fprintf(out, "%-12s %u (%s)\n", "shim's pid", info->shim_pid, info->version);
+	fprintf(out, "%-12s %u (%s%s)\n", "shim's pid", info->shim_pid, info->version,
+		sandbox->replaced ? ", replaced by the installed one" : "");
 	print_field(out, "socket", sandbox->socket);
 	print_containers(sandbox, out);
 }
@@ -261,6 +266,7 @@ json_t *sandbox_to_json(const struct sandbox *sandbox,
 	unknown.shim_pid = (uint32_t)sandbox->shim_pid;
 	json = pbjson_from_message(&info->base, PBJSON_EMIT_DEFAULTS);
 	set_text(json, "socket", sandbox->socket);
+	json_object_set_new(json, "replaced", json_boolean(sandbox->replaced));
 	if (sandbox->info)
 		add_bundle_words(sandbox, json);
 	if (info->machine)

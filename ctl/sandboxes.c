@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "ctl/bundle_words.h"
 #include "ctl/message.h"
+#include "ctl/replaced.h"
 #include "ctl/shim_process.h"
 #include "proto/shim_socket.h"
 #include "proto/ttrpc_client.h"
@@ -124,6 +125,9 @@ static void finish(void *userdata)
 	if (!query->cancelled) {
 		drop_gone(sandboxes);
 		shim_process_name(sandboxes);
+		for (size_t i = 0; i < sandboxes->count; i++)
+			sandboxes->items[i].replaced = program_is_replaced(
+				sandboxes->items[i].shim_pid);
 		if (sandboxes->count > 0)
 			qsort(sandboxes->items, sandboxes->count, sizeof(*sandboxes->items),
 			      compare);
@@ -166,6 +170,9 @@ static void on_info(const struct ttrpc_reply *reply, void *userdata)
 		read_bundles(sandbox);
 	} else if (reply->code == TTRPC_DEADLINE_EXCEEDED) {
 		(void)error_set(&sandbox->error, ETIMEDOUT, "its shim does not answer");
+	} else if (reply->code == TTRPC_UNIMPLEMENTED) {
+		(void)error_set(&sandbox->error, EOPNOTSUPP,
+				"its shim is of an earlier Kiln, which tells nothing of it");
 	} else {
 		(void)ttrpc_reply_error(reply, &sandbox->error);
 	}

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/loop.h"
@@ -23,7 +24,8 @@ struct sandbox {
 	char *id; /* of one that does not answer: by its shim's command line */
 	char *ns; /* containerd's */
 	pid_t shim_pid;
-	struct error error;                /* why there is no info; number 0: there is */
+	bool replaced;      /* its shim's program is not the installed one any more */
+	struct error error; /* why there is no info; number 0: there is */
 	Kiln__Shim__V1__SandboxInfo *info; /* NULL: no answer */
 	Grpc__Metrics *guest;              /* what was asked besides; NULL: no answer */
 	char *pod, *pod_ns, *pod_uid;      /* by the shim, or by a container's bundle */

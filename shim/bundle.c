@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/strings.h"
@@ -98,7 +99,9 @@ int bundle_read_machine(const char *bundle, struct bundle_machine *ret_machine, 
 	if (r < 0)
 		return r;
 	json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	r = machine_from_json(json, ret_machine, err);
+	r = format_check_object(FORMAT_BUNDLE, json, "version", true, err);
+	if (r == 0)
+		r = machine_from_json(json, ret_machine, err);
 	json_decref(json);
 	return r < 0 ? error_wrap(err, "%s", path) : 0;
 }

@@ -2,7 +2,9 @@
  *
  *   BUNDLE/address    the shim's socket; containerd reads it after its own restart
  *   BUNDLE/kiln.json  the machine behind the container and the shim that owns it, written before
- *                     anything is mounted; `delete` cleans up by it where the shim has died
+ *                     anything is mounted; `delete` cleans up by it where the shim has died, also
+ *                     of another version: keys that it does not know are ignored. A version of
+ *                     FORMAT_BUNDLE (base/format.h) after the first has the key "version"
  */
 #pragma once
 

@@ -64,6 +64,13 @@ static void free_containers(SHIM(SandboxInfo) * info)
 	free(info->containers);
 }
 
+/* protobuf-c's absent string is an empty one. */
+static void set_string(char **field, const char *text)
+{
+	if (text)
+		*field = (char *)text;
+}
+
 static void describe_machine(SHIM(Machine) * machine, const struct sandbox *sandbox,
 			     const struct claim *claim)
 {
@@ -77,13 +84,7 @@ static void describe_machine(SHIM(Machine) * machine, const struct sandbox *sand
 	machine->vcpus = claim->vcpus;
 	machine->memory_mib = claim->memory_mib;
 	machine->vmm_pid = (uint32_t)claim->vmm_pid;
-}
-
-/* protobuf-c's absent string is an empty one. */
-static void set_string(char **field, const char *text)
-{
-	if (text)
-		*field = (char *)text;
+	set_string(&machine->factory_version, claim->factory_version);
 }
 
 static void on_inspect(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,

@@ -76,6 +76,7 @@ static void claim_reply(struct claiming *claiming, const struct pool_grant *gran
 	response.ttl_s = slot_definition(claiming->slot)->ttl_s;
 	response.idle_s = slot_definition(claiming->slot)->idle_s;
 	response.image_cache = factory_config(claiming->factory)->image_cache;
+	response.version = (char *)KILN_VERSION;
 
 	metrics_observe(slot_metrics(claiming->slot), origins[grant->origin].histogram,
 			took_us * 1000);

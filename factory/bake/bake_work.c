@@ -156,7 +156,8 @@ static void name_paths(struct bake_work *work)
 	work->console = path_join(work->run, "console.log");
 }
 
-/* The template of one generation, where it is there and valid; what is damaged goes. */
+/* The template of one generation, where it is there and valid; what is damaged, or of another
+ * version of Kiln, goes. */
 static int load_existing(const struct bake_work *work, unsigned generation,
 			 struct template_manifest **ret_manifest, struct error *err)
 {
@@ -167,11 +168,11 @@ static int load_existing(const struct bake_work *work, unsigned generation,
 	int r = template_manifest_load(work->where.store, id, ret_manifest, &why);
 	if (r == 0 || r == -ENOENT)
 		return 0;
-	if (r != -EBADMSG) {
+	if (r != -EBADMSG && r != -EPROTONOSUPPORT) {
 		error_move(err, &why);
 		return r;
 	}
-	log_warning(id, "the template is damaged and is baked anew: %s", error_message(&why));
+	log_warning(id, "it is baked anew: %s", error_message(&why));
 	return template_remove(work->where.store, id, err);
 }
 

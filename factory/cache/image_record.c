@@ -5,14 +5,14 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "base/strings.h"
 
-enum { RECORD_MAX = 4 << 20, RECORD_FORMAT = 1 };
+enum { RECORD_MAX = 4 << 20 };
 
 /* The scalars of KEY.json as they stand there; layers are taken out before. */
 struct record_file {
-	uint64_t format;
 	char *key;
 	char *name;
 	uint64_t bytes;
@@ -31,7 +31,6 @@ struct record_file {
 	}
 
 static const struct config_key record_keys[] = {
-	UINT(format, RECORD_FORMAT, RECORD_FORMAT, "of this file"),
 	STRING(key, "digest over what the layers' folders are"),
 	STRING(name, "that was given, or empty"),
 	UINT(bytes, 1, INT64_MAX, "size of the image"),
@@ -123,9 +122,13 @@ static int read_object(json_t *object, const char *where, struct image_record *r
 
 	if (r < 0)
 		return r;
-	(void)json_object_del(object, "layers");
-	r = config_read(record_keys, ARRAY_SIZE(record_keys), object, where, &file, err);
-	if (r == -EINVAL && err)
+	r = format_check_object(FORMAT_IMAGE, object, "format", false, err);
+	if (r < 0)
+		error_wrap(err, "%s", where);
+	else
+		r = config_read_known(record_keys, ARRAY_SIZE(record_keys), object, where, &file,
+				      err);
+	if (r < 0 && err)
 		err->number = EBADMSG;
 	r = r < 0 ? -EBADMSG : take_scalars(&file, where, record, err);
 	config_done(record_keys, ARRAY_SIZE(record_keys), &file);
@@ -187,9 +190,10 @@ int image_record_write(const char *cache_dir, const struct image_record *record,
 {
 	_cleanup_free_ char *path = image_record_path(cache_dir, record->key);
 	_cleanup_(json_decref_cleanup) json_t *object = json_pack(
-		"{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:o}", "format", RECORD_FORMAT, "key",
-		record->key, "name", record->name ?: "", "bytes", (json_int_t)record->stamp.size,
-		"digest", record->digest, "made_at", (json_int_t)record->made_at, "inode",
+		"{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:o}", "format",
+		(int)format_versions[FORMAT_IMAGE].version, "key", record->key, "name",
+		record->name ?: "", "bytes", (json_int_t)record->stamp.size, "digest",
+		record->digest, "made_at", (json_int_t)record->made_at, "inode",
 		(json_int_t)record->stamp.inode, "changed_ns", (json_int_t)record->stamp.changed_ns,
 		"layers", layers_to_json(&record->layers));
 	_cleanup_free_ char *text = object ? json_dumps(object, JSON_INDENT(1)) : NULL;

@@ -2,6 +2,9 @@
  *
  * It is written last, in one step: an image without its record does not exist. The folder is its
  * owner's alone (0700), but a record is read as if anybody could have written it.
+ *
+ * "format" is the version of FORMAT_IMAGE (base/format.h). Keys that we do not know are ignored. An
+ * image whose record is of another version is one that is damaged: it is made anew.
  */
 #pragma once
 

@@ -23,6 +23,7 @@
 
 enum {
 	LIFE_MAX_S = 366 * 24 * 3600,
+	VERSION_MAX = 64, /* a factory's, as text */
 	CLAIM_TIMEOUT_MS = 60 * 1000,
 	CONFIRM_TIMEOUT_MS = 30 * 1000,
 	/* A claim may wait for a machine; a factory that lives says hello meanwhile. */
@@ -285,6 +286,8 @@ static int claim_fill(struct claim *claim, struct loop *loop,
 	claim->network_cards = answer->network_cards;
 	claim->dax_window_bytes = answer->dax_window_bytes;
 	claim->own_memory = answer->own_memory;
+	if (*answer->version)
+		claim->factory_version = xstrndup(answer->version, VERSION_MAX);
 	claim->ttl_s = MIN(answer->ttl_s, LIFE_MAX_S);
 	claim->idle_s = MIN(answer->idle_s, LIFE_MAX_S);
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
@@ -598,6 +601,7 @@ void claim_free(struct claim *claim)
 	free(claim->template_id);
 	free(claim->image_cache);
 	free(claim->scratch_dir);
+	free(claim->factory_version);
 	free(claim->reason);
 	for (size_t i = 0; i < claim->nimages; i++) {
 		free(claim->images[i].name);

@@ -72,6 +72,7 @@ struct claim {
 	uint64_t dax_window_bytes;
 	uint32_t network_cards;     /* factory/guest/network_cards.h */
 	uint64_t ttl_s, idle_s;     /* what its template says of its sandbox's life; 0: nothing */
+	char *factory_version;      /* NULL: no factory gave it, or one that does not say */
 	bool own_memory;            /* its template is not shared: factory/guest/guest_volumes.h */
 	uint64_t scratch_bytes;     /* factory/guest/disks.h */
 	struct ttrpc_client *agent; /* connected to the guest's agent */

@@ -120,6 +120,12 @@ int factory_rpc_call_wait(struct ttrpc_client *factory, struct loop *loop, const
 	ProtobufCMessage *response = NULL;
 
 	int r = ttrpc_client_call_wait(factory, loop, &call, &response, NULL, NULL, err);
+	if (r == -EOPNOTSUPP)
+		return error_wrap(
+			err,
+			"the factory that runs does not serve what Kiln " KILN_VERSION
+			" asks (systemctl restart kiln-factory starts the installed one): %s",
+			method);
 	if (r < 0)
 		return error_wrap(err, "factory's %s", method);
 	if (ret_response)

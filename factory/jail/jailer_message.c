@@ -71,7 +71,7 @@ static const struct {
 
 /* A request on the wire. */
 struct form {
-	char version[16];
+	char version[16]; /* of the build; it stands here in all versions */
 	uint32_t verb;
 	uint32_t uid, flags, vcpus, memory_mib, number, mode;
 	uint64_t bytes;
@@ -169,8 +169,10 @@ static int parse(const char *data, size_t len, size_t nfds, struct jailer_reques
 		return error_set(err, EBADMSG, "its length");
 	memcpy(&form, data, sizeof(form));
 	if (strncmp(form.version, KILN_VERSION, sizeof(form.version)) != 0)
-		return error_set(err, EBADMSG,
-				 "kiln-factory and kiln-jailer are of different versions");
+		return error_set(
+			err, EBADMSG,
+			"kiln-factory and kiln-jailer are of different versions: start both "
+			"again, of one installation");
 	if (form.verb >= JAILER_VERBS)
 		return error_set(err, EBADMSG, "its verb");
 	if (nfds < forms[form.verb].fds_min || nfds > forms[form.verb].fds_max)

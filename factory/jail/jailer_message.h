@@ -11,7 +11,8 @@
  * Some verbs take longer than a factory's loop may wait. With these comes a stream socket, on
  * which a process of their own answers in JSON (factory/jailer/jobs.c), until its end.
  *
- * Both ends are of one build, or the first message tells that they are not. */
+ * Both ends are of one build, or the first message tells that they are not: they are installed and
+ * started together, so they need not understand those of other versions (base/format.h). */
 #pragma once
 
 #include <stddef.h>

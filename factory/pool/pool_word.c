@@ -4,6 +4,7 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -26,7 +27,9 @@ void pool_word_load(const char *path, const char *name, struct pool_word *ret_wo
 	config_set_defaults(word_keys, ARRAY_SIZE(word_keys), &word);
 	int r = config_load_file(path, &object, &err);
 	if (r == 0)
-		r = config_read(word_keys, ARRAY_SIZE(word_keys), object, path, &word, &err);
+		r = format_check_object(FORMAT_POOL, object, "version", true, &err);
+	if (r == 0)
+		r = config_read_known(word_keys, ARRAY_SIZE(word_keys), object, path, &word, &err);
 	json_decref(object);
 	if (r < 0)
 		log_warning(name, "what was asked of the pool is forgotten: %s",

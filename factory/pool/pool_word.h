@@ -1,5 +1,6 @@
 /* What an operator asked of a pool (pause, drain, warm), kept in RUN_DIR/pools/NAME.json so that
- * it outlives the factory. A pool of which nothing was asked has no file. */
+ * it outlives the factory. A pool of which nothing was asked has no file. Keys that we do not know
+ * are ignored; a version of FORMAT_POOL (base/format.h) after the first has the key "version". */
 #pragma once
 
 #include "factory/pool/pool.h"

@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "base/strings.h"
 
@@ -62,7 +63,11 @@ static int read_keys(const char *path, struct store_note *note, struct error *er
 
 	if (r < 0)
 		return r;
-	r = config_read(note_keys, ARRAY_SIZE(note_keys), object, path, note, err);
+	r = format_check_object(FORMAT_NOTE, object, "version", true, err);
+	if (r < 0)
+		error_wrap(err, "%s", path);
+	else
+		r = config_read_known(note_keys, ARRAY_SIZE(note_keys), object, path, note, err);
 	json_decref(object);
 	if (r == 0 && (!is_absolute(note->run_dir) || !is_absolute(note->store) ||
 		       !is_absolute(note->scratch_dir)))

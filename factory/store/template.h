@@ -160,7 +160,9 @@ const char *template_annotations(const struct template_manifest *manifest);
 unsigned template_patience(const struct template_manifest *manifest);
 
 /* Loads STORE/templates/ID. -ENOENT: there is none; -EBADMSG: there is one that cannot be
- * trusted, with what is wrong. */
+ * trusted, with what is wrong; -EPROTONOSUPPORT: one of another version of FORMAT_TEMPLATE
+ * (base/format.h). Its keys are strict: another key is another version. "format" (the version),
+ * "id" and "name" are the same in all of them. */
 _must_check_ int template_manifest_load(const char *store, const char *id,
 					struct template_manifest **ret, struct error *err);
 /* Writes template.json into manifest->dir, atomically. */
@@ -185,8 +187,8 @@ char *template_memory_path(const char *dir, const char *memory_dir, const char *
  * it is no template any more all the same, and the two below remove the rest. */
 _must_check_ int template_remove(const char *store, const char *id, struct error *err);
 
-/* Removes all templates of this name but the one with the id `keep` (NULL: but none), and what is
- * left of any that could not be removed before. Blocks. */
+/* Removes all templates of this name but the one with the id `keep` (NULL: but none), those that
+ * cannot be loaded among them, and what is left of any that could not be removed before. Blocks. */
 _must_check_ int template_remove_others(const char *store, const char *name, const char *keep,
 					struct error *err);
 /* The latter alone. */

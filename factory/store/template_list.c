@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/memory.h"
 
 static void list_add(struct template_list *list, struct template_manifest *manifest)
@@ -25,9 +26,13 @@ int template_list_load(const char *store, const char *name, struct template_list
 		return error_set_errno(err, errno, "cannot read %s", path);
 	while ((entry = readdir(dir))) {
 		_cleanup_(template_manifest_free_cleanup) struct template_manifest *manifest = NULL;
-		if (entry->d_name[0] != '.' &&
-		    template_manifest_load(store, entry->d_name, &manifest, NULL) == 0 &&
-		    (*name == '\0' || str_equal(manifest->name, name)))
+		_cleanup_(error_done) struct error why = {};
+		int r = template_id_is_valid(entry->d_name)
+				? template_manifest_load(store, entry->d_name, &manifest, &why)
+				: -ENOENT;
+		if (r == -EPROTONOSUPPORT)
+			log_warning(NULL, "%s", error_message(&why));
+		if (r == 0 && (*name == '\0' || str_equal(manifest->name, name)))
 			list_add(&list, steal_ptr(manifest));
 	}
 	closedir(dir);

@@ -1,4 +1,5 @@
-/* The templates in a store that can be trusted. */
+/* The templates in a store that can be trusted. Those of another version of Kiln are named in the
+ * log. */
 #pragma once
 
 #include "factory/store/template.h"

@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "factory/guest/dax_window.h"
 #include "factory/guest/disks.h"
@@ -14,18 +15,16 @@
 #include "factory/store/template.h"
 #include "factory/store/template_priv.h"
 
-#define MANIFEST_FORMAT 7
-#define MANIFEST_FILE   "template.json"
-#define MIB             ((uint64_t)1024 * 1024)
-#define STATE_MAX       (1024 * MIB)
-#define MEMORY_MAX      (1024 * 1024 * MIB)
-#define ARGV_MAX        1024
-#define ARGUMENT_MAX    (64 * 1024) /* bytes of one argument */
+#define MANIFEST_FILE "template.json"
+#define MIB           ((uint64_t)1024 * 1024)
+#define STATE_MAX     (1024 * MIB)
+#define MEMORY_MAX    (1024 * 1024 * MIB)
+#define ARGV_MAX      1024
+#define ARGUMENT_MAX  (64 * 1024) /* bytes of one argument */
 
 /* The scalars of template.json as they stand there; argv, inputs and digest are taken out
  * before. */
 struct manifest_file {
-	uint64_t format;
 	uint64_t generation;
 	char *id;
 	char *name;
@@ -64,7 +63,6 @@ struct manifest_file {
 	}
 
 static const struct config_key manifest_keys[] = {
-	UINT(format, MANIFEST_FORMAT, MANIFEST_FORMAT, "of this file"),
 	STRING(id, "digest over the name, all inputs and the generation"),
 	UINT(generation, 0, 1, "0 or 1"),
 	STRING(name, "of the definition it was baked from"),
@@ -287,11 +285,13 @@ static int manifest_read(const char *dir, const char *id, struct template_manife
 
 	config_set_defaults(manifest_keys, ARRAY_SIZE(manifest_keys), &file);
 	r = config_load_file(path, &object, err);
+	if (r == 0)
+		r = format_check_object(FORMAT_TEMPLATE, object, "format", false, err);
+	if (r == 0)
+		r = manifest_unseal(object, err);
 	if (r < 0)
 		return r;
-	r = manifest_unseal(object, err);
-	if (r < 0)
-		return r;
+	(void)json_object_del(object, "format");
 	r = manifest_take_argv(object, "argv", &argv, err);
 	if (r == 0)
 		r = manifest_take_argv(object, "boot_argv", &boot_argv, err);
@@ -425,7 +425,11 @@ int template_manifest_load(const char *store, const char *id, struct template_ma
 	if (!path_exists(path))
 		return error_set(err, ENOENT, "no template %s in %s", id, store);
 
-	if (manifest_read(dir, id, &m, &why) < 0 || manifest_check_files(m, &why) < 0)
+	r = manifest_read(dir, id, &m, &why);
+	if (r == -EPROTONOSUPPORT)
+		return error_set(err, EPROTONOSUPPORT, "template %s cannot be used: %s", id,
+				 error_message(&why));
+	if (r < 0 || manifest_check_files(m, &why) < 0)
 		return error_set(err, EBADMSG, "template %s cannot be trusted: %s", id,
 				 error_message(&why));
 	*ret = steal_ptr(m);
@@ -467,23 +471,23 @@ static json_t *manifest_to_json(const struct template_manifest *m)
 		return NULL;
 	return json_pack(
 		"{sI sI sI sO sO sO sI sI sI sI sI sI sI ss ss ss sI ss sI ss ss ss ss sO sI sI sI sI ss sI sI sI}",
-		"format", (json_int_t)MANIFEST_FORMAT, "generation", (json_int_t)m->generation,
-		"network_cards", (json_int_t)m->network_cards, "inputs", inputs, "images", images,
-		"boot_argv", boot_argv, "boot_room_kib", (json_int_t)m->boot_room_kib,
-		"spare_vcpus", (json_int_t)m->spare_vcpus, "max_memory_mib",
-		(json_int_t)m->max_memory_mib, "block_slots", (json_int_t)m->block_slots,
-		"dax_windows", (json_int_t)m->dax_windows, "dax_window_bytes",
-		(json_int_t)m->dax_window_bytes, "scratch_bytes", (json_int_t)m->scratch_bytes,
-		"scratch_digest", m->scratch_digest, "memory_digest", m->memory_digest,
-		"image_digest", m->image_digest, "image_bytes", (json_int_t)m->image_bytes, "id",
-		m->id, "memory_before_trim_bytes", (json_int_t)m->memory_before_trim_bytes, "name",
-		m->name, "agent_version", m->agent_version, "qemu_binary", m->qemu_binary,
-		"accelerator", accelerator_to_string(m->accelerator), "argv", argv, "vcpus",
-		(json_int_t)m->vcpus, "memory_bytes", (json_int_t)m->memory_bytes,
-		"memory_allocated_bytes", (json_int_t)m->memory_allocated_bytes, "state_bytes",
-		(json_int_t)m->state_bytes, "state_digest", m->state_digest, "baked_at",
-		(json_int_t)m->baked_at, "boot_ms", (json_int_t)m->boot_ms, "bake_ms",
-		(json_int_t)m->bake_ms);
+		"format", (json_int_t)format_versions[FORMAT_TEMPLATE].version, "generation",
+		(json_int_t)m->generation, "network_cards", (json_int_t)m->network_cards, "inputs",
+		inputs, "images", images, "boot_argv", boot_argv, "boot_room_kib",
+		(json_int_t)m->boot_room_kib, "spare_vcpus", (json_int_t)m->spare_vcpus,
+		"max_memory_mib", (json_int_t)m->max_memory_mib, "block_slots",
+		(json_int_t)m->block_slots, "dax_windows", (json_int_t)m->dax_windows,
+		"dax_window_bytes", (json_int_t)m->dax_window_bytes, "scratch_bytes",
+		(json_int_t)m->scratch_bytes, "scratch_digest", m->scratch_digest, "memory_digest",
+		m->memory_digest, "image_digest", m->image_digest, "image_bytes",
+		(json_int_t)m->image_bytes, "id", m->id, "memory_before_trim_bytes",
+		(json_int_t)m->memory_before_trim_bytes, "name", m->name, "agent_version",
+		m->agent_version, "qemu_binary", m->qemu_binary, "accelerator",
+		accelerator_to_string(m->accelerator), "argv", argv, "vcpus", (json_int_t)m->vcpus,
+		"memory_bytes", (json_int_t)m->memory_bytes, "memory_allocated_bytes",
+		(json_int_t)m->memory_allocated_bytes, "state_bytes", (json_int_t)m->state_bytes,
+		"state_digest", m->state_digest, "baked_at", (json_int_t)m->baked_at, "boot_ms",
+		(json_int_t)m->boot_ms, "bake_ms", (json_int_t)m->bake_ms);
 }
 
 int template_manifest_store(const struct template_manifest *manifest, struct error *err)

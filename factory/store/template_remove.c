@@ -3,11 +3,13 @@
  * another one later removes the rest of it. */
 #include <dirent.h>
 #include <errno.h>
+#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/config.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -77,22 +79,34 @@ struct wanted {
 	const char *store, *name, *keep;
 };
 
+/* As its manifest says, whether or not it can be trusted otherwise: what cannot be used any more
+ * has to go, too. NULL: it does not say. The caller frees. */
+static char *name_of(const char *store, const char *id)
+{
+	_cleanup_free_ char *path = xasprintf("%s/templates/%s/template.json", store, id);
+	json_t *object = NULL;
+
+	if (!template_id_is_valid(id) || config_load_file(path, &object, NULL) < 0)
+		return NULL;
+	char *name = xstrdup(json_string_value(json_object_get(object, "name")));
+	json_decref(object);
+	return name;
+}
+
 /* A folder that is being baked has no manifest and is left alone. */
 static int remove_entry(const struct wanted *wanted, const char *folder, const char *entry,
 			struct error *err)
 {
-	_cleanup_(template_manifest_free_cleanup) struct template_manifest *m = NULL;
 	_cleanup_free_ char *id = removed_id(entry);
 
 	if (id) {
 		_cleanup_free_ char *removed = path_join(folder, entry);
 		return remove_rest(removed, id, err);
 	}
-	if (!wanted->name || str_equal(entry, wanted->keep) ||
-	    template_manifest_load(wanted->store, entry, &m, NULL) < 0 ||
-	    !str_equal(m->name, wanted->name))
+	if (!wanted->name || str_equal(entry, wanted->keep))
 		return 0;
-	return template_remove(wanted->store, entry, err);
+	_cleanup_free_ char *name = name_of(wanted->store, entry);
+	return str_equal(name, wanted->name) ? template_remove(wanted->store, entry, err) : 0;
 }
 
 /* What fails does not keep the others; the first failure is told. */

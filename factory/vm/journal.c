@@ -9,6 +9,7 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
@@ -17,9 +18,9 @@
 #include "factory/jail/keeper.h"
 
 #define TMP_SUFFIX ".tmp" /* of an entry that is being written */
+#define BAD_SUFFIX ".bad" /* of one that was set aside */
 
 enum {
-	JOURNAL_VERSION = 1,
 	JOURNAL_SIZE_MAX = 16 * 1024,
 	PID_FIRST = 2, /* 1 is init: an entry that names it is not ours */
 };
@@ -36,17 +37,18 @@ static char *entry_path(const char *run_dir, const char *id, const char *suffix)
 
 static json_t *entry_to_json(const struct journal_entry *entry)
 {
-	return json_pack(
-		"{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, "
-		"s:I, s:s*}",
-		"version", JOURNAL_VERSION, "id", entry->id, "template_id", entry->template_id,
-		"template_name", entry->template_name, "sandbox_id", entry->sandbox_id, "state",
-		vm_state_to_string(entry->state), "confirmed", (int)entry->confirmed, "booted",
-		(int)entry->booted, "pid", (json_int_t)entry->pid, "start_time",
-		(json_int_t)entry->start_time, "spawned_at", (json_int_t)entry->spawned_at,
-		"next_stream", (json_int_t)entry->next_stream, "claimer_pid",
-		(json_int_t)entry->claimer_pid, "claimer_start", (json_int_t)entry->claimer_start,
-		"uid", (json_int_t)entry->uid, "cgroup", entry->cgroup);
+	return json_pack("{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, "
+			 "s:I, s:s*}",
+			 "version", (int)format_versions[FORMAT_JOURNAL].version, "id", entry->id,
+			 "template_id", entry->template_id, "template_name", entry->template_name,
+			 "sandbox_id", entry->sandbox_id, "state", vm_state_to_string(entry->state),
+			 "confirmed", (int)entry->confirmed, "booted", (int)entry->booted, "pid",
+			 (json_int_t)entry->pid, "start_time", (json_int_t)entry->start_time,
+			 "spawned_at", (json_int_t)entry->spawned_at, "next_stream",
+			 (json_int_t)entry->next_stream, "claimer_pid",
+			 (json_int_t)entry->claimer_pid, "claimer_start",
+			 (json_int_t)entry->claimer_start, "uid", (json_int_t)entry->uid, "cgroup",
+			 entry->cgroup);
 }
 
 /* No fsync, unlike file_write_atomic(): the journal tells of processes, which do not outlive
@@ -107,7 +109,7 @@ static int check_range(const char *key, json_int_t value, json_int_t min, json_i
 
 struct raw_entry {
 	const char *id, *template_id, *template_name, *sandbox_id, *state, *cgroup;
-	int version, confirmed, booted;
+	int confirmed, booted;
 	json_int_t pid, start_time, spawned_at, next_stream, claimer_pid, claimer_start, uid;
 };
 
@@ -120,9 +122,6 @@ bool journal_cgroup_is_valid(const char *cgroup, const char *id)
 
 static int raw_entry_check(const struct raw_entry *raw, struct error *err)
 {
-	if (raw->version != JOURNAL_VERSION)
-		return error_set(err, EBADMSG, "version: %d is not %d", raw->version,
-				 JOURNAL_VERSION);
 	if (!id_is_valid(raw->id) || !id_is_valid(raw->template_id) ||
 	    !id_is_valid(raw->template_name))
 		return error_set(err, EBADMSG, "id, template_id or template_name is no name");
@@ -159,17 +158,21 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 		return error_set(err, EBADMSG, "line %d: %s", jerr.line, jerr.text);
 
 	struct raw_entry raw = {};
+	/* Of another version all else may be other than it is in ours. */
+	int r = format_check_object(FORMAT_JOURNAL, json, "version", false, err);
+	if (r < 0)
+		return r;
 	if (json_unpack_ex(
 		    json, &jerr, 0,
-		    "{s:i, s:s, s:s, s:s, s?s, s:s, s:b, s?b, s:I, s:I, s:I, s:I, s?I, s?I, s?I, s?s !}",
-		    "version", &raw.version, "id", &raw.id, "template_id", &raw.template_id,
-		    "template_name", &raw.template_name, "sandbox_id", &raw.sandbox_id, "state",
-		    &raw.state, "confirmed", &raw.confirmed, "booted", &raw.booted, "pid", &raw.pid,
+		    "{s:s, s:s, s:s, s?s, s:s, s:b, s?b, s:I, s:I, s:I, s:I, s?I, s?I, s?I, s?s}",
+		    "id", &raw.id, "template_id", &raw.template_id, "template_name",
+		    &raw.template_name, "sandbox_id", &raw.sandbox_id, "state", &raw.state,
+		    "confirmed", &raw.confirmed, "booted", &raw.booted, "pid", &raw.pid,
 		    "start_time", &raw.start_time, "spawned_at", &raw.spawned_at, "next_stream",
 		    &raw.next_stream, "claimer_pid", &raw.claimer_pid, "claimer_start",
 		    &raw.claimer_start, "uid", &raw.uid, "cgroup", &raw.cgroup) < 0)
 		return error_set(err, EBADMSG, "%s", jerr.text);
-	int r = raw_entry_check(&raw, err);
+	r = raw_entry_check(&raw, err);
 	if (r < 0)
 		return r;
 
@@ -239,7 +242,7 @@ int journal_remove(const char *run_dir, const char *id, struct error *err)
 static void set_aside(const char *run_dir, const char *id, const struct error *why)
 {
 	_cleanup_free_ char *path = entry_path(run_dir, id, "");
-	_cleanup_free_ char *bad = entry_path(run_dir, id, ".bad");
+	_cleanup_free_ char *bad = entry_path(run_dir, id, BAD_SUFFIX);
 	log_error(id, "%s: set aside as %s", error_message(why), bad);
 	if (rename(path, bad) < 0)
 		log_error(id, "cannot rename %s: %s", path, strerror(errno));
@@ -254,6 +257,11 @@ static void scan_entry(const char *run_dir, const char *id,
 	int r = journal_read(run_dir, id, &entry, &why);
 	if (r == 0)
 		fn(&entry, userdata);
+	else if (r == -EPROTONOSUPPORT)
+		log_error(
+			id,
+			"%s: the machine is left alone, for its shim and a factory that reads this",
+			error_message(&why));
 	else if (r != -ENOENT)
 		set_aside(run_dir, id, &why);
 }
@@ -289,12 +297,48 @@ static int remove_unfinished(const char *run_dir, const char *dir, struct error 
 	return r;
 }
 
+/* Whether text, which was set aside as an entry of id, is one. */
+static bool reads_as(const char *text, size_t len, const char *id)
+{
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+
+	return journal_parse(text, len, &entry, NULL) == 0 && str_equal(entry.id, id);
+}
+
+static void take_back_entry(const char *run_dir, const char *id)
+{
+	_cleanup_free_ char *path = entry_path(run_dir, id, "");
+	_cleanup_free_ char *bad = entry_path(run_dir, id, BAD_SUFFIX);
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+
+	if (path_exists(path) || file_read(bad, JOURNAL_SIZE_MAX, &text, &len, NULL) < 0 ||
+	    !reads_as(text, len, id))
+		return;
+	log_info(id, "%s is an entry of the journal that an earlier factory did not read", bad);
+	if (rename(bad, path) < 0)
+		log_error(id, "cannot rename %s: %s", bad, strerror(errno));
+}
+
+/* What a factory of another version has set aside and we can read has a machine, which nobody has
+ * looked after since. */
+static int take_back(const char *run_dir, const char *dir, struct error *err)
+{
+	_cleanup_(strv_done) struct strv ids = {};
+	int r = list_entries(dir, ".json" BAD_SUFFIX, &ids, err);
+	for (size_t i = 0; r == 0 && i < ids.count; i++)
+		take_back_entry(run_dir, ids.items[i]);
+	return r;
+}
+
 int journal_scan(const char *run_dir, void (*fn)(const struct journal_entry *entry, void *userdata),
 		 void *userdata, struct error *err)
 {
 	_cleanup_(strv_done) struct strv ids = {};
 	_cleanup_free_ char *dir = path_join(run_dir, "vms");
 	int r = remove_unfinished(run_dir, dir, err);
+	if (r == 0)
+		r = take_back(run_dir, dir, err);
 	if (r == 0)
 		r = list_entries(dir, ".json", &ids, err);
 	if (r < 0)

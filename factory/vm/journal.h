@@ -3,6 +3,10 @@
  * Written (atomically) before the thing it describes exists, so that after a crash everything
  * left behind can be found. A process is named by pid and start time: a pid that was reused is
  * nobody of ours. Entries are read back as hostile input: a bad one is reported and set aside.
+ *
+ * "version" is that of FORMAT_JOURNAL (base/format.h). Keys that we do not know are ignored, and
+ * are gone when the entry is written again, so a later version adds only what may get lost. An
+ * entry of another version is left where it is, and its machine is left alone.
  */
 #pragma once
 
@@ -37,13 +41,15 @@ _must_check_ int journal_write(const char *run_dir, const struct journal_entry *
 			       struct error *err);
 _must_check_ int journal_read(const char *run_dir, const char *id, struct journal_entry *ret_entry,
 			      struct error *err);
-/* The bytes of one entry; -EBADMSG with what is wrong. */
+/* The bytes of one entry; -EBADMSG with what is wrong; -EPROTONOSUPPORT: of another version. */
 _must_check_ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 			       struct error *err);
 _must_check_ int journal_remove(const char *run_dir, const char *id, struct error *err);
 
 /* For a factory that starts: calls fn for each readable entry; unreadable ones are logged and
- * renamed to ID.json.bad, and what a killed process had not finished writing is removed. */
+ * renamed to ID.json.bad, those of another version are logged and stay, and what a killed process
+ * had not finished writing is removed. Entries that were set aside and are readable now, to this
+ * version, are taken back. */
 _must_check_ int journal_scan(const char *run_dir,
 			      void (*fn)(const struct journal_entry *entry, void *userdata),
 			      void *userdata, struct error *err);

@@ -1,5 +1,6 @@
 /* Bytes as template.json. Every input is tried as it is, and once more, where it is a JSON
- * object, with id and digests made right, so that what lies behind those checks is reached. */
+ * object, with version, id and digests made right, so that what lies behind those checks is
+ * reached. */
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "factory/store/template.h"
 #include "factory/store/template_priv.h"
@@ -81,6 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	json_t *object = json_loadb((const char *)data, size, 0, NULL);
 	if (json_is_object(object)) {
+		json_object_set_new(object, "format",
+				    json_integer(format_versions[FORMAT_TEMPLATE].version));
 		json_object_set_new(object, "id", json_string(ID));
 		json_object_set_new(object, "state_digest", json_string(state_digest));
 		template_manifest_seal(object);

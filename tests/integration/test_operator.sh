@@ -47,6 +47,8 @@ test_one_is_inspected_by_a_beginning() {
 	expect_match 'which sandbox' "$(fails 2 ctl inspect)"
 	expect 1 "$(ctl inspect op-one | grep -cE '^op-one +running +[1-9]')" container
 	expect 1 "$(ctl inspect op-one | grep -cE '^origin +pooled$')" origin
+	expect "$(kiln-factory --version)" "kiln-factory $(sandbox op-one '| .machine.factory_version')" 'the factory'
+	expect 'false' "$(sandbox op-one '| .replaced')" 'its shim is another one'
 	remove_container op-one
 	remove_container op-other
 }

@@ -131,6 +131,26 @@ static int load_text(const char *text, size_t len, json_t **ret, struct error *e
 	return r;
 }
 
+/* Of a file that a later version wrote what is known is read, and only that is not refused. */
+static void test_read_known(void **state _unused_)
+{
+	struct settings settings = {};
+	json_t *object = json_loads("{\"kernel\": \"k\", \"later\": {\"a\": 1}}", 0, NULL);
+
+	config_set_defaults(keys, ARRAY_SIZE(keys), &settings);
+	assert_int_equal(config_read_known(keys, ARRAY_SIZE(keys), object, WHERE, &settings, NULL),
+			 0);
+	assert_string_equal(settings.kernel, "k");
+	json_object_set_new(object, "pool_size", json_string("3"));
+	assert_int_equal(config_read_known(keys, ARRAY_SIZE(keys), object, WHERE, &settings, NULL),
+			 -EINVAL);
+	json_object_clear(object);
+	assert_int_equal(config_read_known(keys, ARRAY_SIZE(keys), object, WHERE, &settings, NULL),
+			 -EINVAL);
+	json_decref(object);
+	config_done(keys, ARRAY_SIZE(keys), &settings);
+}
+
 static void test_load_file(void **state _unused_)
 {
 	static const struct {
@@ -183,9 +203,9 @@ static void test_print(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults), cmocka_unit_test(test_read),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_load_file),
-		cmocka_unit_test(test_print),
+		cmocka_unit_test(test_defaults),  cmocka_unit_test(test_read),
+		cmocka_unit_test(test_refusals),  cmocka_unit_test(test_read_known),
+		cmocka_unit_test(test_load_file), cmocka_unit_test(test_print),
 	};
 
 	return cmocka_run_group_tests_name("config", tests, NULL, NULL);

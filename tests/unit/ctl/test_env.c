@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <sys/stat.h>
 
+#include "base/format.h"
 #include "base/spawn.h"
 #include "base/strbuf.h"
 #include "ctl/bug_files.h"
@@ -181,6 +182,9 @@ static void test_env_command(void **state _unused_)
 	assert_int_equal(
 		json_integer_value(json_object_get(json_object_get(json, "meta"), "version")),
 		ENV_VERSION);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(json, "formats"), "journal")),
+		format_versions[FORMAT_JOURNAL].version);
 	json_decref(json);
 
 	struct outcome wrong = RUN(&ctl_env, "word");

@@ -329,13 +329,27 @@ static void test_durations(void **state _unused_)
 	}
 }
 
+/* It has no Drain, as a factory of before it would. */
+static void test_a_factory_of_another_version(void **state _unused_)
+{
+	_cleanup_(outcome_done) struct outcome drain = RUN(&ctl_factory, "drain", "default",
+							   "--socket", factory.address);
+	assert_int_equal(drain.code, CTL_FAILED);
+	assert_contains(drain.err, "systemctl restart kiln-factory");
+	assert_contains(drain.err, "Drain");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cycle),     cmocka_unit_test(test_json),
-		cmocka_unit_test(test_list),      cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_usage),     cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_cycle),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_a_factory_of_another_version),
 	};
 
 	alarm(DEADLINE_S);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "ctl/bundle_words.h"
+#include "ctl/replaced.h"
 #include "ctl/sandbox_show.h"
 #include "ctl/sandboxes.h"
 #include "ctl/shim_process.h"
@@ -13,6 +14,7 @@
 
 /* In the child, of the shim that it is. */
 static const char *peer_id, *peer_bundle, *guest_text;
+static pid_t peer_pid; /* that it says it has */
 
 static void on_inspect(struct ttrpc_call *call, const ProtobufCMessage *request _unused_,
 		       void *userdata _unused_)
@@ -33,6 +35,8 @@ static void on_inspect(struct ttrpc_call *call, const ProtobufCMessage *request 
 	info.sandbox_id = (char *)peer_id;
 	info.namespace_ = (char *)"k8s.io";
 	info.state = (char *)"running";
+	info.version = (char *)"0.0.9";
+	info.shim_pid = (uint32_t)peer_pid;
 	info.machine = &machine;
 	info.containers = containers;
 	info.n_containers = 1;
@@ -74,7 +78,7 @@ static int listen_in_folder(const char *name)
 	return fd;
 }
 
-static void start_shim(const char *id)
+static void start_peer(const char *id, const struct ttrpc_service *served)
 {
 	int fd = listen_in_folder(id);
 
@@ -84,10 +88,15 @@ static void start_shim(const char *id)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		alarm(DEADLINE_S);
 		peer_id = id;
-		peer_serve(fd, &service, 1);
+		peer_serve(fd, served, 1);
 	}
 	nshims++;
 	close(fd);
+}
+
+static void start_shim(const char *id)
+{
+	start_peer(id, &service);
 }
 
 static int shims_teardown(void **state)
@@ -97,6 +106,7 @@ static int shims_teardown(void **state)
 		waitpid(shims[nshims], NULL, 0);
 	}
 	peer_bundle = guest_text = NULL;
+	peer_pid = 0;
 	return folder_teardown(state);
 }
 
@@ -163,7 +173,7 @@ static void test_all_are_there_in_order(void **state _unused_)
 	assert_null(sandboxes.items[1].pod);
 	_cleanup_free_ char *text = shown(&sandboxes);
 	assert_contains(text, "a        k8s.io     shop/web  nginx:1  0123456789ab  pooled  5.");
-	assert_contains(text, "256 MiB  2      1 running   running\n");
+	assert_contains(text, "256 MiB  2      0.0.9  1 running   running\n");
 
 	json_t *json = sandbox_to_json(&sandboxes.items[0], NULL);
 	const char *ns, *image;
@@ -197,6 +207,72 @@ static void test_a_shim_that_hangs_is_a_line(void **state _unused_)
 	json_decref(json);
 	sandboxes_done(&sandboxes);
 	close(hung);
+}
+
+/* One that serves containerd, and no operator yet. */
+static void test_a_shim_of_before_the_service_is_a_line(void **state _unused_)
+{
+	static const struct ttrpc_service none = {
+		.descriptor = &kiln__shim__v1__operator__descriptor,
+	};
+
+	start_peer("early", &none);
+	struct sandboxes sandboxes = get(false, 0);
+	_cleanup_free_ char *text = shown(&sandboxes);
+	assert_int_equal(sandboxes.count, 1);
+	assert_null(sandboxes.items[0].info);
+	assert_contains(text, "unknown: its shim is of an earlier Kiln");
+	sandboxes_done(&sandboxes);
+}
+
+/* A program of its own file, which another one takes the place of. */
+static pid_t start_and_replace(void)
+{
+	_cleanup_free_ char *program = path_join(test_folder, ".program");
+	_cleanup_free_ char *command = xasprintf("cp /bin/sleep %s", program);
+	int there[2];
+	char end;
+
+	assert_int_equal(system(command), 0);
+	assert_int_equal(pipe2(there, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execl(program, program, "1000", NULL);
+		_exit(1);
+	}
+	close(there[1]);
+	assert_int_equal(read(there[0], &end, 1), 0); /* it runs */
+	close(there[0]);
+	assert_false(program_is_replaced(pid));
+	assert_int_equal(unlink(program), 0);
+	return pid;
+}
+
+static void test_who_runs_old_code(void **state _unused_)
+{
+	pid_t old = start_and_replace();
+
+	assert_true(program_is_replaced(old));
+	assert_false(program_is_replaced(getpid()));
+	assert_false(program_is_replaced(0));
+	peer_pid = getpid();
+	start_shim("a");
+	peer_pid = old;
+	start_shim("b");
+	struct sandboxes sandboxes = get(false, 0);
+	_cleanup_free_ char *text = shown(&sandboxes);
+	assert_contains(text, " 2      0.0.9            1 running ");
+	assert_contains(text, " 2      0.0.9, replaced  1 running ");
+	json_t *json = sandbox_to_json(&sandboxes.items[0], NULL);
+	assert_true(json_is_false(json_object_get(json, "replaced")));
+	json_decref(json);
+	json = sandbox_to_json(&sandboxes.items[1], NULL);
+	assert_true(json_is_true(json_object_get(json, "replaced")));
+	json_decref(json);
+	sandboxes_done(&sandboxes);
+	kill(old, SIGKILL);
+	assert_int_equal(waitpid(old, NULL, 0), old);
 }
 
 static void test_a_dead_shim_s_socket_is_removed(void **state _unused_)
@@ -328,6 +404,8 @@ int main(void)
 		cmocka_unit_test(test_no_folder_has_no_sandboxes),
 		IN_FOLDER(test_all_are_there_in_order),
 		IN_FOLDER(test_a_shim_that_hangs_is_a_line),
+		IN_FOLDER(test_a_shim_of_before_the_service_is_a_line),
+		IN_FOLDER(test_who_runs_old_code),
 		IN_FOLDER(test_a_dead_shim_s_socket_is_removed),
 		IN_FOLDER(test_a_guest_that_hangs_leaves_the_rest),
 		IN_FOLDER(test_a_query_can_be_taken_back),

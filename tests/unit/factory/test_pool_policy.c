@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "tests/unit/older.h"
 
 static struct pool_policy *policy(struct fixture *f)
 {
@@ -605,6 +606,17 @@ static void what_was_asked_is_kept(void **state)
 	assert_int_equal(file_write_atomic(path, "{\"mode\": 7}", 11, 0600, NULL), 0);
 	pool = pool_new(&options);
 	assert_int_equal(pool_mode(pool), POOL_RUNNING);
+	pool_free(pool);
+	_cleanup_free_ char *older = older_read("pool.json");
+	assert_int_equal(file_write_atomic(path, older, strlen(older), 0600, NULL), 0);
+	pool = pool_new(&options);
+	assert_int_equal(pool_mode(pool), POOL_PAUSED);
+	pool_free(pool);
+	/* A later factory's. */
+	static const char later[] = "{\"version\": 1, \"mode\": \"paused\", \"more\": 1}";
+	assert_int_equal(file_write_atomic(path, later, strlen(later), 0600, NULL), 0);
+	pool = pool_new(&options);
+	assert_int_equal(pool_mode(pool), POOL_PAUSED);
 	pool_free(pool);
 	assert_int_equal(path_remove(path, NULL), 0);
 }

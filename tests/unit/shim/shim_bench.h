@@ -75,6 +75,7 @@ static inline void bench_on_claim(struct ttrpc_call *call, const ProtobufCMessag
 	fds[2] = fcntl(bench->vmm_pidfd, F_DUPFD_CLOEXEC, 3);
 	response.vm_id = (char *)"vm1";
 	response.origin = KILN__FACTORY__V1__ORIGIN__POOLED;
+	response.version = (char *)"0.0.9";
 	response.fds = kinds;
 	response.n_fds = ARRAY_SIZE(kinds);
 	response.next_stream_id = 1;

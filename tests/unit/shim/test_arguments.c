@@ -16,6 +16,7 @@
 #include "shim/bundle.h"
 #include "shim/settings.h"
 #include "tests/unit/folder.h"
+#include "tests/unit/older.h"
 
 static void containerd_s_command_line_is_understood(void **state _unused_)
 {
@@ -116,6 +117,44 @@ static void machine_file_comes_back_as_written(void **state _unused_)
 	assert_int_equal(bundle_read_machine(test_folder, &got, &err), -ENOENT);
 }
 
+static void machine_file_of_an_older_shim(void **state _unused_)
+{
+	_cleanup_free_ char *path = path_join(test_folder, BUNDLE_MACHINE);
+	_cleanup_free_ char *older = older_read("bundle.json");
+	_cleanup_free_ char *again = NULL;
+	struct bundle_machine got;
+
+	assert_int_equal(file_write_atomic(path, older, strlen(older), 0600, NULL), 0);
+	assert_int_equal(bundle_read_machine(test_folder, &got, NULL), 0);
+	assert_int_equal(got.shim_pid, 8855);
+	assert_int_equal(bundle_write_machine(test_folder, &got, NULL), 0);
+	assert_int_equal(file_read(path, 4096, &again, NULL, NULL), 0);
+	assert_string_equal(again, older);
+	bundle_machine_done(&got);
+}
+
+/* What a shim of a later version may leave to an earlier `delete`. */
+static void machine_file_of_a_later_version(void **state _unused_)
+{
+	static const char later[] =
+		"{\"version\":1,\"run_dir\":\"/run\",\"vm_id\":\"v\",\"vmm_pid\":7,"
+		"\"shim_pid\":8,\"shim_start_time\":9,\"more\":[]}";
+	static const char other[] =
+		"{\"version\":2,\"run_dir\":\"/run\",\"vm_id\":\"v\",\"vmm_pid\":7,"
+		"\"shim_pid\":8,\"shim_start_time\":9}";
+	_cleanup_free_ char *path = path_join(test_folder, BUNDLE_MACHINE);
+	_cleanup_(error_done) struct error err = {};
+	struct bundle_machine got;
+
+	assert_int_equal(file_write_atomic(path, later, strlen(later), 0600, NULL), 0);
+	assert_int_equal(bundle_read_machine(test_folder, &got, NULL), 0);
+	assert_int_equal(got.vmm_pid, 7);
+	bundle_machine_done(&got);
+	assert_int_equal(file_write_atomic(path, other, strlen(other), 0600, NULL), 0);
+	assert_int_equal(bundle_read_machine(test_folder, &got, &err), -EPROTONOSUPPORT);
+	assert_non_null(strstr(error_message(&err), "of a later Kiln"));
+}
+
 static void edited_machine_file_is_refused(void **state _unused_)
 {
 	static const char *const texts[] = {
@@ -148,6 +187,8 @@ int main(void)
 		cmocka_unit_test(wrong_command_lines_are_refused),
 		cmocka_unit_test(first_that_says_it_wins),
 		cmocka_unit_test(machine_file_comes_back_as_written),
+		cmocka_unit_test(machine_file_of_an_older_shim),
+		cmocka_unit_test(machine_file_of_a_later_version),
 		cmocka_unit_test(edited_machine_file_is_refused),
 	};
 

@@ -89,6 +89,7 @@ static void containers_and_machine_are_told(void **state)
 	assert_string_equal(info->machine->vm_id, "vm1");
 	assert_string_equal(info->machine->template_id, "t1");
 	assert_string_equal(info->machine->origin, "pooled");
+	assert_string_equal(info->machine->factory_version, "0.0.9");
 	assert_int_equal(info->machine->vmm_pid, bench->vmm);
 	assert_true(info->machine->claimed_ms >= now);
 	assert_int_equal(info->n_containers, 2);

@@ -22,6 +22,7 @@
 #include "proto/agent.pb-c.h"
 #include "proto/factory.pb-c.h"
 #include "proto/ttrpc_server.h"
+#include "tests/unit/older.h"
 
 enum { DEADLINE_MS = 20 * 1000 };
 
@@ -148,6 +149,7 @@ static void script_good(struct bench *bench)
 	response->share_tag = (char *)"kilnShared";
 	response->template_id = (char *)"t1";
 	response->image_cache = (char *)"/var/lib/images";
+	response->version = (char *)"0.0.9";
 	response->scratch_dir = (char *)"/var/lib/scratch";
 	response->scratch_bytes = 1 << 30;
 	response->origin = KILN__FACTORY__V1__ORIGIN__CLONED;
@@ -263,6 +265,7 @@ static void test_claim(void **state)
 	assert_string_equal(claim->vm_id, "vm1");
 	assert_string_equal(claim->share_tag, "kilnShared");
 	assert_string_equal(claim->image_cache, "/var/lib/images");
+	assert_string_equal(claim->factory_version, "0.0.9");
 	assert_string_equal(claim->scratch_dir, "/var/lib/scratch");
 	assert_int_equal(claim->scratch_bytes, 1 << 30);
 	assert_string_equal(claim->template_id, "t1");
@@ -410,6 +413,11 @@ static void test_refused_by_the_factory(void **state)
 	assert_int_equal(bench->number, -EAGAIN);
 }
 
+/* As a version to come may write it. */
+#define LATER(version)                                                                             \
+	"{\"version\":" #version ",\"run_dir\":\"/r\",\"store\":\"/s\",\"scratch_dir\":\"/w\","    \
+	"\"more\":[1]}"
+
 static void test_store_note(void **state)
 {
 	struct bench *bench = *state;
@@ -424,6 +432,7 @@ static void test_store_note(void **state)
 					   "{\"run_dir\":\"/r\"}",
 					   "{\"run_dir\":\"r\",\"store\":\"/s\"}",
 					   "{\"run_dir\":\"/r\",\"store\":\"/s\",\"more\":1}",
+					   LATER(2),
 					   ("{\"run_dir\":\"/r\",\"store\":\"/s\","
 					    "\"image_cache\":\"i\"}") };
 
@@ -435,6 +444,21 @@ static void test_store_note(void **state)
 		assert_true(store_note_read(address, &note, &err) < 0);
 		assert_null(note.run_dir);
 	}
+	assert_int_equal(file_write_atomic(file, LATER(1), strlen(LATER(1)), 0600, NULL), 0);
+	assert_int_equal(store_note_read(address, &note, &err), 0);
+	assert_string_equal(note.store, "/s");
+	store_note_done(&note);
+	_cleanup_free_ char *older = older_read("note.json");
+	assert_int_equal(file_write_atomic(file, older, strlen(older), 0600, NULL), 0);
+	assert_int_equal(store_note_read(address, &note, &err), 0);
+	assert_string_equal(note.store, "/run/kiln/store");
+	_cleanup_free_ char *again = NULL; /* whose readers take nothing but what it wrote */
+	assert_int_equal(store_note_write(socket, &note, &err), 0);
+	store_note_done(&note);
+	assert_int_equal(store_note_read(address, &note, &err), 0);
+	assert_int_equal(file_read(file, 4096, &again, NULL, NULL), 0);
+	assert_string_equal(again, older);
+	store_note_done(&note);
 	const struct store_note written = {
 		.run_dir = (char *)"/r",
 		.store = (char *)"/s",

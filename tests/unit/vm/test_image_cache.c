@@ -19,6 +19,7 @@
 #include "factory/client/image_request.h"
 #include "proto/factory.pb-c.h"
 #include "proto/ttrpc_server.h"
+#include "tests/unit/older.h"
 
 enum { DEADLINE_MS = 10000, BYTES = 8192 };
 
@@ -292,6 +293,20 @@ static void test_bad_records(void **state)
 	for (size_t n = 0; n < len - 1; n++)
 		assert_int_equal(image_record_parse(text, n, "it", &record, NULL), -EBADMSG);
 	assert_null(record.name);
+
+	/* Of other builds: an older one's, one with a key more, and one of another version. */
+	_cleanup_free_ char *older = older_read("image.json");
+	_cleanup_free_ char *later = xasprintf("{\"more\": [1], %s", strchr(text, '{') + 1);
+	_cleanup_free_ char *other_version = xstrdup(text);
+	*(strstr(other_version, "\"format\": 1") + strlen("\"format\": ")) = '2';
+	assert_int_equal(image_record_parse(older, strlen(older), "it", &record, NULL), 0);
+	assert_int_equal(record.stamp.size, 2019328);
+	image_record_done(&record);
+	assert_int_equal(image_record_parse(later, strlen(later), "it", &record, NULL), 0);
+	image_record_done(&record);
+	assert_int_equal(image_record_parse(other_version, len, "it", &record, &bench->err),
+			 -EBADMSG);
+	assert_non_null(strstr(error_message(&bench->err), "of a later Kiln"));
 
 	/* Another image's record. */
 	memset(bench->record.key, 'a', DIGEST_HEX_SIZE - 1);

@@ -15,6 +15,7 @@
 #include "base/strings.h"
 #include "factory/vm/journal.h"
 #include "tests/unit/folder.h"
+#include "tests/unit/older.h"
 
 #define GOOD                                                                                       \
 	"{\"version\":1,\"id\":\"a\",\"template_id\":\"t\",\"template_name\":\"default\","         \
@@ -136,7 +137,6 @@ static void test_hostile_entries(void **state _unused_)
 		"{}",
 		"null",
 		GOOD,                      /* truncated */
-		GOOD ",\"surprise\":1}",   /* unknown key */
 		GOOD ",\"id\":\"b\"}",     /* twice */
 		GOOD ",\"sandbox_id\":1}", /* type */
 		GOOD ",\"claimer_pid\":1,\"claimer_start\":2}",
@@ -148,7 +148,7 @@ static void test_hostile_entries(void **state _unused_)
 		GOOD ",\"cgroup\":\"a\"}",
 		GOOD ",\"cgroup\":\"kiln/b\"}",
 		GOOD ",\"cgroup\":\"../etc/a\"}",
-		"{\"version\":2,\"id\":\"a\",\"template_id\":\"t\",\"template_name\":\"d\","
+		"{\"version\":\"1\",\"id\":\"a\",\"template_id\":\"t\",\"template_name\":\"d\","
 		"\"state\":\"parked\",\"confirmed\":false,\"pid\":77,\"start_time\":5,"
 		"\"spawned_at\":6,\"next_stream\":0}",
 	};
@@ -156,6 +156,7 @@ static void test_hostile_entries(void **state _unused_)
 	assert_int_equal(parse(GOOD ",\"claimer_pid\":5,\"claimer_start\":2}"), 0);
 	assert_int_equal(parse(GOOD ",\"sandbox_id\":\"pod\"}"), 0);
 	assert_int_equal(parse(GOOD ",\"uid\":65536,\"cgroup\":\"kiln/vms/a\"}"), 0);
+	assert_int_equal(parse(GOOD ",\"of_a_later_version\":[1]}"), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (parse(bad[i]) == 0)
 			fail_msg("accepted: %s", bad[i]);
@@ -220,6 +221,75 @@ static void test_scan_sets_bad_ones_aside(void **state)
 	assert_false(has(run_dir, "good.json.tmp"));
 }
 
+/* Of another version nothing but that is looked at; it is not for us to put away. */
+static void test_scan_leaves_other_versions(void **state)
+{
+	static const char *const others[] = { "{\"version\":2}", "{\"version\":0,\"id\":\"a\"}" };
+	const char *run_dir = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		_cleanup_(strbuf_done) struct strbuf seen = {};
+		_cleanup_(error_done) struct error err = {};
+		struct journal_entry entry = {};
+		put(run_dir, "a.json", others[i]);
+		assert_int_equal(journal_scan(run_dir, count, &seen, NULL), 0);
+		assert_string_equal(strbuf_text(&seen), "");
+		assert_true(has(run_dir, "a.json"));
+		assert_false(has(run_dir, "a.json.bad"));
+		assert_int_equal(journal_read(run_dir, "a", &entry, &err), -EPROTONOSUPPORT);
+		assert_non_null(strstr(error_message(&err),
+				       i == 0 ? "of a later Kiln" : "of an earlier Kiln"));
+	}
+}
+
+/* An earlier factory took it for garbage, and its machine is still there. */
+static void test_scan_takes_back_what_it_can_read(void **state)
+{
+	const char *run_dir = *state;
+	_cleanup_(strbuf_done) struct strbuf seen = {};
+
+	put(run_dir, "a.json.bad", GOOD ",\"of_a_later_version\":1}");
+	put(run_dir, "b.json.bad", GOOD "}"); /* says that it is "a" */
+	put(run_dir, "c.json.bad", "{");
+	assert_int_equal(journal_scan(run_dir, count, &seen, NULL), 0);
+	assert_string_equal(strbuf_text(&seen), "a ");
+	assert_true(has(run_dir, "a.json"));
+	assert_false(has(run_dir, "a.json.bad"));
+	assert_true(has(run_dir, "b.json.bad"));
+	assert_true(has(run_dir, "c.json.bad"));
+	/* One that was written since is the better one. */
+	put(run_dir, "a.json.bad", GOOD "}");
+	assert_int_equal(journal_scan(run_dir, count, &seen, NULL), 0);
+	assert_string_equal(strbuf_text(&seen), "a a ");
+	assert_true(has(run_dir, "a.json.bad"));
+}
+
+static void test_of_an_older_kiln(void **state)
+{
+	_cleanup_free_ char *claimed = older_read("journal-claimed.json");
+	_cleanup_free_ char *parked = older_read("journal-parked.json");
+	_cleanup_(journal_entry_done) struct journal_entry one = {}, other = {};
+	_cleanup_free_ char *text = NULL, *path = NULL;
+
+	assert_int_equal(journal_parse(claimed, strlen(claimed), &one, NULL), 0);
+	assert_string_equal(one.sandbox_id, "pod-1");
+	assert_int_equal(one.state, VM_CLAIMED);
+	assert_true(one.confirmed);
+	assert_int_equal(one.pid, 8822);
+	assert_int_equal(one.claimer_pid, 8855);
+	assert_int_equal(one.uid, 2129788928);
+	assert_string_equal(one.cgroup, "kiln/21c1f22b3e616d1e852167d7dc12415b");
+	assert_int_equal(journal_parse(parked, strlen(parked), &other, NULL), 0);
+	assert_int_equal(other.state, VM_PARKED);
+	assert_null(other.sandbox_id);
+
+	/* Its readers take nothing but what they wrote. */
+	assert_int_equal(journal_write(*state, &one, NULL), 0);
+	path = xasprintf("%s/vms/%s.json", (char *)*state, one.id);
+	assert_int_equal(file_read(path, 1 << 20, &text, NULL, NULL), 0);
+	assert_string_equal(text, claimed);
+}
+
 struct removal {
 	const char *run_dir;
 	unsigned calls;
@@ -274,6 +344,12 @@ int main(void)
 		cmocka_unit_test(test_hostile_entries),
 		cmocka_unit_test(test_hostile_values),
 		cmocka_unit_test_setup_teardown(test_scan_sets_bad_ones_aside, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_scan_leaves_other_versions, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_scan_takes_back_what_it_can_read, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_of_an_older_kiln, folder_setup,
 						folder_teardown),
 		cmocka_unit_test_setup_teardown(test_scan_while_entries_go, folder_setup,
 						folder_teardown),

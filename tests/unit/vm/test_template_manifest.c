@@ -12,9 +12,11 @@
 #include <jansson.h>
 
 #include "base/file.h"
+#include "base/format.h"
 #include "base/memory.h"
 #include "factory/store/template.h"
 #include "factory/store/template_priv.h"
+#include "tests/unit/older.h"
 
 #define ID            "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define MEMORY_BYTES  (4 * 1024 * 1024)
@@ -281,6 +283,9 @@ static void test_every_edit_is_noticed(void **state)
 	json_t *value;
 
 	json_object_foreach (original, key, value) {
+		if (str_equal(key,
+			      "format")) /* it says how to read the rest: test_other_versions */
+			continue;
 		json_t *edited = json_deep_copy(original);
 
 		json_object_set_new(edited, key,
@@ -304,7 +309,8 @@ static void test_sealed_nonsense(void **state)
 	static const struct {
 		const char *key, *value;
 	} cases[] = {
-		{ "format", "3" },
+		{ "format", "\"7\"" },
+		{ "format", NULL },
 		{ "id", "\"ff\"" },
 		{ "name", "\"a/b\"" },
 		{ "qemu_binary", "\"qemu\"" },
@@ -350,6 +356,50 @@ static void test_sealed_nonsense(void **state)
 		expect_refused(f, str_equal(cases[i].key, "id") ? "template ff" : cases[i].key);
 	}
 	json_decref(original);
+}
+
+/* Everything of it is understood; its files, which are not here, are what is missed at last. */
+static void test_of_an_older_kiln(void **state)
+{
+	static const char id[] = "4fd1d781b05f5ee594c59395acc82ffe0589a2851c1f7ea42b267de67b689030";
+	struct fixture *f = *state;
+	_cleanup_free_ char *dir = xasprintf("%s/templates/%s", f->store, id);
+	_cleanup_free_ char *path = path_join(dir, "template.json");
+	_cleanup_free_ char *text = older_read("template.json");
+	struct template_manifest *loaded = NULL;
+	_cleanup_(error_done) struct error err = {};
+
+	assert_int_equal(dir_make(dir, 0700, NULL), 0);
+	assert_int_equal(file_write_atomic(path, text, strlen(text), 0600, NULL), 0);
+	assert_int_equal(template_manifest_load(f->store, id, &loaded, &err), -EBADMSG);
+	assert_non_null(strstr(error_message(&err), "/memory: No such file or directory"));
+}
+
+/* Of another version nothing is believed, its digest neither. */
+static void test_other_versions(void **state)
+{
+	struct fixture *f = *state;
+	json_t *object = read_json(f);
+	uint32_t ours = format_versions[FORMAT_TEMPLATE].version;
+
+	for (int step = -1; step <= 1; step += 2) {
+		struct template_manifest *loaded = NULL;
+		_cleanup_(error_done) struct error err = {};
+
+		json_object_set_new(object, "format", json_integer((json_int_t)ours + step));
+		write_json(f, json_incref(object));
+		assert_int_equal(template_manifest_load(f->store, ID, &loaded, &err),
+				 -EPROTONOSUPPORT);
+		assert_null(loaded);
+		assert_non_null(strstr(error_message(&err),
+				       step > 0 ? "of a later Kiln" : "of an earlier Kiln"));
+	}
+	json_decref(object);
+	/* And yet it goes with its name, or it would stay in memory for ever. */
+	assert_int_equal(template_remove_others(f->store, "other", NULL, NULL), 0);
+	assert_true(path_exists(f->json));
+	assert_int_equal(template_remove_others(f->store, "default", NULL, NULL), 0);
+	assert_false(path_exists(f->dir));
 }
 
 static void test_argv_is_bounded(void **state)
@@ -534,6 +584,8 @@ int main(void)
 		TEST(test_layout_does_not_matter),
 		TEST(test_every_edit_is_noticed),
 		TEST(test_sealed_nonsense),
+		TEST(test_of_an_older_kiln),
+		TEST(test_other_versions),
 		TEST(test_argv_is_bounded),
 		TEST(test_store_refuses_what_is_no_text),
 		TEST(test_verify),
