@@ -75,23 +75,31 @@ static int open_stdio(struct error *err)
 	return 0;
 }
 
-static void set_log_level(void)
+char *boot_parameter(const char *name)
 {
 	_cleanup_free_ char *cmdline = NULL;
-	char *rest = NULL;
+	char *rest = NULL, *value = NULL;
 
 	if (file_read("/proc/cmdline", FILE_MAX, &cmdline, NULL, NULL) < 0)
-		return;
+		return NULL;
 	for (char *word = strtok_r(cmdline, " \n", &rest); word;
 	     word = strtok_r(NULL, " \n", &rest)) {
-		const char *name = str_after(word, "agent.log=");
-		int level = name ? log_level_from_string(name) : -EINVAL;
-		if (level >= 0)
-			log_set_level((enum log_level)level);
-		else if (name)
-			log_warning(NULL, "agent.log=%s on the kernel command line is no level",
-				    name);
+		const char *after = str_after(word, name);
+		if (after && *after == '=')
+			replace_string(&value, after + 1);
 	}
+	return value;
+}
+
+static void set_log_level(void)
+{
+	_cleanup_free_ char *name = boot_parameter("agent.log");
+	int level = name ? log_level_from_string(name) : -EINVAL;
+
+	if (level >= 0)
+		log_set_level((enum log_level)level);
+	else if (name)
+		log_warning(NULL, "agent.log=%s on the kernel command line is no level", name);
 }
 
 static void load_module(const char *name)
