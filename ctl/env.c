@@ -88,6 +88,7 @@ static json_t *versions_json(const struct check_host *host)
 {
 	_cleanup_(error_done) struct error err = {};
 	_cleanup_free_ char *libvirt = NULL, *containerd = NULL, *factory = NULL;
+	const struct template_host_choice choice = { "tcg", "serial" };
 	struct template_host facts;
 	json_t *object = json_object();
 
@@ -96,7 +97,7 @@ static json_t *versions_json(const struct check_host *host)
 		put(object, "kiln-factory", text_json(factory));
 	if (host->status)
 		put(object, "running_factory", text_json(host->status->version));
-	if (template_host_probe(host->config.qemu, "tcg", &facts, &err) == 0) {
+	if (template_host_probe(host->config.qemu, &choice, &facts, &err) == 0) {
 		put(object, "qemu", text_json(facts.qemu_version));
 		template_host_done(&facts);
 	}

@@ -76,6 +76,7 @@ static void describe_machine(SHIM(Machine) * machine, const struct sandbox *sand
 	machine->vcpus = claim->vcpus;
 	machine->memory_mib = claim->memory_mib;
 	machine->vmm_pid = (uint32_t)claim->vmm_pid;
+	machine->guest_cid = claim->guest_cid;
 }
 
 /* protobuf-c's absent string is an empty one. */

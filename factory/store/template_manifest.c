@@ -14,7 +14,7 @@
 #include "factory/store/template.h"
 #include "factory/store/template_priv.h"
 
-#define MANIFEST_FORMAT 7
+#define MANIFEST_FORMAT 8
 #define MANIFEST_FILE   "template.json"
 #define MIB             ((uint64_t)1024 * 1024)
 #define STATE_MAX       (1024 * MIB)
