@@ -75,37 +75,47 @@ static int open_stdio(struct error *err)
 	return 0;
 }
 
-bool boot_has_word(const char *wanted)
+/* What follows the beginning of a word of the kernel's command line, of the last such word; NULL:
+ * there is none. The caller frees. */
+static char *rest_of_word(const char *begin)
 {
 	_cleanup_free_ char *cmdline = NULL;
-	char *rest = NULL;
+	char *save = NULL, *found = NULL;
 
 	if (file_read("/proc/cmdline", FILE_MAX, &cmdline, NULL, NULL) < 0)
-		return false;
-	for (char *word = strtok_r(cmdline, " \n", &rest); word;
-	     word = strtok_r(NULL, " \n", &rest))
-		if (str_equal(word, wanted))
-			return true;
-	return false;
+		return NULL;
+	for (char *word = strtok_r(cmdline, " \n", &save); word;
+	     word = strtok_r(NULL, " \n", &save)) {
+		const char *rest = str_after(word, begin);
+		if (rest)
+			replace_string(&found, rest);
+	}
+	return found;
+}
+
+bool boot_has_word(const char *word)
+{
+	_cleanup_free_ char *rest = rest_of_word(word);
+
+	return rest && !*rest;
+}
+
+char *boot_parameter(const char *name)
+{
+	_cleanup_free_ char *begin = xasprintf("%s=", name);
+
+	return rest_of_word(begin);
 }
 
 static void set_log_level(void)
 {
-	_cleanup_free_ char *cmdline = NULL;
-	char *rest = NULL;
+	_cleanup_free_ char *name = boot_parameter("agent.log");
+	int level = name ? log_level_from_string(name) : -EINVAL;
 
-	if (file_read("/proc/cmdline", FILE_MAX, &cmdline, NULL, NULL) < 0)
-		return;
-	for (char *word = strtok_r(cmdline, " \n", &rest); word;
-	     word = strtok_r(NULL, " \n", &rest)) {
-		const char *name = str_after(word, "agent.log=");
-		int level = name ? log_level_from_string(name) : -EINVAL;
-		if (level >= 0)
-			log_set_level((enum log_level)level);
-		else if (name)
-			log_warning(NULL, "agent.log=%s on the kernel command line is no level",
-				    name);
-	}
+	if (level >= 0)
+		log_set_level((enum log_level)level);
+	else if (name)
+		log_warning(NULL, "agent.log=%s on the kernel command line is no level", name);
 }
 
 static void load_module(const char *name)

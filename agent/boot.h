@@ -15,6 +15,10 @@ _must_check_ int boot_guest(struct error *err);
 /* A word of the kernel's command line. */
 bool boot_has_word(const char *word);
 
+/* What the word "NAME=..." of the kernel's command line says, the last one where there are several;
+ * NULL: there is none. The caller frees. */
+char *boot_parameter(const char *name);
+
 /* Outside of a guest, for development: namespaces of the agent's own, so that hostname and
  * mounts do not touch the machine's, and orphans come to the agent as they do to PID 1. */
 _must_check_ int boot_outside_guest(struct error *err);

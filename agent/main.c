@@ -23,6 +23,7 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/strings.h"
+#include "proto/agent_vsock.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -171,16 +172,20 @@ static int serve_address(struct program *program, const char *address, struct er
 	if (path && *path)
 		return serve_unix(program, path, err);
 	if (port && str_to_u64(port, 1, UINT32_MAX - 1, &number) == 0)
-		return vsock_listener_new(&program->agent, (unsigned)number, &program->vsock, err);
+		return vsock_listener_new(&program->agent, (unsigned)number, true, &program->vsock,
+					  err);
 	return error_set(err, EINVAL, "\"%s\" is neither unix:PATH nor vsock:PORT", address);
 }
 
 static void serve_guest(struct program *program)
 {
+	_cleanup_free_ char *ports = boot_parameter(VSOCK_PARAMETER);
+	bool any_port = str_equal(ports, VSOCK_PARAMETER_ANY);
 	_cleanup_(error_done) struct error err = {};
 
 	program->agent.channel = channel_new(&program->agent);
-	if (vsock_listener_new(&program->agent, VSOCK_AGENT_PORT, &program->vsock, &err) < 0)
+	if (vsock_listener_new(&program->agent, AGENT_VSOCK_PORT, any_port, &program->vsock, &err) <
+	    0)
 		log_info(NULL, "no vsock: %s", error_message(&err));
 }
 

@@ -2,19 +2,26 @@
 
 #include <sys/socket.h>
 
-#include <linux/vm_sockets.h>
-
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/memory.h"
 #include "base/socket.h"
 #include "proto/ttrpc_server.h"
 
+enum { PRIVILEGED_PORTS = 1024 }; /* the kernel's LAST_RESERVED_PORT */
+
 struct vsock_listener {
-	struct agent *agent;      /* borrowed */
+	struct agent *agent; /* borrowed */
+	bool any_port;
 	struct loop_watch *watch; /* owned */
 	int fd;                   /* owned */
 };
+
+bool vsock_peer_may(const struct sockaddr_vm *peer, bool any_port)
+{
+	return peer->svm_family == AF_VSOCK && peer->svm_cid == VMADDR_CID_HOST &&
+	       (any_port || peer->svm_port < PRIVILEGED_PORTS);
+}
 
 static void on_connection(int listener_fd, unsigned events _unused_, void *userdata)
 {
@@ -27,16 +34,17 @@ static void on_connection(int listener_fd, unsigned events _unused_, void *userd
 
 	if (fd < 0)
 		return;
-	if (peer.svm_family != AF_VSOCK || peer.svm_cid != VMADDR_CID_HOST) {
-		log_warning(NULL, "vsock connection from context %u refused", peer.svm_cid);
+	if (!vsock_peer_may(&peer, listener->any_port)) {
+		log_warning(NULL, "vsock connection from context %u, port %u refused", peer.svm_cid,
+			    peer.svm_port);
 		return;
 	}
 	if (ttrpc_server_serve(listener->agent->server, steal_fd(&fd), false, &conn) < 0)
 		log_warning(NULL, "vsock connection refused: there are too many");
 }
 
-int vsock_listener_new(struct agent *agent, unsigned port, struct vsock_listener **ret,
-		       struct error *err)
+int vsock_listener_new(struct agent *agent, unsigned port, bool any_port,
+		       struct vsock_listener **ret, struct error *err)
 {
 	int fd;
 	int r = socket_listen_vsock(port, &fd, err);
@@ -49,6 +57,7 @@ int vsock_listener_new(struct agent *agent, unsigned port, struct vsock_listener
 	struct vsock_listener *listener = xnew(struct vsock_listener);
 
 	listener->agent = agent;
+	listener->any_port = any_port;
 	listener->fd = fd;
 	listener->watch = loop_watch_new(agent->loop, fd, LOOP_READ, on_connection, listener);
 	*ret = listener;

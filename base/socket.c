@@ -18,6 +18,8 @@
 
 #define SOCKET_FLAGS          (SOCK_CLOEXEC | SOCK_NONBLOCK)
 #define VSOCK_CONNECT_TIMEOUT 2000 /* ms; what the kernel itself waits for a guest */
+#define VSOCK_PORT_FIRST      512  /* as rresvport() has it for IP */
+#define VSOCK_PORT_LAST       1023
 
 /* ---------------------------------------------------------------- Unix addresses */
 
@@ -247,6 +249,19 @@ static int vsock_parse(const char *text, struct sockaddr_vm *ret_addr)
 	return 0;
 }
 
+/* Where none is free, or the kernel gives us none, the connection has another port. */
+static void take_privileged_port(int fd)
+{
+	struct sockaddr_vm addr = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY };
+
+	for (unsigned port = VSOCK_PORT_LAST; port >= VSOCK_PORT_FIRST; port--) {
+		addr.svm_port = port;
+		if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 ||
+		    (errno != EADDRINUSE && errno != EADDRNOTAVAIL))
+			return;
+	}
+}
+
 static int vsock_connect(const char *text, int *ret_fd, struct error *err)
 {
 	struct sockaddr_vm addr;
@@ -258,6 +273,7 @@ static int vsock_connect(const char *text, int *ret_fd, struct error *err)
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot make a vsock socket");
+	take_privileged_port(fd);
 
 	int r = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 

@@ -36,7 +36,8 @@ _must_check_ int socket_listen_packets(const char *path, mode_t mode, int *ret_f
 _must_check_ int socket_connect_packets(const char *path, int *ret_fd, struct error *err);
 
 /* Connects to "unix:///path", "unix://@abstract", a bare path, "vsock://CID:PORT", or
- * "hvsock:///path:PORT", the Unix socket of a VMM that stands for its guest's vsock. */
+ * "hvsock:///path:PORT", the Unix socket of a VMM that stands for its guest's vsock. By vsock, who
+ * has CAP_NET_BIND_SERVICE connects from a port below 1024, which is how a guest knows it. */
 _must_check_ int socket_connect(const char *address, int *ret_fd, struct error *err);
 
 _must_check_ int socket_listen_vsock(unsigned port, int *ret_fd, struct error *err);

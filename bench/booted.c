@@ -22,6 +22,7 @@
 #include "factory/store/template.h"
 #include "factory/vm/argv.h"
 #include "factory/vm/clone_files.h"
+#include "factory/vm/guest_cid.h"
 #include "proto/health.pb-c.h"
 
 #define BOOT_MS     300000
@@ -29,6 +30,7 @@
 #define SCRATCH     "/dev/shm" /* a scratch disk belongs on tmpfs */
 #define SOCKETS     3
 #define FIRST_TAP   (3 + SOCKETS) /* its descriptor in QEMU */
+#define VHOST_FD    (FIRST_TAP + NETWORK_CARDS_MAX)
 #define REAP_TRIES  1000
 #define REAP_USLEEP 5000
 
@@ -37,6 +39,8 @@ struct booted {
 	struct booted *next; /* in bench->booted */
 	char *dir;           /* owned: sockets, scratch disk and share; removed at the end */
 	size_t cards;        /* of its network */
+	int vhost;           /* has guest_cid reserved, until QEMU runs; -EBADF: none */
+	uint32_t guest_cid;
 	pid_t pid;
 	int pidfd;
 	struct ttrpc_client *agent;
@@ -68,6 +72,14 @@ static void use_memfd(struct strv *argv)
 	}
 }
 
+static int reserve_guest_cid(struct booted *booted, const struct template_manifest *manifest,
+			     struct error *err)
+{
+	if (!argv_has_vsock(&manifest->boot_argv))
+		return 0;
+	return guest_cid_reserve(&booted->vhost, &booted->guest_cid, err);
+}
+
 /* The vector of the manifest at the size of its template, with the descriptors 3, 4 and 5. */
 static int expand(const struct booted *booted, const struct template_manifest *manifest,
 		  struct strv *ret, struct error *err)
@@ -77,6 +89,8 @@ static int expand(const struct booted *booted, const struct template_manifest *m
 	_cleanup_free_ char *scratch = path_join(booted->dir, DISKS_SCRATCH);
 	_cleanup_free_ char *share = path_join(booted->dir, "share");
 	uint64_t kib = manifest->memory_bytes / 1024;
+	_cleanup_free_ char *guest_cid = xasprintf("%" PRIu32, booted->guest_cid);
+	_cleanup_free_ char *vhost_fd = xasprintf("%d", VHOST_FD);
 	_cleanup_free_ char *vcpus = xasprintf("%" PRIu64, manifest->vcpus);
 	_cleanup_free_ char *last_vcpu = xasprintf("%" PRIu64, manifest->vcpus - 1);
 	_cleanup_free_ char *memory_kib = xasprintf("%" PRIu64, kib);
@@ -100,6 +114,8 @@ static int expand(const struct booted *booted, const struct template_manifest *m
 						  .shim_fd = "5",
 						  .first_tap_fd = FIRST_TAP,
 						  .taps = NETWORK_CARDS_MAX,
+						  .guest_cid = guest_cid,
+						  .vhost_fd = vhost_fd,
 						  .vcpus = vcpus,
 						  .last_vcpu = last_vcpu,
 						  .memory_kib = memory_kib,
@@ -116,7 +132,8 @@ static int booted_spawn(struct booted *booted, const struct strv *argv, struct e
 	_cleanup_free_ char *log = path_join(booted->dir, "qemu.log");
 	_cleanup_close_ int log_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	_cleanup_(taps_done) struct taps taps = {};
-	struct spawn_fd fds[2 + SOCKETS + NETWORK_CARDS_MAX] = { { log_fd, 1 }, { log_fd, 2 } };
+	struct spawn_fd fds[2 + SOCKETS + NETWORK_CARDS_MAX + 1] = { { log_fd, 1 }, { log_fd, 2 } };
+	size_t nfds = 2 + SOCKETS;
 	int sockets[SOCKETS] = { -EBADF, -EBADF, -EBADF };
 
 	int r = dir_make(share, 0755, err);
@@ -130,12 +147,14 @@ static int booted_spawn(struct booted *booted, const struct strv *argv, struct e
 	if (r == 0)
 		r = taps_reserve(booted->cards, &taps, err);
 	for (size_t i = 0; i < taps.count; i++)
-		fds[2 + SOCKETS + i] = (struct spawn_fd){ taps.fds[i], FIRST_TAP + (int)i };
+		fds[nfds++] = (struct spawn_fd){ taps.fds[i], FIRST_TAP + (int)i };
+	if (booted->vhost >= 0)
+		fds[nfds++] = (struct spawn_fd){ booted->vhost, VHOST_FD };
 	if (r == 0)
 		r = spawn(&(struct spawn_options){ .argv = argv->items,
 						   .cwd = booted->dir,
 						   .fds = fds,
-						   .nfds = 2 + SOCKETS + taps.count,
+						   .nfds = nfds,
 						   .in_child = taps_enter,
 						   .hook_data = &taps,
 						   .new_session = true,
@@ -143,6 +162,7 @@ static int booted_spawn(struct booted *booted, const struct strv *argv, struct e
 			  &booted->pid, &booted->pidfd, err);
 	for (int i = 0; i < SOCKETS; i++)
 		close_fd(sockets[i]);
+	booted->vhost = close_fd(booted->vhost);
 	return r;
 }
 
@@ -209,6 +229,8 @@ static int booted_prepare(struct booted *booted, const char *factory, struct str
 	if (r == 0)
 		r = copy_scratch(booted, manifest, err);
 	if (r == 0)
+		r = reserve_guest_cid(booted, manifest, err);
+	if (r == 0)
 		r = expand(booted, manifest, argv, err);
 	if (r < 0)
 		return r;
@@ -222,7 +244,9 @@ static struct booted *booted_start(struct bench *bench)
 {
 	struct booted *booted = xnew(struct booted);
 
-	*booted = (struct booted){ .bench = bench, .next = bench->booted, .pidfd = -EBADF };
+	*booted = (struct booted){
+		.bench = bench, .next = bench->booted, .pidfd = -EBADF, .vhost = -EBADF
+	};
 	bench->booted = booted;
 	return booted;
 }
@@ -341,6 +365,7 @@ static void booted_end(struct booted *booted)
 	_cleanup_(error_done) struct error err = {};
 
 	ttrpc_client_free(booted->agent);
+	close_fd(booted->vhost);
 	if (booted->pidfd >= 0)
 		booted_reap(booted);
 	if (booted->dir && path_remove(booted->dir, &err) < 0)

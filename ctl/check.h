@@ -78,6 +78,8 @@ void check_page_merging(const struct check_host *host, struct check_result *resu
 void check_landlock(const struct check_host *host, struct check_result *result);
 void check_seccomp(const struct check_host *host, struct check_result *result);
 
+/* channel: as configured. */
+void vhost_judge(const char *channel, bool there, struct check_result *result);
 /* release: as of uname(2); jailed: machines have user ids of their own. */
 void kernel_judge(const char *release, bool jailed, struct check_result *result);
 void landlock_judge(int version, struct check_result *result); /* of its interface; < 0: none */

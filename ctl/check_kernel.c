@@ -120,13 +120,26 @@ void check_tap(const struct check_host *host, struct check_result *result)
 			   "there is no /dev/net/tun, and a machine's network card is a tap");
 }
 
+void vhost_judge(const char *channel, bool there, struct check_result *result)
+{
+	if (str_equal(channel, "serial"))
+		check_fine(result, "vhost-vsock is not used: \"channel\" is \"serial\"");
+	else if (there)
+		check_fine(result, "vhost-vsock is there: agents can be reached by vsock");
+	else if (str_equal(channel, "vsock"))
+		check_mend(result, "modprobe vhost_vsock",
+			   "there is no vhost-vsock, and \"channel\" is \"vsock\"");
+	else
+		check_fine(result, "vhost-vsock is not there (modprobe vhost_vsock): agents are "
+				   "reached by their port alone");
+}
+
 void check_vhost(const struct check_host *host, struct check_result *result)
 {
-	bool vsock = check_host_has(host, "/dev/vhost-vsock");
-	bool net = check_host_has(host, "/dev/vhost-net");
-
-	check_fine(result, "vhost-vsock %s, vhost-net %s; neither is used",
-		   vsock ? "is there" : "is not there", net ? "is there" : "is not there");
+	vhost_judge(host->config.channel,
+		    check_host_has(host, "/dev/vhost-vsock") &&
+			    check_host_has(host, "/sys/class/misc/vhost-vsock"),
+		    result);
 }
 
 void check_userfaultfd(const struct check_host *host _unused_, struct check_result *result)

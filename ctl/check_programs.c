@@ -39,10 +39,11 @@ void qemu_judge(const char *version, struct check_result *result)
 
 void check_qemu(const struct check_host *host, struct check_result *result)
 {
+	const struct template_host_choice choice = { "tcg", "serial" };
 	_cleanup_(error_done) struct error err = {};
 	struct template_host facts;
 
-	if (template_host_probe(host->config.qemu, "tcg", &facts, &err) < 0)
+	if (template_host_probe(host->config.qemu, &choice, &facts, &err) < 0)
 		return check_mend(result, "apt-get install qemu-system-x86", "%s",
 				  error_message(&err));
 	qemu_judge(facts.qemu_version, result);

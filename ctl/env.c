@@ -91,6 +91,7 @@ static json_t *versions_json(const struct check_host *host)
 {
 	_cleanup_(error_done) struct error err = {};
 	_cleanup_free_ char *libvirt = NULL, *containerd = NULL, *factory = NULL;
+	const struct template_host_choice choice = { "tcg", "serial" };
 	struct template_host facts;
 	json_t *object = json_object();
 
@@ -102,7 +103,7 @@ static json_t *versions_json(const struct check_host *host)
 	if (host->status)
 		put(object, "running_factory_replaced",
 		    json_boolean(program_is_replaced((pid_t)host->status->pid)));
-	if (template_host_probe(host->config.qemu, "tcg", &facts, &err) == 0) {
+	if (template_host_probe(host->config.qemu, &choice, &facts, &err) == 0) {
 		put(object, "qemu", text_json(facts.qemu_version));
 		template_host_done(&facts);
 	}

@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "ctl/factory_show.h"
 #include "ctl/table.h"
+#include "proto/agent_vsock.h"
 #include "proto/pbjson.h"
 
 enum { HEX_ID = 64, SHORT_ID = 12 };
@@ -179,6 +180,9 @@ static void print_machine(const Kiln__Shim__V1__Machine *machine,
 	print_field(out, "machine", machine->vm_id);
 	print_field(out, "folder", machine->vm_dir);
 	fprintf(out, "%-12s %u\n", "VMM's pid", machine->vmm_pid);
+	if (machine->guest_cid > 0)
+		fprintf(out, "%-12s vsock://%u:%d\n", "agent", machine->guest_cid,
+			AGENT_VSOCK_PORT);
 }
 
 static void print_containers(const struct sandbox *sandbox, FILE *out)

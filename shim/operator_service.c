@@ -85,6 +85,7 @@ static void describe_machine(SHIM(Machine) * machine, const struct sandbox *sand
 	machine->memory_mib = claim->memory_mib;
 	machine->vmm_pid = (uint32_t)claim->vmm_pid;
 	set_string(&machine->factory_version, claim->factory_version);
+	machine->guest_cid = claim->guest_cid;
 }
 
 static void on_inspect(struct ttrpc_call *call, const ProtobufCMessage *message _unused_,

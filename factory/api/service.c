@@ -438,6 +438,7 @@ static Kiln__Factory__V1__VmStatus *vm_report(const struct slot *slot,
 	report->template_ = (char *)slot_name(slot);
 	report->template_id = (char *)vm_template_id(vm);
 	report->pid = (uint32_t)vm_pid(vm);
+	report->guest_cid = vm_guest_cid(vm);
 	report->sandbox_id = (char *)vm_sandbox_id(vm);
 	report->age_ms = (clock_monotonic_ns() - vm_spawned_ns(vm)) / 1000000;
 	report->origin = (char *)pool_member_origin(member);

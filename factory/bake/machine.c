@@ -28,6 +28,7 @@
 #define DISKS               "{{disks}}"
 #define VOLUMES             "{{volumes_port}}"
 #define NETWORK_CARDS_PLACE "{{network_cards}}"
+#define VSOCK               "{{vsock}}"
 #define PMEM_ALIGN          (2u << 20) /* virtio-pmem is placed at a multiple of it */
 
 /* A control character cannot stand in XML in any way. */
@@ -137,6 +138,19 @@ static char *network_cards(const struct template_definition *definition)
 			    i, i, NETWORK_CARD_PCI_SLOT, i,
 			    i == 0 && definition->network_cards > 1 ? "on" : "off");
 	return xstrdup(strbuf_text(&out));
+}
+
+/* libvirt takes a context id that is free; each clone gets one of its own (factory/vm/guest_cid.h).
+ * All slots have a use: it shares the random number generator's. */
+static char *vsock(const struct template_host *host)
+{
+	if (host->channel != CHANNEL_VSOCK)
+		return xstrdup("");
+	return xstrdup("<vsock model=\"virtio\">\n"
+		       "      <cid auto=\"yes\"/>\n"
+		       "      <address type=\"pci\" domain=\"0\" bus=\"0\" slot=\"0x04\" "
+		       "function=\"1\"/>\n"
+		       "    </vsock>");
 }
 
 static char *kernel_params(const struct template_definition *definition)
@@ -338,12 +352,15 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 	_cleanup_free_ char *memory = memory_device(options->definition);
 	_cleanup_free_ char *port = volumes_port(options->definition);
 	_cleanup_free_ char *cards = network_cards(options->definition);
+	_cleanup_free_ char *channel = vsock(options->host);
 	_cleanup_free_ char *images = NULL, *disk_devices = NULL;
 
 	int r = insert_markup(text, MEMORY_DEVICE, memory, "max_memory_mib", err);
 	if (r == 0)
 		r = insert_markup(text, VOLUMES, strstr(*text, VOLUMES) ? port : "", "virtio-fs",
 				  err);
+	if (r == 0)
+		r = insert_markup(text, VSOCK, strstr(*text, VSOCK) ? channel : "", "vsock", err);
 	if (r == 0)
 		r = insert_markup(text, NETWORK_CARDS_PLACE, cards,
 				  "network_cards of the template (0: none)", err);

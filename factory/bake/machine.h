@@ -25,6 +25,8 @@
  *                       may do without it, and then has no such volumes
  *   {{network_cards}}   <interface> elements in <devices> (factory/guest/network_cards.h); they are
  *                       frozen with their link down
+ *   {{vsock}}           a <vsock> element in <devices> where the channel is vsock, else nothing; a
+ *                       machine may do without it, and is then reached by the port only
  *   {{disks}}           the same for the scratch disk and the slots (factory/guest/disks.h)
  *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared); `lower` in it is another
  *                       one (tag kilnLower), read-only

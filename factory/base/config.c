@@ -45,6 +45,11 @@ static const struct config_key factory_keys[] = {
 	CONFIG_STRING(C, qemu, "qemu", "/usr/bin/qemu-system-x86_64", "The QEMU to run"),
 	CONFIG_STRING(C, accelerator, "accelerator", "auto",
 		      "tcg, kvm, or auto: KVM where the CPU has vmx or svm, else TCG"),
+	CONFIG_STRING(
+		C, channel, "channel", "serial",
+		"How agents are reached: serial, by a port of each machine that its claimer has; "
+		"vsock, by vsock as well, for root on the host; auto: vsock where the host "
+		"has vhost-vsock"),
 	CONFIG_STRING(C, libvirt_uri, "libvirt_uri", NULL,
 		      "libvirt to bake with, such as qemu:///system; default: the embedded driver"),
 	CONFIG_STRING(C, log_file, "log_file", NULL,
@@ -132,6 +137,14 @@ static int check_accelerator(const char *accelerator, struct error *err)
 			 accelerator);
 }
 
+static int check_channel(const char *channel, struct error *err)
+{
+	if (str_equal(channel, "auto") || str_equal(channel, "vsock") ||
+	    str_equal(channel, "serial"))
+		return 0;
+	return error_set(err, EINVAL, "channel is \"%s\": must be auto, vsock or serial", channel);
+}
+
 static int check_absolute(const char *key, const char *path, struct error *err)
 {
 	if (path[0] == '/')
@@ -189,6 +202,8 @@ static int config_complete(struct factory_config *config, struct error *err)
 		config->store = path_join(config->run_dir, "store");
 
 	int r = check_accelerator(config->accelerator, err);
+	if (r == 0)
+		r = check_channel(config->channel, err);
 	if (r == 0)
 		r = check_absolute("run_dir", config->run_dir, err);
 	if (r == 0)

@@ -23,6 +23,7 @@ struct factory_config {
 	char *templates;    /* a template definition, or a folder of them */
 	char *qemu;
 	char *accelerator;     /* "auto", "tcg", "kvm" */
+	char *channel;         /* "auto", "vsock", "serial" */
 	char *libvirt_uri;     /* NULL: the embedded driver */
 	char *log_file;        /* NULL: stderr */
 	int log_level;         /* enum log_level */

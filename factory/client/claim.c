@@ -281,6 +281,7 @@ static int claim_fill(struct claim *claim, struct loop *loop,
 	claim->claim_us = answer->claim_us;
 	claim->vcpus = answer->vcpus;
 	claim->memory_mib = answer->memory_mib;
+	claim->guest_cid = answer->guest_cid;
 	claim->block_slots = answer->block_slots;
 	claim->dax_windows = answer->dax_windows;
 	claim->network_cards = answer->network_cards;

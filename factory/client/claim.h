@@ -67,6 +67,7 @@ struct claim {
 	int qmp_fd;    /* monitor of our own, greeting unread */
 	uint64_t claim_us;
 	uint32_t vcpus, memory_mib; /* of the machine */
+	uint32_t guest_cid;         /* of it: factory/vm/guest_cid.h; 0: none */
 	uint32_t block_slots;       /* of it: factory/guest/disks.h */
 	uint32_t dax_windows;       /* factory/guest/dax_window.h */
 	uint64_t dax_window_bytes;

@@ -126,12 +126,13 @@ static int factory_open_socket(const struct factory *factory, const struct acces
 static int factory_start(struct factory *factory, struct error *err)
 {
 	const struct factory_config *config = &factory->config;
+	const struct template_host_choice choice = { config->accelerator, config->channel };
 
 	int r = access_new(config->allow_uids, config->allow_groups, &factory->access, err);
 	if (r == 0 && !factory->activated)
 		r = factory_open_socket(factory, factory->access, err);
 	if (r == 0)
-		r = template_host_probe(config->qemu, config->accelerator, &factory->host, err);
+		r = template_host_probe(config->qemu, &choice, &factory->host, err);
 	if (r == 0)
 		r = factory_make_slots(factory, err);
 	if (r == 0)
@@ -311,12 +312,14 @@ struct access *factory_access(struct factory *factory)
 	return factory->access;
 }
 
-/* Other than at the start, KVM that was configured may have gone: bakes will say so. */
+/* Other than at the start, KVM or vsock that was configured may have gone: bakes will say so. */
 const struct template_host *factory_look_at_host(struct factory *factory)
 {
+	const struct template_host_choice choice = { factory->config.accelerator,
+						     factory->config.channel };
 	_cleanup_(error_done) struct error err = {};
 
-	if (template_host_choose(&factory->host, factory->config.accelerator, &err) < 0)
+	if (template_host_choose(&factory->host, &choice, &err) < 0)
 		log_debug(NULL, "%s", error_message(&err));
 	return &factory->host;
 }

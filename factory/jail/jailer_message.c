@@ -81,7 +81,7 @@ struct form {
 
 struct reply_form {
 	int32_t result, status, pid;
-	uint32_t flags;
+	uint32_t flags, guest_cid;
 	uint64_t start_time;
 };
 
@@ -287,8 +287,12 @@ ssize_t jailer_receive(int socket, char data[static JAILER_MESSAGE_MAX],
 
 int jailer_reply_send(int socket, const struct jailer_reply *reply)
 {
-	const struct reply_form form = { reply->result, reply->status, reply->pid, reply->flags,
-					 reply->start_time };
+	const struct reply_form form = { .result = reply->result,
+					 .status = reply->status,
+					 .pid = reply->pid,
+					 .flags = reply->flags,
+					 .guest_cid = reply->guest_cid,
+					 .start_time = reply->start_time };
 	_cleanup_free_ char *data = xcalloc(1, JAILER_MESSAGE_MAX);
 	size_t room = JAILER_MESSAGE_MAX - sizeof(form) - 1;
 	size_t len = reply->text ? strnlen(reply->text, room) : 0;
@@ -321,6 +325,7 @@ int jailer_reply_receive(int socket, struct jailer_reply *ret_reply)
 		.status = form.status,
 		.pid = form.pid,
 		.flags = form.flags,
+		.guest_cid = form.guest_cid,
 		.start_time = form.start_time,
 		.text = xstrdup(data + sizeof(form)),
 		.nfds = nfds,

@@ -84,7 +84,8 @@ struct jailer_request {
 struct jailer_reply {
 	int32_t result; /* 0, or a negative errno with the sentence as text */
 	int32_t status; /* REAP */
-	int32_t pid;    /* LAUNCH */
+	int32_t pid;    /* LAUNCH, and the context id of its guest */
+	uint32_t guest_cid;
 	uint32_t flags; /* BEGIN */
 	uint64_t start_time;
 	char *text; /* owned; never NULL */

@@ -102,6 +102,7 @@ static void bake(struct job *job, const struct server *server,
 void job_bake(const struct server *server, const struct jailer_request *request, int socket)
 {
 	const struct factory_config *config = &server->config;
+	const struct template_host_choice choice = { config->accelerator, config->channel };
 	_cleanup_(loop_free_cleanup) struct loop *loop = loop_new();
 	_cleanup_(definitions_done) struct definitions definitions = {};
 	_cleanup_(template_host_done) struct template_host host = {};
@@ -116,7 +117,7 @@ void job_bake(const struct server *server, const struct jailer_request *request,
 		r = error_set(&err, ENOENT, "no definition in %s is of the template %.128s",
 			      config->templates, request->text.items[0]);
 	if (r == 0)
-		r = template_host_probe(config->qemu, config->accelerator, &host, &err);
+		r = template_host_probe(config->qemu, &choice, &host, &err);
 	if (r < 0)
 		say_end(&job, &err, "", "");
 	else

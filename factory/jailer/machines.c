@@ -216,6 +216,7 @@ int serve_launch(struct server *server, const struct jailer_request *request, co
 	if (r < 0)
 		return r;
 	reply->pid = launched.pid;
+	reply->guest_cid = launched.guest_cid;
 	reply->start_time = launched.start_time;
 	reply->fds[reply->nfds++] = launched.pidfd;
 	return 0;

@@ -32,6 +32,11 @@
 enum accelerator { ACCELERATOR_TCG, ACCELERATOR_KVM };
 DECLARE_STRING_TABLE(accelerator, enum accelerator); /* "tcg", "kvm" */
 
+/* How a machine's agent is reached: by a virtio-serial port, which has one connection; or by vsock
+ * beside it (factory/vm/guest_cid.h). */
+enum channel { CHANNEL_SERIAL, CHANNEL_VSOCK };
+DECLARE_STRING_TABLE(channel, enum channel); /* "serial", "vsock" */
+
 /* What becomes of a template whose inputs are not what it was baked from any more. */
 enum on_stale { ON_STALE_KEEP, ON_STALE_REBUILD };
 DECLARE_STRING_TABLE(on_stale, enum on_stale); /* "keep", "rebuild" */
@@ -89,6 +94,7 @@ void cpu_facts_parse(const char *cpuinfo, struct cpu_facts *ret);
 /* Facts of this host that are part of a template's id, and why it is not a faster one. */
 struct template_host {
 	enum accelerator accelerator;
+	enum channel channel;
 	bool virtualization;  /* the processor has vmx or svm */
 	char *kvm_obstacle;   /* owned; why "auto" does not take KVM though the processor has it, or
 				 NULL */
@@ -98,15 +104,21 @@ struct template_host {
 	char *kernel_release; /* owned; uname -r */
 };
 
-/* accel: "auto", "tcg" or "kvm". auto takes KVM only where /proc/cpuinfo has vmx or svm and
- * /dev/kvm opens, also for others than root. -ENOENT names a missing QEMU and its package. Blocks
- * (runs QEMU once). */
-_must_check_ int template_host_probe(const char *qemu_binary, const char *accel,
+/* What is configured; borrowed. accelerator: "auto", "tcg" or "kvm". auto takes KVM only where
+ * /proc/cpuinfo has vmx or svm and /dev/kvm opens, also for others than root. channel: "auto",
+ * "vsock" or "serial"; auto takes vsock where the module vhost_vsock is loaded. */
+struct template_host_choice {
+	const char *accelerator, *channel;
+};
+
+/* -ENOENT names a missing QEMU and its package. Blocks (runs QEMU once). */
+_must_check_ int template_host_probe(const char *qemu_binary,
+				     const struct template_host_choice *choice,
 				     struct template_host *ret_host, struct error *err);
 /* Chooses again, on a host that was probed: a module that is loaded or a device that got another
  * group since makes a difference. */
-_must_check_ int template_host_choose(struct template_host *host, const char *accel,
-				      struct error *err);
+_must_check_ int template_host_choose(struct template_host *host,
+				      const struct template_host_choice *choice, struct error *err);
 void template_host_done(struct template_host *host);
 void template_host_copy(const struct template_host *host, struct template_host *ret_copy);
 

@@ -12,9 +12,12 @@
 #include "factory/store/template.h"
 #include "factory/store/template_priv.h"
 
-#define CPUINFO      "/proc/cpuinfo"
-#define CPUINFO_MAX  (16 * 1024 * 1024) /* some thousand processors */
-#define KVM_DEVICE   "/dev/kvm"
+#define CPUINFO     "/proc/cpuinfo"
+#define CPUINFO_MAX (16 * 1024 * 1024) /* some thousand processors */
+#define KVM_DEVICE  "/dev/kvm"
+/* Anybody can see whether the module is loaded; only root opens the device. */
+#define VSOCK_CLASS  "/sys/class/misc/vhost-vsock"
+#define VSOCK_DEVICE "/dev/vhost-vsock"
 #define QEMU_DEFAULT "qemu-system-x86_64"
 #define QEMU_PACKAGE "install Debian's package qemu-system-x86"
 #define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -24,6 +27,12 @@ static const char *const accelerator_names[] = {
 	[ACCELERATOR_KVM] = "kvm",
 };
 DEFINE_STRING_TABLE(accelerator, enum accelerator, accelerator_names)
+
+static const char *const channel_names[] = {
+	[CHANNEL_SERIAL] = "serial",
+	[CHANNEL_VSOCK] = "vsock",
+};
+DEFINE_STRING_TABLE(channel, enum channel, channel_names)
 
 /* The value of a "key<blanks>: value" line, copied to its end of line, or NULL. */
 static char *cpuinfo_value(const char *line, const char *key)
@@ -110,7 +119,7 @@ static void accelerator_find(struct template_host *host)
 		host->kvm_obstacle = xstrdup(error_message(&err));
 }
 
-int template_host_choose(struct template_host *host, const char *accel, struct error *err)
+static int choose_accelerator(struct template_host *host, const char *accel, struct error *err)
 {
 	free(steal_ptr(host->kvm_obstacle));
 	if (str_equal(accel, "auto")) {
@@ -130,6 +139,31 @@ int template_host_choose(struct template_host *host, const char *accel, struct e
 	}
 	host->accelerator = value;
 	return 0;
+}
+
+static int choose_channel(struct template_host *host, const char *channel, struct error *err)
+{
+	bool there = path_exists(VSOCK_CLASS) && path_exists(VSOCK_DEVICE);
+	int value = str_equal(channel, "auto") ? (there ? CHANNEL_VSOCK : CHANNEL_SERIAL)
+					       : channel_from_string(channel);
+
+	if (value < 0)
+		return error_set(err, EINVAL, "channel \"%s\" is not one of auto, vsock, serial",
+				 channel);
+	if (value == CHANNEL_VSOCK && !there)
+		return error_set(err, ENOENT,
+				 "channel vsock: there is no " VSOCK_DEVICE
+				 " (modprobe vhost_vsock)");
+	host->channel = value;
+	return 0;
+}
+
+int template_host_choose(struct template_host *host, const struct template_host_choice *choice,
+			 struct error *err)
+{
+	int r = choose_accelerator(host, choice->accelerator, err);
+
+	return r < 0 ? r : choose_channel(host, choice->channel, err);
 }
 
 static bool is_program(const char *path)
@@ -176,8 +210,8 @@ static int qemu_version_ask(char *binary, char **ret_version, struct error *err)
 	return 0;
 }
 
-static int host_fill(struct template_host *host, const char *qemu_binary, const char *accel,
-		     struct error *err)
+static int host_fill(struct template_host *host, const char *qemu_binary,
+		     const struct template_host_choice *choice, struct error *err)
 {
 	_cleanup_free_ char *cpuinfo = NULL;
 	struct cpu_facts cpu;
@@ -193,7 +227,7 @@ static int host_fill(struct template_host *host, const char *qemu_binary, const 
 	cpu_facts_parse(cpuinfo, &cpu);
 	host->cpu_model = cpu.model;
 	host->virtualization = cpu.virtualization;
-	r = template_host_choose(host, accel, err);
+	r = template_host_choose(host, choice, err);
 	if (r < 0)
 		return r;
 	r = qemu_find(qemu_binary, &host->qemu_binary, err);
@@ -202,14 +236,14 @@ static int host_fill(struct template_host *host, const char *qemu_binary, const 
 	return qemu_version_ask(host->qemu_binary, &host->qemu_version, err);
 }
 
-int template_host_probe(const char *qemu_binary, const char *accel, struct template_host *ret_host,
-			struct error *err)
+int template_host_probe(const char *qemu_binary, const struct template_host_choice *choice,
+			struct template_host *ret_host, struct error *err)
 {
 	struct template_host host = {};
 
 	if (str_empty(qemu_binary))
 		qemu_binary = QEMU_DEFAULT;
-	int r = host_fill(&host, qemu_binary, accel, err);
+	int r = host_fill(&host, qemu_binary, choice, err);
 	if (r < 0) {
 		template_host_done(&host);
 		return r;
@@ -231,6 +265,7 @@ void template_host_copy(const struct template_host *host, struct template_host *
 {
 	*ret_copy = (struct template_host){
 		.accelerator = host->accelerator,
+		.channel = host->channel,
 		.qemu_binary = xstrdup(host->qemu_binary),
 		.qemu_version = xstrdup(host->qemu_version),
 		.cpu_model = xstrdup(host->cpu_model),

@@ -35,6 +35,7 @@ enum template_input {
 	/* facts of the host */
 	INPUT_QEMU,
 	INPUT_ACCELERATOR,
+	INPUT_CHANNEL,
 	INPUT_CPU_MODEL,
 	INPUT_HOST_KERNEL,
 	/* of this program */

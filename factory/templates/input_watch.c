@@ -8,7 +8,7 @@
 
 /* A look, owned by the worker until it is done. */
 struct look {
-	char *path, *name, *qemu, *accelerator;
+	char *path, *name, *qemu, *accelerator, *channel;
 	struct template_host host;     /* in: as known; out: as it is */
 	struct timespec qemu_changed;  /* the same */
 	struct template_inputs known;  /* in */
@@ -39,6 +39,7 @@ struct input_watch {
 
 static int look_at_host(struct look *look, struct error *err)
 {
+	const struct template_host_choice choice = { look->accelerator, look->channel };
 	struct template_host now = {};
 	struct stat st;
 
@@ -46,8 +47,8 @@ static int look_at_host(struct look *look, struct error *err)
 		return error_set_errno(err, errno, "QEMU %s", look->host.qemu_binary);
 	if (st.st_mtim.tv_sec == look->qemu_changed.tv_sec &&
 	    st.st_mtim.tv_nsec == look->qemu_changed.tv_nsec)
-		return template_host_choose(&look->host, look->accelerator, err);
-	int r = template_host_probe(look->qemu, look->accelerator, &now, err);
+		return template_host_choose(&look->host, &choice, err);
+	int r = template_host_probe(look->qemu, &choice, &now, err);
 	if (r < 0)
 		return r;
 	template_host_done(&look->host);
@@ -85,6 +86,7 @@ static void look_free(struct look *look)
 	free(look->name);
 	free(look->qemu);
 	free(look->accelerator);
+	free(look->channel);
 	template_host_done(&look->host);
 	template_inputs_done(&look->known);
 	template_inputs_done(&look->inputs);
@@ -175,6 +177,7 @@ static void watch_look(void *userdata)
 	look->name = xstrdup(watch->options.name);
 	look->qemu = xstrdup(watch->options.qemu);
 	look->accelerator = xstrdup(watch->options.accelerator);
+	look->channel = xstrdup(watch->options.channel);
 	look->qemu_changed = watch->qemu_changed;
 	template_host_copy(input_watch_host(watch), &look->host);
 	template_inputs_copy(&watch->known, &look->known);

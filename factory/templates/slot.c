@@ -508,6 +508,7 @@ static struct input_watch *slot_new_watch(struct slot *slot)
 		.path = slot->definition_path,
 		.qemu = slot->options.config->qemu,
 		.accelerator = slot->options.config->accelerator,
+		.channel = slot->options.config->channel,
 		.host = slot->options.host,
 		.on_look = on_look,
 		.userdata = slot,

@@ -11,6 +11,7 @@
 #include "factory/vm/qemu_option.h"
 
 #define AGENT_PORT "org.kiln.agent.0"
+#define GUEST_CID  "{{guest_cid}}"
 
 /* What the template's options say about each other, read in a first pass. */
 struct survey {
@@ -229,10 +230,33 @@ static int derive_blockdev(struct derivation *d, const struct argument *argument
 	return derive_file(d, argument, option, "file.filename", err);
 }
 
+/* Written as keys and values: a number in JSON has no room for a placeholder. */
+static int derive_vsock(struct derivation *d, const struct argument *argument,
+			const struct qemu_option *option, struct error *err)
+{
+	static const char *const kept[] = { "driver", "id", "bus", "addr" };
+	_cleanup_(strbuf_done) struct strbuf text = {};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		const char *value = qemu_option_get(option, kept[i]);
+		if (!value || strpbrk(value, ",{}"))
+			return error_set(err, EINVAL, "%s %s has no %s that a clone could have",
+					 argument->name, argument->value, kept[i]);
+		strbuf_addf(&text, "%s=%s,", kept[i], value);
+	}
+	strv_add(d->out, argument->name);
+	strv_addf(d->out, "%sguest-cid=" GUEST_CID ",vhostfd={{vhost_fd}}", strbuf_text(&text));
+	return 0;
+}
+
 static int derive_device(struct derivation *d, const struct argument *argument,
 			 struct qemu_option *option, struct error *err)
 {
-	if (!str_equal(qemu_option_get(option, "driver"), "vmgenid"))
+	const char *driver = qemu_option_get(option, "driver");
+
+	if (driver && str_after(driver, "vhost-vsock"))
+		return derive_vsock(d, argument, option, err);
+	if (!str_equal(driver, "vmgenid"))
 		return keep(d, argument, err);
 	qemu_option_set(option, "guid", "auto");
 	add_option(d, argument->name, option);
@@ -390,6 +414,14 @@ int argv_derive(const struct argv_template *template, struct strv *ret, struct e
 	return 0;
 }
 
+bool argv_has_vsock(const struct strv *argv)
+{
+	for (size_t i = 0; i < argv->count; i++)
+		if (strstr(argv->items[i], GUEST_CID))
+			return true;
+	return false;
+}
+
 int argv_memory_path(const struct strv *template_argv, char **ret_path, struct error *err)
 {
 	_cleanup_(survey_done) struct survey survey = {};
@@ -411,6 +443,7 @@ int argv_expand(const struct strv *argv, const struct argv_values *values, struc
 		{ "qmp_fd", values->qmp_fd },         { "shim_fd", values->shim_fd },
 		{ "vcpus", values->vcpus },           { "last_vcpu", values->last_vcpu },
 		{ "memory_kib", values->memory_kib }, { "max_memory_kib", values->max_memory_kib },
+		{ "guest_cid", values->guest_cid },   { "vhost_fd", values->vhost_fd },
 	};
 	char tap_names[NETWORK_CARDS_MAX][32], tap_fds[NETWORK_CARDS_MAX][12];
 	size_t first_file = ARRAY_SIZE(own) + values->taps;

@@ -14,6 +14,10 @@
  *                     -chardev socket,id=...,fd={{agent_fd}},server=on,wait=off
  *   {{tap_0}}, ...    the network cards, in order: the number of a tap's descriptor, as in
  *                     -netdev tap,id=...,fd={{tap_0}}
+ *   {{guest_cid}}, {{vhost_fd}}  the context id of a vhost-vsock device, and the number of the
+ *                     descriptor that has it reserved (factory/vm/guest_cid.h), as in
+ *                     -device
+ * driver=vhost-vsock-pci,...,guest-cid={{guest_cid}},vhostfd={{vhost_fd}}
  *   {{share_dir}}     the folder the guest reaches as virtio-9p; must exist, with `lower` in it
  *   {{qmp_fd}}        the factory's monitor, ditto a listening socket
  *   {{shim_fd}}       the claimer's monitor, ditto
@@ -71,6 +75,7 @@ struct argv_values {
 	const char *shim_fd;
 	int first_tap_fd; /* of so many taps */
 	size_t taps;
+	const char *guest_cid, *vhost_fd; /* decimal; NULL where argv_has_vsock() is false */
 	/* of a machine that is booted; decimal, else NULL */
 	const char *vcpus;
 	const char *last_vcpu;
@@ -83,6 +88,9 @@ struct argv_values {
  * is not in the list, or one without a value. */
 _must_check_ int argv_expand(const struct strv *argv, const struct argv_values *values,
 			     struct strv *ret, struct error *err);
+
+/* Whether a derived vector has a vhost-vsock device. */
+bool argv_has_vsock(const struct strv *argv);
 
 /* The file the template's RAM is in, as its own vector says; the caller frees. */
 _must_check_ int argv_memory_path(const struct strv *template_argv, char **ret_path,

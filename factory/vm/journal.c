@@ -16,6 +16,7 @@
 #include "base/strv.h"
 #include "factory/base/layout.h"
 #include "factory/jail/keeper.h"
+#include "factory/vm/guest_cid.h"
 
 #define TMP_SUFFIX ".tmp" /* of an entry that is being written */
 #define BAD_SUFFIX ".bad" /* of one that was set aside */
@@ -37,18 +38,23 @@ static char *entry_path(const char *run_dir, const char *id, const char *suffix)
 
 static json_t *entry_to_json(const struct journal_entry *entry)
 {
-	return json_pack("{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, "
-			 "s:I, s:s*}",
-			 "version", (int)format_versions[FORMAT_JOURNAL].version, "id", entry->id,
-			 "template_id", entry->template_id, "template_name", entry->template_name,
-			 "sandbox_id", entry->sandbox_id, "state", vm_state_to_string(entry->state),
-			 "confirmed", (int)entry->confirmed, "booted", (int)entry->booted, "pid",
-			 (json_int_t)entry->pid, "start_time", (json_int_t)entry->start_time,
-			 "spawned_at", (json_int_t)entry->spawned_at, "next_stream",
-			 (json_int_t)entry->next_stream, "claimer_pid",
-			 (json_int_t)entry->claimer_pid, "claimer_start",
-			 (json_int_t)entry->claimer_start, "uid", (json_int_t)entry->uid, "cgroup",
-			 entry->cgroup);
+	json_t *json = json_pack(
+		"{s:i, s:s, s:s, s:s, s:s*, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:I, s:s*}",
+		"version", (int)format_versions[FORMAT_JOURNAL].version, "id", entry->id,
+		"template_id", entry->template_id, "template_name", entry->template_name,
+		"sandbox_id", entry->sandbox_id, "state", vm_state_to_string(entry->state),
+		"confirmed", (int)entry->confirmed, "booted", (int)entry->booted, "pid",
+		(json_int_t)entry->pid, "start_time", (json_int_t)entry->start_time, "spawned_at",
+		(json_int_t)entry->spawned_at, "next_stream", (json_int_t)entry->next_stream,
+		"claimer_pid", (json_int_t)entry->claimer_pid, "claimer_start",
+		(json_int_t)entry->claimer_start, "uid", (json_int_t)entry->uid, "cgroup",
+		entry->cgroup);
+
+	/* The first factories refuse a key that they do not know: after a rollback, too. */
+	if (json && entry->guest_cid > 0)
+		json_object_set_new(json, "guest_cid", json_integer(entry->guest_cid));
+	return json;
 }
 
 /* No fsync, unlike file_write_atomic(): the journal tells of processes, which do not outlive
@@ -111,6 +117,7 @@ struct raw_entry {
 	const char *id, *template_id, *template_name, *sandbox_id, *state, *cgroup;
 	int confirmed, booted;
 	json_int_t pid, start_time, spawned_at, next_stream, claimer_pid, claimer_start, uid;
+	json_int_t guest_cid;
 };
 
 bool journal_cgroup_is_valid(const char *cgroup, const char *id)
@@ -143,6 +150,8 @@ static int raw_entry_check(const struct raw_entry *raw, struct error *err)
 	/* Whoever reaps ends all of these users' processes: never those of the host's own users. */
 	if (r == 0 && raw->uid != 0)
 		r = check_range("uid", raw->uid, UID_RANGE_SIZE, UINT32_MAX, err);
+	if (r == 0 && raw->guest_cid != 0)
+		r = check_range("guest_cid", raw->guest_cid, GUEST_CID_FIRST, UINT32_MAX - 1, err);
 	/* It is removed some day: nothing but a group that is named after the machine. */
 	if (r == 0 && raw->cgroup && !journal_cgroup_is_valid(raw->cgroup, raw->id))
 		r = error_set(err, EBADMSG, "cgroup: \"%s\" is not this machine's", raw->cgroup);
@@ -164,13 +173,14 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 		return r;
 	if (json_unpack_ex(
 		    json, &jerr, 0,
-		    "{s:s, s:s, s:s, s?s, s:s, s:b, s?b, s:I, s:I, s:I, s:I, s?I, s?I, s?I, s?s}",
+		    "{s:s, s:s, s:s, s?s, s:s, s:b, s?b, s:I, s:I, s:I, s:I, s?I, s?I, s?I, s?s, s?I}",
 		    "id", &raw.id, "template_id", &raw.template_id, "template_name",
 		    &raw.template_name, "sandbox_id", &raw.sandbox_id, "state", &raw.state,
 		    "confirmed", &raw.confirmed, "booted", &raw.booted, "pid", &raw.pid,
 		    "start_time", &raw.start_time, "spawned_at", &raw.spawned_at, "next_stream",
 		    &raw.next_stream, "claimer_pid", &raw.claimer_pid, "claimer_start",
-		    &raw.claimer_start, "uid", &raw.uid, "cgroup", &raw.cgroup) < 0)
+		    &raw.claimer_start, "uid", &raw.uid, "cgroup", &raw.cgroup, "guest_cid",
+		    &raw.guest_cid) < 0)
 		return error_set(err, EBADMSG, "%s", jerr.text);
 	r = raw_entry_check(&raw, err);
 	if (r < 0)
@@ -192,6 +202,7 @@ int journal_parse(const char *text, size_t len, struct journal_entry *ret_entry,
 		.claimer_start = (uint64_t)raw.claimer_start,
 		.uid = (uint32_t)raw.uid,
 		.cgroup = xstrdup(raw.cgroup),
+		.guest_cid = (uint32_t)raw.guest_cid,
 	};
 	return 0;
 }

@@ -33,8 +33,9 @@ struct journal_entry {
 	pid_t claimer_pid;
 	uint64_t claimer_start;
 	/* What the process is shut in (factory/jail/jail.h), where it is. */
-	uint32_t uid; /* first of its range; 0: none */
-	char *cgroup; /* NULL: none */
+	uint32_t uid;       /* first of its range; 0: none */
+	char *cgroup;       /* NULL: none */
+	uint32_t guest_cid; /* of its process (factory/vm/guest_cid.h); 0: none */
 };
 
 _must_check_ int journal_write(const char *run_dir, const struct journal_entry *entry,

@@ -20,6 +20,7 @@
 #include "factory/jail/keeper.h"
 #include "factory/jail/tap.h"
 #include "factory/vm/argv.h"
+#include "factory/vm/guest_cid.h"
 #include "factory/vm/remains.h"
 
 #define MAX_VCPUS_NOTE "max_vcpus" /* in the machine's folder, where it has a control group */
@@ -44,6 +45,7 @@ static const struct {
 enum {
 	FIRST_COPY_FD = 3 + SOCKETS, /* in QEMU: factory/vm/clone_files.h */
 	FIRST_TAP_FD = FIRST_COPY_FD + CLONE_FILES_MAX,
+	VHOST_FD = FIRST_TAP_FD + NETWORK_CARDS_MAX,
 };
 
 struct launch {
@@ -54,6 +56,8 @@ struct launch {
 	int log;
 	int sockets[SOCKETS];
 	struct taps taps;
+	int vhost; /* has guest_cid reserved; -EBADF: none */
+	uint32_t guest_cid;
 	struct strv argv;
 	struct jail *jail; /* NULL: none */
 	bool merge_pages;
@@ -71,6 +75,7 @@ void launch_free(struct launch *launch)
 	for (size_t i = 0; i < SOCKETS; i++)
 		close_fd(launch->sockets[i]);
 	taps_done(&launch->taps);
+	close_fd(launch->vhost);
 	strv_done(&launch->argv);
 	if (launch->jail)
 		jail_free(launch->jail);
@@ -144,6 +149,19 @@ static void size_print(const struct vm_size *size, const struct template_manifes
 		 memory_kib + manifest->boot_room_kib);
 }
 
+static const struct strv *vector_of(const struct launch_options *options)
+{
+	return options->boot ? &options->manifest->boot_argv : &options->manifest->argv;
+}
+
+static int reserve_guest_cid(struct launch *launch, const struct launch_options *options,
+			     struct error *err)
+{
+	if (!argv_has_vsock(vector_of(options)))
+		return 0;
+	return guest_cid_reserve(&launch->vhost, &launch->guest_cid, err);
+}
+
 static int make_arguments(struct launch *launch, const struct launch_options *options,
 			  struct error *err)
 {
@@ -152,11 +170,13 @@ static int make_arguments(struct launch *launch, const struct launch_options *op
 	struct placeholder paths[CLONE_FILES_MAX];
 	struct vm_size template = template_size(manifest);
 	struct size_text size = {};
+	_cleanup_free_ char *guest_cid = xasprintf("%" PRIu32, launch->guest_cid);
+	_cleanup_free_ char *vhost_fd = xasprintf("%d", VHOST_FD);
 	size_print(options->boot ? options->boot : &template, manifest, &size);
 	for (size_t i = 0; i < files->count; i++)
 		paths[i] = (struct placeholder){ files->items[i].placeholder,
 						 files->items[i].opened };
-	return argv_expand(options->boot ? &manifest->boot_argv : &manifest->argv,
+	return argv_expand(vector_of(options),
 			   &(struct argv_values){
 				   .files = paths,
 				   .nfiles = files->count,
@@ -166,6 +186,8 @@ static int make_arguments(struct launch *launch, const struct launch_options *op
 				   .shim_fd = sockets[SOCKET_SHIM].child_fd,
 				   .first_tap_fd = FIRST_TAP_FD,
 				   .taps = launch->taps.count,
+				   .guest_cid = guest_cid,
+				   .vhost_fd = vhost_fd,
 				   .vcpus = size.vcpus,
 				   .last_vcpu = size.last_vcpu,
 				   .memory_kib = size.memory_kib,
@@ -267,6 +289,8 @@ static int prepare(struct launch *launch, const struct launch_options *options, 
 	if (r == 0)
 		r = taps_reserve(options->manifest->network_cards, &launch->taps, err);
 	if (r == 0)
+		r = reserve_guest_cid(launch, options, err);
+	if (r == 0)
 		r = make_arguments(launch, options, err);
 	if (r == 0)
 		r = prepare_jail(launch, options, err);
@@ -298,7 +322,7 @@ int launch_new(const struct launch_options *options, struct launch **ret_launch,
 	launch->merge_pages = options->merge_pages;
 	launch->dir = remains_dir(options->run_dir, options->id);
 	launch->share_dir = path_join(launch->dir, "share");
-	launch->log = -EBADF;
+	launch->log = launch->vhost = -EBADF;
 	for (size_t i = 0; i < SOCKETS; i++)
 		launch->sockets[i] = -EBADF;
 	clone_files_init(&launch->files,
@@ -339,7 +363,7 @@ static int note_start(struct launched *launched, struct error *err)
 
 static int spawn_here(const struct launch *launch, struct launched *ret, struct error *err)
 {
-	struct spawn_fd fds[2 + SOCKETS + CLONE_FILES_MAX + NETWORK_CARDS_MAX] = {
+	struct spawn_fd fds[2 + SOCKETS + CLONE_FILES_MAX + NETWORK_CARDS_MAX + 1] = {
 		{ launch->log, 1 },
 		{ launch->log, 2 },
 		{ launch->sockets[SOCKET_AGENT], 3 },
@@ -354,6 +378,8 @@ static int spawn_here(const struct launch *launch, struct launched *ret, struct 
 							 launch->files.items[i].child_fd };
 	for (size_t i = 0; i < launch->taps.count; i++)
 		fds[nfds++] = (struct spawn_fd){ launch->taps.fds[i], FIRST_TAP_FD + (int)i };
+	if (launch->vhost >= 0)
+		fds[nfds++] = (struct spawn_fd){ launch->vhost, VHOST_FD };
 	struct spawn_options options = {
 		.argv = launch->argv.items,
 		.cwd = "/",
@@ -379,6 +405,7 @@ static int spawn_here(const struct launch *launch, struct launched *ret, struct 
 	if (r < 0)
 		return r;
 	launched.pidfd = pidfd;
+	launched.guest_cid = launch->guest_cid;
 	r = note_start(&launched, err);
 	if (r < 0)
 		return r;
@@ -400,7 +427,8 @@ static int spawn_there(const struct launch *launch, struct launched *ret, struct
 	if (r == 0 && reply.nfds != 1)
 		r = error_set(err, EPROTO, "kiln-jailer gives no process");
 	if (r == 0)
-		*ret = (struct launched){ reply.pid, reply.start_time, steal_fd(&reply.fds[0]) };
+		*ret = (struct launched){ reply.pid, reply.start_time, steal_fd(&reply.fds[0]),
+					  reply.guest_cid };
 	jailer_reply_done(&reply);
 	return r;
 }

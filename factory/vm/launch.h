@@ -41,6 +41,7 @@ struct launched {
 	pid_t pid;
 	uint64_t start_time; /* as process_start_time() has it */
 	int pidfd;           /* the caller's */
+	uint32_t guest_cid;  /* factory/vm/guest_cid.h; 0: none */
 };
 
 /* Once. On failure there is no process. */

@@ -497,6 +497,11 @@ pid_t vm_pid(const struct vm *vm)
 	return vm->entry.pid;
 }
 
+uint32_t vm_guest_cid(const struct vm *vm)
+{
+	return vm->entry.guest_cid;
+}
+
 struct vm_size vm_size(const struct vm *vm)
 {
 	return vm->size;

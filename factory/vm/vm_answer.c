@@ -38,6 +38,7 @@ void vm_answer_fill(const struct vm *vm, const struct vm_handover *handover,
 	answer->n_fds = VM_ANSWER_FDS;
 	answer->next_stream_id = handover->next_stream;
 	answer->vmm_pid = (uint32_t)vm_pid(vm);
+	answer->guest_cid = vm_guest_cid(vm);
 	answer->vm_dir = (char *)vm_dir(vm);
 	answer->share_dir = (char *)vm_share_dir(vm);
 	answer->share_tag = (char *)GUEST_SHARE_TAG;

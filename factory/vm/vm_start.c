@@ -211,6 +211,7 @@ static int note_process(struct vm *vm, const struct launched *launched, struct e
 {
 	vm->entry.pid = launched->pid;
 	vm->entry.start_time = launched->start_time;
+	vm->entry.guest_cid = launched->guest_cid;
 	vm_watch_process(vm, launched->pidfd);
 	int r = journal_write(vm->run_dir, &vm->entry, err);
 	return r < 0 ? r : FAULT_ERROR("clone.started", err);

@@ -19,6 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.agent_fd = "3",
 		.qmp_fd = "4",
 		.shim_fd = "5",
+		.guest_cid = "77",
+		.vhost_fd = "40",
 		.vcpus = "2",
 		.last_vcpu = "1",
 		.memory_kib = "262144",

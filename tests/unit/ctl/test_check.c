@@ -75,6 +75,20 @@ static void test_kvm_without_virtualization(void **state _unused_)
 	assert_verdict(CHECK_WITHOUT);
 }
 
+static void test_vhost(void **state _unused_)
+{
+	vhost_judge("auto", true, &result);
+	assert_verdict(CHECK_FINE);
+	vhost_judge("auto", false, &result);
+	assert_verdict(CHECK_FINE);
+	vhost_judge("serial", false, &result);
+	assert_verdict(CHECK_FINE);
+	vhost_judge("vsock", true, &result);
+	assert_verdict(CHECK_FINE);
+	vhost_judge("vsock", false, &result);
+	assert_verdict(CHECK_MEND);
+}
+
 static void test_kernel(void **state _unused_)
 {
 	kernel_judge("6.12.0-1-amd64", true, &result);
@@ -464,6 +478,7 @@ int main(void)
 		on_facts(test_worse_stays),
 		on_facts(test_kvm),
 		on_facts(test_kvm_without_virtualization),
+		on_facts(test_vhost),
 		on_facts(test_kernel),
 		on_facts(test_landlock),
 		on_facts(test_qemu),

@@ -98,6 +98,15 @@ static void test_long_sockets(void **state _unused_)
 	assert_non_null(strstr(error_message(&err), "has 108 bytes"));
 }
 
+static void test_channel(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	assert_int_equal(load("{\"channel\": \"serial\"}", &err), 0);
+	assert_int_equal(load("{\"channel\": \"port\"}", &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), "auto, vsock or serial"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -105,6 +114,7 @@ int main(void)
 		cmocka_unit_test(test_run_dir_too_long_for_a_bake),
 		cmocka_unit_test(test_run_dir_too_long_for_a_machine),
 		cmocka_unit_test(test_long_sockets),
+		cmocka_unit_test(test_channel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

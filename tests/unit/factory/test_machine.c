@@ -175,6 +175,19 @@ static void follows_the_accelerator(void **state _unused_)
 	host.accelerator = ACCELERATOR_TCG;
 }
 
+static void follows_the_channel(void **state _unused_)
+{
+	_cleanup_free_ char *xml = NULL;
+
+	becomes("a{{vsock}}b", "ab");
+	host.channel = CHANNEL_VSOCK;
+	assert_int_equal(expand("{{vsock}}", &xml, NULL), 0);
+	assert_non_null(strstr(xml, "<cid auto=\"yes\"/>"));
+	assert_non_null(strstr(xml, "slot=\"0x04\" function=\"1\"/>"));
+	becomes("no vsock", "no vsock");
+	host.channel = CHANNEL_SERIAL;
+}
+
 static void genid_is_fresh(void **state _unused_)
 {
 	_cleanup_free_ char *first = NULL;
@@ -203,6 +216,7 @@ int main(void)
 		cmocka_unit_test(a_port_for_volumes_where_memory_is_not_shared),
 		cmocka_unit_test(escapes),
 		cmocka_unit_test(follows_the_accelerator),
+		cmocka_unit_test(follows_the_channel),
 		cmocka_unit_test(genid_is_fresh),
 		cmocka_unit_test(refuses_what_it_cannot_fill_in),
 	};

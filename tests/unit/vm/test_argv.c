@@ -260,6 +260,11 @@ static void refuses_what_cannot_be_cloned(void **state _unused_)
 	refuses("socket,id=charchannel0,fd=6,server=on,wait=off", "socket,fd=6", "no id");
 }
 
+static void refuses_a_vsock_without_a_place(void **state _unused_)
+{
+	refuses(machine[17], "{\"driver\":\"vhost-vsock-pci\",\"guest-cid\":3}", "no id");
+}
+
 static void needs_agent_and_share(void **state _unused_)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(machine); i++) {
@@ -298,6 +303,33 @@ static void expand_fails(const char *item, const struct argv_values *with, const
 	assert_int_equal(argv_expand(&argv, with, &out, &err), -EINVAL);
 	assert_non_null(strstr(error_message(&err), word));
 	assert_int_equal(out.count, 0);
+}
+
+#define VSOCK                                                                                      \
+	"{\"driver\":\"vhost-vsock-pci\",\"id\":\"vsock0\",\"guest-cid\":3,\"vhostfd\":\"27\","    \
+	"\"bus\":\"pcie.0\",\"addr\":\"0x4.0x1\"}"
+
+/* No two machines have one context id, and a descriptor of libvirt's is nobody else's. */
+static void each_has_a_context_id_of_its_own(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = vector(), without = derived();
+	_cleanup_(strv_done) struct strv out = {}, expanded = {};
+	_cleanup_(error_done) struct error err = {};
+	struct argv_values with = values;
+
+	assert_false(argv_has_vsock(&without));
+	strv_add(&argv, "-device");
+	strv_add(&argv, VSOCK);
+	assert_int_equal(derive(&argv, &out, NULL), 0);
+	assert_true(argv_has_vsock(&out));
+	assert_int_equal(argv_expand(&out, &with, &expanded, &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), "{{guest_cid}}"));
+	with.guest_cid = "4294967294";
+	with.vhost_fd = "40";
+	assert_int_equal(argv_expand(&out, &with, &expanded, NULL), 0);
+	assert_true(strv_contains(&expanded,
+				  "driver=vhost-vsock-pci,id=vsock0,bus=pcie.0,addr=0x4.0x1,"
+				  "guest-cid=4294967294,vhostfd=40"));
 }
 
 static void refuses_odd_placeholders(void **state _unused_)
@@ -482,6 +514,8 @@ int main(void)
 		cmocka_unit_test(refuses_what_cannot_be_cloned),
 		cmocka_unit_test(needs_agent_and_share),
 		cmocka_unit_test(expands_and_escapes),
+		cmocka_unit_test(each_has_a_context_id_of_its_own),
+		cmocka_unit_test(refuses_a_vsock_without_a_place),
 		cmocka_unit_test(refuses_odd_placeholders),
 		cmocka_unit_test(the_templates_files_are_placeholders),
 		cmocka_unit_test(leaves_other_braces),

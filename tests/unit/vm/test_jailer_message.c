@@ -164,7 +164,9 @@ static void what_is_too_long_is_told(void **state _unused_)
 
 static void an_answer_brings_its_descriptors(void **state _unused_)
 {
-	struct jailer_reply reply = { .status = 7, .pid = 42, .start_time = 1, .text = (char *)"" };
+	struct jailer_reply reply = {
+		.status = 7, .pid = 42, .guest_cid = 77, .start_time = 1, .text = (char *)""
+	};
 	struct jailer_reply got = {};
 	int pair[2];
 
@@ -176,6 +178,7 @@ static void an_answer_brings_its_descriptors(void **state _unused_)
 	assert_int_equal(got.pid, 42);
 	assert_int_equal(got.nfds, 1);
 	assert_true(fcntl(got.fds[0], F_GETFD) & FD_CLOEXEC);
+	assert_int_equal(got.guest_cid, 77);
 	jailer_reply_done(&got);
 	close(pair[0]);
 	assert_int_equal(jailer_reply_receive(pair[1], &got), -ENOTCONN);

@@ -66,6 +66,7 @@ static void test_round_trip(void **state)
 	entry.claimer_start = 99;
 	entry.uid = 4000000000u;
 	entry.cgroup = (char *)"kiln/5f3c";
+	entry.guest_cid = 4294967294u;
 
 	assert_int_equal(journal_write(run_dir, &entry, &err), 0);
 	assert_int_equal(journal_read(run_dir, "5f3c", &got, &err), 0);
@@ -83,6 +84,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(got.claimer_start, 99);
 	assert_int_equal(got.uid, 4000000000u);
 	assert_string_equal(got.cgroup, "kiln/5f3c");
+	assert_int_equal(got.guest_cid, 4294967294u);
 	assert_false(has(run_dir, "5f3c.json.tmp"));
 }
 

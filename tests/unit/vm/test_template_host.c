@@ -81,12 +81,14 @@ static void test_cpu_flags_make_another_model(void **state _unused_)
 	free(b.model);
 }
 
+static const struct template_host_choice tcg = { "tcg", "serial" }, any = { "auto", "auto" };
+
 static void test_probe(void **state)
 {
 	struct fixture *f = *state;
 	_cleanup_(template_host_done) struct template_host host = {};
 
-	assert_int_equal(template_host_probe(f->qemu, "tcg", &host, NULL), 0);
+	assert_int_equal(template_host_probe(f->qemu, &tcg, &host, NULL), 0);
 	assert_int_equal(host.accelerator, ACCELERATOR_TCG);
 	assert_string_equal(host.qemu_version, "QEMU emulator version 9.8.7 (made up)");
 	assert_string_equal(host.qemu_binary, f->qemu);
@@ -101,7 +103,7 @@ static void test_probe_looks_on_path(void **state)
 	_cleanup_free_ char *path = xasprintf("/nowhere:%s:%s", f->dir, before);
 
 	setenv("PATH", path, 1);
-	int r = template_host_probe("qemu", "tcg", &host, NULL);
+	int r = template_host_probe("qemu", &tcg, &host, NULL);
 	setenv("PATH", before, 1);
 	assert_int_equal(r, 0);
 	assert_string_equal(host.qemu_binary, f->qemu);
@@ -110,20 +112,23 @@ static void test_probe_looks_on_path(void **state)
 static void test_probe_failures(void **state _unused_)
 {
 	static const struct {
-		const char *qemu, *accel, *says;
+		const char *qemu;
+		struct template_host_choice choice;
+		const char *says;
 		int number;
 	} cases[] = {
-		{ "/nowhere/qemu", "tcg", "qemu-system-x86", -ENOENT },
-		{ "kiln-no-such-qemu", "tcg", "qemu-system-x86", -ENOENT },
-		{ "/bin/true", "tcg", "is not QEMU", -EPROTO },
-		{ NULL, "xen", "auto, tcg, kvm", -EINVAL },
-		{ NULL, "", "auto, tcg, kvm", -EINVAL },
+		{ "/nowhere/qemu", { "tcg", "serial" }, "qemu-system-x86", -ENOENT },
+		{ "kiln-no-such-qemu", { "tcg", "serial" }, "qemu-system-x86", -ENOENT },
+		{ "/bin/true", { "tcg", "serial" }, "is not QEMU", -EPROTO },
+		{ NULL, { "xen", "serial" }, "auto, tcg, kvm", -EINVAL },
+		{ NULL, { "", "serial" }, "auto, tcg, kvm", -EINVAL },
+		{ NULL, { "tcg", "port" }, "auto, vsock, serial", -EINVAL },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_(error_done) struct error err = {};
 		struct template_host host = {};
 
-		assert_int_equal(template_host_probe(cases[i].qemu, cases[i].accel, &host, &err),
+		assert_int_equal(template_host_probe(cases[i].qemu, &cases[i].choice, &host, &err),
 				 cases[i].number);
 		assert_non_null(strstr(error_message(&err), cases[i].says));
 		assert_null(host.qemu_binary);
@@ -140,7 +145,7 @@ static void test_auto_never_takes_kvm_without_virtualization(void **state)
 	assert_int_equal(file_read("/proc/cpuinfo", 1 << 24, &cpuinfo, NULL, NULL), 0);
 	cpu_facts_parse(cpuinfo, &facts);
 	free(facts.model);
-	assert_int_equal(template_host_probe(f->qemu, "auto", &host, NULL), 0);
+	assert_int_equal(template_host_probe(f->qemu, &any, &host, NULL), 0);
 	if (!facts.virtualization)
 		assert_int_equal(host.accelerator, ACCELERATOR_TCG);
 }
@@ -160,19 +165,38 @@ static void test_auto_says_why_it_does_not_take_kvm(void **state _unused_)
 	struct template_host host = { .virtualization = true };
 	bool usable = kvm_is_open();
 
-	assert_int_equal(template_host_choose(&host, "auto", NULL), 0);
+	assert_int_equal(template_host_choose(&host, &any, NULL), 0);
 	assert_int_equal(host.accelerator, usable ? ACCELERATOR_KVM : ACCELERATOR_TCG);
 	assert_int_equal(host.kvm_obstacle == NULL, usable);
 	if (!usable)
 		assert_non_null(strstr(host.kvm_obstacle, "/dev/kvm"));
 	/* Nobody is told of what was asked for, nor of a processor without it. */
-	assert_int_equal(template_host_choose(&host, "tcg", NULL), 0);
+	assert_int_equal(template_host_choose(&host, &tcg, NULL), 0);
 	assert_int_equal(host.accelerator, ACCELERATOR_TCG);
 	assert_null(host.kvm_obstacle);
 	host.virtualization = false;
-	assert_int_equal(template_host_choose(&host, "auto", NULL), 0);
+	assert_int_equal(template_host_choose(&host, &any, NULL), 0);
 	assert_int_equal(host.accelerator, ACCELERATOR_TCG);
 	assert_null(host.kvm_obstacle);
+}
+
+/* The device alone does not do: udev has it before the module is loaded. */
+static void test_vsock_where_the_module_is_loaded(void **state _unused_)
+{
+	static const struct template_host_choice vsock = { "tcg", "vsock" };
+	_cleanup_(error_done) struct error err = {};
+	struct template_host host = {};
+	bool there = access("/sys/class/misc/vhost-vsock", F_OK) == 0 &&
+		     access("/dev/vhost-vsock", F_OK) == 0;
+
+	assert_int_equal(template_host_choose(&host, &any, NULL), 0);
+	assert_int_equal(host.channel, there ? CHANNEL_VSOCK : CHANNEL_SERIAL);
+	assert_int_equal(template_host_choose(&host, &tcg, NULL), 0);
+	assert_int_equal(host.channel, CHANNEL_SERIAL);
+	assert_int_equal(template_host_choose(&host, &vsock, &err), there ? 0 : -ENOENT);
+	if (!there)
+		assert_non_null(strstr(error_message(&err), "modprobe vhost_vsock"));
+	template_host_done(&host);
 }
 
 static void test_accelerator_names(void **state _unused_)
@@ -193,6 +217,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_auto_never_takes_kvm_without_virtualization,
 						setup, teardown),
 		cmocka_unit_test(test_auto_says_why_it_does_not_take_kvm),
+		cmocka_unit_test(test_vsock_where_the_module_is_loaded),
 		cmocka_unit_test(test_accelerator_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
