@@ -25,6 +25,7 @@
  *                       may do without it, and then has no such volumes
  *   {{network_cards}}   <interface> elements in <devices> (factory/guest/network_cards.h); they are
  *                       frozen with their link down
+ *   {{free_page_reporting}}   the same for the device by which a guest gives back what it has freed
  *   {{disks}}           the same for the scratch disk and the slots (factory/guest/disks.h)
  *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared); `lower` in it is another
  *                       one (tag kilnLower), read-only
