@@ -115,7 +115,7 @@ test_memory_adds_up() {
 }
 
 # A copy of the template's memory costs what the template has, whether the machine maps it or not. (The
-# memory of a template that is shared grows by the holes that its machines have read.)
+# memory of a template that is shared grows by the small holes that its machines have read.)
 test_what_is_not_shared_is_counted() {
 	local mib
 	mib=$(ctl factory status --json --socket "$unshared_run/factory.sock" |
