@@ -3,7 +3,7 @@
  * density.freed has a row of the MiB that a process of the container took, x; figures are MiB of
  * its VMM that no other process has (Pss has the template's pages in it, which this is not about):
  *
- *   idle        before
+ *   idle        before, when it has run once already and taken next to nothing
  *   used        when the process has just ended
  *   freed       after that no more than SLACK_MIB above idle, or after WAIT_MS whatever it is then
  *   seconds     how long that was */
@@ -39,20 +39,20 @@ static int start_container(struct bench *bench, const char *config, const char *
 	return spawn_and_wait(argv.items, &output, err);
 }
 
-static int take_and_free(struct bench *bench, const char *id, struct error *err)
+static int take_and_free(struct bench *bench, const char *id, int mib, struct error *err)
 {
 	_cleanup_(strv_done) struct strv argv = {};
 	_cleanup_free_ char *output = NULL;
 
 	ctr_begin(bench, "tasks", &argv);
 	strv_add(&argv, "exec");
-	strv_add(&argv, "--exec-id=take");
+	strv_addf(&argv, "--exec-id=take-%d", mib);
 	strv_add(&argv, id);
 	strv_add(&argv, "dd");
 	strv_add(&argv, "if=/dev/zero");
 	strv_add(&argv, "of=/dev/null");
 	strv_add(&argv, "count=1");
-	strv_addf(&argv, "bs=%dM", TAKEN_MIB);
+	strv_addf(&argv, "bs=%dM", mib);
 	return spawn_and_wait(argv.items, &output, err);
 }
 
@@ -86,10 +86,12 @@ static int wait_until_freed(struct bench *bench, double enough_mib, double *ret_
 static int measure(struct bench *bench, const char *id, struct error *err)
 {
 	double idle = 0, used = 0, freed = 0, seconds = 0;
-	int r = own_memory(bench, &idle, err);
+	int r = take_and_free(bench, id, 1, err); /* what it leaves behind by itself */
 
 	if (r == 0)
-		r = take_and_free(bench, id, err);
+		r = own_memory(bench, &idle, err);
+	if (r == 0)
+		r = take_and_free(bench, id, TAKEN_MIB, err);
 	if (r == 0)
 		r = own_memory(bench, &used, err);
 	if (r == 0)

@@ -107,16 +107,17 @@ static void add_line(struct smaps *smaps, enum part part, const char *line)
 }
 
 /* The holes of a template's memory are anonymous memory in the middle of the file's
- * (factory/preload/private_memory.c). */
+ * (factory/preload/private_memory.c). Behind it all is a page that nobody may read. */
 static struct mapping mapping_next(const struct mapping *before, const char *line, const char *ram,
 				   const char *image)
 {
 	struct mapping mapping = { .part = part_of(line, strcspn(line, "\n"), ram, image) };
 	bool in_ram = before->part == PART_RAM || before->part == PART_RAM_HOLE;
 	unsigned long begin = 0;
+	char access = '-';
 
-	if (sscanf(line, "%lx-%lx", &begin, &mapping.end) == 2 && begin == before->end && in_ram &&
-	    mapping.part == PART_ANONYMOUS)
+	if (sscanf(line, "%lx-%lx %c", &begin, &mapping.end, &access) == 3 && access == 'r' &&
+	    begin == before->end && in_ram && mapping.part == PART_ANONYMOUS)
 		mapping.part = PART_RAM_HOLE;
 	return mapping;
 }

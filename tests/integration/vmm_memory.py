@@ -18,9 +18,11 @@ def own_memory(pid):
     for line in open(f"/proc/{pid}/maps"):
         fields = line.split()
         first, end = (int(end, 16) for end in fields[0].split("-"))
+        if fields[1] != "rw-p":
+            continue
         if line.rstrip().endswith("/memory") or (len(fields) == 5 and first == guest_end):
             guest_end = end
-        elif fields[1] == "rw-p" and (len(fields) == 5 or fields[5] == "[heap]"):
+        elif len(fields) == 5 or fields[5] == "[heap]":
             yield first, end
 
 

@@ -70,7 +70,8 @@ static void holes_of_guest_memory_are_guest_memory(void **state _unused_)
 		"Private_Dirty:      2048 kB\n"
 		"Anonymous:          2048 kB\n"
 		"7f0020000000-7f0030000000 rw-p 20000000 00:1a 12      /dev/shm/s/templates/ab/memory\n"
-		"7f0031000000-7f0032000000 rw-p 00000000 00:00 0 \n"
+		"7f0030000000-7f0030001000 ---p 00000000 00:00 0 \n"
+		"7f0030001000-7f0031000000 rw-p 00000000 00:00 0 \n"
 		"Pss:                4096 kB\n";
 	struct smaps smaps;
 
