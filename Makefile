@@ -223,7 +223,7 @@ $(BIN_shim): $(call obj,$(SRC_shim)) $(LIB_vm)
 # each template that is baked.
 $(BIN_agent): $(call obj,$(SRC_agent)) $(LIB_core)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(filter-out -pie,$(LDFLAGS_ALL)) -static-pie -Wl,--no-warnings -o $@ $(filter %.o %.a,$^) $(LIBS_agent) $(LIBS_common)
+	$(Q)$(CC) $(CFLAGS_ALL) $(filter-out -pie,$(LDFLAGS_ALL)) -static-pie -o $@ $(filter %.o %.a,$^) $(LIBS_agent) $(LIBS_common)
 $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
@@ -359,7 +359,7 @@ $(BUILD)/fuzz/fuzz_plans: LIBS_fuzz += $(LIBS_agent)
 PROMTOOL := $(or $(shell command -v promtool),$(BUILD)/promtool)
 
 # What is quick enough to be part of every `make check`; clang-tidy takes longer.
-LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck lint-deploy
+LINT_CHECK := lint-format lint-docs lint-links lint-man lint-layers lint-shell lint-headers lint-clang lint-cppcheck lint-deploy lint-size
 .PHONY: check check-unit check-integration fuzz
 check: WERROR := 1
 check: $(LINT_CHECK) $(UNIT_BIN) $(FUZZ_BIN) all image faults $(PROBE) $(BENCH_WORK) ## All tests: lint, units under ASan and UBSan, fuzzers, real QEMU and containerd
@@ -475,10 +475,10 @@ check-tarball: tarball ## It in a bare root, and deploy/node/kiln-node with it (
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/dashboard tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder tests/node/* tests/packages/* tests/upgrade/build tests/upgrade/check tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/dashboard tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/lint/size tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder tests/node/* tests/packages/* tests/upgrade/build tests/upgrade/check tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
-lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, what deploy/ names, clang-tidy
+lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, what deploy/ names, the agent's size, clang-tidy
 $(LINT_CHECK): | $(AUTO_DEPS)
 
 lint-format:
@@ -514,6 +514,10 @@ $(BUILD)/promtool: | $(AUTO_DEPS)
 lint-deploy: $(PROMTOOL)
 	$(call say,DEPLOY,check)
 	$(Q)tests/lint/deploy $(PROMTOOL)
+
+lint-size: $(BIN_agent)
+	$(call say,SIZE,$(BIN_agent))
+	$(Q)tests/lint/size $(BIN_agent)
 
 lint-headers: $(GEN_H)
 	$(call say,HEADERS,alone)

@@ -108,7 +108,7 @@ static int clones_init(struct bench *bench, struct clones *clones, struct error 
 	return 0;
 }
 
-/* What its files have in memory; clones that read a hole of one fill it. */
+/* What its files have in memory; clones that read a small hole of one fill it. */
 static int template_memory(const struct clones *clones, double *ret_mib, struct error *err)
 {
 	double ram = 0, image = 0;

@@ -61,6 +61,11 @@ static const struct scenario scenarios[] = {
 	  .summary = "memory of machines parked, running, booted; unshared (needs --unshared)",
 	  .run = scenario_density,
 	  .once = true },
+	{ .name = "freed",
+	  .summary = "memory of a sandbox whose container has freed what it took",
+	  .run = scenario_freed,
+	  .once = true,
+	  .needs_containerd = true },
 };
 
 const struct scenario *scenario_at(size_t index)

@@ -43,3 +43,4 @@ _must_check_ int scenario_metrics(struct bench *bench, struct error *err);
 _must_check_ int scenario_burst(struct bench *bench, struct error *err);
 _must_check_ int scenario_sustain(struct bench *bench, struct error *err);
 _must_check_ int scenario_density(struct bench *bench, struct error *err);
+_must_check_ int scenario_freed(struct bench *bench, struct error *err);

@@ -12,7 +12,12 @@
 #define TEXT_MAX         (4 << 20)
 #define KERNEL_STACK_KIB 16 /* x86-64, each thread */
 
-enum part { PART_RAM, PART_OWN_RAM, PART_IMAGE, PART_FILE, PART_ANONYMOUS };
+enum part { PART_RAM, PART_RAM_HOLE, PART_OWN_RAM, PART_IMAGE, PART_FILE, PART_ANONYMOUS };
+
+struct mapping {
+	enum part part;
+	unsigned long end; /* address behind it */
+};
 
 static bool ends_with(const char *text, size_t len, const char *end)
 {
@@ -60,6 +65,9 @@ static void add_pss(struct smaps *smaps, enum part part, double mib)
 		smaps->ram_shared += mib;
 		smaps->mapped += mib;
 		break;
+	case PART_RAM_HOLE:
+		smaps->ram_private += mib;
+		break;
 	case PART_OWN_RAM:
 		smaps->ram_private += mib;
 		smaps->mapped += mib;
@@ -98,17 +106,33 @@ static void add_line(struct smaps *smaps, enum part part, const char *line)
 	}
 }
 
+/* The holes of a template's memory are anonymous memory in the middle of the file's
+ * (factory/preload/private_memory.c). Behind it all is a page that nobody may read. */
+static struct mapping mapping_next(const struct mapping *before, const char *line, const char *ram,
+				   const char *image)
+{
+	struct mapping mapping = { .part = part_of(line, strcspn(line, "\n"), ram, image) };
+	bool in_ram = before->part == PART_RAM || before->part == PART_RAM_HOLE;
+	unsigned long begin = 0;
+	char access = '-';
+
+	if (sscanf(line, "%lx-%lx %c", &begin, &mapping.end, &access) == 3 && access == 'r' &&
+	    begin == before->end && in_ram && mapping.part == PART_ANONYMOUS)
+		mapping.part = PART_RAM_HOLE;
+	return mapping;
+}
+
 void smaps_parse(const char *text, const char *ram, const char *image, struct smaps *ret_smaps)
 {
-	enum part part = PART_ANONYMOUS;
+	struct mapping mapping = { .part = PART_ANONYMOUS };
 
 	*ret_smaps = (struct smaps){};
 	for (const char *line = text; *line;
 	     line += strcspn(line, "\n") + (strchr(line, '\n') != 0)) {
 		if (is_first_line(line))
-			part = part_of(line, strcspn(line, "\n"), ram, image);
+			mapping = mapping_next(&mapping, line, ram, image);
 		else
-			add_line(ret_smaps, part, line);
+			add_line(ret_smaps, mapping.part, line);
 	}
 }
 

@@ -308,6 +308,7 @@ static json_t *definition_json(const struct template_definition *template)
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		put_number(object, numbers[i].name, numbers[i].value);
+	put(object, "free_page_reporting", json_boolean(template->free_page_reporting));
 	put(object, "annotations", text_json(template->annotations));
 	put(object, "on_stale",
 	    json_string(on_stale_to_string((enum on_stale) template->on_stale)));

@@ -29,6 +29,7 @@
 #define VOLUMES             "{{volumes_port}}"
 #define NETWORK_CARDS_PLACE "{{network_cards}}"
 #define VSOCK               "{{vsock}}"
+#define REPORTING           "{{free_page_reporting}}"
 #define PMEM_ALIGN          (2u << 20) /* virtio-pmem is placed at a multiple of it */
 
 /* A control character cannot stand in XML in any way. */
@@ -116,6 +117,19 @@ static char *volumes_port(const struct template_definition *definition)
 	return xstrdup("<qemu:arg value=\"-device\"/>\n"
 		       "    <qemu:arg value=\"pcie-root-port,id=" VOLUMES_PORT
 		       ",chassis=1,slot=1,bus=pcie.0,addr=0x1\"/>");
+}
+
+/* A clone drops its copy of a page that was reported, and has the template's in its place. So the
+ * device does not promise what will be in it (page-poison), and a kernel that relies on that
+ * (init_on_free, page_poison) reports nothing. */
+static char *reporting(const struct template_definition *definition)
+{
+	if (!definition->free_page_reporting)
+		return xstrdup("");
+	return xstrdup("<qemu:arg value=\"-device\"/>\n"
+		       "    <qemu:arg value=\"virtio-balloon-pci,id=reporting,"
+		       "free-page-reporting=on,page-poison=off,bus=pcie.0,"
+		       "addr=0x1f.0x1\"/>"); /* a free function of the ISA bridge's device */
 }
 
 /* libvirt makes the tap that is behind a card while the template boots, in the network namespace of
@@ -353,6 +367,7 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 	_cleanup_free_ char *port = volumes_port(options->definition);
 	_cleanup_free_ char *cards = network_cards(options->definition);
 	_cleanup_free_ char *channel = vsock(options->host);
+	_cleanup_free_ char *balloon = reporting(options->definition);
 	_cleanup_free_ char *images = NULL, *disk_devices = NULL;
 
 	int r = insert_markup(text, MEMORY_DEVICE, memory, "max_memory_mib", err);
@@ -361,6 +376,9 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 				  err);
 	if (r == 0)
 		r = insert_markup(text, VSOCK, strstr(*text, VSOCK) ? channel : "", "vsock", err);
+	if (r == 0)
+		r = insert_markup(text, REPORTING, strstr(*text, REPORTING) ? balloon : "",
+				  "free_page_reporting", err);
 	if (r == 0)
 		r = insert_markup(text, NETWORK_CARDS_PLACE, cards,
 				  "network_cards of the template (0: none)", err);

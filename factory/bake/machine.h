@@ -27,6 +27,7 @@
  *                       frozen with their link down
  *   {{vsock}}           a <vsock> element in <devices> where the channel is vsock, else nothing; a
  *                       machine may do without it, and is then reached by the port only
+ *   {{free_page_reporting}}   the same for the device by which a guest gives back what it has freed
  *   {{disks}}           the same for the scratch disk and the slots (factory/guest/disks.h)
  *   {{share_dir}}       folder of the virtio-9p share (tag kilnShared); `lower` in it is another
  *                       one (tag kilnLower), read-only

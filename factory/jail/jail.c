@@ -20,7 +20,6 @@
 #include "base/strings.h"
 #include "base/strv.h"
 #include "factory/base/layout.h"
-#include "factory/guest/dax_window.h"
 #include "factory/jail/cgroup.h"
 #include "factory/jail/jail_priv.h"
 
@@ -56,7 +55,6 @@ struct jail {
 	gid_t groups[1]; /* as the host counts */
 	size_t ngroups;
 	int parent_end, child_end; /* a byte each way: namespace made, ids written */
-	struct strv environment;
 };
 
 void jail_free(struct jail *jail)
@@ -69,7 +67,6 @@ void jail_free(struct jail *jail)
 	close_fd(jail->child_end);
 	for (size_t i = 0; i < jail->ndoors; i++)
 		close_fd(jail->cgroup_doors[i]);
-	strv_done(&jail->environment);
 	free(jail->dir);
 	free(jail);
 }
@@ -145,65 +142,12 @@ static void add_devices(struct jail *jail, bool kvm)
 		jail->groups[jail->ngroups++] = st.st_gid;
 }
 
-/* Libraries that QEMU is started with (factory/preload/): ours, and two that stand for large ones
- * which a clone has no use for. */
-static const char *const preloads[] = { "kiln-preload.so", "kiln-no-capstone.so",
-					"kiln-no-pmem.so" };
-
-/* For the C library and GLib, of which QEMU makes many small objects: one heap for all threads, and
- * no second allocator on top of it. */
-static const char *const heap_settings[] = { "MALLOC_ARENA_MAX=1", "G_SLICE=always-malloc" };
-
-/* Beside the program (where it was built), or where it was installed; NULL: nowhere. The caller
- * frees. */
-static char *find_preload(const char *name)
-{
-	char self[PATH_MAX];
-	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	self[len > 0 ? len : 0] = '\0';
-	_cleanup_free_ char *beside = path_join(dirname(self), name);
-	if (path_exists(beside))
-		return steal_ptr(beside);
-	_cleanup_free_ char *installed = path_join(KILN_LIB_DIR, name);
-	return path_exists(installed) ? steal_ptr(installed) : NULL;
-}
-
-static int add_preloads(struct jail *jail, struct error *err)
+static void add_libraries(struct jail *jail, const struct strv *libraries)
 {
 	const uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-	_cleanup_(strv_done) struct strv paths = {};
 
-	for (size_t i = 0; i < ARRAY_SIZE(preloads); i++) {
-		char *path = find_preload(preloads[i]);
-
-		if (!path)
-			return error_set(err, ENOENT,
-					 "%s is missing: it is looked for beside this program and "
-					 "in " KILN_LIB_DIR " (make install)",
-					 preloads[i]);
-		add_entry(jail, path, attributes);
-		strv_take(&paths, path);
-	}
-	_cleanup_free_ char *list = strv_join(&paths, ":");
-	strv_addf(&jail->environment, "LD_PRELOAD=%s", list);
-	return 0;
-}
-
-/* What QEMU's libraries are told. */
-static int make_environment(struct jail *jail, const struct jail_options *options,
-			    struct error *err)
-{
-	if (options->memory)
-		strv_addf(&jail->environment, "KILN_PRIVATE_MEMORY=%s", options->memory);
-	if (options->dax_dir) {
-		strv_addf(&jail->environment, DAX_WINDOW_ENV_FILES "=%s/" DAX_WINDOW_NAME,
-			  options->dax_dir);
-		strv_addf(&jail->environment, DAX_WINDOW_ENV_SOCKET "=%s", options->dax_socket);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(heap_settings); i++)
-		strv_add(&jail->environment, heap_settings[i]);
-	return add_preloads(jail, err);
+	for (size_t i = 0; i < libraries->count; i++)
+		add_entry(jail, libraries->items[i], attributes);
 }
 
 int jail_new(const struct jail_options *options, struct jail **ret_jail, struct error *err)
@@ -229,17 +173,13 @@ int jail_new(const struct jail_options *options, struct jail **ret_jail, struct 
 	if (options->memory &&
 	    (!options->template_dir || !str_after(options->memory, options->template_dir)))
 		add_file(jail, options->memory, data | MOUNT_ATTR_RDONLY);
-	int r = make_environment(jail, options, err);
-	if (r == 0 && options->cgroup)
+	add_libraries(jail, options->libraries);
+	int r = 0;
+	if (options->cgroup)
 		r = cgroup_open(options->cgroup, jail->cgroup_doors, &jail->ndoors, err);
 	if (r == 0)
 		*ret_jail = steal_ptr(jail);
 	return r;
-}
-
-char *const *jail_environment(const struct jail *jail)
-{
-	return jail->environment.items;
 }
 
 int jail_share_make(const char *share_dir, struct error *err)

@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/strv.h"
 #include "factory/jail/tap.h"
 
 struct jailer;
@@ -37,11 +38,8 @@ struct jail_options {
 	const char *dir;          /* of the machine; covered by the new root while that is made */
 	const char *share_dir;    /* below it */
 	const char *template_dir; /* NULL: it maps nothing of it */
-	const char *memory; /* the template's RAM: QEMU gets it read-only whatever it asks; NULL:
-			     * its RAM is its own */
-	const char
-		*dax_dir; /* folder of its DAX windows (factory/guest/dax_window.h); NULL: none */
-	const char *dax_socket; /* number of the descriptor they are filled by, in QEMU */
+	const char *memory;       /* the template's RAM; NULL: its RAM is its own */
+	const struct strv *libraries; /* that it is started with (factory/vm/preload.h) */
 	const char *qemu_binary;
 	const char *kernel; /* and initramfs, of a machine that is booted; else NULL */
 	const char *initrd;
@@ -61,10 +59,6 @@ DEFINE_CLEANUP(struct jail *, jail_free)
 /* The hooks of spawn(); data is the jail. */
 int jail_enter(void *data, const char **ret_what);
 _must_check_ int jail_admit(void *data, pid_t pid, struct error *err);
-
-/* The environment of the VMM: the libraries it is started with (factory/preload/) and what they are
- * told. Valid as long as the jail. */
-char *const *jail_environment(const struct jail *jail);
 
 /* The share becomes a mount of its own, from which mounts below it reach the machine. */
 _must_check_ int jail_share_make(const char *share_dir, struct error *err);

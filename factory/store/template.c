@@ -61,6 +61,8 @@ static const struct config_key definition_keys[] = {
 		   "Size of each of them, MiB; 0: twice memory_mib, 2048 at most"),
 	DEFINITION(UINT, network_cards, "network_cards", NETWORK_CARDS, 0, NETWORK_CARDS_MAX,
 		   "Network cards of each machine that wait for the interfaces of a pod"),
+	DEFINITION(BOOL, free_page_reporting, "free_page_reporting", true,
+		   "Memory that a machine's guest has freed goes back to the host"),
 	DEFINITION(STRING, annotations, "annotations", "",
 		   "Words that claims can demand, separated by commas"),
 	DEFINITION(UINT, ttl_s, "ttl_s", 0, 0, 366 * 24 * 3600,

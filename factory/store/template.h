@@ -57,10 +57,11 @@ struct template_definition {
 	uint64_t scratch_mib; /* factory/guest/disks.h; 0: what containers write is guest memory */
 	uint64_t block_slots; /* ditto */
 	uint64_t dax_windows; /* factory/guest/dax_window.h; none where nothing is shared */
-	uint64_t dax_window_mib; /* of each */
-	uint64_t network_cards;  /* factory/guest/network_cards.h */
-	char *annotations;       /* factory/store/annotations.h */
-	uint64_t ttl_s, idle_s;  /* of a sandbox, shim/lifetime.h; 0: the shim's settings alone */
+	uint64_t dax_window_mib;  /* of each */
+	uint64_t network_cards;   /* factory/guest/network_cards.h */
+	bool free_page_reporting; /* what a guest has freed goes back to the host */
+	char *annotations;        /* factory/store/annotations.h */
+	uint64_t ttl_s, idle_s;   /* of a sandbox, shim/lifetime.h; 0: the shim's settings alone */
 	uint64_t boot_timeout_s;
 	uint64_t pool_size;
 	struct pool_policy pool;

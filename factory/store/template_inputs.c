@@ -27,6 +27,7 @@ static const char *const template_input_names[] = {
 	[INPUT_DAX_WINDOWS] = "dax_windows",
 	[INPUT_DAX_WINDOW_MIB] = "dax_window_mib",
 	[INPUT_NETWORK_CARDS] = "network_cards",
+	[INPUT_FREE_PAGE_REPORTING] = "free_page_reporting",
 	[INPUT_ANNOTATIONS] = "annotations",
 	[INPUT_SHARE] = "share",
 	[INPUT_MEMORY_DIR] = "memory_dir",
@@ -97,6 +98,8 @@ int template_inputs_read(const struct template_definition *d, const struct templ
 	inputs.values[INPUT_DAX_WINDOWS] = xasprintf("%" PRIu64, d->dax_windows);
 	inputs.values[INPUT_DAX_WINDOW_MIB] = xasprintf("%" PRIu64, d->dax_window_mib);
 	inputs.values[INPUT_NETWORK_CARDS] = xasprintf("%" PRIu64, d->network_cards);
+	inputs.values[INPUT_FREE_PAGE_REPORTING] = xstrdup(d->free_page_reporting ? "true"
+										  : "false");
 	inputs.values[INPUT_ANNOTATIONS] = xstrdup(d->annotations);
 	inputs.values[INPUT_SHARE] = xstrdup(
 		template_share_to_string((enum template_share)d->share));

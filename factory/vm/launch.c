@@ -21,6 +21,7 @@
 #include "factory/jail/tap.h"
 #include "factory/vm/argv.h"
 #include "factory/vm/guest_cid.h"
+#include "factory/vm/preload.h"
 #include "factory/vm/remains.h"
 
 #define MAX_VCPUS_NOTE "max_vcpus" /* in the machine's folder, where it has a control group */
@@ -59,7 +60,8 @@ struct launch {
 	int vhost; /* has guest_cid reserved; -EBADF: none */
 	uint32_t guest_cid;
 	struct strv argv;
-	struct jail *jail; /* NULL: none */
+	struct strv libraries, environment; /* of QEMU's: factory/vm/preload.h */
+	struct jail *jail;                  /* NULL: none */
 	bool merge_pages;
 };
 
@@ -77,6 +79,8 @@ void launch_free(struct launch *launch)
 	taps_done(&launch->taps);
 	close_fd(launch->vhost);
 	strv_done(&launch->argv);
+	strv_done(&launch->libraries);
+	strv_done(&launch->environment);
 	if (launch->jail)
 		jail_free(launch->jail);
 	free(launch);
@@ -249,6 +253,28 @@ static int make_cgroup(const struct launch *launch, const struct launch_options 
 	return r < 0 ? r : FAULT_ERROR("clone.cgroup", err);
 }
 
+/* The template's memory, where the machine maps that. */
+static const char *template_memory(const struct launch *launch,
+				   const struct launch_options *options)
+{
+	return launch->files.copied || options->boot ? NULL : options->manifest->memory;
+}
+
+static int find_libraries(struct launch *launch, const struct launch_options *options,
+			  struct error *err)
+{
+	const struct template_manifest *manifest = options->manifest;
+
+	return preload_find(
+		&(struct preload_options){
+			.memory = template_memory(launch, options),
+			.dax_dir = manifest->dax_windows > 0 && options->uid > 0 ? manifest->dir
+										 : NULL,
+			.dax_socket = sockets[SOCKET_DAX].child_fd,
+		},
+		&launch->libraries, &launch->environment, err);
+}
+
 static int prepare_jail(struct launch *launch, const struct launch_options *options,
 			struct error *err)
 {
@@ -262,9 +288,8 @@ static int prepare_jail(struct launch *launch, const struct launch_options *opti
 			.dir = launch->dir,
 			.share_dir = launch->share_dir,
 			.template_dir = copied ? NULL : manifest->dir,
-			.memory = copied || options->boot ? NULL : manifest->memory,
-			.dax_dir = manifest->dax_windows > 0 ? manifest->dir : NULL,
-			.dax_socket = sockets[SOCKET_DAX].child_fd,
+			.memory = template_memory(launch, options),
+			.libraries = &launch->libraries,
 			.qemu_binary = launch->argv.items[0],
 			.kernel = option_value(&launch->argv, "-kernel"),
 			.initrd = option_value(&launch->argv, "-initrd"),
@@ -292,6 +317,8 @@ static int prepare(struct launch *launch, const struct launch_options *options, 
 		r = reserve_guest_cid(launch, options, err);
 	if (r == 0)
 		r = make_arguments(launch, options, err);
+	if (r == 0)
+		r = find_libraries(launch, options, err);
 	if (r == 0)
 		r = prepare_jail(launch, options, err);
 	return r < 0 ? r : FAULT_ERROR("clone.prepared", err);
@@ -382,6 +409,7 @@ static int spawn_here(const struct launch *launch, struct launched *ret, struct 
 		fds[nfds++] = (struct spawn_fd){ launch->vhost, VHOST_FD };
 	struct spawn_options options = {
 		.argv = launch->argv.items,
+		.env = launch->environment.items,
 		.cwd = "/",
 		.fds = fds,
 		.nfds = nfds,
@@ -390,7 +418,6 @@ static int spawn_here(const struct launch *launch, struct launched *ret, struct 
 		.merge_pages = launch->merge_pages && !launch->files.copied,
 	};
 	if (launch->jail) {
-		options.env = jail_environment(launch->jail);
 		options.in_child = jail_enter;
 		options.in_parent = jail_admit;
 		options.limits_files = true;

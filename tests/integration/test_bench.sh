@@ -72,6 +72,9 @@ test_the_result_has_the_documented_form() {
 			| .x == 1 and .counted_mib >= .pss_mib and .pss_mib > 0' "$result" >/dev/null ||
 			fail "no density.$name"
 	done
+	# More than half of the 128 MiB went back.
+	jq -e '.tables["density.freed"][0] | .x == 128 and .used_mib > .idle_mib + 64 and .freed_mib < .idle_mib + 32' \
+		"$result" >/dev/null || fail "$(jq -c '.tables["density.freed"]' "$result")"
 	for name in overlay share; do
 		jq -e --arg name "density.image_$name" '.tables[$name][0] | .x == 2 and .read_pss_mib > .idle_pss_mib' \
 			"$result" >/dev/null || fail "no density.image_$name"
@@ -113,7 +116,7 @@ test_memory_adds_up() {
 }
 
 # A copy of the template's memory costs what the template has, whether the machine maps it or not. (The
-# memory of a template that is shared grows by the holes that its machines have read.)
+# memory of a template that is shared grows by the small holes that its machines have read.)
 test_what_is_not_shared_is_counted() {
 	local mib
 	mib=$(ctl factory status --json --socket "$unshared_run/factory.sock" |

@@ -36,7 +36,7 @@ make_image() {
 test_clones_that_share_nothing() {
 	local first second
 	factory_ctl init --template alone >/dev/null 2>&1
-	for file in 'rw-. .*/(memory|#[0-9]+)' 'r--s .*/(image|#[0-9]+)'; do
+	for file in 'rw-. .*/(memory|#[0-9]+ .deleted.)$' 'r--s .*/(image|#[0-9]+ .deleted.)$'; do
 		first=$(mapped "$(vm_of alone 0 pid)" "$file")
 		second=$(mapped "$(vm_of alone 1 pid)" "$file")
 		expect_match '^[0-9]+ 0 [1-9][0-9]*$' "$first"

@@ -14,10 +14,16 @@ PAGE = 4096
 
 
 def own_memory(pid):
+    guest_end = 0  # of the guest's memory, whose holes are pieces without a name
     for line in open(f"/proc/{pid}/maps"):
         fields = line.split()
-        if fields[1] == "rw-p" and (len(fields) == 5 or fields[5] == "[heap]"):
-            yield [int(end, 16) for end in fields[0].split("-")]
+        first, end = (int(end, 16) for end in fields[0].split("-"))
+        if fields[1] != "rw-p":
+            continue
+        if line.rstrip().endswith("/memory") or (len(fields) == 5 and first == guest_end):
+            guest_end = end
+        elif len(fields) == 5 or fields[5] == "[heap]":
+            yield first, end
 
 
 def longest_zero_run(pid):

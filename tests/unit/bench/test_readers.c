@@ -58,6 +58,31 @@ static void mappings_are_told_apart(void **state _unused_)
 	assert_true(smaps.mapped == 4);
 }
 
+static void holes_of_guest_memory_are_guest_memory(void **state _unused_)
+{
+	static const char text[] =
+		"7f0000000000-7f0010000000 rw-p 00000000 00:1a 12      /dev/shm/s/templates/ab/memory\n"
+		"Pss:                1024 kB\n"
+		"Private_Clean:      1024 kB\n"
+		"Anonymous:             0 kB\n"
+		"7f0010000000-7f0020000000 rw-p 00000000 00:00 0 \n"
+		"Pss:                2048 kB\n"
+		"Private_Dirty:      2048 kB\n"
+		"Anonymous:          2048 kB\n"
+		"7f0020000000-7f0030000000 rw-p 20000000 00:1a 12      /dev/shm/s/templates/ab/memory\n"
+		"7f0030000000-7f0030001000 ---p 00000000 00:00 0 \n"
+		"7f0030001000-7f0031000000 rw-p 00000000 00:00 0 \n"
+		"Pss:                4096 kB\n";
+	struct smaps smaps;
+
+	smaps_parse(text, "/ab/memory", "/ab/image", &smaps);
+	assert_true(smaps.ram_private == 2);
+	assert_true(smaps.ram_shared == 1);
+	assert_true(smaps.mapped == 1);
+	assert_true(smaps.heap == 4);
+	assert_true(smaps.private_ == 3);
+}
+
 /* An unshared clone's copies have no name. Nor has a library that was replaced, which is none. */
 static void copies_of_its_own_are_told_apart(void **state _unused_)
 {
@@ -280,6 +305,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mappings_are_told_apart),
+		cmocka_unit_test(holes_of_guest_memory_are_guest_memory),
 		cmocka_unit_test(copies_of_its_own_are_told_apart),
 		cmocka_unit_test(copies_count_whole),
 		cmocka_unit_test(other_text_is_nothing),

@@ -156,6 +156,20 @@ static void a_port_for_volumes_where_memory_is_not_shared(void **state _unused_)
 	definition.share = SHARE_ALWAYS;
 }
 
+/* Where the machine has no place for it, there is none. */
+static void memory_goes_back_where_it_is_wanted(void **state _unused_)
+{
+	_cleanup_free_ char *xml = NULL;
+
+	becomes("a{{free_page_reporting}}b", "ab");
+	definition.free_page_reporting = true;
+	becomes("ab", "ab");
+	assert_int_equal(expand("{{free_page_reporting}}", &xml, NULL), 0);
+	assert_non_null(strstr(xml, "virtio-balloon-pci,id=reporting,free-page-reporting=on,"
+				    "page-poison=off,"));
+	definition.free_page_reporting = false;
+}
+
 static void escapes(void **state _unused_)
 {
 	_cleanup_free_ char *xml = NULL;
@@ -214,6 +228,7 @@ int main(void)
 		cmocka_unit_test(adds_what_can_grow),
 		cmocka_unit_test(as_many_cards_as_wanted),
 		cmocka_unit_test(a_port_for_volumes_where_memory_is_not_shared),
+		cmocka_unit_test(memory_goes_back_where_it_is_wanted),
 		cmocka_unit_test(escapes),
 		cmocka_unit_test(follows_the_accelerator),
 		cmocka_unit_test(follows_the_channel),

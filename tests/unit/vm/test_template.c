@@ -106,6 +106,7 @@ static void test_defaults_and_paths(void **state)
 	assert_int_equal(d->dax_windows, 2);
 	assert_int_equal(d->dax_window_mib, 512);
 	assert_int_equal(d->network_cards, 1);
+	assert_true(d->free_page_reporting);
 	assert_string_equal(d->annotations, "");
 	assert_int_equal(d->boot_timeout_s, 120);
 	assert_int_equal(d->pool_size, 3);
@@ -295,6 +296,8 @@ static void test_id_changes_with_every_input(void **state)
 		{ "max_memory_mib", "512", false },
 		{ "dax_windows", "1", false },
 		{ "network_cards", "2", false },
+		{ "free_page_reporting", "false", false },
+		{ "free_page_reporting", "true", true },
 		{ "dax_window_mib", "512", true }, /* as it is by itself */
 		{ "dax_window_mib", "256", false },
 		{ "annotations", "\"gpu,zone=a\"", false },
