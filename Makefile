@@ -426,7 +426,7 @@ check-node: all image faults $(PROBE) $(BENCH_WORK) man | $(AUTO_DEPS) ## Tests 
 
 .PHONY: bench-node
 bench-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
-bench-node: all image faults $(BENCH_WORK) man | $(AUTO_DEPS) ## The quick set measured in that machine (SET=; TIME_FACTOR=)
+bench-node: all image faults $(BENCH_WORK) man | $(AUTO_DEPS) ## Measured in that machine: boots, clones, claims, memory (SET=; TIME_FACTOR=)
 	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
 		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/bench
 

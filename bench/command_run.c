@@ -51,7 +51,7 @@ void command_run_help(void)
 	     "      --limit FOLDER        its folder of that name, for the plain machine of `files`\n"
 	     "      --crun FOLDER         what bench/crun-folder makes, for `crun`\n"
 	     "      --rootfs DRIVER,...   of roots (io.kiln.rootfs) to measure `files` with (overlay)\n"
-	     "  -s, --set NAME            how much: full, quick (the default), demo, smoke\n"
+	     "  -s, --set NAME            how much: full, quick (the default), node, demo, smoke\n"
 	     "  -n, --count WHAT=N        changes one count of the set; 0 leaves it out\n"
 	     "  -r, --rounds N            scenarios take turns N times\n"
 	     "  -o, --out FILE            the result as JSON\n"
@@ -143,7 +143,8 @@ static int parse_option(int option, struct arguments *arguments)
 		arguments->set = optarg;
 		return plan_apply(optarg, &arguments->bench) == 0
 			       ? -1
-			       : usage("no such set; there are full, quick, demo, smoke", optarg);
+			       : usage("no such set; there are full, quick, node, demo, smoke",
+				       optarg);
 	case 'n':
 		return parse_count(optarg, &arguments->bench);
 	case 'r':

@@ -206,6 +206,40 @@ test_devices_stay_shut() {
 	wait_full
 }
 
+# group_of PID: its control group of memory, as a folder.
+group_of() {
+	awk -F: '$2 ~ /(^|,)memory(,|$)/ { print "/sys/fs/cgroup/memory" $3; exit }
+		$1 == 0 { v2 = "/sys/fs/cgroup" $3 } END { if (v2) print v2 }' "/proc/$1/cgroup" | head -n 1
+}
+# memory_limit GROUP
+memory_limit() { cat "$1"/memory.limit_in_bytes 2>/dev/null || cat "$1/memory.max"; }
+shim_of() { pgrep -f "^[^ ]*containerd-shim-kiln-v2 .*-id $1 "; }
+
+# Where whoever limits and accounts the pod finds it, if the shim is told so; its limits and what keeps devices shut
+# come with it.
+test_the_vmm_is_in_the_pods_group() {
+	local name pid group limit
+	limit=$(memory_limit "$(group_of "$(pid_of parked)")")
+	echo '{"sandbox_cgroup_only": true}' >"$work/shim.json"
+	for name in ended killed; do
+		start $name --runtime-config-path "$work/shim.json"
+		pid=$(pid_of claimed)
+		group=$(group_of "$pid")
+		expect_match "/$(basename "$work")/kiln_[0-9a-f]+\$" "$group"
+		expect "$limit" "$(memory_limit "$group")" 'its own limit of memory'
+		expect 'Operation not permitted' "$(opens_as_machine "$pid" new)" 'a node of its own'
+		expect hello "$(ctr tasks exec --exec-id e1 $name echo hello)"
+		if [ $name = killed ]; then
+			kill -9 "$(shim_of $name)"
+			until_true 30 eval '! ctr tasks ls | grep -q "^killed .*RUNNING"'
+		fi
+		remove $name
+		until_true 20 [ ! -e "$group" ]
+	done
+	rmdir "$(dirname "$group")" 2>/dev/null || true
+	wait_full
+}
+
 # Every mount but the machine's programs (which are read-only) and its devices themselves.
 test_mounts_are_harmless() {
 	local pid

@@ -267,43 +267,6 @@ test_a_terminal_is_left_and_attached_again() {
 	ctr containers delete a1
 }
 
-# group_of PID: its control group of memory, as a folder.
-group_of() {
-	awk -F: '$2 ~ /(^|,)memory(,|$)/ { print "/sys/fs/cgroup/memory" $3; exit }
-		$1 == 0 { v2 = "/sys/fs/cgroup" $3 } END { if (v2) print v2 }' "/proc/$1/cgroup" | head -n 1
-}
-# memory_limit GROUP
-memory_limit() { cat "$1"/memory.limit_in_bytes 2>/dev/null || cat "$1/memory.max"; }
-vmm_of() { factory_ctl list --json | jq --arg id "$1" '.vms[] | select(.sandbox_id == $id).pid'; }
-shim_of() { pgrep -f "^[^ ]*containerd-shim-kiln-v2 .*-id $1 "; }
-
-# Where whoever limits and accounts the pod finds it, if the shim is told so.
-test_the_vmm_is_in_the_pods_group() {
-	local name=g1 pid group limit parked
-	parked=$(group_of "$(vmm_pids | head -n 1)")
-	limit=$(memory_limit "$parked")
-	echo '{"sandbox_cgroup_only": true}' >"$work/shim.json"
-	for name in g1 g2; do
-		detached $name --runtime-config-path "$work/shim.json" -- sleep 1000
-		pid=$(vmm_of $name)
-		group=$(group_of "$pid")
-		expect_match "/$(basename "$work")/kiln_[0-9a-f]+\$" "$group"
-		expect "$limit" "$(memory_limit "$group")" 'its own limit of memory'
-		expect hello "$(ctr tasks exec --exec-id e1 $name echo hello)"
-		if [ $name = g1 ]; then
-			remove_container g1
-		else
-			kill -9 "$(shim_of g2)"
-			until_true 30 eval '! ctr tasks ls | grep -q "^g2 .*RUNNING"'
-			ctr tasks delete --force g2 >/dev/null 2>&1 || true
-			ctr containers delete g2
-		fi
-		until_true 20 [ ! -e "$group" ]
-	done
-	rmdir "$(dirname "$group")" 2>/dev/null || true
-	wait_no_sandboxes
-}
-
 test_a_logging_program_gets_all_lines() {
 	cat >"$work/logger" <<-END
 		#!/bin/sh

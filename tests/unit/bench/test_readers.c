@@ -291,7 +291,7 @@ static void every_scenario_can_be_found(void **state _unused_)
 
 static void sets_are_there_by_name(void **state _unused_)
 {
-	static const char *const names[] = { "full", "quick", "demo", "smoke" };
+	static const char *const names[] = { "full", "quick", "node", "demo", "smoke" };
 	struct bench_options options;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
