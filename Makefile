@@ -99,7 +99,7 @@ all: $(BINS)
 .DEFAULT_GOAL := all
 
 # On a fresh machine these goals install what they need before anything is compiled.
-ifneq ($(filter check check-unit check-integration check-node check-dashboard check-upgrade check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-unit check-integration check-lives check-node check-dashboard check-upgrade check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
 AUTO_DEPS := deps
 endif
 
@@ -405,6 +405,10 @@ bench: all image $(BENCH_WORK) ## Measure everything, half an hour; writes bench
 
 bench-quick: all image $(BENCH_WORK) ## The same in three minutes, with less of it
 	$(Q)BUILD=$(BUILD) bench/run quick
+
+.PHONY: check-lives
+check-lives: all image ## The agent's memory over 10000 lives of containers in one guest (LIVES=; minutes)
+	$(Q)LIVES=$${LIVES:-10000} BUILD=$(BUILD) tests/integration/test_agent.sh test_it_does_not_grow_with_containers
 
 # A browser is large, and no other target needs one.
 .PHONY: check-dashboard

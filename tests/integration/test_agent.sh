@@ -2,6 +2,8 @@
 # The agent's protocol in a real clone: every method, with nothing in it and with what it is for.
 . "$(dirname "$0")/lib.sh"
 
+LIVES=${LIVES:-240} # of containers in one guest
+
 # in_guest REQUEST...: requests to one machine, whatever comes of them; both outputs in order.
 in_guest() {
 	local requests=() request
@@ -81,6 +83,36 @@ test_fields_that_are_done() {
 	expect_match '"status": 0' "$out"
 	expect_match 'CreateContainer: UNIMPLEMENTED: linux.timeOffsets is not supported' "$out"
 	expect_match 'CreateContainer: UNIMPLEMENTED: linux.intelRdt is not supported' "$out"
+}
+
+# lives COUNT: containers, each from its creation to its removal.
+lives() {
+	local request i
+	request=$(container life '{}' '{"namespaces": [{"type": "mount"}, {"type": "pid"}]}' '{}')
+	for ((i = 0; i < $1; i++)); do
+		printf '%s\n' "$request" 'StartContainer {"container_id": "life"}' \
+			'WaitProcess {"container_id": "life", "exec_id": "life"}' 'RemoveContainer {"container_id": "life"}'
+	done
+}
+
+# told NAME: this figure of each GetMetrics of the test, in order.
+told() { grep -oE "kiln_agent_$1 [0-9]+" "$work/lives.out" | cut -d' ' -f2; }
+
+# Under 3 MB at first, and after the first lives no more than the allocator's own. `make check-lives` has 10000. All
+# requests are made again and again; the sandbox is there after the first time.
+test_it_does_not_grow_with_containers() {
+	local resident files rounds=$((LIVES / 60))
+	{ echo GetMetrics && echo CreateSandbox && lives 60 && echo GetMetrics; } >"$work/lives"
+	CTL_TIMEOUT=$((120 + LIVES)) ctl agent --keep-going --timeout 20 --repeat $rounds --file "$work/lives" \
+		>"$work/lives.out" 2>"$work/lives.err" || true
+	expect $((rounds * 60)) "$(grep -c '"status": 0' "$work/lives.out")" 'lives'
+	expect '' "$(grep -E '^kiln-ctl: [A-Za-z]+: ' "$work/lives.err" | grep -v 'CreateSandbox: ALREADY_EXISTS' || true)" 'failures'
+	mapfile -t resident <<<"$(told resident_bytes)"
+	mapfile -t files <<<"$(told open_files)"
+	echo "resident: ${resident[0]} bytes, ${resident[1]} after 60 lives, ${resident[-1]} after $((rounds * 60))"
+	((resident[0] < 3000000)) || fail "${resident[0]} bytes after the boot"
+	((resident[-1] - resident[1] < 128 * 1024)) || fail "${resident[1]} bytes became ${resident[-1]}"
+	expect "${files[1]}" "${files[-1]}" 'open files'
 }
 
 # copied PATH MODE UID TEXT: a CopyFile below a root of the test's own.
