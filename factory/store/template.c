@@ -19,7 +19,6 @@
 #define PMEM_ALIGN         (2 * MIB)
 #define DEFINITION_PARAMS  2000 /* bytes; the kernel takes 2048 of command line */
 #define BLOCK_MIB          128  /* of memory that is added: the guest kernel's on x86-64 */
-#define CONSOLE_PARAM      "agent.debug_console" /* agent/console.h; Kata's word */
 #define MAKE_IMAGE         "`make image` makes it"
 #define DEFINITION(f, ...) CONFIG_##f(struct template_definition, __VA_ARGS__)
 
@@ -281,12 +280,6 @@ int template_definition_load(const char *path, struct template_definition **ret,
 		return error_wrap(err, "template definition %s", path);
 	*ret = steal_ptr(d);
 	return 0;
-}
-
-char *template_kernel_params(const struct template_definition *definition)
-{
-	return definition->debug_console ? xasprintf("%s " CONSOLE_PARAM, definition->kernel_params)
-					 : xstrdup(definition->kernel_params);
 }
 
 void template_definition_print(FILE *out)

@@ -9,6 +9,7 @@
 
 #define ID_FORMAT      "kiln-template-7"
 #define AGENT_PROTOCOL "grpc.AgentService 0.0.1"
+#define CONSOLE_PARAM  "agent.debug_console" /* agent/console.h; Kata's word */
 #define SHORT_DIGEST   8
 #define LONG_VALUE     60 /* characters; of longer ones only the words that differ are told */
 
@@ -74,6 +75,12 @@ static int read_file_input(const struct template_definition *d, enum template_in
 	if (r == 0)
 		inputs->values[input] = xstrdup(hex);
 	return r;
+}
+
+char *template_kernel_params(const struct template_definition *definition)
+{
+	return definition->debug_console ? xasprintf("%s " CONSOLE_PARAM, definition->kernel_params)
+					 : xstrdup(definition->kernel_params);
 }
 
 int template_inputs_read(const struct template_definition *d, const struct template_host *host,

@@ -13,6 +13,7 @@
 #include "base/pidfd.h"
 #include "base/strbuf.h"
 #include "base/strv.h"
+#include "factory/vm/preload.h"
 #include "factory/vm/remains.h"
 #include "factory/vm/vm_priv.h"
 #include "tests/unit/vm/fake_qemu.h"
@@ -88,6 +89,14 @@ static inline void on_state(struct vm *vm, enum vm_state old, enum vm_state now,
 	if (why)
 		replace_string(&bench->why, error_message(why));
 	bench->done = bench->done || now == bench->wanted || now == VM_GONE;
+}
+
+/* The stand-in for QEMU is this program, with the sanitizers' own libraries before all others. */
+int preload_find(const struct preload_options *options _unused_,
+		 struct strv *ret_libraries _unused_, struct strv *ret_environment _unused_,
+		 struct error *err _unused_)
+{
+	return 0;
 }
 
 static inline struct vm_options options_of(struct bench *bench)
