@@ -16,13 +16,15 @@ complete() {
 test_commands() {
 	expect 'check completion' "$(complete c)"
 	expect 'factory' "$(complete fac)"
-	expect 'image inspect' "$(complete i)"
+	expect 'image inspect iptables' "$(complete i)"
+	expect 'env exec' "$(complete e)"
 	expect 'check completion' "$(complete help c)"
 }
 
 test_words_and_options() {
 	expect 'init inspect' "$(complete factory in)"
 	expect 'cgroups' "$(complete check cg)"
+	expect 'get set' "$(complete iptables '')"
 	expect 'kernel kvm' "$(complete check cgroups k)"
 	expect '' "$(complete factory init in)"
 	expect '--template --timeout' "$(complete factory status --t)"
