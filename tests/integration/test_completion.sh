@@ -16,7 +16,8 @@ complete() {
 test_commands() {
 	expect 'check completion' "$(complete c)"
 	expect 'factory' "$(complete fac)"
-	expect 'image inspect' "$(complete i)"
+	expect 'image inspect iptables' "$(complete i)"
+	expect 'env exec' "$(complete e)"
 	expect 'check completion' "$(complete help c)"
 }
 
@@ -25,6 +26,7 @@ test_words_and_options() {
 	expect 'dashboard' "$(complete factory da)"
 	expect '--port' "$(complete factory dashboard --p)"
 	expect 'cgroups' "$(complete check cg)"
+	expect 'get set' "$(complete iptables '')"
 	expect 'kernel kvm' "$(complete check cgroups k)"
 	expect '' "$(complete factory init in)"
 	expect '--template --timeout --traces' "$(complete factory status --t)"
