@@ -62,3 +62,20 @@ reaches() { inside "$1" ping -q -c 1 -W 2 -I "$2" "$3" >/dev/null 2>&1; }
 
 # ping_pod POD: from the host
 ping_pod() { busybox ping -q -c 1 -W 10 "$(address "$1")" >/dev/null || fail "$1 does not answer"; }
+
+# filled POD CARDS COMMAND: a container whose network an engine makes after its creation, with so many interfaces.
+filled() {
+	mkdir -p "$work/pods"
+	[ -d "$work/root" ] || "$tests/busybox-root" "$work/root"
+	cat >"$work/fill" <<-END
+		#!/bin/sh -e
+		for i in \$(seq $2); do
+			echo '$(bridge_conf br0 1500 10.88.0.0/24 | jq -c .)' | CNI_COMMAND=ADD CNI_CONTAINERID=$1 \
+				CNI_NETNS=\$1 CNI_IFNAME=eth\$i CNI_PATH=$plugins $plugins/bridge >/dev/null
+		done
+	END
+	chmod 755 "$work/fill"
+	SHIM_WORK=$work/pods SHIM_NAMESPACE=$(basename "$work") SHIM_BETWEEN=$work/fill timeout 200 \
+		/usr/bin/python3 -B "$tests/integration/shim.py" run "$1" \
+		"$(jq -nc --arg dir "$work/root" '[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" "$3" 2>"$work/filled.log"
+}

@@ -57,6 +57,11 @@ test_what_comes_later_has_one_of_its_own() {
 	expect_nothing_left late
 }
 
+test_an_engine_makes_the_network_between_create_and_start() {
+	expect_match '^3 .*Connection refused' "$(SHIM_CONFIG=$work/shim.json filled made 2 \
+		'ip -o link | grep -c UP; nc -w 10 10.88.0.1 9 </dev/null 2>&1' | tr '\n' ' ')" # the bridge answers
+}
+
 test_nothing_is_left_of_one_that_was_killed() {
 	local victim
 	for victim in shim vmm; do

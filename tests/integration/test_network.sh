@@ -229,23 +229,6 @@ hooked_spec() {
 
 start_hooked() { ctr run -d --runtime io.containerd.kiln.v2 --config "$work/hooked.json" "$1" </dev/null; }
 
-# filled POD CARDS COMMAND: a container whose network an engine makes after its creation, with so many interfaces.
-filled() {
-	mkdir -p "$work/pods"
-	[ -d "$work/root" ] || "$tests/busybox-root" "$work/root"
-	cat >"$work/fill" <<-END
-		#!/bin/sh -e
-		for i in \$(seq $2); do
-			echo '$(bridge_conf br0 1500 10.88.0.0/24 | jq -c .)' | CNI_COMMAND=ADD CNI_CONTAINERID=$1 \
-				CNI_NETNS=\$1 CNI_IFNAME=eth\$i CNI_PATH=$plugins $plugins/bridge >/dev/null
-		done
-	END
-	chmod 755 "$work/fill"
-	SHIM_WORK=$work/pods SHIM_NAMESPACE=$(basename "$work") SHIM_BETWEEN=$work/fill timeout 200 \
-		/usr/bin/python3 -B "$tests/integration/shim.py" run "$1" \
-		"$(jq -nc --arg dir "$work/root" '[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" "$3" 2>"$work/filled.log"
-}
-
 # As Docker from 23 on does.
 test_an_engine_makes_the_network_between_create_and_start() {
 	expect_match 'Connection refused' "$(filled made 1 'nc -w 10 10.88.0.1 9 </dev/null 2>&1')" # the bridge answers
