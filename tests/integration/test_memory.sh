@@ -92,6 +92,13 @@ test_what_was_added_and_freed_goes_back() {
 	remove_container grown
 }
 
+test_a_booted_machine_gives_back_too() {
+	sandbox booted large 1200
+	expect booted "$(factory_ctl list --json | jq -r '.vms[] | select(.sandbox_id == "booted").origin')"
+	gives_back booted 500
+	remove_container booted
+}
+
 test_a_copy_of_its_own_gets_smaller() {
 	sandbox copy unshared 512
 	gives_back copy 300
