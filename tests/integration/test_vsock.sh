@@ -82,8 +82,9 @@ test_more_than_one_may_talk_to_a_running_sandbox() {
 test_only_who_is_privileged_may() {
 	needs_vsock || return 0
 	! timeout 30 setpriv --reuid=nobody --regid=nogroup --clear-groups --bounding-set=-all --inh-caps=-all \
-		"$BUILD/kiln-ctl" agent --server-address "vsock://$(cid_of v1):1024" -c Version >/dev/null 2>&1 ||
+		"$BUILD/kiln-ctl" agent --server-address "vsock://$(cid_of v1):1024" -c Version >/dev/null 2>"$work/err" ||
 		fail 'nobody may ask the agent'
+	expect_match 'the connection was closed' "$(cat "$work/err")"
 }
 
 # After a restart of the factory it is known from the journal.
