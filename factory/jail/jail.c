@@ -21,6 +21,7 @@
 #include "base/strv.h"
 #include "factory/base/layout.h"
 #include "factory/guest/dax_window.h"
+#include "factory/guest/large_ids.h"
 #include "factory/jail/cgroup.h"
 #include "factory/jail/jail_priv.h"
 
@@ -201,6 +202,7 @@ static int make_environment(struct jail *jail, const struct jail_options *option
 			  options->dax_dir);
 		strv_addf(&jail->environment, DAX_WINDOW_ENV_SOCKET "=%s", options->dax_socket);
 	}
+	strv_addf(&jail->environment, LARGE_IDS_ENV "=%s", options->share_dir);
 	for (size_t i = 0; i < ARRAY_SIZE(heap_settings); i++)
 		strv_add(&jail->environment, heap_settings[i]);
 	return add_preloads(jail, err);
