@@ -229,7 +229,7 @@ $(BIN_init): $(BUILD)/obj/templates/initramfs/init.o
 	$(Q)$(CC) $(CFLAGS_ALL) -static -o $@ $^
 
 # What clones' QEMU is started with; it needs nothing but libc.
-$(PRELOAD): $(wildcard factory/preload/*.c) factory/guest/dax_window.h | $(AUTO_DEPS)
+$(PRELOAD): $(wildcard factory/preload/*.c) factory/guest/dax_window.h factory/guest/large_ids.h | $(AUTO_DEPS)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -shared -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $(filter %.c,$^)

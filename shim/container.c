@@ -280,6 +280,9 @@ static int load(struct container *container, const struct container_options *opt
 				  options->has_pod ? NULL : is_of_pod, options, err);
 	if (r == 0)
 		r = user_namespace_check(container->spec, err);
+	if (r == 0 && container->spec->oci->process)
+		r = large_ids_take(sandbox_large_ids(container->sandbox),
+				   container->spec->oci->process->user, err);
 	if (r < 0)
 		return r;
 	container->hooks = hooks_new(container->loop, container->spec, container->id,

@@ -15,6 +15,7 @@
 #include "shim/bundle.h"
 #include "shim/container_priv.h"
 #include "shim/images.h"
+#include "shim/large_ids.h"
 #include "shim/layer_losses.h"
 #include "shim/netns.h"
 #include "shim/upper_image.h"
@@ -226,51 +227,97 @@ static int write_machine(const struct container *container, struct error *err)
 	return r < 0 ? r : bundle_write_machine(container->bundle, &machine, err);
 }
 
-/* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
- * is a task, so a missing file is an invalid argument. */
-static int mount_files(struct container *container, struct storages *storages, struct error *err)
+static int mount_root(struct container *container, const struct idmap *idmap,
+		      const char *scratch_dir, struct storages *storages, struct error *err)
 {
 	_cleanup_free_ char *upper = container_disks_show_upper(container->disks, storages);
-	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
-	_cleanup_(idmap_close) struct idmap idmap = IDMAP_NONE;
-	const struct rootfs_options rootfs = {
+	const struct rootfs_options options = {
 		.driver = container->rootfs_driver,
 		.lowers = sandbox_lower_folders(container->sandbox),
 		.container_id = container->id,
 		.image = &container->image,
 		.upper = upper,
 		.folder = &container->folder,
-		.scratch_dir = scratch,
-		.idmap = &idmap,
+		.scratch_dir = scratch_dir,
+		.idmap = idmap,
 		.spec = container->spec,
 		.mounts = container->root_mounts,
 		.nmounts = container->nroot_mounts,
 	};
-	const struct volumes_options volumes = {
+
+	return rootfs_mount(&options, storages, &container->rootfs, err);
+}
+
+static int mount_volumes(struct container *container, const struct idmap *idmap,
+			 const char *scratch_dir, struct storages *storages, struct error *err)
+{
+	const struct volumes_options options = {
 		.driver = (enum volumes_driver)container->settings.volumes,
 		.folder = &container->folder,
 		.container_id = container->id,
-		.scratch_dir = scratch,
-		.idmap = &idmap,
+		.scratch_dir = scratch_dir,
+		.idmap = idmap,
 		.loop = container->loop,
 		.vmm_pid = sandbox_vmm_pid(container->sandbox),
 		.vmm_pidfd = sandbox_vmm_pidfd(container->sandbox),
 		.shares_shm = container->spec->in_pod && container->spec->shares_ipc,
 	};
+
+	return volumes_mount(container->spec->oci, &options, storages, &container->volumes, err);
+}
+
+/* large is for what is the container's own and goes by virtio-9p; without large ids in the pod it
+ * is as the machine's, and costs nothing. The layers are shared by all containers, and virtio-fs
+ * translates nothing. */
+struct idmaps {
+	struct idmap machine, large;
+};
+
+static void idmaps_close(struct idmaps *idmaps)
+{
+	idmap_close(&idmaps->machine);
+	idmap_close(&idmaps->large);
+}
+
+static int idmaps_open(const struct container *container, struct idmaps *idmaps, struct error *err)
+{
+	const struct large_ids *ids = sandbox_large_ids(container->sandbox);
+	int r = idmap_open(sandbox_vmm_pid(container->sandbox),
+			   sandbox_vmm_pidfd(container->sandbox), &idmaps->machine, err);
+
+	if (r < 0 || ids->count == 0 || idmaps->machine.userns < 0)
+		return r;
+	r = large_ids_map(ids, &idmaps->machine, &idmaps->large, err);
+	return r < 0 ? r : large_ids_show(ids, &container->folder, err);
+}
+
+static const struct idmap *idmap_for(const struct idmaps *idmaps, bool is_own_by_9p)
+{
+	return is_own_by_9p && idmaps->large.userns >= 0 ? &idmaps->large : &idmaps->machine;
+}
+
+/* What it mounts is unmounted with the container, also after a failure. To containerd "not found"
+ * is a task, so a missing file is an invalid argument. */
+static int mount_files(struct container *container, struct storages *storages, struct error *err)
+{
+	_cleanup_free_ char *scratch = path_join(sandbox_vm_dir(container->sandbox), "layers");
+	_cleanup_(idmaps_close) struct idmaps idmaps = { IDMAP_NONE, IDMAP_NONE };
 	const struct trace_span span = trace_begin();
 	int r = FAULT_ERROR("create.ids", err);
 
 	if (r == 0)
-		r = idmap_open(sandbox_vmm_pid(container->sandbox),
-			       sandbox_vmm_pidfd(container->sandbox), &idmap, err);
-	if (r == 0)
 		r = share_folder_make(sandbox_share_dir(container->sandbox), container->id,
 				      &container->folder, err);
 	if (r == 0)
-		r = rootfs_mount(&rootfs, storages, &container->rootfs, err);
+		r = idmaps_open(container, &idmaps, err);
 	if (r == 0)
-		r = volumes_mount(container->spec->oci, &volumes, storages, &container->volumes,
-				  err);
+		r = mount_root(container,
+			       idmap_for(&idmaps, container->rootfs_driver == ROOTFS_SHARE),
+			       scratch, storages, err);
+	if (r == 0)
+		r = mount_volumes(container,
+				  idmap_for(&idmaps, container->settings.volumes == VOLUMES_9P),
+				  scratch, storages, err);
 	if (r == 0)
 		r = FAULT_ERROR("create.mounted", err);
 	trace_end_as(TRACE_ROOTFS, NULL, &span,

@@ -8,9 +8,12 @@
 
 #include "base/error.h"
 
+struct large_ids;
+
 struct idmap {
 	int userns;     /* owned; -EBADF: the VMM is in our own, and there is nothing to map */
 	uint32_t first; /* the host's number for root in there */
+	const struct large_ids *large; /* shim/large_ids.h; borrowed; NULL: ids below 65536 only */
 };
 #define IDMAP_NONE                                                                                 \
 	{                                                                                          \

@@ -103,7 +103,8 @@ int late_mounts_new(const struct late_mounts_options *options, struct late_mount
 
 	mounts->vmm_pid = options->vmm_pid;
 	mounts->vmm_pidfd = steal_fd(&pidfd);
-	mounts->idmap = (struct idmap){ steal_fd(&userns), options->idmap->first };
+	mounts->idmap = (struct idmap){ .userns = steal_fd(&userns),
+					.first = options->idmap->first };
 	mounts->points = *options->points;
 	*options->points = (struct strv){};
 	mounts->info = steal_fd(&info);

@@ -60,6 +60,7 @@ struct sandbox {
 	struct dax_windows *windows;  /* RUNNING */
 	struct disks *disks;          /* RUNNING */
 	struct lower_folders *lowers; /* RUNNING */
+	struct large_ids large_ids;   /* given out so far */
 	struct virtiofs *virtiofs;    /* RUNNING: where a container asked for it */
 	struct pod_link *network;     /* from CLAIMING on; NULL: its pod has none */
 	struct waiters joiners;       /* for the network to be joined */
@@ -756,6 +757,11 @@ const char *sandbox_vm_dir(const struct sandbox *sandbox)
 const char *sandbox_share_dir(const struct sandbox *sandbox)
 {
 	return sandbox->claim->share_dir;
+}
+
+struct large_ids *sandbox_large_ids(struct sandbox *sandbox)
+{
+	return &sandbox->large_ids;
 }
 
 struct lower_folders *sandbox_lower_folders(const struct sandbox *sandbox)

@@ -29,6 +29,7 @@
 #include "shim/agent_link.h"
 #include "shim/dax_windows.h"
 #include "shim/disks.h"
+#include "shim/large_ids.h"
 #include "shim/lower_folders.h"
 #include "shim/settings.h"
 #include "shim/slots.h"
@@ -101,6 +102,8 @@ const char *sandbox_id(const struct sandbox *sandbox);
 enum sandbox_state sandbox_state(const struct sandbox *sandbox);
 struct agent_link *sandbox_agent(const struct sandbox *sandbox); /* always; may be down */
 const struct error *sandbox_error(const struct sandbox *sandbox);
+/* What its containers' users have of the machine's ids; to be changed by large_ids_take(). */
+struct large_ids *sandbox_large_ids(struct sandbox *sandbox);
 const struct claim *sandbox_claim(const struct sandbox *sandbox); /* NULL: not in RUNNING */
 uint64_t sandbox_claimed_ns(const struct sandbox *sandbox);       /* since the epoch; 0: never */
 

@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
-#include "factory/base/layout.h"
 #include "factory/guest/guest_share.h"
 #include "factory/guest/guest_volumes.h"
 #include "proto/message_text.h"
+#include "shim/large_ids.h"
 #include "shim/late_mounts.h"
 #include "shim/mount.h"
 #include "shim/mountinfo.h"
@@ -42,8 +42,6 @@ struct volumes {
 static int copy_file(const struct mount_place *place, const char *path, const struct stat *st,
 		     struct error *err)
 {
-	uid_t uid = st->st_uid < UID_RANGE_SIZE ? st->st_uid : UID_RANGE_SIZE - 2;
-	gid_t gid = st->st_gid < UID_RANGE_SIZE ? st->st_gid : UID_RANGE_SIZE - 2;
 	_cleanup_free_ char *data = NULL;
 	size_t len;
 	int r = file_read(path, COPY_MAX, &data, &len, err);
@@ -53,7 +51,8 @@ static int copy_file(const struct mount_place *place, const char *path, const st
 	_cleanup_close_ int fd = openat(place->dir_fd, place->name,
 					O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || write_full(fd, data, len) < 0 ||
-	    fchown(fd, place->idmap->first + uid, place->idmap->first + gid) < 0 ||
+	    fchown(fd, large_ids_on_host(place->idmap, st->st_uid),
+		   large_ids_on_host(place->idmap, st->st_gid)) < 0 ||
 	    fchmod(fd, st->st_mode & 07777) < 0)
 		return error_set_errno(err, errno, "cannot copy %s", path);
 	return 0;

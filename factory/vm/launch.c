@@ -271,6 +271,7 @@ static int find_libraries(struct launch *launch, const struct launch_options *op
 			.dax_dir = manifest->dax_windows > 0 && options->uid > 0 ? manifest->dir
 										 : NULL,
 			.dax_socket = sockets[SOCKET_DAX].child_fd,
+			.share_dir = launch->share_dir,
 		},
 		&launch->libraries, &launch->environment, err);
 }

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/strings.h"
 #include "factory/guest/dax_window.h"
+#include "factory/guest/large_ids.h"
 
 /* Ours, and two that stand for large ones which a clone has no use for. */
 static const char *const preloads[] = { "kiln-preload.so", "kiln-no-capstone.so",
@@ -41,6 +42,7 @@ static void tell(const struct preload_options *options, struct strv *environment
 			  options->dax_dir);
 		strv_addf(environment, DAX_WINDOW_ENV_SOCKET "=%s", options->dax_socket);
 	}
+	strv_addf(environment, LARGE_IDS_ENV "=%s", options->share_dir);
 	for (size_t i = 0; i < ARRAY_SIZE(heap_settings); i++)
 		strv_add(environment, heap_settings[i]);
 }

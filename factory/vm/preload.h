@@ -14,6 +14,7 @@ struct preload_options {
 	const char
 		*dax_dir; /* folder of its DAX windows (factory/guest/dax_window.h); NULL: none */
 	const char *dax_socket; /* number of the descriptor they are filled by, in QEMU */
+	const char *share_dir;  /* of the machine: factory/guest/large_ids.h */
 };
 
 /* Fills both (empty before): the libraries' paths, and variables of QEMU's environment. -ENOENT

@@ -179,6 +179,10 @@ test_mounts() {
 	row 'no such source' '.mounts += [{destination: "/host", type: "bind", source: "/no/such", options: ["bind"]}]' true
 	row 'no such type' '.mounts += [{destination: "/host", type: "nosuchfs", source: "none"}]' true
 	row 'no such option' '.mounts += [{destination: "/made", type: "tmpfs", source: "tmpfs", options: ["nosuchoption"]}]' true
+	row 'large owners' ".process.user = {uid: 1000650000, gid: 0, additionalGids: [1000650000]}
+		| .mounts += [{destination: \"/host\", type: \"bind\", source: \"$work/large\", options: [\"rbind\"]}]" \
+		sh -c 'id; cd /host; cat own; mkdir new; touch new/file; chgrp 1000650000 new/file; stat -c "%u:%g %a" . own new new/file
+			chown 0 new; echo $?; rm -r new'
 	row 'noexec' ".mounts += [{destination: \"/host\", type: \"bind\", source: \"$work/volume\", options: [\"bind\", \"noexec\"]}]" \
 		/host/program
 	row 'a relative destination' '.mounts += [{destination: "made", type: "tmpfs", source: "tmpfs"}]' sh -c 'stat -c %a /made'
@@ -252,6 +256,12 @@ for runtime in runc kiln; do
 	chmod 755 "$root/script" "$root/missing-interpreter"
 done
 mkdir "$work/volume"
+mkdir -m 2770 "$work/large"
+echo 'of one with a large number' >"$work/large/own"
+chmod 600 "$work/large/own"
+chown 1000650000:1000650000 "$work/large/own"
+chown :1000650000 "$work/large"
+chmod 2770 "$work/large"
 echo 'of the host' >"$work/volume/file"
 cp "$(command -v busybox)" "$work/volume/program"
 ctr oci spec >"$work/spec.json"

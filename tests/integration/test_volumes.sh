@@ -323,6 +323,97 @@ test_virtio_fs_wants_memory_of_its_own() {
 	expect_match 'io.kiln.volumes is "nfs"' "$(kiln_run fs --annotation io.kiln.volumes=nfs -- true 2>&1 || true)"
 }
 
+# ---------------------------------------------------------------- users and groups from 65536 on
+
+large=1000650000
+
+# as_user USER ANNOTATIONS ID [CTR OPTIONS] -- COMMAND...: a container by a spec of its own, for `ctr run` has no
+# words for process.user. It has the folder $vol as /v, and $vol/own as /etc/own.
+as_user() {
+	local user=$1 annotations=$2 id=$3 options=()
+	for ((; $# > 0; )); do
+		shift
+		[ "${1-}" != -- ] || break
+		[[ ${1-} != -* ]] || options+=("$1")
+	done
+	[ -d "$work/root" ] || { "$tests/busybox-root" "$work/root" && chmod 1777 "$work/root/tmp"; }
+	ctr oci spec | jq --arg root "$work/root" --arg v "$vol" ".root = {path: \$root} | .process.terminal = false
+		| .process.user = $user | .annotations += $annotations | .process.args = \$ARGS.positional
+		| .process.env = [\"PATH=/bin\"] | .mounts += [{destination: \"/v\", source: \$v},
+			{destination: \"/etc/own\", source: (\$v + \"/own\")} | . + {type: \"bind\", options: [\"rbind\"]}]" \
+		--args -- "${@:2}" >"$work/user.json"
+	ctr run --runtime io.containerd.kiln.v2 "${options[@]}" --config "$work/user.json" "$id"
+}
+
+# As OpenShift has it: the volume is of a group that all of the pod have, and setgid.
+test_large_owners_are_the_hosts() {
+	local out
+	fresh
+	echo secret >"$vol/own"
+	chown $large:$large "$vol/own"
+	chmod 600 "$vol/own"
+	chown 0:$large "$vol"
+	chmod 2770 "$vol"
+	out=$(as_user "{uid: $large, gid: 0, additionalGids: [$large]}" '{}' large --rm -- \
+		sh -c 'cd /v; umask 077; echo new >new; mkdir dir; ln -s own link; mkfifo fifo; chmod 640 own
+			cat own /etc/own; stat -c %u:%g . own /etc/own new dir link fifo; id -u; id -G; cat /proc/self/uid_map')
+	expect "secret secret 0:$large $large:$large $large:$large $large:$large $large:$large $large:$large $large:$large $large 0 $large 0 0 4294967295" \
+		"$(xargs <<<"$out")" 'in the container'
+	expect "$large:$large $large:$large $large:$large $large:$large $large:$large" \
+		"$(cd "$vol" && stat -c %u:%g own new dir link fifo | xargs)" 'on the host'
+	expect '640 600 2700' "$(cd "$vol" && stat -c %a own new dir | xargs)" 'modes'
+}
+
+# A container has the ids that its pod has named when it is made; all others are refused or nobody's.
+test_large_ids_that_a_pod_names() {
+	local id member='{"io.kubernetes.cri.sandbox-id": "ids", "io.kubernetes.cri.container-type": "container"}'
+	fresh
+	chmod 777 "$vol"
+	touch "$vol/own" "$vol/place"
+	chown 61056:61183 "$vol/place"
+	in_pod ids ids
+	in_pod ids early $(bind "$vol" /v rbind:rw)
+	as_user "{uid: $large, gid: 4294967294}" "$member" app -d -- sleep 1000
+	in_pod ids late $(bind "$vol" /v rbind:rw)
+	inside app sh -c 'echo app >/v/file; chmod 600 /v/file'
+	expect "$large:4294967294" "$(stat -c %u:%g "$vol/file")" 'on the host'
+	expect "app $large:4294967294" "$(inside late sh -c 'cat /v/file; stat -c %u:%g /v/file' | xargs)" 'in another container'
+	inside late sh -c "touch /v/given; chown $large:12 /v/given; chown 13:$large /v/file"
+	expect "$large:12 13:$large" "$(stat -c %u:%g "$vol/given" "$vol/file" | xargs)" 'given away'
+	inside late chown 0:0 /v/file
+	expect '0:0' "$(stat -c %u:%g "$vol/file")" 'taken back'
+	ctr tasks exec --exec-id by-user --user $large late sh -c 'echo >/v/by-user'
+	expect "$large" "$(stat -c %u "$vol/by-user")" 'by an exec'
+	expect_match 'Invalid argument' "$(inside late chown 1000650001 /v/file 2>&1 || true)" 'an id that nobody has named'
+	expect_match 'Invalid argument' "$(inside late chown 61056 /v/file 2>&1 || true)" 'a place'
+	expect_match 'Invalid argument' \
+		"$(ctr tasks exec --exec-id stranger --user 2000000000 late touch /v/stranger 2>&1 || true)" 'an exec by a stranger'
+	[ ! -e "$vol/stranger" ] || fail 'a file that could not get its owner is there'
+	expect '65534:65534' "$(inside late stat -c %u:%g /v/place)" 'files of the places'
+	expect '65534:12 61056:61183' "$(inside early stat -c %u:%g /v/given /v/place | xargs)" 'in a container that was there before'
+	expect_match 'Invalid argument' "$(inside early chown $large /v/file 2>&1 || true)" 'of that'
+	for id in late app early ids; do remove_container $id; done
+}
+
+test_more_large_ids_than_a_machine_has() {
+	fresh
+	touch "$vol/own"
+	expect_match 'additionalGids 1000650128: .*128 other ids' \
+		"$(as_user "{uid: 0, gid: 0, additionalGids: [range($large; $((large + 129)))]}" '{}' many --rm -- true 2>&1 || true)"
+	ctr containers delete many 2>/dev/null || true
+	expect "$((large + 127))" "$(as_user "{uid: 0, gid: 0, additionalGids: [range($large; $((large + 128)))]}" '{}' enough --rm -- \
+		sh -c 'touch /v/last; chown $(id -G | tr " " "\n" | tail -n 1) /v/last; stat -c %u /v/last')"
+}
+
+# The whole root is the host's, and so are the owners in it.
+test_large_owners_of_a_root_by_the_share() {
+	fresh
+	touch "$vol/own"
+	expect "$large:5" "$(as_user "{uid: $large, gid: 5}" '{"io.kiln.rootfs": "share"}' shared --rm -- \
+		sh -c 'touch /tmp/file && stat -c %u:%g /tmp/file')"
+	expect "$large:5" "$(stat -c %u:%g "$work/root/tmp/file")" 'on the host'
+}
+
 # ---------------------------------------------------------------- what only the pod has
 
 test_empty_dirs_are_the_pods() {
