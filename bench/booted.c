@@ -25,20 +25,22 @@
 #include "factory/vm/guest_cid.h"
 #include "proto/health.pb-c.h"
 
-#define BOOT_MS     300000
-#define RUN_MS      600000
-#define SCRATCH     "/dev/shm" /* a scratch disk belongs on tmpfs */
-#define SOCKETS     3
-#define FIRST_TAP   (3 + SOCKETS) /* its descriptor in QEMU */
-#define VHOST_FD    (FIRST_TAP + NETWORK_CARDS_MAX)
-#define REAP_TRIES  1000
-#define REAP_USLEEP 5000
+#define BOOT_MS         300000
+#define RUN_MS          600000
+#define SCRATCH         "/dev/shm" /* a scratch disk belongs on tmpfs */
+#define SOCKETS         3
+#define FIRST_TAP       (3 + SOCKETS) /* its descriptor in QEMU */
+#define VHOST_FD        (FIRST_TAP + NETWORK_CARDS_MAX)
+#define FIRST_VHOST_NET (VHOST_FD + 1)
+#define REAP_TRIES      1000
+#define REAP_USLEEP     5000
 
 struct booted {
 	struct bench *bench; /* borrowed */
 	struct booted *next; /* in bench->booted */
 	char *dir;           /* owned: sockets, scratch disk and share; removed at the end */
 	size_t cards;        /* of its network */
+	bool vhost_net;      /* they have */
 	int vhost;           /* has guest_cid reserved, until QEMU runs; -EBADF: none */
 	uint32_t guest_cid;
 	pid_t pid;
@@ -114,6 +116,7 @@ static int expand(const struct booted *booted, const struct template_manifest *m
 						  .shim_fd = "5",
 						  .first_tap_fd = FIRST_TAP,
 						  .taps = NETWORK_CARDS_MAX,
+						  .first_vhost_net_fd = FIRST_VHOST_NET,
 						  .guest_cid = guest_cid,
 						  .vhost_fd = vhost_fd,
 						  .vcpus = vcpus,
@@ -132,7 +135,8 @@ static int booted_spawn(struct booted *booted, const struct strv *argv, struct e
 	_cleanup_free_ char *log = path_join(booted->dir, "qemu.log");
 	_cleanup_close_ int log_fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	_cleanup_(taps_done) struct taps taps = {};
-	struct spawn_fd fds[2 + SOCKETS + NETWORK_CARDS_MAX + 1] = { { log_fd, 1 }, { log_fd, 2 } };
+	struct spawn_fd fds[2 + SOCKETS + 2 * NETWORK_CARDS_MAX + 1] = { { log_fd, 1 },
+									 { log_fd, 2 } };
 	size_t nfds = 2 + SOCKETS;
 	int sockets[SOCKETS] = { -EBADF, -EBADF, -EBADF };
 
@@ -145,9 +149,13 @@ static int booted_spawn(struct booted *booted, const struct strv *argv, struct e
 		fds[2 + i] = (struct spawn_fd){ sockets[i], 3 + i };
 	}
 	if (r == 0)
-		r = taps_reserve(booted->cards, &taps, err);
+		r = taps_reserve(booted->cards, booted->vhost_net, &taps, err);
 	for (size_t i = 0; i < taps.count; i++)
 		fds[nfds++] = (struct spawn_fd){ taps.fds[i], FIRST_TAP + (int)i };
+	for (size_t i = 0; i < taps.count; i++)
+		if (taps.vhost_net[i] >= 0)
+			fds[nfds++] = (struct spawn_fd){ taps.vhost_net[i],
+							 FIRST_VHOST_NET + (int)i };
 	if (booted->vhost >= 0)
 		fds[nfds++] = (struct spawn_fd){ booted->vhost, VHOST_FD };
 	if (r == 0)
@@ -235,6 +243,7 @@ static int booted_prepare(struct booted *booted, const char *factory, struct str
 	if (r < 0)
 		return r;
 	booted->cards = count_cards(&manifest->boot_argv);
+	booted->vhost_net = argv_has_vhost_net(&manifest->boot_argv);
 	use_memfd(argv);
 	return 0;
 }

@@ -30,6 +30,7 @@ const struct check_probe check_probes[] = {
 	{ "traffic-control", "what joins a pod's interface to its machine, tried", check_traffic_control },
 	{ "tap", "network cards of machines", check_tap },
 	{ "vhost", "vhost-vsock, by which agents can be reached", check_vhost },
+	{ "vhost-net", "vhost-net, which moves the packets of machines", check_vhost_net },
 	{ "huge-pages", "transparent ones, and those of a template's memory_dir", check_huge_pages },
 	{ "userfaultfd", "userfaultfd", check_userfaultfd },
 	{ "page-merging", "KSM, for merge_pages", check_page_merging },

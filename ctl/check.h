@@ -72,6 +72,7 @@ void check_kernel(const struct check_host *host, struct check_result *result);
 void check_cgroups(const struct check_host *host, struct check_result *result);
 void check_tap(const struct check_host *host, struct check_result *result);
 void check_vhost(const struct check_host *host, struct check_result *result);
+void check_vhost_net(const struct check_host *host, struct check_result *result);
 void check_huge_pages(const struct check_host *host, struct check_result *result);
 void check_userfaultfd(const struct check_host *host, struct check_result *result);
 void check_page_merging(const struct check_host *host, struct check_result *result);
@@ -80,6 +81,7 @@ void check_seccomp(const struct check_host *host, struct check_result *result);
 
 /* channel: as configured. */
 void vhost_judge(const char *channel, bool there, struct check_result *result);
+void vhost_net_judge(const char *vhost_net, bool there, struct check_result *result); /* ditto */
 /* release: as of uname(2); jailed: machines have user ids of their own. */
 void kernel_judge(const char *release, bool jailed, struct check_result *result);
 void landlock_judge(int version, struct check_result *result); /* of its interface; < 0: none */

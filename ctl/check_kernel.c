@@ -142,6 +142,28 @@ void check_vhost(const struct check_host *host, struct check_result *result)
 		    result);
 }
 
+void vhost_net_judge(const char *vhost_net, bool there, struct check_result *result)
+{
+	if (str_equal(vhost_net, "no"))
+		check_fine(result, "vhost-net is not used: \"vhost_net\" is \"no\"");
+	else if (there)
+		check_fine(result, "vhost-net is there: it moves the packets of machines with KVM");
+	else if (str_equal(vhost_net, "yes"))
+		check_mend(result, "modprobe vhost_net",
+			   "there is no vhost-net, and \"vhost_net\" is \"yes\"");
+	else
+		check_fine(result, "vhost-net is not there (modprobe vhost_net): QEMU moves the "
+				   "packets of machines");
+}
+
+void check_vhost_net(const struct check_host *host, struct check_result *result)
+{
+	vhost_net_judge(host->config.vhost_net,
+			check_host_has(host, "/dev/vhost-net") &&
+				check_host_has(host, "/sys/class/misc/vhost-net"),
+			result);
+}
+
 void check_userfaultfd(const struct check_host *host _unused_, struct check_result *result)
 {
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);

@@ -39,7 +39,7 @@ void qemu_judge(const char *version, struct check_result *result)
 
 void check_qemu(const struct check_host *host, struct check_result *result)
 {
-	const struct template_host_choice choice = { "tcg", "serial" };
+	const struct template_host_choice choice = { "tcg", "serial", "no" };
 	_cleanup_(error_done) struct error err = {};
 	struct template_host facts;
 

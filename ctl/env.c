@@ -91,7 +91,7 @@ static json_t *versions_json(const struct check_host *host)
 {
 	_cleanup_(error_done) struct error err = {};
 	_cleanup_free_ char *libvirt = NULL, *containerd = NULL, *factory = NULL;
-	const struct template_host_choice choice = { "tcg", "serial" };
+	const struct template_host_choice choice = { "tcg", "serial", "no" };
 	struct template_host facts;
 	json_t *object = json_object();
 

@@ -6,9 +6,13 @@
 #include "base/memory.h"
 #include "factory/guest/disks.h"
 #include "factory/guest/network_cards.h"
+#include "factory/jail/tap.h"
 #include "proto/guest.pb-c.h"
 
-enum { QMP_TIMEOUT_MS = 10000, FIND_TIMEOUT_MS = 20000, COMMANDS = 3 };
+enum { QMP_TIMEOUT_MS = 10000, FIND_TIMEOUT_MS = 20000 };
+
+/* In QEMU's order; the second one is for vhost-net only. */
+enum { COMMAND_TAP, COMMAND_VHOST_NET, COMMAND_NETDEV, COMMAND_DEVICE, COMMANDS };
 
 static const char *const card_plug_state_names[] = {
 	[CARD_PLUG_MAKING] = "making",
@@ -30,7 +34,7 @@ const struct state_machine card_plug_states = STATE_MACHINE("card", card_plug_st
 struct card_plug {
 	struct card_plug_options options; /* `have` counts up */
 	enum card_plug_state state;
-	int tap; /* MAKING: the worker's; owned */
+	int tap, vhost_net; /* MAKING: the worker's; owned */
 	struct error error;
 	struct qmp_pending *commands[COMMANDS]; /* NULL: answered */
 	struct agent_call *find;                /* in SEEKING */
@@ -57,6 +61,7 @@ static void plug_free(struct card_plug *plug)
 	cancel_commands(plug);
 	agent_call_cancel(plug->find);
 	close_fd(plug->tap);
+	close_fd(plug->vhost_net);
 	error_done(&plug->error);
 	free(plug);
 }
@@ -117,7 +122,7 @@ static void on_answer(struct card_plug *plug, size_t command, int number, const 
 	plug->commands[command] = NULL;
 	if (number < 0 && !plug->error.number)
 		(void)error_set(&plug->error, -number, "%s", error_message(err));
-	if (command < COMMANDS - 1)
+	if (command != COMMAND_DEVICE)
 		return;
 	cancel_commands(plug);
 	if (plug->error.number)
@@ -126,19 +131,35 @@ static void on_answer(struct card_plug *plug, size_t command, int number, const 
 		find(plug);
 }
 
-static void on_fd(int number, json_t *result _unused_, const struct error *err, void *userdata)
+static void on_tap(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
-	on_answer(userdata, 0, number, err);
+	on_answer(userdata, COMMAND_TAP, number, err);
+}
+
+static void on_vhost_net(int number, json_t *result _unused_, const struct error *err,
+			 void *userdata)
+{
+	on_answer(userdata, COMMAND_VHOST_NET, number, err);
 }
 
 static void on_netdev(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
-	on_answer(userdata, 1, number, err);
+	on_answer(userdata, COMMAND_NETDEV, number, err);
 }
 
 static void on_device(int number, json_t *result _unused_, const struct error *err, void *userdata)
 {
-	on_answer(userdata, 2, number, err);
+	on_answer(userdata, COMMAND_DEVICE, number, err);
+}
+
+/* qmp_command_fds() takes the descriptor. */
+static struct qmp_pending *give_fd(struct card_plug *plug, struct qmp *qmp, const char *name,
+				   int *fd, qmp_reply_fn fn)
+{
+	int given = steal_fd(fd);
+
+	return qmp_command_fds(qmp, "getfd", json_pack("{s:s}", "fdname", name), &given, 1,
+			       QMP_TIMEOUT_MS, fn, plug);
 }
 
 static void send_commands(struct card_plug *plug, struct qmp *qmp, unsigned slot)
@@ -147,20 +168,24 @@ static void send_commands(struct card_plug *plug, struct qmp *qmp, unsigned slot
 	_cleanup_free_ char *device = xasprintf(NETWORK_CARD_DEVICE, plug->options.have);
 	_cleanup_free_ char *mac = xasprintf(NETWORK_CARD_PLUGGED_MAC, plug->options.have);
 	_cleanup_free_ char *place = xasprintf("0x%x", slot);
-	int fd = steal_fd(&plug->tap);
+	bool has_vhost_net = plug->vhost_net >= 0;
+	_cleanup_free_ char *vhost_net = has_vhost_net ? xasprintf("vhost-%s", tap) : NULL;
 
-	plug->commands[0] = qmp_command_fds(qmp, "getfd", json_pack("{s:s}", "fdname", tap), &fd, 1,
-					    QMP_TIMEOUT_MS, on_fd, plug);
-	plug->commands[1] = qmp_command(
-		qmp, "netdev_add",
-		json_pack("{s:s, s:s, s:s, s:b}", "type", "tap", "id", tap, "fd", tap, "vhost", 0),
-		QMP_TIMEOUT_MS, on_netdev, plug);
-	plug->commands[2] = qmp_command(qmp, "device_add",
-					json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "driver",
-						  "virtio-net-pci", "id", device, "netdev", tap,
-						  "mac", mac, "romfile", "", "bus", DISKS_BRIDGE,
-						  "addr", place),
-					QMP_TIMEOUT_MS, on_device, plug);
+	plug->commands[COMMAND_TAP] = give_fd(plug, qmp, tap, &plug->tap, on_tap);
+	if (has_vhost_net)
+		plug->commands[COMMAND_VHOST_NET] = give_fd(plug, qmp, vhost_net, &plug->vhost_net,
+							    on_vhost_net);
+	plug->commands[COMMAND_NETDEV] = qmp_command(qmp, "netdev_add",
+						     json_pack("{s:s, s:s, s:s, s:b, s:s*}", "type",
+							       "tap", "id", tap, "fd", tap, "vhost",
+							       has_vhost_net, "vhostfd", vhost_net),
+						     QMP_TIMEOUT_MS, on_netdev, plug);
+	plug->commands[COMMAND_DEVICE] = qmp_command(
+		qmp, "device_add",
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "driver", "virtio-net-pci", "id",
+			  device, "netdev", tap, "mac", mac, "romfile", "", "bus", DISKS_BRIDGE,
+			  "addr", place),
+		QMP_TIMEOUT_MS, on_device, plug);
 }
 
 static int plug_in(struct card_plug *plug)
@@ -185,8 +210,10 @@ static void make_tap(void *data)
 {
 	struct card_plug *plug = data;
 
-	(void)!plug->options.make(plug->options.have, plug->options.userdata, &plug->tap,
-				  &plug->error);
+	int r = plug->options.make(plug->options.have, plug->options.userdata, &plug->tap,
+				   &plug->error);
+	if (r == 0 && plug->options.vhost_net)
+		(void)!vhost_net_open(&plug->vhost_net, &plug->error);
 }
 
 static void on_made(void *data, _unused_ void *owner)
@@ -213,7 +240,7 @@ struct card_plug *card_plug_new(const struct card_plug_options *options)
 
 	plug->options = *options;
 	plug->state = CARD_PLUG_MAKING;
-	plug->tap = -EBADF;
+	plug->tap = plug->vhost_net = -EBADF;
 	make(plug);
 	return plug;
 }

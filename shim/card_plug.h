@@ -3,7 +3,7 @@
  *
  *   state     what it is                                    leaves by
  *   MAKING    a thread makes the card's tap                 it is made: PLUGGING
- *   PLUGGING  QEMU was given the tap's descriptor and told  its answer: SEEKING
+ *   PLUGGING  QEMU was given the descriptors and told       its answer: SEEKING
  *   SEEKING   the guest's agent looks for the card          its answer: MAKING, of the next one
  *   ENDED     all are there, or one could not be made
  *
@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -51,6 +52,7 @@ struct card_plug_options {
 	struct agent_link *agent;
 	const char *sandbox_id;
 	size_t have, want; /* want is more, and NETWORK_CARDS_MAX at most */
+	bool vhost_net;    /* each gets a descriptor of it: factory/jail/tap.h */
 	card_plug_make_fn make;
 	card_plug_fn fn;
 	void *userdata;

@@ -259,6 +259,7 @@ static void plug_cards(struct pod_link *link, card_plug_fn fn)
 		.sandbox_id = link->sandbox_id,
 		.have = link->cards,
 		.want = pod_network_cards(link->pod),
+		.vhost_net = link->machine.vhost_net,
 		.make = make_tap,
 		.fn = fn,
 		.userdata = link,

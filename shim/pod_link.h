@@ -71,6 +71,7 @@ struct pod_link_machine {
 	const char *vm_id;
 	const struct slots
 		*slots;      /* whose monitor takes the cards' links up; failures are logged */
+	bool vhost_net;      /* for cards that are plugged in: factory/jail/tap.h */
 	struct disks *disks; /* beside which cards are plugged in */
 	struct agent_link *agent;
 	ttrpc_reply_fn on_reply; /* of each call to the agent before it is joined */

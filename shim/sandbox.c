@@ -235,6 +235,7 @@ static void create_in_guest(struct sandbox *sandbox)
 		pod_link_start(sandbox->network, &(struct pod_link_machine){
 							 .vmm_pidfd = sandbox->claim->vmm_pidfd,
 							 .vm_id = sandbox->claim->vm_id,
+							 .vhost_net = sandbox->claim->vhost_net,
 							 .slots = sandbox->slots,
 							 .disks = sandbox->disks,
 							 .agent = sandbox->agent,

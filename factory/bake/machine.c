@@ -133,9 +133,13 @@ static char *reporting(const struct template_definition *definition)
 }
 
 /* libvirt makes the tap that is behind a card while the template boots, in the network namespace of
- * kiln-libvirt, and so the guest's driver agrees to what taps can do: a clone has one, too. */
-static char *network_cards(const struct template_definition *definition)
+ * kiln-libvirt, and so the guest's driver agrees to what taps can do: a clone has one, too. The
+ * same holds of vhost-net, where the host has it: with others than the template had, a clone would
+ * have a driver that has agreed to what its card cannot do. */
+static char *network_cards(const struct machine_options *options)
 {
+	const struct template_definition *definition = options->definition;
+	const char *driver = options->host->vhost_net ? "vhost" : "qemu";
 	_cleanup_(strbuf_done) struct strbuf out = {};
 
 	for (size_t i = 0; i < definition->network_cards; i++)
@@ -143,13 +147,13 @@ static char *network_cards(const struct template_definition *definition)
 			    "<interface type=\"ethernet\">\n"
 			    "      <mac address=\"02:6b:69:6c:6e:%02zx\"/>\n"
 			    "      <model type=\"virtio\"/>\n"
-			    "      <driver name=\"qemu\"/>\n"
+			    "      <driver name=\"%s\"/>\n"
 			    "      <rom enabled=\"no\"/>\n"
 			    "      <alias name=\"" NETWORK_CARD_DEVICE "\"/>\n"
 			    "      <address type=\"pci\" domain=\"0\" bus=\"0\" slot=\"0x%02x\" "
 			    "function=\"%zu\" multifunction=\"%s\"/>\n"
 			    "    </interface>\n    ",
-			    i, i, NETWORK_CARD_PCI_SLOT, i,
+			    i, driver, i, NETWORK_CARD_PCI_SLOT, i,
 			    i == 0 && definition->network_cards > 1 ? "on" : "off");
 	return xstrdup(strbuf_text(&out));
 }
@@ -365,7 +369,7 @@ static int insert_devices(const struct machine_options *options, char **text, ui
 {
 	_cleanup_free_ char *memory = memory_device(options->definition);
 	_cleanup_free_ char *port = volumes_port(options->definition);
-	_cleanup_free_ char *cards = network_cards(options->definition);
+	_cleanup_free_ char *cards = network_cards(options);
 	_cleanup_free_ char *channel = vsock(options->host);
 	_cleanup_free_ char *balloon = reporting(options->definition);
 	_cleanup_free_ char *images = NULL, *disk_devices = NULL;

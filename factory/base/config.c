@@ -50,6 +50,11 @@ static const struct config_key factory_keys[] = {
 		"How agents are reached: serial, by a port of each machine that its claimer has; "
 		"vsock, by vsock as well, for root on the host; auto: vsock where the host "
 		"has vhost-vsock"),
+	CONFIG_STRING(
+		C, vhost_net, "vhost_net", "auto",
+		"Whether the host's kernel moves the packets of machines' network cards (vhost-net): yes, "
+		"no, or auto: where the host has it and KVM; by no, QEMU does, and guests talk to less of the "
+		"kernel"),
 	CONFIG_STRING(C, libvirt_uri, "libvirt_uri", NULL,
 		      "libvirt to bake with, such as qemu:///system; default: the embedded driver"),
 	CONFIG_STRING(C, log_file, "log_file", NULL,
@@ -145,6 +150,14 @@ static int check_channel(const char *channel, struct error *err)
 	return error_set(err, EINVAL, "channel is \"%s\": must be auto, vsock or serial", channel);
 }
 
+static int check_vhost_net(const char *vhost_net, struct error *err)
+{
+	if (str_equal(vhost_net, "auto") || str_equal(vhost_net, "yes") ||
+	    str_equal(vhost_net, "no"))
+		return 0;
+	return error_set(err, EINVAL, "vhost_net is \"%s\": must be auto, yes or no", vhost_net);
+}
+
 static int check_absolute(const char *key, const char *path, struct error *err)
 {
 	if (path[0] == '/')
@@ -204,6 +217,8 @@ static int config_complete(struct factory_config *config, struct error *err)
 	int r = check_accelerator(config->accelerator, err);
 	if (r == 0)
 		r = check_channel(config->channel, err);
+	if (r == 0)
+		r = check_vhost_net(config->vhost_net, err);
 	if (r == 0)
 		r = check_absolute("run_dir", config->run_dir, err);
 	if (r == 0)

@@ -24,6 +24,7 @@ struct factory_config {
 	char *qemu;
 	char *accelerator;     /* "auto", "tcg", "kvm" */
 	char *channel;         /* "auto", "vsock", "serial" */
+	char *vhost_net;       /* "auto", "yes", "no" */
 	char *libvirt_uri;     /* NULL: the embedded driver */
 	char *log_file;        /* NULL: stderr */
 	int log_level;         /* enum log_level */

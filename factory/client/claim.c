@@ -285,6 +285,7 @@ static int claim_fill(struct claim *claim, struct loop *loop,
 	claim->block_slots = answer->block_slots;
 	claim->dax_windows = answer->dax_windows;
 	claim->network_cards = answer->network_cards;
+	claim->vhost_net = answer->vhost_net;
 	claim->dax_window_bytes = answer->dax_window_bytes;
 	claim->own_memory = answer->own_memory;
 	if (*answer->version)

@@ -72,6 +72,7 @@ struct claim {
 	uint32_t dax_windows;       /* factory/guest/dax_window.h */
 	uint64_t dax_window_bytes;
 	uint32_t network_cards;     /* factory/guest/network_cards.h */
+	bool vhost_net;             /* they have; what is plugged in, too: factory/jail/tap.h */
 	uint64_t ttl_s, idle_s;     /* what its template says of its sandbox's life; 0: nothing */
 	char *factory_version;      /* NULL: no factory gave it, or one that does not say */
 	bool own_memory;            /* its template is not shared: factory/guest/guest_volumes.h */

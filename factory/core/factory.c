@@ -126,7 +126,8 @@ static int factory_open_socket(const struct factory *factory, const struct acces
 static int factory_start(struct factory *factory, struct error *err)
 {
 	const struct factory_config *config = &factory->config;
-	const struct template_host_choice choice = { config->accelerator, config->channel };
+	const struct template_host_choice choice = { config->accelerator, config->channel,
+						     config->vhost_net };
 
 	int r = access_new(config->allow_uids, config->allow_groups, &factory->access, err);
 	if (r == 0 && !factory->activated)
@@ -312,11 +313,13 @@ struct access *factory_access(struct factory *factory)
 	return factory->access;
 }
 
-/* Other than at the start, KVM or vsock that was configured may have gone: bakes will say so. */
+/* Other than at the start, KVM, vsock or vhost-net that was configured may have gone: bakes will
+ * say so. */
 const struct template_host *factory_look_at_host(struct factory *factory)
 {
 	const struct template_host_choice choice = { factory->config.accelerator,
-						     factory->config.channel };
+						     factory->config.channel,
+						     factory->config.vhost_net };
 	_cleanup_(error_done) struct error err = {};
 
 	if (template_host_choose(&factory->host, &choice, &err) < 0)

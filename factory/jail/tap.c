@@ -8,25 +8,53 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-int taps_reserve(size_t count, struct taps *ret_taps, struct error *err)
-{
-	for (ret_taps->count = 0; ret_taps->count < count; ret_taps->count++) {
-		int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+#define VHOST_NET "/dev/vhost-net"
 
-		if (fd < 0) {
-			int r = error_set_errno(err, errno, "no descriptor for a network card");
+int vhost_net_open(int *ret_fd, struct error *err)
+{
+	int fd = open(VHOST_NET, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, errno,
+				       "cannot open " VHOST_NET " (modprobe vhost_net)");
+	*ret_fd = fd;
+	return 0;
+}
+
+static int reserve(bool vhost_net, int *ret_fd, int *ret_vhost_net, struct error *err)
+{
+	_cleanup_close_ int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "no descriptor for a network card");
+	*ret_vhost_net = -EBADF;
+	int r = vhost_net ? vhost_net_open(ret_vhost_net, err) : 0;
+	if (r == 0)
+		*ret_fd = steal_fd(&fd);
+	return r;
+}
+
+int taps_reserve(size_t count, bool vhost_net, struct taps *ret_taps, struct error *err)
+{
+	for (size_t i = ret_taps->count = 0; i < count; i++) {
+		int r = reserve(vhost_net, &ret_taps->fds[i], &ret_taps->vhost_net[i], err);
+
+		if (r < 0) {
 			taps_done(ret_taps);
 			return r;
 		}
-		ret_taps->fds[ret_taps->count] = fd;
+		ret_taps->count++;
 	}
 	return 0;
 }
 
 void taps_done(struct taps *taps)
 {
-	while (taps->count > 0)
-		close_fd(taps->fds[--taps->count]);
+	while (taps->count > 0) {
+		taps->count--;
+		close_fd(taps->fds[taps->count]);
+		close_fd(taps->vhost_net[taps->count]);
+	}
 }
 
 /* "kiln0"; snprintf() is more than a child may call. */

@@ -102,7 +102,8 @@ static void bake(struct job *job, const struct server *server,
 void job_bake(const struct server *server, const struct jailer_request *request, int socket)
 {
 	const struct factory_config *config = &server->config;
-	const struct template_host_choice choice = { config->accelerator, config->channel };
+	const struct template_host_choice choice = { config->accelerator, config->channel,
+						     config->vhost_net };
 	_cleanup_(loop_free_cleanup) struct loop *loop = loop_new();
 	_cleanup_(definitions_done) struct definitions definitions = {};
 	_cleanup_(template_host_done) struct template_host host = {};

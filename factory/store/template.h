@@ -96,6 +96,7 @@ void cpu_facts_parse(const char *cpuinfo, struct cpu_facts *ret);
 struct template_host {
 	enum accelerator accelerator;
 	enum channel channel;
+	bool vhost_net;       /* the host's kernel moves packets of machines: factory/jail/tap.h */
 	bool virtualization;  /* the processor has vmx or svm */
 	char *kvm_obstacle;   /* owned; why "auto" does not take KVM though the processor has it, or
 				 NULL */
@@ -107,9 +108,10 @@ struct template_host {
 
 /* What is configured; borrowed. accelerator: "auto", "tcg" or "kvm". auto takes KVM only where
  * /proc/cpuinfo has vmx or svm and /dev/kvm opens, also for others than root. channel: "auto",
- * "vsock" or "serial"; auto takes vsock where the module vhost_vsock is loaded. */
+ * "vsock" or "serial"; auto takes vsock where the module vhost_vsock is loaded. vhost_net: "auto",
+ * "yes" or "no", ditto of the module vhost_net; with KVM only. */
 struct template_host_choice {
-	const char *accelerator, *channel;
+	const char *accelerator, *channel, *vhost_net;
 };
 
 /* -ENOENT names a missing QEMU and its package. Blocks (runs QEMU once). */

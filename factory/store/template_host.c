@@ -15,12 +15,14 @@
 #define CPUINFO     "/proc/cpuinfo"
 #define CPUINFO_MAX (16 * 1024 * 1024) /* some thousand processors */
 #define KVM_DEVICE  "/dev/kvm"
-/* Anybody can see whether the module is loaded; only root opens the device. */
-#define VSOCK_CLASS  "/sys/class/misc/vhost-vsock"
-#define VSOCK_DEVICE "/dev/vhost-vsock"
-#define QEMU_DEFAULT "qemu-system-x86_64"
-#define QEMU_PACKAGE "install Debian's package qemu-system-x86"
-#define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+/* Anybody can see whether a module is loaded; only root opens its device. */
+#define VSOCK_CLASS      "/sys/class/misc/vhost-vsock"
+#define VSOCK_DEVICE     "/dev/vhost-vsock"
+#define VHOST_NET_CLASS  "/sys/class/misc/vhost-net"
+#define VHOST_NET_DEVICE "/dev/vhost-net"
+#define QEMU_DEFAULT     "qemu-system-x86_64"
+#define QEMU_PACKAGE     "install Debian's package qemu-system-x86"
+#define PATH_DEFAULT     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static const char *const accelerator_names[] = {
 	[ACCELERATOR_TCG] = "tcg",
@@ -158,12 +160,34 @@ static int choose_channel(struct template_host *host, const char *channel, struc
 	return 0;
 }
 
+/* libvirt does not give it to a machine that is emulated. */
+static int choose_vhost_net(struct template_host *host, const char *vhost_net, struct error *err)
+{
+	bool there = path_exists(VHOST_NET_CLASS) && path_exists(VHOST_NET_DEVICE);
+	bool has_kvm = host->accelerator == ACCELERATOR_KVM;
+
+	host->vhost_net = there && has_kvm && !str_equal(vhost_net, "no");
+	if (str_equal(vhost_net, "auto") || str_equal(vhost_net, "no"))
+		return 0;
+	if (!str_equal(vhost_net, "yes"))
+		return error_set(err, EINVAL, "vhost_net \"%s\" is not one of auto, yes, no",
+				 vhost_net);
+	if (!there)
+		return error_set(err, ENOENT,
+				 "vhost_net yes: there is no " VHOST_NET_DEVICE
+				 " (modprobe vhost_net)");
+	return has_kvm ? 0
+		       : error_set(err, EOPNOTSUPP, "vhost_net yes: machines have it by KVM alone");
+}
+
 int template_host_choose(struct template_host *host, const struct template_host_choice *choice,
 			 struct error *err)
 {
 	int r = choose_accelerator(host, choice->accelerator, err);
 
-	return r < 0 ? r : choose_channel(host, choice->channel, err);
+	if (r == 0)
+		r = choose_channel(host, choice->channel, err);
+	return r < 0 ? r : choose_vhost_net(host, choice->vhost_net, err);
 }
 
 static bool is_program(const char *path)
@@ -266,6 +290,7 @@ void template_host_copy(const struct template_host *host, struct template_host *
 	*ret_copy = (struct template_host){
 		.accelerator = host->accelerator,
 		.channel = host->channel,
+		.vhost_net = host->vhost_net,
 		.qemu_binary = xstrdup(host->qemu_binary),
 		.qemu_version = xstrdup(host->qemu_version),
 		.cpu_model = xstrdup(host->cpu_model),

@@ -7,7 +7,7 @@
 #include "base/strbuf.h"
 #include "factory/store/template.h"
 
-#define ID_FORMAT      "kiln-template-7"
+#define ID_FORMAT      "kiln-template-8"
 #define AGENT_PROTOCOL "grpc.AgentService 0.0.1"
 #define CONSOLE_PARAM  "agent.debug_console" /* agent/console.h; Kata's word */
 #define SHORT_DIGEST   8
@@ -35,6 +35,7 @@ static const char *const template_input_names[] = {
 	[INPUT_QEMU] = "qemu",
 	[INPUT_ACCELERATOR] = "accelerator",
 	[INPUT_CHANNEL] = "channel",
+	[INPUT_VHOST_NET] = "vhost_net",
 	[INPUT_CPU_MODEL] = "cpu_model",
 	[INPUT_HOST_KERNEL] = "host_kernel",
 	[INPUT_AGENT_PROTOCOL] = "agent_protocol",
@@ -114,6 +115,7 @@ int template_inputs_read(const struct template_definition *d, const struct templ
 	inputs.values[INPUT_QEMU] = xstrdup(host->qemu_version);
 	inputs.values[INPUT_ACCELERATOR] = xstrdup(accelerator_to_string(host->accelerator));
 	inputs.values[INPUT_CHANNEL] = xstrdup(channel_to_string(host->channel));
+	inputs.values[INPUT_VHOST_NET] = xstrdup(host->vhost_net ? "yes" : "no");
 	inputs.values[INPUT_CPU_MODEL] = xstrdup(host->cpu_model);
 	inputs.values[INPUT_HOST_KERNEL] = xstrdup(host->kernel_release);
 	inputs.values[INPUT_AGENT_PROTOCOL] = xstrdup(AGENT_PROTOCOL);

@@ -37,6 +37,7 @@ enum template_input {
 	INPUT_QEMU,
 	INPUT_ACCELERATOR,
 	INPUT_CHANNEL,
+	INPUT_VHOST_NET,
 	INPUT_CPU_MODEL,
 	INPUT_HOST_KERNEL,
 	/* of this program */

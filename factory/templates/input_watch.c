@@ -8,7 +8,7 @@
 
 /* A look, owned by the worker until it is done. */
 struct look {
-	char *path, *name, *qemu, *accelerator, *channel;
+	char *path, *name, *qemu, *accelerator, *channel, *vhost_net;
 	struct template_host host;     /* in: as known; out: as it is */
 	struct timespec qemu_changed;  /* the same */
 	struct template_inputs known;  /* in */
@@ -39,7 +39,8 @@ struct input_watch {
 
 static int look_at_host(struct look *look, struct error *err)
 {
-	const struct template_host_choice choice = { look->accelerator, look->channel };
+	const struct template_host_choice choice = { look->accelerator, look->channel,
+						     look->vhost_net };
 	struct template_host now = {};
 	struct stat st;
 
@@ -87,6 +88,7 @@ static void look_free(struct look *look)
 	free(look->qemu);
 	free(look->accelerator);
 	free(look->channel);
+	free(look->vhost_net);
 	template_host_done(&look->host);
 	template_inputs_done(&look->known);
 	template_inputs_done(&look->inputs);
@@ -178,6 +180,7 @@ static void watch_look(void *userdata)
 	look->qemu = xstrdup(watch->options.qemu);
 	look->accelerator = xstrdup(watch->options.accelerator);
 	look->channel = xstrdup(watch->options.channel);
+	look->vhost_net = xstrdup(watch->options.vhost_net);
 	look->qemu_changed = watch->qemu_changed;
 	template_host_copy(input_watch_host(watch), &look->host);
 	template_inputs_copy(&watch->known, &look->known);

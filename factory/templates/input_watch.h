@@ -2,8 +2,8 @@
  *
  * Every INPUT_WATCH_MS a worker reads the definition again and looks at its files; one whose
  * size, time or inode changed is hashed again, a QEMU that changed is asked for its version, and
- * whether KVM and vsock can be used is tried. What it found is kept here, so that asking costs
- * nothing and changes nothing.
+ * whether KVM, vsock and vhost-net can be used is tried. What it found is kept here, so that asking
+ * costs nothing and changes nothing.
  */
 #pragma once
 
@@ -23,6 +23,7 @@ struct input_watch_options {
 	const char *qemu;                 /* as configured, borrowed */
 	const char *accelerator;          /* ditto */
 	const char *channel;              /* ditto */
+	const char *vhost_net;            /* ditto */
 	const struct template_host *host; /* as it was at the start, borrowed */
 	/* After each look; the watch may be stopped in it. */
 	void (*on_look)(struct input_watch *watch, void *userdata);

@@ -509,6 +509,7 @@ static struct input_watch *slot_new_watch(struct slot *slot)
 		.qemu = slot->options.config->qemu,
 		.accelerator = slot->options.config->accelerator,
 		.channel = slot->options.config->channel,
+		.vhost_net = slot->options.config->vhost_net,
 		.host = slot->options.host,
 		.on_look = on_look,
 		.userdata = slot,

@@ -12,6 +12,7 @@
 
 #define AGENT_PORT "org.kiln.agent.0"
 #define GUEST_CID  "{{guest_cid}}"
+#define VHOST_NET  "vhost_net_"
 
 /* What the template's options say about each other, read in a first pass. */
 struct survey {
@@ -309,7 +310,12 @@ static int derive_netdev(struct derivation *d, const struct argument *argument,
 		return error_set(err, EINVAL, "the machine has more than %d taps",
 				 NETWORK_CARDS_MAX);
 	strv_add(d->out, argument->name);
-	strv_addf(d->out, "tap,id=%s,fd={{tap_%zu}},vhost=off", id, d->taps++);
+	if (qemu_option_get(option, "vhostfd"))
+		strv_addf(d->out, "tap,id=%s,fd={{tap_%zu}},vhost=on,vhostfd={{" VHOST_NET "%zu}}",
+			  id, d->taps, d->taps);
+	else
+		strv_addf(d->out, "tap,id=%s,fd={{tap_%zu}},vhost=off", id, d->taps);
+	d->taps++;
 	return 0;
 }
 
@@ -414,12 +420,22 @@ int argv_derive(const struct argv_template *template, struct strv *ret, struct e
 	return 0;
 }
 
-bool argv_has_vsock(const struct strv *argv)
+static bool has_in(const struct strv *argv, const char *text)
 {
 	for (size_t i = 0; i < argv->count; i++)
-		if (strstr(argv->items[i], GUEST_CID))
+		if (strstr(argv->items[i], text))
 			return true;
 	return false;
+}
+
+bool argv_has_vsock(const struct strv *argv)
+{
+	return has_in(argv, GUEST_CID);
+}
+
+bool argv_has_vhost_net(const struct strv *argv)
+{
+	return has_in(argv, "{{" VHOST_NET);
 }
 
 int argv_memory_path(const struct strv *template_argv, char **ret_path, struct error *err)
@@ -435,6 +451,21 @@ int argv_memory_path(const struct strv *template_argv, char **ret_path, struct e
 
 /* ---------------------------------------------------------------- a clone */
 
+/* Descriptors of network cards: placeholders with their text. */
+struct card_numbers {
+	char names[NETWORK_CARDS_MAX][32], fds[NETWORK_CARDS_MAX][12];
+};
+
+static void number_cards(const char *prefix, int first_fd, size_t count,
+			 struct card_numbers *numbers, struct placeholder *list)
+{
+	for (size_t i = 0; i < count; i++) {
+		snprintf(numbers->names[i], sizeof(numbers->names[i]), "%s%zu", prefix, i);
+		snprintf(numbers->fds[i], sizeof(numbers->fds[i]), "%d", first_fd + (int)i);
+		list[i] = (struct placeholder){ numbers->names[i], numbers->fds[i] };
+	}
+}
+
 int argv_expand(const struct strv *argv, const struct argv_values *values, struct strv *ret,
 		struct error *err)
 {
@@ -445,18 +476,17 @@ int argv_expand(const struct strv *argv, const struct argv_values *values, struc
 		{ "memory_kib", values->memory_kib }, { "max_memory_kib", values->max_memory_kib },
 		{ "guest_cid", values->guest_cid },   { "vhost_fd", values->vhost_fd },
 	};
-	char tap_names[NETWORK_CARDS_MAX][32], tap_fds[NETWORK_CARDS_MAX][12];
-	size_t first_file = ARRAY_SIZE(own) + values->taps;
+	struct card_numbers taps, vhost_nets;
+	size_t first_vhost_net = ARRAY_SIZE(own) + values->taps;
+	size_t first_file = first_vhost_net + values->taps;
 	size_t count = first_file + values->nfiles;
 	_cleanup_free_ struct placeholder *list = xnew_array(struct placeholder, count);
 	_cleanup_(strv_done) struct strv out = {};
 
 	memcpy(list, own, sizeof(own));
-	for (size_t i = 0; i < values->taps; i++) {
-		snprintf(tap_names[i], sizeof(tap_names[i]), "tap_%zu", i);
-		snprintf(tap_fds[i], sizeof(tap_fds[i]), "%d", values->first_tap_fd + (int)i);
-		list[ARRAY_SIZE(own) + i] = (struct placeholder){ tap_names[i], tap_fds[i] };
-	}
+	number_cards("tap_", values->first_tap_fd, values->taps, &taps, list + ARRAY_SIZE(own));
+	number_cards(VHOST_NET, values->first_vhost_net_fd, values->taps, &vhost_nets,
+		     list + first_vhost_net);
 	if (values->nfiles > 0)
 		memcpy(list + first_file, values->files, values->nfiles * sizeof(*values->files));
 

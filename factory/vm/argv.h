@@ -14,6 +14,8 @@
  *                     -chardev socket,id=...,fd={{agent_fd}},server=on,wait=off
  *   {{tap_0}}, ...    the network cards, in order: the number of a tap's descriptor, as in
  *                     -netdev tap,id=...,fd={{tap_0}}
+ *   {{vhost_net_0}}, ...  ditto, where the template's have vhost-net, that of a descriptor of
+ *                     /dev/vhost-net, as in vhost=on,vhostfd={{vhost_net_0}}
  *   {{guest_cid}}, {{vhost_fd}}  the context id of a vhost-vsock device, and the number of the
  *                     descriptor that has it reserved (factory/vm/guest_cid.h), as in
  *                     -device
@@ -75,6 +77,7 @@ struct argv_values {
 	const char *shim_fd;
 	int first_tap_fd; /* of so many taps */
 	size_t taps;
+	int first_vhost_net_fd;           /* of as many */
 	const char *guest_cid, *vhost_fd; /* decimal; NULL where argv_has_vsock() is false */
 	/* of a machine that is booted; decimal, else NULL */
 	const char *vcpus;
@@ -91,6 +94,9 @@ _must_check_ int argv_expand(const struct strv *argv, const struct argv_values *
 
 /* Whether a derived vector has a vhost-vsock device. */
 bool argv_has_vsock(const struct strv *argv);
+
+/* Whether its network cards have vhost-net. */
+bool argv_has_vhost_net(const struct strv *argv);
 
 /* The file the template's RAM is in, as its own vector says; the caller frees. */
 _must_check_ int argv_memory_path(const struct strv *template_argv, char **ret_path,

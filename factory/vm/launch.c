@@ -47,6 +47,7 @@ enum {
 	FIRST_COPY_FD = 3 + SOCKETS, /* in QEMU: factory/vm/clone_files.h */
 	FIRST_TAP_FD = FIRST_COPY_FD + CLONE_FILES_MAX,
 	VHOST_FD = FIRST_TAP_FD + NETWORK_CARDS_MAX,
+	FIRST_VHOST_NET_FD,
 };
 
 struct launch {
@@ -190,6 +191,7 @@ static int make_arguments(struct launch *launch, const struct launch_options *op
 				   .shim_fd = sockets[SOCKET_SHIM].child_fd,
 				   .first_tap_fd = FIRST_TAP_FD,
 				   .taps = launch->taps.count,
+				   .first_vhost_net_fd = FIRST_VHOST_NET_FD,
 				   .guest_cid = guest_cid,
 				   .vhost_fd = vhost_fd,
 				   .vcpus = size.vcpus,
@@ -313,7 +315,8 @@ static int prepare(struct launch *launch, const struct launch_options *options, 
 	if (r == 0)
 		r = open_sockets(launch, &keeper, err);
 	if (r == 0)
-		r = taps_reserve(options->manifest->network_cards, &launch->taps, err);
+		r = taps_reserve(options->manifest->network_cards,
+				 argv_has_vhost_net(vector_of(options)), &launch->taps, err);
 	if (r == 0)
 		r = reserve_guest_cid(launch, options, err);
 	if (r == 0)
@@ -391,7 +394,7 @@ static int note_start(struct launched *launched, struct error *err)
 
 static int spawn_here(const struct launch *launch, struct launched *ret, struct error *err)
 {
-	struct spawn_fd fds[2 + SOCKETS + CLONE_FILES_MAX + NETWORK_CARDS_MAX + 1] = {
+	struct spawn_fd fds[2 + SOCKETS + CLONE_FILES_MAX + 2 * NETWORK_CARDS_MAX + 1] = {
 		{ launch->log, 1 },
 		{ launch->log, 2 },
 		{ launch->sockets[SOCKET_AGENT], 3 },
@@ -406,6 +409,10 @@ static int spawn_here(const struct launch *launch, struct launched *ret, struct 
 							 launch->files.items[i].child_fd };
 	for (size_t i = 0; i < launch->taps.count; i++)
 		fds[nfds++] = (struct spawn_fd){ launch->taps.fds[i], FIRST_TAP_FD + (int)i };
+	for (size_t i = 0; i < launch->taps.count; i++)
+		if (launch->taps.vhost_net[i] >= 0)
+			fds[nfds++] = (struct spawn_fd){ launch->taps.vhost_net[i],
+							 FIRST_VHOST_NET_FD + (int)i };
 	if (launch->vhost >= 0)
 		fds[nfds++] = (struct spawn_fd){ launch->vhost, VHOST_FD };
 	struct spawn_options options = {

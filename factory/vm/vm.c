@@ -9,6 +9,7 @@
 #include "base/log_pipe.h"
 #include "base/memory.h"
 #include "base/socket.h"
+#include "factory/vm/argv.h"
 #include "factory/vm/host.h"
 #include "factory/vm/launch.h"
 #include "factory/vm/remains.h"
@@ -416,6 +417,7 @@ struct vm *vm_new(const struct vm_options *options, const struct journal_entry *
 		vm->block_slots = (unsigned)options->manifest->block_slots;
 		vm->dax_windows = (unsigned)options->manifest->dax_windows;
 		vm->network_cards = (unsigned)options->manifest->network_cards;
+		vm->vhost_net = argv_has_vhost_net(&options->manifest->argv);
 		vm->dax_window_bytes = options->manifest->dax_window_bytes;
 		vm->own_memory = template_is_copied(options->manifest);
 		vm->scratch_bytes = options->manifest->scratch_bytes;
@@ -444,6 +446,11 @@ const char *vm_share_dir(const struct vm *vm)
 unsigned vm_network_cards(const struct vm *vm)
 {
 	return vm->network_cards;
+}
+
+bool vm_has_vhost_net(const struct vm *vm)
+{
+	return vm->vhost_net;
 }
 
 unsigned vm_block_slots(const struct vm *vm)

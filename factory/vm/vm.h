@@ -129,6 +129,7 @@ const char *vm_dir(const struct vm *vm);
 const char *vm_share_dir(const struct vm *vm);
 unsigned vm_block_slots(const struct vm *vm);   /* factory/guest/disks.h */
 unsigned vm_network_cards(const struct vm *vm); /* factory/guest/network_cards.h */
+bool vm_has_vhost_net(const struct vm *vm);     /* they have: factory/jail/tap.h */
 unsigned vm_dax_windows(const struct vm *vm);   /* factory/guest/dax_window.h */
 uint64_t vm_dax_window_bytes(const struct vm *vm);
 bool vm_has_own_memory(const struct vm *vm);    /* of a template with "share": "never" */

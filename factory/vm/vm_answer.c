@@ -47,6 +47,7 @@ void vm_answer_fill(const struct vm *vm, const struct vm_handover *handover,
 	answer->memory_mib = vm_size(vm).memory_mib;
 	answer->block_slots = vm_block_slots(vm);
 	answer->network_cards = vm_network_cards(vm);
+	answer->vhost_net = vm_has_vhost_net(vm);
 	answer->dax_windows = vm_dax_windows(vm);
 	answer->dax_window_bytes = vm_dax_window_bytes(vm);
 	answer->own_memory = vm_has_own_memory(vm);

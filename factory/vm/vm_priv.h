@@ -21,6 +21,7 @@ struct vm {
 	unsigned block_slots;  /* ditto */
 	unsigned dax_windows;  /* ditto */
 	unsigned network_cards;
+	bool vhost_net;
 	uint64_t dax_window_bytes;
 	bool own_memory;        /* ditto */
 	uint64_t scratch_bytes; /* ditto */

@@ -79,3 +79,18 @@ filled() {
 		/usr/bin/python3 -B "$tests/integration/shim.py" run "$1" \
 		"$(jq -nc --arg dir "$work/root" '[{type: "bind", source: $dir, options: ["rbind", "rw"]}]')" "$3" 2>"$work/filled.log"
 }
+
+modprobe -q vhost_net 2>/dev/null
+has_vhost_net() { [ -e /sys/class/misc/vhost-net ] && [ -e /dev/vhost-net ] && [ "$(baked accelerator)" = kvm ]; }
+
+# baked INPUT: of the template
+baked() { factory_ctl inspect default --json | jq -r --arg name "$1" '.inputs[] | select(.name == $name).baked'; }
+
+# has_vhost_nets POD CARDS: the VMM has a descriptor for each card, if the host has vhost-net and KVM, and uses them.
+has_vhost_nets() {
+	local pid want=0
+	pid=$(factory_ctl list --json | jq -r --arg id "$1" '.vms[] | select(.sandbox_id == $id).pid')
+	! has_vhost_net || want=$2
+	expect "$want" "$(find "/proc/$pid/fd" -lname /dev/vhost-net | wc -l)" "descriptors of vhost-net of $1"
+	! grep 'falling back on userspace virtio' "$work/factory.log" || fail "the VMM of $1 cannot use vhost-net"
+}

@@ -32,6 +32,7 @@ test_what_no_card_waits_for_is_plugged_in() {
 	done
 	expect_match 'eth2: .*mtu 1400' "$(inside three ip link show eth2)"
 	expect 3 "$(cards three)"
+	has_vhost_nets three 3
 	# What comes later is, too; and what goes leaves its card for the next.
 	add_interface three net3 br1 1400 10.99.0.0/24
 	until_true 30 reaches three net3 10.99.0.1

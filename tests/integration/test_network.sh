@@ -35,6 +35,20 @@ test_pods_reach_each_other_and_the_host() {
 	expect_nothing_left a
 }
 
+# The template, too: a guest's driver has agreed to what its card could do when it was frozen.
+test_the_hosts_kernel_moves_packets_where_it_can() {
+	local word=no
+	! has_vhost_net || word=yes
+	expect $word "$(baked vhost_net)" 'the template'
+	make_pod vhost br0 1500 10.88.0.0/24
+	start_pod vhost sh -c "dd if=/dev/urandom of=/big bs=1M count=8; mkdir /www; mv /big /www; exec httpd -f -h /www"
+	until_true 60 curl -sf -m 20 -o "$work/big" "http://$(address vhost)/big"
+	expect "$(sha256sum <"$work/big")" "$(inside vhost sh -c 'sha256sum </www/big')" 'what came out of the guest'
+	has_vhost_nets vhost "$(baked network_cards)"
+	remove_container vhost
+	expect_nothing_left vhost
+}
+
 # asked_from_beside POD: one echo request for 127.0.0.1, framed to the pod; who answers it.
 asked_from_beside() {
 	timeout 20 python3 - "$(mac "$1")" <<-'END'

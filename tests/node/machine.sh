@@ -147,7 +147,7 @@ node_start() {
 		ControlPath $node/ssh
 	END
 	node_wait_up || return 1
-	node_run 'modprobe vhost_vsock && tar -C / -xf /dev/vdb && systemd-sysusers && systemctl daemon-reload' ||
+	node_run 'modprobe -a vhost_vsock vhost_net && tar -C / -xf /dev/vdb && systemd-sysusers && systemctl daemon-reload' ||
 		node_fail 'the payload could not be unpacked'
 }
 

@@ -89,6 +89,20 @@ static void test_vhost(void **state _unused_)
 	assert_verdict(CHECK_MEND);
 }
 
+static void test_vhost_net(void **state _unused_)
+{
+	vhost_net_judge("auto", true, &result);
+	assert_verdict(CHECK_FINE);
+	vhost_net_judge("auto", false, &result);
+	assert_verdict(CHECK_FINE);
+	vhost_net_judge("no", false, &result);
+	assert_verdict(CHECK_FINE);
+	vhost_net_judge("yes", true, &result);
+	assert_verdict(CHECK_FINE);
+	vhost_net_judge("yes", false, &result);
+	assert_verdict(CHECK_MEND);
+}
+
 static void test_kernel(void **state _unused_)
 {
 	kernel_judge("6.12.0-1-amd64", true, &result);
@@ -479,6 +493,7 @@ int main(void)
 		on_facts(test_kvm),
 		on_facts(test_kvm_without_virtualization),
 		on_facts(test_vhost),
+		on_facts(test_vhost_net),
 		on_facts(test_kernel),
 		on_facts(test_landlock),
 		on_facts(test_qemu),

@@ -107,6 +107,15 @@ static void test_channel(void **state _unused_)
 	assert_non_null(strstr(error_message(&err), "auto, vsock or serial"));
 }
 
+static void test_vhost_net(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	assert_int_equal(load("{\"vhost_net\": \"no\"}", &err), 0);
+	assert_int_equal(load("{\"vhost_net\": \"maybe\"}", &err), -EINVAL);
+	assert_non_null(strstr(error_message(&err), "auto, yes or no"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -115,6 +124,7 @@ int main(void)
 		cmocka_unit_test(test_run_dir_too_long_for_a_machine),
 		cmocka_unit_test(test_long_sockets),
 		cmocka_unit_test(test_channel),
+		cmocka_unit_test(test_vhost_net),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

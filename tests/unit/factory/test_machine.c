@@ -141,6 +141,13 @@ static void as_many_cards_as_wanted(void **state _unused_)
 	assert_non_null(strstr(xml, "slot=\"0x06\" function=\"0\" multifunction=\"on\"/>"));
 	assert_non_null(strstr(xml, "slot=\"0x06\" function=\"1\" multifunction=\"off\"/>"));
 	refuses("{{memory_kib}}", "{{network_cards}}");
+	assert_non_null(strstr(xml, "<driver name=\"qemu\"/>"));
+	free(steal_ptr(xml));
+	host.vhost_net = true;
+	assert_int_equal(expand("{{network_cards}}", &xml, NULL), 0);
+	assert_non_null(strstr(xml, "<driver name=\"vhost\"/>"));
+	assert_null(strstr(xml, "qemu"));
+	host.vhost_net = false;
 	definition.network_cards = 0;
 }
 

@@ -20,6 +20,7 @@
 #include "base/spawn.h"
 #include "base/strbuf.h"
 #include "factory/guest/disks.h"
+#include "factory/jail/tap.h"
 #include "proto/guest.pb-c.h"
 #include "proto/network.h"
 #include "proto/ttrpc_server.h"
@@ -40,9 +41,10 @@ struct bench {
 	struct agent_link *agent;
 	struct ttrpc_server *guest;
 	struct disks *disks;
-	struct strbuf finds;     /* "MAC=NAME ..." */
-	const char *blind_to;    /* a name that the guest does not find */
-	bool holds;              /* it does not answer */
+	struct strbuf finds;  /* "MAC=NAME ..." */
+	const char *blind_to; /* a name that the guest does not find */
+	bool holds;           /* it does not answer */
+	bool vhost_net;
 	struct ttrpc_call *held; /* owned */
 	bool is_asked;           /* it was */
 	/* of the last */
@@ -222,6 +224,7 @@ static void begin(struct bench *bench, size_t want)
 		.sandbox_id = "pod-1",
 		.have = HAVE,
 		.want = want,
+		.vhost_net = bench->vhost_net,
 		.make = make,
 		.fn = on_end,
 		.userdata = bench,
@@ -259,6 +262,24 @@ static void one_comes_after_another(void **state)
 	assert_true(has_tap(bench, "kiln1") && has_tap(bench, "kiln2"));
 	assert_false(has_tap(bench, "kiln0") || has_tap(bench, "kiln3"));
 	assert_int_equal(disks_lend_place(bench->disks), 3);
+}
+
+/* Where the host has vhost-net QEMU takes it; else the reason is told. */
+static void one_may_have_vhost_net(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_close_ int fd = -EBADF;
+
+	skip_unless_possible();
+	bench->vhost_net = true;
+	if (vhost_net_open(&fd, NULL) == 0) {
+		assert_int_equal(plug(bench, 2), 0);
+		return;
+	}
+	assert_true(plug(bench, 2) < 0);
+	assert_int_equal(bench->have, HAVE);
+	assert_non_null(strstr(bench->why, "modprobe vhost_net"));
+	assert_false(bench->is_asked || has_tap(bench, "kiln1"));
 }
 
 static void on_attached(int number _unused_, struct disk *disk, const struct error *err,
@@ -398,6 +419,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_comes_after_another, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_may_have_vhost_net, setup, teardown),
 		cmocka_unit_test_setup_teardown(disks_have_other_slots, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_the_guest_does_not_see_is_told, setup,
 						teardown),

@@ -332,6 +332,27 @@ static void each_has_a_context_id_of_its_own(void **state _unused_)
 				  "guest-cid=4294967294,vhostfd=40"));
 }
 
+/* Each card that had it in the template has it in a clone, on a descriptor of the clone's. */
+static void cards_have_vhost_net_as_the_templates(void **state _unused_)
+{
+	_cleanup_(strv_done) struct strv argv = vector_with(
+		"{\"type\":\"tap\",\"fd\":\"26\",\"id\":\"hostua-nic1\"}",
+		"{\"type\":\"tap\",\"fd\":\"26\",\"vhost\":true,"
+		"\"vhostfd\":\"28\",\"id\":\"hostua-nic1\"}");
+	_cleanup_(strv_done) struct strv out = {}, expanded = {}, without = derived();
+	struct argv_values with = values;
+
+	assert_false(argv_has_vhost_net(&without));
+	assert_int_equal(derive(&argv, &out, NULL), 0);
+	assert_true(argv_has_vhost_net(&out));
+	assert_true(strv_contains(&out, "tap,id=hostua-nic0,fd={{tap_0}},vhost=off"));
+	assert_true(strv_contains(
+		&out, "tap,id=hostua-nic1,fd={{tap_1}},vhost=on,vhostfd={{vhost_net_1}}"));
+	with.first_vhost_net_fd = 41;
+	assert_int_equal(argv_expand(&out, &with, &expanded, NULL), 0);
+	assert_true(strv_contains(&expanded, "tap,id=hostua-nic1,fd=31,vhost=on,vhostfd=42"));
+}
+
 static void refuses_odd_placeholders(void **state _unused_)
 {
 	const struct placeholder nothing = { "memory", NULL };
@@ -515,6 +536,7 @@ int main(void)
 		cmocka_unit_test(needs_agent_and_share),
 		cmocka_unit_test(expands_and_escapes),
 		cmocka_unit_test(each_has_a_context_id_of_its_own),
+		cmocka_unit_test(cards_have_vhost_net_as_the_templates),
 		cmocka_unit_test(refuses_a_vsock_without_a_place),
 		cmocka_unit_test(refuses_odd_placeholders),
 		cmocka_unit_test(the_templates_files_are_placeholders),

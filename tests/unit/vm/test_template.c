@@ -340,6 +340,10 @@ static void test_id_changes_with_the_host(void **state)
 	id_of(f, &host, id);
 	assert_string_not_equal(id, first);
 	host = a_host();
+	host.vhost_net = true;
+	id_of(f, &host, id);
+	assert_string_not_equal(id, first);
+	host = a_host();
 	host.qemu_version = (char *)"QEMU 2";
 	id_of(f, &host, id);
 	assert_string_not_equal(id, first);

@@ -81,7 +81,8 @@ static void test_cpu_flags_make_another_model(void **state _unused_)
 	free(b.model);
 }
 
-static const struct template_host_choice tcg = { "tcg", "serial" }, any = { "auto", "auto" };
+static const struct template_host_choice tcg = { "tcg", "serial", "no" },
+					 any = { "auto", "auto", "auto" };
 
 static void test_probe(void **state)
 {
@@ -117,12 +118,13 @@ static void test_probe_failures(void **state _unused_)
 		const char *says;
 		int number;
 	} cases[] = {
-		{ "/nowhere/qemu", { "tcg", "serial" }, "qemu-system-x86", -ENOENT },
-		{ "kiln-no-such-qemu", { "tcg", "serial" }, "qemu-system-x86", -ENOENT },
-		{ "/bin/true", { "tcg", "serial" }, "is not QEMU", -EPROTO },
-		{ NULL, { "xen", "serial" }, "auto, tcg, kvm", -EINVAL },
-		{ NULL, { "", "serial" }, "auto, tcg, kvm", -EINVAL },
-		{ NULL, { "tcg", "port" }, "auto, vsock, serial", -EINVAL },
+		{ "/nowhere/qemu", { "tcg", "serial", "no" }, "qemu-system-x86", -ENOENT },
+		{ "kiln-no-such-qemu", { "tcg", "serial", "no" }, "qemu-system-x86", -ENOENT },
+		{ "/bin/true", { "tcg", "serial", "no" }, "is not QEMU", -EPROTO },
+		{ NULL, { "xen", "serial", "no" }, "auto, tcg, kvm", -EINVAL },
+		{ NULL, { "", "serial", "no" }, "auto, tcg, kvm", -EINVAL },
+		{ NULL, { "tcg", "port", "no" }, "auto, vsock, serial", -EINVAL },
+		{ NULL, { "tcg", "serial", "maybe" }, "auto, yes, no", -EINVAL },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_(error_done) struct error err = {};
@@ -183,7 +185,7 @@ static void test_auto_says_why_it_does_not_take_kvm(void **state _unused_)
 /* The device alone does not do: udev has it before the module is loaded. */
 static void test_vsock_where_the_module_is_loaded(void **state _unused_)
 {
-	static const struct template_host_choice vsock = { "tcg", "vsock" };
+	static const struct template_host_choice vsock = { "tcg", "vsock", "no" };
 	_cleanup_(error_done) struct error err = {};
 	struct template_host host = {};
 	bool there = access("/sys/class/misc/vhost-vsock", F_OK) == 0 &&
@@ -196,6 +198,24 @@ static void test_vsock_where_the_module_is_loaded(void **state _unused_)
 	assert_int_equal(template_host_choose(&host, &vsock, &err), there ? 0 : -ENOENT);
 	if (!there)
 		assert_non_null(strstr(error_message(&err), "modprobe vhost_vsock"));
+	template_host_done(&host);
+}
+
+static void test_vhost_net_where_the_module_is_loaded(void **state _unused_)
+{
+	static const struct template_host_choice yes = { "tcg", "serial", "yes" };
+	_cleanup_(error_done) struct error err = {};
+	struct template_host host = {};
+	bool there = access("/sys/class/misc/vhost-net", F_OK) == 0 &&
+		     access("/dev/vhost-net", F_OK) == 0;
+
+	assert_int_equal(template_host_choose(&host, &any, NULL), 0);
+	assert_int_equal(host.vhost_net, there && host.accelerator == ACCELERATOR_KVM);
+	assert_int_equal(template_host_choose(&host, &tcg, NULL), 0);
+	assert_false(host.vhost_net);
+	assert_int_equal(template_host_choose(&host, &yes, &err), there ? -EOPNOTSUPP : -ENOENT);
+	assert_non_null(strstr(error_message(&err), there ? "KVM alone" : "modprobe vhost_net"));
+	assert_false(host.vhost_net);
 	template_host_done(&host);
 }
 
@@ -218,6 +238,7 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test(test_auto_says_why_it_does_not_take_kvm),
 		cmocka_unit_test(test_vsock_where_the_module_is_loaded),
+		cmocka_unit_test(test_vhost_net_where_the_module_is_loaded),
 		cmocka_unit_test(test_accelerator_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
