@@ -73,13 +73,26 @@ void jail_free(struct jail *jail)
 
 /* ---------------------------------------------------------------- what is in the root */
 
+/* In a folder that is in the root, as our libraries are where they were installed below /usr/lib.
+ */
+static bool is_there(const struct jail *jail, const char *path)
+{
+	for (size_t i = 0; i < jail->nentries; i++) {
+		const struct entry *entry = &jail->entries[i];
+		const char *rest = entry->folder ? str_after(path, entry->path) : NULL;
+		if (rest && *rest == '/')
+			return true;
+	}
+	return false;
+}
+
 /* What is not on this host is left out: QEMU says best what it misses. */
 static void add_entry(struct jail *jail, const char *path, uint64_t attributes)
 {
 	char target[PATH_MAX];
 	struct stat st;
 
-	if (lstat(path, &st) < 0)
+	if (lstat(path, &st) < 0 || is_there(jail, path))
 		return;
 	assert(jail->nentries < ENTRIES_MAX);
 	struct entry *entry = &jail->entries[jail->nentries++];
@@ -170,9 +183,7 @@ int jail_new(const struct jail_options *options, struct jail **ret_jail, struct 
 	add_file(jail, options->kernel, data | MOUNT_ATTR_RDONLY);
 	add_file(jail, options->initrd, data | MOUNT_ATTR_RDONLY);
 	add_entry(jail, options->share_dir, data);
-	if (options->memory &&
-	    (!options->template_dir || !str_after(options->memory, options->template_dir)))
-		add_file(jail, options->memory, data | MOUNT_ATTR_RDONLY);
+	add_file(jail, options->memory, data | MOUNT_ATTR_RDONLY);
 	add_libraries(jail, options->libraries);
 	int r = 0;
 	if (options->cgroup)

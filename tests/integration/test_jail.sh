@@ -353,6 +353,20 @@ test_what_cannot_be_mapped_is_refused_by_name() {
 	wait_full
 }
 
+# As packages install them: in a folder that the root has anyway.
+test_programs_may_be_below_usr_lib() {
+	local at=/usr/lib/kiln-test.$$
+	trap 'rm -rf "/usr/lib/kiln-test.$$"' EXIT
+	stop_factory
+	mkdir "$at"
+	find "$BUILD" -maxdepth 1 -name 'kiln-*' -type f -perm /111 -exec cp -t "$at" {} +
+	PATH=$at:$PATH start_factory && wait_full
+	grep -q "$at/kiln-preload.so" "/proc/$(pgrep -f "qemu-system-x86_64 .*$run/vms/" | head -n 1)/maps" ||
+		fail 'its library is not there'
+	stop_factory
+	start_factory && wait_full
+}
+
 test_nothing_is_left() {
 	umount -l "$work/shared" "$work/tree/deep"
 	factory_ctl destroy >/dev/null
