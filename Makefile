@@ -422,11 +422,12 @@ check-upgrade: all image | $(AUTO_DEPS) ## Pods while Kiln is upgraded and rolle
 	$(Q)old=$$(tests/upgrade/build $(BUILD) $(REV)) && OLD=$$old NEW=$(BUILD) tests/upgrade/check $(NAMES)
 
 # The node's disk is kept in the build folder; it needs packages of this host that no other target does.
+NODE_NEEDS := $(if $(filter packages,$(or $(TESTS),packages)),deb)
 .PHONY: check-node
-check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
-check-node: all image faults $(PROBE) $(BENCH_WORK) man | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
+check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST) $(DEBIAN_DEB)
+check-node: all image faults $(PROBE) $(BENCH_WORK) man $(NODE_NEEDS) | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
 	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
-		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/check
+		NODE_DISK=$$disk NODE_DEBS='$(if $(NODE_NEEDS),$(DEB))' DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/check
 
 .PHONY: bench-node
 bench-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
@@ -438,7 +439,7 @@ bench-node: all image faults $(BENCH_WORK) man | $(AUTO_DEPS) ## Measured in tha
 
 # Made of a copy of the tree, in which what was compiled stays for the next time, with the kernel that is here already.
 DEB := $(BUILD)/deb
-TREE_FILES = $(if $(filter deb check-deb tarball check-tarball,$(MAKECMDGOALS)),$(shell git -c safe.directory=* ls-files --cached --others --exclude-standard))
+TREE_FILES = $(if $(filter deb check-deb tarball check-tarball check-node,$(MAKECMDGOALS)),$(shell git -c safe.directory=* ls-files --cached --others --exclude-standard))
 
 .PHONY: deb check-deb
 deb tarball: DEBIAN_ALL = $(DEBIAN_BUILD) $(DEBIAN_IMAGE) $(DEBIAN_DEB)

@@ -12,6 +12,7 @@
 #   BUILD             the build folder
 #   NODE_DISK         what tests/node/make-disk printed
 #   DEBIAN_RUN        packages that Kiln needs to run, with blanks between them
+#   NODE_DEBS         the folder of Kiln's own packages, where the node is to have them
 #   NODE_MEMORY_MIB   of the node (7168)
 #   TIME_FACTOR       how many times as long as on a host of its own things may take in the node (1 by KVM, 8 by
 #                     emulation); more for a host that is busy
@@ -49,7 +50,8 @@ node_fail() {
 }
 
 # node_payload FILE: an archive of what is unpacked in the node: what `make install` installs, and in /opt/kiln
-# this tree's tests with the build folder's programs.
+# this tree's tests with the build folder's programs, and in its debs the packages of NODE_DEBS: these, and older
+# ones whose template is another.
 node_payload() {
 	local root=$node/payload program systemd=252 # of the disk
 	mkdir -p "$root/opt/kiln/build/faults"
@@ -67,6 +69,10 @@ node_payload() {
 	find "$BUILD/faults" -maxdepth 1 -type f -perm /111 -exec cp -t "$root/opt/kiln/build/faults" {} +
 	# An emulated disk is slow to read.
 	strip "$root"/usr/local/{sbin,bin}/* "$root"/opt/kiln/build/{,faults/}kiln-* "$root"/opt/kiln/build/{,faults/}containerd-shim-*
+	if [ -n "${NODE_DEBS:-}" ]; then
+		tests/packages/repack "$NODE_DEBS" 0.0.1 "$root/opt/kiln/debs" '.memory_mib += 32' || return 1
+		find "$NODE_DEBS" -maxdepth 1 -name 'kiln-*.deb' ! -name '*-dbgsym*' -exec cp -t "$root/opt/kiln/debs" {} +
+	fi
 	tar -C "$root" --owner=0 --group=0 -cf "$1" .
 	rm -rf "$root"
 }
@@ -113,7 +119,8 @@ node_lost() {
 	fi
 }
 
-# node_start: boots a new one and unpacks the payload.
+# node_start: boots a new one and unpacks of the payload what $node_unpacks says to tar.
+node_unpacks=(--exclude=./opt/kiln/debs)
 node_start() {
 	local try
 	node_off=''
@@ -147,7 +154,7 @@ node_start() {
 		ControlPath $node/ssh
 	END
 	node_wait_up || return 1
-	node_run 'modprobe -a vhost_vsock vhost_net && tar -C / -xf /dev/vdb && systemd-sysusers && systemctl daemon-reload' ||
+	node_run "modprobe -a vhost_vsock vhost_net && tar -C / -xf /dev/vdb ${node_unpacks[*]} && systemd-sysusers && systemctl daemon-reload" ||
 		node_fail 'the payload could not be unpacked'
 }
 
