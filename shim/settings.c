@@ -243,45 +243,17 @@ static int read_images(const struct spec *spec, struct settings *settings, struc
 	return 0;
 }
 
-static int read_rootfs(const struct spec *spec, struct settings *settings, struct error *err)
+/* An annotation that is one of a few words; without it what the file says stays. */
+static int read_choice(const struct spec *spec, const char *key, int (*from_string)(const char *),
+		       const char *words, int *value, struct error *err)
 {
-	const char *name = spec_annotation(spec, KILN "rootfs");
-	int driver = name ? rootfs_driver_from_string(name) : settings->rootfs;
+	const char *name = spec_annotation(spec, key);
+	int choice = name ? from_string(name) : *value;
 
-	if (driver < 0)
-		return error_set(err, EINVAL,
-				 "annotation " KILN
-				 "rootfs is \"%.64s\": must be overlay, block or share",
-				 name);
-	settings->rootfs = driver;
-	return 0;
-}
-
-static int read_volumes(const struct spec *spec, struct settings *settings, struct error *err)
-{
-	const char *name = spec_annotation(spec, KILN "volumes");
-	int driver = name ? volumes_driver_from_string(name) : settings->volumes;
-
-	if (driver < 0)
-		return error_set(err, EINVAL,
-				 "annotation " KILN "volumes is \"%.64s\": must be 9p, virtiofs or "
-				 "virtiofs-locks",
-				 name);
-	settings->volumes = driver;
-	return 0;
-}
-
-static int read_model(const struct spec *spec, struct settings *settings, struct error *err)
-{
-	const char *name = spec_annotation(spec, KILN "internetworking_model");
-	int model = name ? network_model_from_string(name) : settings->internetworking_model;
-
-	if (model < 0)
-		return error_set(err, EINVAL,
-				 "annotation " KILN
-				 "internetworking_model is \"%.64s\": must be tcfilter or macvtap",
-				 name);
-	settings->internetworking_model = model;
+	if (choice < 0)
+		return error_set(err, EINVAL, "annotation %s is \"%.64s\": must be %s", key, name,
+				 words);
+	*value = choice;
 	return 0;
 }
 
@@ -348,11 +320,14 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 	if (r == 0)
 		r = read_cgroup(spec, settings, err);
 	if (r == 0)
-		r = read_rootfs(spec, settings, err);
+		r = read_choice(spec, KILN "rootfs", rootfs_driver_from_string,
+				"overlay, block or share", &settings->rootfs, err);
 	if (r == 0)
-		r = read_volumes(spec, settings, err);
+		r = read_choice(spec, KILN "volumes", volumes_driver_from_string,
+				"9p, virtiofs or virtiofs-locks", &settings->volumes, err);
 	if (r == 0)
-		r = read_model(spec, settings, err);
+		r = read_choice(spec, KILN "internetworking_model", network_model_from_string,
+				"tcfilter or macvtap", &settings->internetworking_model, err);
 	if (r == 0)
 		r = read_limits(spec, settings, err);
 	if (r == 0)

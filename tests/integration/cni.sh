@@ -63,6 +63,14 @@ reaches() { inside "$1" ping -q -c 1 -W 2 -I "$2" "$3" >/dev/null 2>&1; }
 # ping_pod POD: from the host
 ping_pod() { busybox ping -q -c 1 -W 10 "$(address "$1")" >/dev/null || fail "$1 does not answer"; }
 
+# kill_shim_and_vmm: of the pod `shim` its shim, of the pod `vmm` its VMM; then both are removed.
+kill_shim_and_vmm() {
+	kill -9 "$(ctr tasks ls | awk '$1 == "vmm" { print $2 }')"
+	kill -9 "$(pgrep -f "containerd-shim-kiln-v2.*-id shim .*$(basename "$work")|containerd-shim-kiln-v2.*$(basename "$work").*-id shim")"
+	until_true 30 ctr containers delete shim
+	remove_container vmm
+}
+
 # filled POD CARDS COMMAND: a container whose network an engine makes after its creation, with so many interfaces.
 filled() {
 	mkdir -p "$work/pods"

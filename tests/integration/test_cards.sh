@@ -95,10 +95,7 @@ test_nothing_is_left_of_one_that_was_killed() {
 		start_pod "$victim" sleep 1000
 		reaches "$victim" net1 10.99.0.1 || fail "$victim: out of the guest"
 	done
-	kill -9 "$(ctr tasks ls | awk '$1 == "vmm" { print $2 }')"
-	kill -9 "$(pgrep -f "containerd-shim-kiln-v2.*-id shim .*$(basename "$work")|containerd-shim-kiln-v2.*$(basename "$work").*-id shim")"
-	until_true 30 ctr containers delete shim
-	remove_container vmm
+	kill_shim_and_vmm
 	for victim in shim vmm; do
 		expect_nothing_left "$victim"
 		expect '' "$(in_pod "$victim" tc qdisc show dev net1 ingress)" "the queue at $victim's net1"

@@ -69,10 +69,7 @@ test_nothing_is_left_of_one_that_was_killed() {
 		start_macvtap "$victim" sleep 1000
 		ping_pod "$victim"
 	done
-	kill -9 "$(ctr tasks ls | awk '$1 == "vmm" { print $2 }')"
-	kill -9 "$(pgrep -f "containerd-shim-kiln-v2.*-id shim .*$(basename "$work")|containerd-shim-kiln-v2.*$(basename "$work").*-id shim")"
-	until_true 30 ctr containers delete shim
-	remove_container vmm
+	kill_shim_and_vmm
 	for victim in shim vmm; do
 		expect_nothing_left "$victim"
 		start_macvtap "$victim" sleep 1000 # in what is left of the pod's namespace
