@@ -95,8 +95,8 @@ status_json() { factory_ctl status --json; }
 # parked: how many machines wait in the pool.
 parked() { status_json | jq '.templates[0].pool.parked'; }
 
-# wait_full: until the pool is full (Init answers when it is).
-wait_full() { factory_ctl init >/dev/null 2>&1; }
+# wait_full: until the pool is full (Init answers when it is). Where it fails it says why.
+wait_full() { factory_ctl init >"$work/init.out" 2>&1 || { tail -n 3 "$work/init.out" && false; }; }
 
 # wait_no_sandboxes: until no machine is claimed any more. A machine's end is the factory's work,
 # and containerd does not wait for it.
