@@ -5,7 +5,7 @@
 . "$(dirname "$0")/crash.sh"
 
 test_a_sandbox_is_claimed_and_confirmed() {
-	ctr run -d --runtime io.containerd.kiln.v2 "$image" "$bystander" sleep 1000
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" "$bystander" sleep 2147483647
 	wait_full
 	expect_bystander_lives 'its start'
 }

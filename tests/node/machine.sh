@@ -1,13 +1,12 @@
 # A node to try Kiln on: a virtual machine with Debian, systemd, control groups v2 and a /dev/kvm of its own,
 # which is nested. Sourced by tests/node/check and bench.
 #
-# Where this host has a KVM that can be nested, the node runs by it; else QEMU emulates a processor with
-# AMD's SVM, and most things take some ten times as long in the node. The disk stays as it was made: what the
-# node writes goes into a file that ends with it, so each start is of a new node. All is below $node, which is
-# removed at the end together with the processes that were started.
+# Where this host has a KVM that can be nested, the node runs by it; else a QEMU that is not this host's
+# (tests/node/make-qemu) emulates a processor with AMD's SVM, and most things take some ten times as long in the node.
+# The disk stays as it was made: what the node writes goes into a file that ends with it, so each start is of a new
+# node. All is below $node, which is removed at the end together with the processes that were started.
 #
-# An emulated node's kernel panics now and then, by no fault of what runs in it. Its QEMU is ended then, and
-# node_lost tells why.
+# Where the node's kernel panics its QEMU is ended, and node_lost tells why.
 #
 #   BUILD             the build folder
 #   NODE_DISK         what tests/node/make-disk printed
@@ -19,7 +18,6 @@
 
 : "${BUILD:?}" "${NODE_DISK:?}" "${DEBIAN_RUN:?}"
 BUILD=$(realpath "$BUILD")
-node=$(mktemp -d "${TMPDIR:-/tmp}/kiln-node.XXXXXX") || exit 1
 node_qemu='' node_port='' node_off=''
 node_up_s=240 # from QEMU's start to an answer by ssh, by KVM
 
@@ -31,16 +29,18 @@ host_nests_kvm() {
 
 if host_nests_kvm; then
 	node_how='by KVM'
+	node_program=qemu-system-x86_64
 	node_processor=(-accel kvm -cpu host)
 	: "${TIME_FACTOR:=1}"
 else
 	node_how='by emulation'
-	# QEMU 7.2's SVM does not run a nested guest with 5-level page tables; string instructions that are said to
-	# be fast are slow. A thread for each processor is needed: with one for both, guests in the node do not come
-	# up in time. (What that costs: tests/node/make-disk, labels.service.)
+	node_program=$(tests/node/make-qemu "$BUILD/node-qemu") || exit 1
+	# Page tables of four levels are less to walk; string instructions that are said to be fast are slow. A thread for
+	# each processor is needed: with one for both, guests in the node do not come up in time.
 	node_processor=(-accel tcg,thread=multi -cpu 'max,la57=off,erms=off,fsrm=off,svm=on,npt=on')
 	: "${TIME_FACTOR:=8}"
 fi
+node=$(mktemp -d "${TMPDIR:-/tmp}/kiln-node.XXXXXX") || exit 1
 
 # node_fail TEXT...: says it, with the end of the console, and is false.
 node_fail() {
@@ -81,13 +81,13 @@ node_runs() { kill -0 "$node_qemu" 2>/dev/null; }
 
 # node_qemu_on PORT: in the background, with its ssh on this port of 127.0.0.1.
 node_qemu_on() {
-	TMPDIR=$node qemu-system-x86_64 -name kiln-node -nodefaults -no-user-config -display none \
+	TMPDIR=$node "$node_program" -name kiln-node -nodefaults -no-user-config -display none \
 		-machine q35 "${node_processor[@]}" -smp 2 -m "${NODE_MEMORY_MIB:-7168}" \
 		-kernel "$NODE_DISK/vmlinuz" -initrd "$NODE_DISK/initrd.img" \
 		-append 'root=/dev/vda rw console=ttyS0 mitigations=off nowatchdog oops=panic module_blacklist=iTCO_wdt systemd.show_status=0' \
 		-drive "file=$NODE_DISK/disk.ext4,format=raw,if=virtio,snapshot=on,cache=unsafe" \
 		-drive "file=$node/payload.tar,format=raw,if=virtio,readonly=on" \
-		-netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:$1-:22" -device virtio-net-pci,netdev=n \
+		-netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:$1-:22" -device virtio-net-pci,netdev=n,romfile= \
 		-device virtio-rng-pci -chardev "file,id=c,path=$node/console" -serial chardev:c \
 		</dev/null 2>"$node/qemu.log" &
 	node_qemu=$!
