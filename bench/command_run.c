@@ -222,20 +222,33 @@ static bool is_wanted(const struct arguments *arguments, const struct scenario *
 	return false;
 }
 
-static int run_round(struct bench *bench, const struct arguments *arguments, struct error *err)
+/* The others are measured all the same, and what it has measured so far stays. */
+static void note_failure(struct result *result, const char *scenario, const struct error *why)
+{
+	json_t *failed = json_object_get(result->about, "failed");
+
+	if (!failed) {
+		failed = json_object();
+		json_object_set_new(result->about, "failed", failed);
+	}
+	json_object_set_new(failed, scenario, json_string(error_message(why)));
+	fprintf(stderr, PROGRAM ": scenario %s: %s\n", scenario, error_message(why));
+}
+
+static void run_round(struct bench *bench, const struct arguments *arguments)
 {
 	const struct scenario *scenario;
 
 	for (size_t i = 0; (scenario = scenario_at(i)); i++) {
 		if (!is_wanted(arguments, scenario) || (scenario->once && bench->round > 0))
 			continue;
+		_cleanup_(error_done) struct error why = {};
 		progress_begin(&bench->progress, scenario->name);
-		int r = scenario->run(bench, err);
+		int r = scenario->run(bench, &why);
 		progress_end(&bench->progress);
 		if (r < 0)
-			return error_wrap(err, "scenario %s", scenario->name);
+			note_failure(bench->result, scenario->name, &why);
 	}
-	return 0;
 }
 
 static int about_begin(struct bench *bench, const struct arguments *arguments, struct error *err)
@@ -299,11 +312,12 @@ static int run_all(const struct arguments *arguments, struct result *result, str
 		r = factory_init(loop, bench.options.pool, err);
 	if (r == 0)
 		r = about_begin(&bench, arguments, err);
-	for (; r == 0 && bench.round < bench.options.rounds; bench.round++)
-		r = run_round(&bench, arguments, err);
-	if (r == 0)
-		about_end(&bench);
-	return r;
+	if (r < 0)
+		return r;
+	for (; bench.round < bench.options.rounds; bench.round++)
+		run_round(&bench, arguments);
+	about_end(&bench);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- output */
@@ -350,5 +364,7 @@ int command_run(int argc, char **argv)
 	int r = run_all(&arguments, result, &err);
 	if (r == 0)
 		r = write_result(&arguments, result, &err);
-	return r < 0 ? command_fail(STATUS_WORSE, &err) : 0;
+	if (r < 0)
+		return command_fail(STATUS_WORSE, &err);
+	return json_object_get(result->about, "failed") ? STATUS_WORSE : 0;
 }

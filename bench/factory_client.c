@@ -7,19 +7,27 @@
 #include "factory/client/factory_rpc.h"
 
 #define FACTORY_TIMEOUT_MS 300000
+#define MACHINE_TIMEOUT_MS 60000 /* for each one that is to be parked */
 #define REST_TIMEOUT_MS    60000
 #define REST_LOOK_USLEEP   20000
 
-int factory_call(struct loop *loop, const char *address, const char *method,
-		 const ProtobufCMessage *request, ProtobufCMessage **ret_response,
-		 struct error *err)
+static int call_within(struct loop *loop, const char *address, const char *method,
+		       const ProtobufCMessage *request, uint64_t timeout_ms,
+		       ProtobufCMessage **ret_response, struct error *err)
 {
 	_cleanup_(ttrpc_client_free_cleanup) struct ttrpc_client *client = NULL;
 
 	int r = factory_rpc_connect(loop, address, &client, err);
 	return r < 0 ? r
-		     : factory_rpc_call_wait(client, loop, method, request, FACTORY_TIMEOUT_MS,
+		     : factory_rpc_call_wait(client, loop, method, request, timeout_ms,
 					     ret_response, err);
+}
+
+int factory_call(struct loop *loop, const char *address, const char *method,
+		 const ProtobufCMessage *request, ProtobufCMessage **ret_response,
+		 struct error *err)
+{
+	return call_within(loop, address, method, request, FACTORY_TIMEOUT_MS, ret_response, err);
 }
 
 int factory_init(struct loop *loop, const char *address, struct error *err)
@@ -87,7 +95,8 @@ int factory_park(struct loop *loop, const char *address, unsigned count, struct 
 		return r;
 	request.template_ = name;
 	request.count = count;
-	return factory_call(loop, address, "Warm", &request.base, NULL, err);
+	return call_within(loop, address, "Warm", &request.base,
+			   FACTORY_TIMEOUT_MS + (uint64_t)count * MACHINE_TIMEOUT_MS, NULL, err);
 }
 
 int factory_empty(struct loop *loop, const char *address, struct error *err)

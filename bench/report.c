@@ -20,6 +20,20 @@ static void print_machine(const struct result *result, FILE *out)
 	fputc('\n', out);
 }
 
+/* What is missing in the rest, and why. */
+static void print_failed(const struct result *result, FILE *out)
+{
+	json_t *failed = json_object_get(result->about, "failed");
+	const char *scenario;
+	json_t *why;
+
+	json_object_foreach (failed, scenario, why) {
+		fprintf(out, "%-18s failed: %s\n", scenario, json_string_value(why));
+	}
+	if (failed)
+		fputc('\n', out);
+}
+
 static void print_series(const struct series *series, double boot, FILE *out)
 {
 	struct interval median = series_interval(series, 0.5);
@@ -74,6 +88,7 @@ void report_print(const struct result *result, FILE *out)
 	json_t *rows, *value;
 
 	print_machine(result, out);
+	print_failed(result, out);
 	print_all_series(result, out);
 	json_object_foreach (result->tables, name, rows) {
 		print_table(name, rows, out);

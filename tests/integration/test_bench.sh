@@ -96,8 +96,16 @@ test_pods_are_compared() {
 		and (.["pods.life.kiln"].samples[0] - ($calls | add) | fabs < 0.01)' "$result" >/dev/null || fail 'a life'
 	jq -e '.series["pods-net.round-trip.kiln"].n == 200 and .targets.pods_run.verdict != "not measured"' "$result" >/dev/null ||
 		fail 'round trips, or the target'
+}
+
+# The one that fails comes first.
+test_a_scenario_that_fails_costs_the_others_nothing() {
+	local what='an image that is not there'
 	expect 1 "$(code_of kiln-bench run --factory "unix://$empty_run/factory.sock" --cri "$work/cri.sock" \
-		--pods-image docker.io/kiln/none:test --set smoke pods)" 'an image that is not there'
+		--pods-image docker.io/kiln/none:test --set smoke --out "$work/failed.json" pods freed)" "$what"
+	expect pods "$(jq -r '.about.failed | keys[]' "$work/failed.json")" 'what failed'
+	expect_match 'pods +failed: .*kiln/none:test' "$(cat "$work/last.out")"
+	jq -e '.tables["density.freed"] | length > 0' "$work/failed.json" >/dev/null || fail 'the other was not measured'
 }
 
 test_work_on_files_is_compared() {
