@@ -422,7 +422,7 @@ check-upgrade: all image | $(AUTO_DEPS) ## Pods while Kiln is upgraded and rolle
 	$(Q)old=$$(tests/upgrade/build $(BUILD) $(REV)) && OLD=$$old NEW=$(BUILD) tests/upgrade/check $(NAMES)
 
 # The node's disk is kept in the build folder; it needs packages of this host that no other target does.
-NODE_NEEDS := $(if $(filter packages,$(or $(TESTS),packages)),deb)
+NODE_NEEDS := $(if $(filter install packages,$(or $(TESTS),packages)),deb)
 .PHONY: check-node
 check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST) $(DEBIAN_DEB)
 check-node: all image faults $(PROBE) $(BENCH_WORK) man $(NODE_NEEDS) | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
@@ -480,7 +480,7 @@ check-tarball: tarball ## It in a bare root, and deploy/node/kiln-node with it (
 
 C_FILES := $(wildcard base/*.[ch] proto/*.[ch] factory/*/*.[ch] factory/*/*/*.[ch] shim/*.[ch] \
              agent/*.[ch] ctl/*.[ch] bench/*.[ch] bench/work/*.c templates/*/*.[ch] tests/*/*.[ch] tests/*/*/*.[ch])
-SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/dashboard tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/lint/size tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder tests/node/* tests/packages/* tests/upgrade/build tests/upgrade/check tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
+SH_FILES := $(wildcard templates/build-image tests/run tests/private.sh tests/dashboard tests/busybox-root tests/busybox-image tests/probe-image tests/oci-image tests/programs-root tests/lint/size tests/programs/*.sh $(filter-out %.py,$(wildcard tests/conformance/*)) tests/integration/*.sh bench/demo bench/run bench/daemons.sh bench/files-image bench/crun-folder $(filter-out %.py,$(wildcard tests/node/*)) tests/packages/* tests/upgrade/build tests/upgrade/check tests/debian-sources deploy/node/kiln-node debian/kiln-factory.postrm .ci/run)
 
 .PHONY: lint $(LINT_CHECK) lint-tidy format
 lint: $(LINT_CHECK) lint-tidy ## clang-format, documents' tables and links, manual pages, who includes whom, shellcheck, headers alone, clang's warnings, cppcheck, what deploy/ names, the agent's size, clang-tidy
@@ -641,13 +641,13 @@ DEBIAN_TEST  := libcmocka-dev clang libclang-rt-14-dev containerd runc iproute2 
 DEBIAN_BENCH := gnuplot-nox crun
 DEBIAN_LINT  := clang-format clang-tidy cppcheck mandoc python3-yaml shellcheck
 # For packages and the tarball, with DEBIAN_BUILD and DEBIAN_IMAGE, and to check them.
-DEBIAN_DEB   := debhelper dpkg-dev erofs-utils lintian mmdebstrap python3
+DEBIAN_DEB   := build-essential debhelper dpkg-dev erofs-utils lintian mmdebstrap python3
 # For make check-dashboard.
 DEBIAN_BROWSER := chromium fonts-dejavu-core
 # Of the host that makes a node's disk; what is on the disk beside DEBIAN_RUN, none of it of DEBIAN_BUILD.
 DEBIAN_NODE_HOST := mmdebstrap openssh-client
 DEBIAN_NODE  := linux-image-6.12-amd64 systemd-sysv systemd udev dbus kmod openssh-server containerd runc busybox-static iproute2 \
-                iptables containernetworking-plugins jq procps curl perl python3-prometheus-client openssh-client crun
+                iptables containernetworking-plugins ca-certificates jq procps curl perl python3-prometheus-client openssh-client crun
 DEBIAN_ALL   := $(DEBIAN_BUILD) $(DEBIAN_RUN) $(DEBIAN_IMAGE) $(DEBIAN_TEST) $(DEBIAN_BENCH) $(DEBIAN_LINT)
 
 deps: ## Install what is missing (Debian); elsewhere print the list

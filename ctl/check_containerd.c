@@ -41,14 +41,22 @@ void check_containerd_runtime(const struct check_host *host, struct check_result
 	if (!ask(host, &config, result))
 		return;
 	const struct containerd_runtime *runtime = containerd_config_kiln(&config);
+	const char *missing = containerd_config_missing(&config);
 	if (config.cri_disabled)
 		check_without(result, "pods of Kubernetes; ctr and nerdctl can name the runtime",
 			      "remove cri from disabled_plugins in " CONFIG,
 			      "containerd's CRI plugin is switched off");
+	else if (missing)
+		check_without(
+			result,
+			"pods of Kubernetes, by whichever runtime; ctr and nerdctl can name Kiln",
+			"name it beside Kiln in " CONFIG " (docs/INSTALL.md)",
+			"no runtime of CRI's is %s, the default one: CRI does not start", missing);
 	else if (!runtime)
 		check_without(result, "pods of Kubernetes; ctr and nerdctl can name the runtime",
 			      "add a runtime with runtime_type = \"" CONTAINERD_RUNTIME_TYPE
-			      "\" to " CONFIG " (docs/CONTAINERD.md)",
+			      "\" to " CONFIG ", which has to say version = 2 or newer "
+			      "(docs/INSTALL.md)",
 			      "no runtime of CRI's is " CONTAINERD_RUNTIME_TYPE);
 	else
 		check_fine(result, "%s is " CONTAINERD_RUNTIME_TYPE, runtime->name);

@@ -28,6 +28,14 @@ static bool is_of_runtime(const struct strv *path)
 	       str_equal(path->items[2], "containerd") && str_equal(path->items[3], "runtimes");
 }
 
+/* plugins.PLUGIN.containerd.default_runtime_name */
+static bool is_default_runtime(const struct strv *path)
+{
+	return path->count == 4 && str_equal(path->items[0], "plugins") &&
+	       str_equal(path->items[2], "containerd") &&
+	       str_equal(path->items[3], "default_runtime_name");
+}
+
 static void on_value(const struct strv *path, const struct strv *values, void *userdata)
 {
 	struct containerd_config *config = userdata;
@@ -36,6 +44,9 @@ static void on_value(const struct strv *path, const struct strv *values, void *u
 		config->cri_disabled |= strv_contains(values, "io.containerd.grpc.v1.cri") ||
 					strv_contains(values, "io.containerd.cri.v1.runtime") ||
 					strv_contains(values, "cri");
+	if (is_default_runtime(path))
+		replace_string(&config->default_runtime,
+			       values->count == 1 ? values->items[0] : NULL);
 	if (!is_of_runtime(path))
 		return;
 	struct containerd_runtime *runtime = runtime_named(config, path->items[4]);
@@ -66,6 +77,7 @@ void containerd_config_done(struct containerd_config *config)
 		strv_done(&config->runtimes[i].annotations);
 	}
 	free(config->runtimes);
+	free(config->default_runtime);
 	*config = (struct containerd_config){};
 }
 
@@ -75,6 +87,14 @@ const struct containerd_runtime *containerd_config_kiln(const struct containerd_
 		if (str_equal(config->runtimes[i].type, CONTAINERD_RUNTIME_TYPE))
 			return &config->runtimes[i];
 	return NULL;
+}
+
+const char *containerd_config_missing(const struct containerd_config *config)
+{
+	for (size_t i = 0; i < config->count; i++)
+		if (str_equal(config->runtimes[i].name, config->default_runtime))
+			return NULL;
+	return config->default_runtime;
 }
 
 /* CRI's are the shell's: a '*' goes over dots. */

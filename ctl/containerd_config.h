@@ -19,7 +19,8 @@ struct containerd_runtime {
 struct containerd_config {
 	struct containerd_runtime *runtimes; /* owned */
 	size_t count;
-	bool cri_disabled; /* by disabled_plugins */
+	char *default_runtime; /* its name, owned; NULL: not said */
+	bool cri_disabled;     /* by disabled_plugins */
 };
 
 /* text: as `containerd config dump` prints it. -EBADMSG. */
@@ -29,6 +30,11 @@ void containerd_config_done(struct containerd_config *config);
 
 /* The first one that is Kiln's; NULL: none is. */
 const struct containerd_runtime *containerd_config_kiln(const struct containerd_config *config);
+
+/* The default runtime's name, where no runtime has it: CRI's plugin does not start then. So it is
+ * with containerd 1, whose own runc is forgotten where another runtime is named. NULL: it is there.
+ */
+const char *containerd_config_missing(const struct containerd_config *config);
 
 /* Whether pods may have Kiln's annotations, as CRI matches its patterns. */
 bool containerd_runtime_passes(const struct containerd_runtime *runtime);

@@ -96,6 +96,11 @@ test_containerd() {
 	expect without "$(verdict containerd-runtime)" 'no runtime'
 	expect unseen "$(verdict containerd-annotations)" 'annotations of none'
 	printf 'version = 2\n%s\nruntime_type = "io.containerd.kiln.v2"\n' "$head" >"$work/c.toml"
+	# containerd 1 has forgotten its own runc now, and does not start CRI.
+	run_check --containerd-config "$work/c.toml" containerd-runtime
+	expect without "$(verdict containerd-runtime)" 'no runc'
+	expect_match "is runc, the default one" "$(jq -r '.checks[0].found' "$work/check.json")"
+	sed -i '1a [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"' "$work/c.toml"
 	run_check --containerd-config "$work/c.toml" containerd-runtime containerd-annotations
 	expect fine "$(verdict containerd-runtime)" runtime
 	expect without "$(verdict containerd-annotations)" 'annotations closed'
@@ -103,6 +108,11 @@ test_containerd() {
 	run_check --containerd-config "$work/c.toml" containerd-runtime containerd-annotations
 	expect fine "$(verdict containerd-annotations)" annotations
 	expect 0 "$status" 'exit status'
+	# containerd 1 passes over what is named as of version 2.
+	sed -i 1d "$work/c.toml"
+	run_check --containerd-config "$work/c.toml" containerd-runtime
+	expect without "$(verdict containerd-runtime)" 'no version'
+	expect_match 'has to say version = 2' "$(jq -r '.checks[0].command' "$work/check.json")"
 }
 
 test_with_a_factory() {

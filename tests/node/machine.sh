@@ -50,8 +50,8 @@ node_fail() {
 }
 
 # node_payload FILE: an archive of what is unpacked in the node: what `make install` installs, and in /opt/kiln
-# this tree's tests with the build folder's programs, and in its debs the packages of NODE_DEBS: these, and older
-# ones whose template is another.
+# this tree's tests with the build folder's programs, the page that says how to install, and in its debs the packages of
+# NODE_DEBS: these, and older ones whose template is another.
 node_payload() {
 	local root=$node/payload program systemd=252 # of the disk
 	mkdir -p "$root/opt/kiln/build/faults"
@@ -63,6 +63,7 @@ node_payload() {
 	done >"$root/opt/kiln/needed"
 	echo "$DEBIAN_RUN" >"$root/opt/kiln/packages"
 	cp -r tests bench "$root/opt/kiln/"
+	cp --parents docs/INSTALL.md deploy/kubernetes/runtimeclass.yaml "$root/opt/kiln/"
 	rm -rf "$root/opt/kiln/bench/out"
 	cp -r "$BUILD/image" "$root/opt/kiln/build/"
 	find "$BUILD" -maxdepth 1 -type f -perm /111 -exec cp -t "$root/opt/kiln/build" {} +

@@ -149,12 +149,37 @@ static void test_cri_disabled(void **state _unused_)
 	containerd_config_done(&config);
 }
 
+static void check_missing(const char *text, const char *wanted)
+{
+	struct containerd_config config;
+
+	assert_int_equal(containerd_config_parse(text, &config, NULL), 0);
+	const char *missing = containerd_config_missing(&config);
+	if (wanted)
+		assert_string_equal(missing, wanted);
+	else
+		assert_null(missing);
+	containerd_config_done(&config);
+}
+
+static void test_default_runtime(void **state _unused_)
+{
+#define DEFAULT                                                                                    \
+	"[plugins.'io.containerd.cri.v1.runtime'.containerd]\ndefault_runtime_name = 'runc'\n"
+	check_missing("", NULL);
+	check_missing(V3 "kiln]\n" OUR, NULL);
+	check_missing(DEFAULT V3 "kiln]\n" OUR, "runc");
+	check_missing(DEFAULT V3 "kiln]\n" OUR V3 "runc]\nruntime_type = ''\n", NULL);
+	check_missing("default_runtime_name = 'runc'\n" V3 "kiln]\n" OUR, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),   cmocka_unit_test(test_tables),
-		cmocka_unit_test(test_refused),  cmocka_unit_test(test_depth),
-		cmocka_unit_test(test_runtimes), cmocka_unit_test(test_cri_disabled),
+		cmocka_unit_test(test_values),          cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_refused),         cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_runtimes),        cmocka_unit_test(test_cri_disabled),
+		cmocka_unit_test(test_default_runtime),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
