@@ -46,7 +46,7 @@ static const struct config_key factory_keys[] = {
 	CONFIG_STRING(C, accelerator, "accelerator", "auto",
 		      "tcg, kvm, or auto: KVM where the CPU has vmx or svm, else TCG"),
 	CONFIG_STRING(
-		C, channel, "channel", "serial",
+		C, channel, "channel", "auto",
 		"How agents are reached: serial, by a port of each machine that its claimer has; "
 		"vsock, by vsock as well, for root on the host; auto: vsock where the host "
 		"has vhost-vsock"),
