@@ -5,8 +5,8 @@ cri.py states POD CONTAINER: 0 or 1 (ready, not ready) of the pod, and of the co
 exit code.
 cri.py remove POD: stops and removes it.
 
-$CRI_SOCKET is containerd's, $CRI_IMAGE the container's image, $CRI_CGROUP the control group that pods are below. The calls
-are gRPC's, which curl makes."""
+$CRI_SOCKET is containerd's, $CRI_IMAGE the container's image, $CRI_CGROUP the control group that pods are below, $CRI_HEADERS
+what else each call has for headers, a line each. The calls are gRPC's, which curl makes."""
 
 import os
 import struct
@@ -21,10 +21,11 @@ OWN_PIDS = pack((2, 1))  # NamespaceOption: as the kubelet asks for, unless a po
 
 def call(method, *fields):
     body = pack(*fields)
+    more = [word for line in os.environ.get("CRI_HEADERS", "").splitlines() for word in ("-H", line)]
     with tempfile.NamedTemporaryFile() as headers:
         command = ["curl", "-sS", "--max-time", "120", "--http2-prior-knowledge", "--unix-socket", os.environ["CRI_SOCKET"],
-                   "-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary", "@-", "-D", headers.name,
-                   f"http://localhost/runtime.v1.RuntimeService/{method}"]
+                   "-H", "content-type: application/grpc", "-H", "te: trailers", *more, "--data-binary", "@-",
+                   "-D", headers.name, f"http://localhost/runtime.v1.RuntimeService/{method}"]
         answer = subprocess.run(command, input=struct.pack(">BI", 0, len(body)) + body, stdout=subprocess.PIPE, check=True).stdout
         said = {key: value.strip() for key, _, value in (line.decode().partition(":") for line in headers)}
     if said.get("grpc-status") != "0":
