@@ -381,8 +381,8 @@ coverage: | $(AUTO_DEPS) ## Lines that the unit tests run, by room
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage ASAN='-O0 -g --coverage' check-unit || true
 	$(Q)tests/lint/coverage $(BUILD)/coverage/asan
 
-.PHONY: conformance conformance-cri conformance-files conformance-oci conformance-programs
-conformance: conformance-cri conformance-files conformance-oci conformance-programs ## The four below
+.PHONY: conformance conformance-cri conformance-files conformance-oci conformance-programs conformance-trace
+conformance: conformance-cri conformance-files conformance-oci conformance-programs conformance-trace ## The five below
 
 conformance-cri: all image ## Kubernetes' critest by runc and by kiln, on the host's containerd and on version 2 (needs go; by hand)
 	$(Q)BUILD=$(BUILD) tests/conformance/critest
@@ -395,6 +395,9 @@ conformance-oci: all image ## The OCI's validation programs by runc and by kiln 
 
 conformance-programs: all image ## PostgreSQL, fio and stress-ng in containers by runc and by kiln (by hand)
 	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/conformance/programs
+
+conformance-trace: all image $(NET_WORK) ## Starts in the traces of a containerd of version 2 (needs go; by hand)
+	$(Q)BUILD=$(BUILD) tests/conformance/trace
 
 .PHONY: demo bench bench-quick
 demo: all image $(BENCH_WORK) ## From nothing to a container in a pooled VM, with a table of times

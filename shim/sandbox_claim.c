@@ -71,12 +71,10 @@ static void on_created(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct sandbox *sandbox = userdata;
 
-	if (sandbox->state != SANDBOX_RUNNING)
-		return;
 	trace_end_as(
 		TRACE_CREATE_SANDBOX, NULL, &sandbox->creation,
 		&(struct trace_detail){ .error = reply->code == TTRPC_OK ? NULL : reply->message });
-	if (sandbox->error.number)
+	if (sandbox->state != SANDBOX_RUNNING || sandbox->error.number)
 		return;
 	if (reply->code == TTRPC_OK) {
 		claim_confirm(sandbox->claim);
@@ -188,7 +186,9 @@ static void run(struct sandbox *sandbox)
 	sandbox->disks = disks_new(sandbox->loop, sandbox->slots, sandbox->agent, sandbox->id);
 	sandbox->death = loop_watch_new(sandbox->loop, claim->vmm_pidfd, LOOP_READ, on_vmm_death,
 					sandbox);
+	struct trace_context outer = trace_enter(&claim->traced);
 	create_in_guest(sandbox);
+	(void)trace_enter(&outer);
 	sandbox_tell_acquirers(sandbox);
 }
 

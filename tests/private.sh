@@ -182,7 +182,8 @@ make_crun_folder() {
 		crun=(--crun "$work/crun")
 }
 
-# cri_config FACTORY: of a containerd that makes pods, by runc and by kiln from this factory.
+# cri_config FACTORY: of a containerd that makes pods, by runc and by kiln from this factory; where that is empty, the
+# shim has no options and the factory of its environment.
 cri_config() {
 	jq -n --arg factory "$1" '{$factory}' >"$work/cri-kiln.json"
 	cat <<-TOML
@@ -207,14 +208,18 @@ cri_config() {
 		  runtime_type = "io.containerd.kiln.v2"
 		  pod_annotations = ["io.kiln.*"]
 		  ${KILN_SANDBOXER:+sandboxer = '$KILN_SANDBOXER'}
+	TOML
+	[ -z "$1" ] || cat <<-TOML
 		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kiln.options]
 		  ConfigPath = "$work/cri-kiln.json"
 	TOML
 }
 
 # start_cri FACTORY: what kiln-bench's scenarios of pods work on; its options are then in $cri. The bridge
-# that CNI joins pods to is in a network namespace of this containerd's own, not in the host's.
+# that CNI joins pods to is in a network namespace of this containerd's own, not in the host's; a script that is in
+# one already empties cri_in.
 cri=()
+cri_in=(unshare --net sh -c 'ip link set lo up && exec "$@"' sh)
 pods_image=docker.io/kiln/pods:test
 start_cri() {
 	local cri_ctr=(timeout 60 "$CONTAINERD_DIR/ctr" --address "$work/cri.sock" --namespace k8s.io) root=$work/pods-root
@@ -226,7 +231,7 @@ start_cri() {
 			ranges: [[{subnet: "10.88.0.0/16"}]], routes: [{dst: "0.0.0.0/0"}]}}]}' >"$work/cri-cni/10-pods.conflist"
 	cri_config "$1" >"$work/cri.toml"
 	: >"$work/cri.log"
-	unshare --net sh -c 'ip link set lo up && exec "$@"' sh "$CONTAINERD_DIR/containerd" --config "$work/cri.toml" >>"$work/cri.log" 2>&1 &
+	"${cri_in[@]}" "$CONTAINERD_DIR/containerd" --config "$work/cri.toml" >>"$work/cri.log" 2>&1 &
 	cri_pid=$!
 	timeout 60 grep -q -m1 'successfully booted' <(tail -n +1 -f --pid="$cri_pid" "$work/cri.log") &&
 		"${cri_ctr[@]}" images import "$work/pods.tar" >/dev/null || { tail "$work/cri.log"; return 1; }

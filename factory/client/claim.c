@@ -42,6 +42,7 @@ struct claim_link {
 	claim_fn fn;         /* NULL once called */
 	void *userdata;
 	struct trace_span span;
+	struct trace_context traced; /* its caller's */
 
 	struct claim_options options; /* its strings are owned */
 	struct strv images;           /* of options */
@@ -296,13 +297,16 @@ static int claim_fill(struct claim *claim, struct loop *loop,
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
 					});
+	struct trace_context outer = trace_enter(&claim->traced);
 	guest_clock_set(claim->agent, claim->vm_id);
+	(void)trace_enter(&outer);
 	return 0;
 }
 
-static struct claim *claim_new(void)
+static struct claim *claim_new(const struct trace_context *traced)
 {
 	struct claim *claim = xnew(struct claim);
+	claim->traced = *traced;
 	claim->qmp_fd = claim->vmm_pidfd = -EBADF;
 	return claim;
 }
@@ -313,7 +317,7 @@ static int claim_take(struct claim_link *link, const struct ttrpc_reply *reply,
 	int r = ttrpc_reply_error(reply, err);
 	if (r < 0)
 		return r;
-	_cleanup_(claim_free_cleanup) struct claim *claim = claim_new();
+	_cleanup_(claim_free_cleanup) struct claim *claim = claim_new(&link->traced);
 	r = check_folders(link, (const void *)reply->response, err);
 	if (r == 0)
 		r = claim_fill(claim, link->loop, (const void *)reply->response, reply->fds,
@@ -335,6 +339,7 @@ struct fallback {
 	uint64_t begun_ns;
 	claim_fn fn;
 	void *userdata;
+	struct trace_context traced; /* of who claims */
 };
 
 static void fallback_free(struct fallback *fallback)
@@ -350,7 +355,7 @@ static int fallback_take(const struct fallback *fallback, const struct vm *vm,
 			 struct claim **ret_claim, struct error *err)
 {
 	Kiln__Factory__V1__ClaimResponse answer = KILN__FACTORY__V1__CLAIM_RESPONSE__INIT;
-	_cleanup_(claim_free_cleanup) struct claim *claim = claim_new();
+	_cleanup_(claim_free_cleanup) struct claim *claim = claim_new(&fallback->traced);
 	int fds[VM_ANSWER_FDS];
 
 	vm_answer_fill(vm, handover, KILN__FACTORY__V1__ORIGIN__CLONED, &answer, fds);
@@ -394,6 +399,7 @@ static int fallback_start(struct loop *loop, const struct claim_options *options
 		.begun_ns = clock_monotonic_ns(),
 		.fn = fn,
 		.userdata = userdata,
+		.traced = trace_now(),
 	};
 	int r = claim_clone_start(loop, options, on_cloned, fallback, &why);
 	if (r == 0) {
@@ -415,8 +421,11 @@ static void link_fall_back(struct claim_link *link, struct error *err)
 	claim_fn fn = steal_ptr(link->fn);
 	int r = -err->number;
 
-	if (!link->options.no_fallback)
+	if (!link->options.no_fallback) {
+		struct trace_context outer = trace_enter(&link->traced);
 		r = fallback_start(link->loop, &link->options, fn, link->userdata, err);
+		(void)trace_enter(&outer);
+	}
 	if (r < 0) {
 		error_wrap(err, "cannot claim a machine for sandbox %s", link->object);
 		fn(r, NULL, err, link->userdata);
@@ -500,6 +509,7 @@ static struct claim_link *link_new(struct loop *loop, const struct claim_options
 	link->fn = fn;
 	link->userdata = userdata;
 	link->span = trace_begin();
+	link->traced = trace_now();
 	link->options = *options;
 	link->deadline_ms = clock_monotonic_ms() +
 			    (options->timeout_ms ? options->timeout_ms : CLAIM_TIMEOUT_MS);

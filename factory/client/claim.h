@@ -28,6 +28,7 @@
 
 #include "base/loop.h"
 #include "base/strv.h"
+#include "base/trace_context.h"
 #include "proto/claim_priority.h"
 #include "proto/ttrpc_client.h"
 
@@ -79,6 +80,8 @@ struct claim {
 	uint64_t scratch_bytes;     /* factory/guest/disks.h */
 	struct ttrpc_client *agent; /* connected to the guest's agent */
 	struct claim_link *link;    /* private: the factory's side, until Confirm is answered */
+
+	struct trace_context traced; /* of who called claim_start() */
 };
 
 /* Once; number 0: *claim is the callee's, to be ended with claim_free(). */

@@ -1,10 +1,15 @@
 """collector.py FILE MOOD: a collector of traces. Listens on a free port of 127.0.0.1, which it says on stdout, and
-appends each request's body to FILE, a line each. It answers the status that the file MOOD says, or where that says
+appends each request to FILE, a line of JSON each, whether it was that or protocol buffers. It answers the status that the file MOOD says, or where that says
 "hang" never."""
 
 import http.server
+import json
 import sys
 import threading
+
+import otlp
+
+READERS = {"application/json": json.loads, "application/x-protobuf": otlp.request}
 
 
 class Collector(http.server.BaseHTTPRequestHandler):
@@ -12,10 +17,11 @@ class Collector(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path != "/v1/traces" or self.headers["Content-Type"] != "application/json":
+        reader = READERS.get(self.headers["Content-Type"])
+        if self.path != "/v1/traces" or not reader:
             sys.exit(f"a request for {self.path} of {self.headers['Content-Type']}")
-        with open(sys.argv[1], "ab") as file:
-            file.write(body + b"\n")
+        with open(sys.argv[1], "a") as file:
+            file.write(json.dumps(reader(body)) + "\n")
         with open(sys.argv[2]) as file:
             mood = file.read().strip()
         if mood == "hang":

@@ -6,8 +6,9 @@ exit code.
 cri.py remove POD: stops and removes it.
 cri.py pull IMAGE: as the kubelet does before it makes a container.
 
-$CRI_SOCKET is containerd's, $CRI_IMAGE the container's image, $CRI_CGROUP the control group that pods are below, and
-$CRI_LOGS, where it is set, the folder for app.log, the container's output. The calls are gRPC's, which curl makes."""
+$CRI_SOCKET is containerd's, $CRI_IMAGE the container's image, $CRI_CGROUP the control group that pods are below, $CRI_LOGS,
+where it is set, the folder for app.log, the container's output, and $CRI_HEADERS what else each call has for headers, a line
+each. The calls are gRPC's, which curl makes."""
 
 import os
 import struct
@@ -22,10 +23,11 @@ OWN_PIDS = pack((2, 1))  # NamespaceOption: as the kubelet asks for, unless a po
 
 def call(method, *fields, service="RuntimeService"):
     body = pack(*fields)
+    more = [word for line in os.environ.get("CRI_HEADERS", "").splitlines() for word in ("-H", line)]
     with tempfile.NamedTemporaryFile() as headers:
         command = ["curl", "-sS", "--max-time", "120", "--http2-prior-knowledge", "--unix-socket", os.environ["CRI_SOCKET"],
-                   "-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary", "@-", "-D", headers.name,
-                   f"http://localhost/runtime.v1.{service}/{method}"]
+                   "-H", "content-type: application/grpc", "-H", "te: trailers", *more, "--data-binary", "@-",
+                   "-D", headers.name, f"http://localhost/runtime.v1.{service}/{method}"]
         answer = subprocess.run(command, input=struct.pack(">BI", 0, len(body)) + body, stdout=subprocess.PIPE, check=True).stdout
         said = {key: value.strip() for key, _, value in (line.decode().partition(":") for line in headers)}
     if said.get("grpc-status") != "0":

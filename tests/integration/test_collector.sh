@@ -60,6 +60,7 @@ test_a_collector_without_an_address_is_refused() {
 }
 
 echo 200 >"$work/mood"
+: >"$work/port" # tail is not to be faster than the collector
 /usr/bin/python3 -B "$tests/integration/collector.py" "$work/taken.json" "$work/mood" >"$work/port" &
 collector_pid=$!
 trap 'kill "$collector_pid" 2>/dev/null; cleanup' EXIT

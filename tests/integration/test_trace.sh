@@ -83,11 +83,14 @@ test_the_waterfall_is_of_these_spans() {
 
 # by_client ID TRACEPARENT: a container by a client that is no containerd.
 by_client() {
+	client "$2" run "$1" "[{\"type\": \"bind\", \"source\": \"$work/root\", \"options\": [\"rbind\", \"ro\"]}]" 'echo hello'
+}
+
+# client TRACEPARENT WORD...: as that client's help says.
+client() {
 	mkdir -p "$SHIM_WORK"
-	KILN_TRACE=$trace KILN_FACTORY=unix://$run/factory.sock SHIM_TRACEPARENT=$2 timeout 200 \
-		/usr/bin/python3 -B "$tests/integration/shim.py" run "$1" \
-		"[{\"type\": \"bind\", \"source\": \"$work/root\", \"options\": [\"rbind\", \"ro\"]}]" 'echo hello' \
-		2>"$work/shim.log"
+	KILN_TRACE=$trace KILN_FACTORY=unix://$run/factory.sock SHIM_TRACEPARENT=$1 timeout 200 \
+		/usr/bin/python3 -B "$tests/integration/shim.py" "${@:2}" 2>"$work/shim.log"
 }
 
 test_a_callers_trace_goes_on_in_shim_and_agent() {
@@ -119,6 +122,35 @@ test_what_a_caller_does_not_record_is_not_recorded() {
 	wait_step unheard sandbox
 	expect "" "$(flat "$trace"/shim-*.jsonl | jq -r 'select(.id == "unheard" and (.step | test("^(create|start_container|rootfs)$"))).step')"
 	expect "" "$(grep -l 1af7651916cd43dd8448eb211c80319c "$trace"/*.jsonl)" "files with its trace"
+}
+
+# With the Sandbox service the machine is claimed when containerd has said in whose trace.
+test_a_pod_of_the_sandbox_service_is_in_its_callers_trace() {
+	local theirs=2af7651916cd43dd8448eb211c80319c
+	client 00-$theirs-b7ad6b7169203331-03 sandbox pod
+	wait_step pod sandbox
+	wait_step pod shim.start
+	flat "$trace"/{shim,factory}-*.jsonl >"$work/pod.jsonl"
+	expect "agent create_sandbox < shim create_sandbox
+factory claim < shim claim
+factory handover < factory claim
+factory resume < factory claim
+shim claim < b7ad6b7169203331
+shim clock < b7ad6b7169203331
+shim create_sandbox < b7ad6b7169203331" "$(jq -c "select(.trace == \"$theirs\")" "$work/pod.jsonl" | family pod)" "the caller's"
+	expect "shim release
+shim sandbox
+shim shim.start" "$(jq -r "select(.id == \"pod\" and .trace != \"$theirs\") | .who + \" \" + .step" "$work/pod.jsonl" | sort -u)" "its own"
+}
+
+test_a_pod_whose_caller_does_not_record_is_not_recorded() {
+	client 00-3af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02 sandbox silent
+	wait_step silent sandbox
+	wait_step silent shim.start
+	expect "shim release
+shim sandbox
+shim shim.start" "$(flat "$trace"/{shim,factory}-*.jsonl | jq -r 'select(.id == "silent") | .who + " " + .step' | sort -u)" "its own"
+	expect "" "$(grep -l 3af7651916cd43dd8448eb211c80319c "$trace"/*.jsonl)" "files with its trace"
 }
 
 write_config 2

@@ -5,6 +5,9 @@ import struct
 import sys
 
 
+FIXED = {1: 8, 5: 4}  # wire types of numbers whose length is fixed
+
+
 # A message is a list of (number, value).
 def varint(number):
     out = b""
@@ -38,7 +41,11 @@ def unpack(data):
     at, fields = 0, []
     while at < len(data):
         key = number()
-        value = number()
+        if key & 7 in FIXED:
+            size = FIXED[key & 7]
+            at, value = at + size, int.from_bytes(data[at : at + size], "little")
+        else:
+            value = number()
         if key & 7 == 2:
             at, value = at + value, data[at : at + value]
         fields.append((key >> 3, value))

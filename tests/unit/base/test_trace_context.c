@@ -37,6 +37,11 @@ static void flags_say_whether_it_is_recorded(void **state _unused_)
 	assert_false(context.sampled);
 	trace_context_format(&context, text);
 	assert_string_equal(text + 53, "00");
+	/* Bit 1 says that the id is random (level 2); containerd 2.4 passes it on. */
+	assert_int_equal(trace_context_parse("00-" TRACE "-" SPAN "-02", &context), 0);
+	assert_false(context.sampled);
+	assert_int_equal(trace_context_parse("00-" TRACE "-" SPAN "-03", &context), 0);
+	assert_true(context.sampled);
 	/* Bits of later versions are not ours to pass on. */
 	assert_int_equal(trace_context_parse("00-" TRACE "-" SPAN "-ff", &context), 0);
 	assert_true(context.sampled);
