@@ -243,7 +243,9 @@ test_errors_name_the_device_and_the_volume() {
 	refused "volume /data \\($disks/none\\): .*No such file" $(image_mount "$disks/none" /data rw)
 	refused "volume /data \\($disks\\): .*neither" $(image_mount "$disks" /data rw)
 	refused '/data|disks' $(image_mount "$disk" /data rw)
+	disk strange 8 # the one before is its machine's until that has ended
 	refused 'the guest.s kernel knows no file system "no-such-fs"' --mount "type=no-such-fs,src=$disk,dst=/data,options=loop"
+	disk short 8
 	truncate -s 100 "$disk"
 	refused "volume /data \\($disk\\): .*too small" $(image_mount "$disk" /data rw)
 	loop gone 8

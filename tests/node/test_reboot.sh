@@ -6,7 +6,7 @@
 test_the_units_are_up() {
 	until_true 120 systemctl -q is-active kiln-factory.service
 	expect 'active active' "$(systemctl is-active kiln-factory.socket kiln-jailer.socket | xargs)" sockets
-	CTL_TIMEOUT=600 ctl factory init
+	CTL_TIMEOUT=600 ctl factory init || fail "$(journalctl -q -b -u kiln-factory -o cat)"
 }
 
 test_it_took_kvm_from_the_start() {
