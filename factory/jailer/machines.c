@@ -262,10 +262,13 @@ int serve_kill(struct server *server, const struct jailer_request *request _unus
 	pid_t pid = 0;
 	int r = pid_of(fds[0], &pid, err);
 
-	if (r == 0 && poll(&ended, 1, 0) > 0)
+	if (r < 0)
+		return r;
+	r = check_process(server, pid, err);
+	if (poll(&ended, 1, 0) > 0) { /* asked after the check: it may have ended meanwhile */
+		error_done(err);
 		return 0;
-	if (r == 0)
-		r = check_process(server, pid, err);
+	}
 	if (r == 0 && pidfd_send_signal(fds[0], SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 		r = error_set_errno(err, errno, "cannot kill the process %d", (int)pid);
 	return r;

@@ -123,14 +123,24 @@ static int detach_mounts(const char *dir, struct error *err)
 
 /* ---- processes beside the VMM (factory/client/jail_join.h) */
 
-/* The real user of one that lives: who is dead and not yet reaped holds nothing any more. False:
- * there is none. */
+/* Who is dead and not yet reaped holds nothing any more. Where only the first thread has ended,
+ * which a VMM can do to look dead, the others go on. */
+static bool is_dead(const char *status)
+{
+	const char *threads = strstr(status, "\nThreads:");
+	unsigned count = 1;
+
+	return strstr(status, "\nState:\tZ") &&
+	       (!threads || sscanf(threads, "\nThreads: %u", &count) != 1 || count <= 1);
+}
+
+/* The real user of one that lives. False: there is none. */
 static bool process_owner(pid_t pid, uint32_t *ret_uid)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)pid);
 	_cleanup_free_ char *text = NULL;
 
-	if (file_read(path, STATUS_MAX, &text, NULL, NULL) < 0 || strstr(text, "\nState:\tZ"))
+	if (file_read(path, STATUS_MAX, &text, NULL, NULL) < 0 || is_dead(text))
 		return false;
 	const char *line = strstr(text, "\nUid:");
 	return line && sscanf(line, "\nUid: %u", ret_uid) == 1;
@@ -236,6 +246,15 @@ static bool calls_itself_qemu(pid_t pid)
 	return file_read(path, STATUS_MAX, &name, NULL, NULL) == 0 && str_after(name, "qemu");
 }
 
+/* As of one that is about to end, or whose first thread has ended. */
+static bool runs_nothing(pid_t pid)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/exe", (int)pid);
+	char program[1];
+
+	return readlink(path, program, sizeof(program)) < 0 && errno == ENOENT;
+}
+
 static bool runs_qemu(pid_t pid)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/exe", (int)pid);
@@ -253,7 +272,8 @@ bool remains_is_machine(pid_t pid, const struct owner *owner)
 {
 	uint32_t uid;
 
-	return process_owner(pid, &uid) && is_of(uid, owner) && runs_qemu(pid);
+	return process_owner(pid, &uid) && is_of(uid, owner) &&
+	       (runs_qemu(pid) || runs_nothing(pid));
 }
 
 static bool names(pid_t pid, const char *path)

@@ -1,0 +1,109 @@
+/* What is left of a machine that looks dead: a process whose first thread alone has ended. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "factory/base/layout.h"
+#include "factory/jail/uid_range.h"
+#include "factory/vm/journal.h"
+#include "factory/vm/remains.h"
+#include "tests/unit/folder.h"
+
+#define UID 0x70000000u
+
+static void *live_on(void *pipe)
+{
+	char word = 'l';
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* no more than the test */
+	(void)!write(*(int *)pipe, &word, 1);
+	while (pause() < 0)
+		;
+	return NULL;
+}
+
+/* A process of the machine's user that runs nothing any more, and yet lives. */
+static pid_t start_headless(void)
+{
+	pthread_t thread;
+	char word;
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (setresuid(UID, UID, UID) < 0 ||
+		    pthread_create(&thread, NULL, live_on, &fds[1]) != 0)
+			_exit(1);
+		syscall(SYS_exit, 0);
+	}
+	assert_int_equal(read(fds[0], &word, 1), 1);
+	close(fds[0]);
+	close(fds[1]);
+	return pid;
+}
+
+static bool looks_dead(pid_t pid)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)pid);
+	_cleanup_free_ char *text = NULL;
+
+	assert_int_equal(file_read(path, 65536, &text, NULL, NULL), 0);
+	return strstr(text, "\nState:\tZ");
+}
+
+static void test_a_process_without_its_first_thread(void **state)
+{
+	const struct owner owner = { UID, UID_RANGE_SIZE }, other = { UID + UID_RANGE_SIZE, 1 };
+	struct journal_entry entry = { .id = (char[]){ "0123456789abcdef0123456789abcdef" },
+				       .uid = UID };
+	int status;
+
+	if (geteuid() != 0)
+		skip();
+	pid_t pid = start_headless();
+	while (!looks_dead(pid))
+		sched_yield();
+	assert_true(remains_is_machine(pid, &owner));
+	assert_false(remains_is_machine(pid, &other));
+	assert_int_equal(remains_remove(*state, &entry, NULL), 0);
+	assert_int_equal(waitpid(pid, &status, WNOHANG), pid);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+/* Nor is one that is only not reaped taken for a machine. */
+static void test_a_dead_process(void **state _unused_)
+{
+	const struct owner owner = { geteuid(), 1 };
+	siginfo_t info;
+
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	assert_false(remains_is_machine(pid, &owner));
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_process_without_its_first_thread,
+						folder_setup, folder_teardown),
+		cmocka_unit_test(test_a_dead_process),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
