@@ -381,14 +381,17 @@ coverage: | $(AUTO_DEPS) ## Lines that the unit tests run, by room
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage ASAN='-O0 -g --coverage' check-unit || true
 	$(Q)tests/lint/coverage $(BUILD)/coverage/asan
 
-.PHONY: conformance conformance-cri conformance-files conformance-oci conformance-programs conformance-trace
-conformance: conformance-cri conformance-files conformance-oci conformance-programs conformance-trace ## The five below
+.PHONY: conformance conformance-cri conformance-files conformance-kubernetes conformance-oci conformance-programs conformance-trace
+conformance: conformance-cri conformance-files conformance-kubernetes conformance-oci conformance-programs conformance-trace ## The six below
 
 conformance-cri: all image ## Kubernetes' critest by runc and by kiln, on the host's containerd and on version 2 (needs go; by hand)
 	$(Q)BUILD=$(BUILD) tests/conformance/critest
 
 conformance-files: all image ## The crate pjdfstest in containers by runc and by kiln (needs cargo; by hand)
 	$(Q)BUILD=$(BUILD) tests/conformance/pjdfstest
+
+conformance-kubernetes: all image ## Pods of a Kubernetes of one node by runc and by kiln (needs go; by hand)
+	$(Q)BUILD=$(BUILD) tests/conformance/kubernetes $(NAMES)
 
 conformance-oci: all image ## The OCI's validation programs by runc and by kiln (needs go; by hand)
 	$(Q)BUILD=$(BUILD) ONLY='$(ONLY)' tests/conformance/oci
