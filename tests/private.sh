@@ -76,7 +76,28 @@ is_factory() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = kiln-factory ]; }
 jailer_pid() { pgrep -xf "kiln-jailer .*$work/(factory|unit).json|.*/kiln-jailer .*$work/(factory|unit).json"; }
 
 # The daemon answers on its socket when this returns.
-start_factory() { timeout 60 kiln-factory --daemon --config "$work/factory.json"; }
+start_factory() {
+	[ -z "${BAKED:-}" ] || [ -e "$store/templates" ] || take_baked
+	timeout 60 kiln-factory --daemon --config "$work/factory.json"
+}
+
+# A bake is most of what a test waits for. Where $BAKED names a folder, what one script has baked is copied by the next
+# that starts with the same definition. A template is named after all that it is made of: the factory looks whether it
+# is the one that it would bake, and bakes where it is not. Scripts whose matter is the bake set BAKED to nothing.
+baked='' # where the template is to be kept that this script bakes first
+take_baked() {
+	baked=$BAKED/$(jq -cS 'del(.pool, .pool_size)' "$work/template.json" | sha256sum | cut -c1-16)
+	if [ -e "$baked" ]; then
+		cp -a --sparse=always "$baked" "$store/templates"
+		baked=''
+	fi
+}
+
+keep_baked() {
+	cp -a --sparse=always "$store/templates" "$baked.$$"
+	mv -T "$baked.$$" "$baked" 2>/dev/null || rm -rf "$baked.$$" # another one was faster
+	baked=''
+}
 
 # wait_gone PID: until the process has ended.
 wait_gone() { timeout 30 tail -s 0.05 --pid="$1" -f /dev/null; }
@@ -96,7 +117,10 @@ status_json() { factory_ctl status --json; }
 parked() { status_json | jq '.templates[0].pool.parked'; }
 
 # wait_full: until the pool is full (Init answers when it is). Where it fails it says why.
-wait_full() { factory_ctl init >"$work/init.out" 2>&1 || { tail -n 3 "$work/init.out" && false; }; }
+wait_full() {
+	factory_ctl init >"$work/init.out" 2>&1 || { tail -n 3 "$work/init.out" && return 1; }
+	[ -z "$baked" ] || keep_baked
+}
 
 # wait_no_sandboxes: until no machine is claimed any more. A machine's end is the factory's work,
 # and containerd does not wait for it.

@@ -2,6 +2,7 @@
 # What the factory shows over HTTP: Prometheus' format, health, readiness, status; and that the
 # numbers add up.
 . "$(dirname "$0")/lib.sh"
+BAKED= # bakes are counted
 
 port=$((20000 + RANDOM % 10000))
 
