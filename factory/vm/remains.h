@@ -39,7 +39,8 @@ struct owner {
 	uint32_t first, count;
 };
 
-/* Whether this process is a machine's: its owner is one of these, and its program QEMU, or none any more. */
+/* Whether this process is a machine's: its owner is one of these, and its program QEMU, or none any
+ * more. */
 bool remains_is_machine(pid_t pid, const struct owner *owner);
 
 /* A pidfd of the QEMU of the machine in the entry, which was written before the process was
