@@ -88,14 +88,14 @@ baked='' # where the template is to be kept that this script bakes first
 take_baked() {
 	baked=$BAKED/$(jq -cS 'del(.pool, .pool_size)' "$work/template.json" | sha256sum | cut -c1-16)
 	if [ -e "$baked" ]; then
-		cp -a --sparse=always "$baked" "$store/templates"
+		cp -a --sparse=always "$baked" "$store/templates" || rm -rf "$store/templates"
 		baked=''
 	fi
 }
 
 keep_baked() {
-	cp -a --sparse=always "$store/templates" "$baked.$$"
-	mv -T "$baked.$$" "$baked" 2>/dev/null || rm -rf "$baked.$$" # another one was faster
+	cp -a --sparse=always "$store/templates" "$baked.$$" && mv -T "$baked.$$" "$baked" 2>/dev/null ||
+		rm -rf "$baked.$$" # another one was faster, or there is no room
 	baked=''
 }
 
@@ -118,7 +118,7 @@ parked() { status_json | jq '.templates[0].pool.parked'; }
 
 # wait_full: until the pool is full (Init answers when it is). Where it fails it says why.
 wait_full() {
-	factory_ctl init >"$work/init.out" 2>&1 || { tail -n 3 "$work/init.out" && return 1; }
+	factory_ctl init >"$work/init.out" 2>&1 || { tail -n 3 "$work/init.out"; return 1; }
 	[ -z "$baked" ] || keep_baked
 }
 
