@@ -552,9 +552,14 @@ struct slot *slot_new(const struct slot_options *options)
 
 void slot_free(struct slot *slot)
 {
+	_cleanup_(error_done) struct error why = {};
+
 	if (!slot)
 		return;
 	bake_link_abandon(slot->bake);
+	slot->stopping = true;
+	refuse_waiters(slot, &why);
+	waiters_answer(&slot->end_waiters, -why.number, &why);
 	pool_free(slot->pool);
 	template_manifest_free(slot->manifest);
 	template_definition_free(slot->definition);

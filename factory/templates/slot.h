@@ -43,7 +43,8 @@ struct slot_options {
 };
 
 struct slot *slot_new(const struct slot_options *options);
-/* After slot_stop() has called back, or the end of the workers. */
+/* After slot_stop() has called back, or the end of the workers. Who still waits for it is called
+ * with -ECANCELED. */
 void slot_free(struct slot *slot);
 
 /* Called once, from the loop. */

@@ -123,7 +123,8 @@ void bake_link_free(struct bake_link *bake)
 
 void bake_link_abandon(struct bake_link *bake)
 {
-	assert_null(bake);
+	assert_ptr_equal(bake, play.bake);
+	free(steal_ptr(play.bake));
 }
 
 char *bake_link_console(const struct bake_link *bake _unused_)
@@ -515,6 +516,18 @@ static void test_stop_during_a_removal(void **state _unused_)
 	assert_null(play.bake);
 }
 
+/* A factory that is stopped for long ends without its bakes: nobody waits on. */
+static void test_end_during_a_bake(void **state _unused_)
+{
+	struct answer init = {};
+
+	slot_make_ready(play.slot, on_answer, &init);
+	turn();
+	slot_free(steal_ptr(play.slot));
+	assert_true(init.done);
+	assert_int_equal(init.number, -ECANCELED);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 static void the_table_is_as_documented(void **state _unused_)
@@ -537,6 +550,7 @@ int main(void)
 		TEST(test_destroy_during_a_rebuild),
 		TEST(test_destroy_while_queued),
 		TEST(test_stop_during_a_removal),
+		TEST(test_end_during_a_bake),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
