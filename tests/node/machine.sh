@@ -4,7 +4,8 @@
 # Where this host has a KVM that can be nested, the node runs by it; else a QEMU that is not this host's
 # (tests/node/make-qemu) emulates a processor with AMD's SVM, and most things take some ten times as long in the node.
 # The disk stays as it was made: what the node writes goes into a file that ends with it, so each start is of a new
-# node. All is below $node, which is removed at the end together with the processes that were started.
+# node. By emulation a boot takes a minute and more: one is kept beside the disk, and each node goes on from there. The
+# rest is below $node, which is removed at the end together with the processes that were started.
 #
 # Where the node's kernel panics its QEMU is ended, and node_lost tells why.
 #
@@ -18,7 +19,7 @@
 
 : "${BUILD:?}" "${NODE_DISK:?}" "${DEBIAN_RUN:?}"
 BUILD=$(realpath "$BUILD")
-node_qemu='' node_port='' node_off=''
+node_qemu='' node_port='' node_off='' node_booted=''
 node_processors=2 # of one that is started
 node_up_s=240 # from QEMU's start to an answer by ssh, by KVM
 
@@ -43,6 +44,7 @@ else
 fi
 node=$(mktemp -d "${TMPDIR:-/tmp}/kiln-node.XXXXXX") || exit 1
 payload=$node/payload.tar
+payload_size=2G # of the node's second disk, however long the archive in it is
 
 # node_fail TEXT...: says it, with the end of the console, and is false.
 node_fail() {
@@ -95,23 +97,33 @@ node_payload() {
 		tests/packages/repack "$NODE_DEBS" 0.0.1 "$root/opt/kiln/debs" '.memory_mib += 32' || return 1
 		find "$NODE_DEBS" -maxdepth 1 -name 'kiln-*.deb' ! -name '*-dbgsym*' -exec cp -t "$root/opt/kiln/debs" {} +
 	fi
-	tar -C "$root" --owner=0 --group=0 -cf "$payload" .
+	tar -C "$root" --owner=0 --group=0 -cf "$payload" . && truncate -s ">$payload_size" "$payload" || return 1
 	rm -rf "$root"
 }
 
 node_runs() { kill -0 "$node_qemu" 2>/dev/null; }
 
-# node_qemu_on PORT: in the background, with its ssh on this port of 127.0.0.1.
+# What QEMU is told of any node, in $node_machine.
+describe_machine() {
+	node_machine=(-name kiln-node -nodefaults -no-user-config -display none
+		-machine q35 "${node_processor[@]}" -smp "$node_processors" -m "${NODE_MEMORY_MIB:-7168}"
+		-kernel "$NODE_DISK/vmlinuz" -initrd "$NODE_DISK/initrd.img"
+		-append 'root=/dev/vda rw console=ttyS0 mitigations=off nowatchdog oops=panic module_blacklist=iTCO_wdt systemd.show_status=0'
+		-device virtio-net-pci,netdev=n,romfile= -device virtio-rng-pci -device vmgenid,guid=auto
+		-serial chardev:console -monitor stdio)
+}
+
+# node_qemu_on PORT DISK PAYLOAD [OPTION...]: in the background, with its ssh on this port of 127.0.0.1. What is written
+# to $node/monitor is commands to QEMU.
 node_qemu_on() {
-	TMPDIR=$node "$node_program" -name kiln-node -nodefaults -no-user-config -display none \
-		-machine q35 "${node_processor[@]}" -smp $node_processors -m "${NODE_MEMORY_MIB:-7168}" \
-		-kernel "$NODE_DISK/vmlinuz" -initrd "$NODE_DISK/initrd.img" \
-		-append 'root=/dev/vda rw console=ttyS0 mitigations=off nowatchdog oops=panic module_blacklist=iTCO_wdt systemd.show_status=0' \
-		-drive "file=$NODE_DISK/disk.ext4,format=raw,if=virtio,snapshot=on,cache=unsafe" \
-		-drive "file=$payload,format=raw,if=virtio,readonly=on" \
-		-netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:$1-:22" -device virtio-net-pci,netdev=n,romfile= \
-		-device virtio-rng-pci -chardev "file,id=c,path=$node/console" -serial chardev:c \
-		</dev/null 2>"$node/qemu.log" &
+	[ -p "$node/monitor" ] || mkfifo "$node/monitor"
+	: >"$node/monitor.log"
+	TMPDIR=$node "$node_program" "${node_machine[@]}" \
+		-drive "file=$2,format=raw,if=virtio,cache=unsafe" \
+		-drive "file=$3,format=raw,if=virtio,readonly=on" \
+		-netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:$1-:22" \
+		-chardev "file,id=console,path=$node/console" "${@:4}" \
+		<>"$node/monitor" >"$node/monitor.log" 2>"$node/qemu.log" &
 	node_qemu=$!
 }
 
@@ -141,17 +153,15 @@ node_lost() {
 	fi
 }
 
-# node_start: boots a new one and unpacks of the payload what $node_unpacks says to tar.
-node_unpacks=(--exclude=./opt/kiln/debs)
-node_start() {
+# node_begin DISK PAYLOAD [OPTION...]: one that answers.
+node_begin() {
 	local try
 	node_off=''
-	node_payload || return 1
 	for try in {1..20}; do
 		node_port=$((20000 + RANDOM % 12000))
 		: >"$node/console"
-		node_qemu_on $node_port
-		until [ -s "$node/console" ] || ! node_runs; do sleep 0.2; done
+		node_qemu_on $node_port "$@"
+		until grep -q '^QEMU' "$node/monitor.log" || ! node_runs; do sleep 0.1; done
 		node_runs && break
 		# Somebody else has the port.
 		grep -q 'host forwarding' "$node/qemu.log" || break
@@ -175,9 +185,45 @@ node_start() {
 		ControlPersist yes
 		ControlPath $node/ssh
 	END
-	node_wait_up || return 1
-	node_run "modprobe -a vhost_vsock vhost_net && tar -C / -xf /dev/vdb ${node_unpacks[*]} && systemd-sysusers && systemctl daemon-reload" ||
-		node_fail 'the payload could not be unpacked'
+	node_wait_up
+}
+
+# node_keep_booted: by emulation, the disk and the memory of one that has booted, in $node_booted, unless they are there.
+# Two with as many processors differ in nothing that this is named after.
+node_keep_booted() {
+	local blank=$node/blank making
+	describe_machine
+	[ "$node_how" = 'by emulation' ] || return 0
+	node_booted=$NODE_DISK/booted-$node_processors.$(printf '%s\n' "$node_program" "${node_machine[@]}" | sha256sum | cut -c1-16)
+	[ ! -e "$node_booted" ] || return 0
+	printf '  NODE    a boot, which is kept (once)\n'
+	rm -rf "$NODE_DISK/booted-$node_processors".*
+	making=$node_booted.making
+	mkdir "$making" && cp --sparse=always "$NODE_DISK/disk.ext4" "$making/" && truncate -s $payload_size "$blank" || return 1
+	node_begin "$making/disk.ext4" "$blank" || return 1
+	# Nothing of the blank payload is to be remembered.
+	node_run 'systemctl is-system-running --wait && modprobe -a vhost_vsock vhost_net && sync && blockdev --flushbufs /dev/vdb' ||
+		{ node_fail 'it did not boot whole'; return 1; }
+	node_hang_up
+	printf 'migrate file:%s\ninfo migrate\nquit\n' "$making/ram" >"$node/monitor"
+	timeout $((60 * TIME_FACTOR)) tail -s 0.2 --pid="$node_qemu" -f /dev/null
+	node_stop
+	grep -q 'Migration status: completed\|^Status: *completed' "$node/monitor.log" ||
+		{ node_fail "its memory could not be kept: $(tail -n 3 "$node/monitor.log" "$node/qemu.log")"; return 1; }
+	mv "$making" "$node_booted"
+}
+
+# node_start: boots a new one and unpacks of the payload what $node_unpacks says to tar.
+node_unpacks=(--exclude=./opt/kiln/debs)
+node_start() {
+	node_payload && node_keep_booted || return 1
+	if [ -n "$node_booted" ]; then
+		node_begin "$node_booted/disk.ext4,snapshot=on" "$payload" -incoming "file:$node_booted/ram"
+	else
+		node_begin "$NODE_DISK/disk.ext4,snapshot=on" "$payload"
+	fi || return 1
+	node_run "date -s @$(date +%s) >/dev/null && modprobe -a vhost_vsock vhost_net && tar -C / -xf /dev/vdb ${node_unpacks[*]} &&
+		systemd-sysusers && systemctl daemon-reload" || node_fail 'the payload could not be unpacked'
 }
 
 # node_run COMMAND: in the node, as root; its status, 255 where the node does not answer.
