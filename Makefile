@@ -409,7 +409,7 @@ demo: all image $(BENCH_WORK) ## From nothing to a container in a pooled VM, wit
 bench: all image $(BENCH_WORK) ## Measure everything, half an hour; writes bench/out/, checks the baseline
 	$(Q)BUILD=$(BUILD) bench/run full
 
-bench-quick: all image $(BENCH_WORK) ## The same in three minutes, with less of it
+bench-quick: all image $(BENCH_WORK) ## As bench, in three minutes, with less of it
 	$(Q)BUILD=$(BUILD) bench/run quick
 
 .PHONY: check-lives
@@ -437,7 +437,7 @@ check-node: all image faults $(PROBE) $(BENCH_WORK) man $(NODE_NEEDS) | $(AUTO_D
 
 .PHONY: bench-node
 bench-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
-bench-node: all image faults $(BENCH_WORK) man | $(AUTO_DEPS) ## Measured in that machine: boots, clones, claims, memory (SET=; TIME_FACTOR=)
+bench-node: all image faults $(BENCH_WORK) man | $(AUTO_DEPS) ## Boots, clones, claims, memory, measured in check-node's virtual machine (SET=; TIME_FACTOR=)
 	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
 		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/bench
 
@@ -467,7 +467,7 @@ TARBALL := $(BUILD)/kiln-$(VERSION).tar.zst
 OPT := $(BUILD)/opt
 
 .PHONY: tarball check-tarball
-tarball: $(TARBALL) ## The same for other distributions: build/kiln-VERSION.tar.zst, unpacked in /opt/kiln
+tarball: $(TARBALL) ## For other distributions: build/kiln-VERSION.tar.zst, unpacked in /opt/kiln
 
 $(TARBALL): $(TREE_FILES) | $(AUTO_DEPS)
 	$(Q)mkdir -p $(OPT) && rm -rf $(OPT)/root
@@ -479,7 +479,7 @@ $(TARBALL): $(TREE_FILES) | $(AUTO_DEPS)
 	$(call say,TARBALL,$@)
 	$(Q)tar -C $(OPT)/root --sort=name --owner=0 --group=0 --numeric-owner --zstd -cf $@.new opt && mv $@.new $@
 
-check-tarball: tarball ## It in a bare root, and deploy/node/kiln-node with it (as root)
+check-tarball: tarball ## The tarball in a bare root, and deploy/node/kiln-node with it (as root)
 	$(Q)tests/packages/check-tarball $(TARBALL)
 
 # ---------------------------------------------------------------- lint

@@ -5,7 +5,7 @@
  *   RUNNING  its program runs
  *   EXITED   collected; its status is kept, its output can still be read
  *
- *   SETUP -> READY -> RUNNING -> EXITED, and any -> EXITED.
+ *   SETUP -> READY -> RUNNING -> EXITED, an exec's SETUP -> RUNNING, and any -> EXITED.
  *
  * The end of the process and the end of its output come in either order and are independent:
  * WaitProcess is answered with the first, an empty ReadStdout says the second.

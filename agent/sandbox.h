@@ -2,6 +2,7 @@
  * none (a template's rehearsal depends on it).
  *
  *   NONE -CreateSandbox-> READY -DestroySandbox-> DESTROYING -last container gone-> NONE
+ *                         READY -CreateSandbox fails half-way-> NONE
  */
 #pragma once
 

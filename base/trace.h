@@ -35,7 +35,8 @@
  *   create             shim     containerd's Create -> its answer
  *   slot               shim     an image is given to the machine -> it is in a window or on a slot
  *   rootfs             shim     mounting its layers, or all of it, into the share; volumes
- *   root.overlay-dax, root.overlay-image, root.overlay-share, root.block, root.share
+ *   root.overlay-dax, root.overlay-dax-block, root.overlay-image, root.overlay-image-block,
+ *   root.overlay-share, root.block, root.share
  *                      shim     writing down which root a container has (proto/root_note.h)
  *   create_container   shim, agent  CreateContainer -> its answer
  *   start_container    shim, agent  StartContainer -> its answer

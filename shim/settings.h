@@ -2,13 +2,13 @@
  *
  *   what       from, the first that says it                                       default
  *   factory    the runtime options' config file, env KILN_FACTORY unix:///run/kiln/factory.sock
- *   template   annotation io.kiln.template, the config file, env KILN_TEMPLATE    default
+ *   template   annotation io.kiln.template, the config file, env KILN_TEMPLATE    the factory's
  *   priority   the config file: normal, high, system                              normal
  *   vcpus      annotation io.kiln.vcpus, CRI's, the config file                   the template's
  *   memory_mib annotation io.kiln.memory_mib, CRI's, the config file              the template's
  *   annotations  annotation io.kiln.annotations, the config file                  none
  *   images     annotation io.kiln.images: names, commas between                   none
- *   rootfs     annotation io.kiln.rootfs, the config file: overlay, share         overlay
+ *   rootfs     annotation io.kiln.rootfs, the config file: overlay, block, share  overlay
  *   check_s    the config file                                                    10
  *   check_misses  the config file                                                 6
  *   kill_s     the config file                                                    10

@@ -1,5 +1,5 @@
 /* The node's cache of images: the read-only layers of a container's root filesystem, merged into
- * one EROFS image that a waiting block slot of a machine can be given.
+ * one EROFS image that a waiting DAX window or block slot of a machine can be given.
  *
  * An image is known by its key: a digest over what the folders of the layers are (device, inode,
  * time of birth, in order), not over their content. A committed snapshot of containerd does not
@@ -9,7 +9,7 @@
  *   CACHE_DIR/KEY.json    what is known of it (factory/cache/image_record.h), written last. Its
  *                         modification time is when the image was last opened.
  *
- * The factory alone makes images and removes them (factory/images/images.h); whoever starts
+ * The factory alone has images made and removed (factory/images/images.h); whoever starts
  * containers opens them. One that is open is not removed: image_open() locks it, and the lock goes
  * with the last copy of the descriptor, so a machine that was given one keeps it. The lock is an
  * open file description's (F_OFD_SETLK) on byte 0, which can be asked for without being taken, and

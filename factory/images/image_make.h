@@ -26,7 +26,7 @@ struct image_making {
 };
 
 /* Blocks for as long as it takes. It leaves either image and record or nothing; a killed one
- * leaves what image_store_clean() removes (factory/images/image_store.h).
+ * leaves what image_store_take() removes (factory/images/image_store.h).
  *
  * -ESTALE: the layers have another key by now; -EFBIG: larger than the whole cache may be; -ENOSPC:
  * no room on the disk, or what is in use leaves none; -ENOENT: a layer or mkfs.erofs is missing;
