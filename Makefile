@@ -341,6 +341,7 @@ $(BUILD)/fuzz/fuzz_result: \
 $(BUILD)/fuzz/fuzz_http: $(call zobj,factory/api/http.c)
 $(BUILD)/fuzz/fuzz_trace_batch: $(call zobj,factory/api/trace_batch.c)
 $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
+$(BUILD)/fuzz/fuzz_stats: $(call zobj,shim/stats.c shim/stats_rows.c)
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
 $(BUILD)/fuzz/fuzz_accounts: $(call zobj,agent/accounts.c agent/rootpath.c)

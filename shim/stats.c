@@ -8,8 +8,9 @@
 #include "base/strings.h"
 #include "proto/cgroups_v1.pb-c.h"
 #include "proto/cgroups_v2.pb-c.h"
+#include "shim/stats_rows.h"
 
-enum { NS_PER_US = 1000, DISKS_MAX = 64 /* that are told of what a guest says */ };
+enum { NS_PER_US = 1000 };
 
 #define EVENTS_PREFIX "events." /* agent/cgroup_stats.h */
 
@@ -20,8 +21,7 @@ enum { NS_PER_US = 1000, DISKS_MAX = 64 /* that are told of what a guest says */
 /* Borrowed. */
 struct given {
 	const Grpc__CgroupStats *cgroup;
-	Grpc__NetworkStats *const *cards;
-	size_t n_cards;
+	struct stats_rows rows;
 };
 
 static uint64_t find(const Grpc__MemoryStats *memory, const char *prefix, const char *name)
@@ -96,7 +96,7 @@ static void set_entry(V1(MemoryEntry) * entry, const Grpc__MemoryData *data)
 }
 
 /* The caller frees. */
-static V1(BlkIOEntry) * *convert_operations(Grpc__BlkioStatsEntry *const *given, size_t count)
+static V1(BlkIOEntry) * *convert_disks_v1(const Grpc__BlkioStatsEntry *const *given, size_t count)
 {
 	V1(BlkIOEntry) **list = xnew_array(V1(BlkIOEntry) *, count + 1);
 
@@ -112,19 +112,15 @@ static V1(BlkIOEntry) * *convert_operations(Grpc__BlkioStatsEntry *const *given,
 }
 
 /* Of these the guest's kernel counts bytes and operations. The caller frees. */
-static V1(BlkIOStat) * convert_block_io_v1(const Grpc__BlkioStats *given)
+static V1(BlkIOStat) * convert_block_io_v1(const struct stats_rows *rows)
 {
 	V1(BlkIOStat) *io = xnew(V1(BlkIOStat));
 
 	io__containerd__cgroups__v1__blk_iostat__init(io);
-	if (!given)
-		return io;
-	io->n_io_service_bytes_recursive = given->n_io_service_bytes_recursive;
-	io->io_service_bytes_recursive = convert_operations(given->io_service_bytes_recursive,
-							    given->n_io_service_bytes_recursive);
-	io->n_io_serviced_recursive = given->n_io_serviced_recursive;
-	io->io_serviced_recursive = convert_operations(given->io_serviced_recursive,
-						       given->n_io_serviced_recursive);
+	io->n_io_service_bytes_recursive = rows->ndisk_bytes;
+	io->io_service_bytes_recursive = convert_disks_v1(rows->disk_bytes, rows->ndisk_bytes);
+	io->n_io_serviced_recursive = rows->ndisk_operations;
+	io->io_serviced_recursive = convert_disks_v1(rows->disk_operations, rows->ndisk_operations);
 	return io;
 }
 
@@ -143,27 +139,26 @@ static V1(HugetlbStat) * convert_page_size_v1(const Grpc__CgroupStats__HugetlbSt
 }
 
 /* What has a memory of its own; the caller frees. */
-static V1(Metrics) * convert_lists_v1(const struct given *given)
+static V1(Metrics) * convert_lists_v1(const struct stats_rows *rows)
 {
 	V1(Metrics) *lists = xnew(V1(Metrics));
 
 	io__containerd__cgroups__v1__metrics__init(lists);
-	lists->blkio = convert_block_io_v1(given->cgroup->blkio_stats);
-	lists->hugetlb = xnew_array(V1(HugetlbStat) *, given->cgroup->n_hugetlb_stats + 1);
-	for (size_t i = 0; i < given->cgroup->n_hugetlb_stats; i++)
-		lists->hugetlb[lists->n_hugetlb++] = convert_page_size_v1(
-			given->cgroup->hugetlb_stats[i]);
-	lists->network = xnew_array(V1(NetworkStat) *, given->n_cards + 1);
-	for (size_t i = 0; i < given->n_cards; i++)
+	lists->blkio = convert_block_io_v1(rows);
+	lists->hugetlb = xnew_array(V1(HugetlbStat) *, rows->nsizes + 1);
+	for (size_t i = 0; i < rows->nsizes; i++)
+		lists->hugetlb[lists->n_hugetlb++] = convert_page_size_v1(rows->sizes[i]);
+	lists->network = xnew_array(V1(NetworkStat) *, rows->ncards + 1);
+	for (size_t i = 0; i < rows->ncards; i++)
 		lists->network[lists->n_network++] = convert_card(
-			given->cards[i], &io__containerd__cgroups__v1__network_stat__descriptor);
+			rows->cards[i], &io__containerd__cgroups__v1__network_stat__descriptor);
 	return lists;
 }
 
 static void convert_v1(const struct given *all, Google__Protobuf__Any *ret)
 {
 	const Grpc__CgroupStats *stats = all->cgroup;
-	V1(Metrics) *lists = convert_lists_v1(all);
+	V1(Metrics) *lists = convert_lists_v1(&all->rows);
 	V1(Metrics) metrics = IO__CONTAINERD__CGROUPS__V1__METRICS__INIT;
 	V1(PidsStat) pids = IO__CONTAINERD__CGROUPS__V1__PIDS_STAT__INIT;
 	V1(CPUStat) cpu = IO__CONTAINERD__CGROUPS__V1__CPUSTAT__INIT;
@@ -230,7 +225,6 @@ static const char *v2_line(const char *field)
 	return field;
 }
 
-/* NULL: the guest names more than there can be. */
 static V2(IOEntry) * find_disk(V2(IOStat) * io, const Grpc__BlkioStatsEntry *wanted)
 {
 	V2(IOEntry) * disk;
@@ -238,8 +232,6 @@ static V2(IOEntry) * find_disk(V2(IOStat) * io, const Grpc__BlkioStatsEntry *wan
 	for (size_t i = 0; i < io->n_usage; i++)
 		if (io->usage[i]->major == wanted->major && io->usage[i]->minor == wanted->minor)
 			return io->usage[i];
-	if (io->n_usage == DISKS_MAX)
-		return NULL;
 	disk = io->usage[io->n_usage++] = xnew(V2(IOEntry));
 	io__containerd__cgroups__v2__ioentry__init(disk);
 	disk->major = wanted->major;
@@ -248,25 +240,21 @@ static V2(IOEntry) * find_disk(V2(IOStat) * io, const Grpc__BlkioStatsEntry *wan
 }
 
 /* A row a disk, where the agent has one an operation. The caller frees. */
-static V2(IOStat) * convert_block_io_v2(const Grpc__BlkioStats *given)
+static V2(IOStat) * convert_block_io_v2(const struct stats_rows *rows)
 {
 	V2(IOStat) *io = xnew(V2(IOStat));
-	V2(IOEntry) * disk;
 
 	io__containerd__cgroups__v2__iostat__init(io);
-	if (!given)
-		return io;
-	io->usage = xnew_array(V2(IOEntry) *, DISKS_MAX);
-	for (size_t i = 0; i < given->n_io_service_bytes_recursive; i++) {
-		const Grpc__BlkioStatsEntry *entry = given->io_service_bytes_recursive[i];
-		if ((disk = find_disk(io, entry)))
-			*(str_equal(entry->op, "Read") ? &disk->rbytes
-						       : &disk->wbytes) = entry->value;
+	io->usage = xnew_array(V2(IOEntry) *, rows->ndisk_bytes + rows->ndisk_operations + 1);
+	for (size_t i = 0; i < rows->ndisk_bytes; i++) {
+		const Grpc__BlkioStatsEntry *row = rows->disk_bytes[i];
+		V2(IOEntry) *disk = find_disk(io, row);
+		*(str_equal(row->op, "Read") ? &disk->rbytes : &disk->wbytes) = row->value;
 	}
-	for (size_t i = 0; i < given->n_io_serviced_recursive; i++) {
-		const Grpc__BlkioStatsEntry *entry = given->io_serviced_recursive[i];
-		if ((disk = find_disk(io, entry)))
-			*(str_equal(entry->op, "Read") ? &disk->rios : &disk->wios) = entry->value;
+	for (size_t i = 0; i < rows->ndisk_operations; i++) {
+		const Grpc__BlkioStatsEntry *row = rows->disk_operations[i];
+		V2(IOEntry) *disk = find_disk(io, row);
+		*(str_equal(row->op, "Read") ? &disk->rios : &disk->wios) = row->value;
 	}
 	return io;
 }
@@ -287,27 +275,26 @@ static V2(HugeTlbStat) * convert_page_size_v2(const Grpc__CgroupStats__HugetlbSt
 }
 
 /* What has a memory of its own; the caller frees. */
-static V2(Metrics) * convert_lists_v2(const struct given *given)
+static V2(Metrics) * convert_lists_v2(const struct stats_rows *rows)
 {
 	V2(Metrics) *lists = xnew(V2(Metrics));
 
 	io__containerd__cgroups__v2__metrics__init(lists);
-	lists->io = convert_block_io_v2(given->cgroup->blkio_stats);
-	lists->hugetlb = xnew_array(V2(HugeTlbStat) *, given->cgroup->n_hugetlb_stats + 1);
-	for (size_t i = 0; i < given->cgroup->n_hugetlb_stats; i++)
-		lists->hugetlb[lists->n_hugetlb++] = convert_page_size_v2(
-			given->cgroup->hugetlb_stats[i]);
-	lists->network = xnew_array(V2(NetworkStat) *, given->n_cards + 1);
-	for (size_t i = 0; i < given->n_cards; i++)
+	lists->io = convert_block_io_v2(rows);
+	lists->hugetlb = xnew_array(V2(HugeTlbStat) *, rows->nsizes + 1);
+	for (size_t i = 0; i < rows->nsizes; i++)
+		lists->hugetlb[lists->n_hugetlb++] = convert_page_size_v2(rows->sizes[i]);
+	lists->network = xnew_array(V2(NetworkStat) *, rows->ncards + 1);
+	for (size_t i = 0; i < rows->ncards; i++)
 		lists->network[lists->n_network++] = convert_card(
-			given->cards[i], &io__containerd__cgroups__v2__network_stat__descriptor);
+			rows->cards[i], &io__containerd__cgroups__v2__network_stat__descriptor);
 	return lists;
 }
 
 static void convert_v2(const struct given *all, Google__Protobuf__Any *ret)
 {
 	const Grpc__CgroupStats *stats = all->cgroup;
-	V2(Metrics) *lists = convert_lists_v2(all);
+	V2(Metrics) *lists = convert_lists_v2(&all->rows);
 	V2(Metrics) metrics = IO__CONTAINERD__CGROUPS__V2__METRICS__INIT;
 	V2(PidsStat) pids = IO__CONTAINERD__CGROUPS__V2__PIDS_STAT__INIT;
 	V2(CPUStat) cpu = IO__CONTAINERD__CGROUPS__V2__CPUSTAT__INIT;
@@ -365,12 +352,11 @@ void stats_convert(const Grpc__StatsContainerResponse *stats, bool unified, bool
 		   Google__Protobuf__Any *ret)
 {
 	static const Grpc__CgroupStats none = GRPC__CGROUP_STATS__INIT;
-	const struct given given = {
-		.cgroup = stats->cgroup_stats ? stats->cgroup_stats : &none,
-		.cards = stats->network_stats,
-		.n_cards = has_network ? stats->n_network_stats : 0,
-	};
+	struct given given = { .cgroup = stats->cgroup_stats ? stats->cgroup_stats : &none };
 
+	stats_rows_choose(stats, &given.rows);
+	if (!has_network)
+		given.rows.ncards = 0;
 	if (unified)
 		convert_v2(&given, ret);
 	else

@@ -11,6 +11,7 @@
 #include "proto/cgroups_v1.pb-c.h"
 #include "proto/cgroups_v2.pb-c.h"
 #include "shim/stats.h"
+#include "shim/stats_rows.h"
 
 static Grpc__StatsContainerResponse response = GRPC__STATS_CONTAINER_RESPONSE__INIT;
 
@@ -168,28 +169,91 @@ static void test_a_pods_cards_are_not_its_containers(void **state _unused_)
 	}
 }
 
-static void test_a_guest_names_no_end_of_disks(void **state _unused_)
+/* What is in the answer of a guest that would have the node's metrics broken: sizes, disks and
+ * cards without end, twice the same, and names that no kernel gives. */
+static struct {
+	Grpc__CgroupStats__HugetlbStatsEntry size[8], *sizes[8];
+	Grpc__BlkioStatsEntry disk[1000], *disks[1000];
+	Grpc__NetworkStats card[100], *cards[100];
+	Grpc__CgroupStats stats;
+	Grpc__BlkioStats io;
+	Grpc__StatsContainerResponse response;
+} hostile;
+
+static void make_hostile(void)
 {
-	enum { MANY = 1000 };
-	static Grpc__BlkioStatsEntry entries[MANY], *list[MANY];
-	Grpc__StatsContainerResponse many = GRPC__STATS_CONTAINER_RESPONSE__INIT;
-	Grpc__CgroupStats stats = GRPC__CGROUP_STATS__INIT;
-	Grpc__BlkioStats io = GRPC__BLKIO_STATS__INIT;
+	static const char *const sizes[] = { "2MB", "2MB",   "1GB",     "\xff\xfe",
+					     "0MB", "2MB\n", "99999KB", "" };
+	static const char *const ops[] = { "Read", "Write", "x", "\xff" };
+	static const char *const names[] = {
+		"eth0", "eth0", "", "\xff", "a b", "a-name-of-16-chr"
+	};
+
+	grpc__stats_container_response__init(&hostile.response);
+	grpc__cgroup_stats__init(&hostile.stats);
+	grpc__blkio_stats__init(&hostile.io);
+	for (size_t i = 0; i < ARRAY_SIZE(hostile.size); i++) {
+		grpc__cgroup_stats__hugetlb_stats_entry__init(&hostile.size[i]);
+		hostile.size[i].key = (char *)sizes[i];
+		hostile.sizes[i] = &hostile.size[i];
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(hostile.disk); i++) {
+		grpc__blkio_stats_entry__init(&hostile.disk[i]);
+		hostile.disk[i].op = (char *)ops[i % ARRAY_SIZE(ops)];
+		hostile.disk[i].minor = i / 8; /* each row twice */
+		hostile.disks[i] = &hostile.disk[i];
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(hostile.card); i++) {
+		grpc__network_stats__init(&hostile.card[i]);
+		hostile.card[i].name = (char *)names[i % ARRAY_SIZE(names)];
+		hostile.cards[i] = &hostile.card[i];
+	}
+	hostile.stats.hugetlb_stats = hostile.sizes;
+	hostile.stats.n_hugetlb_stats = ARRAY_SIZE(hostile.sizes);
+	hostile.io.io_serviced_recursive = hostile.io.io_service_bytes_recursive = hostile.disks;
+	hostile.io.n_io_serviced_recursive = hostile.io.n_io_service_bytes_recursive = ARRAY_SIZE(
+		hostile.disks);
+	hostile.stats.blkio_stats = &hostile.io;
+	hostile.response.cgroup_stats = &hostile.stats;
+	hostile.response.network_stats = hostile.cards;
+	hostile.response.n_network_stats = ARRAY_SIZE(hostile.cards);
+}
+
+static void test_rows_of_a_hostile_guest_v1(void **state _unused_)
+{
+	Io__Containerd__Cgroups__V1__Metrics *metrics;
+	Google__Protobuf__Any any;
+
+	make_hostile();
+	stats_convert(&hostile.response, false, true, &any);
+	metrics = io__containerd__cgroups__v1__metrics__unpack(NULL, any.value.len, any.value.data);
+	assert_int_equal(metrics->n_hugetlb, 2);
+	assert_string_equal(metrics->hugetlb[0]->pagesize, "2MB");
+	assert_string_equal(metrics->hugetlb[1]->pagesize, "1GB");
+	assert_int_equal(metrics->blkio->n_io_serviced_recursive, STATS_DISK_ROWS_MAX);
+	assert_int_equal(metrics->blkio->n_io_service_bytes_recursive, STATS_DISK_ROWS_MAX);
+	for (size_t i = 0; i < STATS_DISK_ROWS_MAX; i++) {
+		assert_string_equal(metrics->blkio->io_serviced_recursive[i]->op,
+				    i % 2 == 0 ? "Read" : "Write");
+		assert_int_equal(metrics->blkio->io_serviced_recursive[i]->minor, i / 2);
+	}
+	assert_int_equal(metrics->n_network, 1);
+	assert_string_equal(metrics->network[0]->name, "eth0");
+	io__containerd__cgroups__v1__metrics__free_unpacked(metrics, NULL);
+	free(any.value.data);
+}
+
+static void test_rows_of_a_hostile_guest_v2(void **state _unused_)
+{
 	Io__Containerd__Cgroups__V2__Metrics *metrics;
 	Google__Protobuf__Any any;
 
-	for (size_t i = 0; i < MANY; i++) {
-		grpc__blkio_stats_entry__init(&entries[i]);
-		entries[i].minor = i;
-		list[i] = &entries[i];
-	}
-	io.io_serviced_recursive = list;
-	io.n_io_serviced_recursive = MANY;
-	stats.blkio_stats = &io;
-	many.cgroup_stats = &stats;
-	stats_convert(&many, true, true, &any);
+	make_hostile();
+	stats_convert(&hostile.response, true, true, &any);
 	metrics = io__containerd__cgroups__v2__metrics__unpack(NULL, any.value.len, any.value.data);
-	assert_int_equal(metrics->io->n_usage, 64);
+	assert_int_equal(metrics->n_hugetlb, 2);
+	assert_int_equal(metrics->io->n_usage, STATS_DISK_ROWS_MAX / 2);
+	assert_int_equal(metrics->n_network, 1);
 	io__containerd__cgroups__v2__metrics__free_unpacked(metrics, NULL);
 	free(any.value.data);
 }
@@ -220,7 +284,8 @@ int main(void)
 		cmocka_unit_test(test_v1),
 		cmocka_unit_test(test_v2),
 		cmocka_unit_test(test_a_pods_cards_are_not_its_containers),
-		cmocka_unit_test(test_a_guest_names_no_end_of_disks),
+		cmocka_unit_test(test_rows_of_a_hostile_guest_v1),
+		cmocka_unit_test(test_rows_of_a_hostile_guest_v2),
 		cmocka_unit_test(test_nothing_is_known),
 	};
 
