@@ -48,7 +48,8 @@ static void start_watches(struct sandbox *sandbox)
 		.on_over = sandbox->on_over,
 		.userdata = sandbox->userdata,
 	});
-	sandbox->oom = oom_events_new(sandbox->agent, sandbox->on_oom, sandbox->userdata);
+	sandbox->oom = oom_events_new(sandbox->loop, sandbox->agent, sandbox->on_oom,
+				      sandbox->userdata);
 	if (claim->scratch_dir)
 		sandbox->scratch = scratch_watch_new(&(struct scratch_watch_options){
 			.loop = sandbox->loop,
