@@ -15,6 +15,7 @@
 
 #define START_TIMEOUT_MS 60000
 #define CALL_TIMEOUT_MS  10000
+#define KILL_MARGIN_MS   1000 /* after kill_s, at which a guest is given up */
 
 static const char *const process_state_names[] = {
 	[PROCESS_CREATED] = "created", [PROCESS_STARTING] = "starting",
@@ -474,7 +475,8 @@ void process_kill(struct process *process, uint32_t signo, bool all, process_don
 		signo = SIGKILL;
 	if (signo == SIGKILL)
 		await_killed(process);
-	signal_guest(process, signo, all, signo == SIGKILL ? 0 : CALL_TIMEOUT_MS,
+	signal_guest(process, signo, all,
+		     signo == SIGKILL ? process->kill_s * 1000 + KILL_MARGIN_MS : CALL_TIMEOUT_MS,
 		     operation_new(process, done, userdata));
 }
 

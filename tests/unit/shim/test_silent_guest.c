@@ -108,6 +108,28 @@ static void sigkill_of_an_exec_that_is_not_there_yet_ends_nothing(void **state)
 	assert_int_equal(bench->releases, 0);
 }
 
+/* Its end says that it was heard: nobody waits for the answer, and no machine is given up. */
+static void sigkill_is_answered_where_the_process_has_ended(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Task__V2__KillRequest request = CONTAINERD__TASK__V2__KILL_REQUEST__INIT;
+	static struct answer waited, killed;
+
+	start_two(bench, &waited, QUICK_KILL);
+	bench->agent.hold_method = "SignalProcess";
+	request.id = (char *)"c1";
+	request.signal = SIGKILL;
+	bench_send(bench, "Kill", &request.base, 0, &killed);
+	await(bench->loop, bench->agent.held);
+	assert_true(fake_agent_exit(&bench->agent, "", 137));
+	fake_stream_set(&bench->agent.out, NULL, 0, true);
+	fake_stream_set(&bench->agent.err, NULL, 0, true);
+	await(bench->loop, killed.done);
+	assert_int_equal(killed.code, TTRPC_OK);
+	await(bench->loop, waited.done);
+	assert_int_equal(bench->releases, 0);
+}
+
 static void delete_of_a_created_container_in_a_silent_guest(void **state)
 {
 	struct bench *bench = *state;
@@ -160,6 +182,7 @@ int main(void)
 		T(refused_sigkill_ends_the_machine),
 		T(other_signals_may_be_without_effect),
 		T(sigkill_of_an_exec_that_is_not_there_yet_ends_nothing),
+		T(sigkill_is_answered_where_the_process_has_ended),
 		T(delete_of_a_created_container_in_a_silent_guest),
 		T(guest_that_leaves_checks_unanswered_is_ended),
 		T(guest_is_not_asked_where_that_is_turned_off),
