@@ -229,7 +229,12 @@ static void on_read(const struct ttrpc_reply *reply, void *userdata)
 	output->progress_ms = clock_monotonic_ms();
 	if (!response)
 		log_debug(output->container_id, "%s ended: %s", output->method, reply->message);
-	if (response && response->data.len > 0) {
+	else if (response->data.len > IO_CHUNK)
+		log_warning(
+			output->container_id,
+			"%s: the guest answered with %zu bytes, %u were asked for: this ends it",
+			output->method, response->data.len, IO_CHUNK);
+	else if (response->data.len > 0) {
 		trace_end(TRACE_FIRST_OUTPUT, NULL, &output->traced);
 		output->traced = (struct trace_span){};
 		read->data = xmemdup(response->data.data, response->data.len);

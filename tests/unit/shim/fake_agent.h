@@ -36,6 +36,7 @@ struct fake_stream {
 	struct ttrpc_call *held[READS_MAX]; /* in their order */
 	size_t nheld;
 	size_t reads;
+	size_t too_much; /* in one answer, whatever was asked for; 0: as asked for */
 };
 
 struct fake_wait {
@@ -185,6 +186,7 @@ static inline struct ttrpc_call *fake_stream_take(struct fake_stream *stream)
 
 static inline void fake_stream_answer(struct fake_stream *stream, size_t max)
 {
+	max = stream->too_much > 0 ? stream->too_much : max;
 	while (stream->nheld > 0) {
 		Grpc__ReadStreamResponse response = GRPC__READ_STREAM_RESPONSE__INIT;
 		size_t n = stream->len - stream->off < max ? stream->len - stream->off : max;

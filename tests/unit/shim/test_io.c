@@ -140,6 +140,24 @@ static void slow_reader_gets_ten_megabytes(void **state)
 	assert_int_equal(read(fd, got, 1), 0);
 }
 
+/* What is read ahead is bounded by what was asked for: an answer of more is the guest's end of it. */
+static void guest_that_answers_with_more_ends_its_stream(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_close_ int fd = open_reader(bench);
+	char got[16];
+
+	bench->agent.out.too_much = IO_CHUNK + 1;
+	open_and_start(bench);
+	fake_stream_set(&bench->agent.out, bench->big, BIG, true);
+	fake_stream_set(&bench->agent.err, NULL, 0, true);
+	await(bench->loop, bench->agent.out.reads > 0);
+	io_settle(bench->io);
+	await(bench->loop, bench->settled);
+	assert_int_equal(read(fd, got, sizeof(got)), 0);
+	assert_int_equal(bench->agent.out.reads, 1);
+}
+
 static void ten_megabytes_of_stdin_arrive_and_then_the_end(void **state)
 {
 	struct bench *bench = *state;
@@ -392,6 +410,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(slow_reader_gets_ten_megabytes),
+		T(guest_that_answers_with_more_ends_its_stream),
 		T(ten_megabytes_of_stdin_arrive_and_then_the_end),
 		T(stdin_has_no_reader_before_the_start),
 		T(stdin_ends_with_close_io),
