@@ -76,6 +76,8 @@ int jail_join_enter(void *data, const char **ret_what)
 	if (!what)
 		what = jail_keep_capabilities(CAPABILITIES);
 	if (!what)
+		what = jail_refuse_sockets();
+	if (!what)
 		return 0;
 	*ret_what = what;
 	return -errno;

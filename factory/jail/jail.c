@@ -5,8 +5,12 @@
 #include <grp.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -30,6 +34,8 @@
 #define KEPT_CAPABILITIES JAIL_FILE_CAPABILITIES
 
 enum { ENTRIES_MAX = 32 };
+
+enum { X32_CALLS = 0x40000000 }; /* added to the numbers of an ABI that shares the architecture */
 
 /* Descriptors of the VMM. virtio-9p closes files that are not in use as it gets near, and opens
  * them again: a guest may have more open than this, or gets EMFILE. */
@@ -340,6 +346,35 @@ static const char *drop_capabilities(_unused_ struct jail *jail)
 	return jail_keep_capabilities(KEPT_CAPABILITIES);
 }
 
+/* In the kernel's own words, because libseccomp takes memory, and a lock that a thread of the
+ * parent may have held. Numbers of another architecture end the process. */
+const char *jail_refuse_sockets(void)
+{
+	static struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_CALLS, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	};
+	const struct sock_fprog filter = { .len = ARRAY_SIZE(steps), .filter = steps };
+
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) < 0)
+		return "cannot renounce sockets";
+	return NULL;
+}
+
+static const char *refuse_sockets(_unused_ struct jail *jail)
+{
+	return jail_refuse_sockets();
+}
+
 static const char *make_taps(struct jail *jail)
 {
 	return taps_make(jail->taps);
@@ -360,7 +395,7 @@ int jail_enter(void *data, const char **ret_what)
 	/* The control group has no /dev/net/tun. */
 	static const char *(*const steps[])(struct jail *) = {
 		limit_files, leave_namespaces, make_taps,         join_cgroup,
-		enter_root,  become_nobody,    drop_capabilities,
+		enter_root,  become_nobody,    drop_capabilities, refuse_sockets,
 	};
 	struct jail *jail = data;
 

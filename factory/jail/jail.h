@@ -7,7 +7,8 @@
  *            folder, all read-only, and the machine's share. What is mounted into the share
  *            later appears there too
  *   network  a network namespace with nothing but its taps (factory/jail/tap.h), which leave it
- *            when it is claimed; IPC and UTS namespaces
+ *            when it is claimed; IPC and UTS namespaces; no sockets but
+ *            Unix ones
  *   limits   a control group (factory/jail/cgroup.h)
  *
  * The child (base/spawn.h) does all of it itself, with the names it had on the host: paths mean

@@ -16,3 +16,7 @@ const char *jail_enter_cgroup(const int *doors, size_t count);
 
 /* Has these (a set of bits, below 32) and no others from here on, and no new privileges. */
 const char *jail_keep_capabilities(uint32_t kept);
+
+/* Makes Unix sockets from here on, and no others: a network namespace bounds all families but
+ * vsock, by which it would be the host to every guest. After jail_keep_capabilities(). */
+const char *jail_refuse_sockets(void);

@@ -22,6 +22,8 @@ know_the_accelerator() {
 	kvm_group=$(stat -c %g /dev/kvm) kvm_device=kvm
 }
 
+filters_of() { awk '/^Seccomp_filters:/ { print $2 }' "/proc/$1/status"; }
+
 expect_jailed() {
 	local pid=$1 uid ns
 	uid=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")
@@ -35,6 +37,8 @@ expect_jailed() {
 	expect 000000008000001b "$(awk '/^CapBnd:/ { print $2 }' "/proc/$pid/status")" CapBnd
 	expect 1 "$(awk '/^NoNewPrivs:/ { print $2 }' "/proc/$pid/status")" NoNewPrivs
 	expect 2 "$(awk '/^Seccomp:/ { print $2 }' "/proc/$pid/status")" Seccomp
+	# kiln-jailer's where that has started it, the jail's and QEMU's own.
+	expect "${2:-3}" $(($(filters_of "$pid") - $(filters_of self))) 'filters of system calls'
 	for ns in user mnt net ipc uts; do
 		[ "$(readlink "/proc/$pid/ns/$ns")" != "$(readlink "/proc/self/ns/$ns")" ] ||
 			fail "$pid is in the host's $ns namespace"
@@ -333,7 +337,7 @@ test_a_claimed_one_without_a_factory_is_shut_in_too() {
 	stop_factory
 	start alone
 	start_factory
-	expect_jailed "$(pid_of claimed)"
+	expect_jailed "$(pid_of claimed)" 2
 	expect hello "$(ctr tasks exec --exec-id e1 alone echo hello)"
 	remove alone
 	wait_full
