@@ -57,7 +57,8 @@ static void name_by(struct sandboxes *sandboxes, pid_t pid, const struct shim_wo
 	}
 }
 
-/* Anybody may call his process so: a shim's user is ours, or root. */
+/* Anybody may call his process so: a shim's user is ours, or root. Asked first, because a process's
+ * words are read out of its memory, which can keep its reader waiting. */
 static bool is_ours(const char *name)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%s", name);
@@ -81,9 +82,9 @@ void shim_process_name(struct sandboxes *sandboxes)
 		uint64_t pid;
 		size_t len;
 
-		if (str_to_u64(entry->d_name, 1, INT32_MAX, &pid) == 0 &&
+		if (str_to_u64(entry->d_name, 1, INT32_MAX, &pid) == 0 && is_ours(entry->d_name) &&
 		    file_read(path, LINE_MAX_BYTES, &line, &len, NULL) == 0 &&
-		    shim_words_parse(line, len, &words) && is_ours(entry->d_name))
+		    shim_words_parse(line, len, &words))
 			name_by(sandboxes, (pid_t)pid, &words);
 	}
 	if (proc)
