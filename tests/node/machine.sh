@@ -18,7 +18,7 @@
 #                     emulation); more for a host that is busy
 
 : "${BUILD:?}" "${NODE_DISK:?}" "${DEBIAN_RUN:?}"
-BUILD=$(realpath "$BUILD")
+BUILD=$(realpath "$BUILD") NODE_DISK=$(realpath "$NODE_DISK")
 node_qemu='' node_port='' node_off='' node_booted=''
 node_processors=2 # of one that is started
 node_up_s=240 # from QEMU's start to an answer by ssh, by KVM
@@ -202,8 +202,8 @@ node_keep_booted() {
 	mkdir "$making" && cp --sparse=always "$NODE_DISK/disk.ext4" "$making/" && truncate -s $payload_size "$blank" || return 1
 	node_begin "$making/disk.ext4" "$blank" || return 1
 	# Nothing of the blank payload is to be remembered.
-	node_run 'systemctl is-system-running --wait && modprobe -a vhost_vsock vhost_net && sync && blockdev --flushbufs /dev/vdb' ||
-		{ node_fail 'it did not boot whole'; return 1; }
+	node_run 'systemctl is-system-running --wait >/dev/null && modprobe -a vhost_vsock vhost_net && sync && blockdev --flushbufs /dev/vdb' ||
+		{ node_fail "it did not boot whole: $(node_run 'systemctl --failed --plain --no-legend')"; return 1; }
 	node_hang_up
 	printf 'migrate file:%s\ninfo migrate\nquit\n' "$making/ram" >"$node/monitor"
 	timeout $((60 * TIME_FACTOR)) tail -s 0.2 --pid="$node_qemu" -f /dev/null
