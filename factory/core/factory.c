@@ -279,19 +279,35 @@ bool factory_stopping(const struct factory *factory)
 	return factory->stopping;
 }
 
+static void slots_end(struct factory *factory)
+{
+	for (size_t i = 0; i < factory->nslots; i++)
+		slot_free(factory->slots[i]);
+	factory->nslots = 0;
+	free(steal_ptr(factory->slots));
+	bake_queue_free(steal_ptr(factory->bakes));
+}
+
+/* Who waits for a measurement is shown templates, machines and images: so it is the first to end,
+ * and ends before it is taken from us. */
+void factory_end(struct factory *factory)
+{
+	if (!factory)
+		return;
+	footprint_free(factory->footprint);
+	factory->footprint = NULL;
+	images_free(steal_ptr(factory->images));
+	worker_pool_free(steal_ptr(factory->workers));
+	loop_timer_free(steal_ptr(factory->stop_timer));
+	slots_end(factory);
+	orphans_free(steal_ptr(factory->orphans));
+}
+
 void factory_free(struct factory *factory)
 {
 	if (!factory)
 		return;
-	images_free(factory->images);
-	worker_pool_free(factory->workers);
-	footprint_free(factory->footprint);
-	loop_timer_free(factory->stop_timer);
-	for (size_t i = 0; i < factory->nslots; i++)
-		slot_free(factory->slots[i]);
-	free(factory->slots);
-	bake_queue_free(factory->bakes);
-	orphans_free(factory->orphans);
+	factory_end(factory);
 	access_free(factory->access);
 	template_host_done(&factory->host);
 	metrics_done(&factory->metrics);

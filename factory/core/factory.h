@@ -43,6 +43,10 @@ _must_check_ int factory_reconfigure(struct factory *factory, struct factory_con
 void factory_stop(struct factory *factory);
 bool factory_stopping(const struct factory *factory);
 
+/* The end itself: who still waits is answered, and there are no templates any more. What is said of
+ * the factory after that, that a connection ended say, finds nothing. */
+void factory_end(struct factory *factory);
+/* factory_end() where that has not been, and the memory. NULL does nothing in both. */
 void factory_free(struct factory *factory);
 DEFINE_CLEANUP(struct factory *, factory_free)
 

@@ -86,14 +86,19 @@ void server_stop(struct server *server)
 	factory_stop(server->factory);
 }
 
-/* The calls that still wait are answered as the factory ends, so the service is the last. */
+/* The pages and calls that still wait are answered as the factory ends, so those who answer end
+ * after it; and the service tells the factory of each connection that ends, so its memory is the
+ * last. A machine that was not confirmed on one stays: whether its claimer has it, the next start
+ * finds out.
+ */
 void server_free(struct server *server)
 {
 	if (!server)
 		return;
 	trace_export_free(server->traces);
+	factory_end(server->factory);
 	pages_free(server->pages);
-	factory_free(server->factory);
 	ttrpc_server_free(server->service);
+	factory_free(server->factory);
 	free(server);
 }

@@ -278,6 +278,34 @@ test_sigterm_answers_who_waits_and_ends() {
 	start_factory
 }
 
+# Who holds a connection, and says nothing or waits, is in nobody's way.
+test_sigterm_with_somebody_connected_is_no_failure() {
+	local pid idle waiting
+	stop_factory
+	kiln-factory --config "$work/factory.json" &
+	pid=$!
+	until_true 60 factory_ctl list >/dev/null 2>&1
+	: >"$work/idle.log"
+	timeout 120 perl -MSocket -e '
+		$| = 1;
+		socket(my $idle, PF_UNIX, SOCK_STREAM, 0) or die $!;
+		connect($idle, pack_sockaddr_un($ARGV[0])) or die $!;
+		print "connected\n";
+		sysread($idle, my $nothing, 1);' "$run/factory.sock" >>"$work/idle.log" &
+	idle=$!
+	wait_for "$work/idle.log" '^connected'
+	factory_ctl destroy >/dev/null # which is accepted after it
+	log_mark
+	factory_ctl init >/dev/null 2>&1 &
+	waiting=$!
+	wait_for_log 'bake: booting'
+	kill "$pid"
+	wait "$pid" || fail "ended with status $?"
+	! wait "$waiting" || fail 'a template was ready that was not baked'
+	wait "$idle"
+	start_factory
+}
+
 test_second_sigterm_ends_at_once() {
 	local pid
 	pid=$(factory_pid)
