@@ -91,6 +91,11 @@ static void slot_set_roll(struct slot *slot, enum roll_state roll)
 	slot->roll = roll;
 }
 
+static bool slot_ending(const struct slot *slot)
+{
+	return slot->stopping || !waiters_empty(&slot->end_waiters);
+}
+
 /* ---------------------------------------------------------------- after a rebuild */
 
 static void slot_remove_template(struct slot *slot);
@@ -151,7 +156,8 @@ static void on_pool_change(struct pool *pool, void *userdata)
 	struct slot *slot = userdata;
 	struct pool_counts counts;
 
-	if (slot->state != SLOT_READY || slot->stopping)
+	/* While it ends they wait for the next one. */
+	if (slot->state != SLOT_READY || slot_ending(slot))
 		return;
 	slot_roll(slot);
 	pool_counts(pool, &counts);
@@ -171,11 +177,6 @@ static void on_pool_change(struct pool *pool, void *userdata)
 static void bake_end(void *bake)
 {
 	bake_link_free(bake);
-}
-
-static bool slot_ending(const struct slot *slot)
-{
-	return slot->stopping || !waiters_empty(&slot->end_waiters);
 }
 
 static void slot_continue_end(struct slot *slot);
@@ -383,9 +384,25 @@ void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata)
 		slot_bake(slot, true);
 }
 
+/* Those who wait for a template that will not be there. */
+static void refuse_waiters(struct slot *slot, struct error *ret_why)
+{
+	int r = error_set(ret_why, ECANCELED, "template %s is being %s", slot->name,
+			  slot->stopping ? "stopped" : "destroyed");
+
+	waiters_answer(&slot->init_waiters, r, ret_why);
+	waiters_answer(&slot->rebuild_waiters, r, ret_why);
+}
+
 void slot_make_ready(struct slot *slot, slot_fn fn, void *userdata)
 {
+	_cleanup_(error_done) struct error why = {};
+
 	waiters_add(&slot->init_waiters, fn, userdata);
+	if (slot->stopping)
+		refuse_waiters(slot, &why);
+	if (slot_ending(slot))
+		return; /* goes on in on_removed */
 	switch (slot->state) {
 	case SLOT_ABSENT:
 	case SLOT_BROKEN:
@@ -396,22 +413,12 @@ void slot_make_ready(struct slot *slot, slot_fn fn, void *userdata)
 		on_pool_change(slot->pool, slot);
 		break;
 	case SLOT_BAKING:
-	case SLOT_REMOVING: /* goes on in on_removed */
+	case SLOT_REMOVING:
 		break;
 	}
 }
 
 /* ---------------------------------------------------------------- ending */
-
-/* Those who wait for a template that will not be there. */
-static void refuse_waiters(struct slot *slot, struct error *ret_why)
-{
-	int r = error_set(ret_why, ECANCELED, "template %s is being %s", slot->name,
-			  slot->stopping ? "stopped" : "destroyed");
-
-	waiters_answer(&slot->init_waiters, r, ret_why);
-	waiters_answer(&slot->rebuild_waiters, r, ret_why);
-}
 
 static void on_removed(const struct template_removal *removal, void *userdata)
 {

@@ -497,6 +497,84 @@ static void test_destroy_while_queued(void **state _unused_)
 	assert_int_equal(slot_state(play.slot), SLOT_ABSENT);
 }
 
+/* Of a broken template machines may be left, whose end takes its time. */
+static void test_init_while_a_broken_one_is_destroyed(void **state _unused_)
+{
+	struct answer destroy = {}, init = {};
+
+	slot_make_ready(play.slot, NULL, NULL);
+	turn();
+	bake_finish(-EIO, NULL);
+	assert_int_equal(slot_state(play.slot), SLOT_BROKEN);
+	slot_destroy(play.slot, on_answer, &destroy);
+	slot_make_ready(play.slot, on_answer, &init);
+	turn();
+	assert_null(play.bake);
+	drained();
+	await(&destroy);
+	assert_int_equal(destroy.number, 0);
+	turn();
+	assert_false(init.done);
+	bake_finish(0, "new");
+	pool_news();
+	await(&init);
+	assert_int_equal(init.number, 0);
+}
+
+static void test_init_while_an_absent_one_is_destroyed(void **state _unused_)
+{
+	struct answer destroy = {}, init = {};
+
+	slot_destroy(play.slot, on_answer, &destroy);
+	slot_rebuild(play.slot, on_answer, &init);
+	turn();
+	assert_null(play.bake);
+	drained();
+	await(&destroy);
+	turn();
+	bake_finish(0, "new");
+	pool_news();
+	await(&init);
+	assert_int_equal(init.number, 0);
+}
+
+/* The pool that is ending is not the one that is waited for. */
+static void test_init_while_a_ready_one_is_destroyed(void **state _unused_)
+{
+	struct answer destroy = {}, init = {};
+
+	make_ready();
+	slot_destroy(play.slot, on_answer, &destroy);
+	slot_make_ready(play.slot, on_answer, &init);
+	pool_news();
+	assert_false(init.done);
+	drained();
+	await(&destroy);
+	turn();
+	bake_finish(0, "new");
+	pool_news();
+	await(&init);
+	assert_int_equal(init.number, 0);
+}
+
+static void test_nothing_is_baked_after_a_stop(void **state _unused_)
+{
+	struct answer stop = {}, init = {}, late = {};
+
+	slot_stop(play.slot, on_answer, &stop);
+	slot_make_ready(play.slot, on_answer, &init);
+	assert_true(init.done);
+	assert_int_equal(init.number, -ECANCELED);
+	drained();
+	await(&stop);
+	slot_rebuild(play.slot, on_answer, &late);
+	assert_true(late.done);
+	assert_int_equal(late.number, -ECANCELED);
+	turn();
+	assert_null(play.bake);
+	assert_int_equal(slot_state(play.slot), SLOT_ABSENT);
+}
+
 /* Who waits for the template after the one that is being removed is answered, and nothing is baked.
  */
 static void test_stop_during_a_removal(void **state _unused_)
@@ -549,6 +627,10 @@ int main(void)
 		TEST(test_stale_is_rebuilt_by_policy_and_once),
 		TEST(test_destroy_during_a_rebuild),
 		TEST(test_destroy_while_queued),
+		TEST(test_init_while_a_broken_one_is_destroyed),
+		TEST(test_init_while_an_absent_one_is_destroyed),
+		TEST(test_init_while_a_ready_one_is_destroyed),
+		TEST(test_nothing_is_baked_after_a_stop),
 		TEST(test_stop_during_a_removal),
 		TEST(test_end_during_a_bake),
 	};
