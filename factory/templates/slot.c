@@ -315,6 +315,9 @@ bool slot_reload_policy(struct slot *slot)
 		log_warning(slot->name, "its pool stays as it was: %s", error_message(&err));
 		return false;
 	}
+	/* It takes over when the bake is done, and was read before. */
+	if (slot->bake_definition)
+		slot->bake_definition->pool = definition->pool;
 	if (pool_policy_equal(policy, &definition->pool))
 		return false;
 	*policy = definition->pool;

@@ -60,7 +60,8 @@ void slot_make_ready(struct slot *slot, slot_fn fn, void *userdata);
  * slot_make_ready(). */
 void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata);
 
-/* Reads the definition again and takes its pool policy over, without a bake; whether it differs.
+/* Reads the definition again and takes its pool policy over, without a bake, and for the bake that
+ * is under way; whether it differs.
  * A definition that cannot be used is logged and changes nothing. */
 bool slot_reload_policy(struct slot *slot);
 

@@ -50,6 +50,8 @@ static struct {
 	char opened[4], rolled[4]; /* ids */
 	bool old_machine;          /* something of the template before is parked */
 	char *kept;                /* by the last removal */
+	uint64_t defined;          /* target of the pool, as the definition says now */
+	uint64_t target;           /* that the pool was given */
 	bool removed;
 	/* what the watch says */
 	const char *stale;
@@ -65,6 +67,7 @@ int template_definition_load(const char *path _unused_, struct template_definiti
 {
 	*ret = xnew(struct template_definition);
 	(*ret)->name = xstrdup("default");
+	(*ret)->pool.target = play.defined;
 	return 0;
 }
 
@@ -183,8 +186,9 @@ void pool_counts(const struct pool *pool _unused_, struct pool_counts *ret_count
 	*ret_counts = (struct pool_counts){ .target = 1, .parked = 1 };
 }
 
-void pool_set_policy(struct pool *pool _unused_, const struct pool_policy *policy _unused_)
+void pool_set_policy(struct pool *pool _unused_, const struct pool_policy *policy)
 {
+	play.target = policy->target;
 }
 
 const char *pool_failure(const struct pool *pool _unused_)
@@ -575,6 +579,33 @@ static void test_nothing_is_baked_after_a_stop(void **state _unused_)
 	assert_int_equal(slot_state(play.slot), SLOT_ABSENT);
 }
 
+static void test_policy_of_a_bake_under_way(void **state _unused_)
+{
+	make_ready();
+	slot_rebuild(play.slot, NULL, NULL);
+	turn();
+	assert_non_null(play.bake);
+	play.defined = 7;
+	assert_true(slot_reload_policy(play.slot));
+	assert_int_equal(play.target, 7);
+	bake_finish(0, "new");
+	assert_int_equal(play.target, 7);
+	assert_int_equal(slot_definition(play.slot)->pool.target, 7);
+}
+
+/* The bake has read one that never was the pool's. */
+static void test_policy_that_is_taken_back_during_a_bake(void **state _unused_)
+{
+	make_ready();
+	play.defined = 7;
+	slot_rebuild(play.slot, NULL, NULL);
+	turn();
+	play.defined = 0;
+	assert_false(slot_reload_policy(play.slot));
+	bake_finish(0, "new");
+	assert_int_equal(play.target, 0);
+}
+
 /* Who waits for the template after the one that is being removed is answered, and nothing is baked.
  */
 static void test_stop_during_a_removal(void **state _unused_)
@@ -631,6 +662,8 @@ int main(void)
 		TEST(test_init_while_an_absent_one_is_destroyed),
 		TEST(test_init_while_a_ready_one_is_destroyed),
 		TEST(test_nothing_is_baked_after_a_stop),
+		TEST(test_policy_of_a_bake_under_way),
+		TEST(test_policy_that_is_taken_back_during_a_bake),
 		TEST(test_stop_during_a_removal),
 		TEST(test_end_during_a_bake),
 	};
