@@ -471,7 +471,7 @@ static void slot_continue_end(struct slot *slot)
 	refuse_waiters(slot, &err);
 	if (slot->roll == ROLL_REPLACING)
 		slot_set_roll(slot, ROLL_SETTLED);
-	if (slot->next == NEXT_REBUILD)
+	if (slot->next == NEXT_REBUILD || slot->stopping)
 		slot->next = NEXT_NOTHING;
 	replace_string(&slot->rebuild_error, NULL);
 	input_watch_stop(slot->watch);
@@ -500,8 +500,20 @@ void slot_destroy(struct slot *slot, slot_fn fn, void *userdata)
 	FAULT_POINT("destroy.draining");
 }
 
+/* A removal that has not begun does not begin any more. */
+static void refuse_destroyers(struct slot *slot)
+{
+	_cleanup_(error_done) struct error why = {};
+	int r = error_set(&why, ECANCELED, "the factory is stopping, template %s stays",
+			  slot->name);
+
+	if (slot->state != SLOT_REMOVING)
+		waiters_answer(&slot->end_waiters, r, &why);
+}
+
 void slot_stop(struct slot *slot, slot_fn fn, void *userdata)
 {
+	refuse_destroyers(slot);
 	waiters_add(&slot->end_waiters, fn, userdata);
 	slot->stopping = true;
 	slot_end(slot);

@@ -68,7 +68,8 @@ bool slot_reload_policy(struct slot *slot);
 /* Ends a bake, the pool and the template; claimed machines go on. */
 void slot_destroy(struct slot *slot, slot_fn fn, void *userdata);
 
-/* The same without removing the template: for the factory's end. */
+/* The same without removing the template: for the factory's end. Whose slot_destroy() has not come
+ * to the removal yet is called with -ECANCELED. */
 void slot_stop(struct slot *slot, slot_fn fn, void *userdata);
 
 /* What it has for a claim. */

@@ -579,6 +579,44 @@ static void test_nothing_is_baked_after_a_stop(void **state _unused_)
 	assert_int_equal(slot_state(play.slot), SLOT_ABSENT);
 }
 
+/* The template is served again at the next start. */
+static void test_stop_overtakes_a_destroy(void **state _unused_)
+{
+	struct answer destroy = {}, stop = {};
+
+	make_ready();
+	slot_destroy(play.slot, on_answer, &destroy);
+	slot_stop(play.slot, on_answer, &stop);
+	assert_true(destroy.done);
+	assert_int_equal(destroy.number, -ECANCELED);
+	drained();
+	await(&stop);
+	assert_int_equal(stop.number, 0);
+	assert_false(play.removed);
+	assert_int_equal(slot_state(play.slot), SLOT_READY);
+}
+
+/* It waits for the files of the template before. */
+static void test_stop_overtakes_a_destroy_that_waits(void **state _unused_)
+{
+	struct answer rebuild = {}, destroy = {}, stop = {};
+
+	make_ready();
+	slot_rebuild(play.slot, on_answer, &rebuild);
+	turn();
+	bake_finish(0, "new");
+	pool_news(); /* the removal of the old one begins */
+	slot_destroy(play.slot, on_answer, &destroy);
+	drained();
+	slot_stop(play.slot, on_answer, &stop);
+	assert_int_equal(destroy.number, -ECANCELED);
+	drained();
+	await(&stop);
+	worker_pool_free(steal_ptr(play.workers));
+	assert_string_equal(play.kept, "new");
+	assert_int_equal(slot_state(play.slot), SLOT_READY);
+}
+
 static void test_policy_of_a_bake_under_way(void **state _unused_)
 {
 	make_ready();
@@ -662,6 +700,8 @@ int main(void)
 		TEST(test_init_while_an_absent_one_is_destroyed),
 		TEST(test_init_while_a_ready_one_is_destroyed),
 		TEST(test_nothing_is_baked_after_a_stop),
+		TEST(test_stop_overtakes_a_destroy),
+		TEST(test_stop_overtakes_a_destroy_that_waits),
 		TEST(test_policy_of_a_bake_under_way),
 		TEST(test_policy_that_is_taken_back_during_a_bake),
 		TEST(test_stop_during_a_removal),
