@@ -18,6 +18,15 @@ enum {
 	LAST_LINE_MAX = 300,
 };
 
+/* Of one that /proc does not show. With hidepid= it hides others' processes as if they were not
+ * there; signals are refused, not lost. */
+static int unseen(pid_t pid)
+{
+	bool alive = pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+
+	return alive ? -EACCES : -ESRCH;
+}
+
 int process_start_time(pid_t pid, uint64_t *ret_ticks)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/stat", (int)pid);
@@ -25,7 +34,7 @@ int process_start_time(pid_t pid, uint64_t *ret_ticks)
 	int r = file_read(path, 4096, &text, NULL, NULL);
 
 	if (r == -ENOENT || r == -ESRCH)
-		return -ESRCH;
+		return unseen(pid);
 	if (r < 0)
 		return r;
 

@@ -7,11 +7,12 @@
 #include "base/error.h"
 
 /* Start time of a process in clock ticks since boot (/proc/PID/stat, field 22): with the pid
- * it names one process for ever. -ESRCH where there is no such process. */
+ * it names one process for ever. -ESRCH where there is no such process; any other error says
+ * nothing of that, -EACCES where it lives and /proc hides it (hidepid=). */
 _must_check_ int process_start_time(pid_t pid, uint64_t *ret_ticks);
 
 /* A pidfd of the process that has this pid and start time; -ESRCH where it is gone, also
- * when the pid was reused. */
+ * when the pid was reused. With any other error it may live: -EMFILE, or as above. */
 _must_check_ int process_open(pid_t pid, uint64_t start_time, int *ret_pidfd);
 
 /* Waits for its end, at most 10 s. */

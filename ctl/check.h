@@ -87,8 +87,13 @@ void kernel_judge(const char *release, bool jailed, struct check_result *result)
 void landlock_judge(int version, struct check_result *result); /* of its interface; < 0: none */
 
 /* check_tried.c: what is tried in a process of its own. */
+void check_processes(const struct check_host *host, struct check_result *result);
 void check_idmapped_mounts(const struct check_host *host, struct check_result *result);
 void check_traffic_control(const struct check_host *host, struct check_result *result);
+
+/* seen: what process_start_time() (base/pidfd.h) says to the factory's user of another's; user:
+ * for people. */
+void processes_judge(int seen, const char *user, struct check_result *result);
 
 /* check_programs.c */
 void check_qemu(const struct check_host *host, struct check_result *result);

@@ -2,9 +2,11 @@
  * with it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -14,13 +16,17 @@
 #include "base/clone.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/pidfd.h"
 #include "ctl/check.h"
 #include "factory/base/layout.h"
 #include "factory/guest/redirect.h"
+#include "factory/jail/keeper.h"
 #include "proto/netlink.h"
 
 /* What a child ends with when it cannot be tried; below it is an errno, or 0. */
 enum { NOT_TRIED = 200 };
+
+enum { NOBODY = 65534 };
 
 /* ---------------------------------------------------------------- traffic control */
 
@@ -56,6 +62,57 @@ void check_traffic_control(const struct check_host *host _unused_, struct check_
 			   "cannot redirect packets (ingress, u32, mirred): %s", strerror(code));
 	else
 		check_fine(result, "ingress, u32 and mirred work");
+}
+
+/* ---------------------------------------------------------------- others' processes */
+
+void processes_judge(int seen, const char *user, struct check_result *result)
+{
+	if (seen == 0)
+		check_fine(result, "/proc shows %s those of others", user);
+	else if (seen == -EACCES || seen == -EPERM)
+		check_mend(
+			result,
+			"mount -o remount,hidepid=0 /proc, and in /etc/fstab (or gid= there, the "
+			"factory's group)",
+			"/proc hides the processes of others from %s (hidepid=), and with them "
+			"shims and machines",
+			user);
+	else
+		check_unseen(result, "cannot look at process 1: %s", strerror(-seen));
+}
+
+/* A factory that stays root has no capabilities, and is shown what anybody is. */
+static int look_as(const struct keeper *keeper)
+{
+	uid_t uid = keeper->uid ? keeper->uid : NOBODY;
+	gid_t gid = keeper->uid ? keeper->gid : NOBODY;
+	uint64_t start_time;
+
+	if (geteuid() != uid && (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
+				 setresuid(uid, uid, uid) < 0))
+		return NOT_TRIED;
+	return -process_start_time(1, &start_time);
+}
+
+void check_processes(const struct check_host *host, struct check_result *result)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct keeper keeper;
+	int status = 0, pidfd = -EBADF;
+
+	if (keeper_find(host->config.user, &keeper, &err) < 0)
+		return check_unseen(result, "%s", error_message(&err));
+	pid_t pid = clone_process(0, -EBADF, &pidfd);
+	if (pid == 0)
+		_exit(look_as(&keeper));
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
+		return check_unseen(result, "cannot try it: %s", strerror(errno));
+	close(pidfd);
+	if (WEXITSTATUS(status) == NOT_TRIED)
+		return check_unseen(result, "only root can try it for the factory's user");
+	processes_judge(-WEXITSTATUS(status),
+			keeper.uid == 0 ? "root" : host->config.user ?: KEEPER_USER, result);
 }
 
 /* ---------------------------------------------------------------- idmapped mounts */

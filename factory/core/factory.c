@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/pidfd.h"
 #include "base/trace.h"
 #include "factory/base/footprint.h"
 #include "factory/store/choice.h"
@@ -123,13 +124,28 @@ static int factory_open_socket(const struct factory *factory, const struct acces
 	return jailer_call(factory->jail.jailer, &request, NULL, 0, NULL, err);
 }
 
+/* Machines and their claimers are other users', and known by what /proc shows of them. */
+static int check_sight(struct error *err)
+{
+	uint64_t start_time;
+
+	if (process_start_time(1, &start_time) != -EACCES)
+		return 0;
+	return error_set(err, EACCES,
+			 "/proc is mounted with hidepid= and hides the processes of other users: "
+			 "which shims and machines live could not be told (`mount -o "
+			 "remount,hidepid=0 /proc`, or give it the factory's group as gid=)");
+}
+
 static int factory_start(struct factory *factory, struct error *err)
 {
 	const struct factory_config *config = &factory->config;
 	const struct template_host_choice choice = { config->accelerator, config->channel,
 						     config->vhost_net };
 
-	int r = access_new(config->allow_uids, config->allow_groups, &factory->access, err);
+	int r = check_sight(err);
+	if (r == 0)
+		r = access_new(config->allow_uids, config->allow_groups, &factory->access, err);
 	if (r == 0 && !factory->activated)
 		r = factory_open_socket(factory, factory->access, err);
 	if (r == 0)

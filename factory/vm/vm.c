@@ -76,6 +76,7 @@ static void vm_release(struct vm *vm)
 	loop_watch_free(steal_ptr(vm->death));
 	log_pipe_free(steal_ptr(vm->log));
 	vm->pidfd = close_fd(vm->pidfd);
+	loop_timer_free(steal_ptr(vm->adopt_again));
 	vm_lease_end(vm);
 }
 
@@ -169,6 +170,17 @@ static void vm_bury(struct vm *vm)
 		vm_set_state(vm, VM_GONE);
 }
 
+void vm_end_process(struct vm *vm)
+{
+	_cleanup_(error_done) struct error err = {};
+	if (vm->pidfd < 0)
+		vm_defer(vm, vm_bury);
+	else if (host_kill(vm->options.jail.jailer, vm->pidfd, &err) < 0)
+		log_error(vm->entry.id, "its process %d goes on: %s", (int)vm->entry.pid,
+			  error_message(&err));
+}
+
+/* A process that could not be looked at is ended when it can: vm_adopt.c. */
 static void vm_end(struct vm *vm, struct error *why)
 {
 	if (vm->dying)
@@ -176,12 +188,8 @@ static void vm_end(struct vm *vm, struct error *why)
 	vm->dying = true;
 	error_move(&vm->why, why);
 	loop_timer_stop(vm->deadline);
-	_cleanup_(error_done) struct error err = {};
-	if (vm->pidfd < 0)
-		vm_defer(vm, vm_bury);
-	else if (host_kill(vm->options.jail.jailer, vm->pidfd, &err) < 0)
-		log_error(vm->entry.id, "its process %d goes on: %s", (int)vm->entry.pid,
-			  error_message(&err));
+	if (!vm->adopt_again)
+		vm_end_process(vm);
 }
 
 static void vm_on_death(int fd, unsigned events _unused_, void *userdata)

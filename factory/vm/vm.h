@@ -73,6 +73,7 @@ void vm_use_spare(struct vm *vm);
  * checked (process, monitor, agent) and reported PARKED or GONE; a claimed one is CLAIMED at
  * once and only its end and its lease are watched, and so is one that a claimer still makes for
  * itself (-EBUSY, no machine here, where it has no process yet). Anything else is reaped: GONE.
+ * What cannot be looked at, for lack of descriptors say, is not taken for gone: vm_adopt.c.
  * manifest is NULL where the template is no more. Two-step: journal_scan() finds the entries
  * (factory/vm/journal.h). */
 struct journal_entry;

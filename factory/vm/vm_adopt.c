@@ -8,7 +8,11 @@
  *              the confirmation was lost with the factory.
  *   half-made  by a claimer for itself (no factory was there), which lives: CLAIMED, and the
  *              journal is that claimer's to write
- *   the rest   ended */
+ *   the rest   ended
+ *
+ * Not to know whether a process lives is not to know that it is gone. Where it cannot be looked at,
+ * for lack of descriptors say, that is tried again: meanwhile a claimed machine stays CLAIMED, and
+ * any other is on its way to GONE, which it comes to when its process can be ended. */
 #include <string.h>
 
 #include "base/log.h"
@@ -21,6 +25,7 @@
 enum {
 	PROBE_DEADLINE_MS = 30 * 1000,
 	PROBE_ANSWER_MS = 20 * 1000,
+	AGAIN_MS = 1000,
 };
 
 /* ---- a parked one */
@@ -140,13 +145,10 @@ static int open_process(const struct vm *vm, int *ret_pidfd)
 	return host_find_process(vm->options.jail.jailer, vm->run_dir, entry, ret_pidfd);
 }
 
-static int adopt_by_state(struct vm *vm, const struct template_manifest *manifest,
-			  struct error *err)
+static int adopt_by_state(struct vm *vm, struct error *err)
 {
-	if (vm->entry.state == VM_CLAIMED) {
-		vm_lease_watch(vm);
+	if (vm->entry.state == VM_CLAIMED)
 		return vm->entry.confirmed ? 0 : adopt_unconfirmed(vm, err);
-	}
 	if (vm->entry.claimer_pid > 0)
 		return error_set(err, ECANCELED, "its claimer (pid %d) died while making it",
 				 (int)vm->entry.claimer_pid);
@@ -155,7 +157,7 @@ static int adopt_by_state(struct vm *vm, const struct template_manifest *manifes
 				 vm_state_to_string(vm->entry.state));
 	if (vm->entry.booted)
 		return error_set(err, ECANCELED, "it was booted for a claim that is over");
-	if (!manifest || !str_equal(manifest->id, vm->entry.template_id))
+	if (!vm->of_template)
 		return error_set(err, ECANCELED, "its template does not exist any more");
 	return adopt_parked(vm, err);
 }
@@ -165,7 +167,7 @@ static bool is_being_made(const struct journal_entry *entry)
 {
 	_cleanup_close_ int pidfd = -EBADF;
 	return entry->state < VM_CLAIMED && entry->claimer_pid > 0 &&
-	       process_open(entry->claimer_pid, entry->claimer_start, &pidfd) == 0;
+	       process_open(entry->claimer_pid, entry->claimer_start, &pidfd) != -ESRCH;
 }
 
 /* Without it what QEMU says is dropped, and the machine works. */
@@ -174,6 +176,54 @@ static void go_on_with_log(struct vm *vm)
 	_cleanup_(error_done) struct error err = {};
 	if (vm_read_log(vm, &err) < 0)
 		log_warning(vm->entry.id, "what its QEMU says is lost: %s", error_message(&err));
+}
+
+static int see_process(struct vm *vm, struct error *err)
+{
+	int pidfd;
+	int r = open_process(vm, &pidfd);
+	if (r < 0)
+		return error_set_errno(err, r, "its process %d %s", (int)vm->entry.pid,
+				       r == -ESRCH ? "is gone" : "cannot be looked at");
+	vm_watch_process(vm, pidfd);
+	go_on_with_log(vm);
+	return 0;
+}
+
+static bool is_shortage(int number)
+{
+	return number == -EMFILE || number == -ENFILE || number == -ENOMEM || number == -ENOBUFS;
+}
+
+static void take_up(void *userdata);
+
+static void take_up_again(struct vm *vm, const struct error *why)
+{
+	if (!vm->adopt_again) {
+		log_warning(vm->entry.id, "it cannot be taken up yet: %s", error_message(why));
+		vm->adopt_again = loop_timer_new(vm->options.loop, take_up, vm);
+	}
+	loop_timer_start(vm->adopt_again, AGAIN_MS);
+}
+
+static void take_up(void *userdata)
+{
+	_cleanup_(error_done) struct error why = {};
+	struct vm *vm = userdata;
+	int r = vm->pidfd < 0 ? see_process(vm, &why) : 0;
+	if (r == 0 && !vm->dying)
+		r = adopt_by_state(vm, &why);
+	if (r < 0 && (vm->pidfd < 0 ? r != -ESRCH : is_shortage(r))) {
+		take_up_again(vm, &why);
+		if (vm->entry.state != VM_CLAIMED)
+			vm_fail(vm, &why);
+		return;
+	}
+	loop_timer_free(steal_ptr(vm->adopt_again));
+	if (vm->dying)
+		vm_end_process(vm);
+	else if (r < 0)
+		vm_fail(vm, &why);
 }
 
 int vm_adopt(const struct vm_options *options, const struct journal_entry *entry,
@@ -185,23 +235,16 @@ int vm_adopt(const struct vm_options *options, const struct journal_entry *entry
 	if (being_made && entry->pid == 0)
 		return error_set(err, EBUSY, "its claimer (pid %d) is still making it",
 				 (int)entry->claimer_pid);
-	_cleanup_(error_done) struct error why = {};
+	const struct template_manifest *manifest = options->manifest;
 	struct vm *vm = vm_new(options, entry);
+	vm->of_template = manifest && str_equal(manifest->id, entry->template_id);
 	if (being_made) {
 		vm->entry.state = VM_CLAIMED;
 		vm->entry.confirmed = true;
 	}
-	int pidfd;
-	int r = open_process(vm, &pidfd);
-	if (r == 0) {
-		vm_watch_process(vm, pidfd);
-		go_on_with_log(vm);
-		r = adopt_by_state(vm, options->manifest, &why);
-	} else {
-		error_set_errno(&why, r, "its process %d is gone", (int)entry->pid);
-	}
-	if (r < 0)
-		vm_fail(vm, &why);
+	take_up(vm);
+	if (vm->entry.state == VM_CLAIMED)
+		vm_lease_watch(vm);
 	*ret_vm = vm;
 	return 0;
 }

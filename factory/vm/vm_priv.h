@@ -47,6 +47,9 @@ struct vm {
 	unsigned waiting_ms;
 	unsigned patience; /* template_patience(); 1 where the template is not known */
 
+	bool of_template;               /* of an adopted one: its template is there */
+	struct loop_timer *adopt_again; /* not NULL: for lack of something it is not yet adopted */
+
 	bool lost;         /* a channel broke: `why` stands until the process' end says more */
 	bool dying;        /* its end has begun, with `why` */
 	struct error why;  /* owned */
@@ -103,6 +106,9 @@ bool vm_clear(struct vm *vm);
 /* Failure (err is emptied): the machine goes to GONE by itself. A broken channel is most often
  * the first sign of QEMU's end, so then the process is given a moment to say why it ended. */
 void vm_fail(struct vm *vm, struct error *err);
+
+/* Of one that is dying: kills its process, or where it has none buries it. */
+void vm_end_process(struct vm *vm);
 
 /* An answer in a sequence: false where the machine is ending or the answer is a failure, which
  * is dealt with. what (may be NULL) is put before err's sentence. */

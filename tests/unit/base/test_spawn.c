@@ -21,6 +21,7 @@
 #include "base/pidfd.h"
 #include "base/spawn.h"
 #include "base/strings.h"
+#include "tests/unit/hidden_proc.h"
 
 #define DEADLINE_MS 10000
 
@@ -347,6 +348,32 @@ static void test_process_open(void **state _unused_)
 	assert_int_equal(opened, -EBADF);
 }
 
+static bool tells_hidden_from_dead(void *userdata)
+{
+	const pid_t *dead = userdata;
+	uint64_t ticks;
+	int pidfd;
+
+	return process_start_time(getpid(), &ticks) == 0 &&
+	       process_open(getpid(), ticks, &pidfd) == 0 &&
+	       process_start_time(getppid(), &ticks) == -EACCES &&
+	       process_open(getppid(), 1, &pidfd) == -EACCES &&
+	       process_start_time(*dead, &ticks) == -ESRCH &&
+	       process_open(*dead, 1, &pidfd) == -ESRCH;
+}
+
+static void test_a_hidden_process_is_not_gone(void **state _unused_)
+{
+	int pidfd;
+	pid_t dead;
+
+	assert_int_equal(
+		spawn(&(struct spawn_options){ .argv = SPAWN_ARGV("true") }, &dead, &pidfd, NULL),
+		0);
+	end_of(pidfd);
+	run_with_proc_hidden(tells_hidden_from_dead, &dead);
+}
+
 /* The name of a program may look like the fields after it. */
 static void test_start_time_with_odd_name(void **state _unused_)
 {
@@ -498,6 +525,7 @@ int main(void)
 		cmocka_unit_test(test_env_cwd_session),
 		cmocka_unit_test(test_hooks_of_child_and_parent),
 		cmocka_unit_test(test_process_open),
+		cmocka_unit_test(test_a_hidden_process_is_not_gone),
 		cmocka_unit_test(test_start_time_with_odd_name),
 		cmocka_unit_test(test_spawn_and_wait),
 		cmocka_unit_test(test_spawn_run),

@@ -6,6 +6,7 @@
 
 #include "ctl/check_run.h"
 #include "tests/unit/folder.h"
+#include "tests/unit/hidden_proc.h"
 
 static struct check_result result;
 
@@ -207,6 +208,31 @@ static void judge_ids(const char *text, bool subordinate, enum check_verdict ver
 	user_ids_judge("/etc/x", text, subordinate, 0x70000000, &result);
 	check_fine(&result, "nothing");
 	assert_verdict(verdict);
+}
+
+static void test_processes(void **state _unused_)
+{
+	processes_judge(0, "somebody", &result);
+	assert_verdict(CHECK_FINE);
+	processes_judge(-EACCES, "somebody", &result);
+	assert_verdict(CHECK_MEND);
+	processes_judge(-EPERM, "somebody", &result); /* hidepid=1 */
+	assert_verdict(CHECK_MEND);
+	processes_judge(-ENOMEM, "somebody", &result);
+	assert_verdict(CHECK_UNSEEN);
+}
+
+static bool check_tells_of_it(void *userdata _unused_)
+{
+	struct check_host host = { .config.user = (char *)"65534" };
+
+	check_processes(&host, &result);
+	return result.verdict == CHECK_MEND;
+}
+
+static void test_processes_that_are_hidden(void **state _unused_)
+{
+	run_with_proc_hidden(check_tells_of_it, NULL);
 }
 
 static void test_user_ids(void **state _unused_)
@@ -501,6 +527,8 @@ int main(void)
 		on_facts(test_scratch),
 		on_facts(test_memory),
 		on_facts(test_descriptors),
+		on_facts(test_processes),
+		on_facts(test_processes_that_are_hidden),
 		on_facts(test_user_ids),
 		on_facts(test_clock),
 		on_host(test_processor),

@@ -12,6 +12,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -23,6 +24,7 @@
 #include "proto/factory.pb-c.h"
 #include "proto/ttrpc_client.h"
 #include "tests/unit/folder.h"
+#include "tests/unit/hidden_proc.h"
 
 enum { DEADLINE_MS = 10000, IMAGE_BYTES = 2 << 20 };
 
@@ -319,6 +321,20 @@ static void test_end_during_a_measurement(void **state _unused_)
 	assert_int_equal(answer.code, TTRPC_OK);
 }
 
+/* A factory is a user, from whom a host may hide shims and machines, which are others'. */
+static bool is_refused(void *userdata _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	return start(&err) == -EACCES && strstr(error_message(&err), "hidepid=");
+}
+
+static void test_no_start_where_processes_are_hidden(void **state _unused_)
+{
+	assert_int_equal(chmod(test_folder, 0777), 0);
+	run_with_proc_hidden(is_refused, NULL);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -328,6 +344,8 @@ int main(void)
 		TEST(test_end_after_a_stop),
 		TEST(test_end_with_an_init_that_waits),
 		TEST(test_end_during_a_measurement),
+		cmocka_unit_test_setup_teardown(test_no_start_where_processes_are_hidden,
+						setup_files, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base/spawn.h"
@@ -139,6 +142,97 @@ static void test_adopt_spares_a_reused_pid(void **state)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* ---- where a process cannot be looked at */
+
+/* Leaves this many descriptors to be opened; the limit of before. */
+static rlim_t leave_descriptors(unsigned left)
+{
+	struct rlimit limit;
+	int fd = open("/", O_PATH | O_CLOEXEC);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	rlim_t before = limit.rlim_cur;
+	limit.rlim_cur = (rlim_t)fd + left;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	return before;
+}
+
+static void give_descriptors(rlim_t before)
+{
+	struct rlimit limit;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = before;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void test_adopt_claimed_without_descriptors(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	claim_and_lose(bench, "ok", true, &entry);
+	entry.claimer_pid = getpid();
+	assert_int_equal(process_start_time(getpid(), &entry.claimer_start), 0);
+	rlim_t before = leave_descriptors(0);
+	adopt(bench, &entry, false);
+	expect_claimed_for(bench, 2 * GRACE_MS);
+	give_descriptors(before);
+	while (bench->vm->pidfd < 0 && vm_state(bench->vm) == VM_CLAIMED)
+		loop_run_until(bench->loop, &(bool){ false }, 10);
+	assert_int_equal(kill(vm_pid(bench->vm), SIGKILL), 0);
+	expect_gone(bench, "QEMU");
+}
+
+/* Then its process is known, and its monitor cannot be connected to. */
+static void test_adopt_unconfirmed_without_descriptors(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	claim_and_lose(bench, "ok", false, &entry);
+	rlim_t before = leave_descriptors(0);
+	adopt(bench, &entry, true);
+	give_descriptors(before);
+	int pidfd = pidfd_open(entry.pid, 0);
+	assert_true(pidfd >= 0);
+	vm_watch_process(bench->vm, pidfd);
+	before = leave_descriptors(0);
+	expect_claimed_for(bench, 5 * GRACE_MS); /* longer than until it is tried again */
+	assert_false(vm_confirmed(bench->vm));
+	give_descriptors(before);
+	while (!vm_confirmed(bench->vm) && vm_state(bench->vm) == VM_CLAIMED)
+		loop_run_until(bench->loop, &(bool){ false }, 10);
+	assert_true(vm_confirmed(bench->vm));
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
+}
+
+/* Nobody has it: it is one machine less, but not one that goes on by itself. */
+static void test_adopt_parked_without_descriptors(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	park(bench, "ok");
+	lose(bench, &entry);
+	rlim_t before = leave_descriptors(0);
+	adopt(bench, &entry, true);
+	assert_int_not_equal(vm_state(bench->vm), VM_GONE);
+	give_descriptors(before);
+	expect_gone(bench, "cannot be looked at");
+}
+
+/* The same of a claimed one that is released meanwhile. */
+static void test_release_without_descriptors(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	claim_and_lose(bench, "ok", true, &entry);
+	rlim_t before = leave_descriptors(0);
+	adopt(bench, &entry, false);
+	vm_destroy(bench->vm, "released");
+	give_descriptors(before);
+	expect_gone(bench, "released");
+}
+
 /* ---- machines that a claimer makes for itself */
 
 static void start_own(struct bench *bench)
@@ -169,6 +263,21 @@ static void test_adopt_what_its_claimer_makes(void **state)
 	struct vm_options options = options_of(bench);
 	entry.pid = 0;
 	assert_int_equal(vm_adopt(&options, &entry, &bench->vm, &err), -EBUSY);
+}
+
+/* Whether its claimer lives is not known. */
+static void test_adopt_what_is_made_without_descriptors(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_(journal_entry_done) struct journal_entry entry = {};
+	start_own(bench);
+	lose(bench, &entry);
+	rlim_t before = leave_descriptors(0);
+	adopt(bench, &entry, false);
+	expect_claimed_for(bench, 2 * GRACE_MS);
+	give_descriptors(before);
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
 }
 
 static void test_adopt_what_its_dead_claimer_made(void **state)
@@ -246,7 +355,12 @@ int main(int argc, char **argv)
 		LIFE(test_adopt_unconfirmed_but_held),
 		LIFE(test_adopt_unconfirmed_and_unheld),
 		LIFE(test_adopt_spares_a_reused_pid),
+		LIFE(test_adopt_claimed_without_descriptors),
+		LIFE(test_adopt_unconfirmed_without_descriptors),
+		LIFE(test_adopt_parked_without_descriptors),
+		LIFE(test_release_without_descriptors),
 		LIFE(test_adopt_what_its_claimer_makes),
+		LIFE(test_adopt_what_is_made_without_descriptors),
 		LIFE(test_adopt_what_its_dead_claimer_made),
 		LIFE(test_reap_without_pid),
 		LIFE(test_reap_of_nothing),

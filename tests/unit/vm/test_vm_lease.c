@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <sys/wait.h>
 
+#include "tests/unit/hidden_proc.h"
 #include "tests/unit/vm/vm_bench.h"
 
 /* Another process that might have claimed a machine. */
@@ -100,6 +101,26 @@ static void test_lease_whose_claimer_died_with_the_factory(void **state)
 	expect_gone(bench, "died, and nobody took it over");
 }
 
+/* As the factory, a user, is to a shim, which is root. */
+static bool a_hidden_claimer_keeps_it(void *userdata _unused_)
+{
+	void *state = NULL;
+	if (access(self, X_OK) < 0)
+		_exit(HIDDEN_NOT_HERE);
+	assert_int_equal(setup(&state), 0);
+	struct bench *bench = state;
+	claim_for(bench, getppid());
+	expect_claimed_for(bench, 2 * GRACE_MS);
+	vm_destroy(bench->vm, NULL);
+	expect_gone(bench, "destroyed");
+	return teardown(&state) == 0;
+}
+
+static void test_lease_of_one_that_is_hidden(void **state _unused_)
+{
+	run_with_proc_hidden(a_hidden_claimer_keeps_it, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	be_fake_qemu_if_asked(argc, argv);
@@ -109,6 +130,7 @@ int main(int argc, char **argv)
 		LIFE(test_lease_of_a_dead_one),
 		LIFE(test_lease_outlives_the_factory),
 		LIFE(test_lease_whose_claimer_died_with_the_factory),
+		cmocka_unit_test(test_lease_of_one_that_is_hidden),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
