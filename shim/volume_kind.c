@@ -40,8 +40,7 @@ static bool is_below(const char *path, const char *folder)
 static bool is_kernels(const struct statfs *fs)
 {
 	return fs->f_type == PROC_SUPER_MAGIC || fs->f_type == SYSFS_MAGIC ||
-	       fs->f_type == DEVPTS_SUPER_MAGIC || fs->f_type == MQUEUE_MAGIC ||
-	       fs->f_type == HUGETLBFS_MAGIC;
+	       fs->f_type == DEVPTS_SUPER_MAGIC || fs->f_type == MQUEUE_MAGIC;
 }
 
 /* A source below /dev: device nodes and the folders that hold them are the guest's, a file or
@@ -62,6 +61,19 @@ static bool is_guests(const char *path)
 {
 	return is_below(path, "/proc") || is_below(path, "/sys") ||
 	       (is_below(path, "/dev") && is_devices(path));
+}
+
+/* Such is an emptyDir of the medium HugePages. An ordinary folder in its place went unnoticed. */
+static int refuse_huge_pages(const char *path, struct error *err)
+{
+	struct statfs fs;
+
+	if (statfs(path, &fs) < 0 || fs.f_type != HUGETLBFS_MAGIC)
+		return 0;
+	return error_set(err, EOPNOTSUPP,
+			 "volume %s: it is a hugetlbfs, of the host's huge pages, and the guest "
+			 "has no huge pages of its own to give",
+			 path);
 }
 
 /* ---------------------------------------------------------------- the pod's own */
@@ -165,6 +177,9 @@ int volume_classify(const Grpc__Spec *oci, const Grpc__Mount *mount, const struc
 	*ret_kind = VOLUME_NONE;
 	if (!bind || path[0] != '/')
 		return 0;
+	int r = refuse_huge_pages(path, err);
+	if (r < 0)
+		return r;
 	if ((str_equal(mount->destination, "/dev/shm") && is_tmpfs(path)) ||
 	    (is_folder(path) && (is_empty_dir(path) || is_anonymous(oci, path)))) {
 		*ret_kind = set_home(path, xstrdup(""), ret_home);
@@ -172,7 +187,7 @@ int volume_classify(const Grpc__Spec *oci, const Grpc__Mount *mount, const struc
 	}
 	_cleanup_free_ char *home = subpath_home(path);
 	if (home) {
-		int r = find_sub(path, home, info, &sub, err);
+		r = find_sub(path, home, info, &sub, err);
 		if (r == 0)
 			*ret_kind = set_home(home, sub, ret_home);
 		return r;

@@ -8,9 +8,10 @@
  *   MEMORY   the same as a tmpfs: an emptyDir of the medium Memory, and what is on /dev/shm if its
  *            source is a tmpfs. Two containers that map a file there see each other's stores
  *   NONE     no bind mount, or something the guest has of its own: /proc, /sys and what is below,
- *            /dev, its device nodes, the folders that hold them, devpts, mqueue, hugetlbfs
+ *            /dev, its device nodes, the folders that hold them, devpts, mqueue
  *
- * A sub-path of an emptyDir (…/volume-subpaths/NAME/…) is a folder of that emptyDir. */
+ * A sub-path of an emptyDir (…/volume-subpaths/NAME/…) is a folder of that emptyDir. What is on a
+ * hugetlbfs, as an emptyDir of the medium HugePages, is none of these, and refused. */
 #pragma once
 
 #include <stdint.h>
@@ -34,7 +35,7 @@ bool mount_has_option(const Grpc__Mount *mount, const char *name);
 bool volume_is_shm(const Grpc__Mount *mount);
 
 /* Looks at the host's files. *ret_home is filled for FOLDER and MEMORY; else untouched. -EINVAL:
- * a sub-path of an emptyDir that is not found in it. */
+ * a sub-path of an emptyDir that is not found in it. -EOPNOTSUPP: a hugetlbfs. */
 _must_check_ int volume_classify(const Grpc__Spec *oci, const Grpc__Mount *mount,
 				 const struct mountinfo *info, enum volume_kind *ret_kind,
 				 struct volume_home *ret_home, struct error *err);

@@ -378,6 +378,27 @@ static void devices_are_the_guests_and_what_lies_in_dev_shm_is_not(void **state 
 	assert_int_equal(rmdir(in_shm), 0);
 }
 
+/* An emptyDir of the medium HugePages; the kernel mounts one also where it has no huge pages. */
+static void huge_pages_are_refused(void **state _unused_)
+{
+	_cleanup_free_ char *path = in_dir(EMPTY_DIR);
+	_cleanup_(error_done) struct error err = {};
+	_cleanup_(oci_done) struct oci oci = {};
+	struct volumes *volumes = NULL;
+
+	oci_init(&oci);
+	make(EMPTY_DIR);
+	if (mount("nodev", path, "hugetlbfs", 0, NULL) < 0)
+		skip();
+	oci_add(&oci, "bind", xstrdup(path), "/huge", "rbind");
+	int r = mount_them(&oci, &volumes, &err);
+	unmount(EMPTY_DIR);
+	assert_int_equal(r, -EOPNOTSUPP);
+	assert_non_null(strstr(error_message(&err), path));
+	assert_non_null(strstr(error_message(&err), "huge pages"));
+	assert_int_equal(storages.count, 0);
+}
+
 static bool is_readonly(const char *name)
 {
 	_cleanup_free_ char *path = in_dir(name);
@@ -471,6 +492,7 @@ int main(void)
 		T(shm_is_the_pods),
 		T(anonymous_volumes_are_the_guests_if_they_end_with_it),
 		T(devices_are_the_guests_and_what_lies_in_dev_shm_is_not),
+		T(huge_pages_are_refused),
 		T(ro_is_the_mount_and_rro_the_tree),
 		T(slaves_see_later_mounts),
 		T(what_the_machine_sees_is_harmless),
