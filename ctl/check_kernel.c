@@ -34,7 +34,9 @@ void kernel_judge(const char *release, bool jailed, struct check_result *result)
 		check_mend(result, "apt-get install linux-image-amd64 && reboot",
 			   "Linux %s; idmapped mounts of overlays came with 5.19", release);
 	else if (jailed && !is_at_least(release, 6, 3))
-		check_without(result, "volumes and root file systems on tmpfs, which it cannot map",
+		check_without(result,
+			      "root file systems on tmpfs, which it cannot map, and volumes there "
+			      "that are no kubelet's or can be written to",
 			      NULL, "Linux %s; idmapped mounts of tmpfs came with 6.3", release);
 	else
 		check_fine(result, "Linux %s", release);

@@ -181,8 +181,11 @@ static void judge_places(int userns, struct check_result *result)
 				      strerror(-r));
 	}
 	if (try_map("/dev/shm", userns) < 0)
-		check_without(result, "volumes on tmpfs are refused", NULL,
-			      "tmpfs cannot be mapped (it can since Linux 6.3)");
+		check_without(result,
+			      "volumes on tmpfs are refused, but for what a kubelet makes to be "
+			      "read (Secrets, tokens), which is copied; CRI-O's pods, unless their "
+			      "roots are read-only",
+			      NULL, "tmpfs cannot be mapped (it can since Linux 6.3)");
 	check_fine(result, "tried on / and on tmpfs");
 }
 

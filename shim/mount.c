@@ -2,11 +2,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
@@ -85,11 +88,14 @@ static int open_target(const struct mount_place *place, int *ret_fd, struct erro
 
 static int refuse_unmapped(const char *source, struct error *err)
 {
+	struct statfs fs;
+	bool is_tmpfs = statfs(source, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+
 	return error_set(err, EINVAL,
 			 "cannot bind %s: its file system, or one mounted below it, knows no "
-			 "idmapped mounts, which a VMM that is not root needs (docs/FILES.md says "
-			 "what can be done)",
-			 source);
+			 "idmapped mounts%s, which a VMM that is not root needs (docs/FILES.md "
+			 "says what can be done)",
+			 source, is_tmpfs ? " (a tmpfs does since Linux 6.3)" : "");
 }
 
 /* A copy of what is mounted at source, attached nowhere yet. */
@@ -110,10 +116,13 @@ static int copy_tree(const struct idmap *idmap, const char *source, unsigned fla
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot bind %s", source);
-	if (mount_setattr(fd, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0)
-		return mapped && (errno == EINVAL || errno == EPERM)
-			       ? refuse_unmapped(source, err)
-			       : error_set_errno(err, errno, "cannot bind %s", source);
+	int r = mapped ? FAULT_ERROR("mapping.made", NULL) : 0;
+	if (r == 0 && mount_setattr(fd, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0)
+		r = -errno;
+	if (mapped && (r == -EINVAL || r == -EPERM))
+		return refuse_unmapped(source, err);
+	if (r < 0)
+		return error_set_errno(err, r, "cannot bind %s", source);
 	if (flags & BIND_READONLY &&
 	    mount_setattr(fd, "", AT_EMPTY_PATH, &readonly, sizeof(readonly)) < 0)
 		return error_set_errno(err, errno, "cannot make %s read-only", source);

@@ -17,6 +17,7 @@
 #include "shim/late_mounts.h"
 #include "shim/mount.h"
 #include "shim/mountinfo.h"
+#include "shim/volume_copy.h"
 #include "shim/volume_guest.h"
 #include "shim/volume_kind.h"
 #include "shim/volume_overlay.h"
@@ -34,7 +35,9 @@ struct volumes {
 	int dir_fd;         /* SHARE/ID/mounts; owned */
 	size_t count;       /* mounted there so far, as 0, 1, ... */
 	struct strv slaves; /* paths of those in the jail below which more may be mounted; owned */
-	struct late_mounts *late; /* NULL: there are none of these */
+	struct late_mounts *late;    /* NULL: there are none of these */
+	struct volume_copy **copies; /* owned */
+	size_t ncopies;
 };
 
 /* ---------------------------------------------------------------- without idmapped mounts */
@@ -58,9 +61,28 @@ static int copy_file(const struct mount_place *place, const char *path, const st
 	return 0;
 }
 
+/* A kubelet's volume. -EOPNOTSUPP: it is none. */
+static int copy_folder(struct volumes *volumes, struct loop *loop, const struct mount_place *place,
+		       const struct mountinfo *info, const char *path, struct error *err)
+{
+	enum volume_form form = volume_form_of(path, info);
+	struct volume_copy *copy;
+
+	if (form == VOLUME_FORM_OTHER || mountinfo_has_below(info, path))
+		return -EOPNOTSUPP;
+	int r = volume_copy_new(loop, place, path, form, &copy, err);
+	if (r < 0)
+		return r;
+	volumes->copies = xrealloc_array(volumes->copies, volumes->ncopies + 1,
+					 sizeof(struct volume_copy *));
+	volumes->copies[volumes->ncopies++] = copy;
+	return 0;
+}
+
 /* The source's file system, which is named in *err already, knows none: read-only volumes can be
  * shown all the same. */
-static int show_unmapped(const struct mount_place *place, const char *source,
+static int show_unmapped(struct volumes *volumes, struct loop *loop,
+			 const struct mount_place *place, const char *source,
 			 const struct mountinfo *info, struct error *err)
 {
 	_cleanup_(error_done) struct error why = {};
@@ -71,14 +93,22 @@ static int show_unmapped(const struct mount_place *place, const char *source,
 
 	if (!entry || stat(real, &st) < 0)
 		return -err->number;
-	if (S_ISDIR(st.st_mode))
+	bool is_tmpfs = str_equal(entry->type, "tmpfs");
+	if (S_ISDIR(st.st_mode) && is_tmpfs)
+		r = copy_folder(volumes, loop, place, info, real, &why);
+	else if (S_ISDIR(st.st_mode))
 		r = volume_overlay_mount(place, entry, real, &why);
 	else if (S_ISREG(st.st_mode) && st.st_size <= COPY_MAX)
 		r = copy_file(place, real, &st, &why);
+	if (r < 0 && r != -EOPNOTSUPP && is_tmpfs) {
+		error_move(err, &why);
+		return error_wrap(err, "it has to be copied, as %s knows no idmapped mounts",
+				  entry->type);
+	}
 	if (r < 0)
 		return -err->number;
 	error_done(err);
-	if (S_ISREG(st.st_mode))
+	if (is_tmpfs || S_ISREG(st.st_mode))
 		log_info(NULL, "volume %s is a copy: %s knows no idmapped mounts", source,
 			 entry->type);
 	return 0;
@@ -195,7 +225,7 @@ static int mount_in_share(struct volumes *volumes, const struct volumes_options 
 	volumes->count++;
 	r = bind_volume(volumes, &place, options, info, mount->source, flags, err);
 	if (r == -EINVAL && flags & (BIND_READONLY | BIND_READONLY_TREE))
-		r = show_unmapped(&place, mount->source, info, err);
+		r = show_unmapped(volumes, options->loop, &place, mount->source, info, err);
 	if (r == 0)
 		r = FAULT_ERROR("volume.mounted", err);
 	if (r < 0)
@@ -294,6 +324,9 @@ void volumes_unmount(struct volumes *volumes)
 	if (!volumes)
 		return;
 	late_mounts_free(volumes->late);
+	for (size_t i = 0; i < volumes->ncopies; i++)
+		volume_copy_free(volumes->copies[i]);
+	free(volumes->copies);
 	strv_done(&volumes->slaves);
 	for (size_t i = 0; i < volumes->count; i++) {
 		_cleanup_free_ char *name = xasprintf("%zu", i);

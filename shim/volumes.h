@@ -13,8 +13,9 @@
  * mounts of its own.
  *
  * Where a HOST volume's file system knows no idmapped mounts (shim/idmap.h), a read-only overlay
- * is mounted anew of its layers, and a read-only file of at most 1 MiB is copied; others are
- * refused by name.
+ * is mounted anew of its layers, a read-only file of at most 1 MiB is copied, and so is what a
+ * kubelet has put on a tmpfs to be read, which is followed (shim/volume_copy.h); others are refused
+ * by name.
  *
  * mount(2) of these kinds takes well under a millisecond and is called on the loop.
  */

@@ -215,6 +215,39 @@ test_steps_of_containers() {
 	expect_met release.sending
 	recovered 'steps of containers that fail'
 }
+# token N TEXT: as the kubelet has it in the volume $work/token; one before it goes.
+token() {
+	mkdir "$work/token/..$1"
+	echo "$2" >"$work/token/..$1/token"
+	chown 0:1234 "$work/token/..$1/token"
+	ln -s "..$1" "$work/token/..data_tmp"
+	mv -T "$work/token/..data_tmp" "$work/token/..data"
+	rm -rf "$work/token/..$(($1 - 1))"
+}
+token_is() { [ "$(ctr tasks exec --exec-id "e$RANDOM" token cat /v/token)" = "$1" ]; }
+
+# Before Linux 6.3 no tmpfs can be mapped: here the first mount that is to be, the container's volume.
+test_a_token_on_a_tmpfs_that_cannot_be_mapped() {
+	small_folder "$work/token" 1m
+	token 1 first
+	ln -s ..data/token "$work/token/token"
+	arm mapping.made=EINVAL
+	ctr run -d --runtime io.containerd.kiln.v2 --mount "type=bind,src=$work/token,dst=/v,options=rbind:ro" \
+		"$image" token sleep 1000
+	expect_met mapping.made
+	expect first "$(ctr tasks exec --exec-id e1 token cat /v/token)"
+	expect '0 1234' "$(ctr tasks exec --exec-id e2 token stat -L -c '%u %g' /v/token)"
+	! ctr tasks exec --exec-id e3 token touch /v/new 2>"$work/out" || fail 'it can be written to'
+	expect_match 'Read-only file system' "$(cat "$work/out")"
+	token 2 second
+	until_true 20 token_is second
+	umount "$work/token" # the container does not keep it busy
+	expect second "$(ctr tasks exec --exec-id e4 token cat /v/token)"
+	remove_container token
+	wait_no_sandboxes
+	expect '' "$(awk -v w="$run/vms" 'index($5, w) == 1 && $5 ~ "/mounts/" { print $5 }' /proc/self/mountinfo)" mounts
+	recovered 'a volume that cannot be mapped'
+}
 is_stopped() { ctr tasks list | grep -qE "^$1 .*STOPPED"; }
 
 start_faulty_factory
