@@ -203,12 +203,15 @@ static int kill_range(uint32_t first, struct error *err)
 		     : r;
 }
 
-/* A control group that is empty can be removed, and tells by that that there are none. */
-static int end_processes(const struct journal_entry *entry, struct error *err)
+/* A control group that is empty can be removed, and tells by that that there are none. The user ids
+ * of the entry may be another machine's: it was written before they were taken, and they are given
+ * back before it is removed. */
+static int end_processes(const char *run_dir, const struct journal_entry *entry, struct error *err)
 {
 	int r = entry->cgroup ? cgroup_remove(entry->cgroup, err) : 0;
 
-	if (entry->uid == 0 || (entry->cgroup && r != -EBUSY))
+	if (entry->uid == 0 || (entry->cgroup && r != -EBUSY) ||
+	    !uid_range_is(run_dir, entry->uid, entry->id))
 		return r;
 	error_done(err);
 	r = kill_range(entry->uid, err);
@@ -226,7 +229,7 @@ int remains_remove(const char *run_dir, const struct journal_entry *entry, struc
 		r = path_remove(dir, err);
 	FAULT_POINT("end.removed");
 	if (r == 0)
-		r = end_processes(entry, err);
+		r = end_processes(run_dir, entry, err);
 	if (r == 0 && entry->uid > 0)
 		r = uid_range_release(run_dir, entry->uid, entry->id, err);
 	FAULT_POINT("end.released");

@@ -17,9 +17,9 @@ char *remains_dir(const char *run_dir, const char *id);
 /* Mount points at or below dir that /proc/PID/mountinfo's text tells of, deepest first. */
 void remains_find_mounts(const char *mountinfo, const char *dir, struct strv *ret_mounts);
 
-/* Detaches mounts, ends what else runs with the machine's user ids, removes all and last the
- * journal entry (which stays where something else could not be removed, so that the next start
- * tries again). */
+/* Detaches mounts, ends what else runs with the machine's user ids (where they are its own),
+ * removes all and last the journal entry (which stays where something else could not be removed, so
+ * that the next start tries again). */
 struct journal_entry;
 _must_check_ int remains_remove(const char *run_dir, const struct journal_entry *entry,
 				struct error *err);

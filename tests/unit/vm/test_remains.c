@@ -1,4 +1,5 @@
-/* What is left of a machine that looks dead: a process whose first thread alone has ended. */
+/* What else runs with a machine's user ids at its end: one that looks dead, and another machine's.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,6 +74,7 @@ static void test_a_process_without_its_first_thread(void **state)
 
 	if (geteuid() != 0)
 		skip();
+	assert_int_equal(uid_range_take(*state, UID, entry.id, NULL), 0);
 	pid_t pid = start_headless();
 	while (!looks_dead(pid))
 		sched_yield();
@@ -81,6 +83,45 @@ static void test_a_process_without_its_first_thread(void **state)
 	assert_int_equal(remains_remove(*state, &entry, NULL), 0);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), pid);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+static pid_t start_sleeper(uint32_t uid)
+{
+	char word;
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (setresuid(uid, uid, uid) < 0)
+			_exit(1);
+		live_on(&fds[1]);
+	}
+	assert_int_equal(read(fds[0], &word, 1), 1);
+	close(fds[0]);
+	close(fds[1]);
+	return pid;
+}
+
+static void expect_alive(pid_t pid)
+{
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* The entry is written before the ids are taken: by then they may be another machine's. */
+static void test_user_ids_of_another_machine(void **state)
+{
+	struct journal_entry a = { .id = (char *)"a", .uid = UID };
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(uid_range_take(*state, UID, "b", NULL), 0);
+	pid_t pid = start_sleeper(UID);
+	assert_int_equal(remains_remove(*state, &a, NULL), 0);
+	expect_alive(pid);
+	assert_true(uid_range_is(*state, UID, "b"));
 }
 
 /* Nor is one that is only not reaped taken for a machine. */
@@ -102,6 +143,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_process_without_its_first_thread,
 						folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_user_ids_of_another_machine, folder_setup,
+						folder_teardown),
 		cmocka_unit_test(test_a_dead_process),
 	};
 
