@@ -10,6 +10,7 @@
 
 static const char *const verb_names[] = {
 	[JAILER_BEGIN] = "begin",
+	[JAILER_TAKE] = "take user ids",
 	[JAILER_COPY] = "copy",
 	[JAILER_LAUNCH] = "launch",
 	[JAILER_GROW] = "grow",
@@ -47,6 +48,7 @@ static const struct {
 	size_t fds_min, fds_max, texts_min, texts_max;
 } forms[JAILER_VERBS] = {
 	[JAILER_BEGIN] = { .flags = JAILER_ACTIVATED },
+	[JAILER_TAKE] = { MACHINE | UID, 0, 0, 0, 0, 0 },
 	[JAILER_COPY] = { TEMPLATE | UID | NUMBER, JAILER_BOOTED, 0, 0, 0, 0 },
 	[JAILER_LAUNCH] = { MACHINE | TEMPLATE | UID | SIZE, JAILER_BOOTED | JAILER_MERGE, 0,
 			    JAILER_FDS_MAX, 0, 0 },

@@ -28,6 +28,7 @@
 enum jailer_verb {
 	JAILER_BEGIN, /* folders, locks and sockets of a factory that starts; what was left is ended
 		       */
+	JAILER_TAKE,  /* a range of user ids for a machine */
 	JAILER_COPY,  /* an empty file without a name, of a machine's user */
 	JAILER_LAUNCH,   /* a machine's folder, control group, jail and VMM */
 	JAILER_GROW,     /* more vCPUs of a machine are let use the processors */

@@ -2,9 +2,9 @@
  * so by the owner of RUN_DIR/pools. Whoever makes something there as root that the factory has to
  * read, write or connect to gives it to this user: also a shim that clones without a factory.
  *
- * What root believes stays root's: the run folder itself, the machines' folders, the store, the
- * cache of images. In RUN_DIR/vms and RUN_DIR/uids the factory makes entries of its own, and cannot
- * touch those of others (they are sticky). */
+ * What root believes stays root's: the run folder itself, the machines' folders, whose user ids are
+ * (RUN_DIR/uids), the store, the cache of images. In RUN_DIR/vms the factory makes entries of its
+ * own, and cannot touch those of others (it is sticky). */
 #pragma once
 
 #include <stdbool.h>

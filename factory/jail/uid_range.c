@@ -1,6 +1,9 @@
 #include "factory/jail/uid_range.h"
 
+#include <fcntl.h>
 #include <stddef.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/id.h"
@@ -47,12 +50,19 @@ static int read_owner(const char *path, char ret_owner[static ID_HEX_SIZE + 1])
 	return len < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* One descriptor for both questions: the link could be another one by the second. */
 bool uid_range_is(const char *run_dir, uint32_t uid, const char *id)
 {
 	_cleanup_free_ char *path = link_path(run_dir, uid);
+	_cleanup_close_ int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	char owner[ID_HEX_SIZE + 1];
+	struct stat st;
 
-	return read_owner(path, owner) == 0 && str_equal(owner, id);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid())
+		return false;
+	ssize_t len = readlinkat(fd, "", owner, ID_HEX_SIZE);
+	owner[len < 0 ? 0 : len] = '\0';
+	return str_equal(owner, id);
 }
 
 int uid_range_release(const char *run_dir, uint32_t uid, const char *id, struct error *err)

@@ -4,6 +4,12 @@
  * RUN_DIR/uids/, named after the range's first id and pointing to the machine's: making one is
  * a single step, so a factory and claimers that clone for themselves need no other lock. The
  * journal entry has the id before the link is there.
+ *
+ * The links are root's note of whose the ids are, and the folder is root's: kiln-jailer makes them
+ * for a factory. The journal is the factory's, so where it names ids that are not noted here,
+ * nothing is done to who has them. A link that is not root's own (an earlier factory made its links
+ * itself) keeps its range from being taken, and proves nothing. Where this process is not root, the
+ * same holds of its user.
  */
 #pragma once
 
@@ -19,7 +25,7 @@ uint32_t uid_range_nth(uint32_t first, const char *id, unsigned n);
 /* -EEXIST where another machine has it. */
 _must_check_ int uid_range_take(const char *run_dir, uint32_t uid, const char *id,
 				struct error *err);
-/* Whether this one has it. */
+/* Whether this one has it, as root has noted. */
 bool uid_range_is(const char *run_dir, uint32_t uid, const char *id);
 /* A range that is not (or no more) this machine's is left alone. */
 _must_check_ int uid_range_release(const char *run_dir, uint32_t uid, const char *id,

@@ -2,7 +2,8 @@
  * the machines' control group; and what a killed factory's bake left is gone.
  *
  * An older factory was root, and so is all that it left: what the factory has to write is given to
- * its user here. */
+ * its user here. One after it took user ids for its machines itself: what it noted of them is made
+ * root's. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #include "factory/jailer/jailer_server.h"
 #include "factory/store/store_note.h"
 #include "factory/store/template.h"
+#include "factory/vm/journal.h"
 #include "factory/vm/remains.h"
 
 DEFINE_CLEANUP(DIR *, closedir)
@@ -96,7 +98,7 @@ static int remove_foreign(const char *run, const char *name, struct error *err)
  * may do so still. */
 static int make_run_folders(const struct server *server, struct error *err)
 {
-	const struct keeper shared = { 0, server->keeper.gid };
+	const struct keeper shared = { 0, server->keeper.gid }, root = {};
 	const char *run = server->config.run_dir;
 	bool parted = server->keeper.uid != 0;
 	struct stat st;
@@ -110,7 +112,7 @@ static int make_run_folders(const struct server *server, struct error *err)
 	if (r == 0)
 		r = make_folder(run, "vms", &shared, parted ? 01770 : 0700, err);
 	if (r == 0)
-		r = make_folder(run, "uids", &shared, parted ? 01770 : 0700, err);
+		r = make_folder(run, "uids", &root, 0700, err);
 	if (r == 0)
 		r = make_folder(run, "pools", &server->keeper, 0700, err);
 	if (r == 0 && server->config.trace_collector)
@@ -218,6 +220,37 @@ static int hand_over_machine(const struct server *server, const char *path, cons
 	return r < 0 ? r : for_each(path, hand_over_of_machine, server, err);
 }
 
+/* Whether the machine that an earlier factory's link names has these ids: they are of the
+ * configured ranges, or the kernel says so. */
+static bool is_believed(const struct server *server, const char *path, uint32_t uid)
+{
+	char id[ID_HEX_SIZE + 1];
+	ssize_t len = readlink(path, id, ID_HEX_SIZE);
+	const struct journal_entry entry = { .id = id, .uid = uid };
+	_cleanup_close_ int pidfd = -EBADF;
+
+	id[len < 0 ? 0 : len] = '\0';
+	return id_is_valid(id) &&
+	       (server_has_range(server, uid) ||
+		remains_find_process(server->config.run_dir, &entry, &pidfd) == 0);
+}
+
+/* Root's now, where an earlier factory made the links itself: nobody else can change them any more,
+ * in a folder that is root's. */
+static int take_over_range(const struct server *server, const char *path, const struct stat *st,
+			   struct error *err)
+{
+	uint64_t uid;
+
+	if (!S_ISLNK(st->st_mode) || st->st_uid == 0 ||
+	    str_to_u64(strrchr(path, '/') + 1, UID_RANGE_SIZE, UINT32_MAX, &uid) < 0 ||
+	    !is_believed(server, path, (uint32_t)uid))
+		return 0;
+	return lchown(path, 0, 0) < 0
+		       ? error_set_errno(err, errno, "cannot take over the user ids %s", path)
+		       : 0;
+}
+
 static int hand_over_file(const struct server *server, const char *path,
 			  const struct stat *st _unused_, struct error *err)
 {
@@ -242,8 +275,11 @@ static int hand_over(const struct server *server, struct error *err)
 	_cleanup_free_ char *vms = path_join(server->config.run_dir, "vms");
 	_cleanup_free_ char *pools = path_join(server->config.run_dir, "pools");
 	_cleanup_free_ char *templates = path_join(server->config.store, "templates");
+	_cleanup_free_ char *uids = path_join(server->config.run_dir, "uids");
 	int r = for_each(vms, hand_over_machine, server, err);
 
+	if (r == 0)
+		r = for_each(uids, take_over_range, server, err);
 	if (r == 0)
 		r = for_each(pools, hand_over_file, server, err);
 	return r < 0 ? r : for_each(templates, open_template, server, err);

@@ -38,8 +38,11 @@ _must_check_ int server_begin(struct server *server, const struct jailer_request
  * factory/jailer/machines.c. */
 typedef int server_fn(struct server *server, const struct jailer_request *request, const int *fds,
 		      size_t nfds, struct jailer_reply *reply, struct error *err);
-server_fn serve_copy, serve_launch, serve_grow, serve_rehearse, serve_kill, serve_reap, serve_find,
-	serve_remove, serve_measure;
+server_fn serve_take, serve_copy, serve_launch, serve_grow, serve_rehearse, serve_kill, serve_reap,
+	serve_find, serve_remove, serve_measure;
+
+/* Whether this user id begins one of the configured ranges; 0, with "uid_first": 0. */
+bool server_has_range(const struct server *server, uint32_t uid);
 
 /* Jobs (factory/jailer/jobs.c): a process of their own, which answers on `socket`. */
 _must_check_ int job_start(struct server *server, const struct jailer_request *request, int socket,

@@ -34,25 +34,36 @@ static struct owner owners_of(const struct server *server)
 			  : (struct owner){ first, UID_RANGES * UID_RANGE_SIZE };
 }
 
-static int check_uid(const struct server *server, uint32_t uid, struct error *err)
+bool server_has_range(const struct server *server, uint32_t uid)
 {
 	uint32_t first = (uint32_t)server->config.uid_first;
 
-	if (first == 0 ? uid == 0
-		       : uid >= first && (uid - first) % UID_RANGE_SIZE == 0 &&
-				 (uid - first) / UID_RANGE_SIZE < UID_RANGES)
+	return first == 0 ? uid == 0
+			  : uid >= first && (uid - first) % UID_RANGE_SIZE == 0 &&
+				    (uid - first) / UID_RANGE_SIZE < UID_RANGES;
+}
+
+static int check_uid(const struct server *server, uint32_t uid, struct error *err)
+{
+	if (server_has_range(server, uid))
 		return 0;
 	return error_set(err, EPERM, "the user id %u begins none of the machines' ranges", uid);
 }
 
 /* Those of a machine that the range is taken for: no other one's, and not the bakes'. */
+static bool has_range(const struct server *server, const struct jailer_request *request)
+{
+	return request->uid > 0
+		       ? uid_range_is(server->config.run_dir, request->uid, request->machine)
+		       : server->config.uid_first == 0;
+}
+
 static int check_range(const struct server *server, const struct jailer_request *request,
 		       struct error *err)
 {
 	int r = check_uid(server, request->uid, err);
 
-	if (r == 0 && request->uid > 0 &&
-	    !uid_range_is(server->config.run_dir, request->uid, request->machine))
+	if (r == 0 && !has_range(server, request))
 		r = error_set(err, EPERM, "the user ids %u are not the machine's", request->uid);
 	return r;
 }
@@ -113,6 +124,17 @@ static int load_template(const struct server *server, const struct jailer_reques
 }
 
 /* ---------------------------------------------------------------- deeds */
+
+int serve_take(struct server *server, const struct jailer_request *request, const int *fds _unused_,
+	       size_t nfds _unused_, struct jailer_reply *reply _unused_, struct error *err)
+{
+	int r = check_uid(server, request->uid, err);
+
+	if (r == 0 && request->uid == 0)
+		r = error_set(err, EPERM, "machines that are root have no user ids to take");
+	return r < 0 ? r
+		     : uid_range_take(server->config.run_dir, request->uid, request->machine, err);
+}
 
 int serve_copy(struct server *server, const struct jailer_request *request, const int *fds _unused_,
 	       size_t nfds _unused_, struct jailer_reply *reply, struct error *err)
@@ -289,11 +311,11 @@ int serve_find(struct server *server, const struct jailer_request *request, cons
 	       size_t nfds _unused_, struct jailer_reply *reply, struct error *err)
 {
 	const struct journal_entry entry = { .id = (char *)request->machine, .uid = request->uid };
-	int r = check_uid(server, request->uid, err);
+	/* Before its ids are taken there is none. */
+	int r = has_range(server, request)
+			? remains_find_process(server->config.run_dir, &entry, &reply->fds[0])
+			: -ESRCH;
 
-	if (r < 0)
-		return r;
-	r = remains_find_process(server->config.run_dir, &entry, &reply->fds[0]);
 	if (r < 0)
 		return error_set_errno(err, r, "no process of the machine is found");
 	reply->nfds = 1;
@@ -310,10 +332,8 @@ int serve_remove(struct server *server, const struct jailer_request *request,
 		.uid = request->uid,
 		.cgroup = (char *)cgroup,
 	};
-	int r = request->uid > 0 ? check_uid(server, request->uid, err) : 0;
+	int r = check_folder(server, request->machine, err);
 
-	if (r == 0)
-		r = check_folder(server, request->machine, err);
 	if (r == 0 && cgroup)
 		r = check_cgroup(request, err);
 	return r < 0 ? r : remains_remove(server->config.run_dir, &entry, err);

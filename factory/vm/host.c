@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "factory/jail/cgroup.h"
+#include "factory/jail/uid_range.h"
 #include "factory/vm/rehearsal.h"
 #include "factory/vm/remains.h"
 
@@ -44,6 +45,16 @@ static struct jailer_request request_of(enum jailer_verb verb, const char *id)
 	if (strlen(id) < sizeof(request.machine))
 		memcpy(request.machine, id, strlen(id));
 	return request;
+}
+
+int host_take_uids(struct jailer *jailer, const char *run_dir, const struct journal_entry *entry,
+		   struct error *err)
+{
+	struct jailer_request request = request_of(JAILER_TAKE, entry->id);
+
+	request.uid = entry->uid;
+	return jailer ? jailer_call(jailer, &request, NULL, 0, NULL, err)
+		      : uid_range_take(run_dir, entry->uid, entry->id, err);
 }
 
 int host_remove(struct jailer *jailer, const char *run_dir, const struct journal_entry *entry,

@@ -6,6 +6,10 @@
 #include "factory/jail/jailer.h"
 #include "factory/vm/journal.h"
 
+/* uid_range_take() for a machine, of the ids in its entry. */
+_must_check_ int host_take_uids(struct jailer *jailer, const char *run_dir,
+				const struct journal_entry *entry, struct error *err);
+
 /* SIGKILL, without waiting for the end. */
 _must_check_ int host_kill(struct jailer *jailer, int pidfd, struct error *err);
 

@@ -202,7 +202,7 @@ static int take_uids(struct vm *vm, struct error *err)
 		if (r == 0)
 			r = FAULT_ERROR("clone.journaled", err);
 		if (r == 0)
-			r = uid_range_take(vm->run_dir, vm->entry.uid, vm->entry.id, err);
+			r = host_take_uids(vm->options.jail.jailer, vm->run_dir, &vm->entry, err);
 	}
 	return r;
 }

@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 
-VERBS = ("begin copy launch grow rehearse kill reap find remove measure socket console forget bake").split()
+VERBS = ("begin take copy launch grow rehearse kill reap find remove measure socket console forget bake").split()
 FORM = "16s7I4xQ33s65s6x"  # struct form of factory/jail/jailer_message.c
 REPLY = "3iIQ"
 MACHINE = "00112233445566778899aabbccddeeff"
@@ -85,10 +85,26 @@ def attack(path, template):
                      (first + 4096 * 65536, "beyond the ranges"), (first, "a range that is nobody's"):
         expect(errno.EPERM, f"a machine that is {what}",
                jailer.ask("launch", machine=MACHINE, template=template, uid=uid))
-    bakes = [int(n) for n in os.listdir(os.path.join(config["run_dir"], "uids"))]
+        if uid != first:
+            expect(errno.EPERM, f"the ids of {what}", jailer.ask("take", machine=MACHINE, uid=uid))
+    uids = os.path.join(config["run_dir"], "uids")
+    bakes = [int(n) for n in os.listdir(uids)]
     expect(errno.EPERM, "a machine that is the bakes' user",
            jailer.ask("launch", machine=MACHINE, template=template, uid=bakes[0]))
-    os.symlink(MACHINE, os.path.join(config["run_dir"], "uids", str(first)))
+    expect(errno.EEXIST, "the ids of the bakes", jailer.ask("take", machine=MACHINE, uid=bakes[0]))
+    expect(0, "ids that are nobody's", jailer.ask("take", machine=MACHINE, uid=first))
+    expect(errno.EEXIST, "the ids of another machine", jailer.ask("take", machine="b" * 32, uid=first))
+    expect(errno.EPERM, "a machine with the ids of another one",
+           jailer.ask("launch", machine="b" * 32, template=template, uid=first))
+    # As a factory leaves it that makes them itself: the folder is root's, or it could replace root's.
+    if os.stat(uids).st_uid != 0 or os.stat(uids).st_mode & 0o077:
+        print("others than root write down whose user ids are")
+        wrong += 1
+    foreign = os.path.join(uids, str(first + 65536))
+    os.symlink("b" * 32, foreign)
+    os.lchown(foreign, 65534, 65534)
+    expect(errno.EPERM, "a machine with ids that root has not noted",
+           jailer.ask("launch", machine="b" * 32, template=template, uid=first + 65536))
     expect(errno.ENOENT, "a template that is not there",
            jailer.ask("launch", machine=MACHINE, template="0" * 64, uid=first))
     expect(errno.EPERM, "copies that the template has not",
@@ -100,7 +116,13 @@ def attack(path, template):
     expect(errno.EPERM, "the end of what is no process", jailer.ask("kill", [0]))
     expect(errno.EPERM, "the memory of somebody else's process", jailer.ask("measure", number=mine.pid))
     expect(errno.EINVAL, "a socket for everybody's changes", jailer.ask("socket", mode=0o777))
-    expect(errno.EPERM, "the ids of the host", jailer.ask("remove", machine="f" * 32, uid=65536))
+    for uid in 65536, first, first + 65536:
+        other = subprocess.Popen(["sleep", "1000"], user=uid, group=uid, extra_groups=[])
+        expect(0, "a machine that is not there", jailer.ask("remove", machine="b" * 32, uid=uid))
+        if other.poll() is not None:
+            print(f"a process of the user {uid}, which is not the machine's, was killed")
+            wrong += 1
+        other.kill()
     expect(errno.EPERM, "somebody else's control group",
            jailer.ask("remove", machine="f" * 32, texts=["../" + "f" * 32]))
     expect(errno.EPERM, "somebody else's control group",

@@ -68,6 +68,7 @@ test_what_is_roots_stays_roots() {
 	expect 'root root' "$(stat -c %U "$run" "$run/factory.sock.json" | xargs)" 'run folder and note'
 	vm=$(factory_ctl list --json | jq -r '[.vms[] | select(.state == "parked")][0].vm_id')
 	expect 'root 1770' "$(stat -c '%U %a' "$run/vms")" 'the folder of machines'
+	expect 'root 700' "$(stat -c '%U %a' "$run/uids")" 'the folder of their user ids'
 	expect 'root 710' "$(stat -c '%U %a' "$run/vms/$vm")" 'the folder of a machine'
 	expect 'root nobody' "$(stat -c %U "$run/vms/$vm/share" "$run/vms/$vm/qmp.sock" | xargs)" 'share and monitor'
 }
@@ -156,6 +157,27 @@ test_what_a_factory_must_not_ask_is_refused() {
 		fail "see above; $(cat "$work/other.log")"
 	grep -q 'refused to launch' "$work/other.log" || fail 'the log does not tell of what was refused'
 	rm -rf "$store/other"
+}
+
+# A later one was a user, and took its machines' user ids itself.
+test_user_ids_that_an_older_factory_took_are_taken_over() {
+	local vm
+	wait_full
+	vm=$(factory_ctl list --json | jq -r '[.vms[] | select(.state == "parked")][0].vm_id')
+	stop_factory KILL
+	until_true 10 [ -z "$(jailer_pid)" ]
+	chown "0:$(id -g nobody)" "$run/uids" && chmod 1770 "$run/uids"
+	find "$run/uids" ! -lname bake -type l -exec chown -h nobody {} +
+	ln -s "$(printf 'e%.0s' {1..32})" "$run/uids/100000" && chown -h nobody "$run/uids/100000"
+	start_factory
+	wait_full
+	expect "$vm" "$(factory_ctl list --json | jq -r '.vms[].vm_id')" 'machines'
+	expect root "$(find "$run/uids" -lname "$vm" -printf '%u')" 'whose its user ids are to say'
+	expect nobody "$(stat -c %U "$run/uids/100000")" 'a link that nothing speaks for'
+	rm "$run/uids/100000"
+	expect_match 'agent_version' "$(ctl agent -c Version 2>/dev/null)"
+	wait_full
+	expect '' "$(find "$run/uids" -lname "$vm")" 'user ids of a machine that is gone'
 }
 
 # An older factory was root, and so was all that it had.

@@ -95,6 +95,11 @@ static void each_verb_has_what_it_has_and_no_more(void **state _unused_)
 	strv_add(&request.text, "kiln/" MACHINE);
 	assert_int_equal(judge(&request, 0), 0);
 	jailer_request_done(&request);
+	request = (struct jailer_request){ .verb = JAILER_TAKE, .uid = 0x70000000 };
+	assert_int_equal(judge(&request, 0), -EBADMSG);
+	strcpy(request.machine, MACHINE);
+	assert_int_equal(judge(&request, 0), 0);
+	assert_int_equal(judge(&request, 1), -EBADMSG);
 	request = (struct jailer_request){ .verb = JAILER_KILL };
 	assert_int_equal(judge(&request, 1), 0);
 	assert_int_equal(judge(&request, 0), -EBADMSG);

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "factory/base/layout.h"
+#include "factory/client/reap.h"
 #include "factory/jail/uid_range.h"
 #include "factory/vm/journal.h"
 #include "factory/vm/remains.h"
@@ -124,6 +125,30 @@ static void test_user_ids_of_another_machine(void **state)
 	assert_true(uid_range_is(*state, UID, "b"));
 }
 
+/* The journal and the link are a factory's that somebody has taken over, the process is anybody's.
+ */
+static void test_user_ids_that_root_has_not_noted(void **state)
+{
+	const struct journal_entry entry = { .id = (char *)"a",
+					     .template_id = (char *)"t",
+					     .template_name = (char *)"default",
+					     .state = VM_CLAIMED,
+					     .uid = 100000 };
+	_cleanup_free_ char *link = path_join(*state, "uids/100000");
+
+	if (geteuid() != 0)
+		skip();
+	pid_t pid = start_sleeper(entry.uid);
+	assert_int_equal(journal_write(*state, &entry, NULL), 0);
+	assert_int_equal(uid_range_take(*state, entry.uid, entry.id, NULL), 0);
+	assert_true(uid_range_is(*state, entry.uid, entry.id));
+	assert_int_equal(lchown(link, 65534, 65534), 0);
+	assert_false(uid_range_is(*state, entry.uid, entry.id));
+	assert_int_equal(reap_machine(*state, entry.id, NULL), 0);
+	expect_alive(pid);
+	assert_int_equal(readlink(link, (char[1]){}, 1), -1);
+}
+
 /* Nor is one that is only not reaped taken for a machine. */
 static void test_a_dead_process(void **state _unused_)
 {
@@ -144,6 +169,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_process_without_its_first_thread,
 						folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(test_user_ids_of_another_machine, folder_setup,
+						folder_teardown),
+		cmocka_unit_test_setup_teardown(test_user_ids_that_root_has_not_noted, folder_setup,
 						folder_teardown),
 		cmocka_unit_test(test_a_dead_process),
 	};
