@@ -1,5 +1,6 @@
 #include "factory/jail/uid_range.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <sys/stat.h>
@@ -9,6 +10,8 @@
 #include "base/id.h"
 #include "base/memory.h"
 #include "base/strings.h"
+
+DEFINE_CLEANUP(DIR *, closedir)
 
 static char *link_path(const char *run_dir, uint32_t uid)
 {
@@ -24,21 +27,38 @@ uint32_t uid_range_nth(uint32_t first, const char *id, unsigned n)
 	return first + (start + n) % UID_RANGES * UID_RANGE_SIZE;
 }
 
+/* With a range that began elsewhere, as "uid_first" was when it was taken. */
+static bool overlaps(const char *run_dir, uint32_t uid)
+{
+	_cleanup_free_ char *path = path_join(run_dir, "uids");
+	_cleanup_(closedir_cleanup) DIR *dir = opendir(path);
+	const struct dirent *entry;
+	uint64_t first;
+
+	while (dir && (entry = readdir(dir)))
+		if (str_to_u64(entry->d_name, 1, UINT32_MAX, &first) == 0 && first != uid &&
+		    (first < uid ? uid - first : first - uid) < UID_RANGE_SIZE)
+			return true;
+	return false;
+}
+
 int uid_range_take(const char *run_dir, uint32_t uid, const char *id, struct error *err)
 {
 	_cleanup_free_ char *path = link_path(run_dir, uid);
+	int r = symlink(id, path) < 0 ? -errno : 0;
 
-	if (symlink(id, path) == 0)
-		return 0;
-	if (errno == ENOENT) {
+	if (r == -ENOENT) {
 		_cleanup_free_ char *dir = path_join(run_dir, "uids");
-		int r = dir_make(dir, 0700, err);
+		r = dir_make(dir, 0700, err);
 		if (r < 0)
 			return r;
-		if (symlink(id, path) == 0)
-			return 0;
+		r = symlink(id, path) < 0 ? -errno : 0;
 	}
-	return error_set_errno(err, errno, "cannot take the user ids %u", uid);
+	if (r == 0 && overlaps(run_dir, uid)) {
+		unlink(path);
+		r = -EEXIST;
+	}
+	return r < 0 ? error_set_errno(err, r, "cannot take the user ids %u", uid) : 0;
 }
 
 /* "": nobody's. */
@@ -63,6 +83,30 @@ bool uid_range_is(const char *run_dir, uint32_t uid, const char *id)
 	ssize_t len = readlinkat(fd, "", owner, ID_HEX_SIZE);
 	owner[len < 0 ? 0 : len] = '\0';
 	return str_equal(owner, id);
+}
+
+static bool has_id(int dir, const char *name, uint32_t uid, uint32_t *ret_first)
+{
+	struct stat st;
+	uint64_t first;
+
+	if (str_to_u64(name, 1, uid, &first) < 0 || uid - first >= UID_RANGE_SIZE ||
+	    fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_uid != geteuid())
+		return false;
+	*ret_first = (uint32_t)first;
+	return true;
+}
+
+uint32_t uid_range_find(const char *run_dir, uint32_t uid)
+{
+	_cleanup_free_ char *path = path_join(run_dir, "uids");
+	_cleanup_(closedir_cleanup) DIR *dir = opendir(path);
+	const struct dirent *entry;
+	uint32_t first = 0;
+
+	while (dir && first == 0 && (entry = readdir(dir)))
+		(void)has_id(dirfd(dir), entry->d_name, uid, &first);
+	return first;
 }
 
 int uid_range_release(const char *run_dir, uint32_t uid, const char *id, struct error *err)

@@ -22,11 +22,14 @@
 /* The nth range to try for a machine, 0 to UID_RANGES - 1: each has its own order. */
 uint32_t uid_range_nth(uint32_t first, const char *id, unsigned n);
 
-/* -EEXIST where another machine has it. */
+/* -EEXIST where another machine has it, or has some of its ids. */
 _must_check_ int uid_range_take(const char *run_dir, uint32_t uid, const char *id,
 				struct error *err);
 /* Whether this one has it, as root has noted. */
 bool uid_range_is(const char *run_dir, uint32_t uid, const char *id);
+/* First of the range that has this user id, of those that root has noted, whatever is configured
+ * now; 0: there is none. */
+uint32_t uid_range_find(const char *run_dir, uint32_t uid);
 /* A range that is not (or no more) this machine's is left alone. */
 _must_check_ int uid_range_release(const char *run_dir, uint32_t uid, const char *id,
 				   struct error *err);

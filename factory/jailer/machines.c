@@ -108,11 +108,23 @@ static int pid_of(int pidfd, pid_t *ret_pid, struct error *err)
 	return 0;
 }
 
+/* Of a machine that was made when "uid_first" was another one. */
+static bool is_former_machine(const struct server *server, pid_t pid)
+{
+	struct owner owner = { .count = UID_RANGE_SIZE };
+	uint32_t uid;
+
+	if (!remains_owner(pid, &uid))
+		return false;
+	owner.first = uid_range_find(server->config.run_dir, uid);
+	return owner.first > 0 && remains_is_machine(pid, &owner);
+}
+
 static int check_process(const struct server *server, pid_t pid, struct error *err)
 {
 	const struct owner owners = owners_of(server);
 
-	if (pid > 1 && remains_is_machine(pid, &owners))
+	if (pid > 1 && (remains_is_machine(pid, &owners) || is_former_machine(server, pid)))
 		return 0;
 	return error_set(err, EPERM, "the process %d is no machine", (int)pid);
 }

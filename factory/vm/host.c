@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 
+#include "base/fault.h"
 #include "base/memory.h"
 #include "base/spawn.h"
 #include "factory/jail/cgroup.h"
@@ -15,7 +16,10 @@
 int host_kill(struct jailer *jailer, int pidfd, struct error *err)
 {
 	const struct jailer_request request = { .verb = JAILER_KILL };
+	int r = FAULT_ERROR("end.kill", err);
 
+	if (r < 0)
+		return r;
 	if (jailer)
 		return jailer_call(jailer, &request, &pidfd, 1, NULL, err);
 	if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)

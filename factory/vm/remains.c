@@ -134,8 +134,7 @@ static bool is_dead(const char *status)
 	       (!threads || sscanf(threads, "\nThreads: %u", &count) != 1 || count <= 1);
 }
 
-/* The real user of one that lives. False: there is none. */
-static bool process_owner(pid_t pid, uint32_t *ret_uid)
+bool remains_owner(pid_t pid, uint32_t *ret_uid)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)pid);
 	_cleanup_free_ char *text = NULL;
@@ -156,7 +155,7 @@ static bool is_of_range(pid_t pid, uint32_t first)
 	const struct owner owner = { first, UID_RANGE_SIZE };
 	uint32_t uid;
 
-	return process_owner(pid, &uid) && is_of(uid, &owner);
+	return remains_owner(pid, &uid) && is_of(uid, &owner);
 }
 
 /* 1: it was one, and is dead; 0: it is none, or has ended by itself. */
@@ -275,7 +274,7 @@ bool remains_is_machine(pid_t pid, const struct owner *owner)
 {
 	uint32_t uid;
 
-	return process_owner(pid, &uid) && is_of(uid, owner) &&
+	return remains_owner(pid, &uid) && is_of(uid, owner) &&
 	       (runs_qemu(pid) || runs_nothing(pid));
 }
 
@@ -321,7 +320,7 @@ static int search_take(pid_t pid, struct search *search)
 	int pidfd;
 
 	/* The start first: all that follows is of this process, or process_open() fails. */
-	if (process_start_time(pid, &start) < 0 || !process_owner(pid, &uid))
+	if (process_start_time(pid, &start) < 0 || !remains_owner(pid, &uid))
 		return 0;
 	for (size_t i = 0; i < search->nowners; i++)
 		ours |= is_of(uid, &search->owners[i]);
@@ -382,7 +381,7 @@ int remains_open_process(const char *run_dir, const struct journal_entry *entry,
 		return remains_find_process(run_dir, entry, ret_pidfd);
 	int r = process_open(entry->pid, entry->start_time, ret_pidfd);
 	if (r < 0 ||
-	    (process_owner(entry->pid, &uid) && is_of(uid, &owner) && names(entry->pid, share)))
+	    (remains_owner(entry->pid, &uid) && is_of(uid, &owner) && names(entry->pid, share)))
 		return r;
 	*ret_pidfd = close_fd(*ret_pidfd);
 	return -ESRCH; /* dead and not reaped, or never a machine's */

@@ -39,6 +39,9 @@ struct owner {
 	uint32_t first, count;
 };
 
+/* The user of a process that lives. False: there is none. */
+bool remains_owner(pid_t pid, uint32_t *ret_uid);
+
 /* Whether this process is a machine's: its owner is one of these, and its program QEMU, or none any
  * more. */
 bool remains_is_machine(pid_t pid, const struct owner *owner);

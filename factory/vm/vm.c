@@ -17,8 +17,8 @@
 
 enum {
 	LAST_WORDS_MS = 1000, /* from a broken channel to the process' end */
-	/* What hinders a removal mostly passes. Tried for less than a minute: whoever destroys or
-	 * stops waits for it. */
+	/* What hinders an end or a removal mostly passes. Tried for less than a minute: whoever
+	 * destroys or stops waits for it. */
 	REMOVAL_RETRY_MS = 500,
 	REMOVAL_RETRY_MAX_MS = 8000,
 	REMOVALS_MAX = 10,
@@ -170,14 +170,28 @@ static void vm_bury(struct vm *vm)
 		vm_set_state(vm, VM_GONE);
 }
 
-void vm_end_process(struct vm *vm)
+/* Its end is vm_on_death(). */
+static void vm_kill(struct vm *vm)
 {
 	_cleanup_(error_done) struct error err = {};
-	if (vm->pidfd < 0)
-		vm_defer(vm, vm_bury);
-	else if (host_kill(vm->options.jail.jailer, vm->pidfd, &err) < 0)
+	if (host_kill(vm->options.jail.jailer, vm->pidfd, &err) == 0)
+		return;
+	if (vm->removals == REMOVALS_MAX) {
 		log_error(vm->entry.id, "its process %d goes on: %s", (int)vm->entry.pid,
 			  error_message(&err));
+		return;
+	}
+	log_warning(vm->entry.id, "its process %d cannot be ended yet: %s", (int)vm->entry.pid,
+		    error_message(&err));
+	loop_timer_start(vm->deadline, removal_wait_ms(vm->removals++));
+}
+
+void vm_end_process(struct vm *vm)
+{
+	if (vm->pidfd < 0)
+		vm_defer(vm, vm_bury);
+	else
+		vm_kill(vm);
 }
 
 /* A process that could not be looked at is ended when it can: vm_adopt.c. */
@@ -200,10 +214,10 @@ static void vm_on_death(int fd, unsigned events _unused_, void *userdata)
 		status = -1; /* not our child: a former factory's */
 	loop_watch_free(steal_ptr(vm->death));
 	log_pipe_drain(vm->log);
+	loop_timer_stop(vm->deadline);
 	if (!vm->dying) {
 		_cleanup_free_ char *words = remains_last_words(vm->dir, status);
 		vm->dying = true;
-		loop_timer_stop(vm->deadline);
 		error_set(&vm->why, ESRCH, "%s", words);
 	}
 	vm_defer(vm, vm_bury);
@@ -260,7 +274,10 @@ static void vm_on_deadline(void *userdata)
 	struct vm *vm = userdata;
 	_cleanup_(error_done) struct error err = {};
 	if (vm->removals > 0) {
-		vm_defer(vm, vm_bury);
+		if (vm->death)
+			vm_kill(vm);
+		else
+			vm_defer(vm, vm_bury);
 		return;
 	}
 	if (vm->lost)

@@ -53,7 +53,7 @@ struct vm {
 	bool lost;         /* a channel broke: `why` stands until the process' end says more */
 	bool dying;        /* its end has begun, with `why` */
 	struct error why;  /* owned */
-	unsigned removals; /* that failed: the deadline is for the next one */
+	unsigned removals; /* or kills, that failed: the deadline is for the next one */
 
 	vm_claim_fn claim_fn; /* NULL: no claim under way */
 	void *claim_data;

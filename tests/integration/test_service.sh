@@ -180,6 +180,34 @@ test_user_ids_that_an_older_factory_took_are_taken_over() {
 	expect '' "$(find "$run/uids" -lname "$vm")" 'user ids of a machine that is gone'
 }
 
+# Whose user ids are stands where root has noted it, not in the configuration.
+test_uid_first_may_change_while_machines_live() {
+	local parked claimed
+	wait_full
+	ctr run -d --runtime io.containerd.kiln.v2 "$image" stays sleep 1000
+	wait_full
+	claimed=$(factory_ctl list --json | jq -r '.vms[] | select(.state == "claimed") | .vm_id')
+	parked=$(factory_ctl list --json | jq -r '.vms[] | select(.state == "parked") | .vm_id')
+	stop_factory KILL
+	until_true 10 [ -z "$(jailer_pid)" ]
+	configure '.uid_first = 2147483648 + 4096'
+	start_factory
+	wait_full
+	expect "$parked" "$(factory_ctl list --json | jq -r '.vms[] | select(.state == "parked") | .vm_id')" 'the parked machine'
+	[ "$(metrics kiln_machines_pss_bytes)" != 0 ] || fail 'machines take no memory'
+	factory_ctl drain default >/dev/null
+	until_true 30 [ ! -e "$run/vms/$parked.json" ]
+	remove_container stays
+	until_true 30 [ ! -e "$run/vms/$claimed.json" ]
+	expect '' "$(vmm_pids)" 'machines left'
+	expect '' "$(find "$run/uids" -mindepth 1 ! -lname bake)" 'user ids left'
+	configure 'del(.uid_first)'
+	stop_factory
+	start_factory
+	factory_ctl resume default >/dev/null
+	wait_full
+}
+
 # An older factory was root, and so was all that it had.
 test_what_an_older_factory_left_is_taken_over() {
 	local before

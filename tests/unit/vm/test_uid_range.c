@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -40,6 +41,35 @@ static void test_a_range_is_one_machines(void **state)
 	assert_int_equal(uid_range_take(*state, 65536, "c", NULL), 0);
 }
 
+static void test_the_range_of_a_user_id(void **state)
+{
+	_cleanup_free_ char *foreign = path_join(*state, "uids/200000");
+
+	assert_int_equal(uid_range_find(*state, 70000), 0);
+	assert_int_equal(uid_range_take(*state, 70000, "a", NULL), 0);
+	assert_int_equal(uid_range_take(*state, 200000, "b", NULL), 0);
+	assert_int_equal(uid_range_find(*state, 69999), 0);
+	assert_int_equal(uid_range_find(*state, 70000), 70000);
+	assert_int_equal(uid_range_find(*state, 135535), 70000);
+	assert_int_equal(uid_range_find(*state, 135536), 0);
+	assert_int_equal(uid_range_find(*state, 200001), 200000);
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(lchown(foreign, 65534, 65534), 0);
+	assert_int_equal(uid_range_find(*state, 200001), 0);
+}
+
+/* Of a machine that was made when ranges began elsewhere. */
+static void test_ranges_do_not_overlap(void **state)
+{
+	assert_int_equal(uid_range_take(*state, 200000, "a", NULL), 0);
+	assert_int_equal(uid_range_take(*state, 134465, "b", NULL), -EEXIST);
+	assert_int_equal(uid_range_take(*state, 265535, "b", NULL), -EEXIST);
+	assert_int_equal(uid_range_take(*state, 134464, "b", NULL), 0);
+	assert_int_equal(uid_range_take(*state, 265536, "b", NULL), 0);
+	assert_false(uid_range_is(*state, 265535, "b"));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
@@ -47,6 +77,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_every_range_is_tried_once),
 		T(test_a_range_is_one_machines),
+		T(test_the_range_of_a_user_id),
+		T(test_ranges_do_not_overlap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

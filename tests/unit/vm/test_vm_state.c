@@ -208,6 +208,18 @@ static void test_destroyed_in_each_state(void **state)
 	}
 }
 
+/* Who has the right to may be short of descriptors, say. */
+static void test_a_kill_that_fails_is_tried_again(void **state)
+{
+	struct bench *bench = *state;
+	park(bench, "ok");
+	setenv("KILN_FAULT", "end.kill=EMFILE", 1);
+	vm_destroy(bench->vm, "not wanted any more");
+	unsetenv("KILN_FAULT");
+	assert_int_equal(kill(vm_pid(bench->vm), 0), 0);
+	expect_gone(bench, "not wanted any more");
+}
+
 static void test_forgotten_in_each_state(void **state)
 {
 	struct bench *bench = *state;
@@ -311,6 +323,7 @@ int main(int argc, char **argv)
 		LIFE(test_no_state_file),
 		LIFE(test_killed_in_each_state),
 		LIFE(test_destroyed_in_each_state),
+		LIFE(test_a_kill_that_fails_is_tried_again),
 		LIFE(test_forgotten_in_each_state),
 		LIFE(test_killed_while_being_claimed),
 		LIFE(test_destroyed_while_being_claimed),
