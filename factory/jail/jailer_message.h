@@ -78,7 +78,7 @@ struct jailer_request {
 	uint32_t vcpus, memory_mib; /* of a machine that is booted; GROW: the first alone */
 	uint32_t number;            /* COPY: of the file; MEASURE: pid; SOCKET: group, and mode */
 	uint32_t mode;
-	uint64_t bytes;   /* of the cache of images at most */
+	uint64_t bytes;   /* of the cache of images, where the configuration allows as many */
 	struct strv text; /* owned */
 };
 

@@ -47,6 +47,17 @@ static int serve_console(struct server *server, const struct jailer_request *req
 	return 0;
 }
 
+uint64_t server_image_limit(const struct server *server, uint64_t asked)
+{
+	_cleanup_(factory_config_done) struct factory_config fresh = {};
+	uint64_t mib = server->config.image_cache_mib;
+
+	/* One that cannot be used changes nothing, as in the factory. */
+	if (factory_config_load(server->config_path, &fresh, NULL) == 0)
+		mib = fresh.image_cache_mib;
+	return asked < mib << 20 ? asked : mib << 20;
+}
+
 static int serve_images_take(struct server *server, const struct jailer_request *request,
 			     const int *fds _unused_, size_t nfds _unused_,
 			     struct jailer_reply *reply _unused_, struct error *err)
@@ -59,7 +70,8 @@ static int serve_images_take(struct server *server, const struct jailer_request 
 	int r = image_store_take(dir, &server->image_lock_fd, err);
 	/* What is in use stays, beyond the limit if need be. */
 	if (r == 0)
-		(void)!image_store_make_room(dir, "", 0, request->bytes, NULL);
+		(void)!image_store_make_room(dir, "", 0, server_image_limit(server, request->bytes),
+					     NULL);
 	return r;
 }
 
@@ -165,10 +177,11 @@ static bool wait_and_serve(struct server *server)
 
 /* ---------------------------------------------------------------- all */
 
-int server_run(struct factory_config *config, int socket)
+int server_run(struct factory_config *config, const char *config_path, int socket)
 {
 	struct server server = {
 		.config = *config,
+		.config_path = config_path,
 		.socket = socket,
 		.lock_fd = -EBADF,
 		.image_lock_fd = -EBADF,

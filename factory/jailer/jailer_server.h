@@ -14,6 +14,7 @@ enum { JOBS_MAX = 8 };
 
 struct server {
 	struct factory_config config; /* owned */
+	const char *config_path;      /* borrowed; NULL: the default */
 	struct keeper keeper;         /* who the factory is */
 	struct jail_settings jail;    /* once it has begun */
 	pid_t factory;
@@ -25,8 +26,9 @@ struct server {
 	int jobs[JOBS_MAX]; /* pidfds; -EBADF: none */
 };
 
-/* Serves until the factory ends; the exit status. The socket is taken. */
-int server_run(struct factory_config *config, int socket);
+/* Serves until the factory ends; the exit status. The configuration, which is of this path, and the
+ * socket are taken. */
+int server_run(struct factory_config *config, const char *config_path, int socket);
 
 /* ---- what requests do. Each fills the reply; what it opens goes there as well. */
 
@@ -43,6 +45,10 @@ server_fn serve_take, serve_copy, serve_launch, serve_grow, serve_rehearse, serv
 
 /* Whether this user id begins one of the configured ranges; 0, with "uid_first": 0. */
 bool server_has_range(const struct server *server, uint32_t uid);
+
+/* How many bytes the cache of images may have where a factory asks for so many: no more than the
+ * configuration says. That is read again: a factory may have taken up another one since. */
+uint64_t server_image_limit(const struct server *server, uint64_t asked);
 
 /* Jobs (factory/jailer/jobs.c): a process of their own, which answers on `socket`. */
 _must_check_ int job_start(struct server *server, const struct jailer_request *request, int socket,

@@ -35,8 +35,12 @@ static json_t *image_job(const struct server *server, const struct jailer_reques
 			 int socket, struct error *err)
 {
 	struct image_keeper keeper = keeper_of_images(server);
+	struct jailer_request limited = *request;
 
-	return not_ours(server, err) < 0 ? NULL : image_keeper_serve(&keeper, request, socket, err);
+	if (not_ours(server, err) < 0)
+		return NULL;
+	limited.bytes = server_image_limit(server, request->bytes);
+	return image_keeper_serve(&keeper, &limited, socket, err);
 }
 
 static json_t *forget_job(const struct server *server, const struct jailer_request *request,

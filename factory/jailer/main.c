@@ -151,7 +151,7 @@ static int run(const struct arguments *arguments, struct error *err)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	return server_run(&config, fd);
+	return server_run(&config, arguments->config, fd);
 }
 
 int main(int argc, char **argv)

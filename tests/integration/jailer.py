@@ -14,7 +14,8 @@ import struct
 import subprocess
 import sys
 
-VERBS = ("begin take copy launch grow rehearse kill reap find remove measure socket console forget bake").split()
+VERBS = ("begin take copy launch grow rehearse kill reap find remove measure socket console forget bake "
+         "images_take images_list image_look image_make").split()
 FORM = "16s7I4xQ33s65s6x"  # struct form of factory/jail/jailer_message.c
 REPLY = "3iIQ"
 MACHINE = "00112233445566778899aabbccddeeff"
@@ -51,11 +52,20 @@ class Jailer:
         size = struct.calcsize(REPLY)
         return struct.unpack(REPLY, answer[:size])[0], answer[size:-1].decode()
 
-    def ask(self, verb, fds=(), texts=(), uid=0, flags=0, vcpus=0, number=0, mode=0, machine="",
-            template=""):
-        form = struct.pack(FORM, self.version.encode(), VERBS.index(verb), uid, flags, vcpus, 0, number, mode, 0,
+    def ask(self, verb, fds=(), texts=(), uid=0, flags=0, vcpus=0, number=0, mode=0, size=0,
+            machine="", template=""):
+        form = struct.pack(FORM, self.version.encode(), VERBS.index(verb), uid, flags, vcpus, 0, number, mode, size,
                            machine.encode(), template.encode())
         return self.send(form + b"".join(t.encode() + b"\0" for t in texts), fds)
+
+    def job(self, verb, **what):
+        ours, theirs = socket.socketpair()
+        answer = self.ask(verb, [theirs.fileno()], **what)
+        theirs.close()
+        if answer[0] != 0:
+            return {"number": answer[0], "message": answer[1]}
+        with ours, ours.makefile() as text:
+            return json.load(text)
 
 
 def attack(path, template):
@@ -145,6 +155,20 @@ def attack(path, template):
     os.mkdir(os.path.join(vms, "d" * 32))
     os.chown(os.path.join(vms, "d" * 32), 65534, 65534)
     expect(errno.EPERM, "a machine's folder that is the factory's", jailer.ask("remove", machine="d" * 32))
+
+    # The limit of the cache of images is the configuration's, as it is now.
+    layer, huge = os.path.join(config["run_dir"], "layer"), 1 << 40
+    os.mkdir(layer)
+    with open(os.path.join(layer, "file"), "wb") as file:
+        file.write(os.urandom((config["image_cache_mib"] + 1) << 20))
+    expect(0, "the cache of images", jailer.ask("images_take", size=huge))
+    key = jailer.job("image_look", texts=[layer])["key"]
+    image = {"texts": ["", layer], "template": key, "size": huge}
+    answer = jailer.job("image_make", **image)
+    expect(errno.EFBIG, "an image larger than the cache", (answer.get("number", 0), answer))
+    json.dump(config | {"image_cache_mib": 2 * config["image_cache_mib"] + 2}, open(path, "w"))
+    answer = jailer.job("image_make", **image)
+    expect(0, "an image in a cache that was made larger", (answer.get("number", 0), answer))
 
     if mine.poll() is not None or not os.path.isdir(os.path.join(victim, "share")):
         print("a refused deed was done")

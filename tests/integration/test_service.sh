@@ -149,8 +149,8 @@ test_it_rebuilds_and_ends_everything() {
 }
 
 test_what_a_factory_must_not_ask_is_refused() {
-	jq --arg run "$work/other-run" '.run_dir = $run | .store += "/other" | .image_cache = "" | .uid_first = 1879048192
-		| del(.log_file)' "$work/factory.json" >"$work/other.json"
+	jq --arg run "$work/other-run" '.run_dir = $run | .store += "/other" | .image_cache += "-other" | .image_cache_mib = 4
+		| .uid_first = 1879048192 | del(.log_file)' "$work/factory.json" >"$work/other.json"
 	mkdir -p "$store/other/templates"
 	cp -r "$store"/templates/* "$store/other/templates/"
 	"$tests/integration/jailer.py" attack "$work/other.json" "$(basename "$store"/templates/*)" 2>"$work/other.log" ||
