@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -29,7 +31,8 @@ enum {
 	MOUNT_PASSES_MAX = 16, /* mounts stacked on one point need a pass each */
 	KILL_PASSES_MAX = 16,  /* a process may have forked meanwhile */
 	STATUS_MAX = 16 * 1024,
-	KILL_WAIT_MS = 10 * 1000,
+	KILL_WAIT_MS = 100, /* mostly it takes much less */
+	KILLED_MAX = 64,
 	CMDLINE_MAX = 256 * 1024,
 	STRANGERS_NAMED = 8,
 };
@@ -158,18 +161,51 @@ static bool is_of_range(pid_t pid, uint32_t first)
 	return remains_owner(pid, &uid) && is_of(uid, &owner);
 }
 
-/* 1: it was one, and is dead; 0: it is none, or has ended by itself. */
+/* Those of a range that were killed in one pass, as far as there is room to wait for them. */
+struct killing {
+	uint32_t first;
+	struct pollfd killed[KILLED_MAX]; /* pidfds, owned */
+	size_t count;
+};
+
+static void killing_done(struct killing *killing)
+{
+	for (size_t i = 0; i < killing->count; i++)
+		close(killing->killed[i].fd);
+	killing->count = 0;
+}
+
+/* 1: it was one, and has got its signal; 0: it is none, or has ended by itself. */
 static int kill_if_of_range(pid_t pid, void *userdata, struct error *err)
 {
-	uint32_t first = *(const uint32_t *)userdata;
+	struct killing *killing = userdata;
 	_cleanup_close_ int pidfd = -EBADF;
 	uint64_t start;
 
-	if (process_start_time(pid, &start) < 0 || !is_of_range(pid, first) ||
+	if (process_start_time(pid, &start) < 0 || !is_of_range(pid, killing->first) ||
 	    process_open(pid, start, &pidfd) < 0)
 		return 0;
-	int r = pidfd_kill(pidfd, err);
-	return r < 0 ? r : 1;
+	if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return error_set_errno(err, errno, "cannot kill the process %d", (int)pid);
+	if (killing->count < KILLED_MAX)
+		killing->killed[killing->count++] = (struct pollfd){ .fd = steal_fd(&pidfd),
+								     .events = POLLIN };
+	return 1;
+}
+
+/* How many have not ended by then. */
+static size_t wait_for_killed(const struct killing *killing)
+{
+	uint64_t end_ns = clock_monotonic_ns() + (uint64_t)KILL_WAIT_MS * 1000000;
+	size_t running = 0;
+
+	for (size_t i = 0; i < killing->count; i++) {
+		struct pollfd ended = killing->killed[i];
+		uint64_t now_ns = clock_monotonic_ns();
+		int ms = now_ns < end_ns ? (int)((end_ns - now_ns) / 1000000) : 0;
+		running += poll(&ended, 1, ms) <= 0;
+	}
+	return running;
 }
 
 /* Calls fn for each process there is now, until it answers with a negative number; the sum of its
@@ -192,12 +228,21 @@ static int for_each_process(int (*fn)(pid_t pid, void *userdata, struct error *e
 	return r < 0 ? r : count;
 }
 
+/* All get their signal before any is waited for, and that is short: whoever calls may have others
+ * to serve, and will come again. */
 static int kill_range(uint32_t first, struct error *err)
 {
 	int r = 1;
 
-	for (int pass = 0; r > 0 && pass < KILL_PASSES_MAX; pass++)
-		r = for_each_process(kill_if_of_range, &first, err);
+	for (int pass = 0; r > 0 && pass < KILL_PASSES_MAX; pass++) {
+		_cleanup_(killing_done) struct killing killing = { .first = first };
+		r = for_each_process(kill_if_of_range, &killing, err);
+		size_t running = wait_for_killed(&killing);
+		if (r > 0 && running > 0)
+			return error_set(err, EBUSY,
+					 "%zu of the machine's processes have not ended yet",
+					 running);
+	}
 	return r > 0 ? error_set(err, EBUSY, "the machine's processes come faster than they end")
 		     : r;
 }

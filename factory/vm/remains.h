@@ -19,7 +19,8 @@ void remains_find_mounts(const char *mountinfo, const char *dir, struct strv *re
 
 /* Detaches mounts, ends what else runs with the machine's user ids (where they are its own),
  * removes all and last the journal entry (which stays where something else could not be removed, so
- * that the next start tries again). */
+ * that the next start tries again). -EBUSY: something is still in use, as by a process that has not
+ * ended a moment after it was killed; whoever can comes again. */
 struct journal_entry;
 _must_check_ int remains_remove(const char *run_dir, const struct journal_entry *entry,
 				struct error *err);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -111,6 +112,71 @@ static void expect_alive(pid_t pid)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* Two of a pid namespace: the first cannot end before somebody has reaped the second, and that is
+ * their parent's to do, once `go` is closed. */
+struct slow_pair {
+	pid_t parent, first, second;
+	int go;
+};
+
+static void be_their_parent(int words, int go)
+{
+	pid_t pids[2];
+	char end;
+
+	if (unshare(CLONE_NEWPID) < 0)
+		_exit(1);
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++)
+		pids[i] = start_sleeper(UID);
+	(void)!write(words, pids, sizeof(pids));
+	(void)!read(go, &end, 1);
+	_exit(waitpid(pids[1], NULL, 0) == pids[1] && waitpid(pids[0], NULL, 0) == pids[0] ? 0 : 1);
+}
+
+static struct slow_pair start_slow_pair(void)
+{
+	struct slow_pair pair = {};
+	pid_t pids[2];
+	int words[2], go[2];
+
+	assert_int_equal(pipe(words), 0);
+	assert_int_equal(pipe(go), 0);
+	pair.parent = fork();
+	if (pair.parent == 0) {
+		close(go[1]);
+		be_their_parent(words[1], go[0]);
+	}
+	close(words[1]);
+	close(go[0]);
+	assert_int_equal(read(words[0], pids, sizeof(pids)), sizeof(pids));
+	close(words[0]);
+	pair.first = pids[0];
+	pair.second = pids[1];
+	pair.go = go[1];
+	return pair;
+}
+
+/* Whoever removes has others to serve: it comes again. */
+static void test_a_process_that_does_not_end(void **state)
+{
+	struct journal_entry entry = { .id = (char *)"a", .uid = UID };
+	int status;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(uid_range_take(*state, UID, entry.id, NULL), 0);
+	struct slow_pair pair = start_slow_pair();
+	assert_int_equal(remains_remove(*state, &entry, NULL), -EBUSY);
+	while (!looks_dead(pair.second)) /* it has got its signal all the same */
+		sched_yield();
+	assert_true(uid_range_is(*state, UID, entry.id));
+	close(pair.go);
+	assert_int_equal(waitpid(pair.parent, &status, 0), pair.parent);
+	assert_int_equal(status, 0);
+	assert_int_equal(remains_remove(*state, &entry, NULL), 0);
+	assert_false(uid_range_is(*state, UID, entry.id));
+}
+
 /* The entry is written before the ids are taken: by then they may be another machine's. */
 static void test_user_ids_of_another_machine(void **state)
 {
@@ -168,6 +234,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_process_without_its_first_thread,
 						folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_a_process_that_does_not_end, folder_setup,
+						folder_teardown),
 		cmocka_unit_test_setup_teardown(test_user_ids_of_another_machine, folder_setup,
 						folder_teardown),
 		cmocka_unit_test_setup_teardown(test_user_ids_that_root_has_not_noted, folder_setup,
