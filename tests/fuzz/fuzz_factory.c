@@ -99,8 +99,9 @@ static int start_jailer(const char *config_path)
 		return ends[0];
 	}
 	close(ends[0]);
-	_exit(factory_config_load(config_path, &config, NULL) < 0 ? EXIT_FAILURE
-								  : server_run(&config, ends[1]));
+	_exit(factory_config_load(config_path, &config, NULL) < 0
+		      ? EXIT_FAILURE
+		      : server_run(&config, config_path, ends[1]));
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
