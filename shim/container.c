@@ -216,20 +216,6 @@ static int load_layers(struct container *container, struct error *err)
 	return r;
 }
 
-/* CRI's engines say it by an annotation. */
-static bool is_sandbox(const struct spec *spec)
-{
-	static const char *const keys[] = {
-		"io.kubernetes.cri.container-type",
-		"io.kubernetes.cri-o.ContainerType",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-		if (str_equal(spec_annotation(spec, keys[i]), "sandbox"))
-			return true;
-	return false;
-}
-
 /* It was told to containerd for one of the pod: the VMM's, or a container's own. */
 static bool is_of_pod(pid_t pid, const void *userdata)
 {
@@ -274,7 +260,7 @@ static int load(struct container *container, const struct container_options *opt
 		r = settings_annotate(&container->settings, container->spec, err);
 	if (r < 0)
 		return r;
-	container->is_sandbox = is_sandbox(container->spec);
+	container->is_sandbox = spec_is_sandbox(container->spec);
 	container->is_member = !container->is_sandbox && is_in_pod(options);
 	r = spec_check_namespaces(container->spec, container->is_sandbox,
 				  options->has_pod ? NULL : is_of_pod, options, err);

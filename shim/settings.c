@@ -10,6 +10,7 @@
 #include "proto/claim_priority.h"
 #include "proto/runtimeoptions.pb-c.h"
 #include "shim/hooks.h"
+#include "shim/limits.h"
 #include "shim/pod_cgroup.h"
 #include "shim/pod_network.h"
 #include "shim/rootfs.h"
@@ -19,12 +20,8 @@
 #define KILN "io.kiln."
 #define CRI  "io.kubernetes.cri.sandbox-"
 
-enum {
-	VCPUS_MAX = 1024,
-	MEMORY_MAX_MIB = 16 * 1024 * 1024,
-	LIFE_MAX_S = 366 * 24 * 3600,
-};
-#define MIB ((uint64_t)1 << 20)
+#define LIFE_MAX_S (366 * 24 * 3600)
+#define MIB        ((uint64_t)1 << 20)
 
 static const struct config_key keys[] = {
 	CONFIG_STRING(struct settings, factory, "factory", "unix:///run/kiln/factory.sock",
@@ -33,9 +30,9 @@ static const struct config_key keys[] = {
 		      "Template a sandbox is cloned from; empty: the factory chooses"),
 	CONFIG_ENUM(struct settings, priority, "priority", "normal", claim_priority_from_string,
 		    "Place in the line for a machine: normal, high or system"),
-	CONFIG_UINT(struct settings, vcpus, "vcpus", 0, 0, VCPUS_MAX,
+	CONFIG_UINT(struct settings, vcpus, "vcpus", 0, 0, LIMITS_VCPUS_MAX,
 		    "vCPUs a sandbox has at least; 0: the template's"),
-	CONFIG_UINT(struct settings, memory_mib, "memory_mib", 0, 0, MEMORY_MAX_MIB,
+	CONFIG_UINT(struct settings, memory_mib, "memory_mib", 0, 0, LIMITS_MEMORY_MAX_MIB,
 		    "MiB a sandbox has at least; 0: the template's"),
 	CONFIG_ENUM(struct settings, rootfs, "rootfs", "overlay", rootfs_driver_from_string,
 		    "What containers write their root file system to: overlay (a disk of the "
@@ -205,23 +202,43 @@ static int read_life(const struct spec *spec, const char *key, uint64_t *seconds
 }
 
 /* What containerd says of a pod's limits; 0, or a quota of -1, says that there is none. */
-static int read_limits(const struct spec *spec, struct settings *settings, struct error *err)
+static int read_pod_limits(const struct spec *spec, struct limits *limits, struct error *err)
 {
-	uint64_t period = 0, quota = 0, memory = 0;
 	const char *no_limit = spec_annotation(spec, CRI "cpu-quota");
 	bool limited = no_limit && no_limit[0] != '-';
+	struct limits pod = {};
 
-	int r = read_number(spec, CRI "cpu-period", UINT32_MAX, &period, err);
+	int r = read_number(spec, CRI "cpu-period", UINT32_MAX, &pod.period, err);
 	if (r == 0 && limited)
-		r = read_number(spec, CRI "cpu-quota", UINT32_MAX, &quota, err);
+		r = read_number(spec, CRI "cpu-quota", UINT32_MAX, &pod.quota, err);
 	if (r == 0)
-		r = read_number(spec, CRI "memory", MEMORY_MAX_MIB * MIB, &memory, err);
+		r = read_number(spec, CRI "memory", LIMITS_MEMORY_MAX_MIB * MIB, &pod.memory, err);
 	if (r < 0)
 		return r;
-	if (quota > 0 && period > 0)
-		settings->vcpus = (quota + period - 1) / period;
-	if (memory > 0)
-		settings->memory_mib = (memory + MIB - 1) / MIB;
+	if (pod.memory > 0)
+		limits->memory = pod.memory;
+	if (pod.quota > 0) {
+		limits->quota = pod.quota;
+		limits->period = pod.period;
+	}
+	return 0;
+}
+
+/* Of a pod's container the limits say nothing: its machine is the pod's. */
+static int read_limits(const struct spec *spec, struct settings *settings, struct error *err)
+{
+	const Grpc__Linux *linux = spec->oci->linux;
+	struct limits limits = {};
+
+	if (linux && !spec_is_of_pod(spec))
+		limits_take(&limits, linux->resources);
+	int r = read_pod_limits(spec, &limits, err);
+	if (r < 0)
+		return r;
+	if (limits.quota > 0)
+		settings->vcpus = limits_vcpus(&limits);
+	if (limits.memory > 0)
+		settings->memory_mib = limits_memory_mib(&limits);
 	return 0;
 }
 
@@ -331,10 +348,10 @@ int settings_annotate(struct settings *settings, const struct spec *spec, struct
 	if (r == 0)
 		r = read_limits(spec, settings, err);
 	if (r == 0)
-		r = read_number(spec, KILN "vcpus", VCPUS_MAX, &settings->vcpus, err);
+		r = read_number(spec, KILN "vcpus", LIMITS_VCPUS_MAX, &settings->vcpus, err);
 	if (r == 0)
-		r = read_number(spec, KILN "memory_mib", MEMORY_MAX_MIB, &settings->memory_mib,
-				err);
+		r = read_number(spec, KILN "memory_mib", LIMITS_MEMORY_MAX_MIB,
+				&settings->memory_mib, err);
 	if (r == 0)
 		r = read_life(spec, KILN "ttl_s", &settings->ttl_s, err);
 	if (r == 0)

@@ -4,8 +4,8 @@
  *   factory    the runtime options' config file, env KILN_FACTORY unix:///run/kiln/factory.sock
  *   template   annotation io.kiln.template, the config file, env KILN_TEMPLATE    the factory's
  *   priority   the config file: normal, high, system                              normal
- *   vcpus      annotation io.kiln.vcpus, CRI's, the config file                   the template's
- *   memory_mib annotation io.kiln.memory_mib, CRI's, the config file              the template's
+ *   vcpus      annotation io.kiln.vcpus, CRI's, the limits, the config file       the template's
+ *   memory_mib annotation io.kiln.memory_mib, CRI's, the limits, the config file  the template's
  *   annotations  annotation io.kiln.annotations, the config file                  none
  *   images     annotation io.kiln.images: names, commas between                   none
  *   rootfs     annotation io.kiln.rootfs, the config file: overlay, block, share  overlay
@@ -26,7 +26,8 @@
  * template has to carry (factory/store/annotations.h), images are those it has to carry
  * (factory/store/carried.h). CRI's annotations io.kubernetes.cri.sandbox-cpu-period, -cpu-quota and
  * -memory (bytes) are what containerd says of a pod's limits: quota by period, rounded up, are its
- * vCPUs.
+ * vCPUs. The limits are those of the container that a sandbox is made for, where it is no pod's
+ * (shim/limits.h): linux.resources of its config.json.
  *
  * Runtime options are containerd's runtimeoptions.v1.Options (ctr: --runtime-config-path FILE;
  * CRI: [plugins...runtimes.kiln.options] ConfigPath). The file is a JSON object with the words of

@@ -166,6 +166,27 @@ const char *spec_annotation(const struct spec *spec, const char *key)
 	return NULL;
 }
 
+static const char *const role_keys[] = {
+	"io.kubernetes.cri.container-type",
+	"io.kubernetes.cri-o.ContainerType",
+};
+
+bool spec_is_sandbox(const struct spec *spec)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(role_keys); i++)
+		if (str_equal(spec_annotation(spec, role_keys[i]), "sandbox"))
+			return true;
+	return false;
+}
+
+bool spec_is_of_pod(const struct spec *spec)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(role_keys); i++)
+		if (spec_annotation(spec, role_keys[i]))
+			return true;
+	return spec->in_pod;
+}
+
 static bool has_namespace(const Grpc__Linux *linux, const char *type)
 {
 	for (size_t i = 0; i < linux->n_namespaces; i++)

@@ -79,6 +79,11 @@ const Grpc__LinuxNamespace *spec_namespace(const struct spec *spec, const char *
 /* Value of an annotation, or NULL. */
 const char *spec_annotation(const struct spec *spec, const char *key);
 
+/* It stands for its pod, as CRI's engines say by an annotation. */
+bool spec_is_sandbox(const struct spec *spec);
+/* It is that, or one of the pod's containers, or the pod is of the Sandbox service. */
+bool spec_is_of_pod(const struct spec *spec);
+
 /* The process of an exec, as containerd sends it: JSON of the specification's `process`. */
 _must_check_ int spec_parse_process(const void *json, size_t len, Grpc__Process **ret_process,
 				    struct error *err);

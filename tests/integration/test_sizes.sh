@@ -89,6 +89,20 @@ test_sandbox_size_of_cri() {
 	expect 1 "$cpus" vCPUs
 }
 
+# Docker's -m and --cpus come as ctr's, in the container's own configuration.
+test_limits_of_a_container_that_is_no_pods() {
+	local cpus mib plain out
+	plain=$(guest_size plain --annotation io.kiln.template=default)
+	read -r cpus mib <<<"$(guest_size limited --memory-limit $((402 << 20)) --cpus 1.5)"
+	expect 2 "$cpus" vCPUs
+	((mib - ${plain#* } >= 145 && mib - ${plain#* } <= 146)) || fail "$plain became $mib MiB"
+	# More than the template has, and less than the limit.
+	expect 250 "$(kiln_run fits --memory-limit $((402 << 20)) -- sh -c 'dd if=/dev/zero bs=250M count=1 2>/dev/null | wc -c | awk "{ print \$1 / 1048576 }"')"
+	expect "$plain" "$(guest_size little --annotation io.kiln.template=default --memory-limit $((64 << 20)) --cpus 0.5)" 'less than the template'
+	out=$(kiln_run much --memory-limit $((512 << 30)) -- true 2>&1) && fail 'it ran'
+	expect_match '524288 MiB are wanted, and a claim gets [0-9]+ at most' "$out"
+}
+
 test_sizes_of_the_config_file() {
 	local cpus mib
 	echo '{"vcpus": 2, "memory_mib": 300}' >"$work/shim.json"

@@ -1,4 +1,4 @@
-/* What the annotations of a sandbox say of its machine. */
+/* What the annotations and limits of a sandbox say of its machine. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +15,12 @@
 #include "shim/spec.h"
 
 #define CRI "\"io.kubernetes.cri.sandbox-"
+#define POD "\"io.kubernetes.cri.container-type\":\"sandbox\""
+
+/* A container as Docker, nerdctl and ctr make one. */
+#define LIMITED_JSON(annotations_, resources_)                                                     \
+	"{\"process\":{\"args\":[\"true\"],\"cwd\":\"/\"},\"root\":{\"path\":\"rootfs\"},"         \
+	"\"annotations\":{" annotations_ "},\"linux\":{\"resources\":{" resources_ "}}}"
 
 static const char *enabled = "vcpus,memory_mib,template,annotations,images,rootfs,volumes,"
 			     "internetworking_model";
@@ -41,15 +47,29 @@ static void expect_size(const char *json, uint64_t vcpus, uint64_t memory_mib)
 	settings_done(&settings);
 }
 
+static void expect_limited(const char *annotations, const char *resources, uint64_t vcpus,
+			   uint64_t memory_mib)
+{
+	_cleanup_free_ char *json = xasprintf(LIMITED_JSON("%s", "%s"), annotations, resources);
+
+	expect_size(json, vcpus, memory_mib);
+}
+
 static void the_first_that_says_it(void **state _unused_)
 {
-	expect_size(SPEC_JSON("", "", ""), 7, 700);
+	static const char limits[] = "\"memory\":{\"limit\":268435456},"
+				     "\"cpu\":{\"quota\":200000,\"period\":100000}";
+
+	expect_size(LIMITED_JSON("", ""), 7, 700);
 	expect_size(SPEC_JSON("\"io.kiln.vcpus\":\"3\",\"io.kiln.memory_mib\":\"512\"", "", ""), 3,
 		    512);
-	expect_size(SPEC_JSON("\"io.kiln.vcpus\":\"3\"," CRI "cpu-quota\":\"400000\"," CRI
+	expect_size(SPEC_JSON("\"io.kiln.vcpus\":\"3\"," POD "," CRI "cpu-quota\":\"400000\"," CRI
 			      "cpu-period\":\"100000\"",
 			      "", ""),
 		    3, 700);
+	expect_limited("", limits, 2, 256);
+	expect_limited(CRI "memory\":\"134217728\"", limits, 2, 128);
+	expect_limited("\"io.kiln.vcpus\":\"3\"", limits, 3, 256);
 }
 
 static void limits_of_a_pod(void **state _unused_)
@@ -59,11 +79,42 @@ static void limits_of_a_pod(void **state _unused_)
 			      "", ""),
 		    2, 129);
 	/* none */
-	expect_size(SPEC_JSON(CRI "cpu-quota\":\"-1\"," CRI "cpu-period\":\"100000\"," CRI
+	expect_size(SPEC_JSON(POD "," CRI "cpu-quota\":\"-1\"," CRI "cpu-period\":\"100000\"," CRI
 				  "memory\":\"0\"",
 			      "", ""),
 		    7, 700);
-	expect_size(SPEC_JSON(CRI "cpu-quota\":\"0\"," CRI "cpu-period\":\"0\"", "", ""), 7, 700);
+	expect_size(SPEC_JSON(POD "," CRI "cpu-quota\":\"0\"," CRI "cpu-period\":\"0\"", "", ""), 7,
+		    700);
+	/* Its containers have limits of their own, and its machine is made already. */
+	expect_size(SPEC_JSON("\"io.kubernetes.cri-o.ContainerType\":\"container\"", "", ""), 7,
+		    700);
+}
+
+static void limits_of_a_container(void **state _unused_)
+{
+	expect_limited("", "\"memory\":{\"limit\":2147483649}", 7, 2049);
+	expect_limited("", "\"cpu\":{\"quota\":350000,\"period\":100000}", 4, 700);
+	expect_limited("", "\"cpu\":{\"quota\":50000}", 1, 700); /* the kernel's period */
+	expect_limited("", "\"cpu\":{\"quota\":250000}", 3, 700);
+	/* More than the host has is the factory's to refuse. */
+	expect_limited("", "\"memory\":{\"limit\":549755813888}", 7, 524288);
+}
+
+static void no_limit_of_a_container(void **state _unused_)
+{
+	static const char *const none[] = {
+		"\"memory\":{\"limit\":-1},\"cpu\":{\"quota\":-1,\"period\":100000}",
+		"\"memory\":{\"limit\":0},\"cpu\":{\"quota\":0,\"period\":0}",
+		"\"memory\":{\"limit\":9223372036854775807},"
+		"\"cpu\":{\"quota\":9223372036854775807,\"period\":100000}",
+		"\"memory\":{\"limit\":9223372036854771712},"
+		"\"cpu\":{\"quota\":9223372036854775807,\"period\":1}",
+		"\"memory\":{\"limit\":-9223372036854775808},\"cpu\":{\"shares\":512}",
+		"\"memory\":{\"limit\":17592186044417}",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
+		expect_limited("", none[i], 7, 700);
 }
 
 static void words(void **state _unused_)
@@ -140,10 +191,10 @@ static void what_is_not_enabled_is_refused(void **state _unused_)
 	expect_refused(SPEC_JSON("\"io.kiln.internetworking_model\":\"macvtap\"", "", ""),
 		       "io.kiln.internetworking_model");
 	assert_int_equal(settings.internetworking_model, NETWORK_TCFILTER);
-	expect_size(SPEC_JSON("\"io.kiln.template\":\"t\",\"io.kiln.annotations\":\"a\","
-			      "\"io.kiln.images\":\"i\",\"io.kiln.rootfs\":\"share\","
-			      "\"io.kiln.volumes\":\"9p\"",
-			      "", ""),
+	expect_size(LIMITED_JSON("\"io.kiln.template\":\"t\",\"io.kiln.annotations\":\"a\","
+				 "\"io.kiln.images\":\"i\",\"io.kiln.rootfs\":\"share\","
+				 "\"io.kiln.volumes\":\"9p\"",
+				 ""),
 		    7, 700);
 	/* containerd's words of a pod's limits are no tenant's. */
 	expect_size(SPEC_JSON(CRI "memory\":\"134217728\"", "", ""), 7, 128);
@@ -188,6 +239,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_first_that_says_it),
 		cmocka_unit_test(limits_of_a_pod),
+		cmocka_unit_test(limits_of_a_container),
+		cmocka_unit_test(no_limit_of_a_container),
 		cmocka_unit_test(words),
 		cmocka_unit_test(nonsense_is_refused_by_name),
 		cmocka_unit_test(what_is_not_enabled_is_refused),
