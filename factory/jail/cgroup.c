@@ -311,14 +311,21 @@ int cgroup_move(pid_t pid, const char *to, struct error *err)
 /* ---------------------------------------------------------------- removing */
 
 static int remove_group(_unused_ const struct controller *controller, const char *folder,
-			_unused_ void *data, struct error *err)
+			void *data, struct error *err)
 {
-	if (rmdir(folder) < 0 && errno != ENOENT)
+	bool *found = data;
+
+	if (rmdir(folder) == 0)
+		*found = true;
+	else if (errno != ENOENT)
 		return error_set_errno(err, errno, "cannot remove the control group %s", folder);
 	return 0;
 }
 
 int cgroup_remove(const char *name, struct error *err)
 {
-	return for_each(name, remove_group, NULL, err);
+	bool found = false;
+	int r = for_each(name, remove_group, &found, err);
+
+	return r < 0 ? r : found;
 }

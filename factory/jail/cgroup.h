@@ -37,5 +37,5 @@ _must_check_ int cgroup_move(pid_t pid, const char *to, struct error *err);
 _must_check_ int cgroup_open(const char *name, int ret_doors[static CGROUP_DOORS],
 			     size_t *ret_count, struct error *err);
 
-/* Of one without processes; a missing one is success. */
+/* Of one without processes. 1: it was there; 0: it is missing. */
 _must_check_ int cgroup_remove(const char *name, struct error *err);

@@ -50,7 +50,7 @@ static int check_uid(const struct server *server, uint32_t uid, struct error *er
 	return error_set(err, EPERM, "the user id %u begins none of the machines' ranges", uid);
 }
 
-/* Those of a machine that the range is taken for: no other one's, and not the bakes'. */
+/* Whether the user ids are noted as the machine's: no other one's, and not the bakes'. */
 static bool has_range(const struct server *server, const struct jailer_request *request)
 {
 	return request->uid > 0

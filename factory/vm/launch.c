@@ -375,7 +375,7 @@ int launch_new(const struct launch_options *options, struct launch **ret_launch,
 /* ---------------------------------------------------------------- the process */
 
 /* One that is not in the journal yet must not go on. */
-static int note_start(struct launched *launched, struct error *err)
+static int note_start(const char *dir, struct launched *launched, struct error *err)
 {
 	_cleanup_(error_done) struct error left = {};
 	int status, r = FAULT_ERROR("clone.spawned", err);
@@ -385,6 +385,8 @@ static int note_start(struct launched *launched, struct error *err)
 		if (r < 0)
 			(void)error_set_errno(err, r, "QEMU ended at once");
 	}
+	if (r == 0)
+		r = remains_note_process(dir, launched->pid, launched->start_time, err);
 	if (r < 0 && pidfd_kill(launched->pidfd, &left) < 0)
 		error_wrap(err, "%s", error_message(&left));
 	if (r < 0)
@@ -441,7 +443,7 @@ static int spawn_here(const struct launch *launch, struct launched *ret, struct 
 		return r;
 	launched.pidfd = pidfd;
 	launched.guest_cid = launch->guest_cid;
-	r = note_start(&launched, err);
+	r = note_start(launch->dir, &launched, err);
 	if (r < 0)
 		return r;
 	steal_fd(&pidfd);

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -26,7 +27,10 @@
 #include "factory/jail/uid_range.h"
 #include "factory/vm/journal.h"
 
+#define PROCESS_NOTE "process" /* in the machine's folder: pid and start time */
+
 enum {
+	PROCESS_NOTE_MAX = 64,
 	MOUNTINFO_MAX = 16 * 1024 * 1024,
 	MOUNT_PASSES_MAX = 16, /* mounts stacked on one point need a pass each */
 	KILL_PASSES_MAX = 16,  /* a process may have forked meanwhile */
@@ -247,19 +251,58 @@ static int kill_range(uint32_t first, struct error *err)
 		     : r;
 }
 
-/* A control group that is empty can be removed, and tells by that that there are none. The user ids
- * of the entry may be another machine's: it was written before they were taken, and they are given
- * back before it is removed. */
+/* A control group that is empty can be removed, and tells by that that there are none; one that is
+ * not there tells nothing. The user ids of the entry may be another machine's: it was written
+ * before they were taken, and they are given back before it is removed. */
 static int end_processes(const char *run_dir, const struct journal_entry *entry, struct error *err)
 {
 	int r = entry->cgroup ? cgroup_remove(entry->cgroup, err) : 0;
 
-	if (entry->uid == 0 || (entry->cgroup && r != -EBUSY) ||
+	if (r > 0)
+		return 0;
+	if (entry->uid == 0 || (r < 0 && r != -EBUSY) ||
 	    !uid_range_is(run_dir, entry->uid, entry->id))
 		return r;
 	error_done(err);
 	r = kill_range(entry->uid, err);
-	return r == 0 && entry->cgroup ? cgroup_remove(entry->cgroup, err) : r;
+	if (r == 0 && entry->cgroup)
+		r = cgroup_remove(entry->cgroup, err);
+	return r < 0 ? r : 0;
+}
+
+/* ---- the VMM itself */
+
+int remains_note_process(const char *dir, pid_t pid, uint64_t start_time, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(dir, PROCESS_NOTE);
+	_cleanup_free_ char *text = xasprintf("%d %" PRIu64 "\n", (int)pid, start_time);
+
+	return file_write_volatile(path, text, strlen(text), 0600, err);
+}
+
+static int check_noted_process(const char *dir, struct error *err)
+{
+	_cleanup_free_ char *path = path_join(dir, PROCESS_NOTE);
+	_cleanup_free_ char *text = NULL;
+	_cleanup_(error_done) struct error why = {};
+	uint64_t noted, start;
+	uint32_t uid;
+	int pid;
+
+	int r = file_read(path, PROCESS_NOTE_MAX, &text, NULL, &why);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0) {
+		error_move(err, &why);
+		return r;
+	}
+	if (sscanf(text, "%d %" SCNu64, &pid, &noted) != 2)
+		return error_set(err, EBADMSG, "%s names no process", path);
+	r = process_start_time(pid, &start);
+	if (r == -ESRCH || (r == 0 && (start != noted || !remains_owner(pid, &uid))))
+		return 0;
+	return r < 0 ? error_set_errno(err, r, "cannot look at its process %d", pid)
+		     : error_set(err, EBUSY, "its process %d lives", pid);
 }
 
 int remains_remove(const char *run_dir, const struct journal_entry *entry, struct error *err)
@@ -267,7 +310,9 @@ int remains_remove(const char *run_dir, const struct journal_entry *entry, struc
 	_cleanup_free_ char *dir = remains_dir(run_dir, entry->id);
 	/* mountinfo has no symlinks in its paths, run_dir may (/var/run). */
 	_cleanup_free_ char *real = realpath(dir, NULL);
-	int r = real ? detach_mounts(real, err) : 0;
+	int r = check_noted_process(dir, err);
+	if (r == 0 && real)
+		r = detach_mounts(real, err);
 	FAULT_POINT("end.unmounted");
 	if (r == 0)
 		r = path_remove(dir, err);

@@ -17,6 +17,12 @@ char *remains_dir(const char *run_dir, const char *id);
 /* Mount points at or below dir that /proc/PID/mountinfo's text tells of, deepest first. */
 void remains_find_mounts(const char *mountinfo, const char *dir, struct strv *ret_mounts);
 
+/* The process of a machine, noted in its folder by root, who has started it: while that lives
+ * nothing of the machine is removed, whatever the journal says. A machine of an earlier version has
+ * no such note. */
+_must_check_ int remains_note_process(const char *dir, pid_t pid, uint64_t start_time,
+				      struct error *err);
+
 /* Detaches mounts, ends what else runs with the machine's user ids (where they are its own),
  * removes all and last the journal entry (which stays where something else could not be removed, so
  * that the next start tries again). -EBUSY: something is still in use, as by a process that has not

@@ -134,6 +134,8 @@ static void test_adopt_spares_a_reused_pid(void **state)
 	pid_t pid = vm_pid(bench->vm);
 	lose(bench, &entry);
 	entry.start_time--;
+	_cleanup_free_ char *dir = remains_dir(bench->run_dir, entry.id);
+	assert_int_equal(remains_note_process(dir, pid, entry.start_time, NULL), 0);
 	adopt(bench, &entry, true);
 	run_until(bench, VM_GONE);
 	assert_non_null(strstr(bench->why, "is gone"));

@@ -220,6 +220,18 @@ static void test_a_kill_that_fails_is_tried_again(void **state)
 	expect_gone(bench, "not wanted any more");
 }
 
+/* Somebody says that it has ended. */
+static void test_nothing_of_one_that_lives_is_removed(void **state)
+{
+	struct bench *bench = *state;
+	park(bench, "ok");
+	const struct journal_entry said = { .id = (char *)vm_id(bench->vm) };
+	assert_int_equal(remains_remove(bench->run_dir, &said, NULL), -EBUSY);
+	assert_true(path_exists(vm_share_dir(bench->vm)));
+	vm_destroy(bench->vm, "not wanted any more");
+	expect_gone(bench, "not wanted any more");
+}
+
 static void test_forgotten_in_each_state(void **state)
 {
 	struct bench *bench = *state;
@@ -324,6 +336,7 @@ int main(int argc, char **argv)
 		LIFE(test_killed_in_each_state),
 		LIFE(test_destroyed_in_each_state),
 		LIFE(test_a_kill_that_fails_is_tried_again),
+		LIFE(test_nothing_of_one_that_lives_is_removed),
 		LIFE(test_forgotten_in_each_state),
 		LIFE(test_killed_while_being_claimed),
 		LIFE(test_destroyed_while_being_claimed),
