@@ -1,6 +1,13 @@
 /* A process from which /proc hides those of others (hidepid=), in a mount namespace of its own. */
 #pragma once
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include <grp.h>
 #include <sched.h>
 #include <stdbool.h>
