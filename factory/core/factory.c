@@ -128,8 +128,9 @@ static int factory_open_socket(const struct factory *factory, const struct acces
 static int check_sight(struct error *err)
 {
 	uint64_t start_time;
+	int r = process_start_time(1, &start_time);
 
-	if (process_start_time(1, &start_time) != -EACCES)
+	if (r != -EACCES && r != -EPERM)
 		return 0;
 	return error_set(err, EACCES,
 			 "/proc is mounted with hidepid= and hides the processes of other users: "

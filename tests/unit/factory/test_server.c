@@ -335,6 +335,13 @@ static void test_no_start_where_processes_are_hidden(void **state _unused_)
 	run_with_proc_hidden(is_refused, NULL);
 }
 
+/* They are there, and cannot be looked at. */
+static void test_no_start_where_processes_are_closed(void **state _unused_)
+{
+	assert_int_equal(chmod(test_folder, 0777), 0);
+	run_with_proc("hidepid=noaccess", is_refused, NULL);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -345,6 +352,8 @@ int main(void)
 		TEST(test_end_with_an_init_that_waits),
 		TEST(test_end_during_a_measurement),
 		cmocka_unit_test_setup_teardown(test_no_start_where_processes_are_hidden,
+						setup_files, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_no_start_where_processes_are_closed,
 						setup_files, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
