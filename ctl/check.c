@@ -54,7 +54,7 @@ const struct check_probe check_probes[] = {
 	{ "descriptors", "how many files the factory may have open", check_descriptors },
 	{ "user-ids", "the ids that machines have", check_user_ids },
 	{ "factory-user", "the user that the factory is", check_factory_user },
-	{ "processes", "whether /proc shows it those of others, tried", check_processes },
+	{ "processes", "whether /proc shows the factory those of others, tried", check_processes },
 	{ "clock", "whether something keeps the clock", check_clock },
 	{ "factory", "whether a factory answers", check_factory },
 	{ "templates", "whether its templates are ready", check_templates },

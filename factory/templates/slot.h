@@ -51,8 +51,8 @@ void slot_free(struct slot *slot);
 typedef void (*slot_fn)(int number, const struct error *err, void *userdata);
 
 /* Bakes the template where it is not READY; fn (may be NULL) is called when the pool is full,
- * or with what went wrong. One that is being destroyed is baked after that. After slot_stop() it
- * is -ECANCELED. */
+ * or with what went wrong. One that is being destroyed is baked after that; -ECANCELED while its
+ * bake is being cancelled, and after slot_stop(). */
 void slot_make_ready(struct slot *slot, slot_fn fn, void *userdata);
 
 /* Bakes the template anew, also where no input changed; fn (may be NULL) is called when the new
