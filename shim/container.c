@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trace.h"
+#include "factory/client/claim.h"
 #include "proto/events.pb-c.h"
 #include "proto/root_note.h"
 #include "shim/container_priv.h"
@@ -277,8 +278,10 @@ static int load(struct container *container, const struct container_options *opt
 		sysctls_keep(options->sysctls, container->spec->oci->linux);
 		return make_init(container, err);
 	}
-	if (container->spec->oci->linux)
+	if (container->spec->oci->linux) {
 		sysctls_add(options->sysctls, container->spec->oci->linux);
+		limits_take(&container->limits, container->spec->oci->linux->resources);
+	}
 	r = find_root(container, err);
 	if (r == 0)
 		r = user_namespace_take(container->spec, container->root_mounts,
@@ -660,6 +663,26 @@ void container_set_paused(struct container *container, bool paused)
 bool container_is_paused(const struct container *container)
 {
 	return container->is_paused;
+}
+
+int container_check_update(const struct container *container, const Grpc__LinuxResources *resources,
+			   struct error *err)
+{
+	const struct claim *machine = sandbox_claim(container->sandbox);
+	struct limits limits = container->limits;
+	int r;
+
+	if (!machine)
+		return 0;
+	limits_take(&limits, resources);
+	r = limits_check_update(&container->limits, &limits, machine->vcpus, machine->memory_mib,
+				err);
+	return r < 0 ? error_wrap(err, "container %s", container->id) : 0;
+}
+
+void container_updated(struct container *container, const Grpc__LinuxResources *resources)
+{
+	limits_take(&container->limits, resources);
 }
 
 struct agent_link *container_agent(const struct container *container)

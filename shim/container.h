@@ -105,6 +105,12 @@ void container_tell_oom(const struct container *container);
 void container_set_paused(struct container *container, bool paused);
 bool container_is_paused(const struct container *container);
 
+/* What an Update asks for. -EBUSY: the machine has less (shim/limits.h). */
+_must_check_ int container_check_update(const struct container *container,
+					const Grpc__LinuxResources *resources, struct error *err);
+/* The guest has done it. */
+void container_updated(struct container *container, const Grpc__LinuxResources *resources);
+
 /* Whose processes it has; borrowed. */
 const struct pid_sharing *container_pid_sharing(const struct container *container);
 

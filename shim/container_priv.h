@@ -9,6 +9,7 @@
 #include "shim/hooks.h"
 #include "shim/layer_image.h"
 #include "shim/layer_mounts.h"
+#include "shim/limits.h"
 #include "shim/pid_sharing.h"
 #include "shim/rootfs.h"
 #include "shim/share_folder.h"
@@ -28,7 +29,8 @@ struct container {
 	enum container_state state;
 	const Containerd__Task__V2__CreateTaskRequest *request; /* borrowed; CREATING only */
 	struct settings settings;
-	struct spec *spec; /* until the agent has it */
+	struct spec *spec;    /* until the agent has it */
+	struct limits limits; /* by its spec, and by what it was updated to */
 	struct pid_sharing pids;
 	Containerd__Types__Mount
 		*engine_root; /* owned; NULL: the request names the root's mounts */

@@ -166,35 +166,62 @@ TASK_HANDLER(resume)
 
 /* ---------------------------------------------------------------- Update, Stats, Checkpoint */
 
+struct update {
+	struct task_pending *pending;
+	Grpc__LinuxResources *resources; /* owned */
+};
+
 static void on_updated(const struct ttrpc_reply *reply, void *userdata)
 {
-	if (is_done(reply, userdata))
-		finish_empty(userdata);
+	_cleanup_free_ struct update *update = userdata;
+	struct task_pending *pending = update->pending;
+
+	if (is_done(reply, pending)) {
+		container_updated(pending->container, update->resources);
+		finish_empty(pending);
+	}
+	grpc__linux_resources__free_unpacked(update->resources, NULL);
+}
+
+/* resources are taken. */
+static void send_update(struct ttrpc_call *call, struct container *container,
+			Grpc__LinuxResources *resources)
+{
+	Grpc__UpdateContainerRequest request = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
+	struct update *update = xnew(struct update);
+
+	update->pending = task_pending_new(call, container, NULL);
+	update->resources = resources;
+	request.container_id = (char *)container_id(container);
+	request.resources = resources;
+	agent_call(container_agent(container), "UpdateContainer", &request.base, CALL_TIMEOUT_MS,
+		   on_updated, update);
 }
 
 TASK_HANDLER(update)
 {
 	const Containerd__Task__V2__UpdateTaskRequest *request =
 		(const Containerd__Task__V2__UpdateTaskRequest *)message;
-	Grpc__UpdateContainerRequest update = GRPC__UPDATE_CONTAINER_REQUEST__INIT;
 	struct container *container = find_in_guest(call, userdata, request->id);
 	_cleanup_(error_done) struct error err = {};
+	Grpc__LinuxResources *resources = NULL;
+	int r;
 
 	if (!container)
 		return;
-	if (!request->resources)
-		(void)error_set(&err, EINVAL, "the update has no resources");
-	else
-		(void)spec_parse_resources(request->resources->value.data,
-					   request->resources->value.len, &update.resources, &err);
-	if (err.number) {
-		ttrpc_call_fail(call, &err);
+	r = request->resources
+		    ? spec_parse_resources(request->resources->value.data,
+					   request->resources->value.len, &resources, &err)
+		    : error_set(&err, EINVAL, "the update has no resources");
+	if (r == 0)
+		r = container_check_update(container, resources, &err);
+	if (r == 0) {
+		send_update(call, container, resources);
 		return;
 	}
-	update.container_id = request->id;
-	agent_call(container_agent(container), "UpdateContainer", &update.base, CALL_TIMEOUT_MS,
-		   on_updated, task_pending_new(call, container, NULL));
-	grpc__linux_resources__free_unpacked(update.resources, NULL);
+	ttrpc_call_fail(call, &err);
+	if (resources)
+		grpc__linux_resources__free_unpacked(resources, NULL);
 }
 
 static void reply_stats(const struct ttrpc_reply *reply, bool has_network,

@@ -227,6 +227,21 @@ test_out_of_memory_is_told() {
 	expect 1 "$(grep -c '/tasks/oom.*m2' "$work/events")" 'events of an exec'
 }
 
+# Of 256 MiB and one vCPU, whose container begins with less.
+test_an_update_goes_as_far_as_the_machine() {
+	local beyond='and does not grow while it runs'
+	detached u1 --memory-limit $((200 << 20)) -- sleep 1000
+	update() { ask u1 Update "(2, pack((1, 'resources'), (2, '$1')))"; }
+	expect '{}' "$(update "{\"memory\": {\"limit\": $((256 << 20))}, \"cpu\": {\"quota\": 100000, \"period\": 100000}}")"
+	expect_match "Update: container u1: a memory limit of 257 MiB is wanted, and the machine has 256 $beyond" \
+		"$(update "{\"memory\": {\"limit\": $((257 << 20))}}")"
+	expect_match "Update: container u1: a limit of 1.50 processors is wanted, and the machine has 1 $beyond" \
+		"$(update '{"cpu": {"quota": 150000}}')"
+	expect '{}' "$(update '{"pids": {"limit": 100}}')"
+	expect '{}' "$(update '{"memory": {"limit": -1}, "cpu": {"quota": -1}}')"
+	remove_container u1
+}
+
 # The program is busy with its start when the signal comes.
 test_a_signal_right_after_the_start_is_kept() {
 	local i

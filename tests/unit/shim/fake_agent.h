@@ -330,7 +330,7 @@ static const struct ttrpc_method fake_agent_methods[] = {
 	{ "ReadStderr", fake_read },        { "WriteStdin", fake_write },
 	{ "CloseStdin", fake_close },       { "StatsContainer", fake_stats },
 	{ "GetMetrics", fake_metrics },     { "GetDiagnosticData", fake_diagnostic },
-	{ "SetPolicy", fake_simple },
+	{ "SetPolicy", fake_simple },       { "UpdateContainer", fake_simple },
 };
 
 static const struct ttrpc_service fake_agent_service = {

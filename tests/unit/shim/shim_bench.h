@@ -84,6 +84,8 @@ static inline void bench_on_claim(struct ttrpc_call *call, const ProtobufCMessag
 	response.share_dir = share;
 	response.share_tag = (char *)"kilnShared";
 	response.template_id = (char *)"t1";
+	response.vcpus = 2;
+	response.memory_mib = 256;
 	ttrpc_call_reply_fds(call, &response.base, fds, ARRAY_SIZE(fds));
 }
 
@@ -425,6 +427,21 @@ static inline struct answer bench_exec(struct bench *bench, const char *id, cons
 	request.exec_id = (char *)exec_id;
 	request.spec = &spec;
 	return bench_call(bench, "Exec", &request.base);
+}
+
+static inline struct answer bench_update(struct bench *bench, const char *id, const char *json)
+{
+	Containerd__Task__V2__UpdateTaskRequest request =
+		CONTAINERD__TASK__V2__UPDATE_TASK_REQUEST__INIT;
+	Google__Protobuf__Any resources = GOOGLE__PROTOBUF__ANY__INIT;
+
+	resources.type_url =
+		(char *)"types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+	resources.value.data = (uint8_t *)json;
+	resources.value.len = strlen(json);
+	request.id = (char *)id;
+	request.resources = &resources;
+	return bench_call(bench, "Update", &request.base);
 }
 
 static inline struct answer bench_shutdown(struct bench *bench)

@@ -152,6 +152,80 @@ static void bad_bundle_asks_no_factory(void **state)
 	assert_int_equal(bench->claims, 0);
 }
 
+/* ---- updates, in a machine of 2 vCPUs and 256 MiB */
+
+static void expect_no_room(struct bench *bench, const char *json, const char *sentence)
+{
+	expect(bench_update(bench, "c1", json), TTRPC_FAILED_PRECONDITION, sentence);
+}
+
+static void updates_go_as_far_as_the_machine(void **state)
+{
+	struct bench *bench = *state;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_update(bench, "c1", "{\"memory\":{\"limit\":268435456}}"));
+	assert_non_null(strstr(strbuf_text(&bench->agent.calls), "UpdateContainer"));
+	strbuf_done(&bench->agent.calls);
+	expect_no_room(bench, "{\"memory\":{\"limit\":268435457}}",
+		       "container c1: a memory limit of 257 MiB is wanted, and the machine has 256 "
+		       "and does not grow while it runs: a new pod or container");
+	expect_no_room(bench, "{\"cpu\":{\"quota\":250000}}",
+		       "a limit of 2.50 processors is wanted, and the machine has 2 ");
+	assert_string_equal(strbuf_text(&bench->agent.calls), "");
+	expect_ok(bench_update(bench, "c1", "{\"cpu\":{\"quota\":100000,\"period\":50000}}"));
+	/* By the period that it has, and by another one. */
+	expect_no_room(bench, "{\"cpu\":{\"quota\":100001}}", "processors");
+	expect_ok(bench_update(bench, "c1", "{\"cpu\":{\"quota\":200000,\"period\":100000}}"));
+	expect_ok(bench_update(bench, "c1", "{\"pids\":{\"limit\":100},\"cpu\":{\"shares\":512}}"));
+}
+
+static void no_limit_is_what_the_machine_has(void **state)
+{
+	struct bench *bench = *state;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_update(bench, "c1", "{\"memory\":{\"limit\":-1},\"cpu\":{\"quota\":-1}}"));
+	expect_ok(bench_update(bench, "c1", "{\"memory\":{\"limit\":9223372036854771712}}"));
+	expect_no_room(bench, "{\"memory\":{\"limit\":536870912}}", "the machine has 256 ");
+	expect_ok(bench_update(bench, "c1", "{\"memory\":{\"limit\":134217728}}"));
+}
+
+/* Its limit is more than its machine has, as a container's may be whose pod says nothing. */
+static void make_large_bundle(struct bench *bench)
+{
+	static const char spec[] = SPEC_JSON("", "", ""), limit[] = "1048576";
+	const char *at = strstr(spec, limit);
+	_cleanup_free_ char *text = xasprintf("%.*s%s%s", (int)(at - spec), spec, "1073741824",
+					      at + strlen(limit));
+
+	bench_make_bundle(bench, "c1", text);
+}
+
+static void a_limit_beyond_the_machine_may_stay(void **state)
+{
+	static const char whole[] = "{\"memory\":{\"limit\":1073741824},\"cpu\":{\"shares\":2}}";
+	struct bench *bench = *state;
+
+	make_large_bundle(bench);
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_update(bench, "c1", whole));
+	expect_no_room(bench, "{\"memory\":{\"limit\":1073741825}}", "1025 MiB is wanted");
+	/* What the guest has not done has not changed the limit. */
+	bench->agent.fail_method = "UpdateContainer";
+	bench->agent.fail_code = TTRPC_INTERNAL;
+	expect(bench_update(bench, "c1", "{\"memory\":{\"limit\":536870912}}"), TTRPC_INTERNAL,
+	       "scripted failure");
+	bench->agent.fail_method = NULL;
+	expect_ok(bench_update(bench, "c1", whole));
+	expect_ok(bench_update(bench, "c1", "{\"memory\":{\"limit\":536870912}}"));
+	expect_no_room(bench, whole, "1024 MiB is wanted");
+	expect(bench_update(bench, "c1", "{"), TTRPC_INVALID_ARGUMENT, "the update's resources");
+}
+
 /* ---- what `start` claims before containerd asks */
 
 static void prepare(struct bench *bench, const char *id)
@@ -485,6 +559,9 @@ int main(void)
 		T(sandbox_the_agent_refuses_says_why),
 		T(missing_rootfs_leaves_nothing),
 		T(bad_bundle_asks_no_factory),
+		T(updates_go_as_far_as_the_machine),
+		T(no_limit_is_what_the_machine_has),
+		T(a_limit_beyond_the_machine_may_stay),
 		T(early_claim_serves_the_first_container),
 		T(early_claim_of_another_kind_is_given_back),
 		T(early_claim_is_not_answered_yet),
