@@ -23,7 +23,11 @@ struct output {
 	uint64_t gather_until_ms;  /* since a small answer; until then nothing is read */
 	int fd;                    /* owned; -EBADF before attach and after the end */
 	bool ended;
+	bool is_dropped; /* nobody reads */
 };
+
+/* Shared by all streams: what is in it is sent, copied or dropped before it is used again. */
+static uint8_t frame[OUTPUT_FRAME];
 
 static void pump(struct output *output);
 
@@ -56,16 +60,30 @@ void output_end(struct output *output)
 		answer_end(call);
 }
 
+/* A part at a time: others want the agent too. */
+static void drop_some(struct output *output)
+{
+	ssize_t n = read(output->fd, frame, sizeof(frame));
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		output_end(output);
+}
+
 static void on_readable(int fd _unused_, unsigned events _unused_, void *userdata)
 {
-	pump(userdata);
+	struct output *output = userdata;
+
+	if (output->is_dropped)
+		drop_some(output);
+	else
+		pump(output);
 }
 
 /* A read nobody waits for any more leaves the queue by itself, so the watch is set anew here
  * and not only where a read arrives. */
 static void watch_update(struct output *output)
 {
-	unsigned events = pending_first(&output->reads) ? LOOP_READ : 0;
+	unsigned events = output->is_dropped || pending_first(&output->reads) ? LOOP_READ : 0;
 
 	if (output->watch)
 		loop_watch_set(output->watch, events);
@@ -121,8 +139,6 @@ static ssize_t read_all(int fd, uint8_t *data, size_t len)
 /* Answers the reads that wait with the bytes that are there. */
 static void pump(struct output *output)
 {
-	/* Shared by all streams: the answer is sent or copied before it is used again. */
-	static uint8_t frame[OUTPUT_FRAME];
 	uint8_t *chunk = frame + TTRPC_HEADROOM;
 	struct pending *first;
 
@@ -159,10 +175,24 @@ void output_attach(struct output *output, int fd)
 	pump(output);
 }
 
+void output_drop(struct output *output)
+{
+	struct ttrpc_call *call;
+
+	if (output->ended)
+		return;
+	output->is_dropped = true;
+	loop_timer_free(steal_ptr(output->timer));
+	while ((call = pending_take(&output->reads)))
+		answer_end(call);
+	if (output->fd >= 0)
+		watch_update(output);
+}
+
 void output_read(struct output *output, struct ttrpc_call *call,
 		 const Grpc__ReadStreamRequest *request)
 {
-	if (output->ended) {
+	if (output->ended || output->is_dropped) {
 		answer_end(call);
 		return;
 	}

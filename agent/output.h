@@ -24,6 +24,9 @@ void output_attach(struct output *output, int fd);
 /* Drops what nobody has read and answers waiting reads with the end. */
 void output_end(struct output *output);
 
+/* Nobody will read: reads are answered with the end, and what comes is dropped until it ends. */
+void output_drop(struct output *output);
+
 /* Ends the call, at once or later. request is the call's own. */
 void output_read(struct output *output, struct ttrpc_call *call,
 		 const Grpc__ReadStreamRequest *request);

@@ -332,6 +332,20 @@ void process_close_stdin(struct process *process)
 	input_close(process->input, process->has_terminal);
 }
 
+static void close_output(struct output *output, bool drop)
+{
+	if (drop)
+		output_drop(output);
+	else
+		output_end(output);
+}
+
+void process_close_output(struct process *process, bool drop_stdout, bool drop_stderr)
+{
+	close_output(process->out, drop_stdout);
+	close_output(process->errout, drop_stderr);
+}
+
 int process_resize(struct process *process, uint32_t rows, uint32_t columns)
 {
 	struct winsize window = {

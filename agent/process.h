@@ -69,6 +69,10 @@ struct output *process_stderr(struct process *process); /* borrowed; ended where
 
 void process_close_stdin(struct process *process);
 
+/* Nobody reads its output any more, though others may have it open. Of each stream: who writes to
+ * it is told so by EPIPE (of a terminal by EIO), or what is written is dropped. */
+void process_close_output(struct process *process, bool drop_stdout, bool drop_stderr);
+
 /* -ENOTTY where it has no terminal. */
 _must_check_ int process_resize(struct process *process, uint32_t rows, uint32_t columns);
 
@@ -77,7 +81,7 @@ enum process_state process_state(const struct process *process);
 pid_t process_pid(const struct process *process);
 int process_pidfd(const struct process *process); /* borrowed */
 
-/* Ended, its status asked for and its output read: nothing is lost by forgetting it. */
+/* Ended, its status asked for and its output read or closed: nothing is lost by forgetting it. */
 bool process_is_spent(const struct process *process);
 
 /* What a status of waitpid(2) is to a shell: the exit code, or 128 and the signal. */

@@ -65,6 +65,7 @@ static const struct ttrpc_method guest_methods[] = {
 	{ "FindCard", rpc_find_card },
 	{ "SetScratchRoom", rpc_set_scratch_room },
 	{ "ListProcesses", rpc_list_processes },
+	{ "CloseOutput", rpc_close_output },
 	{ "StatsGuest", rpc_stats_guest },
 };
 

@@ -61,6 +61,7 @@ RPC_HANDLER(read_stdout);
 RPC_HANDLER(read_stderr);
 RPC_HANDLER(write_stdin);
 RPC_HANDLER(close_stdin);
+RPC_HANDLER(close_output);
 RPC_HANDLER(tty_win_resize);
 RPC_HANDLER(get_volume_stats);
 RPC_HANDLER(resize_volume);

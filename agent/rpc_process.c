@@ -7,6 +7,7 @@
 
 #include "agent/container.h"
 #include "agent/rpc.h"
+#include "proto/guest.pb-c.h"
 
 RPC_HANDLER(wait_process)
 {
@@ -89,6 +90,20 @@ RPC_HANDLER(close_stdin)
 		return;
 	process_close_stdin(process);
 	rpc_finish(call, 0, NULL);
+}
+
+RPC_HANDLER(close_output)
+{
+	const Kiln__Guest__V1__CloseOutputRequest *request = (const void *)message;
+	Kiln__Guest__V1__CloseOutputResponse response =
+		KILN__GUEST__V1__CLOSE_OUTPUT_RESPONSE__INIT;
+	struct process *process = rpc_process(userdata, call, request->container_id,
+					      request->exec_id);
+
+	if (!process)
+		return;
+	process_close_output(process, request->drop_stdout, request->drop_stderr);
+	ttrpc_call_reply(call, &response.base);
 }
 
 RPC_HANDLER(tty_win_resize)

@@ -619,6 +619,7 @@ int container_delete_exec(struct container *container, struct process *process, 
 	TAILQ_REMOVE(&container->execs, exec, link);
 	container->nexecs--;
 	container->used_ms = clock_monotonic_ms();
+	process_close_output(process);
 	process_end(process);
 	process_unref(process);
 	free(exec);

@@ -139,6 +139,11 @@ void io_start(struct io *io, const struct trace_span *traced)
 		io_input_start(io->in);
 }
 
+bool io_outputs_ended(const struct io *io)
+{
+	return io_output_ended(io->out) && (!io->err || io_output_ended(io->err));
+}
+
 uint64_t io_progress_ms(const struct io *io)
 {
 	uint64_t last = io_output_progress_ms(io->out);

@@ -61,6 +61,8 @@ _must_check_ int io_open(const struct io_options *options, struct io **ret_io, s
 /* The process runs: copy. traced: see io_output_start(). */
 void io_start(struct io *io, const struct trace_span *traced);
 
+bool io_outputs_ended(const struct io *io);
+
 /* When bytes last moved, either way, CLOCK_MONOTONIC; 0: they never have. */
 uint64_t io_progress_ms(const struct io *io);
 

@@ -552,6 +552,21 @@ void process_lost(struct process *process, uint32_t exit_status)
 	exit_check(process);
 }
 
+void process_close_output(struct process *process)
+{
+	Kiln__Guest__V1__CloseOutputRequest request = KILN__GUEST__V1__CLOSE_OUTPUT_REQUEST__INIT;
+	const struct stdio *stdio = &process->stdio;
+
+	if (!process->io || io_outputs_ended(process->io))
+		return;
+	request.container_id = process->container_id;
+	request.exec_id = process->exec_id;
+	request.drop_stdout = str_empty(stdio->out) && !stdio->terminal;
+	request.drop_stderr = str_empty(stdio->err);
+	agent_call_service(process->agent, &kiln__guest__v1__guest__descriptor, "CloseOutput",
+			   &request.base, CALL_TIMEOUT_MS, NULL, NULL);
+}
+
 void process_end(struct process *process)
 {
 	io_end(steal_ptr(process->io));

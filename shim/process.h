@@ -97,6 +97,12 @@ uint64_t process_used_ms(const struct process *process);
 /* The sandbox is gone, or is being ended. */
 void process_lost(struct process *process, uint32_t exit_status);
 
+/* Before process_end(), of an exec whose container goes on: where others have its output open (what
+ * it has left running), the guest is told that nobody reads it any more. A writer finds what it
+ * would by runc: EPIPE, or, where the client wanted no output, that all is well. An agent that
+ * cannot do it leaves them be, and they wait once the pipe is full. */
+void process_close_output(struct process *process);
+
 /* Ends its streams and, where it has not ended itself, the process as we know it: status 255,
  * TaskExit, answers. Then unref. */
 void process_end(struct process *process);

@@ -242,6 +242,15 @@ test_an_update_goes_as_far_as_the_machine() {
 	remove_container u1
 }
 
+# It writes again when the exec is long deleted.
+test_what_an_exec_left_running_is_told_that_nobody_reads() {
+	detached left sleep 1000
+	ctr tasks exec --exec-id e1 left sh -c '((while echo line; do sleep 3; done); echo $? >/dev/shm/status) &' >/dev/null
+	until_true 30 eval '[ "$(file_in left /dev/shm/status 2>/dev/null)" = 141 ]'
+	expect here "$(ctr tasks exec --exec-id e1 left echo here)"
+	remove_container left
+}
+
 # The program is busy with its start when the signal comes.
 test_a_signal_right_after_the_start_is_kept() {
 	local i

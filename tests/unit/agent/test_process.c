@@ -2,6 +2,10 @@
  * signals, and more of them by exec. */
 #include "tests/unit/agent/container_fixture.h"
 
+#include <sys/resource.h>
+
+#include "proto/guest.pb-c.h"
+
 static void test_output_and_status(void **state _unused_)
 {
 	skip_unless_possible();
@@ -313,6 +317,82 @@ static void test_large_output(void **state _unused_)
 	assert_int_equal(wait_for("one", ""), 0);
 }
 
+static int close_output(const char *exec_id, bool drop_stdout, struct error *err)
+{
+	Kiln__Guest__V1__CloseOutputRequest request = KILN__GUEST__V1__CLOSE_OUTPUT_REQUEST__INIT;
+
+	request.container_id = (char *)"one";
+	request.exec_id = (char *)exec_id;
+	request.drop_stdout = drop_stdout;
+	ProtobufCMessage *response = call_service(&kiln__guest__v1__guest__descriptor,
+						  "CloseOutput", &request.base, err);
+	if (!response)
+		return -1;
+	protobuf_c_message_free_unpacked(response, NULL);
+	return 0;
+}
+
+static void start_exec(const char *exec_id, const char *line)
+{
+	must("ExecProcess",
+	     "{\"container_id\": \"one\", \"exec_id\": \"%s\", \"process\": {\"args\": [\"sh\","
+	     " \"-c\", \"%s\"], \"env\": [\"PATH=/bin\"]}}",
+	     exec_id, line);
+}
+
+/* What an exec has left behind writes more than a pipe holds; how its program ends is in a file. */
+static void expect_left_behind(bool drop_stdout, const char *status)
+{
+	start_exec("left", ": >/tmp/status; (dd if=/dev/zero bs=64k count=16 2>/dev/null;"
+			   " echo $? >/tmp/status) &");
+	assert_int_equal(wait_for("one", "left"), 0);
+	assert_int_equal(close_output("left", drop_stdout, NULL), 0);
+	start_exec("looks", "until test -s /tmp/status; do sleep 0.1; done; cat /tmp/status");
+	_cleanup_free_ char *said = read_all("ReadStdout", "one", "looks");
+	assert_string_equal(said, status);
+	/* Reads that come after it find the end, and not what was dropped. */
+	_cleanup_free_ char *out = read_all("ReadStdout", "one", "left");
+	assert_string_equal(out, "");
+}
+
+static void test_output_that_nobody_reads_any_more(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	skip_unless_possible();
+	create("one", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	expect_left_behind(false, "141\n"); /* 128 + SIGPIPE */
+	expect_left_behind(true, "0\n");
+	assert_int_equal(close_output("never", false, &err), -1);
+	assert_non_null(strstr(error_message(&err), "there is no process \"never\""));
+}
+
+/* Execs that have ended and whose output nobody has read are kept for who may come, up to a bound.
+ */
+static void test_execs_that_are_given_up_make_room(void **state _unused_)
+{
+	enum { EXECS = 511 }; /* beside the first process */
+	const struct rlimit files = { 4096, 4096 };
+	char id[16];
+
+	skip_unless_possible();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	create("one", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	for (int i = 0; i < EXECS; i++) {
+		snprintf(id, sizeof(id), "e%d", i);
+		start_exec(id, "echo");
+		assert_int_equal(wait_for("one", id), 0);
+	}
+	must_fail("has 512 processes already", "ExecProcess",
+		  "{\"container_id\": \"one\", \"exec_id\": \"f\", \"process\":"
+		  " {\"args\": [\"/bin/true\"]}}");
+	assert_int_equal(close_output("e7", false, NULL), 0);
+	start_exec("f", "true");
+	assert_int_equal(wait_for("one", "f"), 0);
+}
+
 static void test_terminal(void **state _unused_)
 {
 	skip_unless_possible();
@@ -359,6 +439,8 @@ int main(void)
 		LIFE(test_stdin),
 		LIFE(test_read_given_up),
 		LIFE(test_large_output),
+		LIFE(test_output_that_nobody_reads_any_more),
+		LIFE(test_execs_that_are_given_up_make_room),
 		LIFE(test_terminal),
 	};
 

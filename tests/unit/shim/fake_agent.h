@@ -26,8 +26,8 @@
 #define CHECKS_MAX  16
 #define READS_MAX   8
 
-/* What the first process writes (an exec writes nothing); reads are held while there is nothing and
- * no end. */
+/* What the first process writes (an exec writes nothing, and its output ends at once unless it
+ * stays open); reads are held while there is nothing and no end. */
 struct fake_stream {
 	const uint8_t *data;
 	size_t len;
@@ -55,6 +55,9 @@ struct fake_agent {
 	struct ttrpc_call *held;
 	struct fake_wait waits[WAITS_MAX];
 	struct fake_stream out, err;
+	bool execs_stay_open;              /* an exec's stdout does not end by itself */
+	struct fake_stream exec_out;       /* ditto: its reads */
+	unsigned drop_stdout, drop_stderr; /* of CloseOutput, so many had them */
 	struct strbuf in;
 	size_t in_max; /* bytes taken of one WriteStdin; 0: all */
 	bool in_closed;
@@ -206,11 +209,13 @@ static inline void fake_read(struct ttrpc_call *call, const ProtobufCMessage *me
 {
 	const Grpc__ReadStreamRequest *request = (const void *)message;
 	struct fake_agent *agent = userdata;
-	struct fake_stream *stream = str_equal(ttrpc_call_method(call), "ReadStdout") ? &agent->out
-										      : &agent->err;
+	bool is_stdout = str_equal(ttrpc_call_method(call), "ReadStdout");
+	struct fake_stream *stream = is_stdout ? &agent->out : &agent->err;
 	struct fake_stream empty = { .held = { call }, .nheld = 1, .ended = true };
 
-	if (*request->exec_id) {
+	if (*request->exec_id && is_stdout && agent->execs_stay_open) {
+		stream = &agent->exec_out;
+	} else if (*request->exec_id) {
 		fake_stream_answer(&empty, request->len);
 		return;
 	}
@@ -282,7 +287,26 @@ static inline void fake_stats(struct ttrpc_call *call, const ProtobufCMessage *m
 		ttrpc_call_reply(call, &response.base);
 }
 
-static const struct ttrpc_method fake_guest_methods[] = { { "StatsGuest", fake_stats } };
+static inline void fake_close_output(struct ttrpc_call *call, const ProtobufCMessage *message,
+				     void *userdata)
+{
+	const Kiln__Guest__V1__CloseOutputRequest *request = (const void *)message;
+	Kiln__Guest__V1__CloseOutputResponse response =
+		KILN__GUEST__V1__CLOSE_OUTPUT_RESPONSE__INIT;
+	struct fake_agent *agent = userdata;
+
+	agent->drop_stdout += request->drop_stdout;
+	agent->drop_stderr += request->drop_stderr;
+	if (!fake_note(agent, call))
+		return;
+	fake_stream_set(&agent->exec_out, NULL, 0, true);
+	ttrpc_call_reply(call, &response.base);
+}
+
+static const struct ttrpc_method fake_guest_methods[] = {
+	{ "StatsGuest", fake_stats },
+	{ "CloseOutput", fake_close_output },
+};
 
 static const struct ttrpc_service fake_guest_service = {
 	.descriptor = &kiln__guest__v1__guest__descriptor,
@@ -374,6 +398,8 @@ static inline void fake_agent_done(struct fake_agent *agent)
 		ttrpc_call_drop(fake_stream_take(&agent->out));
 	while (agent->err.nheld > 0)
 		ttrpc_call_drop(fake_stream_take(&agent->err));
+	while (agent->exec_out.nheld > 0)
+		ttrpc_call_drop(fake_stream_take(&agent->exec_out));
 	if (agent->held)
 		ttrpc_call_drop(agent->held);
 	ttrpc_server_free(agent->server);

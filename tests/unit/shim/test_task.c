@@ -152,6 +152,75 @@ static void bad_bundle_asks_no_factory(void **state)
 	assert_int_equal(bench->claims, 0);
 }
 
+/* ---- execs whose output somebody else has open */
+
+/* Of one that has ended; stdout may be "". */
+static void run_and_delete_exec(struct bench *bench, const char *exec_id, const char *out)
+{
+	Containerd__Task__V2__ExecProcessRequest request =
+		CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
+	Google__Protobuf__Any spec = GOOGLE__PROTOBUF__ANY__INIT;
+
+	spec.value.data = (uint8_t *)PROCESS_JSON;
+	spec.value.len = strlen(PROCESS_JSON);
+	request.id = (char *)"c1";
+	request.exec_id = (char *)exec_id;
+	request.stdout = (char *)out;
+	request.spec = &spec;
+	expect_ok(bench_call(bench, "Exec", &request.base));
+	expect_ok(bench_start(bench, "c1", exec_id));
+	await(bench->loop, fake_agent_exit(&bench->agent, exec_id, 0));
+	expect_ok(bench_wait(bench, "c1", exec_id));
+	expect_ok(bench_delete(bench, "c1", exec_id));
+}
+
+static void output_of_a_deleted_exec_is_closed(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ char *fifo = path_join(bench->dir, "fifo");
+
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	run_and_delete_exec(bench, "x1", fifo); /* nobody has it open: it has ended */
+	assert_null(strstr(strbuf_text(&bench->agent.calls), "CloseOutput"));
+	bench->agent.execs_stay_open = true;
+	run_and_delete_exec(bench, "x2", fifo);
+	await(bench->loop, strstr(strbuf_text(&bench->agent.calls), "CloseOutput"));
+	assert_int_equal(bench->agent.drop_stdout, 0);
+	assert_int_equal(bench->agent.drop_stderr, 1);
+	assert_int_equal(bench->agent.exec_out.nheld, 0);
+}
+
+static void output_that_nobody_wanted_is_dropped(void **state)
+{
+	struct bench *bench = *state;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	bench->agent.execs_stay_open = true;
+	run_and_delete_exec(bench, "x1", "");
+	await(bench->loop, strstr(strbuf_text(&bench->agent.calls), "CloseOutput"));
+	assert_int_equal(bench->agent.drop_stdout, 1);
+}
+
+static void an_older_agent_cannot_close_output(void **state)
+{
+	struct bench *bench = *state;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	bench->agent.execs_stay_open = true;
+	bench->agent.fail_method = "CloseOutput";
+	bench->agent.fail_code = TTRPC_UNIMPLEMENTED;
+	run_and_delete_exec(bench, "x1", "");
+	await(bench->loop, strstr(strbuf_text(&bench->agent.calls), "CloseOutput"));
+	run_and_delete_exec(bench, "x1", "");
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect_ok(bench_delete(bench, "c1", ""));
+}
+
 /* ---- updates, in a machine of 2 vCPUs and 256 MiB */
 
 static void expect_no_room(struct bench *bench, const char *json, const char *sentence)
@@ -559,6 +628,9 @@ int main(void)
 		T(sandbox_the_agent_refuses_says_why),
 		T(missing_rootfs_leaves_nothing),
 		T(bad_bundle_asks_no_factory),
+		T(output_of_a_deleted_exec_is_closed),
+		T(output_that_nobody_wanted_is_dropped),
+		T(an_older_agent_cannot_close_output),
 		T(updates_go_as_far_as_the_machine),
 		T(no_limit_is_what_the_machine_has),
 		T(a_limit_beyond_the_machine_may_stay),
