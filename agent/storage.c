@@ -1,12 +1,10 @@
 #include "agent/storage.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "agent/disk.h"
 #include "agent/layers.h"
@@ -189,27 +187,81 @@ static int parse_folder(const Grpc__Storage *request, struct folder_options *ret
 	return 0;
 }
 
-/* A part of the way may be a container's to write to, who could have put a link there. */
+/* A missing one is made; a link is no folder. */
+static int enter_folder(int dir, const char *name)
+{
+	const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dir, name, flags);
+
+	if (fd < 0 && errno == ENOENT && (mkdirat(dir, name, LOCAL_MODE) == 0 || errno == EEXIST))
+		fd = openat(dir, name, flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The folder that holds the last component of path, which is *ret_name then. A part of the way may
+ * be a container's to write to, who could have put a link there. */
+static int enter_parent(char *path, int *ret_dir, const char **ret_name)
+{
+	_cleanup_close_ int dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char *rest = NULL, *name = strtok_r(path, "/", &rest);
+
+	for (char *next; dir >= 0 && (next = strtok_r(NULL, "/", &rest)); name = next) {
+		int below = enter_folder(dir, name);
+
+		close_fd(dir);
+		dir = below;
+	}
+	if (dir < 0 || !name)
+		return dir < 0 ? dir : -EINVAL;
+	*ret_dir = steal_fd(&dir);
+	*ret_name = name;
+	return 0;
+}
+
+/* The mode apart from the creation, which the file mode mask would narrow. */
+static int give_folder(int dir, const char *name, const struct folder_options *options)
+{
+	_cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || fchown(fd, (uid_t)options->uid, (gid_t)options->gid) < 0 ||
+	    fchmod(fd, (mode_t)options->mode) < 0)
+		return -errno;
+	return 0;
+}
+
+static int make_folder(int dir, const char *name, const struct folder_options *options)
+{
+	struct stat st;
+
+	if (mkdirat(dir, name, 0700) == 0) {
+		int r = give_folder(dir, name, options);
+
+		if (r < 0)
+			(void)!unlinkat(dir, name, AT_REMOVEDIR);
+		return r;
+	}
+	if (errno != EEXIST || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	return S_ISLNK(st.st_mode) ? -ELOOP : 0;
+}
+
+/* What containers have made there, a folder or something else, stays as they made it. */
 static int add_local(struct addition *addition, struct error *err)
 {
-	const Grpc__Storage *request = addition->request;
-	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-				.resolve = RESOLVE_NO_SYMLINKS };
+	_cleanup_free_ char *path = xstrdup(addition->request->mount_point);
+	_cleanup_close_ int dir = -EBADF;
 	struct folder_options options;
-	int r = parse_folder(request, &options, err);
+	const char *name;
+	int r = parse_folder(addition->request, &options, err);
 
-	if (r == 0)
-		r = dir_make(request->mount_point, 0755, err);
 	if (r < 0)
 		return r;
-	_cleanup_close_ int fd = (int)syscall(SYS_openat2, AT_FDCWD, request->mount_point, &how,
-					      sizeof(how));
-	/* The mode apart from the creation, which the file mode mask would narrow. */
-	if (fd < 0 || fchown(fd, (uid_t)options.uid, (gid_t)options.gid) < 0 ||
-	    fchmod(fd, (mode_t)options.mode) < 0)
-		return error_set_errno(err, errno, "cannot set mode and owner of %s",
-				       request->mount_point);
-	return 0;
+	r = enter_parent(path, &dir, &name);
+	if (r == 0)
+		r = make_folder(dir, name, &options);
+	return r < 0 ? error_set_errno(err, r, "cannot make the folder %s",
+				       addition->request->mount_point)
+		     : 0;
 }
 
 static int add_blk(struct addition *addition, struct error *err)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "proto/guest_disks.h"
 #include "proto/message_text.h"
@@ -80,6 +81,23 @@ static int add_home(struct storages *storages, enum volume_kind kind, const char
 	return r == 0 && kind == VOLUME_MEMORY ? add_limits(storage, path, err) : r;
 }
 
+/* Each level of a sub-path is a storage of its own, which the guest makes where no container has
+ * made something there: it has the mode and owner that the kubelet gave to the host's. */
+static int add_sub(struct storages *storages, const struct volume_home *home, const char *place,
+		   struct error *err)
+{
+	size_t len = 0;
+	int r;
+
+	do {
+		len += strcspn(home->sub + len, "/");
+		_cleanup_free_ char *path = xasprintf("%s/%.*s", home->path, (int)len, home->sub);
+		_cleanup_free_ char *level = xasprintf("%s/%.*s", place, (int)len, home->sub);
+		r = add_home(storages, VOLUME_FOLDER, path, level, err);
+	} while (r == 0 && home->sub[len++]);
+	return r;
+}
+
 static bool is_of_file_system(const char *option)
 {
 	return strchr(option, '=') != NULL;
@@ -112,13 +130,10 @@ int volume_guest_add(Grpc__Mount *mount, enum volume_kind kind, const struct vol
 	_cleanup_free_ char *place = place_of(kind, home->path);
 	int r = add_home(storages, kind, home->path, place, err);
 
-	if (r == 0 && *home->sub) {
-		_cleanup_free_ char *sub = xasprintf("%s/%s", place, home->sub);
-		r = add_home(storages, VOLUME_FOLDER, mount->source, sub, err);
-		free(place);
-		place = steal_ptr(sub);
-	}
+	if (r == 0 && *home->sub)
+		r = add_sub(storages, home, place, err);
 	if (r == 0)
-		message_text_set(&mount->source, steal_ptr(place));
+		message_text_set(&mount->source,
+				 *home->sub ? path_join(place, home->sub) : steal_ptr(place));
 	return r;
 }

@@ -442,25 +442,50 @@ test_empty_dirs_are_the_pods() {
 	remove_container pod1
 }
 
+# sub_path POD NAME PATH: prints what the kubelet makes on the host for a subPath, with the mode of the emptyDir.
+sub_path() {
+	local at=$1/volumes/kubernetes.io~empty-dir/cache level shown=$1/volume-subpaths/cache/$2/0 mode
+	mode=$(stat -c %a "$at")
+	for level in ${3//\// }; do
+		at+=/$level
+		mkdir -m "$mode" "$at"
+	done
+	mkdir -p "$shown"
+	mount --bind "$at" "$shown"
+	echo "$shown"
+}
+
 test_sub_paths_of_empty_dirs() {
-	local pod=$work/pods/2 dir
+	local pod=$work/pods/2 dir deep data file level
 	dir=$pod/volumes/kubernetes.io~empty-dir/cache
-	mkdir -p "$dir/sub" "$pod/volume-subpaths/cache/two/0"
-	mount --bind "$dir/sub" "$pod/volume-subpaths/cache/two/0"
+	mkdir -p "$dir"
+	chmod 777 "$dir"
+	deep=$(sub_path "$pod" two sub/deep)
+	data=$(sub_path "$pod" data pgdata)
+	file=$(sub_path "$pod" file nginx.conf)
 	in_pod pod2 pod2
 	in_pod pod2 one $(bind "$dir" /a rbind:rw)
-	in_pod pod2 two $(bind "$pod/volume-subpaths/cache/two/0" /s rbind:rw)
+	in_pod pod2 two $(bind "$deep" /s rbind:rw)
 	inside two sh -c 'echo deep >/s/file'
-	expect deep "$(inside one cat /a/sub/file)"
+	expect deep "$(inside one cat /a/sub/deep/file)"
+	expect '777 0 777 0' "$(inside one stat -c '%a %u' /a/sub /a/sub/deep | xargs)" 'mode and owner of each level'
 	remove_container two
-	# What a container puts in the place of the folder leads nowhere.
-	inside one sh -c 'rm -r /a/sub; ln -s /etc /a/sub'
-	! in_pod pod2 two $(bind "$pod/volume-subpaths/cache/two/0" /s rbind:rw) 2>/dev/null ||
-		fail "a link was followed to $(inside two ls /s)"
-	ctr containers delete two 2>/dev/null || true
+	# What an init container has made is there as it is.
+	inside one sh -c 'mkdir -m 700 /a/pgdata; chown 999 /a/pgdata; echo conf >/a/nginx.conf; chmod 640 /a/nginx.conf'
+	in_pod pod2 three $(bind "$data" /data rbind:rw) $(bind "$file" /etc/nginx.conf rbind:rw)
+	expect '700 999 640 0 conf' \
+		"$(inside three sh -c 'stat -c "%a %u" /data /etc/nginx.conf; cat /etc/nginx.conf' | xargs)" 'what was made before'
+	remove_container three
+	# What a container puts in the place of a folder leads nowhere.
+	for level in sub/deep sub; do
+		inside one sh -c "rm -r /a/$level; ln -s /etc /a/$level"
+		! in_pod pod2 two $(bind "$deep" /s rbind:rw) 2>/dev/null ||
+			fail "a link was followed to $(inside two ls /s)"
+		ctr containers delete two 2>/dev/null || true
+	done
 	remove_container one
 	remove_container pod2
-	umount "$pod/volume-subpaths/cache/two/0"
+	umount "$deep" "$data" "$file"
 }
 
 test_shm_and_memory_are_the_pods() {

@@ -331,22 +331,20 @@ static void test_overlay_on_scratch(void **state _unused_)
 	assert_int_equal(chmod(fixture.rootfs, 0755), 0);
 }
 
+static const char local_request[] = "{\"storages\": [{\"driver\": \"local\", \"source\": \"local\","
+				    " \"driver_options\": [\"kiln.keep\"], \"mount_point\": \"%s\","
+				    " \"options\": [\"mode=%s\", \"uid=5\", \"gid=6\"]}]}";
+
 /* A folder of the guest's: its mode and owner are given once, and what is kept stays as it is. */
 static void test_local_storages(void **state _unused_)
 {
 	skip_unless_possible();
-	static const char request[] =
-		"{\"storages\": [{\"driver\": \"local\", \"source\": \"local\","
-		" \"driver_options\": [\"kiln.keep\"], \"mount_point\": \"%s\","
-		" \"options\": [\"mode=%s\", \"uid=5\", \"gid=6\"]}]}";
 	_cleanup_free_ char *point = path_join(fixture.folder, "volume/deep");
 	_cleanup_free_ char *file = path_join(point, "file");
-	_cleanup_free_ char *link = path_join(fixture.folder, "volume/link");
-	_cleanup_free_ char *through = path_join(link, "x");
 	struct stat st;
 
 	must("DestroySandbox", "{}");
-	must("CreateSandbox", request, point, "2775");
+	must("CreateSandbox", local_request, point, "2775");
 	assert_int_equal(stat(point, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 02775);
 	assert_int_equal(st.st_uid, 5);
@@ -354,15 +352,44 @@ static void test_local_storages(void **state _unused_)
 	assert_int_equal(mkdir(file, 0755), 0);
 	assert_int_equal(chmod(point, 0700), 0);
 	must("DestroySandbox", "{}");
-	must("CreateSandbox", request, point, "0755");
+	must("CreateSandbox", local_request, point, "0755");
 	assert_int_equal(stat(point, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
 	assert_int_equal(stat(file, &st), 0);
 
 	must("DestroySandbox", "{}");
-	assert_int_equal(symlink("deep", link), 0);
-	must_fail("cannot set mode and owner", "CreateSandbox", request, through, "0777");
-	must_fail("option \"mode=9\" is not supported", "CreateSandbox", request, file, "9");
+	must_fail("option \"mode=9\" is not supported", "CreateSandbox", local_request, file, "9");
+}
+
+/* What a container has made before it was asked for: also a file, and no link leads anywhere. */
+static void test_local_storages_that_are_there(void **state _unused_)
+{
+	skip_unless_possible();
+	_cleanup_free_ char *point = path_join(fixture.folder, "made");
+	_cleanup_free_ char *file = path_join(fixture.folder, "made-file");
+	_cleanup_free_ char *link = path_join(fixture.folder, "made-link");
+	_cleanup_free_ char *through = path_join(link, "below/deeper");
+	_cleanup_free_ char *below = path_join(point, "below");
+	struct stat st;
+
+	assert_int_equal(mkdir(point, 0700), 0);
+	assert_int_equal(chown(point, 999, 998), 0);
+	assert_int_equal(file_write_atomic(file, "x", 1, 0640, NULL), 0);
+	assert_int_equal(symlink(point, link), 0);
+	must("DestroySandbox", "{}");
+	must("CreateSandbox", local_request, point, "2775");
+	assert_int_equal(stat(point, &st), 0);
+	assert_int_equal(st.st_mode, S_IFDIR | 0700);
+	assert_int_equal(st.st_uid, 999);
+	assert_int_equal(st.st_gid, 998);
+	must("DestroySandbox", "{}");
+	must("CreateSandbox", local_request, file, "2775");
+	assert_int_equal(stat(file, &st), 0);
+	assert_int_equal(st.st_mode, S_IFREG | 0640);
+	must("DestroySandbox", "{}");
+	must_fail("cannot make the folder", "CreateSandbox", local_request, link, "0777");
+	must_fail("cannot make the folder", "CreateSandbox", local_request, through, "0777");
+	assert_int_equal(access(below, F_OK), -1);
 }
 
 int main(void)
@@ -382,6 +409,7 @@ int main(void)
 		LIFE(test_storages),
 		LIFE(test_overlay_on_scratch),
 		LIFE(test_local_storages),
+		LIFE(test_local_storages_that_are_there),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

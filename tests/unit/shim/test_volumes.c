@@ -226,6 +226,8 @@ static void empty_dirs_are_the_guests(void **state _unused_)
 
 static void sub_paths_of_empty_dirs_are_folders_in_them(void **state _unused_)
 {
+	static const char *const levels[] = { "", "/some", "/some/where" };
+	_cleanup_free_ char *some = in_dir(EMPTY_DIR "/some");
 	_cleanup_free_ char *sub = in_dir(EMPTY_DIR "/some/where");
 	_cleanup_free_ char *shown = in_dir("pod/volume-subpaths/cache/main/0");
 	_cleanup_(oci_done) struct oci oci = {};
@@ -233,16 +235,22 @@ static void sub_paths_of_empty_dirs_are_folders_in_them(void **state _unused_)
 
 	oci_init(&oci);
 	make(EMPTY_DIR "/some/where");
+	assert_int_equal(chmod(some, 0750), 0);
+	assert_int_equal(chmod(sub, 0701), 0);
 	make("pod/volume-subpaths/cache/main/0");
 	assert_int_equal(mount(sub, shown, NULL, MS_BIND, NULL), 0);
 	oci_add(&oci, "bind", xstrdup(shown), "/a", "rbind");
 	assert_int_equal(mount_them(&oci, &volumes, NULL), 0);
-	assert_int_equal(storages.count, 2);
-	assert_string_equal(storages.items[1]->driver, "local");
-	assert_string_equal(
-		str_after(storages.items[1]->mount_point, storages.items[0]->mount_point),
-		"/some/where");
-	assert_string_equal(oci.mounts[0].source, storages.items[1]->mount_point);
+	assert_int_equal(storages.count, ARRAY_SIZE(levels));
+	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+		assert_string_equal(storages.items[i]->driver, "local");
+		assert_string_equal(
+			str_after(storages.items[i]->mount_point, storages.items[0]->mount_point),
+			levels[i]);
+	}
+	assert_option(storages.items[1], "mode=750");
+	assert_option(storages.items[2], "mode=701");
+	assert_string_equal(oci.mounts[0].source, storages.items[2]->mount_point);
 	volumes_unmount(volumes);
 	unmount("pod/volume-subpaths/cache/main/0");
 }
