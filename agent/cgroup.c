@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 
 #include "agent/device_control.h"
@@ -22,7 +24,7 @@
 
 #define HELD "/sys/fs/cgroup/.kiln-devices" /* no container's id begins so */
 
-enum { DEPTH_MAX = 16, VALUE_MAX = 64, CONTROLLERS_MAX = 4096 };
+enum { DEPTH_MAX = 16, VALUE_MAX = 64, CONTROLLERS_MAX = 4096, GROUPS_MAX = 64 * 1024 };
 
 struct cgroup {
 	char *path; /* owned */
@@ -358,18 +360,79 @@ int cgroup_fd(const struct cgroup *cgroup)
 	return cgroup ? cgroup->fd : -EBADF;
 }
 
+static int show_alone(const struct cgroup *cgroup, int dir, int *ret_copy, struct error *err)
+{
+	_cleanup_close_ int copy = -EBADF;
+	int r = mount_copy(dir, "", false, &copy, err);
+
+	if (r < 0)
+		return r;
+	r = mount_set_readonly(copy, false);
+	if (r < 0)
+		return error_set_errno(err, r, "cannot show cgroup %s alone", cgroup->path);
+	*ret_copy = steal_fd(&copy);
+	return 0;
+}
+
 int cgroup_birth_fd(struct cgroup *cgroup, int *ret_fd, struct error *err)
 {
 	int r = 0;
 
 	if (cgroup && cgroup->alone < 0)
-		r = mount_copy(cgroup->fd, "", false, &cgroup->alone, err);
+		r = show_alone(cgroup, cgroup->fd, &cgroup->alone, err);
+	if (r == 0)
+		*ret_fd = cgroup ? cgroup->alone : -EBADF;
+	return r;
+}
+
+/* The rest of path after the component name and its slash; NULL: there is no such component. */
+static const char *path_after(const char *path, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *at = strchr(path, '/'); at; at = strchr(at + 1, '/'))
+		if (strncmp(at + 1, name, len) == 0 && (at[1 + len] == '/' || !at[1 + len]))
+			return at + 1 + len + (at[1 + len] == '/');
+	return NULL;
+}
+
+/* The group of the process as a path below the cgroup, "" for that itself. A part of *text, or
+ * NULL: it is in none of them. */
+static const char *find_group(char *text, const struct cgroup *cgroup)
+{
+	char *rest = NULL;
+
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		const char *path = str_after(line, "0::"); /* of version 2 */
+		if (path)
+			return path_after(path, strrchr(cgroup->path, '/') + 1);
+	}
+	return NULL;
+}
+
+int cgroup_birth_fd_of(const struct cgroup *cgroup, pid_t pid, int *ret_fd, struct error *err)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+					   RESOLVE_NO_MAGICLINKS };
+	_cleanup_free_ char *file = xasprintf("/proc/%d/cgroup", (int)pid), *text = NULL;
+	_cleanup_close_ int copy = -EBADF;
+	int r = file_read(file, GROUPS_MAX, &text, NULL, err);
+
 	if (r < 0)
 		return r;
-	if (cgroup && (r = mount_set_readonly(cgroup->alone, false)) < 0)
-		return error_set_errno(err, r, "cannot show cgroup %s alone", cgroup->path);
-	*ret_fd = cgroup ? cgroup->alone : -EBADF;
-	return 0;
+	const char *path = find_group(text, cgroup);
+	if (!path)
+		return error_set(err, ENOENT, "process %d is not below cgroup %s", (int)pid,
+				 cgroup->path);
+	_cleanup_close_ int fd = (int)syscall(SYS_openat2, cgroup->fd, *path ? path : ".", &how,
+					      sizeof(how));
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open cgroup %s/%s", cgroup->path, path);
+	r = show_alone(cgroup, fd, &copy, err);
+	if (r == 0)
+		*ret_fd = steal_fd(&copy);
+	return r;
 }
 
 int cgroup_kill(struct cgroup *cgroup)

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
@@ -43,6 +44,11 @@ int cgroup_fd(const struct cgroup *cgroup);
 /* The same for a process that is born in sight of the container, which must not find the way from
  * this descriptor to the guest's files: a mount of this folder alone, read-only. */
 _must_check_ int cgroup_birth_fd(struct cgroup *cgroup, int *ret_fd, struct error *err);
+
+/* The same of the group below it, or itself, that process pid has been moved to; the caller owns
+ * *ret_fd. -ENOENT: it is in none. */
+_must_check_ int cgroup_birth_fd_of(const struct cgroup *cgroup, pid_t pid, int *ret_fd,
+				    struct error *err);
 
 /* Changes the limits that are given; the others stay. -EOPNOTSUPP for NULL. */
 _must_check_ int cgroup_update(const struct cgroup *cgroup, const Grpc__LinuxResources *resources,

@@ -614,6 +614,36 @@ static int claim_exec_id(struct container *container, const char *id, struct err
 	return 0;
 }
 
+static int start_member(struct container *container, struct ttrpc_call *call,
+			struct process_options *options, struct error *err)
+{
+	struct member *member = xnew(struct member);
+
+	member->container = container;
+
+	int r = member_start(member, options, err);
+
+	if (r == 0)
+		member->call = call;
+	return r;
+}
+
+/* A group that has enabled controllers for others below it takes no process itself. Who has done
+ * that in a container (systemd, a container engine) has moved the first process below before, and
+ * there an exec is welcome, too. */
+static int start_beside_init(struct container *container, struct ttrpc_call *call,
+			     struct process_options *options, struct error *err)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r = cgroup_birth_fd_of(container->cgroup, process_pid(container->init->process), &fd,
+				   err);
+
+	if (r < 0)
+		return r;
+	options->cgroup_fd = fd;
+	return start_member(container, call, options, err);
+}
+
 static int start_exec(struct container *container, struct ttrpc_call *call,
 		      const Grpc__ExecProcessRequest *request, struct error *err)
 {
@@ -636,13 +666,10 @@ static int start_exec(struct container *container, struct ttrpc_call *call,
 	if (r < 0)
 		return r;
 	child.join_pidfd = process_pidfd(container->init->process);
-
-	struct member *member = xnew(struct member);
-	member->container = container;
-	r = member_start(member, &options, err);
-	if (r == 0)
-		member->call = call;
-	else
+	r = start_member(container, call, &options, err);
+	if (container->cgroup && (r == -EBUSY || r == -EOPNOTSUPP))
+		r = start_beside_init(container, call, &options, err);
+	if (r < 0)
 		explain_exec(err);
 	return r;
 }

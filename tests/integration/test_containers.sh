@@ -64,6 +64,20 @@ test_exec_into_a_running_container() {
 	remove c10
 }
 
+# As systemd and container engines do in a container. Its group takes no process any more, then.
+test_exec_beside_an_init_that_has_enabled_controllers() {
+	mkfifo "$work/moved"
+	kiln_run moved --privileged -- sh -c 'umount /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup
+		cd /sys/fs/cgroup && mkdir init && echo 1 >init/cgroup.procs && echo +memory >cgroup.subtree_control && echo ready
+		exec sleep 300' >"$work/moved" &
+	read -r -t $((60 * TIME_FACTOR)) <"$work/moved" || fail 'the container is not ready'
+	expect 0::/init "$(ctr tasks exec --exec-id e1 moved cat /proc/self/cgroup)" 'the group of an exec'
+	expect here "$(echo here | ctr tasks exec --exec-id e2 moved cat)" 'the streams of an exec'
+	expect 7 "$(ctr tasks exec --exec-id e3 moved sh -c 'exit 7' || echo $?)" 'the status of an exec'
+	ctr tasks kill -s KILL moved
+	wait $! || expect 137 $?
+}
+
 # exit_code_after SIGNAL ID COMMAND...: of a container that got the signal once it was ready.
 exit_code_after() {
 	local signal=$1 id=$2 code=0

@@ -1,6 +1,9 @@
 /* Real containers by the agent's own handlers: the sandbox, the world a container finds itself in,
  * what cannot be created, and that all of it goes. */
 #include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include "agent/cgroup.h"
 #include "proto/guest_disks.h"
@@ -392,6 +395,44 @@ static void test_local_storages_that_are_there(void **state _unused_)
 	assert_int_equal(access(below, F_OK), -1);
 }
 
+/* As systemd and container engines do in a container: the first process moves below its group. */
+static void test_birth_where_a_process_is(void **state _unused_)
+{
+	skip_unless_possible();
+	if (!fixture.cgroup)
+		skip();
+	_cleanup_free_ char *folder = path_join(cgroup_root(), "moved/some/init");
+	_cleanup_free_ char *procs = path_join(folder, "cgroup.procs");
+	_cleanup_(cgroup_free_cleanup) struct cgroup *cgroup = NULL;
+	_cleanup_(error_done) struct error err = {};
+	_cleanup_close_ int fd = -EBADF;
+	struct stat shown, st;
+
+	assert_int_equal(cgroup_new("moved", NULL, &cgroup, &err), 0);
+	assert_int_equal(dir_make(folder, 0755, &err), 0);
+
+	pid_t pid = fork();
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	_cleanup_free_ char *text = xasprintf("%d", (int)pid);
+	assert_int_equal(file_write_value(procs, text, &err), 0);
+	assert_int_equal(cgroup_birth_fd_of(cgroup, pid, &fd, &err), 0);
+	assert_int_equal(fstat(fd, &shown), 0);
+	assert_int_equal(stat(folder, &st), 0);
+	assert_int_equal(shown.st_ino, st.st_ino);
+	assert_int_equal(openat(fd, "cgroup.procs", O_WRONLY), -1);
+	assert_int_equal(errno, EROFS);
+
+	int none = -EBADF;
+
+	assert_int_equal(cgroup_birth_fd_of(cgroup, getpid(), &none, &err), -ENOENT);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(cgroup_remove(cgroup), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +451,7 @@ int main(void)
 		LIFE(test_overlay_on_scratch),
 		LIFE(test_local_storages),
 		LIFE(test_local_storages_that_are_there),
+		LIFE(test_birth_where_a_process_is),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
