@@ -157,13 +157,49 @@ static void bring_loopback_up(void)
 		log_warning(NULL, "cannot bring loopback up: %s", strerror(errno));
 }
 
-/* Each process of a container holds a few descriptors here. */
+/* The kernel reckons these by the memory that it boots with, which is the template's, and leaves
+ * them when the machine grows: 256 MiB make 2000 threads, in a machine of 8 GiB, too. So they are
+ * for the largest there can be; what a container may have is for its cgroup to say. 4194304 pids
+ * are the most that the kernel takes (PID_MAX_LIMIT of linux/threads.h), and there are no more
+ * threads than pids. pid_max and file-max are those of a host with systemd. */
+static void raise_kernel_limits(void)
+{
+	static const struct {
+		const char *path, *value;
+	} limits[] = {
+		{ "/proc/sys/kernel/pid_max", "4194304" },
+		{ "/proc/sys/kernel/threads-max", "4194304" },
+		{ "/proc/sys/fs/file-max", "9223372036854775807" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		_cleanup_(error_done) struct error err = {};
+		if (file_write_value(limits[i].path, limits[i].value, &err) < 0)
+			log_warning(NULL, "a limit of the kernel stays: %s", error_message(&err));
+	}
+}
+
+/* Containers' processes have them from the agent; that of processes as by containerd's unit. */
 static void raise_limits(void)
 {
-	struct rlimit limit = { .rlim_cur = NOFILE_MAX, .rlim_max = NOFILE_MAX };
+	static const struct {
+		const char *what;
+		rlim_t most;
+		int resource;
+	} limits[] = {
+		/* Each process of a container holds a few descriptors in the agent. */
+		{ "open files", NOFILE_MAX, RLIMIT_NOFILE },
+		{ "processes", RLIM_INFINITY, RLIMIT_NPROC },
+		{ "pending signals", RLIM_INFINITY, RLIMIT_SIGPENDING },
+	};
 
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		log_warning(NULL, "cannot raise the limit of open files: %s", strerror(errno));
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		const struct rlimit limit = { limits[i].most, limits[i].most };
+		if (setrlimit(limits[i].resource, &limit) < 0)
+			log_warning(NULL, "cannot raise the limit of %s: %s", limits[i].what,
+				    strerror(errno));
+	}
+	raise_kernel_limits();
 }
 
 static void limit_preemption(void)

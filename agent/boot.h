@@ -7,9 +7,9 @@
 
 /* Mounts the kernel's file systems and tmpfs folders, points stdio at the console, loads the
  * modules listed in /lib/modules/kiln/load, enables the cgroup controllers, brings the
- * loopback interface up, sets the hostname and the log level ("agent.log=LEVEL" on the kernel
- * command line). Only what every container needs makes it fail; anything else that fails is logged,
- * and the boot goes on. */
+ * loopback interface up, raises limits of processes and of the kernel, sets the hostname and the
+ * log level ("agent.log=LEVEL" on the kernel command line). Only what every container needs makes
+ * it fail; anything else that fails is logged, and the boot goes on. */
 _must_check_ int boot_guest(struct error *err);
 
 /* A word of the kernel's command line. */

@@ -111,6 +111,17 @@ test_sizes_of_the_config_file() {
 	((mib - $(cat "$work/plain") >= 43)) || fail "$mib MiB"
 }
 
+# The kernel's own are by the memory that the template had when it was baked.
+test_limits_of_processes_are_not_those_of_the_bake() {
+	ctr run -d --runtime io.containerd.kiln.v2 "${with_sizes[@]}" --annotation io.kiln.memory_mib=402 "$image" limits sleep 600
+	expect 'unlimited unlimited unlimited unlimited 4194304 4194304 9223372036854775807' \
+		"$(ctr tasks exec --exec-id e1 --user 1000 limits sh -c '
+			sed -n "s/^Max \(processes\|pending signals\)  *\([^ ]*\)  *\([^ ]*\) .*/\2 \3/p" /proc/self/limits
+			cat /proc/sys/kernel/threads-max /proc/sys/kernel/pid_max /proc/sys/fs/file-max' | xargs)"
+	remove_container limits
+	wait_no_sandboxes
+}
+
 test_annotations_of_sizes_have_to_be_enabled() {
 	local out
 	out=$(kiln_run refused --annotation io.kiln.vcpus=2 -- true 2>&1) && fail 'it ran'
