@@ -1,6 +1,7 @@
 #include "shim/container_disks.h"
 
 #include <ctype.h>
+#include <linux/major.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -293,7 +294,7 @@ static bool is_the_hosts_node(const Grpc__LinuxDevice *device)
 	       st.st_rdev == makedev((unsigned)device->major, (unsigned)device->minor);
 }
 
-/* 1: it is on the list; 0: it is not to be shown. */
+/* 1: it is to be shown; 0: it is not. */
 static int add_device(struct container_disks *disks, const Grpc__Linux *linux,
 		      const Grpc__LinuxDevice *device, struct error *err)
 {
@@ -301,8 +302,10 @@ static int add_device(struct container_disks *disks, const Grpc__Linux *linux,
 	bool named;
 	enum access access = find_access(linux, device, &named);
 
-	if (access == ACCESS_NONE || (!named && is_the_hosts_node(device)))
+	if (access == ACCESS_NONE)
 		return 0;
+	if (!named && is_the_hosts_node(device))
+		return device->major == LOOP_MAJOR;
 	int r = disk_file_of_number((unsigned)device->major, (unsigned)device->minor, &path, err);
 	if (r < 0)
 		return error_wrap(err, "device %s", device->path);

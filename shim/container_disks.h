@@ -14,7 +14,7 @@
  *              let it be read alone
  *
  * A privileged container's list has all of the host's devices, under their own names and without a
- * rule for each: such are left out.
+ * rule for each: such are left out, but for loop devices. By these numbers the guest has its own.
  *
  * A read-only root, device or mount has its disk read-only on the host as well, unless the pod
  * writes to it already. A direct volume belongs to one pod, whose containers may come in any order:
