@@ -291,16 +291,16 @@ $(COMPLETION): $(BUILD)/completion/%: $(BIN_ctl)
 IMAGE := $(BUILD)/image
 
 .PHONY: image
-image: $(IMAGE)/default.json ## Build the guest kernel, initramfs and root image (KERNEL=vmlinux or bzImage of your own)
+image: $(IMAGE)/default.json ## Build the guest kernel, initramfs and root image (KERNEL=vmlinux or bzImage of your own; GUEST_MODULES: more modules)
 
 $(IMAGE)/default.json: $(BIN_agent) $(BIN_init) $(REHEARSAL_PROGRAM) templates/build-image templates/default.json \
                        templates/machine.xml $(wildcard templates/module/*/*) $(KERNEL) $(BUILD)/image.args | $(AUTO_DEPS)
 	$(Q)templates/build-image --out $(IMAGE) --agent $(BIN_agent) --init $(BIN_init) \
 		--program $(REHEARSAL_PROGRAM) \
-		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODULES),--modules $(MODULES))
+		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(MODULES),--modules $(MODULES)) $(if $(GUEST_MODULES),--extra '$(GUEST_MODULES)')
 
-# Another kernel than last time makes another image.
-$(BUILD)/image.args: ARGS = $(KERNEL) $(MODULES)
+# Another kernel than last time makes another image, and so do other modules.
+$(BUILD)/image.args: ARGS = $(KERNEL) $(MODULES) $(GUEST_MODULES)
 
 # ---------------------------------------------------------------- tests
 
@@ -344,6 +344,7 @@ $(BUILD)/fuzz/fuzz_http: LIBS_fuzz += -levent_extra
 $(BUILD)/fuzz/fuzz_stats: $(call zobj,shim/stats.c shim/stats_rows.c)
 $(BUILD)/fuzz/fuzz_mountinfo: $(call zobj,shim/mountinfo.c)
 $(BUILD)/fuzz/fuzz_idmap: $(call zobj,shim/idmap.c)
+$(BUILD)/fuzz/fuzz_modules: $(call zobj,agent/modules.c)
 $(BUILD)/fuzz/fuzz_accounts: $(call zobj,agent/accounts.c agent/rootpath.c)
 $(BUILD)/fuzz/fuzz_toml: $(call zobj,ctl/toml.c ctl/containerd_config.c)
 $(BUILD)/fuzz/fuzz_sandbox_words: $(call zobj,ctl/bundle_words.c ctl/shim_process.c)
@@ -634,7 +635,7 @@ clean: ## Remove the build folder
 help: ## This list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 22
-	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, UNITDIR, SYSTEMD_VERSION, KERNEL, V=1, WERROR=1, FUZZ_SECONDS, ONLY, REV'
+	@echo 'Variables: CC, CFLAGS, BUILD, PREFIX, DESTDIR, UNITDIR, SYSTEMD_VERSION, KERNEL, GUEST_MODULES, V=1, WERROR=1, FUZZ_SECONDS, ONLY, REV'
 
 # ---------------------------------------------------------------- dependencies
 

@@ -11,11 +11,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "agent/cgroup.h"
 #include "agent/disk.h"
 #include "agent/hotplug.h"
+#include "agent/modules.h"
 #include "agent/preemption.h"
 #include "agent/sandbox.h"
 #include "agent/scratch.h"
@@ -23,8 +23,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/strings.h"
-
-#define MODULES_FOLDER "/lib/modules/kiln"
 
 enum { FILE_MAX = 64 * 1024, NOFILE_MAX = 65536 };
 
@@ -118,31 +116,6 @@ static void set_log_level(void)
 		log_warning(NULL, "agent.log=%s on the kernel command line is no level", name);
 }
 
-static void load_module(const char *name)
-{
-	_cleanup_free_ char *path = path_join(MODULES_FOLDER, name);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
-		log_error(NULL, "cannot load module %s: %s", path, strerror(errno));
-}
-
-static void load_modules(void)
-{
-	_cleanup_free_ char *list = NULL;
-	char *rest = NULL;
-
-	/* An image whose kernel has all built in brings no list. */
-	if (!path_exists(MODULES_FOLDER "/load"))
-		return;
-	if (file_read(MODULES_FOLDER "/load", FILE_MAX, &list, NULL, NULL) < 0) {
-		log_error(NULL, "cannot read " MODULES_FOLDER "/load");
-		return;
-	}
-	for (char *name = strtok_r(list, "\n", &rest); name; name = strtok_r(NULL, "\n", &rest))
-		load_module(name);
-}
-
 static void bring_loopback_up(void)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -222,7 +195,7 @@ int boot_guest(struct error *err)
 		return r;
 	set_log_level();
 	raise_limits();
-	load_modules();
+	modules_load_listed();
 	disk_protect_images();
 	r = scratch_mount(err);
 	if (r < 0)

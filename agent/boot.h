@@ -6,7 +6,7 @@
 #include "base/error.h"
 
 /* Mounts the kernel's file systems and tmpfs folders, points stdio at the console, loads the
- * modules listed in /lib/modules/kiln/load, enables the cgroup controllers, brings the
+ * modules that every guest has (agent/modules.h), enables the cgroup controllers, brings the
  * loopback interface up, raises limits of processes and of the kernel, sets the hostname and the
  * log level ("agent.log=LEVEL" on the kernel command line). Only what every container needs makes
  * it fail; anything else that fails is logged, and the boot goes on. */

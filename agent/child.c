@@ -18,6 +18,7 @@
 #include "agent/devices.h"
 #include "agent/executable.h"
 #include "agent/home.h"
+#include "agent/modules.h"
 #include "agent/pty.h"
 #include "agent/rootpath.h"
 #include "base/clone.h"
@@ -412,6 +413,11 @@ static int make_world_beside(const struct child_plan *plan, int *ret_master, int
 	return r == 0 ? make_world(plan, ret_master, ret_slave, err) : r;
 }
 
+static bool may_set_up_network(const struct child_plan *plan)
+{
+	return plan->process->caps.bounding & UINT64_C(1) << CAP_NET_ADMIN;
+}
+
 /* A container's first process: nobody is in its pid namespace before it, or it is not in there yet.
  */
 static int make_container(const struct child_plan *plan, int *ret_master, int *ret_slave,
@@ -422,6 +428,8 @@ static int make_container(const struct child_plan *plan, int *ret_master, int *r
 	int r = take_descriptors(plan, err);
 
 	close_all_but(kept, ARRAY_SIZE(kept));
+	if (may_set_up_network(plan))
+		modules_load_iptables();
 	if (r == 0)
 		r = prepare_privileged(plan->process, err);
 	if (r == 0)

@@ -1,6 +1,8 @@
 /* kiln-agent: PID 1 of a Kiln guest, serving Kata's agent protocol over ttRPC.
  *
  *   parse -> boot -> serve until told to stop (never, as PID 1)
+ *
+ * By the name of modprobe it is what the kernel has load a module (agent/modules.h).
  */
 #include <getopt.h>
 #include <signal.h>
@@ -12,6 +14,7 @@
 #include "agent/channel.h"
 #include "agent/console.h"
 #include "agent/disk_calls.h"
+#include "agent/modules.h"
 #include "agent/policy.h"
 #include "agent/reaper.h"
 #include "agent/rpc.h"
@@ -240,6 +243,10 @@ int main(int argc, char **argv)
 	struct arguments arguments = { .level = LOG_LEVEL_INFO };
 	struct program program = {};
 	_cleanup_(error_done) struct error err = {};
+
+	if (modules_is_program(argv[0]))
+		return modules_program(argc, (const char *const *)argv);
+
 	int r = parse(argc, argv, &arguments);
 
 	if (r > 0)
