@@ -306,7 +306,8 @@ static int visit(const char *page)
 static void test_end_during_a_measurement(void **state _unused_)
 {
 	Kiln__Factory__V1__StatusRequest request = KILN__FACTORY__V1__STATUS_REQUEST__INIT;
-	_cleanup_close_ int metrics = visit("/metrics"), status = visit("/status");
+	_cleanup_close_ int metrics _unused_ = visit("/metrics");
+	_cleanup_close_ int status _unused_ = visit("/status");
 	struct answer answer = {};
 
 	ask("Status", &request.base, &answer);
