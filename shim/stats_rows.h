@@ -10,7 +10,7 @@
 #include "proto/agent.pb-c.h"
 
 enum {
-	STATS_SIZES_MAX = 8,      /* of huge pages; x86-64 has two */
+	STATS_SIZES_MAX = 8,       /* of huge pages; x86-64 has two */
 	STATS_DISK_ROWS_MAX = 128, /* a disk has two: "Read" and "Write" */
 	STATS_CARDS_MAX = 32,
 };

@@ -140,7 +140,8 @@ static void slow_reader_gets_ten_megabytes(void **state)
 	assert_int_equal(read(fd, got, 1), 0);
 }
 
-/* What is read ahead is bounded by what was asked for: an answer of more is the guest's end of it. */
+/* What is read ahead is bounded by what was asked for: an answer of more is the guest's end of it.
+ */
 static void guest_that_answers_with_more_ends_its_stream(void **state)
 {
 	struct bench *bench = *state;
