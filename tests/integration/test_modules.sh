@@ -112,6 +112,16 @@ test_what_there_is_no_module_for() {
 		echo up')"
 }
 
+# As docs/SECURITY.md has it for who wants none. The agent's own are there.
+test_a_template_may_have_none_loaded() {
+	start_empty_factory none always '.kernel_params += " sysctl.kernel.modprobe=/none"'
+	factory_ctl init --socket "$store/none-run/factory.sock" >/dev/null
+	jq -n --arg factory "unix://$store/none-run/factory.sock" '{$factory}' >"$work/none.json"
+	expect $'Protocol not supported\nip_tables' "$(ctr run --rm --runtime io.containerd.kiln.v2 \
+		--runtime-config-path "$work/none.json" --cap-add CAP_NET_ADMIN "$net_image" m16 \
+		sh -c 'socket_of 2 1 132; cut -d " " -f 1 /proc/modules | grep -x -e ip_tables -e sctp')"
+}
+
 # Those that an image of one's own has besides, and one that the kernel does not have.
 test_other_modules() {
 	local build=("$tests/../templates/build-image" --agent "$BUILD/kiln-agent" --init "$BUILD/kiln-init"

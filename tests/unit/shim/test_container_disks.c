@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/memory.h"
 #include "shim/container_disks.h"
@@ -43,15 +44,16 @@ static void test_which_mounts_are_a_disks(void **state _unused_)
 	}
 }
 
-/* A spec with one block device that no host has, and these rules of the device cgroup. */
-static int list(const char *rules, struct container_disks **ret, size_t *ret_left)
+/* A spec with this block device and one of characters, and these rules of the device cgroup. */
+static int list_device(const char *path, unsigned major, unsigned minor, const char *rules,
+		       struct container_disks **ret, size_t *ret_left)
 {
 	_cleanup_free_ char *text = xasprintf(
 		"{\"process\":{\"args\":[\"x\"],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"},\"linux\":{"
-		"\"devices\":[{\"path\":\"/dev/x\",\"type\":\"b\",\"major\":4000,\"minor\":1},"
+		"\"devices\":[{\"path\":\"%s\",\"type\":\"b\",\"major\":%u,\"minor\":%u},"
 		"{\"path\":\"/dev/fuse\",\"type\":\"c\",\"major\":10,\"minor\":229}],"
 		"\"resources\":{\"devices\":[%s]}}}",
-		rules);
+		path, major, minor, rules);
 	_cleanup_(spec_free_cleanup) struct spec *spec = NULL;
 	struct container_disks_options options = {
 		.run_dir = "/nowhere",
@@ -67,6 +69,12 @@ static int list(const char *rules, struct container_disks **ret, size_t *ret_lef
 	int r = container_disks_new(&options, ret, &err);
 	*ret_left = spec->oci->linux->n_devices;
 	return r;
+}
+
+/* One that no host has. */
+static int list(const char *rules, struct container_disks **ret, size_t *ret_left)
+{
+	return list_device("/dev/x", 4000, 1, rules, ret, ret_left);
 }
 
 static void test_devices_go_by_the_rules(void **state _unused_)
@@ -102,11 +110,27 @@ static void test_devices_go_by_the_rules(void **state _unused_)
 	}
 }
 
+/* A privileged container's list has what the host has, without a rule for each. */
+static void test_loop_devices_are_the_guests(void **state _unused_)
+{
+	static const char all[] = "{\"allow\":true,\"type\":\"a\",\"access\":\"rwm\"}";
+	struct container_disks *disks = NULL;
+	struct stat st;
+	size_t left;
+
+	if (stat("/dev/loop0", &st) < 0 || !S_ISBLK(st.st_mode))
+		skip();
+	assert_int_equal(list_device("/dev/loop0", 7, 0, all, &disks, &left), 0);
+	assert_null(disks);
+	assert_int_equal(left, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_which_mounts_are_a_disks),
 		cmocka_unit_test(test_devices_go_by_the_rules),
+		cmocka_unit_test(test_loop_devices_are_the_guests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
