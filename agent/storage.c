@@ -575,6 +575,17 @@ static struct storage *take_over(struct storage_list *list, struct storage *stor
 	return storage;
 }
 
+/* A folder of the guest's may be in one that containers write to, and have been removed by them. */
+static int make_again(const struct storage *storage, const Grpc__Storage *request,
+		      struct error *err)
+{
+	struct addition addition = { .request = request };
+
+	return storage->is_mount || !str_equal(request->driver, storage->driver)
+		       ? 0
+		       : add_local(&addition, err);
+}
+
 int storage_add(struct storage_list *list, const Grpc__Storage *request, struct error *err)
 {
 	struct storage *storage = storage_find(list, request->mount_point);
@@ -583,8 +594,10 @@ int storage_add(struct storage_list *list, const Grpc__Storage *request, struct 
 	if (storage && storage->users == 0)
 		storage = take_over(list, storage, request);
 	if (storage) {
-		storage->users++;
-		return 0;
+		int r = make_again(storage, request, err);
+		if (r == 0)
+			storage->users++;
+		return r;
 	}
 	TAILQ_FOREACH (storage, &list->items, link)
 		count++;

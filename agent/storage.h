@@ -5,7 +5,8 @@
  *   virtio-fs  the same by a device that the host plugs in, by its tag; waited for
  *   ephemeral  a tmpfs, also called tmpfs
  *   local      a folder of the guest's own, with the options mode= (octal), uid= and gid= where it
- *              is made by this call; what is there already, other than a link, is left as it is
+ *              is made by this call; what is there already, other than a link, is left as it is.
+ *              What a container has removed is made anew for who asks again
  *   bind       a path of the guest at another place
  *   blk        a file system on a disk of the guest: /dev/disk/by-id/virtio-SERIAL, a device,
  *              or a place on the PCI bus (agent/disk.h); one that is being plugged in is waited for

@@ -470,6 +470,11 @@ test_sub_paths_of_empty_dirs() {
 	expect deep "$(inside one cat /a/sub/deep/file)"
 	expect '777 0 777 0' "$(inside one stat -c '%a %u' /a/sub /a/sub/deep | xargs)" 'mode and owner of each level'
 	remove_container two
+	# As the kubelet makes it for each start.
+	inside one rm -r /a/sub
+	in_pod pod2 two $(bind "$deep" /s rbind:rw)
+	expect '777 0' "$(inside two stat -c '%a %u' /s)" 'after it was removed'
+	remove_container two
 	# What an init container has made is there as it is.
 	inside one sh -c 'mkdir -m 700 /a/pgdata; chown 999 /a/pgdata; echo conf >/a/nginx.conf; chmod 640 /a/nginx.conf'
 	in_pod pod2 three $(bind "$data" /data rbind:rw) $(bind "$file" /etc/nginx.conf rbind:rw)

@@ -360,6 +360,14 @@ static void test_local_storages(void **state _unused_)
 	assert_int_equal(st.st_mode & 07777, 0700);
 	assert_int_equal(stat(file, &st), 0);
 
+	/* A container has removed it. */
+	must("DestroySandbox", "{}");
+	assert_int_equal(rmdir(file), 0);
+	assert_int_equal(rmdir(point), 0);
+	must("CreateSandbox", local_request, point, "0750");
+	assert_int_equal(stat(point, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0750);
+	assert_int_equal(st.st_uid, 5);
 	must("DestroySandbox", "{}");
 	must_fail("option \"mode=9\" is not supported", "CreateSandbox", local_request, file, "9");
 }
