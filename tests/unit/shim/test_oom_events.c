@@ -1,17 +1,12 @@
 /* A guest that always has another container that ran out of memory. */
-#include "fake_agent.h"
+#include "played_guest.h"
 
-#include "base/loop.h"
 #include "shim/oom_events.h"
 
 enum { LOOK_MS = 300 };
 
 struct bench {
-	struct loop *loop;
-	struct ttrpc_server *guest;
-	struct ttrpc_conn *conn;
-	struct ttrpc_client *client;
-	struct agent_link *agent;
+	struct played_guest guest;
 	struct oom_events *events;
 	unsigned told;
 	bool burst_is_over, told_again;
@@ -36,17 +31,8 @@ static const struct ttrpc_service service = {
 static int setup(void **state)
 {
 	struct bench *bench = xnew(struct bench);
-	int pair[2];
 
-	bench->loop = loop_new();
-	bench->guest = ttrpc_server_new(bench->loop,
-					&(struct ttrpc_server_options){ .userdata = bench });
-	ttrpc_server_add(bench->guest, &service);
-	assert_int_equal(socket_pair(pair), 0);
-	assert_int_equal(ttrpc_server_serve(bench->guest, pair[1], false, &bench->conn), 0);
-	bench->client = ttrpc_client_new(bench->loop, pair[0],
-					 &(struct ttrpc_client_options){ .first_stream = 1 });
-	bench->agent = agent_link_new(bench->loop, bench->client, NULL, NULL);
+	played_guest_start(&bench->guest, &service, bench);
 	*state = bench;
 	return 0;
 }
@@ -56,11 +42,7 @@ static int teardown(void **state)
 	struct bench *bench = *state;
 
 	oom_events_free(bench->events);
-	agent_link_set(bench->agent, NULL);
-	ttrpc_client_free(bench->client);
-	agent_link_free(bench->agent);
-	ttrpc_server_free(bench->guest);
-	loop_free(bench->loop);
+	played_guest_end(&bench->guest);
 	free(bench);
 	return 0;
 }
@@ -81,11 +63,11 @@ static void test_a_flood_is_slowed_down_and_goes_on(void **state)
 	struct bench *bench = *state;
 	const bool never = false;
 
-	bench->events = oom_events_new(bench->loop, bench->agent, on_oom, bench);
-	assert_true(loop_run_until(bench->loop, &bench->burst_is_over, DEADLINE_MS));
-	(void)loop_run_until(bench->loop, &never, LOOK_MS);
+	bench->events = oom_events_new(bench->guest.loop, bench->guest.link, on_oom, bench);
+	assert_true(loop_run_until(bench->guest.loop, &bench->burst_is_over, DEADLINE_MS));
+	(void)loop_run_until(bench->guest.loop, &never, LOOK_MS);
 	assert_in_range(bench->told, OOM_BURST, OOM_BURST + 1);
-	assert_true(loop_run_until(bench->loop, &bench->told_again, DEADLINE_MS));
+	assert_true(loop_run_until(bench->guest.loop, &bench->told_again, DEADLINE_MS));
 }
 
 int main(void)

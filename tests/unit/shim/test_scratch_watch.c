@@ -1,7 +1,6 @@
 /* What the guest is told of the host's room, by the file system that the test itself is on. */
-#include "fake_agent.h"
+#include "played_guest.h"
 
-#include "base/loop.h"
 #include "proto/guest.pb-c.h"
 #include "shim/scratch_watch.h"
 
@@ -11,11 +10,7 @@
 enum { QUIET_MS = 300 };
 
 struct bench {
-	struct loop *loop;
-	struct ttrpc_server *guest;
-	struct ttrpc_conn *conn;
-	struct ttrpc_client *client;
-	struct agent_link *agent;
+	struct played_guest guest;
 	struct scratch_watch *watch;
 	uint64_t told;
 	unsigned calls;
@@ -51,17 +46,8 @@ static const struct ttrpc_service service = {
 static int setup(void **state)
 {
 	struct bench *bench = xnew(struct bench);
-	int pair[2];
 
-	bench->loop = loop_new();
-	bench->guest = ttrpc_server_new(bench->loop,
-					&(struct ttrpc_server_options){ .userdata = bench });
-	ttrpc_server_add(bench->guest, &service);
-	assert_int_equal(socket_pair(pair), 0);
-	assert_int_equal(ttrpc_server_serve(bench->guest, pair[1], false, &bench->conn), 0);
-	bench->client = ttrpc_client_new(bench->loop, pair[0],
-					 &(struct ttrpc_client_options){ .first_stream = 1 });
-	bench->agent = agent_link_new(bench->loop, bench->client, NULL, NULL);
+	played_guest_start(&bench->guest, &service, bench);
 	*state = bench;
 	return 0;
 }
@@ -73,11 +59,7 @@ static int teardown(void **state)
 	scratch_watch_free(bench->watch);
 	if (bench->held)
 		answer(bench);
-	agent_link_set(bench->agent, NULL);
-	ttrpc_client_free(bench->client);
-	agent_link_free(bench->agent);
-	ttrpc_server_free(bench->guest);
-	loop_free(bench->loop);
+	played_guest_end(&bench->guest);
 	free(bench);
 	return 0;
 }
@@ -85,8 +67,8 @@ static int teardown(void **state)
 static void watch(struct bench *bench, const char *dir, uint64_t disk_bytes)
 {
 	bench->watch = scratch_watch_new(&(struct scratch_watch_options){
-		.loop = bench->loop,
-		.agent = bench->agent,
+		.loop = bench->guest.loop,
+		.agent = bench->guest.link,
 		.sandbox_id = "pod",
 		.dir = dir,
 		.disk_bytes = disk_bytes,
@@ -119,7 +101,7 @@ static void test_a_disk_the_host_has_room_for_is_not_talked_about(void **state)
 	struct bench *bench = *state;
 
 	watch(bench, "/tmp", 1);
-	assert_false(loop_run_until(bench->loop, &bench->called, QUIET_MS));
+	assert_false(loop_run_until(bench->guest.loop, &bench->called, QUIET_MS));
 }
 
 static void test_a_disk_larger_than_the_host_is_told_of(void **state)
@@ -127,7 +109,7 @@ static void test_a_disk_larger_than_the_host_is_told_of(void **state)
 	struct bench *bench = *state;
 
 	watch(bench, "/tmp", UINT64_MAX);
-	assert_true(loop_run_until(bench->loop, &bench->called, DEADLINE_MS));
+	assert_true(loop_run_until(bench->guest.loop, &bench->called, DEADLINE_MS));
 	assert_in_range(bench->told, 0, UINT64_MAX - 1);
 	answer(bench);
 }
@@ -138,10 +120,10 @@ static void test_one_call_at_a_time_to_an_agent_that_does_not_answer(void **stat
 	struct bench *bench = *state;
 
 	watch(bench, "/proc", GIB);
-	assert_true(loop_run_until(bench->loop, &bench->called, DEADLINE_MS));
+	assert_true(loop_run_until(bench->guest.loop, &bench->called, DEADLINE_MS));
 	assert_int_equal(bench->told, 0);
 	bench->called = false;
-	assert_false(loop_run_until(bench->loop, &bench->called, QUIET_MS));
+	assert_false(loop_run_until(bench->guest.loop, &bench->called, QUIET_MS));
 	assert_int_equal(bench->calls, 1);
 	/* Its end does not wait for the answer; the teardown lets that come. */
 	scratch_watch_free(steal_ptr(bench->watch));
