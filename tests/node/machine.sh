@@ -161,7 +161,7 @@ node_begin() {
 		node_port=$((20000 + RANDOM % 12000))
 		: >"$node/console"
 		node_qemu_on $node_port "$@"
-		until grep -q '^QEMU' "$node/monitor.log" || ! node_runs; do sleep 0.1; done
+		grep -qm 1 '^QEMU' < <(tail -s 0.1 -n +1 --pid="$node_qemu" -f "$node/monitor.log" 2>/dev/null)
 		node_runs && break
 		# Somebody else has the port.
 		grep -q 'host forwarding' "$node/qemu.log" || break

@@ -525,6 +525,18 @@ static void test_init_while_a_broken_one_is_destroyed(void **state _unused_)
 	assert_int_equal(init.number, 0);
 }
 
+/* What was asked for while the template was being destroyed. */
+static void expect_baked_after(const struct answer *destroy, const struct answer *init)
+{
+	drained();
+	await(destroy);
+	turn();
+	bake_finish(0, "new");
+	pool_news();
+	await(init);
+	assert_int_equal(init->number, 0);
+}
+
 static void test_init_while_an_absent_one_is_destroyed(void **state _unused_)
 {
 	struct answer destroy = {}, init = {};
@@ -533,13 +545,7 @@ static void test_init_while_an_absent_one_is_destroyed(void **state _unused_)
 	slot_rebuild(play.slot, on_answer, &init);
 	turn();
 	assert_null(play.bake);
-	drained();
-	await(&destroy);
-	turn();
-	bake_finish(0, "new");
-	pool_news();
-	await(&init);
-	assert_int_equal(init.number, 0);
+	expect_baked_after(&destroy, &init);
 }
 
 /* The pool that is ending is not the one that is waited for. */
@@ -552,13 +558,7 @@ static void test_init_while_a_ready_one_is_destroyed(void **state _unused_)
 	slot_make_ready(play.slot, on_answer, &init);
 	pool_news();
 	assert_false(init.done);
-	drained();
-	await(&destroy);
-	turn();
-	bake_finish(0, "new");
-	pool_news();
-	await(&init);
-	assert_int_equal(init.number, 0);
+	expect_baked_after(&destroy, &init);
 }
 
 static void test_nothing_is_baked_after_a_stop(void **state _unused_)
