@@ -15,9 +15,16 @@
 #define DIGEST_READ_STEP (256 * 1024)
 #define DIGEST_PAGE      4096
 
+static const char digits[] = "0123456789abcdef";
+
 struct digest {
 	struct sha256_ctx context;
 };
+
+bool digest_is_valid(const char *hex)
+{
+	return strlen(hex) == DIGEST_HEX_SIZE - 1 && strspn(hex, digits) == DIGEST_HEX_SIZE - 1;
+}
 
 struct digest *digest_new(void)
 {
@@ -45,7 +52,6 @@ void digest_add_string(struct digest *d, const char *text)
 
 void digest_finish(struct digest *d, char ret_hex[static DIGEST_HEX_SIZE])
 {
-	static const char digits[] = "0123456789abcdef";
 	uint8_t bytes[SHA256_DIGEST_SIZE];
 
 	static_assert(DIGEST_HEX_SIZE == 2 * sizeof(bytes) + 1, "two digits a byte");

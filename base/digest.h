@@ -1,11 +1,14 @@
 /* SHA-256 (FIPS 180-4), by nettle. Linked only where it is used. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
 
 #define DIGEST_HEX_SIZE 65 /* 64 hex digits and the terminator */
+
+bool digest_is_valid(const char *hex); /* 64 digits, none of them a capital */
 
 struct digest;
 

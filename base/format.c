@@ -8,6 +8,7 @@ const struct format_version format_versions[FORMATS] = {
 	[FORMAT_JOURNAL] = { "journal", 1, 1 },   [FORMAT_NOTE] = { "note", 1, 1 },
 	[FORMAT_POOL] = { "pool", 1, 1 },         [FORMAT_BUNDLE] = { "bundle", 1, 1 },
 	[FORMAT_TEMPLATE] = { "template", 9, 9 }, [FORMAT_IMAGE] = { "image", 1, 1 },
+	[FORMAT_DIGESTS] = { "digests", 1, 1 },
 };
 
 int format_check(enum format format, uint64_t found, struct error *err)

@@ -37,6 +37,7 @@ enum format {
 	/* written, for longer */
 	FORMAT_TEMPLATE, /* factory/store/template.h */
 	FORMAT_IMAGE,    /* factory/cache/image_record.h */
+	FORMAT_DIGESTS,  /* factory/store/known_digests.h */
 	FORMATS
 };
 

@@ -3,7 +3,12 @@
 bool input_stamp_equal(const struct input_stamp *a, const struct input_stamp *b)
 {
 	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-	       a->changed_ns == b->changed_ns;
+	       a->modified_ns == b->modified_ns && a->changed_ns == b->changed_ns;
+}
+
+static int64_t nanoseconds(const struct timespec *time)
+{
+	return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
 }
 
 struct input_stamp input_stamp_of(const struct stat *st)
@@ -12,7 +17,8 @@ struct input_stamp input_stamp_of(const struct stat *st)
 		.device = st->st_dev,
 		.inode = st->st_ino,
 		.size = (uint64_t)st->st_size,
-		.changed_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+		.modified_ns = nanoseconds(&st->st_mtim),
+		.changed_ns = nanoseconds(&st->st_ctim),
 	};
 }
 

@@ -49,6 +49,7 @@ struct bake_work {
 	bool anew; /* even if there is a valid template */
 
 	uint64_t started_ms; /* monotonic */
+	struct known_digests known;
 	struct template_inputs inputs;
 	unsigned generation;
 	char id[DIGEST_HEX_SIZE];
@@ -118,6 +119,7 @@ void bake_work_free(struct bake_work *work)
 	free(work->console_log);
 	free(work->console_tail);
 	template_inputs_done(&work->inputs);
+	known_digests_done(&work->known);
 	free(work);
 }
 
@@ -324,9 +326,23 @@ static int copy_kernel(const struct bake_work *work, struct error *err)
 	return r < 0 ? r : copy_input(work->definition->initrd, work->initrd, err);
 }
 
+/* What was read is stored at once: a bake that fails is tried again. */
+static int read_inputs(struct bake_work *work, struct error *err)
+{
+	_cleanup_(error_done) struct error why = {};
+
+	known_digests_load(work->where.store, &work->known);
+	int r = template_inputs_read(work->definition, work->host, &work->known, &work->inputs,
+				     err);
+	if (known_digests_store(&work->known, work->where.store, &why) < 0)
+		log_warning(work->definition->name, "its inputs will be read again: %s",
+			    error_message(&why));
+	return r;
+}
+
 int bake_work_prepare(struct bake_work *work, struct error *err)
 {
-	int r = template_inputs_read(work->definition, work->host, NULL, &work->inputs, err);
+	int r = read_inputs(work, err);
 	if (r == 0)
 		r = look_for_existing(work, err);
 	if (r < 0 || work->manifest)
@@ -594,12 +610,12 @@ static int check_copies(const struct bake_work *work, struct error *err)
 
 /* The inputs were read one after another, and then used: all that time they must have been the
  * same, or the template is of something that never was. */
-static int check_inputs(const struct bake_work *work, const struct template_manifest *manifest,
+static int check_inputs(struct bake_work *work, const struct template_manifest *manifest,
 			struct error *err)
 {
 	_cleanup_(template_inputs_done) struct template_inputs now = {};
 
-	int r = template_inputs_read(work->definition, work->host, &work->inputs, &now, err);
+	int r = template_inputs_read(work->definition, work->host, &work->known, &now, err);
 	if (r < 0)
 		return r;
 	_cleanup_free_ char *difference = template_inputs_difference(&work->inputs, &now);

@@ -135,6 +135,7 @@ static int check_image(int fd, const struct image_record *record, struct error *
 		return error_set(err, EBADMSG, "it is no file");
 	is = input_stamp_of(&st);
 	is.device = record->stamp.device;
+	is.changed_ns = record->stamp.changed_ns;
 	if (is.size != record->stamp.size)
 		return error_set(err, EBADMSG, "it has %llu bytes, not the %llu that were made",
 				 (unsigned long long)is.size,

@@ -44,8 +44,7 @@ DEFINE_CLEANUP(json_t *, json_decref)
 
 bool image_key_is_valid(const char *key)
 {
-	return strlen(key) == DIGEST_HEX_SIZE - 1 &&
-	       strspn(key, "0123456789abcdef") == DIGEST_HEX_SIZE - 1;
+	return digest_is_valid(key);
 }
 
 bool image_name_is_valid(const char *name)
@@ -100,7 +99,7 @@ static int read_layers(const json_t *array, const char *where, struct strv *laye
 static int take_scalars(const struct record_file *file, const char *where,
 			struct image_record *record, struct error *err)
 {
-	if (!image_key_is_valid(file->key) || !image_key_is_valid(file->digest))
+	if (!image_key_is_valid(file->key) || !digest_is_valid(file->digest))
 		return error_set(err, EBADMSG, "%s: key and digest must be 64 hex digits", where);
 	if (*file->name && !image_name_is_valid(file->name))
 		return error_set(err, EBADMSG, "%s: the name is not printable ASCII", where);
@@ -110,7 +109,7 @@ static int take_scalars(const struct record_file *file, const char *where,
 	record->made_at = file->made_at;
 	record->stamp = (struct input_stamp){ .inode = file->inode,
 					      .size = file->bytes,
-					      .changed_ns = (int64_t)file->changed_ns };
+					      .modified_ns = (int64_t)file->changed_ns };
 	return 0;
 }
 
@@ -194,8 +193,8 @@ int image_record_write(const char *cache_dir, const struct image_record *record,
 		(int)format_versions[FORMAT_IMAGE].version, "key", record->key, "name",
 		record->name ?: "", "bytes", (json_int_t)record->stamp.size, "digest",
 		record->digest, "made_at", (json_int_t)record->made_at, "inode",
-		(json_int_t)record->stamp.inode, "changed_ns", (json_int_t)record->stamp.changed_ns,
-		"layers", layers_to_json(&record->layers));
+		(json_int_t)record->stamp.inode, "changed_ns",
+		(json_int_t)record->stamp.modified_ns, "layers", layers_to_json(&record->layers));
 	_cleanup_free_ char *text = object ? json_dumps(object, JSON_INDENT(1)) : NULL;
 
 	if (!text || json_array_size(json_object_get(object, "layers")) != record->layers.count)

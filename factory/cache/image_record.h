@@ -29,7 +29,8 @@ struct image_record {
 	char digest[DIGEST_HEX_SIZE];
 	uint64_t made_at; /* seconds since the epoch */
 	/* Of KEY.erofs, its size among it. The device is not in the file: it is the folder's, and
-	 * its number may be another after a boot. */
+	 * its number may be another after a boot. Nor is the time of its inode's last change, for
+	 * it gets its name after the record is made. */
 	struct input_stamp stamp;
 };
 

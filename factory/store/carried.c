@@ -159,32 +159,17 @@ int carried_read(const json_t *array, const char *dir, const char *where, struct
 
 /* ---------------------------------------------------------------- read as an input */
 
-static int digest_one(struct carried_image *image, const struct carried *known, struct error *err)
-{
-	const struct carried_image *before = carried_find(known, image->name);
-
-	int r = input_stamp_take(image->file, &image->stamp, err);
-	if (r < 0)
-		return r;
-	image->bytes = image->stamp.size;
-	if (before && *before->digest && input_stamp_equal(&before->stamp, &image->stamp)) {
-		memcpy(image->digest, before->digest, sizeof(image->digest));
-		return 0;
-	}
-	return digest_file(image->file, image->digest, err);
-}
-
-int carried_digest(const struct carried *definition, const struct carried *known,
+int carried_digest(const struct carried *definition, struct known_digests *known,
 		   struct carried *ret, struct error *err)
 {
-	static const struct carried none = {};
 	_cleanup_(carried_done) struct carried carried = {};
 
 	carried_copy(definition, &carried);
 	for (size_t i = 0; i < carried.count; i++) {
-		if (digest_one(&carried.items[i], known ? known : &none, err) < 0)
-			return error_wrap(err, "image %s", carried.items[i].name);
-		free(steal_ptr(carried.items[i].file));
+		struct carried_image *image = &carried.items[i];
+		if (known_digests_file(known, image->file, image->digest, &image->bytes, err) < 0)
+			return error_wrap(err, "image %s", image->name);
+		free(steal_ptr(image->file));
 	}
 	*ret = carried;
 	carried = (struct carried){};
@@ -202,8 +187,7 @@ static int from_json_one(const json_t *object, struct carried *carried, struct e
 	if (json_object_size(object) != 3 || !name || !carried_name_is_valid(name) ||
 	    carried_find(carried, name))
 		return error_set(err, EBADMSG, "images: one has no name of its own");
-	if (!digest || strlen(digest) != DIGEST_HEX_SIZE - 1 ||
-	    strspn(digest, "0123456789abcdef") != DIGEST_HEX_SIZE - 1)
+	if (!digest || !digest_is_valid(digest))
 		return error_set(err, EBADMSG, "images: %s has no SHA-256", name);
 	if (bytes <= 0 || (uint64_t)bytes > BYTES_MAX || (uint64_t)bytes % CARRIED_ALIGN != 0)
 		return error_set(err, EBADMSG, "images: %s has no size that can be", name);

@@ -7,7 +7,7 @@
  * guest numbers its devices by their place on the PCI bus (CARRIED_PCI_SLOT and up), which is
  * that order. A claim's reply says which device has which image.
  *
- * One list is in the definition (with `file`), in the inputs (with digest and stamp) and, as a
+ * One list is in the definition (with `file`), in the inputs (with digest and size) and, as a
  * part of those, in the manifest. The template's own copy of number N is `images/N` in its
  * folder.
  */
@@ -20,8 +20,8 @@
 
 #include "base/digest.h"
 #include "base/error.h"
-#include "base/input_stamp.h"
 #include "factory/guest/carried_device.h"
+#include "factory/store/known_digests.h"
 
 #define CARRIED_ALIGN  (2u << 20) /* virtio-pmem maps in units of this */
 #define CARRIED_FOLDER "images"
@@ -31,7 +31,6 @@ struct carried_image {
 	char *file;                   /* owned; NULL but in a definition: absolute */
 	char digest[DIGEST_HEX_SIZE]; /* of the content; "" in a definition */
 	uint64_t bytes;
-	struct input_stamp stamp; /* of inputs that were read */
 };
 
 /* `struct carried c = {};` is an empty one. */
@@ -51,8 +50,8 @@ _must_check_ int carried_read(const json_t *array, const char *dir, const char *
 _must_check_ int carried_from_json(const json_t *array, struct carried *ret, struct error *err);
 json_t *carried_to_json(const struct carried *carried); /* NULL: a name is not UTF-8 */
 
-/* Reads the files of a definition, save those whose stamp is the same in `known`. Blocks. */
-_must_check_ int carried_digest(const struct carried *definition, const struct carried *known,
+/* Reads the files of a definition that are not known. Blocks. */
+_must_check_ int carried_digest(const struct carried *definition, struct known_digests *known,
 				struct carried *ret, struct error *err);
 
 void carried_copy(const struct carried *carried, struct carried *ret_copy);

@@ -96,14 +96,15 @@ void cpu_facts_parse(const char *cpuinfo, struct cpu_facts *ret);
 struct template_host {
 	enum accelerator accelerator;
 	enum channel channel;
-	bool vhost_net;       /* the host's kernel moves packets of machines: factory/jail/tap.h */
-	bool virtualization;  /* the processor has vmx or svm */
-	char *kvm_obstacle;   /* owned; why "auto" does not take KVM though the processor has it, or
-				 NULL */
-	char *qemu_binary;    /* owned */
-	char *qemu_version;   /* owned; first line of --version */
-	char *cpu_model;      /* owned; /proc/cpuinfo */
-	char *kernel_release; /* owned; uname -r */
+	bool vhost_net;      /* the host's kernel moves packets of machines: factory/jail/tap.h */
+	bool virtualization; /* the processor has vmx or svm */
+	char *kvm_obstacle;  /* owned; why "auto" does not take KVM though the processor has it, or
+				NULL */
+	char *qemu_binary;   /* owned */
+	char *qemu_version;  /* owned; first line of --version */
+	struct input_stamp qemu_stamp; /* of the binary that said it */
+	char *cpu_model;               /* owned; /proc/cpuinfo */
+	char *kernel_release;          /* owned; uname -r */
 };
 
 /* What is configured; borrowed. accelerator: "auto", "tcg" or "kvm". auto takes KVM only where

@@ -257,7 +257,8 @@ static int host_fill(struct template_host *host, const char *qemu_binary,
 	r = qemu_find(qemu_binary, &host->qemu_binary, err);
 	if (r < 0)
 		return r;
-	return qemu_version_ask(host->qemu_binary, &host->qemu_version, err);
+	r = input_stamp_take(host->qemu_binary, &host->qemu_stamp, err);
+	return r < 0 ? r : qemu_version_ask(host->qemu_binary, &host->qemu_version, err);
 }
 
 int template_host_probe(const char *qemu_binary, const struct template_host_choice *choice,
@@ -293,6 +294,7 @@ void template_host_copy(const struct template_host *host, struct template_host *
 		.vhost_net = host->vhost_net,
 		.qemu_binary = xstrdup(host->qemu_binary),
 		.qemu_version = xstrdup(host->qemu_version),
+		.qemu_stamp = host->qemu_stamp,
 		.cpu_model = xstrdup(host->cpu_model),
 		.kernel_release = xstrdup(host->kernel_release),
 		.virtualization = host->virtualization,

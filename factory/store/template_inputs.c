@@ -58,21 +58,13 @@ const char *template_input_path(const struct template_definition *d, enum templa
 /* ---------------------------------------------------------------- reading */
 
 static int read_file_input(const struct template_definition *d, enum template_input input,
-			   const struct template_inputs *known, struct template_inputs *inputs,
+			   struct known_digests *known, struct template_inputs *inputs,
 			   struct error *err)
 {
-	const char *path = template_input_path(d, input);
 	char hex[DIGEST_HEX_SIZE];
+	uint64_t bytes;
 
-	int r = input_stamp_take(path, &inputs->stamps[input], err);
-	if (r < 0)
-		return r;
-	if (known && known->values[input] &&
-	    input_stamp_equal(&known->stamps[input], &inputs->stamps[input])) {
-		inputs->values[input] = xstrdup(known->values[input]);
-		return 0;
-	}
-	r = digest_file(path, hex, err);
+	int r = known_digests_file(known, template_input_path(d, input), hex, &bytes, err);
 	if (r == 0)
 		inputs->values[input] = xstrdup(hex);
 	return r;
@@ -85,7 +77,7 @@ char *template_kernel_params(const struct template_definition *definition)
 }
 
 int template_inputs_read(const struct template_definition *d, const struct template_host *host,
-			 const struct template_inputs *known, struct template_inputs *ret_inputs,
+			 struct known_digests *known, struct template_inputs *ret_inputs,
 			 struct error *err)
 {
 	_cleanup_(template_inputs_done) struct template_inputs inputs = {};
@@ -94,7 +86,7 @@ int template_inputs_read(const struct template_definition *d, const struct templ
 		if (read_file_input(d, (enum template_input)i, known, &inputs, err) < 0)
 			return error_wrap(err, "template %s: %s", d->name, template_input_names[i]);
 	}
-	if (carried_digest(&d->images, known ? &known->images : NULL, &inputs.images, err) < 0)
+	if (carried_digest(&d->images, known, &inputs.images, err) < 0)
 		return error_wrap(err, "template %s", d->name);
 	inputs.values[INPUT_KERNEL_PARAMS] = template_kernel_params(d);
 	inputs.values[INPUT_VCPUS] = xasprintf("%" PRIu64, d->vcpus);

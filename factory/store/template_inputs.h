@@ -8,9 +8,9 @@
 
 #include "base/digest.h"
 #include "base/error.h"
-#include "base/input_stamp.h"
 #include "base/strings.h"
 #include "factory/store/carried.h"
+#include "factory/store/known_digests.h"
 
 enum template_input {
 	/* files of the definition, first */
@@ -56,15 +56,13 @@ struct template_host;
 
 struct template_inputs {
 	char *values[TEMPLATE_INPUTS]; /* owned; none is NULL once read */
-	struct input_stamp stamps[TEMPLATE_INPUT_FILES];
 	struct carried images;
 };
 
-/* Blocks: reads every file, save those whose stamp is the same in `known` (may be NULL). On
- * failure ret_inputs is untouched. */
+/* Blocks: reads every file that is not known, and knows it then. On failure ret_inputs is
+ * untouched. */
 _must_check_ int template_inputs_read(const struct template_definition *definition,
-				      const struct template_host *host,
-				      const struct template_inputs *known,
+				      const struct template_host *host, struct known_digests *known,
 				      struct template_inputs *ret_inputs, struct error *err);
 void template_inputs_done(struct template_inputs *inputs);
 void template_inputs_copy(const struct template_inputs *inputs, struct template_inputs *ret_copy);

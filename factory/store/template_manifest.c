@@ -101,15 +101,9 @@ static void manifest_file_done(struct manifest_file *file)
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
-static bool is_digest(const char *text)
-{
-	return strlen(text) == DIGEST_HEX_SIZE - 1 &&
-	       strspn(text, "0123456789abcdef") == DIGEST_HEX_SIZE - 1;
-}
-
 bool template_id_is_valid(const char *id)
 {
-	return is_digest(id);
+	return digest_is_valid(id);
 }
 
 /* Sorted and compact, so that the digest is over the content and not its layout. */
@@ -188,7 +182,8 @@ static int manifest_take_inputs(json_t *object, struct template_inputs *inputs, 
 			return error_set(err, EBADMSG, MANIFEST_FILE ": inputs has no text %s",
 					 name);
 		inputs->values[i] = xstrdup(json_string_value(value));
-		if (template_input_is_file((enum template_input)i) && !is_digest(inputs->values[i]))
+		if (template_input_is_file((enum template_input)i) &&
+		    !digest_is_valid(inputs->values[i]))
 			return error_set(err, EBADMSG, MANIFEST_FILE ": inputs: %s is no SHA-256",
 					 name);
 	}
@@ -207,13 +202,13 @@ static int manifest_check(const struct manifest_file *file, const struct templat
 		return error_set(err, EBADMSG, MANIFEST_FILE ": memory_dir is not absolute");
 	if (!str_equal(file->id, id))
 		return error_set(err, EBADMSG, MANIFEST_FILE " is of template %.64s", file->id);
-	if (!is_digest(file->memory_digest))
+	if (!digest_is_valid(file->memory_digest))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": memory_digest is not a SHA-256");
-	if (!is_digest(file->state_digest))
+	if (!digest_is_valid(file->state_digest))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": state_digest is not a SHA-256");
-	if (!is_digest(file->image_digest))
+	if (!digest_is_valid(file->image_digest))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": image_digest is not a SHA-256");
-	if (file->scratch_bytes > 0 && !is_digest(file->scratch_digest))
+	if (file->scratch_bytes > 0 && !digest_is_valid(file->scratch_digest))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": scratch_digest is not a SHA-256");
 	if (!id_is_valid(file->name))
 		return error_set(err, EBADMSG, MANIFEST_FILE ": name is not a valid one");
@@ -405,7 +400,7 @@ static int manifest_check_files(const struct template_manifest *m, struct error 
 
 int template_dir(const char *store, const char *id, char **ret_dir, struct error *err)
 {
-	if (!is_digest(id))
+	if (!digest_is_valid(id))
 		return error_set(err, EINVAL, "\"%.128s\" is not a template id", id);
 	*ret_dir = xasprintf("%s/templates/%s", store, id);
 	return 0;

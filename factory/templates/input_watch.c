@@ -1,7 +1,6 @@
 #include "factory/templates/input_watch.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -10,8 +9,8 @@
 struct look {
 	char *path, *name, *qemu, *accelerator, *channel, *vhost_net;
 	struct template_host host;     /* in: as known; out: as it is */
-	struct timespec qemu_changed;  /* the same */
-	struct template_inputs known;  /* in */
+	char *store;                   /* in: NULL where its digests are known */
+	struct known_digests known;    /* in and out: the watch's */
 	struct template_inputs inputs; /* out */
 	struct template_definition *definition;
 	struct error err;
@@ -25,12 +24,13 @@ struct input_watch {
 	bool freed;
 	unsigned round; /* start() begins another; looks of an earlier one are dropped */
 	unsigned look_round;
-	struct template_inputs baked; /* while watching */
-	struct template_inputs known; /* of the last look, else empty */
+	struct template_inputs baked;  /* while watching */
+	struct template_inputs inputs; /* of the last look, else empty */
+	struct known_digests known;    /* while no look has them */
+	bool loaded;                   /* from the store */
 	struct template_definition *definition;
 	struct template_host host;
-	struct timespec qemu_changed;
-	bool valid; /* known and definition are the present ones */
+	bool valid; /* inputs and definition are the present ones */
 	bool settled;
 	char *stale; /* owned */
 };
@@ -42,25 +42,26 @@ static int look_at_host(struct look *look, struct error *err)
 	const struct template_host_choice choice = { look->accelerator, look->channel,
 						     look->vhost_net };
 	struct template_host now = {};
-	struct stat st;
+	struct input_stamp qemu;
 
-	if (stat(look->host.qemu_binary, &st) < 0)
-		return error_set_errno(err, errno, "QEMU %s", look->host.qemu_binary);
-	if (st.st_mtim.tv_sec == look->qemu_changed.tv_sec &&
-	    st.st_mtim.tv_nsec == look->qemu_changed.tv_nsec)
+	int r = input_stamp_take(look->host.qemu_binary, &qemu, err);
+	if (r < 0)
+		return error_wrap(err, "QEMU");
+	if (input_stamp_equal(&qemu, &look->host.qemu_stamp))
 		return template_host_choose(&look->host, &choice, err);
-	int r = template_host_probe(look->qemu, &choice, &now, err);
+	r = template_host_probe(look->qemu, &choice, &now, err);
 	if (r < 0)
 		return r;
 	template_host_done(&look->host);
 	look->host = now;
-	look->qemu_changed = st.st_mtim;
 	return 0;
 }
 
 static int look_at_all(struct look *look, struct error *err)
 {
 	int r = look_at_host(look, err);
+	if (look->store)
+		known_digests_load(look->store, &look->known);
 	if (r == 0)
 		r = template_definition_load(look->path, &look->definition, err);
 	if (r == 0 && !str_equal(look->definition->name, look->name))
@@ -89,8 +90,9 @@ static void look_free(struct look *look)
 	free(look->accelerator);
 	free(look->channel);
 	free(look->vhost_net);
+	free(look->store);
 	template_host_done(&look->host);
-	template_inputs_done(&look->known);
+	known_digests_done(&look->known);
 	template_inputs_done(&look->inputs);
 	template_definition_free(look->definition);
 	error_done(&look->err);
@@ -99,7 +101,7 @@ static void look_free(struct look *look)
 
 static void watch_forget(struct input_watch *watch)
 {
-	template_inputs_done(&watch->known);
+	template_inputs_done(&watch->inputs);
 	template_definition_free(steal_ptr(watch->definition));
 	watch->valid = watch->settled = false;
 }
@@ -108,6 +110,7 @@ static void watch_destroy(struct input_watch *watch)
 {
 	watch_forget(watch);
 	template_inputs_done(&watch->baked);
+	known_digests_done(&watch->known);
 	template_host_done(&watch->host);
 	loop_timer_free(watch->timer);
 	free(watch->stale);
@@ -127,24 +130,29 @@ static void watch_say(struct input_watch *watch, char *text)
 /* Takes what the look found. */
 static void watch_take(struct input_watch *watch, struct look *look)
 {
-	bool same = watch->valid && template_inputs_equal(&watch->known, &look->inputs);
+	bool same = watch->valid && template_inputs_equal(&watch->inputs, &look->inputs);
 
 	watch_forget(watch);
 	template_host_done(&watch->host);
 	watch->host = look->host;
 	look->host = (struct template_host){};
-	watch->qemu_changed = look->qemu_changed;
 	if (look->err.number) {
 		watch_say(watch,
 			  xasprintf("its inputs cannot be read: %s", error_message(&look->err)));
 		return;
 	}
-	watch->known = look->inputs;
+	watch->inputs = look->inputs;
 	look->inputs = (struct template_inputs){};
 	watch->definition = steal_ptr(look->definition);
 	watch->valid = true;
 	watch->settled = same;
-	watch_say(watch, template_inputs_difference(&watch->baked, &watch->known));
+	watch_say(watch, template_inputs_difference(&watch->baked, &watch->inputs));
+}
+
+static void give_known(struct look *look, struct input_watch *watch)
+{
+	watch->known = look->known;
+	look->known = (struct known_digests){};
 }
 
 static void look_done(void *data, void *owner)
@@ -154,6 +162,8 @@ static void look_done(void *data, void *owner)
 	bool current = watch->watching && watch->look_round == watch->round;
 
 	watch->looking = false;
+	watch->loaded = true;
+	give_known(look, watch);
 	if (watch->freed) {
 		watch_destroy(watch);
 	} else {
@@ -181,12 +191,14 @@ static void watch_look(void *userdata)
 	look->accelerator = xstrdup(watch->options.accelerator);
 	look->channel = xstrdup(watch->options.channel);
 	look->vhost_net = xstrdup(watch->options.vhost_net);
-	look->qemu_changed = watch->qemu_changed;
 	template_host_copy(input_watch_host(watch), &look->host);
-	template_inputs_copy(&watch->known, &look->known);
+	look->store = watch->loaded ? NULL : xstrdup(watch->options.store);
+	look->known = watch->known;
+	watch->known = (struct known_digests){};
 	watch->look_round = watch->round;
 	watch->looking = worker_submit(watch->options.workers, &job) == 0;
 	if (!watch->looking) {
+		give_known(look, watch);
 		look_free(look);
 		loop_timer_start(watch->timer, INPUT_WATCH_MS);
 	}
@@ -238,7 +250,7 @@ const char *input_watch_stale(const struct input_watch *watch)
 
 const struct template_inputs *input_watch_inputs(const struct input_watch *watch)
 {
-	return watch->valid ? &watch->known : NULL;
+	return watch->valid ? &watch->inputs : NULL;
 }
 
 bool input_watch_settled(const struct input_watch *watch)

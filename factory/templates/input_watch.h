@@ -1,9 +1,9 @@
 /* Whether the inputs of a baked template are still what it was baked from.
  *
- * Every INPUT_WATCH_MS a worker reads the definition again and looks at its files; one whose
- * size, time or inode changed is hashed again, a QEMU that changed is asked for its version, and
- * whether KVM, vsock and vhost-net can be used is tried. What it found is kept here, so that asking
- * costs nothing and changes nothing.
+ * Every INPUT_WATCH_MS a worker reads the definition again and looks at its files; one that is
+ * not known (factory/store/known_digests.h) is hashed, a QEMU that changed is asked for its
+ * version, and whether KVM, vsock and vhost-net can be used is tried. What it found is kept here,
+ * so that asking costs nothing and changes nothing.
  */
 #pragma once
 
@@ -20,6 +20,7 @@ struct input_watch_options {
 	struct worker_pool *workers;      /* ends before the watch is freed, or the loop goes on */
 	const char *name;                 /* of the template, borrowed */
 	const char *path;                 /* of its definition, borrowed */
+	const char *store;                /* with the digests that are known, borrowed */
 	const char *qemu;                 /* as configured, borrowed */
 	const char *accelerator;          /* ditto */
 	const char *channel;              /* ditto */

@@ -528,6 +528,7 @@ static struct input_watch *slot_new_watch(struct slot *slot)
 		.workers = slot->options.workers,
 		.name = slot->name,
 		.path = slot->definition_path,
+		.store = slot->options.config->store,
 		.qemu = slot->options.config->qemu,
 		.accelerator = slot->options.config->accelerator,
 		.channel = slot->options.config->channel,

@@ -80,6 +80,21 @@ test_killed_factory_leaves_machines_that_the_next_adopts() {
 	ctl agent -c Check >/dev/null 2>&1 || fail 'an adopted machine does not answer'
 }
 
+# Of kernel, initramfs, image and machine a restarted factory knows what they are; else it reads them again.
+test_known_inputs() {
+	local id damage
+	id=$(status_json | jq -r '.templates[0].id')
+	for damage in '' '{"files": [{' '{"version": 2147483647}'; do
+		stop_factory
+		[ -z "$damage" ] || echo "$damage" >"$store/digests.json"
+		start_factory
+		wait_full
+		expect 4 "$(jq '.files | length' "$store/digests.json")" "files that are known after '$damage'"
+		expect "$id" "$(status_json | jq -r '.templates[0].id')" template
+	done
+	expect 2 "$(grep -c 'all inputs of templates are read again' "$work/factory.log")" warnings
+}
+
 # Its user is the bakes' own: not libvirt's, which other machines of the host have, nor a clone's.
 expect_bake_is_shut_in() {
 	local uid memory

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -275,8 +276,9 @@ static void id_of(const struct fixture *f, const struct template_host *host, cha
 {
 	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
 	_cleanup_(template_inputs_done) struct template_inputs inputs = {};
+	_cleanup_(known_digests_done) struct known_digests known = {};
 
-	assert_int_equal(template_inputs_read(d, host, NULL, &inputs, NULL), 0);
+	assert_int_equal(template_inputs_read(d, host, &known, &inputs, NULL), 0);
 	template_inputs_id(d->name, &inputs, 0, ret_id);
 	assert_int_equal(strlen(ret_id), 64);
 }
@@ -362,18 +364,23 @@ static void test_known_files_are_not_read_again(void **state)
 {
 	struct fixture *f = *state;
 	struct template_host host = a_host();
-	_cleanup_(template_inputs_done) struct template_inputs known = {}, now = {};
+	_cleanup_(template_inputs_done) struct template_inputs now = {};
+	_cleanup_(known_digests_done) struct known_digests known = {};
 
-	write_definition(f, NULL, NULL);
+	write_definition(f, "images", "[{\"name\": \"a\", \"file\": \"root\"}]");
 	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
-	assert_int_equal(template_inputs_read(d, &host, NULL, &known, NULL), 0);
-	replace_string(&known.values[INPUT_KERNEL], "told");
 	assert_int_equal(template_inputs_read(d, &host, &known, &now, NULL), 0);
-	assert_string_equal(now.values[INPUT_KERNEL], "told");
+	for (size_t i = 0; i < known.count; i++)
+		memset(known.items[i].digest, 'f', DIGEST_HEX_SIZE - 1);
+	template_inputs_done(&now);
+	assert_int_equal(template_inputs_read(d, &host, &known, &now, NULL), 0);
+	assert_int_equal(strspn(now.values[INPUT_KERNEL], "f"), DIGEST_HEX_SIZE - 1);
+	assert_int_equal(strspn(now.images.items[0].digest, "f"), DIGEST_HEX_SIZE - 1);
 	resize(f, "vmlinux", 100);
 	template_inputs_done(&now);
 	assert_int_equal(template_inputs_read(d, &host, &known, &now, NULL), 0);
-	assert_string_not_equal(now.values[INPUT_KERNEL], "told");
+	assert_int_not_equal(strspn(now.values[INPUT_KERNEL], "f"), DIGEST_HEX_SIZE - 1);
+	assert_int_equal(strspn(now.values[INPUT_INITRD], "f"), DIGEST_HEX_SIZE - 1);
 }
 
 static void test_id_names_a_vanished_input(void **state)
@@ -381,12 +388,13 @@ static void test_id_names_a_vanished_input(void **state)
 	struct fixture *f = *state;
 	struct template_host host = a_host();
 	_cleanup_(error_done) struct error err = {};
+	_cleanup_(known_digests_done) struct known_digests known = {};
 	struct template_inputs inputs = {};
 
 	write_definition(f, NULL, NULL);
 	_cleanup_(template_definition_free_cleanup) struct template_definition *d = load(f);
 	assert_int_equal(unlink(d->initrd), 0);
-	assert_int_equal(template_inputs_read(d, &host, NULL, &inputs, &err), -ENOENT);
+	assert_int_equal(template_inputs_read(d, &host, &known, &inputs, &err), -ENOENT);
 	assert_non_null(strstr(error_message(&err), "initrd"));
 }
 
