@@ -15,6 +15,7 @@
 #include "agent/cgroup.h"
 #include "agent/disk.h"
 #include "agent/hotplug.h"
+#include "agent/kernel_limits.h"
 #include "agent/modules.h"
 #include "agent/preemption.h"
 #include "agent/sandbox.h"
@@ -130,28 +131,6 @@ static void bring_loopback_up(void)
 		log_warning(NULL, "cannot bring loopback up: %s", strerror(errno));
 }
 
-/* The kernel reckons these by the memory that it boots with, which is the template's, and leaves
- * them when the machine grows: 256 MiB make 2000 threads, in a machine of 8 GiB, too. So they are
- * for the largest there can be; what a container may have is for its cgroup to say. 4194304 pids
- * are the most that the kernel takes (PID_MAX_LIMIT of linux/threads.h), and there are no more
- * threads than pids. pid_max and file-max are those of a host with systemd. */
-static void raise_kernel_limits(void)
-{
-	static const struct {
-		const char *path, *value;
-	} limits[] = {
-		{ "/proc/sys/kernel/pid_max", "4194304" },
-		{ "/proc/sys/kernel/threads-max", "4194304" },
-		{ "/proc/sys/fs/file-max", "9223372036854775807" },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
-		_cleanup_(error_done) struct error err = {};
-		if (file_write_value(limits[i].path, limits[i].value, &err) < 0)
-			log_warning(NULL, "a limit of the kernel stays: %s", error_message(&err));
-	}
-}
-
 /* Containers' processes have them from the agent; that of processes as by containerd's unit. */
 static void raise_limits(void)
 {
@@ -172,7 +151,7 @@ static void raise_limits(void)
 			log_warning(NULL, "cannot raise the limit of %s: %s", limits[i].what,
 				    strerror(errno));
 	}
-	raise_kernel_limits();
+	kernel_limits_raise();
 }
 
 static void limit_preemption(void)

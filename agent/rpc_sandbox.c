@@ -3,6 +3,7 @@
 #include "agent/guest.h"
 #include "agent/hotplug.h"
 #include "agent/interfaces.h"
+#include "agent/kernel_limits.h"
 #include "agent/routes.h"
 #include "agent/rpc.h"
 #include "agent/sandbox.h"
@@ -48,8 +49,10 @@ RPC_HANDLER(online_cpu_mem)
 
 	(void)userdata;
 	int r = hotplug_online_cpus(request->nb_cpus, &err);
-	if (r == 0 && !request->cpu_only)
+	if (r == 0 && !request->cpu_only) {
 		r = hotplug_online_memory(&err);
+		kernel_limits_follow_memory();
+	}
 	rpc_finish(call, r, &err);
 }
 

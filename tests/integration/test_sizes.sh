@@ -112,12 +112,19 @@ test_sizes_of_the_config_file() {
 }
 
 # The kernel's own are by the memory that the template had when it was baked.
-test_limits_of_processes_are_not_those_of_the_bake() {
+test_limits_are_not_those_of_the_bake() {
 	ctr run -d --runtime io.containerd.kiln.v2 "${with_sizes[@]}" --annotation io.kiln.memory_mib=402 "$image" limits sleep 600
-	expect 'unlimited unlimited unlimited unlimited 4194304 4194304 9223372036854775807' \
+	expect 'unlimited unlimited unlimited unlimited 4194304 4194304 9223372036854775807 1048576' \
 		"$(ctr tasks exec --exec-id e1 --user 1000 limits sh -c '
 			sed -n "s/^Max \(processes\|pending signals\)  *\([^ ]*\)  *\([^ ]*\) .*/\2 \3/p" /proc/self/limits
-			cat /proc/sys/kernel/threads-max /proc/sys/kernel/pid_max /proc/sys/fs/file-max' | xargs)"
+			cat /proc/sys/kernel/threads-max /proc/sys/kernel/pid_max /proc/sys/fs/file-max \
+				/proc/sys/fs/inotify/max_user_watches' | xargs)"
+	# A 16th of the pages, an 8th, and of the bytes a 128th.
+	expect 'tcp_mem 1 udp_mem 1 tcp_wmem 1 tcp_rmem 1' "$(ctr tasks exec --exec-id e2 limits sh -c '
+		cd /proc/sys/net/ipv4 && awk -v pages="$(awk "/^MemTotal/ { print \$2 / 4 }" /proc/meminfo)" \
+			"FILENAME ~ /_mem/ { mine = \$2; want = pages / (FILENAME ~ /tcp/ ? 16 : 8) }
+			 FILENAME !~ /_mem/ { mine = \$3; want = pages * 4096 / 128 }
+			 { print FILENAME, int(mine) == int(want) }" tcp_mem udp_mem tcp_wmem tcp_rmem' | xargs)"
 	remove_container limits
 	wait_no_sandboxes
 }
