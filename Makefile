@@ -99,7 +99,7 @@ all: $(BINS)
 .DEFAULT_GOAL := all
 
 # On a fresh machine these goals install what they need before anything is compiled.
-ifneq ($(filter check check-unit check-integration check-lives check-node check-dashboard check-upgrade check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-unit check-integration check-lives check-node check-node-install check-dashboard check-upgrade check-deb deb check-tarball tarball demo bench bench-quick bench-node,$(MAKECMDGOALS)),)
 AUTO_DEPS := deps
 endif
 
@@ -430,24 +430,26 @@ check-upgrade: all image | $(AUTO_DEPS) ## Pods while Kiln is upgraded and rolle
 	$(Q)old=$$(tests/upgrade/build $(BUILD) $(REV)) && OLD=$$old NEW=$(BUILD) tests/upgrade/check $(NAMES)
 
 # The node's disk is kept in the build folder; it needs packages of this host that no other target does.
-NODE_NEEDS := $(if $(filter install packages,$(or $(TESTS),packages)),deb)
-.PHONY: check-node
-check-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST) $(DEBIAN_DEB)
-check-node: all image faults $(PROBE) $(BENCH_WORK) man $(NODE_NEEDS) | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
-	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
-		NODE_DISK=$$disk NODE_DEBS='$(if $(NODE_NEEDS),$(DEB))' DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/check
+on_node = disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
+          NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD)
 
-.PHONY: bench-node
-bench-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
+.PHONY: check-node check-node-install bench-node
+check-node check-node-install bench-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
+check-node: all image faults $(PROBE) $(BENCH_WORK) man | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
+	$(Q)$(on_node) tests/node/check
+
+check-node-install: DEBIAN_ALL += $(DEBIAN_DEB)
+check-node-install: all image faults man deb | $(AUTO_DEPS) ## The commands of docs/INSTALL.md, and the packages with a pod that runs, in such machines (TESTS=install or packages)
+	$(Q)$(on_node) NODE_DEBS=$(DEB) tests/node/check
+
 bench-node: all image faults $(BENCH_WORK) man | $(AUTO_DEPS) ## Boots, clones, claims, memory, measured in check-node's virtual machine (SET=; TIME_FACTOR=)
-	$(Q)disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE)) && \
-		NODE_DISK=$$disk DEBIAN_RUN='$(DEBIAN_RUN)' BUILD=$(BUILD) tests/node/bench
+	$(Q)$(on_node) tests/node/bench
 
 # ---------------------------------------------------------------- packages
 
 # Made of a copy of the tree, in which what was compiled stays for the next time, with the kernel that is here already.
 DEB := $(BUILD)/deb
-TREE_FILES = $(if $(filter deb check-deb tarball check-tarball check-node,$(MAKECMDGOALS)),$(shell git -c safe.directory=* ls-files --cached --others --exclude-standard))
+TREE_FILES = $(if $(filter deb check-deb tarball check-tarball check-node-install,$(MAKECMDGOALS)),$(shell git -c safe.directory=* ls-files --cached --others --exclude-standard))
 
 .PHONY: deb check-deb
 deb tarball: DEBIAN_ALL = $(DEBIAN_BUILD) $(DEBIAN_IMAGE) $(DEBIAN_DEB)
