@@ -119,12 +119,12 @@ test_limits_are_not_those_of_the_bake() {
 			sed -n "s/^Max \(processes\|pending signals\)  *\([^ ]*\)  *\([^ ]*\) .*/\2 \3/p" /proc/self/limits
 			cat /proc/sys/kernel/threads-max /proc/sys/kernel/pid_max /proc/sys/fs/file-max \
 				/proc/sys/fs/inotify/max_user_watches' | xargs)"
-	# A 16th of the pages, an 8th, and of the bytes a 128th.
+	# A 16th of the pages, an 8th, and of the bytes a 128th; the last block may have come after the agent looked.
 	expect 'tcp_mem 1 udp_mem 1 tcp_wmem 1 tcp_rmem 1' "$(ctr tasks exec --exec-id e2 limits sh -c '
 		cd /proc/sys/net/ipv4 && awk -v pages="$(awk "/^MemTotal/ { print \$2 / 4 }" /proc/meminfo)" \
 			"FILENAME ~ /_mem/ { mine = \$2; want = pages / (FILENAME ~ /tcp/ ? 16 : 8) }
 			 FILENAME !~ /_mem/ { mine = \$3; want = pages * 4096 / 128 }
-			 { print FILENAME, int(mine) == int(want) }" tcp_mem udp_mem tcp_wmem tcp_rmem' | xargs)"
+			 { print FILENAME, (mine > want * 0.8 && mine <= want) }" tcp_mem udp_mem tcp_wmem tcp_rmem' | xargs)"
 	remove_container limits
 	wait_no_sandboxes
 }
