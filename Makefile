@@ -436,7 +436,7 @@ on_node = disk=$$(tests/node/make-disk $(BUILD)/node $(DEBIAN_RUN) $(DEBIAN_NODE
 .PHONY: check-node check-node-install bench-node
 check-node check-node-install bench-node: DEBIAN_ALL += $(DEBIAN_NODE_HOST)
 check-node: all image faults $(PROBE) $(BENCH_WORK) man | $(AUTO_DEPS) ## Tests in a virtual machine with systemd, control groups v2 and KVM (TESTS=names; TIME_FACTOR=)
-	$(Q)$(on_node) tests/node/check
+	$(Q)$(on_node) NODE_DEBS= tests/node/check
 
 check-node-install: DEBIAN_ALL += $(DEBIAN_DEB)
 check-node-install: all image faults man deb | $(AUTO_DEPS) ## The commands of docs/INSTALL.md, and the packages with a pod that runs, in such machines (TESTS=install or packages)
