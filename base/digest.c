@@ -68,13 +68,8 @@ void digest_free(struct digest *d)
 	free(d);
 }
 
-int digest_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE], struct error *err)
+int digest_fd(int fd, const char *path, char ret_hex[static DIGEST_HEX_SIZE], struct error *err)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
-	if (fd < 0)
-		return error_set_errno(err, errno, "cannot open %s", path);
-
 	_cleanup_(digest_free_cleanup) struct digest *d = digest_new();
 	_cleanup_free_ char *data = xcalloc(1, DIGEST_READ_STEP);
 
@@ -89,6 +84,14 @@ int digest_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE], struct e
 	}
 	digest_finish(d, ret_hex);
 	return 0;
+}
+
+int digest_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE], struct error *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	return fd < 0 ? error_set_errno(err, errno, "cannot open %s", path)
+		      : digest_fd(fd, path, ret_hex, err);
 }
 
 static void digest_add_number(struct digest *d, uint64_t number)

@@ -20,7 +20,10 @@ void digest_finish(struct digest *d, char ret_hex[static DIGEST_HEX_SIZE]); /* e
 void digest_free(struct digest *d);
 DEFINE_CLEANUP(struct digest *, digest_free)
 
-/* Digest of a file's content. Blocks for large files: call it on a worker. */
+/* Digest of a file's content; of a descriptor, from where it is. Blocks for large files: call it on
+ * a worker. */
+_must_check_ int digest_fd(int fd, const char *path, char ret_hex[static DIGEST_HEX_SIZE],
+			   struct error *err);
 _must_check_ int digest_file(const char *path, char ret_hex[static DIGEST_HEX_SIZE],
 			     struct error *err);
 

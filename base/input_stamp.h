@@ -10,7 +10,7 @@
 struct input_stamp {
 	uint64_t device, inode, size;
 	int64_t modified_ns; /* the content, or so somebody says (utimensat(2)) */
-	int64_t changed_ns;  /* content, name or rights: by this host's clock, as it stood */
+	int64_t changed_ns;  /* content, name or rights: as the file system tells */
 };
 
 /* To be taken before the file is read: one that is written to meanwhile is read again next

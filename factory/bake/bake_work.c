@@ -49,7 +49,6 @@ struct bake_work {
 	bool anew; /* even if there is a valid template */
 
 	uint64_t started_ms; /* monotonic */
-	struct known_digests known;
 	struct template_inputs inputs;
 	unsigned generation;
 	char id[DIGEST_HEX_SIZE];
@@ -119,7 +118,6 @@ void bake_work_free(struct bake_work *work)
 	free(work->console_log);
 	free(work->console_tail);
 	template_inputs_done(&work->inputs);
-	known_digests_done(&work->known);
 	free(work);
 }
 
@@ -329,12 +327,12 @@ static int copy_kernel(const struct bake_work *work, struct error *err)
 /* What was read is stored at once: a bake that fails is tried again. */
 static int read_inputs(struct bake_work *work, struct error *err)
 {
+	_cleanup_(known_digests_done) struct known_digests known = {};
 	_cleanup_(error_done) struct error why = {};
 
-	known_digests_load(work->where.store, &work->known);
-	int r = template_inputs_read(work->definition, work->host, &work->known, &work->inputs,
-				     err);
-	if (known_digests_store(&work->known, work->where.store, &why) < 0)
+	known_digests_load(work->where.store, &known);
+	int r = template_inputs_read(work->definition, work->host, &known, &work->inputs, err);
+	if (known_digests_store(&known, work->where.store, &why) < 0)
 		log_warning(work->definition->name, "its inputs will be read again: %s",
 			    error_message(&why));
 	return r;
@@ -608,14 +606,15 @@ static int check_copies(const struct bake_work *work, struct error *err)
 	return 0;
 }
 
-/* The inputs were read one after another, and then used: all that time they must have been the
- * same, or the template is of something that never was. */
-static int check_inputs(struct bake_work *work, const struct template_manifest *manifest,
-			struct error *err)
+/* The inputs were read one after another, or were known, and then used: all that time they must
+ * have been the same, or the template is of something that never was. */
+static int compare_inputs(const struct bake_work *work, const struct template_manifest *manifest,
+			  struct error *err)
 {
 	_cleanup_(template_inputs_done) struct template_inputs now = {};
+	_cleanup_(known_digests_done) struct known_digests none = {};
 
-	int r = template_inputs_read(work->definition, work->host, &work->known, &now, err);
+	int r = template_inputs_read(work->definition, work->host, &none, &now, err);
 	if (r < 0)
 		return r;
 	_cleanup_free_ char *difference = template_inputs_difference(&work->inputs, &now);
@@ -626,6 +625,17 @@ static int check_inputs(struct bake_work *work, const struct template_manifest *
 		return error_set(err, ESTALE, "the root image %s was written to during the bake",
 				 work->definition->image);
 	return check_copies(work, err);
+}
+
+/* Should it be what was known of them that was wrong, the next bake reads them. */
+static int check_inputs(const struct bake_work *work, const struct template_manifest *manifest,
+			struct error *err)
+{
+	int r = compare_inputs(work, manifest, err);
+
+	if (r == -ESTALE)
+		known_digests_forget(work->where.store);
+	return r;
 }
 
 static int describe(struct bake_work *work, struct template_manifest *manifest, struct error *err)

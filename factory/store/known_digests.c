@@ -1,9 +1,15 @@
 #include "factory/store/known_digests.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/config.h"
@@ -23,47 +29,49 @@ static char *digests_path(const char *store)
 
 /* ---------------------------------------------------------------- what is known */
 
-static struct known_digest *find(const struct known_digests *known, const struct input_stamp *stamp)
+static void drop(struct known_digests *known, size_t at)
 {
-	for (size_t i = 0; i < known->count; i++)
-		if (input_stamp_equal(&known->items[i].stamp, stamp))
-			return &known->items[i];
-	return NULL;
+	known->count--;
+	memmove(known->items + at, known->items + at + 1,
+		(known->count - at) * sizeof(*known->items));
 }
 
+/* In place of what was known of the same file before. */
 static void add(struct known_digests *known, const struct known_digest *item)
 {
-	if (known->count == KNOWN_DIGESTS_MAX) {
-		known->count--;
-		memmove(known->items, known->items + 1, known->count * sizeof(*known->items));
+	for (size_t i = 0; i < known->count; i++) {
+		const struct input_stamp *stamp = &known->items[i].stamp;
+		if (stamp->device == item->stamp.device && stamp->inode == item->stamp.inode) {
+			drop(known, i);
+			break;
+		}
 	}
+	if (known->count == KNOWN_DIGESTS_MAX)
+		drop(known, 0);
 	known->items = xrealloc_array(known->items, known->count + 1, sizeof(*known->items));
 	known->items[known->count++] = *item;
-	known->grown |= item->settled;
+	known->grown |= item->storable;
 }
 
-int known_digests_file(struct known_digests *known, const char *path,
-		       char ret_hex[static DIGEST_HEX_SIZE], uint64_t *ret_bytes, struct error *err)
+static bool is_settled(const struct input_stamp *stamp)
 {
-	struct known_digest item = {};
-	int64_t now = (int64_t)clock_realtime_ns();
+	return (int64_t)clock_realtime_ns() - stamp->changed_ns >= SETTLED_NS;
+}
 
-	int r = input_stamp_take(path, &item.stamp, err);
-	if (r < 0)
-		return r;
-	const struct known_digest *before = find(known, &item.stamp);
-	if (before) {
-		memcpy(item.digest, before->digest, sizeof(item.digest));
-	} else {
-		r = digest_file(path, item.digest, err);
-		if (r < 0)
-			return r;
-		item.settled = now - item.stamp.changed_ns >= SETTLED_NS;
-		add(known, &item);
+/* What can be believed of the file, which is the last one now. */
+static const struct known_digest *find(struct known_digests *known, const struct input_stamp *stamp)
+{
+	for (size_t i = 0; i < known->count; i++) {
+		struct known_digest item = known->items[i];
+		if (!input_stamp_equal(&item.stamp, stamp))
+			continue;
+		if (!item.settled && is_settled(stamp))
+			return NULL;
+		drop(known, i);
+		known->items[known->count++] = item;
+		return &known->items[known->count - 1];
 	}
-	memcpy(ret_hex, item.digest, sizeof(item.digest));
-	*ret_bytes = item.stamp.size;
-	return 0;
+	return NULL;
 }
 
 void known_digests_done(struct known_digests *known)
@@ -72,11 +80,88 @@ void known_digests_done(struct known_digests *known)
 	*known = (struct known_digests){};
 }
 
+/* ---------------------------------------------------------------- reading a file */
+
+/* Others have the times that whoever made them, or a server, says. */
+static bool keeps_change_time(int fd)
+{
+	static const unsigned long kinds[] = {
+		EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,       BTRFS_SUPER_MAGIC,
+		TMPFS_MAGIC,      OVERLAYFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
+	};
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0 || fs.f_flags & ST_RDONLY)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if ((unsigned long)fs.f_type == kinds[i])
+			return true;
+	return false;
+}
+
+static int take_stamp(int fd, const char *path, struct input_stamp *ret_stamp, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return error_set_errno(err, errno, "cannot look at %s", path);
+	*ret_stamp = input_stamp_of(&st);
+	return 0;
+}
+
+/* Whether it is what was read, or was written to meanwhile, is in ret_whole. */
+static int read_file(const char *path, struct known_digest *ret_item, bool *ret_whole,
+		     struct error *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	struct known_digest item = {};
+	struct input_stamp after;
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open %s", path);
+	int r = take_stamp(fd, path, &item.stamp, err);
+	item.settled = is_settled(&item.stamp);
+	item.storable = item.settled && keeps_change_time(fd);
+	if (r == 0)
+		r = digest_fd(fd, path, item.digest, err);
+	if (r == 0)
+		r = take_stamp(fd, path, &after, err);
+	if (r < 0)
+		return r;
+	*ret_whole = input_stamp_equal(&item.stamp, &after);
+	*ret_item = item;
+	return 0;
+}
+
+int known_digests_file(struct known_digests *known, const char *path,
+		       char ret_hex[static DIGEST_HEX_SIZE], uint64_t *ret_bytes, struct error *err)
+{
+	struct known_digest item;
+	bool whole = false;
+
+	int r = input_stamp_take(path, &item.stamp, err);
+	if (r < 0)
+		return r;
+	const struct known_digest *before = find(known, &item.stamp);
+	if (before) {
+		item = *before;
+	} else {
+		r = read_file(path, &item, &whole, err);
+		if (r < 0)
+			return r;
+		if (whole)
+			add(known, &item);
+	}
+	memcpy(ret_hex, item.digest, sizeof(item.digest));
+	*ret_bytes = item.stamp.size;
+	return 0;
+}
+
 /* ---------------------------------------------------------------- in the store */
 
 static int read_one(json_t *object, struct known_digests *known, struct error *err)
 {
-	struct known_digest item = { .settled = true };
+	struct known_digest item = { .settled = true, .storable = true };
 	json_int_t device, inode, size, modified, changed;
 	json_error_t why;
 	const char *digest;
@@ -109,6 +194,17 @@ static int read_all(json_t *object, struct known_digests *known, struct error *e
 	return r;
 }
 
+static int check_owner(const char *path, struct error *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return error_set_errno(err, errno, "cannot look at it");
+	if (!S_ISREG(st.st_mode) || (st.st_uid != 0 && st.st_uid != geteuid()) || st.st_mode & 022)
+		return error_set(err, EPERM, "others may have written it");
+	return 0;
+}
+
 void known_digests_load(const char *store, struct known_digests *ret_known)
 {
 	_cleanup_free_ char *path = digests_path(store);
@@ -118,7 +214,9 @@ void known_digests_load(const char *store, struct known_digests *ret_known)
 	*ret_known = (struct known_digests){};
 	if (!path_exists(path))
 		return;
-	int r = config_load_file(path, &object, &err);
+	int r = check_owner(path, &err);
+	if (r == 0)
+		r = config_load_file(path, &object, &err);
 	if (r == 0)
 		r = read_all(object, ret_known, &err);
 	if (r < 0) {
@@ -144,7 +242,7 @@ static json_t *to_json(const struct known_digests *known)
 	json_t *files = json_array();
 
 	for (size_t i = 0; i < known->count; i++)
-		if (known->items[i].settled)
+		if (known->items[i].storable)
 			json_array_append_new(files, one_to_json(&known->items[i]));
 	return json_pack("{s:o}", "files", files);
 }
@@ -161,4 +259,12 @@ int known_digests_store(struct known_digests *known, const char *store, struct e
 	if (r == 0)
 		known->grown = false;
 	return r;
+}
+
+void known_digests_forget(const char *store)
+{
+	_cleanup_free_ char *path = digests_path(store);
+
+	if (unlink(path) < 0 && errno != ENOENT)
+		log_warning(NULL, "cannot remove %s: %s", path, strerror(errno));
 }

@@ -123,6 +123,10 @@ _must_check_ int template_host_probe(const char *qemu_binary,
  * group since makes a difference. */
 _must_check_ int template_host_choose(struct template_host *host,
 				      const struct template_host_choice *choice, struct error *err);
+/* Ditto, and asks QEMU again where another program is called so now. Blocks. */
+_must_check_ int template_host_refresh(struct template_host *host, const char *qemu_binary,
+				       const struct template_host_choice *choice,
+				       struct error *err);
 void template_host_done(struct template_host *host);
 void template_host_copy(const struct template_host *host, struct template_host *ret_copy);
 

@@ -277,6 +277,28 @@ int template_host_probe(const char *qemu_binary, const struct template_host_choi
 	return 0;
 }
 
+int template_host_refresh(struct template_host *host, const char *qemu_binary,
+			  const struct template_host_choice *choice, struct error *err)
+{
+	_cleanup_free_ char *path = NULL;
+	struct template_host now;
+	struct input_stamp stamp;
+
+	int r = qemu_find(str_empty(qemu_binary) ? QEMU_DEFAULT : qemu_binary, &path, err);
+	if (r == 0)
+		r = input_stamp_take(path, &stamp, err);
+	if (r < 0)
+		return r;
+	if (str_equal(path, host->qemu_binary) && input_stamp_equal(&stamp, &host->qemu_stamp))
+		return template_host_choose(host, choice, err);
+	r = template_host_probe(qemu_binary, choice, &now, err);
+	if (r < 0)
+		return r;
+	template_host_done(host);
+	*host = now;
+	return 0;
+}
+
 void template_host_done(struct template_host *host)
 {
 	free(steal_ptr(host->qemu_binary));

@@ -28,6 +28,7 @@ struct input_watch {
 	struct template_inputs inputs; /* of the last look, else empty */
 	struct known_digests known;    /* while no look has them */
 	bool loaded;                   /* from the store */
+	bool ask_qemu;                 /* though its program is the same: a bake found another */
 	struct template_definition *definition;
 	struct template_host host;
 	bool valid; /* inputs and definition are the present ones */
@@ -37,29 +38,11 @@ struct input_watch {
 
 /* ---------------------------------------------------------------- on a worker */
 
-static int look_at_host(struct look *look, struct error *err)
+static int look_at_all(struct look *look, struct error *err)
 {
 	const struct template_host_choice choice = { look->accelerator, look->channel,
 						     look->vhost_net };
-	struct template_host now = {};
-	struct input_stamp qemu;
-
-	int r = input_stamp_take(look->host.qemu_binary, &qemu, err);
-	if (r < 0)
-		return error_wrap(err, "QEMU");
-	if (input_stamp_equal(&qemu, &look->host.qemu_stamp))
-		return template_host_choose(&look->host, &choice, err);
-	r = template_host_probe(look->qemu, &choice, &now, err);
-	if (r < 0)
-		return r;
-	template_host_done(&look->host);
-	look->host = now;
-	return 0;
-}
-
-static int look_at_all(struct look *look, struct error *err)
-{
-	int r = look_at_host(look, err);
+	int r = template_host_refresh(&look->host, look->qemu, &choice, err);
 	if (look->store)
 		known_digests_load(look->store, &look->known);
 	if (r == 0)
@@ -192,11 +175,14 @@ static void watch_look(void *userdata)
 	look->channel = xstrdup(watch->options.channel);
 	look->vhost_net = xstrdup(watch->options.vhost_net);
 	template_host_copy(input_watch_host(watch), &look->host);
+	if (watch->ask_qemu)
+		look->host.qemu_stamp = (struct input_stamp){};
 	look->store = watch->loaded ? NULL : xstrdup(watch->options.store);
 	look->known = watch->known;
 	watch->known = (struct known_digests){};
 	watch->look_round = watch->round;
 	watch->looking = worker_submit(watch->options.workers, &job) == 0;
+	watch->ask_qemu &= !watch->looking;
 	if (!watch->looking) {
 		give_known(look, watch);
 		look_free(look);
@@ -231,6 +217,8 @@ void input_watch_start(struct input_watch *watch, const struct template_manifest
 	replace_string(&watch->stale, NULL);
 	template_inputs_done(&watch->baked);
 	template_inputs_copy(&manifest->inputs, &watch->baked);
+	watch->ask_qemu = !str_equal(watch->baked.values[INPUT_QEMU],
+				     input_watch_host(watch)->qemu_version);
 	if (!watch->looking)
 		watch_look(watch);
 }

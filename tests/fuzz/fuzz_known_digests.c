@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (known.count > KNOWN_DIGESTS_MAX || known.grown)
 		abort();
 	for (size_t i = 0; i < known.count; i++)
-		if (!digest_is_valid(known.items[i].digest) || !known.items[i].settled)
+		if (!digest_is_valid(known.items[i].digest) || !known.items[i].storable)
 			abort();
 	known.grown = true;
 	if (known_digests_store(&known, store, NULL) < 0)

@@ -225,6 +225,24 @@ test_dead_libvirt_fails_its_bake_alone() {
 	expect '' "$(helper_pid)" 'helper after a good bake'
 }
 
+# Digests that are not the files': the bake finds it, and the next one reads what it is made of.
+test_wrong_digests_are_forgotten() {
+	local id code=0
+	id=$(template_json default | jq -r .id)
+	stop_factory
+	start_factory
+	factory_ctl init default >/dev/null 2>&1 # by then all files are old enough to be known
+	stop_factory
+	sed -i "/sha256/ s/\"[0-9a-f]\{64\}\"/\"$(printf %064d 0)\"/" "$store/digests.json" # jq rounds such large numbers
+	start_factory
+	factory_ctl init default >/dev/null 2>"$work/err" || code=$?
+	expect 1 "$code" 'exit code'
+	expect_match 'an input was written to during the bake: kernel changed \(sha256 00000000… -> ' "$(cat "$work/err")"
+	[ ! -e "$store/digests.json" ] || fail 'they are still there'
+	factory_ctl init default large >/dev/null 2>&1 || fail 'the next one fails too'
+	expect "$id" "$(template_json default | jq -r .id)" template
+}
+
 test_destroy_by_name_leaves_the_other() {
 	expect 'vm factory destroyed' "$(factory_ctl destroy default)"
 	expect absent "$(template_json default | jq -r .state)"

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -130,6 +131,37 @@ static void test_a_time_that_was_set_hides_nothing(void **state)
 	assert_int_equal(after.modified_ns, before.modified_ns);
 	digest(f, f->input, two);
 	assert_string_not_equal(one, two);
+	assert_int_equal(f->known.count, 1);
+}
+
+/* What was read right after a change may have changed again in the same moment. */
+static void test_an_unsettled_file_is_read_once_more(void **state)
+{
+	struct fixture *f = *state;
+	struct known_digest *item;
+	char hex[DIGEST_HEX_SIZE];
+
+	digest(f, OLD_FILE, hex);
+	item = &f->known.items[0];
+	item->settled = item->storable = false;
+	memset(item->digest, 'f', DIGEST_HEX_SIZE - 1);
+	digest(f, OLD_FILE, hex);
+	assert_int_equal(f->known.count, 1);
+	assert_true(f->known.items[0].settled);
+}
+
+/* The times of files in it are of a clock that does not tell of changes. */
+static void test_files_of_other_file_systems_are_not_stored(void **state)
+{
+	struct fixture *f = *state;
+	char hex[DIGEST_HEX_SIZE];
+	uint64_t bytes;
+
+	assert_int_equal(
+		known_digests_file(&f->known, "/proc/sys/kernel/ostype", hex, &bytes, NULL), 0);
+	assert_int_equal(f->known.count, 1);
+	assert_false(f->known.items[0].storable);
+	assert_false(f->known.grown);
 }
 
 static void test_what_cannot_be_read(void **state)
@@ -187,6 +219,47 @@ static void test_a_damaged_file_is_no_obstacle(void **state)
 	}
 }
 
+static void expect_disbelief(struct fixture *f)
+{
+	load(f);
+	assert_int_equal(f->known.count, 0);
+}
+
+static void test_what_others_may_have_written_is_not_believed(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *elsewhere = path_join(f->store, "elsewhere");
+	char hex[DIGEST_HEX_SIZE];
+
+	if (geteuid() != 0)
+		skip();
+	digest(f, OLD_FILE, hex);
+	assert_int_equal(known_digests_store(&f->known, f->store, NULL), 0);
+	assert_int_equal(chmod(f->digests, 0664), 0);
+	expect_disbelief(f);
+	assert_int_equal(chmod(f->digests, 0644), 0);
+	assert_int_equal(chown(f->digests, 65534, (gid_t)-1), 0);
+	expect_disbelief(f);
+	assert_int_equal(chown(f->digests, 0, (gid_t)-1), 0);
+	load(f);
+	assert_int_equal(f->known.count, 1);
+	assert_int_equal(rename(f->digests, elsewhere), 0);
+	assert_int_equal(symlink(elsewhere, f->digests), 0);
+	expect_disbelief(f);
+}
+
+static void test_they_can_be_forgotten(void **state)
+{
+	struct fixture *f = *state;
+	char hex[DIGEST_HEX_SIZE];
+
+	digest(f, OLD_FILE, hex);
+	assert_int_equal(known_digests_store(&f->known, f->store, NULL), 0);
+	known_digests_forget(f->store);
+	expect_disbelief(f);
+	known_digests_forget(f->store);
+}
+
 static void test_the_oldest_are_forgotten(void **state)
 {
 	struct fixture *f = *state;
@@ -204,6 +277,7 @@ static void test_the_oldest_are_forgotten(void **state)
 	assert_int_equal(f->known.count, KNOWN_DIGESTS_MAX);
 	assert_int_equal(f->known.items[0].stamp.inode, 10);
 	digest(f, OLD_FILE, hex);
+	digest(f, OLD_FILE, hex);
 	assert_int_equal(f->known.count, KNOWN_DIGESTS_MAX);
 	assert_int_equal(f->known.items[0].stamp.inode, 11);
 }
@@ -216,8 +290,12 @@ int main(void)
 		TEST(test_a_digest_outlives_the_program),
 		TEST(test_a_file_just_written_is_not_stored),
 		TEST(test_a_time_that_was_set_hides_nothing),
+		TEST(test_an_unsettled_file_is_read_once_more),
+		TEST(test_files_of_other_file_systems_are_not_stored),
 		TEST(test_what_cannot_be_read),
 		TEST(test_a_damaged_file_is_no_obstacle),
+		TEST(test_what_others_may_have_written_is_not_believed),
+		TEST(test_they_can_be_forgotten),
 		TEST(test_the_oldest_are_forgotten),
 	};
 

@@ -110,6 +110,51 @@ static void test_probe_looks_on_path(void **state)
 	assert_string_equal(host.qemu_binary, f->qemu);
 }
 
+/* A QEMU that says its version, and leaves a mark. */
+static void write_qemu(const struct fixture *f, const char *name, const char *version)
+{
+	_cleanup_free_ char *path = path_join(f->dir, name);
+	_cleanup_free_ char *script = xasprintf("#!/bin/sh\n: >%s/asked\necho 'QEMU %s'\n", f->dir,
+						version);
+
+	assert_int_equal(file_write_atomic(path, script, strlen(script), 0755, NULL), 0);
+}
+
+static void expect_version(const struct fixture *f, struct template_host *host, const char *link,
+			   const char *version, bool asked)
+{
+	_cleanup_free_ char *mark = path_join(f->dir, "asked");
+	_cleanup_free_ char *says = xasprintf("QEMU %s", version);
+
+	assert_int_equal(template_host_refresh(host, link, &tcg, NULL), 0);
+	assert_string_equal(host->qemu_version, says);
+	assert_int_equal(unlink(mark), asked ? 0 : -1);
+}
+
+static void test_another_qemu_is_asked(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(template_host_done) struct template_host host = {};
+	_cleanup_free_ char *link = path_join(f->dir, "link");
+	_cleanup_free_ char *one = path_join(f->dir, "one");
+
+	write_qemu(f, "one", "1");
+	write_qemu(f, "two", "2");
+	assert_int_equal(symlink("one", link), 0);
+	assert_int_equal(template_host_probe(link, &tcg, &host, NULL), 0);
+	expect_version(f, &host, link, "1", true); /* the probe's mark */
+	expect_version(f, &host, link, "1", false);
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(template_host_refresh(&host, link, &tcg, NULL), -ENOENT);
+	assert_string_equal(host.qemu_version, "QEMU 1");
+	assert_int_equal(symlink("two", link), 0);
+	assert_int_equal(unlink(one), 0);
+	expect_version(f, &host, link, "2", true);
+	expect_version(f, &host, link, "2", false);
+	write_qemu(f, "two", "3");
+	expect_version(f, &host, link, "3", true);
+}
+
 static void test_probe_failures(void **state _unused_)
 {
 	static const struct {
@@ -233,6 +278,7 @@ int main(void)
 		cmocka_unit_test(test_cpu_flags_make_another_model),
 		cmocka_unit_test_setup_teardown(test_probe, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_probe_looks_on_path, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_another_qemu_is_asked, setup, teardown),
 		cmocka_unit_test(test_probe_failures),
 		cmocka_unit_test_setup_teardown(test_auto_never_takes_kvm_without_virtualization,
 						setup, teardown),
