@@ -10,7 +10,7 @@
  *     version there), and without which all goes on as before.
  *   - What a reader of before would get wrong makes the version greater. A reader refuses a greater
  *     one by format_check(), says so, and leaves alone what it is about: whoever wrote it, or comes
- *     after him, can read it.
+ *     after him, can read it. What is no more than a memory (images, digests) is made anew instead.
  *   - A reader takes all versions from `oldest` on.
  *   - Field numbers, and methods of a service, are never reused or taken away within a version.
  *

@@ -8,7 +8,7 @@ bool input_stamp_equal(const struct input_stamp *a, const struct input_stamp *b)
 
 static int64_t nanoseconds(const struct timespec *time)
 {
-	return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
+	return (int64_t)((uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec);
 }
 
 struct input_stamp input_stamp_of(const struct stat *st)

@@ -40,6 +40,9 @@ if ! setpriv --reuid=nobody --regid=nogroup --clear-groups test -r "$template_im
 	template_images=$work/image
 fi
 
+# keeps_change_times PATH: of files there the factory knows digests across restarts (factory/store/known_digests.c).
+keeps_change_times() { [[ $(stat -f -c %T "$1") =~ ^(ext2/ext3|xfs|btrfs|tmpfs|f2fs)$ ]]; }
+
 # Of the machines. Containers of runc are in one that is named after containerd's namespace.
 cgroup=$(basename "$work")-machines
 

@@ -37,6 +37,7 @@ static const struct config_key record_keys[] = {
 	STRING(digest, "SHA-256 of the image"),
 	UINT(made_at, 0, INT64_MAX, "seconds since the epoch"),
 	UINT(inode, 0, INT64_MAX, "of the image"),
+	/* The stamp's modified_ns: a change of the content. */
 	UINT(changed_ns, 0, INT64_MAX, "the image's time of change, since the epoch"),
 };
 

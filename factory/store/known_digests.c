@@ -82,12 +82,12 @@ void known_digests_done(struct known_digests *known)
 
 /* ---------------------------------------------------------------- reading a file */
 
-/* Others have the times that whoever made them, or a server, says. */
+/* Others have the times that whoever made them, or a server, says; an overlay those of what is
+ * below it, whatever that is. */
 static bool keeps_change_time(int fd)
 {
 	static const unsigned long kinds[] = {
-		EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,       BTRFS_SUPER_MAGIC,
-		TMPFS_MAGIC,      OVERLAYFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
+		EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, F2FS_SUPER_MAGIC,
 	};
 	struct statfs fs;
 
@@ -255,6 +255,8 @@ int known_digests_store(struct known_digests *known, const char *store, struct e
 		return 0;
 	_cleanup_(json_decref_cleanup) json_t *object = to_json(known);
 	_cleanup_free_ char *text = json_dumps(object, JSON_INDENT(1));
+	if (!text)
+		return error_set(err, ENOMEM, "no memory for %s", path);
 	int r = file_write_atomic(path, text, strlen(text), 0644, err);
 	if (r == 0)
 		known->grown = false;

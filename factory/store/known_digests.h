@@ -2,11 +2,12 @@
  * at a template's inputs read what is new, and not many GiB of images of which they know the
  * digest.
  *
- * A file is the same as long as its stamp is: device, inode, size, and the times at which its
- * content and its inode were last changed. The last one is not for anybody to set, so files whose
- * times are all alike (a package's, an image's with reproducible times) are told apart, also where
- * one has got the inode of another. Times have the grain of the file system: a file that was
- * changed just before it was read is read once more a little later.
+ * A file is taken for the same as long as its stamp is: device, inode, size, and the times at which
+ * its content and its inode were last changed. The last one is not for anybody to set, so files
+ * whose times are all alike (a package's, an image's with reproducible times) are told apart, also
+ * where one has got the inode of another. Times have the grain of the file system: a file that was
+ * changed just before it was read is read once more a little later. What somebody writes into one
+ * that he has mapped may change no time: then the file in the store is to be removed.
  *
  * They are kept in STORE/digests.json, which root's bakes write and the factory reads, for as long
  * as the store is; not those of files on a file system that is not written to, or not known to keep
@@ -15,7 +16,7 @@
  * all of them are forgotten. `kiln-ctl factory verify` never asks them.
  *
  * The file's version is FORMAT_DIGESTS (base/format.h), the first of which has no key for it; keys
- * that are not known are ignored.
+ * that are not known are ignored. One of a later version is replaced: nothing is lost with it.
  */
 #pragma once
 
@@ -49,12 +50,12 @@ void known_digests_load(const char *store, struct known_digests *ret_known);
 /* Writes nothing where nothing was added. Blocks. */
 _must_check_ int known_digests_store(struct known_digests *known, const char *store,
 				     struct error *err);
-/* Those of the store. */
+/* Removes the file, and logs where it cannot; what was loaded of it before stays. */
 void known_digests_forget(const char *store);
 void known_digests_done(struct known_digests *known);
 
 /* The digest and the size of a file, which is read if it is not known, and known then, unless it
- * was written to meanwhile. Blocks. */
+ * was written to meanwhile. Failures leave ret_hex and ret_bytes untouched. Blocks. */
 _must_check_ int known_digests_file(struct known_digests *known, const char *path,
 				    char ret_hex[static DIGEST_HEX_SIZE], uint64_t *ret_bytes,
 				    struct error *err);

@@ -9,6 +9,7 @@
 struct look {
 	char *path, *name, *qemu, *accelerator, *channel, *vhost_net;
 	struct template_host host;     /* in: as known; out: as it is */
+	unsigned round;                /* in: the watch's */
 	char *store;                   /* in: NULL where its digests are known */
 	struct known_digests known;    /* in and out: the watch's */
 	struct template_inputs inputs; /* out */
@@ -23,7 +24,6 @@ struct input_watch {
 	bool looking; /* a worker is */
 	bool freed;
 	unsigned round; /* start() begins another; looks of an earlier one are dropped */
-	unsigned look_round;
 	struct template_inputs baked;  /* while watching */
 	struct template_inputs inputs; /* of the last look, else empty */
 	struct known_digests known;    /* while no look has them */
@@ -142,11 +142,13 @@ static void look_done(void *data, void *owner)
 {
 	struct input_watch *watch = owner;
 	struct look *look = data;
-	bool current = watch->watching && watch->look_round == watch->round;
+	bool current = watch->watching && look->round == watch->round;
 
 	watch->looking = false;
-	watch->loaded = true;
-	give_known(look, watch);
+	if (look->round == watch->round) {
+		watch->loaded = true;
+		give_known(look, watch);
+	}
 	if (watch->freed) {
 		watch_destroy(watch);
 	} else {
@@ -180,7 +182,7 @@ static void watch_look(void *userdata)
 	look->store = watch->loaded ? NULL : xstrdup(watch->options.store);
 	look->known = watch->known;
 	watch->known = (struct known_digests){};
-	watch->look_round = watch->round;
+	look->round = watch->round;
 	watch->looking = worker_submit(watch->options.workers, &job) == 0;
 	watch->ask_qemu &= !watch->looking;
 	if (!watch->looking) {
@@ -217,6 +219,9 @@ void input_watch_start(struct input_watch *watch, const struct template_manifest
 	replace_string(&watch->stale, NULL);
 	template_inputs_done(&watch->baked);
 	template_inputs_copy(&manifest->inputs, &watch->baked);
+	/* The bake may have found that they are wrong. */
+	known_digests_done(&watch->known);
+	watch->loaded = false;
 	watch->ask_qemu = !str_equal(watch->baked.values[INPUT_QEMU],
 				     input_watch_host(watch)->qemu_version);
 	if (!watch->looking)

@@ -119,7 +119,7 @@ test_limits_are_not_those_of_the_bake() {
 			sed -n "s/^Max \(processes\|pending signals\)  *\([^ ]*\)  *\([^ ]*\) .*/\2 \3/p" /proc/self/limits
 			cat /proc/sys/kernel/threads-max /proc/sys/kernel/pid_max /proc/sys/fs/file-max \
 				/proc/sys/fs/inotify/max_user_watches' | xargs)"
-	# A 16th of the pages, an 8th, and of the bytes a 128th; the last block may have come after the agent looked.
+	# A 16th of the pages, an 8th, and of the bytes a 128th; a last block, here 18 MiB, may come after the agent has looked.
 	expect 'tcp_mem 1 udp_mem 1 tcp_wmem 1 tcp_rmem 1' "$(ctr tasks exec --exec-id e2 limits sh -c '
 		cd /proc/sys/net/ipv4 && awk -v pages="$(awk "/^MemTotal/ { print \$2 / 4 }" /proc/meminfo)" \
 			"FILENAME ~ /_mem/ { mine = \$2; want = pages / (FILENAME ~ /tcp/ ? 16 : 8) }
