@@ -8,6 +8,10 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 V      ?= 0
+# A job for each processor, where nobody says otherwise.
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 # Extra warnings are errors in CI and in `make check`; a user's newer compiler may warn more.
 WERROR ?= $(if $(CI),1,0)
 
