@@ -151,6 +151,9 @@ void pool_retry(struct pool *pool);
 bool pool_is_broken(const struct pool *pool);
 /* Why nothing is made for the pool now; NULL: nothing stands in the way. */
 const char *pool_obstacle(const struct pool *pool);
+/* Why fewer than `count` will be parked: nothing is made now, and what is on its way is not enough.
+ * NULL: nothing stands in the way. */
+const char *pool_shortfall(const struct pool *pool, unsigned count);
 
 /* ---- what an operator asks for; kept for the next factory (factory/pool/pool_word.h)
  *

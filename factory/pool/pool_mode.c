@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
+#include "factory/pool/pool_spare.h"
 
 static const char *const pool_mode_names[] = {
 	[POOL_RUNNING] = "running",
@@ -59,15 +60,15 @@ static int waiter_result(const struct pool *pool, const struct pool_waiter *wait
 			 struct error *err)
 {
 	unsigned goal = pool_goal(pool);
-	unsigned parked = members_count(pool, MEMBER_PARKED);
-	const char *obstacle = pool_obstacle(pool);
+	/* Fewer where some were claimed since. */
+	unsigned wanted = waiter->parked < goal ? waiter->parked : goal;
+	const char *obstacle = pool_shortfall(pool, wanted);
 
 	if (waiter->parked == 0)
 		return !members_first(pool, MEMBER_PARKED) && !members_first(pool, MEMBER_ENDING)
 			       ? 0
 			       : 1;
-	/* Fewer where some were claimed since. */
-	if (parked >= (waiter->parked < goal ? waiter->parked : goal))
+	if (members_count(pool, MEMBER_PARKED) >= wanted)
 		return 0;
 	return obstacle ? error_set(err, EAGAIN, "the pool cannot be warmed: %s", obstacle) : 1;
 }
@@ -160,6 +161,16 @@ const char *pool_obstacle(const struct pool *pool)
 	if (str_equal(pool->held, "max_vms"))
 		return "the host has its most machines (max_vms)";
 	return pool->held ? "the host is short of memory (min_free_mib)" : NULL;
+}
+
+const char *pool_shortfall(const struct pool *pool, unsigned count)
+{
+	unsigned coming = members_count(pool, MEMBER_COMING) + spares_starting(pool);
+	unsigned claimed = tickets_count(pool);
+	unsigned expected = members_count(pool, MEMBER_PARKED) +
+			    (coming > claimed ? coming - claimed : 0);
+
+	return expected < count ? pool_obstacle(pool) : NULL;
 }
 
 /* ---------------------------------------------------------------- warming */

@@ -155,19 +155,21 @@ static void on_pool_change(struct pool *pool, void *userdata)
 {
 	struct slot *slot = userdata;
 	struct pool_counts counts;
+	const char *shortfall;
 
 	/* While it ends they wait for the next one. */
 	if (slot->state != SLOT_READY || slot_ending(slot))
 		return;
 	slot_roll(slot);
 	pool_counts(pool, &counts);
+	shortfall = pool_shortfall(pool, counts.target);
 	if (counts.parked >= counts.target) {
 		waiters_answer(&slot->init_waiters, 0, NULL);
-	} else if (pool_obstacle(pool)) {
+	} else if (shortfall) {
 		_cleanup_(error_done) struct error err = {};
 		int r = error_set(&err, EIO, "template %s is baked, but %s: %s", slot->name,
 				  pool_failure(pool) ? "its clones fail" : "its pool is not filled",
-				  pool_obstacle(pool));
+				  shortfall);
 		waiters_answer(&slot->init_waiters, r, &err);
 	}
 }

@@ -91,7 +91,7 @@ test_what_was_asked_survives_a_restart() {
 	factory_ctl pause default >/dev/null
 	stop_factory KILL
 	start_factory
-	factory_ctl init 2>/dev/null
+	wait_full
 	expect "$((POOL + 1)) paused" "$(pool '| "\(.target) \(.mode)"')" 'pool after SIGKILL'
 	factory_ctl resume default >/dev/null
 	wait_full

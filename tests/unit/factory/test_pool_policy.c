@@ -533,6 +533,28 @@ static void a_paused_pool_serves_and_is_not_refilled(void **state)
 	assert_int_equal(counts(f).coming, 2);
 }
 
+static void what_is_on_its_way_counts_where_nothing_more_is_made(void **state)
+{
+	struct fixture *f = *state;
+
+	pool_open(f->pool, &f->manifest);
+	settle(f);
+	pool_pause(f->pool);
+	assert_int_equal(counts(f).coming, 2);
+	assert_null(pool_shortfall(f->pool, 2));
+	assert_string_equal(pool_shortfall(f->pool, 3), "it is paused");
+	/* One of them is for a claim. */
+	assert_int_equal(claim(f, "s1", NULL), 0);
+	assert_null(pool_shortfall(f->pool, 1));
+	assert_string_equal(pool_shortfall(f->pool, 2), "it is paused");
+	park_all(f);
+	pool_confirm(f->last);
+	settle(f);
+	assert_int_equal(counts(f).parked, 1);
+	assert_null(pool_shortfall(f->pool, 1));
+	assert_string_equal(pool_shortfall(f->pool, 2), "it is paused");
+}
+
 static void a_drained_pool_is_empty_until_it_is_resumed(void **state)
 {
 	struct fixture *f = *state;
@@ -711,6 +733,7 @@ int main(void)
 		POOL_TEST(claims_are_served_by_priority_then_arrival),
 		POOL_TEST(one_that_met_a_bad_machine_stays_first),
 		POOL_TEST(a_paused_pool_serves_and_is_not_refilled),
+		POOL_TEST(what_is_on_its_way_counts_where_nothing_more_is_made),
 		POOL_TEST(a_drained_pool_is_empty_until_it_is_resumed),
 		POOL_TEST(a_drain_leaves_what_claims_wait_for),
 		POOL_TEST(warming_lasts_until_they_are_claimed),

@@ -196,7 +196,7 @@ const char *pool_failure(const struct pool *pool _unused_)
 	return NULL;
 }
 
-const char *pool_obstacle(const struct pool *pool _unused_)
+const char *pool_shortfall(const struct pool *pool _unused_, unsigned count _unused_)
 {
 	return NULL;
 }
