@@ -162,12 +162,15 @@ static void on_info(const struct ttrpc_reply *reply, void *userdata)
 	struct question *question = userdata;
 	struct sandbox *sandbox = question->sandbox;
 
-	if (reply->code == TTRPC_OK) {
+	if (reply->code == TTRPC_OK)
 		sandbox->info = (Kiln__Shim__V1__SandboxInfo *)message_copy(reply->response);
+	if (sandbox->info) {
 		sandbox->id = xstrdup(sandbox->info->sandbox_id);
 		sandbox->ns = xstrdup(sandbox->info->namespace_);
 		sandbox->shim_pid = (pid_t)sandbox->info->shim_pid;
 		read_bundles(sandbox);
+	} else if (reply->code == TTRPC_OK) {
+		(void)error_set(&sandbox->error, EBADMSG, "its shim's answer is not a message");
 	} else if (reply->code == TTRPC_DEADLINE_EXCEEDED) {
 		(void)error_set(&sandbox->error, ETIMEDOUT, "its shim does not answer");
 	} else if (reply->code == TTRPC_UNIMPLEMENTED) {

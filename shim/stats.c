@@ -54,14 +54,26 @@ static void pack(const ProtobufCMessage *message, Google__Protobuf__Any *ret)
 	ret->value.len = protobuf_c_message_pack(message, ret->value.data);
 }
 
-/* The agent's message has the fields of containerd's two, by the same numbers. The caller frees. */
+/* The agent's message has the fields of containerd's two, by the same numbers. What a guest adds to
+ * them stays behind. The caller frees. */
 static void *convert_card(const Grpc__NetworkStats *given, const ProtobufCMessageDescriptor *as)
 {
-	size_t len = grpc__network_stats__get_packed_size(given);
-	_cleanup_free_ uint8_t *packed = xcalloc(1, len + 1);
+	ProtobufCMessage *card = xcalloc(1, as->sizeof_message);
 
-	grpc__network_stats__pack(given, packed);
-	return protobuf_c_message_unpack(as, NULL, len, packed);
+	protobuf_c_message_init(as, card);
+	for (unsigned i = 0; i < as->n_fields; i++) {
+		const ProtobufCFieldDescriptor *to = &as->fields[i];
+		const ProtobufCFieldDescriptor *from = protobuf_c_message_descriptor_get_field(
+			given->base.descriptor, to->id);
+		const char *value = (const char *)given + from->offset;
+		char *copy = (char *)card + to->offset;
+
+		if (to->type == PROTOBUF_C_TYPE_STRING)
+			*(char **)copy = xstrdup(*(char *const *)value);
+		else
+			*(uint64_t *)copy = *(const uint64_t *)value;
+	}
+	return card;
 }
 
 /* ---------------------------------------------------------------- v1 */

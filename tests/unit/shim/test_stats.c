@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "proto/cgroups_v1.pb-c.h"
 #include "proto/cgroups_v2.pb-c.h"
+#include "proto/ttrpc_frame.h"
 #include "shim/stats.h"
 #include "shim/stats_rows.h"
 
@@ -258,6 +259,33 @@ static void test_rows_of_a_hostile_guest_v2(void **state _unused_)
 	free(any.value.data);
 }
 
+/* A card with a field of the number 0, which protobuf-c unpacks where the number is written longer
+ * than it need be, and not once it has packed it again. */
+static void test_a_field_that_does_not_exist(void **state _unused_)
+{
+	static const uint8_t bytes[] = { 0x12, 6, 0x0a, 1, 'e', 0x80, 0, 10 };
+	Grpc__StatsContainerResponse *given = (Grpc__StatsContainerResponse *)ttrpc_unpack(
+		&grpc__stats_container_response__descriptor, bytes, sizeof(bytes));
+	Io__Containerd__Cgroups__V1__Metrics *v1;
+	Io__Containerd__Cgroups__V2__Metrics *v2;
+	Google__Protobuf__Any any;
+
+	assert_non_null(given);
+	stats_convert(given, false, true, &any);
+	v1 = io__containerd__cgroups__v1__metrics__unpack(NULL, any.value.len, any.value.data);
+	free(any.value.data);
+	assert_string_equal(v1->network[0]->name, "e");
+	assert_int_equal(v1->network[0]->base.n_unknown_fields, 0);
+	stats_convert(given, true, true, &any);
+	v2 = io__containerd__cgroups__v2__metrics__unpack(NULL, any.value.len, any.value.data);
+	free(any.value.data);
+	assert_string_equal(v2->network[0]->name, "e");
+	assert_int_equal(v2->network[0]->base.n_unknown_fields, 0);
+	io__containerd__cgroups__v1__metrics__free_unpacked(v1, NULL);
+	io__containerd__cgroups__v2__metrics__free_unpacked(v2, NULL);
+	grpc__stats_container_response__free_unpacked(given, NULL);
+}
+
 /* nerdctl ends where blkio is not there. */
 static void test_nothing_is_known(void **state _unused_)
 {
@@ -286,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_a_pods_cards_are_not_its_containers),
 		cmocka_unit_test(test_rows_of_a_hostile_guest_v1),
 		cmocka_unit_test(test_rows_of_a_hostile_guest_v2),
+		cmocka_unit_test(test_a_field_that_does_not_exist),
 		cmocka_unit_test(test_nothing_is_known),
 	};
 
