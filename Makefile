@@ -8,8 +8,8 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 V      ?= 0
-# A job for each processor, where nobody says otherwise.
-ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+# A job for each processor; -j on the command line wins. A make below this one has its jobs from it.
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 # Extra warnings are errors in CI and in `make check`; a user's newer compiler may warn more.
