@@ -3,7 +3,6 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -16,6 +15,7 @@
 #include "base/pidfd.h"
 #include "base/strbuf.h"
 #include "factory/bake/bake_domain.h"
+#include "factory/bake/bake_inputs.h"
 #include "factory/bake/bake_memory.h"
 #include "factory/bake/bake_user.h"
 #include "factory/bake/machine.h"
@@ -29,16 +29,10 @@ enum {
 	TAIL_BYTES = 8192,
 	TAIL_LINES = 10,
 	CONSOLE_MAX = 64 << 10,
-	COPY_CHUNK = 64 << 20,
 	NO_ROOM = 1 << 20, /* bytes: less than this is none */
 };
 
 #define PANIC "Kernel panic - "
-
-/* What clones map. They are all other users than root; beside them only the bake's own user gets
- * into the store. */
-#define TEMPLATE_FILE_MODE 0444
-#define TEMPLATE_DIR_MODE  0711
 
 struct bake_work {
 	/* all borrowed */
@@ -49,7 +43,7 @@ struct bake_work {
 	bool anew; /* even if there is a valid template */
 
 	uint64_t started_ms; /* monotonic */
-	struct template_inputs inputs;
+	struct bake_inputs inputs;
 	unsigned generation;
 	char id[DIGEST_HEX_SIZE];
 	bool owns;             /* the folders below are this bake's, and undo removes them */
@@ -92,6 +86,9 @@ struct bake_work *bake_work_new(const struct bake_options *options)
 		.first_uid = options->libvirt_uri ? 0 : options->first_uid,
 		.network_cards = options->definition->network_cards,
 	};
+	work->inputs = (struct bake_inputs){ .definition = options->definition,
+					     .host = options->host,
+					     .store = options->store };
 	work->started_ms = clock_monotonic_ms();
 	return work;
 }
@@ -117,7 +114,7 @@ void bake_work_free(struct bake_work *work)
 	free(work->memory_path);
 	free(work->console_log);
 	free(work->console_tail);
-	template_inputs_done(&work->inputs);
+	bake_inputs_done(&work->inputs);
 	free(work);
 }
 
@@ -164,7 +161,7 @@ static int load_existing(const struct bake_work *work, unsigned generation,
 	_cleanup_(error_done) struct error why = {};
 	char id[DIGEST_HEX_SIZE];
 
-	template_inputs_id(work->definition->name, &work->inputs, generation, id);
+	template_inputs_id(work->definition->name, &work->inputs.values, generation, id);
 	int r = template_manifest_load(work->where.store, id, ret_manifest, &why);
 	if (r == 0 || r == -ENOENT)
 		return 0;
@@ -195,7 +192,8 @@ static int look_for_existing(struct bake_work *work, struct error *err)
 	}
 	if (found)
 		work->generation = work->anew ? !found->generation : found->generation;
-	template_inputs_id(work->definition->name, &work->inputs, work->generation, work->id);
+	template_inputs_id(work->definition->name, &work->inputs.values, work->generation,
+			   work->id);
 	if (!work->anew)
 		work->manifest = steal_ptr(found);
 	return 0;
@@ -266,37 +264,6 @@ static int check_space(const struct bake_work *work, struct error *err)
 		       : 0;
 }
 
-static int copy_input(const char *input, const char *path, struct error *err)
-{
-	_cleanup_close_ int from = open(input, O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-				      TEMPLATE_FILE_MODE);
-	ssize_t copied;
-
-	if (from < 0 || to < 0)
-		return error_set_errno(err, errno, "cannot copy %s to %s", input, path);
-	while ((copied = sendfile(to, from, NULL, COPY_CHUNK)) > 0)
-		continue;
-	if (copied < 0 || fsync(to) < 0)
-		return error_set_errno(err, errno, "cannot copy %s to %s", input, path);
-	return 0;
-}
-
-static int copy_images(const struct bake_work *work, struct error *err)
-{
-	const struct carried *images = &work->definition->images;
-	_cleanup_free_ char *folder = path_join(work->dir, CARRIED_FOLDER);
-
-	int r = copy_input(work->definition->image, work->image, err);
-	if (r == 0 && images->count > 0)
-		r = dir_make(folder, TEMPLATE_DIR_MODE, err);
-	for (size_t i = 0; r == 0 && i < images->count; i++) {
-		_cleanup_free_ char *path = carried_path(work->dir, i);
-		r = copy_input(images->items[i].file, path, err);
-	}
-	return r;
-}
-
 /* A libvirt of the host's runs QEMU as the same user on Debian. */
 static int make_disks(const struct bake_work *work, struct error *err)
 {
@@ -317,30 +284,9 @@ static int make_disks(const struct bake_work *work, struct error *err)
 	return r < 0 ? r : bake_user_give(&user, work->scratch, err);
 }
 
-/* They may be where only root gets. */
-static int copy_kernel(const struct bake_work *work, struct error *err)
-{
-	int r = copy_input(work->definition->kernel, work->kernel, err);
-	return r < 0 ? r : copy_input(work->definition->initrd, work->initrd, err);
-}
-
-/* What was read is stored at once: a bake that fails is tried again. */
-static int read_inputs(struct bake_work *work, struct error *err)
-{
-	_cleanup_(known_digests_done) struct known_digests known = {};
-	_cleanup_(error_done) struct error why = {};
-
-	known_digests_load(work->where.store, &known);
-	int r = template_inputs_read(work->definition, work->host, &known, &work->inputs, err);
-	if (known_digests_store(&known, work->where.store, &why) < 0)
-		log_warning(work->definition->name, "its inputs will be read again: %s",
-			    error_message(&why));
-	return r;
-}
-
 int bake_work_prepare(struct bake_work *work, struct error *err)
 {
-	int r = read_inputs(work, err);
+	int r = bake_inputs_read(&work->inputs, err);
 	if (r == 0)
 		r = look_for_existing(work, err);
 	if (r < 0 || work->manifest)
@@ -350,11 +296,11 @@ int bake_work_prepare(struct bake_work *work, struct error *err)
 	if (r == 0)
 		r = check_space(work, err);
 	if (r == 0)
-		r = copy_images(work, err);
+		r = bake_inputs_copy_images(&work->inputs, work->dir, err);
 	if (r == 0)
 		r = make_disks(work, err);
 	if (r == 0)
-		r = copy_kernel(work, err);
+		r = bake_inputs_copy_kernel(&work->inputs, work->kernel, work->initrd, err);
 	return r < 0 ? r : FAULT_ERROR("bake.hashing", err);
 }
 
@@ -589,60 +535,11 @@ static int measure_files(struct bake_work *work, struct template_manifest *manif
 	return r;
 }
 
-static int check_copies(const struct bake_work *work, struct error *err)
-{
-	const struct carried *images = &work->inputs.images;
-	char hex[DIGEST_HEX_SIZE];
-
-	for (size_t i = 0; i < images->count; i++) {
-		_cleanup_free_ char *path = carried_path(work->dir, i);
-		int r = digest_file(path, hex, err);
-		if (r < 0)
-			return r;
-		if (!str_equal(hex, images->items[i].digest))
-			return error_set(err, ESTALE, "image %s was written to during the bake",
-					 images->items[i].name);
-	}
-	return 0;
-}
-
-/* The inputs were read one after another, or were known, and then used: all that time they must
- * have been the same, or the template is of something that never was. */
-static int compare_inputs(const struct bake_work *work, const struct template_manifest *manifest,
-			  struct error *err)
-{
-	_cleanup_(template_inputs_done) struct template_inputs now = {};
-	_cleanup_(known_digests_done) struct known_digests none = {};
-
-	int r = template_inputs_read(work->definition, work->host, &none, &now, err);
-	if (r < 0)
-		return r;
-	_cleanup_free_ char *difference = template_inputs_difference(&work->inputs, &now);
-	if (difference)
-		return error_set(err, ESTALE, "an input was written to during the bake: %s",
-				 difference);
-	if (!str_equal(manifest->image_digest, work->inputs.values[INPUT_IMAGE]))
-		return error_set(err, ESTALE, "the root image %s was written to during the bake",
-				 work->definition->image);
-	return check_copies(work, err);
-}
-
-/* Should it be what was known of them that was wrong, the next bake reads them. */
-static int check_inputs(const struct bake_work *work, const struct template_manifest *manifest,
-			struct error *err)
-{
-	int r = compare_inputs(work, manifest, err);
-
-	if (r == -ESTALE)
-		known_digests_forget(work->where.store);
-	return r;
-}
-
 static int describe(struct bake_work *work, struct template_manifest *manifest, struct error *err)
 {
 	memcpy(manifest->id, work->id, sizeof(manifest->id));
 	manifest->generation = work->generation;
-	template_inputs_copy(&work->inputs, &manifest->inputs);
+	template_inputs_copy(&work->inputs.values, &manifest->inputs);
 	manifest->name = xstrdup(work->definition->name);
 	manifest->dir = xstrdup(work->dir);
 	manifest->memory = template_memory_path(work->dir, work->definition->memory_dir, work->id);
@@ -666,7 +563,7 @@ static int describe(struct bake_work *work, struct template_manifest *manifest, 
 	work->boot_argv = (struct strv){};
 	manifest->boot_room_kib = work->boot_room_kib;
 	int r = measure_files(work, manifest, err);
-	return r < 0 ? r : check_inputs(work, manifest, err);
+	return r < 0 ? r : bake_inputs_check(&work->inputs, work->dir, manifest->image_digest, err);
 }
 
 /* The guest's bytes: what is not text must not reach a terminal. */

@@ -11,9 +11,9 @@
  *
  * They are kept in STORE/digests.json, which root's bakes write and the factory reads, for as long
  * as the store is; not those of files on a file system that is not written to, or not known to keep
- * the time of an inode's change: an image's next version there may look the same. What a bake has
- * used is read again at its end, and where a digest was not that of the file, the bake fails and
- * all of them are forgotten. `kiln-ctl factory verify` never asks them.
+ * the time of an inode's change: an image's next version there may look the same. A bake reads the
+ * copies that it uses, and where a digest is not that of the file it fails, and all of them are
+ * forgotten (factory/bake/bake_inputs.h). `kiln-ctl factory verify` never asks them.
  *
  * The file's version is FORMAT_DIGESTS (base/format.h), the first of which has no key for it; keys
  * that are not known are ignored. One of a later version is replaced: nothing is lost with it.

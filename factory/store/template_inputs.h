@@ -59,8 +59,8 @@ struct template_inputs {
 	struct carried images;
 };
 
-/* Blocks: reads every file that is not known, and knows it then. On failure ret_inputs is
- * untouched. */
+/* Blocks: reads the machine and every other file that is not known, which is known then. On failure
+ * ret_inputs is untouched. */
 _must_check_ int template_inputs_read(const struct template_definition *definition,
 				      const struct template_host *host, struct known_digests *known,
 				      struct template_inputs *ret_inputs, struct error *err);

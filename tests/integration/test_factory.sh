@@ -80,7 +80,7 @@ test_killed_factory_leaves_machines_that_the_next_adopts() {
 	ctl agent -c Check >/dev/null 2>&1 || fail 'an adopted machine does not answer'
 }
 
-# Of kernel, initramfs, image and machine a restarted factory knows what they are; else it reads them again. That it
+# Of kernel, initramfs and image a restarted factory knows what they are; else it reads them again. That it
 # reads none of those it knows is for test_wrong_digests_are_forgotten (test_templates.sh).
 test_known_inputs() {
 	local id damage
@@ -92,7 +92,7 @@ test_known_inputs() {
 		[ -z "$damage" ] || echo "$damage" >"$store/digests.json"
 		start_factory
 		wait_full
-		expect 4 "$(jq '.files | length' "$store/digests.json")" "files that are known after '$damage'"
+		expect 3 "$(jq '.files | length' "$store/digests.json")" "files that are known after '$damage'"
 		expect "$id" "$(status_json | jq -r '.templates[0].id')" template
 	done
 	expect 2 "$(grep -c 'all inputs of templates are read again' "$work/factory.log")" warnings

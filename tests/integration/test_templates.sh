@@ -238,7 +238,7 @@ test_wrong_digests_are_forgotten() {
 	start_factory
 	factory_ctl init default >/dev/null 2>"$work/err" || code=$?
 	expect 1 "$code" 'exit code'
-	expect_match 'an input was written to during the bake: kernel changed \(sha256 00000000… -> ' "$(cat "$work/err")"
+	expect_match 'kernel /.*/vmlinux was written to during the bake' "$(cat "$work/err")"
 	[ ! -e "$store/digests.json" ] || fail 'they are still there'
 	factory_ctl init default large >/dev/null 2>&1 || fail 'the next one fails too'
 	expect "$id" "$(template_json default | jq -r .id)" template
