@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "factory/pool/pool_make.h"
 #include "factory/pool/pool_priv.h"
-#include "factory/pool/pool_spare.h"
 
 static const char *const pool_mode_names[] = {
 	[POOL_RUNNING] = "running",
@@ -60,15 +59,15 @@ static int waiter_result(const struct pool *pool, const struct pool_waiter *wait
 			 struct error *err)
 {
 	unsigned goal = pool_goal(pool);
-	/* Fewer where some were claimed since. */
-	unsigned wanted = waiter->parked < goal ? waiter->parked : goal;
-	const char *obstacle = pool_shortfall(pool, wanted);
+	unsigned parked = members_count(pool, MEMBER_PARKED);
+	const char *obstacle = pool_obstacle(pool);
 
 	if (waiter->parked == 0)
 		return !members_first(pool, MEMBER_PARKED) && !members_first(pool, MEMBER_ENDING)
 			       ? 0
 			       : 1;
-	if (members_count(pool, MEMBER_PARKED) >= wanted)
+	/* Fewer where some were claimed since. */
+	if (parked >= (waiter->parked < goal ? waiter->parked : goal))
 		return 0;
 	return obstacle ? error_set(err, EAGAIN, "the pool cannot be warmed: %s", obstacle) : 1;
 }
@@ -165,7 +164,7 @@ const char *pool_obstacle(const struct pool *pool)
 
 const char *pool_shortfall(const struct pool *pool, unsigned count)
 {
-	unsigned coming = members_count(pool, MEMBER_COMING) + spares_starting(pool);
+	unsigned coming = members_count(pool, MEMBER_COMING);
 	unsigned claimed = tickets_count(pool);
 	unsigned expected = members_count(pool, MEMBER_PARKED) +
 			    (coming > claimed ? coming - claimed : 0);

@@ -68,7 +68,7 @@ struct slot {
 	enum roll_state roll;
 	enum roll_next next; /* in CLEANING and REPLACING: what has been asked for meanwhile */
 	char *rebuild_error;
-	struct template_inputs refused; /* what the last rebuild failed with */
+	struct template_inputs tried; /* what the last rebuild began with; none where it succeeded */
 
 	struct pool *pool;
 	struct metrics metrics;
@@ -183,14 +183,10 @@ static void bake_end(void *bake)
 
 static void slot_continue_end(struct slot *slot);
 
-/* The old template goes on. What failed is not tried again by itself until an input changes. */
+/* The old template goes on. What failed is not tried again by itself until an input changes, be it
+ * during the bake. */
 static void rebuild_failed(struct slot *slot, const struct error *err)
 {
-	const struct template_inputs *inputs = input_watch_inputs(slot->watch);
-
-	template_inputs_done(&slot->refused);
-	if (inputs)
-		template_inputs_copy(inputs, &slot->refused);
 	if (err->number != ECANCELED)
 		log_error(slot->name, "rebuild failed, the template of before goes on: %s",
 			  error_message(err));
@@ -236,6 +232,7 @@ static void bake_succeeded(struct slot *slot, struct template_manifest *manifest
 	template_definition_free(slot->definition);
 	slot->definition = steal_ptr(slot->bake_definition);
 	slot->manifest = manifest;
+	template_inputs_done(&slot->tried);
 	replace_string(&slot->rebuild_error, NULL);
 	replace_string(&slot->console, NULL);
 	if (slot->state != SLOT_READY)
@@ -327,11 +324,21 @@ bool slot_reload_policy(struct slot *slot)
 	return true;
 }
 
+static void note_tried(struct slot *slot)
+{
+	const struct template_inputs *inputs = input_watch_inputs(slot->watch);
+
+	template_inputs_done(&slot->tried);
+	if (inputs)
+		template_inputs_copy(inputs, &slot->tried);
+}
+
 static void on_turn(void *userdata)
 {
 	_cleanup_(error_done) struct error err = {};
 	struct slot *slot = userdata;
 
+	note_tried(slot);
 	if (load_definition(slot, &slot->bake_definition, &err) < 0) {
 		bake_over(slot, NULL, &err);
 		return;
@@ -369,7 +376,7 @@ static void on_look(struct input_watch *watch, void *userdata)
 	if (slot->state != SLOT_READY || slot_ending(slot) || slot_rebuilding(slot) || !inputs ||
 	    str_empty(input_watch_stale(watch)) || !input_watch_settled(watch) ||
 	    definition->on_stale != ON_STALE_REBUILD ||
-	    template_inputs_equal(inputs, &slot->refused))
+	    template_inputs_equal(inputs, &slot->tried))
 		return;
 	log_info(slot->name, "rebuilding: %s", input_watch_stale(watch));
 	slot_bake(slot, false);
@@ -589,7 +596,7 @@ void slot_free(struct slot *slot)
 	template_manifest_free(slot->manifest);
 	template_definition_free(slot->definition);
 	template_definition_free(slot->bake_definition);
-	template_inputs_done(&slot->refused);
+	template_inputs_done(&slot->tried);
 	input_watch_free(slot->watch);
 	error_done(&slot->broken);
 	free(slot->rebuild_error);

@@ -52,6 +52,8 @@ static struct {
 	char *kept;                /* by the last removal */
 	uint64_t defined;          /* target of the pool, as the definition says now */
 	uint64_t target;           /* that the pool was given */
+	unsigned parked;           /* of one that is wanted */
+	const char *shortfall;
 	bool removed;
 	/* what the watch says */
 	const char *stale;
@@ -183,7 +185,7 @@ static void pool_news(void)
 
 void pool_counts(const struct pool *pool _unused_, struct pool_counts *ret_counts)
 {
-	*ret_counts = (struct pool_counts){ .target = 1, .parked = 1 };
+	*ret_counts = (struct pool_counts){ .target = 1, .parked = play.parked };
 }
 
 void pool_set_policy(struct pool *pool _unused_, const struct pool_policy *policy)
@@ -196,9 +198,10 @@ const char *pool_failure(const struct pool *pool _unused_)
 	return NULL;
 }
 
-const char *pool_shortfall(const struct pool *pool _unused_, unsigned count _unused_)
+const char *pool_shortfall(const struct pool *pool _unused_, unsigned count)
 {
-	return NULL;
+	assert_int_equal(count, 1);
+	return play.shortfall;
 }
 
 void pool_retry(struct pool *pool _unused_)
@@ -286,6 +289,7 @@ static int setup(void **state _unused_)
 {
 	memset(&play, 0, sizeof(play));
 	play.stale = "";
+	play.parked = 1;
 	play.config.store = (char *)"/nowhere";
 	play.loop = loop_new();
 	play.workers = worker_pool_new(play.loop, 1, 4);
@@ -443,12 +447,38 @@ static void test_stale_is_rebuilt_by_policy_and_once(void **state _unused_)
 	bake_finish(-EIO, NULL);
 	look();
 	assert_null(play.bake); /* the same inputs would fail again */
-	replace_string(&play.inputs.values[INPUT_KERNEL], "mended");
+	replace_string(&play.inputs.values[INPUT_KERNEL], "half mended");
 	look();
 	assert_non_null(play.bake);
+	replace_string(&play.inputs.values[INPUT_KERNEL], "mended");
+	look();
+	bake_finish(-ESTALE, NULL);
+	look();
+	assert_non_null(play.bake); /* these have not been tried */
 	bake_finish(0, "new");
 	assert_string_equal(slot_rebuild_error(play.slot), "");
 	assert_string_equal(play.rolled, "new");
+}
+
+static void test_init_waits_while_enough_is_on_its_way(void **state _unused_)
+{
+	struct answer refused = {}, done = {};
+
+	make_ready();
+	play.parked = 0;
+	slot_make_ready(play.slot, on_answer, &refused);
+	pool_news();
+	assert_false(refused.done);
+	play.shortfall = "it is paused";
+	pool_news();
+	assert_int_equal(refused.number, -EIO);
+	play.shortfall = NULL;
+	slot_make_ready(play.slot, on_answer, &done);
+	assert_false(done.done);
+	play.parked = 1;
+	pool_news();
+	assert_true(done.done);
+	assert_int_equal(done.number, 0);
 }
 
 static void drained(void)
@@ -694,6 +724,7 @@ int main(void)
 		TEST(test_failed_rebuild_changes_nothing),
 		TEST(test_rebuild_during_the_rolling),
 		TEST(test_stale_is_rebuilt_by_policy_and_once),
+		TEST(test_init_waits_while_enough_is_on_its_way),
 		TEST(test_destroy_during_a_rebuild),
 		TEST(test_destroy_while_queued),
 		TEST(test_init_while_a_broken_one_is_destroyed),
