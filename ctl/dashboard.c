@@ -104,12 +104,10 @@ static void on_answer(struct dashboard *dashboard)
 static void on_status(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct dashboard *dashboard = userdata;
+	ProtobufCMessage *status;
 
-	if (reply->code == TTRPC_OK)
-		dashboard->status = (Kiln__Factory__V1__StatusResponse *)message_copy(
-			reply->response);
-	else
-		(void)ttrpc_reply_error(reply, &dashboard->error);
+	if (message_of_reply(reply, &status, &dashboard->error) == 0)
+		dashboard->status = (Kiln__Factory__V1__StatusResponse *)status;
 	on_answer(dashboard);
 }
 
@@ -117,10 +115,10 @@ static void on_status(const struct ttrpc_reply *reply, void *userdata)
 static void on_latencies(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct dashboard *dashboard = userdata;
+	ProtobufCMessage *latencies;
 
-	if (reply->code == TTRPC_OK)
-		dashboard->latencies = (Kiln__Factory__V1__LatenciesResponse *)message_copy(
-			reply->response);
+	if (message_of_reply(reply, &latencies, NULL) == 0)
+		dashboard->latencies = (Kiln__Factory__V1__LatenciesResponse *)latencies;
 	on_answer(dashboard);
 }
 

@@ -71,9 +71,7 @@ static void on_answer(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct progress *progress = userdata;
 
-	progress->result = ttrpc_reply_error(reply, progress->err);
-	if (progress->result == 0)
-		progress->response = message_copy(reply->response);
+	progress->result = message_of_reply(reply, &progress->response, progress->err);
 	progress->answered = true;
 	progress->done = !progress->asking;
 }

@@ -1,9 +1,10 @@
 /* Messages of protobuf. */
 #pragma once
 
-#include <protobuf-c/protobuf-c.h>
+#include "proto/ttrpc_client.h"
 
-/* The same in memory of its own, for what a callback was only lent; NULL where a stranger has put
- * something into it that cannot be packed again. The caller frees it with
- * protobuf_c_message_free_unpacked(). */
-ProtobufCMessage *message_copy(const ProtobufCMessage *message);
+/* A reply's message in memory of its own: the callback is only lent it. The caller frees it with
+ * protobuf_c_message_free_unpacked(). Fails as the call did; -EBADMSG where a stranger has put
+ * something into the message that cannot be packed again. */
+_must_check_ int message_of_reply(const struct ttrpc_reply *reply, ProtobufCMessage **ret_message,
+				  struct error *err);

@@ -161,23 +161,19 @@ static void on_info(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct question *question = userdata;
 	struct sandbox *sandbox = question->sandbox;
+	ProtobufCMessage *info;
 
-	if (reply->code == TTRPC_OK)
-		sandbox->info = (Kiln__Shim__V1__SandboxInfo *)message_copy(reply->response);
-	if (sandbox->info) {
-		sandbox->id = xstrdup(sandbox->info->sandbox_id);
-		sandbox->ns = xstrdup(sandbox->info->namespace_);
-		sandbox->shim_pid = (pid_t)sandbox->info->shim_pid;
-		read_bundles(sandbox);
-	} else if (reply->code == TTRPC_OK) {
-		(void)error_set(&sandbox->error, EBADMSG, "its shim's answer is not a message");
-	} else if (reply->code == TTRPC_DEADLINE_EXCEEDED) {
+	if (reply->code == TTRPC_DEADLINE_EXCEEDED) {
 		(void)error_set(&sandbox->error, ETIMEDOUT, "its shim does not answer");
 	} else if (reply->code == TTRPC_UNIMPLEMENTED) {
 		(void)error_set(&sandbox->error, EOPNOTSUPP,
 				"its shim is of an earlier Kiln, which tells nothing of it");
-	} else {
-		(void)ttrpc_reply_error(reply, &sandbox->error);
+	} else if (message_of_reply(reply, &info, &sandbox->error) == 0) {
+		sandbox->info = (Kiln__Shim__V1__SandboxInfo *)info;
+		sandbox->id = xstrdup(sandbox->info->sandbox_id);
+		sandbox->ns = xstrdup(sandbox->info->namespace_);
+		sandbox->shim_pid = (pid_t)sandbox->info->shim_pid;
+		read_bundles(sandbox);
 	}
 	on_answer(question);
 }
@@ -185,9 +181,10 @@ static void on_info(const struct ttrpc_reply *reply, void *userdata)
 static void on_guest(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct question *question = userdata;
+	ProtobufCMessage *guest;
 
-	if (reply->code == TTRPC_OK)
-		question->sandbox->guest = (Grpc__Metrics *)message_copy(reply->response);
+	if (message_of_reply(reply, &guest, NULL) == 0)
+		question->sandbox->guest = (Grpc__Metrics *)guest;
 	on_answer(question);
 }
 

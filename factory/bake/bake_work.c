@@ -296,11 +296,11 @@ int bake_work_prepare(struct bake_work *work, struct error *err)
 	if (r == 0)
 		r = check_space(work, err);
 	if (r == 0)
+		r = bake_inputs_copy_kernel(&work->inputs, work->kernel, work->initrd, err);
+	if (r == 0)
 		r = bake_inputs_copy_images(&work->inputs, work->dir, err);
 	if (r == 0)
 		r = make_disks(work, err);
-	if (r == 0)
-		r = bake_inputs_copy_kernel(&work->inputs, work->kernel, work->initrd, err);
 	return r < 0 ? r : FAULT_ERROR("bake.hashing", err);
 }
 

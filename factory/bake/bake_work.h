@@ -31,8 +31,8 @@ void bake_work_trims(struct bake_work *work);
 _must_check_ int bake_work_trim(struct bake_work *work, struct error *err);
 /* Saves the device state; the RAM file becomes the store's. */
 _must_check_ int bake_work_freeze(struct bake_work *work, struct error *err);
-/* Ends the domain, makes all durable, reads the inputs again (they must be the same), writes
- * the manifest. */
+/* Ends the domain, makes all durable, compares the inputs (bake_inputs_check()), writes the
+ * manifest. */
 _must_check_ int bake_work_store(struct bake_work *work, struct error *err);
 
 /* A guest whose memory finds no room is killed and cannot say so: says it after err's sentence. To

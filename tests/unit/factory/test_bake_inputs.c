@@ -87,7 +87,7 @@ static void test_nothing_has_changed(void **state)
 
 static void test_an_input_was_written_to(void **state)
 {
-	static const char *const names[] = { "vmlinux", "initrd", "xml" };
+	static const char *const names[] = { "vmlinux", "initrd", "xml", "root", "tools" };
 	struct bench *bench = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -106,6 +106,7 @@ static void falsify(struct bench *bench, const char *name)
 {
 	_cleanup_free_ char *path = path_join(bench->template, name);
 
+	assert_int_equal(chmod(path, 0600), 0);
 	assert_int_equal(truncate(path, 1), 0);
 }
 
