@@ -33,10 +33,9 @@ int guest_reseed(const void *data, size_t len, struct error *err)
 
 int guest_set_time(int64_t sec, int64_t usec, struct error *err)
 {
-	struct timespec now = { .tv_sec = sec, .tv_nsec = usec * NSEC_PER_USEC };
-
 	if (sec < 0 || usec < 0 || usec >= USEC_PER_SEC)
 		return error_set(err, EINVAL, "not a point in time");
+	const struct timespec now = { .tv_sec = sec, .tv_nsec = usec * NSEC_PER_USEC };
 	if (clock_settime(CLOCK_REALTIME, &now) < 0)
 		return error_set_errno(err, errno, "cannot set the clock");
 	return 0;

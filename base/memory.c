@@ -40,10 +40,11 @@ char *xstrdup(const char *text)
 
 char *xstrndup(const char *text, size_t len)
 {
-	size_t used = strnlen(text, len);
+	size_t used = len > 0 ? strnlen(text, len) : 0;
 	char *copy = xcalloc(1, used + 1);
 
-	memcpy(copy, text, used);
+	if (used > 0)
+		memcpy(copy, text, used);
 	return copy;
 }
 

@@ -7,6 +7,18 @@
 #include "base/memory.h"
 #include "base/strings.h"
 
+/* A guest must not move the cursor of the terminal that it is read on. */
+void ctl_print(FILE *out, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	_cleanup_free_ char *text = xvasprintf(fmt, args);
+	va_end(args);
+	str_neutralise(text, "\n\t");
+	fputs(text, out);
+}
+
 void ctl_say(const char *fmt, ...)
 {
 	va_list args;
@@ -14,9 +26,7 @@ void ctl_say(const char *fmt, ...)
 	va_start(args, fmt);
 	_cleanup_free_ char *text = xvasprintf(fmt, args);
 	va_end(args);
-	/* A guest must not move the cursor of the terminal its errors are read on. */
-	str_neutralise(text, "\n\t");
-	fprintf(stderr, "%s: %s\n", program_invocation_short_name, text);
+	ctl_print(stderr, "%s: %s\n", program_invocation_short_name, text);
 }
 
 int ctl_fail(const struct error *err)

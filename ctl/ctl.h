@@ -1,13 +1,15 @@
 /* What the commands of kiln-ctl share: their table entry, exit codes, and how they speak.
  *
  * Results go to stdout, everything said to a person about the way there to stderr, each line
- * with the program's name in front. Text that came from elsewhere (a guest's error message) is
- * printed through ctl_say(), which keeps control characters from the terminal.
+ * with the program's name in front. Text that came from elsewhere (a guest's, a shim's, the
+ * factory's) is printed by ctl_print(), ctl_say() or as a table, which keep control characters from
+ * the terminal.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/error.h"
 
@@ -58,6 +60,8 @@ extern const struct ctl_command ctl_version;
 /* All of them, in the order of the overview; NULL at the end. */
 extern const struct ctl_command *const ctl_commands[];
 
+/* fprintf() of text that came from elsewhere. */
+void ctl_print(FILE *out, const char *fmt, ...) _printf_(2, 3);
 void ctl_say(const char *fmt, ...) _printf_(1, 2);
 
 /* Says the error; returns CTL_FAILED. */

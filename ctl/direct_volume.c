@@ -117,6 +117,12 @@ static int ask(const struct volume_args *args, const char *method, const Protobu
 	return r < 0 ? error_wrap(err, "volume %s", args->path) : 0;
 }
 
+/* JSON's numbers have a sign. */
+static json_int_t number(uint64_t value)
+{
+	return value > INT64_MAX ? INT64_MAX : (json_int_t)value;
+}
+
 /* As Kata's command prints it, for plugins that read it: units are numbers. */
 static void print_stats(const Grpc__VolumeStatsResponse *stats)
 {
@@ -124,11 +130,10 @@ static void print_stats(const Grpc__VolumeStatsResponse *stats)
 
 	for (size_t i = 0; i < stats->n_usage; i++) {
 		const Grpc__VolumeUsage *item = stats->usage[i];
-		json_array_append_new(usage,
-				      json_pack("{s:I, s:I, s:I, s:i}", "available",
-						(json_int_t)item->available, "total",
-						(json_int_t)item->total, "used",
-						(json_int_t)item->used, "unit", (int)item->unit));
+		json_array_append_new(
+			usage, json_pack("{s:I, s:I, s:I, s:i}", "available",
+					 number(item->available), "total", number(item->total),
+					 "used", number(item->used), "unit", (int)item->unit));
 	}
 	json_t *json = json_pack("{s:o, s:{s:b, s:s}}", "usage", usage, "volume_condition",
 				 "abnormal", 0, "message", "");

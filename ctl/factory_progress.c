@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/strings.h"
+#include "ctl/ctl.h"
 #include "ctl/message.h"
 
 #define POLL_MS           250
@@ -31,9 +32,10 @@ static void show(struct progress *progress, const char *text)
 	uint64_t seconds = (clock_monotonic_ms() - progress->begun_ms) / 1000;
 
 	if (progress->tty)
-		fprintf(stderr, "\r\033[K%s (%lu s)", text, (unsigned long)seconds);
-	else if (!str_equal(text, progress->shown))
-		fprintf(stderr, "%s (%lu s)\n", text, (unsigned long)seconds);
+		fputs("\r\033[K", stderr);
+	if (progress->tty || !str_equal(text, progress->shown))
+		ctl_print(stderr, "%s (%lu s)%s", text, (unsigned long)seconds,
+			  progress->tty ? "" : "\n");
 	replace_string(&progress->shown, text);
 }
 

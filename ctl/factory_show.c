@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
+#include "ctl/ctl.h"
 #include "ctl/replaced.h"
 #include "ctl/table.h"
 #include "proto/pbjson.h"
@@ -132,12 +133,12 @@ static void print_templates(const Kiln__Factory__V1__StatusResponse *status, FIL
 	table_print(table, out);
 	for (size_t i = 0; i < status->n_templates; i++)
 		if (!str_empty(status->templates[i]->error))
-			fprintf(out, "%s: %s\n", status->templates[i]->name,
-				status->templates[i]->error);
+			ctl_print(out, "%s: %s\n", status->templates[i]->name,
+				  status->templates[i]->error);
 	for (size_t i = 0; i < status->n_templates; i++)
 		if (!str_empty(status->templates[i]->stale))
-			fprintf(out, "%s: stale: %s\n", status->templates[i]->name,
-				status->templates[i]->stale);
+			ctl_print(out, "%s: stale: %s\n", status->templates[i]->name,
+				  status->templates[i]->stale);
 }
 
 static void add_us(struct table *table, uint64_t us)
@@ -199,8 +200,8 @@ static void print_obstacles(const Kiln__Factory__V1__StatusResponse *status, FIL
 		const Kiln__Factory__V1__TemplateStatus *template = status->templates[i];
 		if (template->pool && str_equal(template->state, "ready") &&
 		    str_empty(template->error) && !str_empty(template->pool->obstacle))
-			fprintf(out, "%s: the pool is not refilled: %s\n", template->name,
-				template->pool->obstacle);
+			ctl_print(out, "%s: the pool is not refilled: %s\n", template->name,
+				  template->pool->obstacle);
 	}
 }
 
@@ -224,27 +225,28 @@ static void print_images(const Kiln__Factory__V1__ImageCacheStatus *cache, FILE 
 {
 	if (!cache)
 		return;
-	fprintf(out, "\nimages: %u, %" PRIu64 " of %" PRIu64 " MiB in %s", cache->images,
-		cache->bytes / MIB, cache->limit_bytes / MIB, cache->dir);
+	ctl_print(out, "\nimages: %u, %" PRIu64 " of %" PRIu64 " MiB in %s", cache->images,
+		  cache->bytes / MIB, cache->limit_bytes / MIB, cache->dir);
 	if (!str_empty(cache->making))
-		fprintf(out, ", making %s", cache->making);
+		ctl_print(out, ", making %s", cache->making);
 	if (cache->queued > 0)
-		fprintf(out, ", %u queued", cache->queued);
+		ctl_print(out, ", %u queued", cache->queued);
 	fputc('\n', out);
 	if (!str_empty(cache->error))
-		fprintf(out, "images: %s\n", cache->error);
+		ctl_print(out, "images: %s\n", cache->error);
 }
 
 void status_print(const Kiln__Factory__V1__StatusResponse *status, FILE *out)
 {
 	_cleanup_free_ char *uptime = duration_text(status->uptime_s * 1000);
 
-	fprintf(out, "kiln-factory %s%s, pid %u, up %s, accelerator %s\n", status->version,
-		program_is_replaced((pid_t)status->pid) ? " (replaced by the installed one)" : "",
-		status->pid, uptime, status->accelerator);
+	ctl_print(out, "kiln-factory %s%s, pid %u, up %s, accelerator %s\n", status->version,
+		  program_is_replaced((pid_t)status->pid) ? " (replaced by the installed one)" : "",
+		  status->pid, uptime, status->accelerator);
 	if (!str_empty(status->kvm_obstacle))
-		fprintf(out, "machines are emulated though the processor has what KVM needs: %s\n",
-			status->kvm_obstacle);
+		ctl_print(out,
+			  "machines are emulated though the processor has what KVM needs: %s\n",
+			  status->kvm_obstacle);
 	print_templates(status, out);
 	print_obstacles(status, out);
 	print_measures(status, out);
@@ -303,11 +305,11 @@ void list_print(const Kiln__Factory__V1__ListResponse *list, FILE *out)
 	table_print(table, out);
 	for (size_t i = 0; i < list->n_unconfigured; i++) {
 		const Kiln__Factory__V1__StoredTemplate *stored = list->unconfigured[i];
-		fprintf(out,
-			"template %s (%.12s, %" PRIu64 " MiB) is in the store and configured no "
-			"more: `kiln-ctl factory destroy %s` removes it\n",
-			stored->name, stored->id, stored->memory_allocated_bytes / MIB,
-			stored->name);
+		ctl_print(out,
+			  "template %s (%.12s, %" PRIu64 " MiB) is in the store and configured no "
+			  "more: `kiln-ctl factory destroy %s` removes it\n",
+			  stored->name, stored->id, stored->memory_allocated_bytes / MIB,
+			  stored->name);
 	}
 }
 

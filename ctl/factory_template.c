@@ -25,7 +25,7 @@ static char *name_of(const struct template_args *args)
 static void print_field(FILE *out, const char *name, const char *text)
 {
 	if (!str_empty(text))
-		fprintf(out, "%-15s %s\n", name, text);
+		ctl_print(out, "%-15s %s\n", name, text);
 }
 
 static void print_time(FILE *out, const char *name, uint64_t seconds)
@@ -53,11 +53,11 @@ static void print_input(const Kiln__Factory__V1__TemplateInput *input, FILE *out
 		       !str_equal(input->baked, input->now);
 	const char *value = str_empty(input->baked) ? input->now : input->baked;
 
-	fprintf(out, "  %-14s %s%s%s%s\n", input->name, is_file ? input->path : "",
-		is_file && !str_empty(value) ? "\n                 sha256 " : "", value,
-		changed ? " (changed)" : "");
+	ctl_print(out, "  %-14s %s%s%s%s\n", input->name, is_file ? input->path : "",
+		  is_file && !str_empty(value) ? "\n                 sha256 " : "", value,
+		  changed ? " (changed)" : "");
 	if (changed)
-		fprintf(out, "                 now %s\n", input->now);
+		ctl_print(out, "                 now %s\n", input->now);
 }
 
 static void print_baked(const Kiln__Factory__V1__InspectResponse *template, FILE *out)
@@ -69,14 +69,14 @@ static void print_baked(const Kiln__Factory__V1__InspectResponse *template, FILE
 	print_time(out, "baked", status->baked_at);
 	print_duration(out, "bake took", status->bake_ms);
 	print_duration(out, "boot took", status->boot_ms);
-	fprintf(out,
-		"%-15s %" PRIu64 " MiB, %" PRIu64 " MiB before trimming, %" PRIu64 " MiB after\n",
-		"memory", status->memory_bytes / MIB, template->memory_before_trim_bytes / MIB,
-		status->memory_allocated_bytes / MIB);
+	ctl_print(out,
+		  "%-15s %" PRIu64 " MiB, %" PRIu64 " MiB before trimming, %" PRIu64 " MiB after\n",
+		  "memory", status->memory_bytes / MIB, template->memory_before_trim_bytes / MIB,
+		  status->memory_allocated_bytes / MIB);
 	print_field(out, "", template->memory_digest);
-	fprintf(out, "%-15s %" PRIu64 " KiB\n", "state", template->state_bytes / 1024);
+	ctl_print(out, "%-15s %" PRIu64 " KiB\n", "state", template->state_bytes / 1024);
 	print_field(out, "", template->state_digest);
-	fprintf(out, "%-15s %" PRIu64 " MiB\n", "image", template->image_bytes / MIB);
+	ctl_print(out, "%-15s %" PRIu64 " MiB\n", "image", template->image_bytes / MIB);
 	print_field(out, "", template->image_digest);
 	print_field(out, "agent", template->agent_version);
 	print_field(out, "QEMU", template->qemu_binary);
@@ -89,15 +89,15 @@ void inspect_print(const Kiln__Factory__V1__InspectResponse *template, FILE *out
 
 	print_field(out, "template", status->name);
 	print_field(out, "definition", template->definition);
-	fprintf(out, "%-15s %u vCPUs, %u MiB\n", "size", template->vcpus, template->memory_mib);
+	ctl_print(out, "%-15s %u vCPUs, %u MiB\n", "size", template->vcpus, template->memory_mib);
 	if (template->max_vcpus > template->vcpus ||
 	    template->max_memory_mib > template->memory_mib)
-		fprintf(out, "%-15s %u vCPUs, %u MiB\n", "grows to", template->max_vcpus,
-			template->max_memory_mib);
+		ctl_print(out, "%-15s %u vCPUs, %u MiB\n", "grows to", template->max_vcpus,
+			  template->max_memory_mib);
 	if (!str_empty(template->annotations))
-		fprintf(out, "%-15s %s\n", "annotations", template->annotations);
-	fprintf(out, "%-15s %s%s%s\n", "state", status->state,
-		str_empty(status->phase) ? "" : ", baking: ", status->phase);
+		ctl_print(out, "%-15s %s\n", "annotations", template->annotations);
+	ctl_print(out, "%-15s %s%s%s\n", "state", status->state,
+		  str_empty(status->phase) ? "" : ", baking: ", status->phase);
 	print_field(out, "stale", status->stale);
 	print_field(out, "when stale", template->on_stale);
 	print_field(out, "error", status->error);
@@ -110,7 +110,7 @@ void inspect_print(const Kiln__Factory__V1__InspectResponse *template, FILE *out
 	if (template->n_argv > 0)
 		fputs("a clone's VMM\n", out);
 	for (size_t i = 0; i < template->n_argv; i++)
-		fprintf(out, "  %s\n", template->argv[i]);
+		ctl_print(out, "  %s\n", template->argv[i]);
 }
 
 int factory_template_inspect(struct factory_link *link, const struct template_args *args)
@@ -146,10 +146,10 @@ int factory_template_rebuild(struct factory_link *link, const struct template_ar
 	if (args->json)
 		answer_print_json(response, stdout);
 	else if (str_empty(rebuilt->old_id))
-		printf("template %s is baked: %.12s\n", args->name, rebuilt->id);
+		ctl_print(stdout, "template %s is baked: %.12s\n", args->name, rebuilt->id);
 	else
-		printf("template %s is rebuilt: %.12s -> %.12s\n", args->name, rebuilt->old_id,
-		       rebuilt->id);
+		ctl_print(stdout, "template %s is rebuilt: %.12s -> %.12s\n", args->name,
+			  rebuilt->old_id, rebuilt->id);
 	protobuf_c_message_free_unpacked(response, NULL);
 	return CTL_OK;
 }
@@ -161,7 +161,8 @@ static void print_verified(const Kiln__Factory__V1__VerifyResponse *verified,
 {
 	for (size_t i = 0; i < verified->n_files; i++) {
 		const Kiln__Factory__V1__VerifiedFile *file = verified->files[i];
-		printf("%-7s %s\n", file->name, str_empty(file->problem) ? "intact" : "damaged");
+		ctl_print(stdout, "%-7s %s\n", file->name,
+			  str_empty(file->problem) ? "intact" : "damaged");
 		if (!str_empty(file->problem))
 			ctl_say("%s (sha256 %.12s… expected, %.12s… found)", file->problem,
 				file->baked, str_empty(file->found) ? "none" : file->found);
@@ -207,7 +208,8 @@ int factory_template_console(struct factory_link *link, const struct template_ar
 	else if (len == 0)
 		ctl_say("nothing was written on the console");
 	else
-		printf("%s%s", console->text, console->text[len - 1] == '\n' ? "" : "\n");
+		ctl_print(stdout, "%s%s", console->text,
+			  console->text[len - 1] == '\n' ? "" : "\n");
 	protobuf_c_message_free_unpacked(response, NULL);
 	return CTL_OK;
 }

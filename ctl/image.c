@@ -75,7 +75,8 @@ static int make(struct factory_link *link, const struct image_args *args, const 
 	if (args->json)
 		answer_print_json(response, stdout);
 	else
-		puts(((Kiln__Factory__V1__PrepareImageResponse *)response)->key);
+		ctl_print(stdout, "%s\n",
+			  ((Kiln__Factory__V1__PrepareImageResponse *)response)->key);
 	protobuf_c_message_free_unpacked(response, NULL);
 	return CTL_OK;
 }
@@ -139,7 +140,8 @@ static void print_list(const Kiln__Factory__V1__ListImagesResponse *list)
 	table_print(table, stdout);
 	for (size_t i = 0; i < list->n_images; i++)
 		if (!str_empty(list->images[i]->error))
-			printf("%.12s: %s\n", list->images[i]->key, list->images[i]->error);
+			ctl_print(stdout, "%.12s: %s\n", list->images[i]->key,
+				  list->images[i]->error);
 }
 
 static int run_list(struct factory_link *link, const struct image_args *args)

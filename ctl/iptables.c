@@ -85,8 +85,7 @@ static int ask(const struct sandbox *sandbox, const struct iptables_args *args, 
 	if (!args->set) {
 		const ProtobufCBinaryData *data = &((Grpc__GetIPTablesResponse *)response)->data;
 		_cleanup_free_ char *text = xstrndup((const char *)data->data, data->len);
-		str_neutralise(text, "\n\t");
-		fputs(text, stdout);
+		ctl_print(stdout, "%s", text);
 	}
 	protobuf_c_message_free_unpacked(response, NULL);
 	return 0;

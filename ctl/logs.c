@@ -2,7 +2,7 @@
 #include <getopt.h>
 #include <stdio.h>
 
-#include "base/strings.h"
+#include "ctl/ctl.h"
 #include "ctl/sandbox_args.h"
 #include "ctl/sandbox_call.h"
 
@@ -36,10 +36,7 @@ static int logs_run(int argc, char **argv)
 	request.log_type = (char *)"kernel";
 	if (sandbox_call(sandbox, "GuestLog", &request.base, timeout_s * 1000, &response, &err) < 0)
 		return ctl_fail(&err);
-	/* The guest is not to move the cursor of the terminal it is read on. */
-	char *text = ((Grpc__GetDiagnosticDataResponse *)response)->data;
-	str_neutralise(text, "\n\t");
-	fputs(text, stdout);
+	ctl_print(stdout, "%s", ((Grpc__GetDiagnosticDataResponse *)response)->data);
 	protobuf_c_message_free_unpacked(response, NULL);
 	return CTL_OK;
 }

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/strbuf.h"
 #include "base/strings.h"
+#include "ctl/ctl.h"
 #include "ctl/factory_show.h"
 #include "ctl/table.h"
 #include "proto/agent_vsock.h"
@@ -159,7 +160,7 @@ static void print_field(FILE *out, const char *name, const char *text)
 	if (str_empty(shown))
 		return;
 	str_neutralise(shown, "");
-	fprintf(out, "%-12s %s\n", name, shown);
+	ctl_print(out, "%-12s %s\n", name, shown);
 }
 
 static void print_machine(const Kiln__Shim__V1__Machine *machine,
@@ -168,21 +169,21 @@ static void print_machine(const Kiln__Shim__V1__Machine *machine,
 	const char *name = template_name(status, machine->template_id);
 	_cleanup_free_ char *age = age_text(machine);
 
-	fprintf(out, "%-12s %u vCPUs, %u MiB\n", "size", machine->vcpus, machine->memory_mib);
-	fprintf(out, "%-12s %s%s%s\n", "origin", machine->origin, *machine->reason ? ": " : "",
-		machine->reason);
-	fprintf(out, "%-12s %" PRIu64 ".%03" PRIu64 " ms\n", "claim took", machine->claim_us / 1000,
-		machine->claim_us % 1000);
+	ctl_print(out, "%-12s %u vCPUs, %u MiB\n", "size", machine->vcpus, machine->memory_mib);
+	ctl_print(out, "%-12s %s%s%s\n", "origin", machine->origin, *machine->reason ? ": " : "",
+		  machine->reason);
+	ctl_print(out, "%-12s %" PRIu64 ".%03" PRIu64 " ms\n", "claim took",
+		  machine->claim_us / 1000, machine->claim_us % 1000);
 	print_field(out, "age", age);
 	print_field(out, "template", name);
 	print_field(out, "template id", machine->template_id);
 	print_field(out, "factory", machine->factory_version);
 	print_field(out, "machine", machine->vm_id);
 	print_field(out, "folder", machine->vm_dir);
-	fprintf(out, "%-12s %u\n", "VMM's pid", machine->vmm_pid);
+	ctl_print(out, "%-12s %u\n", "VMM's pid", machine->vmm_pid);
 	if (machine->guest_cid > 0)
-		fprintf(out, "%-12s vsock://%u:%d\n", "agent", machine->guest_cid,
-			AGENT_VSOCK_PORT);
+		ctl_print(out, "%-12s vsock://%u:%d\n", "agent", machine->guest_cid,
+			  AGENT_VSOCK_PORT);
 }
 
 static void print_containers(const struct sandbox *sandbox, FILE *out)
@@ -226,8 +227,8 @@ void sandbox_print(const struct sandbox *sandbox, const Kiln__Factory__V1__Statu
 	if (info->machine)
 		print_machine(info->machine, status, out);
 	print_field(out, "network", info->netns);
-	fprintf(out, "%-12s %u (%s%s)\n", "shim's pid", info->shim_pid, info->version,
-		sandbox->replaced ? ", replaced by the installed one" : "");
+	ctl_print(out, "%-12s %u (%s%s)\n", "shim's pid", info->shim_pid, info->version,
+		  sandbox->replaced ? ", replaced by the installed one" : "");
 	print_field(out, "socket", sandbox->socket);
 	print_containers(sandbox, out);
 }

@@ -57,11 +57,12 @@ static Google__Protobuf__Any *process_details(const char *exec_id)
 	return any;
 }
 
-/* The caller frees. */
+/* Of what the guest says, an exec's id is one that the container has. The caller frees. */
 static Containerd__Task__V2__PidsResponse *pids_response(
-	const Kiln__Guest__V1__ListProcessesResponse *list)
+	const Kiln__Guest__V1__ListProcessesResponse *list, struct container *container)
 {
 	Containerd__Task__V2__PidsResponse *response = xnew(Containerd__Task__V2__PidsResponse);
+	struct process *process;
 
 	containerd__task__v2__pids_response__init(response);
 	response->processes = xnew_array(Containerd__V1__Types__ProcessInfo *,
@@ -70,8 +71,9 @@ static Containerd__Task__V2__PidsResponse *pids_response(
 		Containerd__V1__Types__ProcessInfo *info = xnew(Containerd__V1__Types__ProcessInfo);
 		containerd__v1__types__process_info__init(info);
 		info->pid = list->processes[i]->pid;
-		if (*list->processes[i]->exec_id)
-			info->info = process_details(list->processes[i]->exec_id);
+		const char *exec_id = list->processes[i]->exec_id;
+		if (*exec_id && container_find(container, exec_id, &process, NULL) == 0)
+			info->info = process_details(exec_id);
 		response->processes[response->n_processes++] = info;
 	}
 	return response;
@@ -84,7 +86,8 @@ static void on_listed(const struct ttrpc_reply *reply, void *userdata)
 
 	if (!is_done(reply, pending))
 		return;
-	response = pids_response((const Kiln__Guest__V1__ListProcessesResponse *)reply->response);
+	response = pids_response((const Kiln__Guest__V1__ListProcessesResponse *)reply->response,
+				 pending->container);
 	ttrpc_call_reply(pending->call, &response->base);
 	containerd__task__v2__pids_response__free_unpacked(response, NULL);
 	task_pending_free(pending);

@@ -68,7 +68,8 @@ struct slot {
 	enum roll_state roll;
 	enum roll_next next; /* in CLEANING and REPLACING: what has been asked for meanwhile */
 	char *rebuild_error;
-	struct template_inputs tried; /* what the last rebuild began with; none where it succeeded */
+	struct template_inputs
+		tried; /* what the last rebuild began with; none where it succeeded */
 
 	struct pool *pool;
 	struct metrics metrics;
@@ -375,8 +376,7 @@ static void on_look(struct input_watch *watch, void *userdata)
 
 	if (slot->state != SLOT_READY || slot_ending(slot) || slot_rebuilding(slot) || !inputs ||
 	    str_empty(input_watch_stale(watch)) || !input_watch_settled(watch) ||
-	    definition->on_stale != ON_STALE_REBUILD ||
-	    template_inputs_equal(inputs, &slot->tried))
+	    definition->on_stale != ON_STALE_REBUILD || template_inputs_equal(inputs, &slot->tried))
 		return;
 	log_info(slot->name, "rebuilding: %s", input_watch_stale(watch));
 	slot_bake(slot, false);

@@ -95,7 +95,7 @@ static void on_console(struct ttrpc_call *call, const ProtobufCMessage *message,
 	if (!is_known(call, request->template_))
 		return;
 	if (str_equal(request->template_, "default"))
-		response.text = text("Linux version 6\nkiln-agent is up");
+		response.text = text("Linux version 6\n\033]0;me\akiln-agent is up");
 	ttrpc_call_reply(call, &response.base);
 }
 
@@ -164,7 +164,7 @@ static void test_console(void **state _unused_)
 {
 	_cleanup_(outcome_done) struct outcome o = ASK("console", "default");
 	assert_int_equal(o.code, CTL_OK);
-	assert_string_equal(o.out, "Linux version 6\nkiln-agent is up\n");
+	assert_string_equal(o.out, "Linux version 6\n?]0;me?kiln-agent is up\n");
 
 	_cleanup_(outcome_done) struct outcome nothing = ASK("console", "damaged");
 	assert_int_equal(nothing.code, CTL_OK);
