@@ -49,10 +49,11 @@ start_pod() {
 # expect_nothing_left POD: of ours, in its namespace; CNI's own is there
 expect_nothing_left() {
 	until_true 10 no_tap "$1"
-	expect '' "$(in_pod "$1" tc qdisc show dev eth0 ingress)" "the queue at $1's eth0"
+	until_true 10 no_queue "$1" eth0
 	in_pod "$1" ip link show eth0 >/dev/null || fail "eth0 is gone"
 }
 no_tap() { ! in_pod "$1" ip -o link | grep -q kiln; }
+no_queue() { [ -z "$(in_pod "$1" tc qdisc show dev "$2" ingress)" ]; }
 
 # inside POD COMMAND...
 inside() { ctr tasks exec --exec-id "x$RANDOM$RANDOM" "$@"; }

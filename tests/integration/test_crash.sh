@@ -98,7 +98,7 @@ hold_machine() {
 
 short_grace() {
 	stop_factory
-	configure ".lease_grace_s = $((2 * TIME_FACTOR))"
+	configure ".lease_grace_s = $((2 * TIME_FACTOR + 2))"
 	start_factory
 	wait_full
 }

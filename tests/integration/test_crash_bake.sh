@@ -38,10 +38,11 @@ test_libvirt_asks_qemu() {
 		start_factory
 		(factory_ctl init || true) >/dev/null 2>&1 &
 		pid=$(timeout 30 bash -c 'until pgrep -f "$0"; do sleep 0.01; done' \
-			"[q]emu-system-x86_64 .*-machine none.*$run/") && break
+			"[q]emu-system-x86_64 .*-machine none.*$run/") &&
+			kill -STOP $pid && break # it does not end by itself
+		pid=
 	done
 	[ -n "$pid" ] || fail 'libvirt asks no QEMU'
-	kill -STOP $pid # it does not end by itself
 	stop_factory KILL
 	start_factory
 	expect '' "$(vmm_pids)" 'processes'

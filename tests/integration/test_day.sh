@@ -11,22 +11,37 @@ callers=4
 pool_size=4
 rss_tolerance_kib=2048 # the allocator's own; what is lost per cycle would be seen 500 times
 
-# caller NUMBER CYCLES: claims, asks, releases; every twelfth claimer is killed in between.
+# claim NUMBER [OPTIONS]: in the background; sets claimer, the process, whose stderr is in $work/said.NUMBER.
+claim() {
+	: >"$work/said.$1"
+	kiln-ctl agent "${@:2}" -c Check >/dev/null 2>"$work/said.$1" &
+	claimer=$!
+}
+
+# caller NUMBER CYCLES: claims, asks, releases; every twelfth claimer is killed, while it waits for a machine or once
+# it has one.
 caller() {
-	local pid i
+	local claimer i
 	RANDOM=$((SEED * 100 + $1))
 	for ((i = 0; i < $2 && SECONDS < DAY_SECONDS; i++)); do
-		timeout 60 kiln-ctl agent -c Check >/dev/null 2>>"$work/caller.$1.err" &
-		pid=$!
 		if ((RANDOM % 12 == 0)); then
-			sleep "0.0$((RANDOM % 10))"
-			# timeout's child is the claimer; timeout itself passes no SIGKILL on.
-			pkill -KILL -P "$pid" && echo killed >>"$work/caller.$1"
-			wait "$pid"
-		elif wait "$pid"; then
+			claim "$1" --repeat 1000000
+			if ((RANDOM % 2 == 0)); then
+				sleep "0.0$((RANDOM % 10))"
+			else
+				timeout 30 grep -q -m1 '^kiln-ctl: machine' <(tail -n +1 -f "$work/said.$1")
+			fi
+			kill -9 "$claimer" && echo killed >>"$work/caller.$1"
+			wait "$claimer"
+			continue
+		fi
+		claim "$1"
+		timeout 60 tail -s 0.02 --pid="$claimer" -f /dev/null || kill -9 "$claimer"
+		if wait "$claimer"; then
 			echo served >>"$work/caller.$1"
 		else
 			echo failed >>"$work/caller.$1"
+			cat "$work/said.$1" >>"$work/caller.$1.err"
 		fi
 	done 2>/dev/null
 }
@@ -96,6 +111,10 @@ test_claims_are_served() {
 	((failed <= $(count killed killer))) ||
 		fail "$failed claims failed, $(count killed killer) machines were killed:" \
 			"$(grep -h -v '^kiln-ctl: machine' "$work"/caller.*.err | sort | uniq -c)"
+}
+
+test_leases_of_killed_claimers_end() {
+	grep -q 'its claimer (pid [0-9]*) died' "$work/factory.log" || fail 'no claimer was killed that had a machine'
 }
 
 test_descriptors_end_where_they_began() {

@@ -49,6 +49,7 @@ test_machines_of_a_later_version_are_left_alone() {
 test_an_entry_that_was_set_aside_is_taken_back() {
 	local parked
 	wait_full
+	until_true 30 eval '[ "$(factory_ctl list --json | jq -r "[.vms[].state] | join(\" \")")" = parked ]'
 	parked=$(machines parked)
 	stop_factory KILL
 	mv "$run/vms/${parked%% *}.json" "$run/vms/${parked%% *}.json.bad"

@@ -217,7 +217,7 @@ group_of() {
 }
 # memory_limit GROUP
 memory_limit() { cat "$1"/memory.limit_in_bytes 2>/dev/null || cat "$1/memory.max"; }
-shim_of() { pgrep -f "^[^ ]*containerd-shim-kiln-v2 .*-id $1 "; }
+shim_of() { pgrep -f "^[^ ]*containerd-shim-kiln-v2 .*-namespace $(basename "$work") .*-id $1 "; }
 
 # Where whoever limits and accounts the pod finds it, if the shim is told so; its limits and what keeps devices shut
 # come with it.

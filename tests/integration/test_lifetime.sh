@@ -25,16 +25,16 @@ expect_over() {
 }
 
 test_a_time_to_live() {
-	begin ttl1 --annotation io.kiln.ttl_s=4
+	begin ttl1 --annotation io.kiln.ttl_s=$((6 * TIME_FACTOR))
 	expect 1 "$(claimed)" machines
 	ctr tasks exec --exec-id x1 ttl1 true # which does not prolong it
-	expect_over ttl1 'it has lived for 4 s'
+	expect_over ttl1 "it has lived for $((6 * TIME_FACTOR)) s"
 	until_true 30 no_shims
 }
 
 test_who_waits_gets_its_status() {
 	local status=0
-	kiln_run waited --annotation io.kiln.ttl_s=3 -- sh -c "$loops" || status=$?
+	kiln_run waited --annotation io.kiln.ttl_s=$((4 * TIME_FACTOR)) -- sh -c "$loops" || status=$?
 	expect 7 "$status" 'the exit status'
 	until_true 30 eval '[ "$(claimed)" = 0 ]'
 }
@@ -53,11 +53,11 @@ test_an_annotation_makes_it_shorter_only() {
 }
 
 test_a_template_says_it() {
-	jq '.ttl_s = 3' "$work/template.json" >"$work/template.new" && mv "$work/template.new" "$work/template.json"
+	jq ".ttl_s = $((4 * TIME_FACTOR))" "$work/template.json" >"$work/template.new" && mv "$work/template.new" "$work/template.json"
 	stop_factory
 	start_factory && wait_full
 	begin of1
-	expect_over of1 'it has lived for 3 s'
+	expect_over of1 "it has lived for $((4 * TIME_FACTOR)) s"
 	jq 'del(.ttl_s)' "$work/template.json" >"$work/template.new" && mv "$work/template.new" "$work/template.json"
 	stop_factory
 	start_factory && wait_full

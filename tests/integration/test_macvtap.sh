@@ -23,7 +23,7 @@ test_pods_reach_each_other_and_the_host() {
 	expect "kiln1 $(mac a) passthru" "$(macvtaps a)"
 	expect '' "$(in_pod a tc qdisc show dev eth0 ingress)" 'a queue at eth0'
 	expect_match "eth0: .*mtu 9000 .*$(mac a)" "$(inside a ip link show eth0 | xargs)"
-	until_true 10 eval 'curl -sf -m 2 -o /dev/null "http://$(address a)/bytes"'
+	until_true 10 eval 'curl -sf -m 20 -o /dev/null "http://$(address a)/bytes"'
 	expect $bytes "$(curl -s -m 60 "http://$(address a)/bytes" | wc -c)" 'bytes to the host'
 	expect $bytes "$(curl -s -m 60 "http://[$(address a 6)]/bytes" | wc -c)" 'bytes to the host by IPv6'
 	expect_match ' 0% packet loss' "$(inside a ping -c 3 -W 10 -s 8972 10.88.0.1)"

@@ -23,6 +23,8 @@ privileges() { awk '/^(Uid|Cap(Prm|Eff|Bnd)|NoNewPrivs):/ { print $2 }' "/proc/$
 # filter PID: 2 with a system call filter.
 filter() { awk '/^Seccomp:/ { print $2 }' "/proc/$1/status"; }
 
+no_jailer() { [ -z "$(jailer_pid)" ]; }
+
 none=0000000000000000
 
 test_by_hand_they_give_up_what_the_units_withhold() {
@@ -31,7 +33,7 @@ test_by_hand_they_give_up_what_the_units_withhold() {
 	expect "$nobody $none $none $none 1" "$(privileges "$(factory_pid)")" 'the factory'
 	expect '2 2' "$(filter "$(factory_pid)") $(filter "$(jailer_pid)")" 'system call filters'
 	stop_factory
-	until_true 10 [ -z "$(jailer_pid)" ]
+	until_true 10 no_jailer
 	start_as_the_units
 	expect "$nobody $none $none $none 1" "$(privileges "$(factory_pid)")" 'the factory by its unit'
 	expect "$jailer" "$(privileges "$(jailer_pid)")" 'kiln-jailer by its unit'
@@ -123,6 +125,7 @@ test_the_page_of_sandboxes() {
 	kill "$(pgrep -P "$server")"
 	wait "$server" || fail "it ended with $?"
 	remove_container seen
+	wait_no_sandboxes
 }
 
 # Without kiln-jailer nothing can be put away: the factory ends, machines do not.
@@ -165,7 +168,7 @@ test_user_ids_that_an_older_factory_took_are_taken_over() {
 	wait_full
 	vm=$(factory_ctl list --json | jq -r '[.vms[] | select(.state == "parked")][0].vm_id')
 	stop_factory KILL
-	until_true 10 [ -z "$(jailer_pid)" ]
+	until_true 10 no_jailer
 	chown "0:$(id -g nobody)" "$run/uids" && chmod 1770 "$run/uids"
 	find "$run/uids" ! -lname bake -type l -exec chown -h nobody {} +
 	ln -s "$(printf 'e%.0s' {1..32})" "$run/uids/100000" && chown -h nobody "$run/uids/100000"
@@ -189,7 +192,7 @@ test_uid_first_may_change_while_machines_live() {
 	claimed=$(factory_ctl list --json | jq -r '.vms[] | select(.state == "claimed") | .vm_id')
 	parked=$(factory_ctl list --json | jq -r '.vms[] | select(.state == "parked") | .vm_id')
 	stop_factory KILL
-	until_true 10 [ -z "$(jailer_pid)" ]
+	until_true 10 no_jailer
 	configure '.uid_first = 2147483648 + 4096'
 	start_factory
 	wait_full
@@ -213,7 +216,7 @@ test_what_an_older_factory_left_is_taken_over() {
 	local before
 	wait_full
 	stop_factory KILL
-	until_true 10 [ -z "$(jailer_pid)" ]
+	until_true 10 no_jailer
 	chown -R 0:0 "$run/pools" && chmod 700 "$run/vms" "$run/uids" && chown -hR 0:0 "$run/uids"
 	chown 0:0 "$run"/vms "$run"/vms/*.json "$run"/vms/*/*.sock "$run"/vms/*/qemu.log* "$store/templates"
 	chmod 700 "$run"/vms/*/ "$store/templates" && chmod 600 "$store"/templates/*/{template.json,state}
@@ -230,7 +233,7 @@ test_what_an_older_factory_left_is_taken_over() {
 # Where the host has no user for it, it stays root: what was another user's is root's again.
 test_without_a_user_it_has_no_capabilities_either() {
 	stop_factory KILL
-	until_true 10 [ -z "$(jailer_pid)" ]
+	until_true 10 no_jailer
 	configure '.user = "root"'
 	start_factory
 	expect "0 $none $none $none 1" "$(privileges "$(factory_pid)")" 'the factory'

@@ -277,9 +277,9 @@ test_no_stdin_is_dev_null() {
 on_terminal() {
 	{
 		while read -r line; do sleep 1; echo "$line"; done
-		sleep 5 # script would type an end of file
+		sleep $((9 * TIME_FACTOR)) # script would type an end of file
 	} |
-		timeout 60 script -qec "timeout --foreground -s KILL 4 $CONTAINERD_DIR/ctr --address $work/containerd.sock \
+		timeout 60 script -qec "timeout --foreground -s KILL $((8 * TIME_FACTOR)) $CONTAINERD_DIR/ctr --address $work/containerd.sock \
 			--namespace $(basename "$work") $*" /dev/null || true
 }
 
