@@ -194,6 +194,13 @@ char *path_join(const char *dir, const char *name)
 	return xasprintf("%s%s%s", dir, len > 0 && dir[len - 1] == '/' ? "" : "/", name);
 }
 
+char *path_absolute(const char *path)
+{
+	_cleanup_free_ char *cwd = path && path[0] != '/' ? getcwd(NULL, 0) : NULL;
+
+	return cwd ? path_join(cwd, path) : xstrdup(path);
+}
+
 static int make_one(const char *path, mode_t mode)
 {
 	struct stat st;

@@ -39,6 +39,9 @@ bool path_exists(const char *path);
 
 /* "dir/name" unless name is absolute; the caller frees. */
 char *path_join(const char *dir, const char *name);
+/* From the root on; links in it are followed where it is used, and not now. NULL gives NULL; the
+ * caller frees. */
+char *path_absolute(const char *path);
 
 /* Loops until all is read or written. Reading returns the bytes got (less than len only at
  * the end of the file); both return a negative errno on failure. */

@@ -243,15 +243,6 @@ static int serve(struct factory_config *config, const char *config_path,
 	return 0;
 }
 
-/* As a daemon we leave the folder a relative path starts from; links in it are followed with
- * each reload, not once. */
-static char *absolute_path(const char *path)
-{
-	_cleanup_free_ char *cwd = path && path[0] != '/' ? getcwd(NULL, 0) : NULL;
-
-	return cwd ? path_join(cwd, path) : xstrdup(path);
-}
-
 static int check(const struct arguments *arguments, const struct factory_config *config,
 		 struct error *err)
 {
@@ -307,7 +298,7 @@ static int shut_in(const struct factory_config *config, struct error *err)
 static int run(const struct arguments *arguments, struct error *err)
 {
 	_cleanup_(factory_config_done) struct factory_config config = {};
-	_cleanup_free_ char *config_path = absolute_path(arguments->config);
+	_cleanup_free_ char *config_path = path_absolute(arguments->config);
 	_cleanup_close_ int socket_fd = -EBADF;
 	_cleanup_close_ int ready_fd = -EBADF;
 	int log_fd;

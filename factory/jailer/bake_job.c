@@ -64,14 +64,6 @@ static void on_let_go(int fd _unused_, unsigned events _unused_, void *userdata)
 	bake_cancel(job->bake);
 }
 
-static struct template_definition *find(struct definitions *definitions, const char *name)
-{
-	for (size_t i = 0; i < definitions->count; i++)
-		if (str_equal(definitions->items[i]->name, name))
-			return definitions->items[i];
-	return NULL;
-}
-
 static void bake(struct job *job, const struct server *server,
 		 const struct template_definition *definition, const struct template_host *host,
 		 bool anew)
@@ -105,18 +97,12 @@ void job_bake(const struct server *server, const struct jailer_request *request,
 	const struct template_host_choice choice = { config->accelerator, config->channel,
 						     config->vhost_net };
 	_cleanup_(loop_free_cleanup) struct loop *loop = loop_new();
-	_cleanup_(definitions_done) struct definitions definitions = {};
 	_cleanup_(template_host_done) struct template_host host = {};
 	_cleanup_(error_done) struct error err = {};
-	const struct template_definition *definition = NULL;
+	_cleanup_(template_definition_free_cleanup) struct template_definition *definition = NULL;
 	struct job job = { .loop = loop, .socket = socket };
 
-	int r = definitions_load(config->templates, &definitions, &err);
-	if (r == 0)
-		definition = find(&definitions, request->text.items[0]);
-	if (r == 0 && !definition)
-		r = error_set(&err, ENOENT, "no definition in %s is of the template %.128s",
-			      config->templates, request->text.items[0]);
+	int r = definitions_find(config->templates, request->text.items[0], &definition, &err);
 	if (r == 0)
 		r = template_host_probe(config->qemu, &choice, &host, &err);
 	if (r < 0)

@@ -261,7 +261,7 @@ int template_definition_load(const char *path, struct template_definition **ret,
 		return r;
 
 	d = xnew(struct template_definition);
-	d->path = realpath(path, NULL);
+	d->path = path_absolute(path);
 	config_set_defaults(definition_keys, ARRAY_SIZE(definition_keys), d);
 	_cleanup_(parts_done) struct definition_parts parts = {
 		.pool = part_take(object, "pool"),
@@ -270,7 +270,7 @@ int template_definition_load(const char *path, struct template_definition **ret,
 	r = config_read(definition_keys, ARRAY_SIZE(definition_keys), object, path, d, err);
 	json_decref(object);
 	if (r == 0)
-		r = definition_read_parts(d, &parts, d->path ? d->path : path, err);
+		r = definition_read_parts(d, &parts, d->path, err);
 	if (r < 0)
 		return r;
 	r = definition_resolve_paths(d, path, err);

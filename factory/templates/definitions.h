@@ -13,4 +13,8 @@ struct definitions {
  * failure ret_definitions is untouched. */
 _must_check_ int definitions_load(const char *path, struct definitions *ret_definitions,
 				  struct error *err);
+/* The one of this name, whatever is wrong with the others: they are read by themselves. Where none
+ * is found, and one could not be read, fails as that did; else -ENOENT. The caller frees. */
+_must_check_ int definitions_find(const char *path, const char *name,
+				  struct template_definition **ret, struct error *err);
 void definitions_done(struct definitions *definitions);

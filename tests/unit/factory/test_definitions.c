@@ -80,11 +80,48 @@ static void test_clash_and_emptiness(void **state _unused_)
 	assert_int_equal(definitions.count, 0);
 }
 
+/* The others are of other templates. */
+static void test_one_is_found_beside_broken_ones(void **state _unused_)
+{
+	_cleanup_(template_definition_free_cleanup) struct template_definition *found = NULL;
+	_cleanup_(error_done) struct error err = {}, none = {}, two = {};
+
+	write_file("a.json", "{\"name\": \"half wri");
+	define("b.json", "beta");
+	define("c.json", "same");
+	define("d.json", "same");
+	assert_int_equal(definitions_find(dir, "beta", &found, NULL), 0);
+	assert_string_equal(found->name, "beta");
+	/* It may be the one that cannot be read. */
+	assert_true(definitions_find(dir, "alpha", NULL, &err) < 0);
+	assert_non_null(strstr(error_message(&err), "/a.json"));
+	assert_int_equal(definitions_find(dir, "same", NULL, &two), -EEXIST);
+	define("a.json", "gamma");
+	assert_int_equal(definitions_find(dir, "alpha", NULL, &none), -ENOENT);
+	assert_non_null(strstr(error_message(&none), "no definition in /tmp/"));
+}
+
+/* As a release's folder that a link names is exchanged. */
+static void test_links_are_followed_each_time(void **state _unused_)
+{
+	_cleanup_(template_definition_free_cleanup) struct template_definition *d = NULL;
+	_cleanup_free_ char *link = path_join(dir, "current");
+	_cleanup_free_ char *path = path_join(link, "a.json");
+
+	define("a.json", "alpha");
+	assert_int_equal(symlink(".", link), 0);
+	assert_int_equal(template_definition_load(path, &d, NULL), 0);
+	assert_string_equal(d->path, path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_folder_and_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_clash_and_emptiness, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_is_found_beside_broken_ones, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_links_are_followed_each_time, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
