@@ -188,10 +188,9 @@ void pool_set_policy(struct pool *pool, const struct pool_policy *policy)
 	pool_serve(pool);
 }
 
-void pool_close(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata)
+void pool_give_up(struct pool *pool, const char *reason)
 {
 	pool->manifest = NULL;
-	pool->warm = 0;
 	pool_clear_due(pool, POOL_DUE_BACKOFF);
 	tickets_fail(pool, ENOTCONN, "the template ended", reason);
 	boots_fail(pool, ENOTCONN, "the template ended", reason);
@@ -200,9 +199,15 @@ void pool_close(struct pool *pool, const char *reason, void (*fn)(void *userdata
 	members_end(pool, MEMBER_COMING, reason);
 	members_end(pool, MEMBER_SPARE, reason);
 	members_end(pool, MEMBER_PARKED, reason);
+	pool_changed(pool);
+}
+
+void pool_close(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata)
+{
+	pool->warm = 0;
 	pool->on_drained = fn;
 	pool->drained_data = userdata;
-	pool_changed(pool);
+	pool_give_up(pool, reason);
 }
 
 void pool_stop(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata)

@@ -87,8 +87,11 @@ void pool_set_limits(struct pool *pool, unsigned clones_at_once, unsigned max_wa
 /* What is parked beyond a fixed target goes at once, and so do spares. */
 void pool_set_policy(struct pool *pool, const struct pool_policy *policy);
 
-/* Stops making machines, fails the waiting claims with `reason`, destroys what is not claimed
- * and calls fn (may be NULL) once when the last of it is gone. */
+/* No template came: fails the waiting claims with `reason`, and destroys what is not claimed. What
+ * an operator asked for is kept for the next. */
+void pool_give_up(struct pool *pool, const char *reason);
+/* The same where the template ends; calls fn (may be NULL) once when the last machine that is not
+ * claimed is gone. */
 void pool_close(struct pool *pool, const char *reason, void (*fn)(void *userdata), void *userdata);
 
 /* The same for the factory's end: claims whose machine is being handed over may come to their
@@ -151,6 +154,8 @@ void pool_retry(struct pool *pool);
 bool pool_is_broken(const struct pool *pool);
 /* Why nothing is made for the pool now; NULL: nothing stands in the way. */
 const char *pool_obstacle(const struct pool *pool);
+/* Why the machines of the template before a pool_roll() are not replaced now; NULL: they are. */
+const char *pool_roll_obstacle(const struct pool *pool);
 /* Why fewer than `count` will be parked: nothing is made now, and what is on its way is not enough.
  * NULL: nothing stands in the way. */
 const char *pool_shortfall(const struct pool *pool, unsigned count);

@@ -194,13 +194,32 @@ void ticket_hand_over(struct pool_ticket *ticket, struct pool_member *member)
 	(void)trace_enter(&outer);
 }
 
+/* The one that is parked first. A machine of the template before may be too small for a claim that
+ * was accepted for this one: it is not tried, nor kept for another. */
+static struct pool_member *parked_for(struct pool *pool, struct pool_ticket *ticket)
+{
+	struct pool_member *member, *next;
+
+	TAILQ_FOREACH_SAFE (member, &pool->members[MEMBER_PARKED], link, next) {
+		struct vm_size most = vm_max_size(member->vm);
+		if (!pool->manifest || vm_size_holds(&most, &ticket->size) ||
+		    str_equal(vm_template_id(member->vm), pool->manifest->id))
+			return member;
+		member_end_parked(member, "its template was replaced");
+	}
+	if (ticket->origin == CLAIM_POOLED) {
+		ticket->origin = CLAIM_CLONED;
+		ticket->reason = "the parked machine was too small";
+	}
+	return NULL;
+}
+
 void tickets_serve(struct pool *pool)
 {
 	struct pool_ticket *ticket;
 	struct pool_member *member;
 
-	while ((ticket = TAILQ_FIRST(&pool->waiting)) &&
-	       (member = members_first(pool, MEMBER_PARKED))) {
+	while ((ticket = TAILQ_FIRST(&pool->waiting)) && (member = parked_for(pool, ticket))) {
 		TAILQ_REMOVE(&pool->waiting, ticket, link);
 		ticket->parked_ms = (pool_now_ns(pool) - member->parked_ns) / 1000000;
 		warm_take(pool);

@@ -51,7 +51,7 @@ void member_set_state(struct pool_member *member, enum member_state state)
 	if (state != MEMBER_LEFT)
 		TAILQ_INSERT_TAIL(&pool->members[state], member, link);
 	host_room_change(pool->options.room, room_uses[old], room_uses[state]);
-	if (old == MEMBER_COMING)
+	if (old == MEMBER_COMING || old == MEMBER_BOOTING)
 		pool_wake_neighbours(pool);
 	pool_changed(pool);
 }
@@ -159,6 +159,9 @@ static void member_gone(struct pool_member *member, enum vm_state last, const st
 	} else if (last == VM_CLAIMED) {
 		lease_end(member, error_message(why));
 		metrics_count(pool->options.metrics, COUNTER_SANDBOXES_ENDED, "");
+	} else if (!member->cloned_ns) {
+		log_warning(vm_id(member->vm), "adopted machine lost: %s", error_message(why));
+		metrics_count(pool->options.metrics, COUNTER_PARKED_LOST, "");
 	} else {
 		clone_failed(pool, why);
 	}

@@ -162,6 +162,15 @@ const char *pool_obstacle(const struct pool *pool)
 	return pool->held ? "the host is short of memory (min_free_mib)" : NULL;
 }
 
+const char *pool_roll_obstacle(const struct pool *pool)
+{
+	if (pool->mode == POOL_PAUSED || pool->failure)
+		return pool_obstacle(pool);
+	/* With more than one parked, a stale one goes before its successor comes; and a drained
+	 * pool has none. */
+	return pool->held && members_count(pool, MEMBER_PARKED) < 2 ? pool_obstacle(pool) : NULL;
+}
+
 const char *pool_shortfall(const struct pool *pool, unsigned count)
 {
 	unsigned coming = members_count(pool, MEMBER_COMING);

@@ -539,6 +539,11 @@ struct vm_size vm_size(const struct vm *vm)
 	return vm->size;
 }
 
+struct vm_size vm_max_size(const struct vm *vm)
+{
+	return vm->max_size;
+}
+
 uint64_t vm_spawned_ns(const struct vm *vm)
 {
 	return vm->spawned_ns;

@@ -184,6 +184,11 @@ struct vm_size vm_size(const struct vm *vm)
 	return vm->options.boot ? vm->boot : (struct vm_size){ 1, 256 };
 }
 
+struct vm_size vm_max_size(const struct vm *vm)
+{
+	return (struct vm_size){ 4, str_equal(vm_template_id(vm), "template-large") ? 4096 : 1024 };
+}
+
 enum vm_state vm_state(const struct vm *vm)
 {
 	return vm->state;

@@ -236,6 +236,23 @@ static void the_end_waits_for_a_hand_over(void **state)
 	assert_int_equal(stopped, 2);
 }
 
+/* On a host that has just been restarted many do not answer in time: that says nothing of clones. */
+static void an_adopted_machine_that_is_lost_is_no_clone_that_failed(void **state)
+{
+	const struct journal_entry entry = { .id = (char *)"adopted", .state = VM_PARKED };
+	struct fixture *f = *state;
+
+	pool_adopt(f->pool, &entry, &f->manifest);
+	assert_int_equal(counts(f).coming, 1);
+	pool_open(f->pool, &f->manifest);
+	vms[0]->state = VM_WARMING;
+	vm_becomes(vms[0], VM_GONE, "no answer");
+	settle(f);
+	assert_null(pool_failure(f->pool));
+	assert_int_equal(counted(f, COUNTER_PARKED_LOST, ""), 1);
+	assert_int_equal(counts(f).coming, 2);
+}
+
 static void drain_tells_the_waiting(void **state)
 {
 	struct fixture *f = *state;
@@ -310,6 +327,7 @@ int main(void)
 		POOL_TEST(failing_clones_back_off_and_are_told),
 		POOL_TEST(drain_destroys_all_but_the_claimed),
 		POOL_TEST(the_end_waits_for_a_hand_over),
+		POOL_TEST(an_adopted_machine_that_is_lost_is_no_clone_that_failed),
 		POOL_TEST(drain_tells_the_waiting),
 		POOL_TEST(another_template_replaces_the_parked),
 		POOL_TEST(release_tells_when_it_is_over),

@@ -251,6 +251,46 @@ static void a_rolling_change_never_empties_the_pool(void **state)
 	assert_int_equal(vms_made, 4);
 }
 
+static void what_keeps_the_old_machines_is_told(void **state)
+{
+	struct template_manifest other = { .id = "template-b" };
+	struct fixture *f = *state;
+
+	open_and_fill(f);
+	pool_pause(f->pool);
+	pool_roll(f->pool, &other);
+	settle(f);
+	assert_string_equal(pool_roll_obstacle(f->pool), "it is paused");
+	clones_refused = 1;
+	pool_resume(f->pool);
+	settle(f);
+	assert_string_equal(pool_roll_obstacle(f->pool), "no QEMU today");
+	advance(f, POOL_BROKEN_RETRY_MS);
+	park_all(f);
+	assert_null(pool_roll_obstacle(f->pool));
+}
+
+/* A claim was accepted for what the new template's machines can grow to. */
+static void a_rolling_change_serves_no_claim_that_is_too_large_by_the_old(void **state)
+{
+	const struct pool_request large = { .sandbox_id = "large", .size = { 1, 2048 } };
+	struct template_manifest other = { .id = "template-large" };
+	struct fixture *f = *state;
+
+	open_and_fill(f);
+	pool_roll(f->pool, &other);
+	assert_int_equal(claim(f, "small", NULL), 0);
+	settle(f);
+	assert_int_equal(f->granted, 1);
+	assert_string_equal(vm_template_id(f->last->vm), "template-a");
+	assert_int_equal(claim_request(f, &large, NULL), 0);
+	while (f->granted < 2)
+		park_all(f);
+	assert_string_equal(vm_template_id(f->last->vm), other.id);
+	assert_string_equal(f->reason, "the parked machine was too small");
+	assert_int_equal(f->failed, 0);
+}
+
 static void the_old_give_their_room_where_there_is_no_other(void **state)
 {
 	struct fixture *f = *state;
@@ -619,6 +659,8 @@ static void what_was_asked_is_kept(void **state)
 	pool_open(pool, &f->manifest);
 	assert_int_equal(pool_warm(pool, 3, on_done, &done, NULL), 0);
 	settle(f);
+	pool_give_up(pool, "its bake failed");
+	settle(f);
 	pool_stop(pool, "the end", NULL, NULL);
 	settle(f);
 	pool_free(pool);
@@ -719,6 +761,8 @@ int main(void)
 		POOL_TEST(the_old_go_one_at_a_time_when_a_fresh_one_has_parked),
 		POOL_TEST(the_old_give_their_room_where_there_is_no_other),
 		POOL_TEST(a_rolling_change_never_empties_the_pool),
+		POOL_TEST(what_keeps_the_old_machines_is_told),
+		POOL_TEST(a_rolling_change_serves_no_claim_that_is_too_large_by_the_old),
 		POOL_TEST(a_machine_that_fails_its_probe_is_replaced),
 		POOL_TEST(one_being_probed_may_be_claimed),
 		POOL_TEST(without_an_interval_nothing_is_probed),
