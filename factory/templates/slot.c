@@ -32,7 +32,8 @@ const struct state_machine slot_states = STATE_MACHINE("template", slot_state_na
  *   state      what it is                                       leaves by
  *   SETTLED    there are none                                   a rebuild that succeeded
  *   REPLACING  the pool replaces the machines of the old        none is left: CLEANING; the
- *              template                                         slot's end: SETTLED
+ *              template; another rebuild may begin where        slot's end: SETTLED
+ *              it cannot (pool_roll_obstacle())
  *   CLEANING   a worker removes the old templates' files        done: SETTLED, or REPLACING where
  *                                                               another rebuild has succeeded
  */
@@ -68,8 +69,7 @@ struct slot {
 	enum roll_state roll;
 	enum roll_next next; /* in CLEANING and REPLACING: what has been asked for meanwhile */
 	char *rebuild_error;
-	struct template_inputs
-		tried; /* what the last rebuild began with; none where it succeeded */
+	struct template_inputs tried; /* what the last bake began with */
 
 	struct pool *pool;
 	struct metrics metrics;
@@ -127,24 +127,53 @@ static void on_cleaned(const struct template_removal *removal, void *userdata)
 		waiters_answer(&slot->rebuild_waiters, removal->number, &removal->err);
 }
 
-/* Claimed machines have mapped what they need; the others may still open it. */
-static bool slot_has_old_machines(struct slot *slot)
+/* Of this template, or of all others. Claimed machines have mapped what they need; the rest may
+ * still open it. */
+static bool slot_has_machines(struct slot *slot, const char *template_id, bool of_others)
 {
 	for (struct pool_member *m = pool_next(slot->pool, NULL); m; m = pool_next(slot->pool, m)) {
 		const struct vm *vm = pool_member_vm(m);
 		if (vm_state(vm) != VM_CLAIMED &&
-		    !str_equal(vm_template_id(vm), slot->manifest->id))
+		    str_equal(vm_template_id(vm), template_id) != of_others)
 			return true;
 	}
 	return false;
 }
 
-/* Removes the old templates once nothing will be made of them. */
+static bool slot_roll_is_stuck(const struct slot *slot)
+{
+	return slot->roll == ROLL_REPLACING && pool_roll_obstacle(slot->pool);
+}
+
+/* Who waits for a rebuild cannot tell what the old machines wait for. */
+static void slot_tell_stuck(struct slot *slot)
+{
+	_cleanup_(error_done) struct error err = {};
+	int r = error_set(&err, EIO,
+			  "template %s is baked anew, but the machines of the one before stay: %s",
+			  slot->name, pool_roll_obstacle(slot->pool));
+
+	if (!str_equal(slot->rebuild_error, error_message(&err)))
+		log_warning(slot->name, "%s", error_message(&err));
+	replace_string(&slot->rebuild_error, error_message(&err));
+	if (slot->next == NEXT_REBUILD)
+		slot->next = NEXT_NOTHING;
+	waiters_answer(&slot->rebuild_waiters, r, &err);
+}
+
+/* Removes the old templates once nothing will be made of them; not beside a bake, which is one that
+ * is not there yet. */
 static void slot_roll(struct slot *slot)
 {
 	if (slot->roll != ROLL_REPLACING || slot->state != SLOT_READY || slot->stopping ||
-	    slot_has_old_machines(slot))
+	    slot->turn.state != TURN_OUT)
 		return;
+	if (slot_has_machines(slot, slot->manifest->id, true)) {
+		if (slot_roll_is_stuck(slot))
+			slot_tell_stuck(slot);
+		return;
+	}
+	replace_string(&slot->rebuild_error, NULL);
 	slot_set_roll(slot, ROLL_CLEANING);
 	template_removal_start(slot->options.workers, slot->options.jail.jailer, slot->name,
 			       slot->manifest->id, on_cleaned, slot);
@@ -193,6 +222,7 @@ static void rebuild_failed(struct slot *slot, const struct error *err)
 			  error_message(err));
 	replace_string(&slot->rebuild_error, error_message(err));
 	waiters_answer(&slot->rebuild_waiters, -err->number, err);
+	slot_roll(slot);
 }
 
 static void bake_failed(struct slot *slot, const struct error *err)
@@ -211,7 +241,7 @@ static void bake_failed(struct slot *slot, const struct error *err)
 		(void)error_set(&slot->broken, err->number, "%s", error_message(err));
 		slot_set_state(slot, SLOT_BROKEN);
 	}
-	pool_close(slot->pool, error_message(err), NULL, NULL);
+	pool_give_up(slot->pool, error_message(err));
 	waiters_answer(&slot->init_waiters, -err->number, err);
 	waiters_answer(&slot->rebuild_waiters, -err->number, err);
 }
@@ -233,7 +263,6 @@ static void bake_succeeded(struct slot *slot, struct template_manifest *manifest
 	template_definition_free(slot->definition);
 	slot->definition = steal_ptr(slot->bake_definition);
 	slot->manifest = manifest;
-	template_inputs_done(&slot->tried);
 	replace_string(&slot->rebuild_error, NULL);
 	replace_string(&slot->console, NULL);
 	if (slot->state != SLOT_READY)
@@ -368,13 +397,29 @@ static void slot_bake(struct slot *slot, bool anew)
 	bake_queue_enter(slot->options.bakes, &slot->turn);
 }
 
+/* Also beside an old template whose machines stay: what was baked last may be what is wrong. */
+static bool slot_may_rebuild(const struct slot *slot)
+{
+	return slot->turn.state == TURN_OUT &&
+	       (slot->roll == ROLL_SETTLED || slot_roll_is_stuck(slot));
+}
+
+/* The template that a bake of the same inputs would make anew: machines of it may be parked. */
+static bool slot_other_generation_is_used(struct slot *slot)
+{
+	char id[DIGEST_HEX_SIZE];
+
+	template_inputs_id(slot->name, &slot->manifest->inputs, !slot->manifest->generation, id);
+	return slot_has_machines(slot, id, false);
+}
+
 static void on_look(struct input_watch *watch, void *userdata)
 {
 	const struct template_definition *definition = input_watch_definition(watch);
 	const struct template_inputs *inputs = input_watch_inputs(watch);
 	struct slot *slot = userdata;
 
-	if (slot->state != SLOT_READY || slot_ending(slot) || slot_rebuilding(slot) || !inputs ||
+	if (slot->state != SLOT_READY || slot_ending(slot) || !slot_may_rebuild(slot) || !inputs ||
 	    str_empty(input_watch_stale(watch)) || !input_watch_settled(watch) ||
 	    definition->on_stale != ON_STALE_REBUILD || template_inputs_equal(inputs, &slot->tried))
 		return;
@@ -390,10 +435,10 @@ void slot_rebuild(struct slot *slot, slot_fn fn, void *userdata)
 		return;
 	}
 	waiters_add(&slot->rebuild_waiters, fn, userdata);
-	if (slot->roll != ROLL_SETTLED)
+	if (slot_may_rebuild(slot))
+		slot_bake(slot, !slot_other_generation_is_used(slot));
+	else if (slot->roll != ROLL_SETTLED)
 		slot->next = NEXT_REBUILD; /* there is room for one beside it */
-	else if (slot->turn.state == TURN_OUT)
-		slot_bake(slot, true);
 }
 
 /* Those who wait for a template that will not be there. */
@@ -642,6 +687,12 @@ static void offer_manifest(const struct template_manifest *manifest, struct temp
 	offer->images = &manifest->inputs.images;
 }
 
+/* Its pool is closed already: a claim would wait for nothing. */
+static bool slot_is_leaving(const struct slot *slot)
+{
+	return slot->state == SLOT_READY && slot_ending(slot);
+}
+
 void slot_offer(const struct slot *slot, struct template_offer *ret_offer)
 {
 	static const unsigned readiness[] = {
@@ -652,7 +703,9 @@ void slot_offer(const struct slot *slot, struct template_offer *ret_offer)
 	*ret_offer = (struct template_offer){
 		.name = slot->name,
 		.state = slot_state_to_string(slot->state),
-		.readiness = pool_is_broken(slot->pool) ? 0 : readiness[slot->state],
+		.readiness = slot_is_leaving(slot) || pool_is_broken(slot->pool)
+				     ? 0
+				     : readiness[slot->state],
 		.bootable = slot_is_bootable(slot),
 	};
 	if (slot->manifest)
@@ -663,6 +716,9 @@ void slot_offer(const struct slot *slot, struct template_offer *ret_offer)
 
 int slot_accepts(const struct slot *slot, struct error *err)
 {
+	if (slot_is_leaving(slot))
+		return error_set(err, ENOTCONN, "template %s is being %s", slot->name,
+				 slot->stopping ? "stopped" : "destroyed");
 	switch (slot->state) {
 	case SLOT_READY:
 	case SLOT_BAKING:

@@ -53,7 +53,8 @@ static struct {
 	uint64_t defined;          /* target of the pool, as the definition says now */
 	uint64_t target;           /* that the pool was given */
 	unsigned parked;           /* of one that is wanted */
-	const char *shortfall;
+	const char *shortfall, *roll_obstacle;
+	char old_id[DIGEST_HEX_SIZE]; /* of what is parked of the template before */
 	bool removed;
 	/* what the watch says */
 	const char *stale;
@@ -111,6 +112,8 @@ static void bake_finish(int number, const char *id)
 	} else {
 		manifest = xnew(struct template_manifest);
 		strcpy(manifest->id, id);
+		for (int i = 0; i < TEMPLATE_INPUTS; i++)
+			manifest->inputs.values[i] = xstrdup("baked");
 	}
 	bake->options.on_done(bake, number, manifest, &err, bake->options.userdata);
 }
@@ -165,6 +168,10 @@ void pool_open(struct pool *pool _unused_, const struct template_manifest *manif
 void pool_roll(struct pool *pool _unused_, const struct template_manifest *manifest)
 {
 	strcpy(play.rolled, manifest->id);
+}
+
+void pool_give_up(struct pool *pool _unused_, const char *reason _unused_)
+{
 }
 
 void pool_close(struct pool *pool, const char *reason _unused_, void (*fn)(void *), void *userdata)
@@ -230,7 +237,12 @@ enum vm_state vm_state(const struct vm *vm _unused_)
 
 const char *vm_template_id(const struct vm *vm _unused_)
 {
-	return "old";
+	return play.old_id;
+}
+
+const char *pool_roll_obstacle(const struct pool *pool _unused_)
+{
+	return play.roll_obstacle;
 }
 
 struct input_watch *input_watch_new(const struct input_watch_options *options)
@@ -290,6 +302,7 @@ static int setup(void **state _unused_)
 	memset(&play, 0, sizeof(play));
 	play.stale = "";
 	play.parked = 1;
+	strcpy(play.old_id, "old");
 	play.config.store = (char *)"/nowhere";
 	play.loop = loop_new();
 	play.workers = worker_pool_new(play.loop, 1, 4);
@@ -420,6 +433,74 @@ static void test_rebuild_during_the_rolling(void **state _unused_)
 	assert_string_equal(play.kept, "neo");
 }
 
+/* The template that was baked is no good, say: its clones fail. */
+static void begin_a_stuck_rebuild(struct answer *answer)
+{
+	make_ready();
+	slot_rebuild(play.slot, on_answer, answer);
+	turn();
+	play.old_machine = true;
+	bake_finish(0, "new");
+	pool_news();
+	assert_false(answer->done);
+	play.roll_obstacle = "they fail";
+	pool_news();
+}
+
+static void test_another_rebuild_where_the_old_machines_stay(void **state _unused_)
+{
+	struct answer answer = {}, second = {};
+
+	begin_a_stuck_rebuild(&answer);
+	assert_int_equal(answer.number, -EIO);
+	assert_non_null(strstr(slot_rebuild_error(play.slot), "stay: they fail"));
+	slot_rebuild(play.slot, on_answer, &second);
+	turn();
+	assert_true(play.bake->options.anew);
+	/* What is being baked is not to be cleaned away, nor is this one told what the first was.
+	 */
+	play.old_machine = false;
+	pool_news();
+	assert_false(play.removed);
+	assert_false(second.done);
+	play.roll_obstacle = NULL;
+	bake_finish(0, "neo");
+	pool_news();
+	await(&second);
+	assert_int_equal(second.number, 0);
+	assert_string_equal(play.kept, "neo");
+	assert_string_equal(slot_rebuild_error(play.slot), "");
+}
+
+static void test_a_failed_bake_beside_old_machines(void **state _unused_)
+{
+	struct answer answer = {}, second = {};
+
+	begin_a_stuck_rebuild(&answer);
+	slot_rebuild(play.slot, on_answer, &second);
+	turn();
+	play.old_machine = false;
+	play.roll_obstacle = NULL;
+	bake_finish(-EIO, NULL);
+	assert_int_equal(second.number, -EIO);
+	while (slot_rebuilding(play.slot))
+		turn();
+	assert_string_equal(play.kept, "new");
+}
+
+/* Of the same inputs there are two templates at most. */
+static void test_no_bake_over_what_is_parked(void **state _unused_)
+{
+	struct answer answer = {};
+
+	begin_a_stuck_rebuild(&answer);
+	template_inputs_id("default", &slot_manifest(play.slot)->inputs, 1, play.old_id);
+	slot_rebuild(play.slot, NULL, NULL);
+	turn();
+	assert_false(play.bake->options.anew);
+	bake_finish(-EIO, NULL);
+}
+
 static void look(void)
 {
 	play.watch->options.on_look(play.watch, play.watch->options.userdata);
@@ -456,6 +537,10 @@ static void test_stale_is_rebuilt_by_policy_and_once(void **state _unused_)
 	look();
 	assert_non_null(play.bake); /* these have not been tried */
 	bake_finish(0, "new");
+	play.stale = "kernel changed"; /* as the watch sees it, and the bake did not */
+	look();
+	assert_null(play.bake);
+	play.stale = "";
 	assert_string_equal(slot_rebuild_error(play.slot), "");
 	assert_string_equal(play.rolled, "new");
 }
@@ -509,6 +594,24 @@ static void test_destroy_during_a_rebuild(void **state _unused_)
 static void on_other_turn(void *userdata)
 {
 	(void)userdata;
+}
+
+static void test_no_claim_waits_for_one_that_is_destroyed(void **state _unused_)
+{
+	_cleanup_(error_done) struct error err = {};
+	struct template_offer offer;
+	struct answer answer = {};
+
+	make_ready();
+	assert_int_equal(slot_accepts(play.slot, NULL), 0);
+	slot_destroy(play.slot, on_answer, &answer);
+	assert_int_equal(slot_state(play.slot), SLOT_READY); /* its machines are still ending */
+	assert_int_equal(slot_accepts(play.slot, &err), -ENOTCONN);
+	assert_non_null(strstr(error_message(&err), "is being destroyed"));
+	slot_offer(play.slot, &offer);
+	assert_int_equal(offer.readiness, 0);
+	drained();
+	await(&answer);
 }
 
 static void test_destroy_while_queued(void **state _unused_)
@@ -723,9 +826,13 @@ int main(void)
 		TEST(test_rebuild_removes_the_old_after_its_machines),
 		TEST(test_failed_rebuild_changes_nothing),
 		TEST(test_rebuild_during_the_rolling),
+		TEST(test_another_rebuild_where_the_old_machines_stay),
+		TEST(test_a_failed_bake_beside_old_machines),
+		TEST(test_no_bake_over_what_is_parked),
 		TEST(test_stale_is_rebuilt_by_policy_and_once),
 		TEST(test_init_waits_while_enough_is_on_its_way),
 		TEST(test_destroy_during_a_rebuild),
+		TEST(test_no_claim_waits_for_one_that_is_destroyed),
 		TEST(test_destroy_while_queued),
 		TEST(test_init_while_a_broken_one_is_destroyed),
 		TEST(test_init_while_an_absent_one_is_destroyed),
