@@ -143,4 +143,4 @@ pid_t vm_pid(const struct vm *vm);
 uint32_t vm_guest_cid(const struct vm *vm);  /* factory/vm/guest_cid.h; 0: none */
 struct vm_size vm_size(const struct vm *vm); /* as it is now; 0, 0 where the template is no more */
 struct vm_size vm_max_size(const struct vm *vm); /* that it can grow to; ditto */
-uint64_t vm_spawned_ns(const struct vm *vm); /* CLOCK_MONOTONIC; or since vm_use_spare() */
+uint64_t vm_spawned_ns(const struct vm *vm);     /* CLOCK_MONOTONIC; or since vm_use_spare() */

@@ -236,7 +236,8 @@ static void the_end_waits_for_a_hand_over(void **state)
 	assert_int_equal(stopped, 2);
 }
 
-/* On a host that has just been restarted many do not answer in time: that says nothing of clones. */
+/* On a host that has just been restarted many do not answer in time: that says nothing of clones.
+ */
 static void an_adopted_machine_that_is_lost_is_no_clone_that_failed(void **state)
 {
 	const struct journal_entry entry = { .id = (char *)"adopted", .state = VM_PARKED };
