@@ -207,6 +207,20 @@ expect_unconfigured_is_destroyed() {
 baked_machine() { pgrep -f "qemu-system-x86_64 .*$run/bake/" >/dev/null; }
 helper_pid() { pgrep -f "kiln-libvirt $run "; }
 
+# Its caller is told, and so is the next one's; with the pool it goes on.
+test_rebuild_of_a_paused_pool() {
+	local i
+	factory_ctl pause default >/dev/null
+	for i in 1 2; do
+		! factory_ctl rebuild default >/dev/null 2>"$work/err" || fail 'it succeeded'
+		expect_match 'baked anew, but the machines of the one before stay: it is paused' "$(cat "$work/err")"
+	done
+	expect_match ': it is paused' "$(template_json default | jq -r .rebuild_error)"
+	factory_ctl resume default >/dev/null
+	until_true 60 eval 'template_json default | jq -e "(.rebuilding | not) and .rebuild_error == \"\"" >/dev/null'
+	factory_ctl rebuild default >/dev/null || fail 'the next rebuild fails'
+}
+
 test_dead_libvirt_fails_its_bake_alone() {
 	local id rebuild code=0
 	id=$(template_json default | jq -r .id)
