@@ -14,7 +14,8 @@
  * Input: one WriteStdin at a time. The FIFO is opened when the process runs, for its writer waits
  * for that, and ctr cannot call CloseIO before. A writing end is kept open here until CloseIO, so
  * that writers come and go: a client detaches and another attaches, containerd is started anew. The
- * process sees the end when the last writer has closed the FIFO after CloseIO.
+ * process sees the end when the last writer has closed the FIFO after CloseIO, which may also come
+ * before the process runs.
  *
  * After the process's exit io_settle() tells when its output counts as delivered: all streams
  * ended; or those that did not are kept open by somebody else (nothing came for IO_IDLE_MS); or

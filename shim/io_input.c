@@ -163,12 +163,13 @@ static int open_fifo(struct io_input *input)
 	input->fd = open(input->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (input->fd < 0)
 		return -errno;
-	if (input->closing)
-		return 0;
 	input->keeper = open(input->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	return input->keeper < 0 ? -errno : 0;
 }
 
+/* Where CloseIO came first the keeper is let go of again: a FIFO tells of its end only once it has
+ * had a writer since it was opened, and what a client has written until then is read before that.
+ */
 void io_input_start(struct io_input *input)
 {
 	int r = open_fifo(input);
@@ -181,6 +182,8 @@ void io_input_start(struct io_input *input)
 	}
 	input->watch = loop_watch_new(input->loop, input->fd, 0, on_readable, input);
 	set_state(input, INPUT_READING);
+	if (input->closing)
+		input->keeper = close_fd(input->keeper);
 }
 
 void io_input_close(struct io_input *input)

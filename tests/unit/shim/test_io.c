@@ -223,6 +223,37 @@ static void stdin_ends_with_close_io(void **state)
 	assert_string_equal(strbuf_text(&bench->agent.in), "one two");
 }
 
+/* As of a client whose own stdin is at its end: docker run -i IMAGE cat </dev/null. */
+static void stdin_ends_with_close_io_before_the_start(void **state)
+{
+	struct bench *bench = *state;
+	struct error err = {};
+
+	assert_int_equal(open_io(bench, &err), 0);
+	io_close_stdin(bench->io);
+	io_start(bench->io, 0);
+	await(bench->loop, bench->agent.in_closed);
+	assert_string_equal(strbuf_text(&bench->agent.in), "");
+}
+
+static void what_a_client_has_written_comes_before_that_end(void **state)
+{
+	struct bench *bench = *state;
+	int fd = open(bench->stdio.in, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	struct error err = {};
+
+	assert_int_equal(write(fd, "early", 5), 5);
+	assert_int_equal(open_io(bench, &err), 0);
+	io_close_stdin(bench->io);
+	io_start(bench->io, 0);
+	await(bench->loop, bench->agent.in.len == 5);
+	turn(bench->loop, 20);
+	assert_false(bench->agent.in_closed);
+	close(fd);
+	await(bench->loop, bench->agent.in_closed);
+	assert_string_equal(strbuf_text(&bench->agent.in), "early");
+}
+
 static void fifo_without_writer_costs_nothing(void **state)
 {
 	struct bench *bench = *state;
@@ -415,6 +446,8 @@ int main(void)
 		T(ten_megabytes_of_stdin_arrive_and_then_the_end),
 		T(stdin_has_no_reader_before_the_start),
 		T(stdin_ends_with_close_io),
+		T(stdin_ends_with_close_io_before_the_start),
+		T(what_a_client_has_written_comes_before_that_end),
 		T(fifo_without_writer_costs_nothing),
 		T(late_reader_finds_everything),
 		T(reader_that_comes_after_the_end_finds_everything),
