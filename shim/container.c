@@ -506,6 +506,10 @@ void container_lost(struct container *container, uint32_t exit_status)
 {
 	struct exec *exec;
 
+	if (container->state == CONTAINER_CREATING) {
+		container_break_creation(container);
+		return;
+	}
 	process_lost(container->init, exit_status);
 	TAILQ_FOREACH (exec, &container->execs, link) {
 		process_lost(exec->process, exit_status);

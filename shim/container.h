@@ -76,7 +76,8 @@ void container_start(struct container *container, struct process *process, proce
 _must_check_ int container_delete(struct container *container, container_done_fn done,
 				  void *userdata, struct error *err);
 
-/* The machine is gone, or is being ended: every process exits, with this status. */
+/* The machine is gone, or is being ended: every process exits, with this status. A creation under
+ * way fails with -ECONNRESET, so that the container may be GONE after it. */
 void container_lost(struct container *container, uint32_t exit_status);
 
 struct process *container_init(const struct container *container); /* the first; borrowed */

@@ -63,6 +63,35 @@ static void create_failed(struct container *container, const struct error *err)
 	container_unref(container);
 }
 
+void container_break_creation(struct container *container)
+{
+	_cleanup_(error_done) struct error err = {};
+
+	(void)error_set(&err, ECONNRESET, "the sandbox's machine ended during the creation");
+	create_failed(container, &err);
+}
+
+/* An answer that the creation waited for: false where nobody waits any more, or where it is a
+ * failure, which is dealt with. */
+static bool take_answer(struct container *container, int number, const struct error *why)
+{
+	if (container->state != CONTAINER_CREATING)
+		return false;
+	if (number < 0)
+		create_failed(container, why);
+	return number >= 0;
+}
+
+/* Of what waited with a machine: false where that went meanwhile, which fails the creation. */
+static bool still_has_machine(struct container *container)
+{
+	bool has = sandbox_claim(container->sandbox) != NULL;
+
+	if (!has)
+		container_break_creation(container);
+	return has;
+}
+
 /* The number goes with the processes, because it keeps the network's namespace, which is removed
  * before the container is. */
 static void on_stopped(int number _unused_, const struct error *err _unused_, void *userdata)
@@ -134,7 +163,7 @@ static void on_network(int number, const struct error *why, void *userdata)
 			container_remove_in_guest(container, NULL, NULL);
 	} else if (number < 0) {
 		create_failed(container, why);
-	} else {
+	} else if (still_has_machine(container)) {
 		created(container);
 	}
 }
@@ -399,7 +428,7 @@ static void on_losses(bool was_made, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 
-	if (container->state != CONTAINER_CREATING)
+	if (container->state != CONTAINER_CREATING || !still_has_machine(container))
 		return;
 	if (was_made)
 		get_layer_image(container);
@@ -412,7 +441,7 @@ static void on_layer_image(struct layer_image *image, const struct error *why, v
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	struct slots *slots = sandbox_slots(container->sandbox);
 
-	if (container->state != CONTAINER_CREATING) {
+	if (container->state != CONTAINER_CREATING || !still_has_machine(container)) {
 		if (image->slot != LAYER_IMAGE_NONE && slots)
 			slots_release(slots, (size_t)image->slot);
 		layer_image_done(image);
@@ -472,22 +501,11 @@ static void prepare_root(struct container *container)
 		mount_and_create(container);
 }
 
-/* An answer that the creation waited for: false where nobody waits any more, or where it is a
- * failure, which is dealt with. */
-static bool take_answer(struct container *container, int number, const struct error *why)
-{
-	if (container->state != CONTAINER_CREATING)
-		return false;
-	if (number < 0)
-		create_failed(container, why);
-	return number >= 0;
-}
-
 static void on_disks(int number, const struct error *why, void *userdata)
 {
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 
-	if (take_answer(container, number, why))
+	if (take_answer(container, number, why) && still_has_machine(container))
 		prepare_root(container);
 }
 
@@ -515,7 +533,7 @@ static void on_machine(int number, const struct error *why, void *userdata)
 	_cleanup_(container_unref_cleanup) struct container *container = userdata;
 	_cleanup_(error_done) struct error err = {};
 
-	if (!take_answer(container, number, why))
+	if (!take_answer(container, number, why) || !still_has_machine(container))
 		return;
 	if (serve_volumes(container, &err) < 0 || list_disks(container, &err) < 0)
 		create_failed(container, &err);
@@ -532,7 +550,7 @@ static void on_sandbox(int number, const struct error *why, void *userdata)
 	_cleanup_(error_done) struct error err = {};
 
 	if (container->is_sandbox) {
-		if (!take_answer(container, number, why))
+		if (!take_answer(container, number, why) || !still_has_machine(container))
 			return;
 		if (write_machine(container, &err) < 0)
 			create_failed(container, &err);

@@ -74,4 +74,7 @@ void container_set_state(struct container *container, enum container_state state
 /* Answers the create or delete under way. */
 void container_finish(struct container *container, const struct error *err);
 
+/* In CREATING, whose machine has gone: it fails with -ECONNRESET, and is GONE. */
+void container_break_creation(struct container *container);
+
 void container_remove_in_guest(struct container *container, ttrpc_reply_fn fn, void *userdata);

@@ -93,11 +93,12 @@ static void on_container_gone(struct container *container, bool failed, void *us
 
 static void lose_containers(struct shim *shim, uint32_t exit_status)
 {
-	struct container *container;
+	struct container *container, *next;
 
-	for (container = TAILQ_FIRST(&shim->containers); container;
-	     container = container_list_next(container))
+	for (container = TAILQ_FIRST(&shim->containers); container; container = next) {
+		next = container_list_next(container);
 		container_lost(container, exit_status);
+	}
 }
 
 static void on_sandbox_lost(enum guest_loss loss, void *userdata)

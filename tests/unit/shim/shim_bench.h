@@ -43,7 +43,9 @@ struct bench {
 	unsigned claims, releases;
 	unsigned conns; /* to the factory and containerd */
 	bool refuse_claim;
-	const char *config;         /* of the runtime, JSON; NULL: none */
+	const char *image_cache;       /* of the machine; NULL: there is none */
+	struct ttrpc_call *image_wait; /* for an image to be made; NULL: nobody waits */
+	const char *config;            /* of the runtime, JSON; NULL: none */
 	int (*connect_agent)(void); /* the claim's end of another agent; NULL: of the one above */
 	struct strbuf events;       /* "/tasks/create c1;..." */
 	uint32_t last_exit_status;
@@ -86,6 +88,8 @@ static inline void bench_on_claim(struct ttrpc_call *call, const ProtobufCMessag
 	response.template_id = (char *)"t1";
 	response.vcpus = 2;
 	response.memory_mib = 256;
+	if (bench->image_cache)
+		response.image_cache = (char *)bench->image_cache;
 	ttrpc_call_reply_fds(call, &response.base, fds, ARRAY_SIZE(fds));
 }
 
@@ -108,10 +112,25 @@ static inline void bench_on_release(struct ttrpc_call *call,
 	ttrpc_call_reply(call, &response.base);
 }
 
+static inline void bench_on_prepare_image(struct ttrpc_call *call, const ProtobufCMessage *message,
+					  void *userdata)
+{
+	const Kiln__Factory__V1__PrepareImageRequest *request = (const void *)message;
+	Kiln__Factory__V1__PrepareImageResponse response =
+		KILN__FACTORY__V1__PREPARE_IMAGE_RESPONSE__INIT;
+	struct bench *bench = userdata;
+
+	if (request->wait)
+		bench->image_wait = call;
+	else
+		ttrpc_call_reply(call, &response.base);
+}
+
 static const struct ttrpc_method bench_factory_methods[] = {
 	{ "Claim", bench_on_claim },
 	{ "Confirm", bench_on_confirm },
 	{ "Release", bench_on_release },
+	{ "PrepareImage", bench_on_prepare_image },
 };
 
 static const struct ttrpc_service bench_factory_service = {

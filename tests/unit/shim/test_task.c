@@ -505,6 +505,49 @@ static void lost_machine_ends_all_tasks(void **state)
 	assert_false(bench_is_shared(bench, "c1"));
 }
 
+/* With two layers, of which a file cannot be shown without an image of them. */
+static void send_create_of_layers(struct bench *bench, const char *lower, struct answer *answer)
+{
+	Containerd__Task__V2__CreateTaskRequest request =
+		CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+	Containerd__Types__Mount mount = CONTAINERD__TYPES__MOUNT__INIT, *mounts[] = { &mount };
+	_cleanup_free_ char *bundle = path_join(bench->dir, "c1");
+	_cleanup_free_ char *file = path_join(lower, "file");
+	_cleanup_free_ char *layers = xasprintf("lowerdir=%s:%s", lower, lower);
+
+	assert_int_equal(dir_make(lower, 0755, NULL), 0);
+	assert_int_equal(file_write_atomic(file, "", 0, 0644, NULL), 0);
+	assert_int_equal(chown(file, 70000, 70000), 0);
+	mount.type = mount.source = (char *)"overlay";
+	mount.options = &layers;
+	mount.n_options = 1;
+	request.id = (char *)"c1";
+	request.bundle = bundle;
+	request.rootfs = mounts;
+	request.n_rootfs = ARRAY_SIZE(mounts);
+	bench_send(bench, "Create", &request.base, 0, answer);
+}
+
+static void lost_machine_ends_a_creation_under_way(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ char *lower = path_join(bench->dir, "lower");
+	Kiln__Factory__V1__PrepareImageResponse made =
+		KILN__FACTORY__V1__PREPARE_IMAGE_RESPONSE__INIT;
+	static struct answer answer;
+
+	bench->image_cache = bench->dir;
+	send_create_of_layers(bench, lower, &answer);
+	await(bench->loop, bench->image_wait);
+	kill(bench->vmm, SIGKILL);
+	await(bench->loop, answer.done);
+	expect(answer, TTRPC_UNAVAILABLE, "machine ended during the creation");
+	await(bench->loop, bench->releases == 1);
+	ttrpc_call_reply(steal_ptr(bench->image_wait), &made.base); /* nobody needs it any more */
+	turn(bench->loop, 50);
+	expect_all_taken_back(bench);
+}
+
 static void lost_agent_ends_all_tasks_too(void **state)
 {
 	struct bench *bench = *state;
@@ -648,6 +691,7 @@ int main(void)
 		T(delete_of_a_created_container_kills_it),
 		T(deleted_twice_at_once_is_deleted_once),
 		T(lost_machine_ends_all_tasks),
+		T(lost_machine_ends_a_creation_under_way),
 		T(lost_agent_ends_all_tasks_too),
 		T(shutdown_waits_for_the_last_container),
 		T(shutdown_with_now_waits_for_nobody),
