@@ -26,6 +26,7 @@
 #include "base/memory.h"
 #include "base/socket.h"
 #include "base/strings.h"
+#include "proto/agent_calls.h"
 #include "proto/agent_vsock.h"
 
 enum { EXIT_USAGE = 2 };
@@ -121,6 +122,7 @@ static void build(struct agent *agent)
 {
 	const struct ttrpc_server_options options = {
 		.userdata = agent,
+		.max_calls = AGENT_CALLS_MAX,
 		.on_call = rpc_is_allowed,
 		.on_conn_end = on_conn_end,
 	};

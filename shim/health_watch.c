@@ -24,6 +24,9 @@ static void on_checked(const struct ttrpc_reply *reply, void *userdata)
 		return; /* there is nobody to ask any more */
 	if (reply->code == TTRPC_OK) {
 		watch->misses = 0;
+	} else if (reply->code != TTRPC_DEADLINE_EXCEEDED) {
+		/* Not sent, as where too many calls are under way, or an answer: no silence. */
+		log_debug(watch->sandbox_id, "the guest was not checked: %s", reply->message);
 	} else if (++watch->misses < watch->max_misses) {
 		log_warning(watch->sandbox_id, "the guest's agent is silent (%lu of %lu): %s",
 			    (unsigned long)watch->misses, (unsigned long)watch->max_misses,

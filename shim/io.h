@@ -17,6 +17,9 @@
  * process sees the end when the last writer has closed the FIFO after CloseIO, which may also come
  * before the process runs.
  *
+ * A call that is refused because there are too many, or because they hold too much, is made again
+ * after IO_RETRY_MS: RESOURCE_EXHAUSTED says nothing of the stream.
+ *
  * After the process's exit io_settle() tells when its output counts as delivered: all streams
  * ended; or those that did not are kept open by somebody else (nothing came for IO_IDLE_MS); or
  * IO_SETTLE_MS have passed. Copying goes on after that until io_end().
@@ -30,6 +33,7 @@
 
 #define IO_CHUNK     (64u << 10)
 #define IO_READS     4
+#define IO_RETRY_MS  100
 #define IO_IDLE_MS   1000
 #define IO_SETTLE_MS 10000
 

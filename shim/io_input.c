@@ -41,8 +41,9 @@ struct io_input {
 	uint8_t *data;            /* owned; WRITING only */
 	size_t len;
 	size_t done;              /* of len, taken by the process */
-	struct agent_call *write; /* WRITING only */
-	uint64_t progress_ms;     /* when the last bytes came; 0: none have */
+	struct agent_call *write; /* WRITING only; NULL: refused, and retry runs */
+	struct loop_timer *retry;
+	uint64_t progress_ms; /* when the last bytes came; 0: none have */
 };
 
 static void input_free(void *userdata)
@@ -50,6 +51,7 @@ static void input_free(void *userdata)
 	struct io_input *input = userdata;
 
 	loop_watch_free(input->watch);
+	loop_timer_free(input->retry);
 	close_fd(input->fd);
 	close_fd(input->keeper);
 	free(input->data);
@@ -95,6 +97,14 @@ static void write_rest(struct io_input *input)
 	input->write = agent_call(input->agent, "WriteStdin", &request.base, 0, on_written, input);
 }
 
+static void on_retry(void *userdata)
+{
+	struct io_input *input = userdata;
+
+	if (input->state == INPUT_WRITING)
+		write_rest(input);
+}
+
 /* The process may have closed its stdin or be gone: nobody is left to write to. The reading end
  * stays open, so that the client does not get SIGPIPE for it. */
 static void on_written(const struct ttrpc_reply *reply, void *userdata)
@@ -104,6 +114,10 @@ static void on_written(const struct ttrpc_reply *reply, void *userdata)
 		(const Grpc__WriteStreamResponse *)reply->response;
 
 	input->write = NULL;
+	if (reply->code == TTRPC_RESOURCE_EXHAUSTED) {
+		loop_timer_start(input->retry, IO_RETRY_MS);
+		return;
+	}
 	if (!response || response->len == 0 || response->len > input->len - input->done) {
 		log_debug(input->container_id, "stdin ended: %s", reply->message);
 		free(steal_ptr(input->data));
@@ -154,6 +168,7 @@ int io_input_open(const struct io_options *options, struct io_input **ret_input,
 		.fd = -EBADF,
 		.keeper = -EBADF,
 	};
+	input->retry = loop_timer_new(input->loop, on_retry, input);
 	*ret_input = input;
 	return 0;
 }

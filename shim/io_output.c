@@ -51,7 +51,9 @@ struct io_output {
 	struct late_reader *late; /* owned; ENDED, and the FIFO's reader has not come */
 	TAILQ_HEAD(output_reads, output_read) reads; /* owned; in the order of the bytes */
 	size_t nreads;
-	size_t wanted; /* of reads */
+	size_t wanted;            /* of reads */
+	struct loop_timer *retry; /* ends refused */
+	bool refused;             /* a read was, and no other one is sent for a while */
 	uint64_t progress_ms;
 	void (*on_change)(void *userdata);
 	void *userdata;
@@ -97,6 +99,7 @@ static void output_free(void *userdata)
 	struct io_output *output = userdata;
 
 	late_reader_free(output->late);
+	loop_timer_free(output->retry);
 	loop_watch_free(output->watch);
 	close_fd(output->fd);
 	free(output->container_id);
@@ -147,7 +150,7 @@ static void read_on(struct io_output *output)
 {
 	if (output->state != OUTPUT_READING)
 		set_state(output, OUTPUT_READING);
-	while (output->nreads < output->wanted)
+	while (!output->refused && output->nreads < output->wanted)
 		send_read(output);
 }
 
@@ -218,6 +221,24 @@ static void on_writable(int fd _unused_, unsigned events _unused_, void *userdat
 		output->on_change(output->userdata);
 }
 
+static void on_retry(void *userdata)
+{
+	struct io_output *output = userdata;
+
+	output->refused = false;
+	if (output->state == OUTPUT_READING)
+		read_on(output);
+}
+
+static void try_again_later(struct output_read *read)
+{
+	struct io_output *output = read->output;
+
+	drop_read(output, read); /* nothing of the stream went with it */
+	output->refused = true;
+	loop_timer_start(output->retry, IO_RETRY_MS);
+}
+
 static void on_read(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct output_read *read = userdata;
@@ -227,7 +248,9 @@ static void on_read(const struct ttrpc_reply *reply, void *userdata)
 
 	read->call = NULL;
 	output->progress_ms = clock_monotonic_ms();
-	if (!response)
+	if (reply->code == TTRPC_RESOURCE_EXHAUSTED)
+		try_again_later(read);
+	else if (!response)
 		log_debug(output->container_id, "%s ended: %s", output->method, reply->message);
 	else if (response->data.len > IO_CHUNK)
 		log_warning(
@@ -269,6 +292,7 @@ struct io_output *io_output_new(const struct io_options *options, const char *me
 		.reads = TAILQ_HEAD_INITIALIZER(output->reads),
 		.wanted = 1,
 	};
+	output->retry = loop_timer_new(output->loop, on_retry, output);
 	if (output->fd >= 0 && fstat(output->fd, &st) == 0 && !S_ISREG(st.st_mode))
 		output->watch = loop_watch_new(output->loop, output->fd, 0, on_writable, output);
 	return output;

@@ -20,6 +20,7 @@
 #include "factory/guest/network_cards.h"
 #include "factory/vm/remains.h"
 #include "factory/vm/vm_answer.h"
+#include "proto/agent_calls.h"
 
 enum {
 	LIFE_MAX_S = 366 * 24 * 3600,
@@ -296,6 +297,7 @@ static int claim_fill(struct claim *claim, struct loop *loop,
 	claim->agent = ttrpc_client_new(loop, steal_fd(&agent_fd),
 					&(struct ttrpc_client_options){
 						.first_stream = answer->next_stream_id,
+						.max_calls = AGENT_CALLS_MAX,
 					});
 	struct trace_context outer = trace_enter(&claim->traced);
 	guest_clock_set(claim->agent, claim->vm_id);

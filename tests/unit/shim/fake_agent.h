@@ -22,7 +22,7 @@
 #include "proto/ttrpc_server.h"
 
 #define DEADLINE_MS 20000
-#define WAITS_MAX   8
+#define WAITS_MAX   1200
 #define CHECKS_MAX  16
 #define READS_MAX   8
 
@@ -86,6 +86,17 @@ static inline void fake_reply_wait(struct ttrpc_call *call, int32_t status)
 	ttrpc_call_reply(call, &response.base);
 }
 
+/* True: the script has answered the call. */
+static inline bool fake_refuses(struct fake_agent *agent, struct ttrpc_call *call)
+{
+	const char *method = ttrpc_call_method(call);
+
+	if (!str_equal(agent->fail_method, method))
+		return false;
+	ttrpc_call_fail_code(call, agent->fail_code, "scripted failure of %s", method);
+	return true;
+}
+
 /* False: the script has answered or holds the call. */
 static inline bool fake_note(struct fake_agent *agent, struct ttrpc_call *call)
 {
@@ -94,10 +105,8 @@ static inline bool fake_note(struct fake_agent *agent, struct ttrpc_call *call)
 	/* The clock is set again where the answer took long, as on a busy host: noted once. */
 	if (!str_equal(method, "SetGuestDateTime") || !strstr(strbuf_text(&agent->calls), method))
 		strbuf_addf(&agent->calls, "%s%s", agent->calls.len ? " " : "", method);
-	if (str_equal(agent->fail_method, method)) {
-		ttrpc_call_fail_code(call, agent->fail_code, "scripted failure of %s", method);
+	if (fake_refuses(agent, call))
 		return false;
-	}
 	if (str_equal(agent->hold_method, method)) {
 		agent->held = call;
 		return false;
@@ -213,6 +222,8 @@ static inline void fake_read(struct ttrpc_call *call, const ProtobufCMessage *me
 	struct fake_stream *stream = is_stdout ? &agent->out : &agent->err;
 	struct fake_stream empty = { .held = { call }, .nheld = 1, .ended = true };
 
+	if (fake_refuses(agent, call))
+		return;
 	if (*request->exec_id && is_stdout && agent->execs_stay_open) {
 		stream = &agent->exec_out;
 	} else if (*request->exec_id) {
@@ -243,6 +254,8 @@ static inline void fake_write(struct ttrpc_call *call, const ProtobufCMessage *m
 	struct fake_agent *agent = userdata;
 	size_t n = request->data.len;
 
+	if (fake_refuses(agent, call))
+		return;
 	if (agent->in_max && n > agent->in_max)
 		n = agent->in_max;
 	strbuf_add(&agent->in, request->data.data, n);
@@ -266,7 +279,9 @@ static inline void fake_check(struct ttrpc_call *call, const ProtobufCMessage *m
 	struct fake_agent *agent = userdata;
 
 	assert_true(agent->nchecks < CHECKS_MAX);
-	if (agent->answers_checks)
+	if (fake_refuses(agent, call))
+		agent->checks[agent->nchecks] = NULL;
+	else if (agent->answers_checks)
 		ttrpc_call_reply(call, &response.base);
 	else
 		agent->checks[agent->nchecks] = call;
@@ -365,7 +380,7 @@ static const struct ttrpc_service fake_agent_service = {
 
 static inline void fake_agent_init(struct fake_agent *agent, struct loop *loop)
 {
-	struct ttrpc_server_options options = { .userdata = agent };
+	struct ttrpc_server_options options = { .userdata = agent, .max_calls = 2 * WAITS_MAX };
 
 	*agent = (struct fake_agent){ .loop = loop };
 	agent->server = ttrpc_server_new(loop, &options);

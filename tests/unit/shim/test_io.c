@@ -436,6 +436,41 @@ static void lost_agent_ends_the_streams(void **state)
 	assert_int_equal(read(fd, &byte, 1), 0);
 }
 
+static void refused_read_is_no_end(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_close_ int fd = open_reader(bench);
+	char got[16] = "";
+
+	bench->agent.fail_method = "ReadStdout";
+	bench->agent.fail_code = TTRPC_RESOURCE_EXHAUSTED;
+	open_and_start(bench);
+	fake_stream_set(&bench->agent.out, "all of it", 9, true);
+	fake_stream_set(&bench->agent.err, NULL, 0, true);
+	turn(bench->loop, 3 * IO_RETRY_MS);
+	bench->agent.fail_method = NULL;
+	io_settle(bench->io);
+	await(bench->loop, bench->settled);
+	assert_int_equal(read(fd, got, sizeof(got)), 9);
+	assert_string_equal(got, "all of it");
+}
+
+static void refused_write_is_no_end(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->agent.fail_method = "WriteStdin";
+	bench->agent.fail_code = TTRPC_RESOURCE_EXHAUSTED;
+	open_and_start(bench);
+	write_and_close(bench, "all of it");
+	turn(bench->loop, 3 * IO_RETRY_MS);
+	assert_int_equal(bench->agent.in.len, 0);
+	bench->agent.fail_method = NULL;
+	io_close_stdin(bench->io);
+	await(bench->loop, bench->agent.in_closed);
+	assert_string_equal(strbuf_text(&bench->agent.in), "all of it");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -458,6 +493,8 @@ int main(void)
 		T(held_open_output_is_waited_for_a_bounded_time),
 		T(ended_streams_settle_at_once),
 		T(lost_agent_ends_the_streams),
+		T(refused_read_is_no_end),
+		T(refused_write_is_no_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

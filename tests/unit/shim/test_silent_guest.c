@@ -161,6 +161,22 @@ static void guest_that_leaves_checks_unanswered_is_ended(void **state)
 	assert_int_equal(bench->agent.nchecks, 6);
 }
 
+/* As where so many calls are under way that no Check can be sent. */
+static void guest_that_could_not_be_checked_lives_on(void **state)
+{
+	struct bench *bench = *state;
+	static struct answer waited;
+
+	start_two(bench, &waited, "{\"check_s\": 1, \"check_misses\": 1}");
+	bench->agent.fail_method = "Check";
+	bench->agent.fail_code = TTRPC_RESOURCE_EXHAUSTED;
+	await(bench->loop, bench->agent.nchecks == 2);
+	turn(bench->loop, 100);
+	assert_int_equal(bench->releases, 0);
+	bench->agent.fail_method = NULL;
+	expect_all_killed(bench, &waited);
+}
+
 static void guest_is_not_asked_where_that_is_turned_off(void **state)
 {
 	struct bench *bench = *state;
@@ -185,6 +201,7 @@ int main(void)
 		T(sigkill_is_answered_where_the_process_has_ended),
 		T(delete_of_a_created_container_in_a_silent_guest),
 		T(guest_that_leaves_checks_unanswered_is_ended),
+		T(guest_that_could_not_be_checked_lives_on),
 		T(guest_is_not_asked_where_that_is_turned_off),
 	};
 

@@ -221,6 +221,33 @@ static void an_older_agent_cannot_close_output(void **state)
 	expect_ok(bench_delete(bench, "c1", ""));
 }
 
+/* ---- many of them */
+
+static void count_answer(const struct ttrpc_reply *reply _unused_, void *userdata)
+{
+	unsigned *answers = userdata;
+
+	++*answers;
+}
+
+/* As of some hundred execs, each of which is waited for, and its streams read. */
+static void many_calls_are_under_way_at_once(void **state)
+{
+	struct bench *bench = *state;
+	static unsigned answers;
+
+	expect_ok(bench_create(bench, "c1"));
+	for (unsigned i = 0; i < WAITS_MAX - 1; i++) {
+		Grpc__WaitProcessRequest request = GRPC__WAIT_PROCESS_REQUEST__INIT;
+		request.container_id = request.exec_id = (char *)"x1";
+		agent_call(sandbox_agent(shim_sandbox(bench->shim)), "WaitProcess", &request.base,
+			   0, count_answer, &answers);
+	}
+	await(bench->loop, bench->agent.waits[WAITS_MAX - 1].call);
+	assert_int_equal(answers, 0);
+	expect_ok(bench_start(bench, "c1", ""));
+}
+
 /* ---- updates, in a machine of 2 vCPUs and 256 MiB */
 
 static void expect_no_room(struct bench *bench, const char *json, const char *sentence)
@@ -674,6 +701,7 @@ int main(void)
 		T(output_of_a_deleted_exec_is_closed),
 		T(output_that_nobody_wanted_is_dropped),
 		T(an_older_agent_cannot_close_output),
+		T(many_calls_are_under_way_at_once),
 		T(updates_go_as_far_as_the_machine),
 		T(no_limit_is_what_the_machine_has),
 		T(a_limit_beyond_the_machine_may_stay),
