@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/open_files.h"
 #include "base/socket.h"
 #include "base/strings.h"
 #include "base/trace.h"
@@ -167,6 +168,7 @@ static int serve(struct start *start, struct error *err)
 	r = become_daemon(err);
 	if (r < 0)
 		return r;
+	open_files_raise(); /* each process has some for its streams, each volume for its mounts */
 	log_init(SHIM_PROGRAM, log_fd, arguments->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
 		 LOG_FORMAT_TEXT);
 	trace_init("shim", NULL, start->group);
