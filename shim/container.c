@@ -429,6 +429,8 @@ static void on_hooks_done(int number, const struct error *err, void *userdata)
 	if (number < 0)
 		log_warning(container->id, "after its end: %s", error_message(err));
 	if (!container->is_over) {
+		/* Execs that were left exit first: TaskDelete is the last that is heard of it. */
+		forget_execs(container);
 		publish_delete(container);
 		container_set_state(container, CONTAINER_GONE);
 	}

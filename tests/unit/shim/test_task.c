@@ -508,6 +508,23 @@ static void deleted_twice_at_once_is_deleted_once(void **state)
 	assert_false(bench_is_shared(bench, "c1"));
 }
 
+static void execs_exit_before_their_container_is_deleted(void **state)
+{
+	struct bench *bench = *state;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
+	expect_ok(bench_start(bench, "c1", "x1"));
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect_ok(bench_delete(bench, "c1", ""));
+	await(bench->loop, strstr(strbuf_text(&bench->events), "delete") &&
+				   strstr(strbuf_text(&bench->events), "exit(x1)"));
+	assert_string_equal(strbuf_text(&bench->events),
+			    "create start exec-added exec-started exit(c1) exit(x1) delete");
+}
+
 static void lost_machine_ends_all_tasks(void **state)
 {
 	struct bench *bench = *state;
@@ -718,6 +735,7 @@ int main(void)
 		T(what_asks_to_end_before_the_start_ends_the_container),
 		T(delete_of_a_created_container_kills_it),
 		T(deleted_twice_at_once_is_deleted_once),
+		T(execs_exit_before_their_container_is_deleted),
 		T(lost_machine_ends_all_tasks),
 		T(lost_machine_ends_a_creation_under_way),
 		T(lost_agent_ends_all_tasks_too),
