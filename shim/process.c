@@ -278,7 +278,7 @@ static void started(struct process *process)
 		output = trace_begin();
 	}
 	set_state(process, PROCESS_RUNNING);
-	if (process->io && !process->is_stand_in)
+	if (!process->is_stand_in)
 		io_start(process->io, &output);
 	if (process->on_running)
 		process->on_running(process->userdata);
@@ -295,15 +295,34 @@ static void start_failed(struct process *process, const struct error *err)
 	set_state(process, PROCESS_STOPPED);
 }
 
+/* An exec that nobody has any more, which the guest has started all the same. Its end is waited
+ * for, so that the guest forgets it. */
+static void kill_late(struct process *process)
+{
+	Grpc__SignalProcessRequest request = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
+
+	request.container_id = process->container_id;
+	request.exec_id = process->exec_id;
+	request.signal = SIGKILL;
+	agent_call(process->agent, "SignalProcess", &request.base, CALL_TIMEOUT_MS, NULL, NULL);
+	watch_exit(process);
+}
+
 static void on_started(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct operation *operation = userdata;
 	struct process *process = operation->process;
+	bool is_late = !process->io; /* process_end() came first */
 	_cleanup_(error_done) struct error err = {};
 
 	if (ttrpc_reply_error(reply, &err) < 0 && *process->container_id)
 		(void)error_wrap(&err, "OCI runtime %s failed", process->spec ? "exec" : "start");
-	if (process->state == PROCESS_STARTING && reply->code == TTRPC_OK)
+	if (is_late && reply->code == TTRPC_OK) {
+		(void)error_set(&err, ECANCELED, "the process was ended before it ran");
+		if (process->spec)
+			kill_late(process);
+	}
+	if (process->state == PROCESS_STARTING && reply->code == TTRPC_OK && !is_late)
 		started(process);
 	else if (process->state == PROCESS_STARTING)
 		start_failed(process, &err);

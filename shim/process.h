@@ -104,7 +104,8 @@ void process_lost(struct process *process, uint32_t exit_status);
 void process_close_output(struct process *process);
 
 /* Ends its streams and, where it has not ended itself, the process as we know it: status 255,
- * TaskExit, answers. Then unref. */
+ * TaskExit, answers. One that is being started has not run: no TaskExit, its start fails, and an
+ * exec that the guest starts all the same is killed there. Then unref. */
 void process_end(struct process *process);
 
 enum process_state process_state(const struct process *process);

@@ -157,7 +157,7 @@ static void it_is_its_connection_s(void **state)
 	assert_true(fake_agent_exit(&bench->agent, EXEC_ID, 137));
 }
 
-/* Its answer finds nobody. */
+/* Its answer finds nobody; what was killed before it was there is killed once more. */
 static void a_caller_leaves_before_it_runs(void **state)
 {
 	struct bench *bench = *state;
@@ -170,7 +170,9 @@ static void a_caller_leaves_before_it_runs(void **state)
 	await(bench->loop, bench->agent.held);
 	ttrpc_client_free(client);
 	await(bench->loop, bench->agent.last_signal == SIGKILL);
+	bench->agent.last_signal = 0;
 	fake_reply_empty(steal_ptr(bench->agent.held));
+	await(bench->loop, bench->agent.last_signal == SIGKILL);
 	await(bench->loop, fake_agent_exit(&bench->agent, EXEC_ID, 137));
 }
 

@@ -525,6 +525,32 @@ static void execs_exit_before_their_container_is_deleted(void **state)
 			    "create start exec-added exec-started exit(c1) exit(x1) delete");
 }
 
+static void exec_that_starts_too_late_is_killed(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Task__V2__StartRequest request = CONTAINERD__TASK__V2__START_REQUEST__INIT;
+	static struct answer answer;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
+	bench->agent.hold_method = "ExecProcess";
+	request.id = (char *)"c1";
+	request.exec_id = (char *)"x1";
+	bench_send(bench, "Start", &request.base, 0, &answer);
+	await(bench->loop, bench->agent.held);
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect_ok(bench_delete(bench, "c1", ""));
+	fake_reply_empty(steal_ptr(bench->agent.held));
+	await(bench->loop, answer.done);
+	expect(answer, TTRPC_CANCELLED, "ended before it ran");
+	await(bench->loop, bench->agent.last_signal == SIGKILL);
+	await(bench->loop, fake_agent_exit(&bench->agent, "x1", 137));
+	turn(bench->loop, 30);
+	assert_string_equal(strbuf_text(&bench->events), "create start exec-added exit(c1) delete");
+}
+
 static void lost_machine_ends_all_tasks(void **state)
 {
 	struct bench *bench = *state;
@@ -736,6 +762,7 @@ int main(void)
 		T(delete_of_a_created_container_kills_it),
 		T(deleted_twice_at_once_is_deleted_once),
 		T(execs_exit_before_their_container_is_deleted),
+		T(exec_that_starts_too_late_is_killed),
 		T(lost_machine_ends_all_tasks),
 		T(lost_machine_ends_a_creation_under_way),
 		T(lost_agent_ends_all_tasks_too),
