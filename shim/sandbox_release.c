@@ -20,8 +20,10 @@ void sandbox_released(struct sandbox *sandbox, int number, const struct error *e
 	settings_done(&sandbox->settings);
 	if (sandbox->state != SANDBOX_NONE)
 		sandbox_set_state(sandbox, SANDBOX_NONE);
-	if (fn || !sandbox->claim_again)
+	if (fn || !sandbox->claim_again) {
 		trace_root_end(sandbox->lost ? "the machine has ended by itself" : NULL);
+		sandbox_tell_acquirers(sandbox); /* of a release while it was being claimed */
+	}
 	if (fn)
 		fn(sandbox->released_userdata);
 	else if (sandbox->claim_again && !waiters_empty(&sandbox->acquirers))

@@ -434,6 +434,26 @@ static void delete_takes_back_a_creation_under_way(void **state)
 	expect_all_taken_back(bench);
 }
 
+/* The claim's answer is awaited still, and its machine is wanted by nobody. */
+static void creation_after_one_that_is_taken_back_is_answered(void **state)
+{
+	struct bench *bench = *state;
+	Containerd__Task__V2__DeleteRequest request = CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
+	static struct answer first, deleted, second;
+
+	bench_make_bundle(bench, "c2", SPEC_JSON("", "", ""));
+	bench_send_create(bench, "c1", 0, &first);
+	request.id = (char *)"c1";
+	bench_send(bench, "Delete", &request.base, 0, &deleted);
+	bench_send_create(bench, "c2", 0, &second);
+	await(bench->loop, first.done && deleted.done && second.done);
+	expect(first, TTRPC_CANCELLED, "creation was cancelled");
+	expect(second, TTRPC_CANCELLED, "the sandbox is being released");
+	assert_int_equal(bench->claims, 1);
+	assert_int_equal(bench->releases, 1);
+	expect_ok(bench_create(bench, "c2"));
+}
+
 static void forgotten_shim_ends_by_itself(void **state)
 {
 	struct bench *bench = *state;
@@ -756,6 +776,7 @@ int main(void)
 		T(refused_claim_is_unavailable),
 		T(cancelled_creation_is_taken_back),
 		T(delete_takes_back_a_creation_under_way),
+		T(creation_after_one_that_is_taken_back_is_answered),
 		T(forgotten_shim_ends_by_itself),
 		T(kill_before_start_ends_the_container),
 		T(what_asks_to_end_before_the_start_ends_the_container),
