@@ -510,14 +510,16 @@ static void remember_size(Grpc__Process *spec, uint32_t width, uint32_t height)
 	spec->consolesize->height = height;
 }
 
+/* Without a terminal there is nothing to be done, and as by runc's shim that is no error. */
 void process_resize(struct process *process, uint32_t width, uint32_t height, process_done_fn done,
 		    void *userdata)
 {
 	Grpc__TtyWinResizeRequest request = GRPC__TTY_WIN_RESIZE_REQUEST__INIT;
 	struct error err = {};
 
-	if (!process->stdio.terminal || process->state >= PROCESS_EXITED) {
-		(void)error_set(&err, EBUSY, "the process has no terminal");
+	if (process->state >= PROCESS_EXITED)
+		(void)error_set(&err, EBUSY, "the process has ended");
+	if (process->state >= PROCESS_EXITED || !process->stdio.terminal) {
 		decide(process, &err, done, userdata);
 		return;
 	}

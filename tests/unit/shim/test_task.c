@@ -248,6 +248,34 @@ static void many_calls_are_under_way_at_once(void **state)
 	expect_ok(bench_start(bench, "c1", ""));
 }
 
+static struct answer resize(struct bench *bench, const char *exec_id)
+{
+	Containerd__Task__V2__ResizePtyRequest request =
+		CONTAINERD__TASK__V2__RESIZE_PTY_REQUEST__INIT;
+
+	request.id = (char *)"c1";
+	request.exec_id = (char *)exec_id;
+	request.width = 80;
+	request.height = 25;
+	return bench_call(bench, "ResizePty", &request.base);
+}
+
+static void without_a_terminal_there_is_nothing_to_resize(void **state)
+{
+	struct bench *bench = *state;
+
+	expect_ok(bench_create(bench, "c1"));
+	expect_ok(resize(bench, ""));
+	expect_ok(bench_start(bench, "c1", ""));
+	expect_ok(resize(bench, ""));
+	expect_ok(bench_exec(bench, "c1", "x1", PROCESS_JSON));
+	expect_ok(resize(bench, "x1"));
+	assert_null(strstr(strbuf_text(&bench->agent.calls), "TtyWinResize"));
+	bench_exit(bench, "", 0);
+	expect_ok(bench_wait(bench, "c1", ""));
+	expect(resize(bench, ""), TTRPC_FAILED_PRECONDITION, "the process has ended");
+}
+
 /* ---- updates, in a machine of 2 vCPUs and 256 MiB */
 
 static void expect_no_room(struct bench *bench, const char *json, const char *sentence)
@@ -765,6 +793,7 @@ int main(void)
 		T(output_that_nobody_wanted_is_dropped),
 		T(an_older_agent_cannot_close_output),
 		T(many_calls_are_under_way_at_once),
+		T(without_a_terminal_there_is_nothing_to_resize),
 		T(updates_go_as_far_as_the_machine),
 		T(no_limit_is_what_the_machine_has),
 		T(a_limit_beyond_the_machine_may_stay),
