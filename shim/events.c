@@ -35,6 +35,7 @@ struct events {
 	STAILQ_HEAD(event_list, event) queue; /* those behind it */
 	size_t count;                         /* of queue */
 	bool in_flight;
+	bool is_freed; /* what is answered from now on is answered to nobody */
 	uint64_t retry_ms;
 	struct loop_timer *retry;
 	struct loop_timer *drain_timer;
@@ -122,15 +123,22 @@ static void disconnect(struct events *events)
 		loop_defer(events->loop, free_client, steal_ptr(events->client));
 }
 
+/* CANCELLED is containerd's own, as where it is about to end. */
+static bool may_be_sent_again(enum ttrpc_code code)
+{
+	return code == TTRPC_UNAVAILABLE || code == TTRPC_DEADLINE_EXCEEDED ||
+	       code == TTRPC_CANCELLED;
+}
+
 static void on_forwarded(const struct ttrpc_reply *reply, void *userdata)
 {
 	struct events *events = userdata;
 	const struct event *event = events->current;
 
-	if (reply->code == TTRPC_CANCELLED)
-		return; /* events_free() */
+	if (events->is_freed)
+		return;
 	events->in_flight = false;
-	if (reply->code == TTRPC_UNAVAILABLE || reply->code == TTRPC_DEADLINE_EXCEEDED) {
+	if (may_be_sent_again(reply->code)) {
 		log_debug(events->id, "event %s waits: %s", event->topic, reply->message);
 		disconnect(events);
 		retry_later(events);
@@ -243,6 +251,7 @@ void events_free(struct events *events)
 
 	if (!events)
 		return;
+	events->is_freed = true;
 	ttrpc_client_free(events->client);
 	loop_timer_free(events->retry);
 	loop_timer_free(events->drain_timer);

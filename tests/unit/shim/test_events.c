@@ -177,6 +177,19 @@ static void refused_event_does_not_stop_the_rest(void **state)
 	assert_string_equal(strbuf_text(&bench->got), "a b ");
 }
 
+static void cancelled_event_is_sent_again(void **state)
+{
+	struct bench *bench = *state;
+
+	bench->refuse_with = TTRPC_CANCELLED;
+	publish(bench, "a");
+	publish(bench, "b");
+	await(bench->loop, bench->got.len == 2);
+	bench->refuse_with = TTRPC_OK;
+	await(bench->loop, bench->got.len == 6);
+	assert_string_equal(strbuf_text(&bench->got), "a a b ");
+}
+
 static void queue_is_bounded_and_keeps_the_newest(void **state)
 {
 	struct bench *bench = *state;
@@ -235,6 +248,7 @@ int main(void)
 		T(events_wait_for_a_containerd_that_is_away),
 		T(unanswered_event_is_sent_again),
 		T(refused_event_does_not_stop_the_rest),
+		T(cancelled_event_is_sent_again),
 		T(queue_is_bounded_and_keeps_the_newest),
 		T(drain_gives_up_in_time),
 		T(without_containerd_nothing_waits),
