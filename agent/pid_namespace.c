@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/mounts.h"
+#include "agent/rootpath.h"
 #include "base/file.h"
 
 enum { SENTENCE_MAX = 256 };
@@ -37,13 +38,17 @@ static int check_proc(int proc, struct error *err)
 static int copy_proc(int pidfd, int *ret_proc, struct error *err)
 {
 	_cleanup_close_ int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC), proc = -EBADF;
+	_cleanup_close_ int folder = -EBADF;
 	int r;
 
 	if (own < 0)
 		return error_set_errno(err, errno, "cannot open the own mount namespace");
 	if (setns(pidfd, CLONE_NEWNS) < 0)
 		return error_set_errno(err, errno, "cannot enter the mounts of who holds it");
-	r = mount_copy(AT_FDCWD, "/proc", false, &proc, err);
+	/* Who entered the mounts is in their root now. */
+	r = rootpath_open_no_links(AT_FDCWD, "/proc", &folder);
+	r = r < 0 ? error_set_errno(err, r, "cannot open its /proc")
+		  : mount_copy(folder, "", false, &proc, err);
 	if (setns(own, CLONE_NEWNS) < 0)
 		return error_set_errno(err, errno, "cannot come back to the own mounts");
 	if (r == 0)

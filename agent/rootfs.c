@@ -224,6 +224,35 @@ static int mount_tmpfs(const struct mount_plan *entry, int root, struct error *e
 	return attach(tree, target, err);
 }
 
+static bool is_of_the_kernel(const struct mount_plan *entry)
+{
+	return is_proc(entry) || (str_equal(entry->type, "sysfs") && !entry->options.bind);
+}
+
+/* Masked and read-only paths are looked up when all is mounted. A symlink of the image's may lead
+ * elsewhere by then, through a volume say, and a proc or sysfs where it led first would stay as it
+ * is. A folder that had to be made is looked up again, because rootpath_make() follows links. */
+static int make_target_without_links(const struct mount_plan *entry, int root, int *ret_target,
+				     struct error *err)
+{
+	const char *path = entry->mount->destination;
+	_cleanup_close_ int made = -EBADF;
+	int r = rootpath_open_no_links(root, path, ret_target);
+
+	if (r == -ENOENT) {
+		r = rootpath_make(root, path, true, &made, err);
+		if (r < 0)
+			return r;
+		r = rootpath_open_no_links(root, path, ret_target);
+	}
+	if (r == -ELOOP)
+		return error_set(err, ELOOP,
+				 "%s must be mounted on an ordinary folder, and %s is a symlink or "
+				 "below one",
+				 entry->type, path);
+	return r < 0 ? error_set_errno(err, r, "cannot open %s in the container", path) : 0;
+}
+
 static int mount_entry(const struct rootfs_plan *plan, const struct mount_plan *entry, int root,
 		       struct error *err)
 {
@@ -237,7 +266,11 @@ static int mount_entry(const struct rootfs_plan *plan, const struct mount_plan *
 		return r;
 	if (fstat(tree, &st) < 0)
 		return error_set_errno(err, errno, "cannot stat the new mount");
-	r = rootpath_make(root, entry->mount->destination, S_ISDIR(st.st_mode), &target, err);
+	if (is_of_the_kernel(entry))
+		r = make_target_without_links(entry, root, &target, err);
+	else
+		r = rootpath_make(root, entry->mount->destination, S_ISDIR(st.st_mode), &target,
+				  err);
 	return r < 0 ? r : attach(tree, target, err);
 }
 

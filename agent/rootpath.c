@@ -12,11 +12,11 @@
 
 enum { ATTEMPTS = 16, LINKS_MAX = 16 };
 
-int rootpath_open_file(int root, const char *path, int flags, int *ret_fd)
+static int open_below(int root, const char *path, int flags, uint64_t resolve, int *ret_fd)
 {
 	struct open_how how = {
 		.flags = (uint64_t)flags | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+		.resolve = RESOLVE_IN_ROOT | resolve,
 	};
 	long fd = -1;
 
@@ -32,9 +32,19 @@ int rootpath_open_file(int root, const char *path, int flags, int *ret_fd)
 	return 0;
 }
 
+int rootpath_open_file(int root, const char *path, int flags, int *ret_fd)
+{
+	return open_below(root, path, flags, RESOLVE_NO_MAGICLINKS, ret_fd);
+}
+
 int rootpath_open(int root, const char *path, int *ret_fd)
 {
 	return rootpath_open_file(root, path, O_PATH, ret_fd);
+}
+
+int rootpath_open_no_links(int root, const char *path, int *ret_fd)
+{
+	return open_below(root, path, O_PATH, RESOLVE_NO_SYMLINKS, ret_fd);
 }
 
 static int make_entry(int dir, const char *name, bool is_dir)

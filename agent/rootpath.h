@@ -12,7 +12,10 @@
  * -ENOENT where it is missing. */
 _must_check_ int rootpath_open(int root, const char *path, int *ret_fd);
 
-/* The same for reading or writing (flags of open(2)): what is there may be anything, so the
+/* The same where no symlink is on the way; -ELOOP where one is. */
+_must_check_ int rootpath_open_no_links(int root, const char *path, int *ret_fd);
+
+/* rootpath_open() for reading or writing (flags of open(2)): what is there may be anything, so the
  * caller checks what it got. */
 _must_check_ int rootpath_open_file(int root, const char *path, int flags, int *ret_fd);
 

@@ -192,6 +192,51 @@ static void test_hostile_rootfs(void **state _unused_)
 	assert_int_equal(unlink(link), 0);
 }
 
+static void swap_for_link(const char *folder, const char *target)
+{
+	_cleanup_free_ char *path = path_join(fixture.rootfs, folder);
+
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(symlink(target, path), 0);
+}
+
+static void swap_back(const char *folder)
+{
+	_cleanup_free_ char *path = path_join(fixture.rootfs, folder);
+
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0755), 0);
+}
+
+/* A procfs where a link led when it was mounted would be missed by masked and read-only paths, if
+ * a volume changes the way afterwards. */
+static void test_proc_and_sysfs_follow_no_links(void **state _unused_)
+{
+	skip_unless_possible();
+	_cleanup_free_ char *volume = path_join(fixture.folder, "turned");
+	_cleanup_free_ char *nowhere = path_join(volume, "way");
+	_cleanup_free_ char *mounts = xasprintf(
+		"{\"destination\": \"/tmp\", \"type\": \"bind\", \"source\": \"%s\"},", volume);
+	_cleanup_free_ char *json = spec_json("bad", "\"args\": [\"true\"]", "", mounts);
+	_cleanup_free_ char *way = path_join(fixture.rootfs, "tmp/way");
+
+	assert_int_equal(mkdir(volume, 0755), 0);
+	assert_int_equal(symlink("/nowhere", nowhere), 0);
+	assert_int_equal(symlink("/run", way), 0);
+	swap_for_link("proc", "tmp/way");
+	must_fail("proc must be mounted on an ordinary folder, and /proc is a symlink",
+		  "CreateContainer", "%s", json);
+	swap_back("proc");
+	swap_for_link("sys", "run");
+	must_fail("sysfs must be mounted on an ordinary folder, and /sys is a symlink",
+		  "CreateContainer", "%s", json);
+	swap_back("sys");
+	assert_int_equal(unlink(way), 0);
+	_cleanup_free_ char *proc = path_join(fixture.rootfs, "proc");
+	assert_int_equal(rmdir(proc), 0);
+	expect_shell("cat /proc/self/comm", "cat\n"); /* one that is missing is made */
+}
+
 static void test_errors_of_create(void **state _unused_)
 {
 	skip_unless_possible();
@@ -452,6 +497,7 @@ int main(void)
 		LIFE(test_schedule),
 		LIFE(test_mounts),
 		LIFE(test_hostile_rootfs),
+		LIFE(test_proc_and_sysfs_follow_no_links),
 		LIFE(test_errors_of_create),
 		LIFE(test_destroy_with_containers),
 		LIFE(test_remove_running),

@@ -114,6 +114,21 @@ static void test_links_stay_inside(void **state)
 	assert_int_equal(rootpath_open(place->root, "/magic", &fd), -ENOENT);
 }
 
+static void test_no_links(void **state)
+{
+	struct place *place = *state;
+	_cleanup_close_ int fd = -EBADF;
+
+	assert_int_equal(make(place, "/a/b", true), 0);
+	link_to(place, "a", "link");
+	link_to(place, "nowhere", "a/dangling");
+	assert_int_equal(rootpath_open_no_links(place->root, "/link", &fd), -ELOOP);
+	assert_int_equal(rootpath_open_no_links(place->root, "/link/b", &fd), -ELOOP);
+	assert_int_equal(rootpath_open_no_links(place->root, "/a/dangling", &fd), -ELOOP);
+	assert_int_equal(rootpath_open_no_links(place->root, "/a/c", &fd), -ENOENT);
+	assert_int_equal(rootpath_open_no_links(place->root, "/../a/b", &fd), 0);
+}
+
 /* Links to nowhere are made real inside; those that go round end. */
 static void test_dangling_links(void **state)
 {
@@ -208,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_make, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links_stay_inside, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dangling_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_parent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_executable, setup, teardown),
