@@ -235,6 +235,63 @@ static int add_syscall(struct build *build, const Grpc__LinuxSyscall *entry, str
 	return 0;
 }
 
+/* ---------------------------------------------------------------- calls newer than the profile */
+
+/* From the first number of x32 on, which has the audit architecture of x86-64, all is left to what
+ * libseccomp has compiled. */
+enum { X32_FIRST = 0x40000000, CHECKS_MAX = 2, CHECK_SIZE = 6 };
+
+/* By any rule, whatever its action is: who wrote it knew of that call. -1: none is named. */
+static int highest_number(const Grpc__LinuxSeccomp *profile, uint32_t architecture)
+{
+	int highest = -1;
+
+	for (size_t i = 0; i < profile->n_syscalls; i++) {
+		const Grpc__LinuxSyscall *entry = profile->syscalls[i];
+
+		for (size_t k = 0; k < entry->n_names; k++) {
+			int number = seccomp_syscall_resolve_name_arch(architecture,
+								       entry->names[k]);
+			if (number < X32_FIRST && number > highest)
+				highest = number;
+		}
+	}
+	return highest;
+}
+
+/* A call of another architecture, or whose number is not above the highest, goes on behind it. */
+static void add_check(uint32_t architecture, int highest, struct seccomp_program *program)
+{
+	const struct sock_filter check[CHECK_SIZE] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, architecture, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_FIRST, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)highest, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SCMP_ACT_ERRNO(ENOSYS)),
+	};
+
+	memcpy(&program->items[program->count], check, sizeof(check));
+	program->count += ARRAY_SIZE(check);
+}
+
+/* As runc: libc tries what is older only where a call is unknown, not where it is forbidden. A
+ * default that lets calls pass, if only for a tracer to decide, lets those pass, too. */
+static void add_checks(const struct build *build, const Grpc__LinuxSeccomp *profile,
+		       struct seccomp_program *program)
+{
+	static const uint32_t checked[CHECKS_MAX] = { SCMP_ARCH_X86_64, SCMP_ARCH_X86 };
+
+	if (build->default_rank > 0 || build->default_action == SCMP_ACT_ERRNO(ENOSYS))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(checked); i++) {
+		int highest = highest_number(profile, checked[i]);
+
+		if (highest >= 0 && seccomp_arch_exist(build->ctx, checked[i]) == 0)
+			add_check(checked[i], highest, program);
+	}
+}
+
 /* ---------------------------------------------------------------- the filter */
 
 static int fill(struct build *build, const Grpc__LinuxSeccomp *profile, struct error *err)
@@ -254,21 +311,26 @@ static int fill(struct build *build, const Grpc__LinuxSeccomp *profile, struct e
 	return r;
 }
 
-static int export(scmp_filter_ctx ctx, struct seccomp_program *ret, struct error *err)
+enum { PROGRAM_MAX = BPF_MAXINSNS - CHECKS_MAX * CHECK_SIZE };
+
+static int export(const struct build *build, const Grpc__LinuxSeccomp *profile,
+		  struct seccomp_program *ret, struct error *err)
 {
 	_cleanup_close_ int fd = memfd_create("seccomp", MFD_CLOEXEC);
-	int r = fd < 0 ? -errno : seccomp_export_bpf(ctx, fd);
+	int r = fd < 0 ? -errno : seccomp_export_bpf(build->ctx, fd);
 	off_t size = r < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	size_t count = (size_t)size / sizeof(struct sock_filter);
 
 	if (r < 0)
 		return error_set_errno(err, r, "cannot compile it");
-	if (size / (off_t)sizeof(struct sock_filter) > BPF_MAXINSNS)
-		return error_set(err, E2BIG, "it needs more than %d instructions", BPF_MAXINSNS);
-	ret->items = xnew_array(struct sock_filter, (size_t)size / sizeof(struct sock_filter) + 1);
-	ret->count = (unsigned short)((size_t)size / sizeof(struct sock_filter));
-	return pread(fd, ret->items, (size_t)size, 0) == size
-		       ? 0
-		       : error_set_errno(err, errno, "cannot read it back");
+	if (count > PROGRAM_MAX)
+		return error_set(err, E2BIG, "it needs more than %d instructions", PROGRAM_MAX);
+	ret->items = xnew_array(struct sock_filter, CHECKS_MAX * CHECK_SIZE + count);
+	add_checks(build, profile, ret);
+	if (pread(fd, &ret->items[ret->count], (size_t)size, 0) != size)
+		return error_set_errno(err, errno, "cannot read it back");
+	ret->count += (unsigned short)count;
+	return 0;
 }
 
 static int compile(const Grpc__LinuxSeccomp *profile, struct seccomp_program *ret,
@@ -294,7 +356,7 @@ static int compile(const Grpc__LinuxSeccomp *profile, struct seccomp_program *re
 	(void)seccomp_attr_set(build.ctx, SCMP_FLTATR_CTL_OPTIMIZE, TREE_OF_SYSCALLS);
 	r = fill(&build, profile, err);
 	if (r == 0)
-		r = export(build.ctx, ret, err);
+		r = export(&build, profile, ret, err);
 	seccomp_release(build.ctx);
 	return r;
 }

@@ -5,6 +5,8 @@
  *
  *   - names of system calls that are not known are left out where the rule allows more than the
  *     default: then the default holds for them. Else they are refused
+ *   - a system call that is newer than all that the profile names is ENOSYS, so that libc tries an
+ *     older one, unless the default lets it pass
  *   - conditions on one argument more than once are alternatives
  *   - architectures that this machine cannot run mean nothing; system calls by one that is not
  *     listed kill
@@ -21,6 +23,9 @@
 
 #include "base/error.h"
 #include "proto/oci.pb-c.h"
+
+/* Part of what a program is kept by: it grows when a profile is compiled to another program. */
+#define SECCOMP_COMPILER "2"
 
 struct seccomp_program {
 	struct sock_filter *items; /* owned */

@@ -21,6 +21,7 @@ static char *file_of(const Grpc__LinuxSeccomp *profile)
 
 	grpc__linux_seccomp__pack(profile, bytes);
 	digest_add_string(digest, KILN_VERSION);
+	digest_add_string(digest, SECCOMP_COMPILER);
 	digest_add(digest, bytes, len);
 	digest_finish(digest, name);
 	return path_join(CACHE, name);

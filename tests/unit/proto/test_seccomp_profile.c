@@ -42,9 +42,9 @@ static int get(const char *text, struct seccomp_program *ret, struct error *err)
 	return r;
 }
 
-/* What getpriority(which, who) gives a process with the filter: 0, an errno, or minus the signal
- * that ended it. */
-static int call_under(const struct seccomp_program *filter, long which, long who)
+/* What a system call gives a process with the filter: 0, an errno, or minus the signal that ended
+ * it. */
+static int number_under(const struct seccomp_program *filter, long number, long first, long second)
 {
 	int status;
 	pid_t pid = fork();
@@ -54,11 +54,16 @@ static int call_under(const struct seccomp_program *filter, long which, long who
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		if (seccomp_program_load(filter) < 0)
 			_exit(200);
-		syscall(SYS_exit_group,
-			syscall(SYS_getpriority, which, who) < 0 ? errno & 0x7f : 0);
+		syscall(SYS_exit_group, syscall(number, first, second) < 0 ? errno & 0x7f : 0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* The same of getpriority(which, who). */
+static int call_under(const struct seccomp_program *filter, long which, long who)
+{
+	return number_under(filter, SYS_getpriority, which, who);
 }
 
 static void expect_under(const char *text, long which, long who, int result)
@@ -104,6 +109,84 @@ static void test_the_default_has_a_number(void **state _unused_)
 
 	expect_under(plain, 0, 0, EPERM);
 	expect_under(numbered, 0, 0, ENOSYS);
+}
+
+#define NAMES_TO_STATX(action, more)                                                               \
+	"{\"defaultAction\": \"SCMP_ACT_" action "\"" more ", \"syscalls\": [{\"names\": "         \
+	"[\"exit_group\", \"no_such_call\"], \"action\": \"SCMP_ACT_ALLOW\"}, {\"names\": "        \
+	"[\"statx\"], \"action\": \"SCMP_ACT_ERRNO\", \"errnoRet\": 95}]}"
+
+/* libc looks for another call where one is unknown, and gives up where it is forbidden. */
+static void test_calls_newer_than_the_profile_are_unknown(void **state _unused_)
+{
+	enum { STATX = 332, NEWER = 424, NEVER = 4000, OF_X32 = 0x40000000 };
+	static const struct {
+		const char *text;
+		long number;
+		int result;
+	} cases[] = {
+		{ NAMES_TO_STATX("ERRNO", ""), SYS_getpriority, EPERM },
+		{ NAMES_TO_STATX("ERRNO", ""), STATX, EOPNOTSUPP },
+		{ NAMES_TO_STATX("ERRNO", ""), STATX + 1, ENOSYS },
+		{ NAMES_TO_STATX("ERRNO", ""), NEWER, ENOSYS },
+		{ NAMES_TO_STATX("ERRNO", ""), NEVER, ENOSYS },
+		{ NAMES_TO_STATX("ERRNO", ", \"defaultErrnoRet\": 13"), NEWER, ENOSYS },
+		{ NAMES_TO_STATX("KILL", ""), SYS_getpriority, -SIGSYS },
+		{ NAMES_TO_STATX("KILL", ""), NEVER, ENOSYS },
+		/* of x32, which is another architecture */
+		{ NAMES_TO_STATX("ERRNO", ""), OF_X32 + SYS_getpriority, -SIGSYS },
+		{ NAMES_TO_STATX("ERRNO", ""), OF_X32 + NEVER, -SIGSYS },
+		{ "{\"defaultAction\": \"SCMP_ACT_ERRNO\", \"syscalls\": [{\"names\": "
+		  "[\"exit_group\", \"getpriority\"], \"action\": \"SCMP_ACT_ALLOW\"}]}",
+		  SYS_getpriority, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct seccomp_program filter;
+
+		assert_int_equal(get(cases[i].text, &filter, NULL), 0);
+		int got = number_under(&filter, cases[i].number, 0, 0);
+		if (got != cases[i].result)
+			fail_msg("%ld by %s: %d, not %d", cases[i].number, cases[i].text, got,
+				 cases[i].result);
+		seccomp_program_done(&filter);
+	}
+}
+
+/* What a system call of i386 gives a process with the filter, as above. */
+static int old_number_under(const struct seccomp_program *filter, int number)
+{
+	int status, result = number;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		if (seccomp_program_load(filter) < 0)
+			_exit(200);
+		asm volatile("int $0x80" : "+a"(result) : "b"(0), "c"(0) : "memory");
+		syscall(SYS_exit_group, result < 0 ? -result & 0x7f : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void test_each_architecture_has_its_own_highest_call(void **state _unused_)
+{
+	enum { GETPRIORITY = 96, STATX = 383 }; /* of i386 */
+	struct seccomp_program filter;
+
+	assert_int_equal(get(NAMES_TO_STATX("ERRNO", ", \"architectures\": [\"SCMP_ARCH_X86\"]"),
+			     &filter, NULL),
+			 0);
+	if (old_number_under(&filter, GETPRIORITY) == -SIGSEGV) {
+		seccomp_program_done(&filter);
+		skip(); /* this kernel has no calls of i386 */
+	}
+	assert_int_equal(old_number_under(&filter, GETPRIORITY), EPERM);
+	assert_int_equal(old_number_under(&filter, STATX), EOPNOTSUPP);
+	assert_int_equal(old_number_under(&filter, STATX + 1), ENOSYS);
+	assert_int_equal(number_under(&filter, STATX, 0, 0), ENOSYS); /* x86-64's is 332 */
+	seccomp_program_done(&filter);
 }
 
 static void test_arguments(void **state _unused_)
@@ -225,6 +308,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_the_default_has_a_number),
+		cmocka_unit_test(test_calls_newer_than_the_profile_are_unknown),
+		cmocka_unit_test(test_each_architecture_has_its_own_highest_call),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_what_is_refused_is_named),
 		cmocka_unit_test(test_what_is_compiled_is_taken),
