@@ -1,7 +1,6 @@
 #include "agent/cgroup.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
@@ -14,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
+#include "agent/cgroup_tree.h"
 #include "agent/device_control.h"
 #include "agent/mounts.h"
 #include "agent/spec_refused.h"
@@ -24,7 +24,7 @@
 
 #define HELD "/sys/fs/cgroup/.kiln-devices" /* no container's id begins so */
 
-enum { DEPTH_MAX = 16, VALUE_MAX = 64, CONTROLLERS_MAX = 4096, GROUPS_MAX = 64 * 1024 };
+enum { VALUE_MAX = 64, CONTROLLERS_MAX = 4096, GROUPS_MAX = 64 * 1024 };
 
 struct cgroup {
 	char *path; /* owned */
@@ -453,46 +453,19 @@ bool cgroup_is_frozen(const struct cgroup *cgroup)
 	return fd >= 0 && read_full(fd, text, sizeof(text) - 1) > 0 && strstr(text, "frozen 1");
 }
 
-static int remove_tree(int parent, const char *name, unsigned depth);
-
-static int remove_children(int fd, unsigned depth)
-{
-	DIR *dir = fdopendir(fd);
-	struct dirent *entry;
-	int r = 0;
-
-	if (!dir) {
-		close_fd(fd);
-		return -ENOMEM;
-	}
-	while (r == 0 && (entry = readdir(dir)))
-		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-			r = remove_tree(dirfd(dir), entry->d_name, depth + 1);
-	closedir(dir);
-	return r;
-}
-
-/* A container may have made groups below its own. */
-static int remove_tree(int parent, const char *name, unsigned depth)
-{
-	if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
-		return 0;
-	if (errno != EBUSY || depth >= DEPTH_MAX)
-		return -errno;
-
-	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0)
-		return -errno;
-	int r = remove_children(fd, depth);
-	if (r < 0)
-		return r;
-	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
-}
-
 int cgroup_remove(struct cgroup *cgroup)
 {
-	return cgroup ? remove_tree(AT_FDCWD, cgroup->path, 0) : 0;
+	if (!cgroup || rmdir(cgroup->path) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EBUSY)
+		return -errno;
+
+	/* A container may have made groups below its own. */
+	int r = cgroup_tree_remove_below(cgroup->fd);
+
+	if (r < 0)
+		return r;
+	return rmdir(cgroup->path) < 0 ? -errno : 0;
 }
 
 int cgroup_open_events(struct cgroup *cgroup, int *ret_fd)

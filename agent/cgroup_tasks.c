@@ -1,15 +1,12 @@
 #include "agent/cgroup_tasks.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "agent/cgroup_tree.h"
 #include "base/memory.h"
-
-enum { DEPTH_MAX = 16 };
-
-DEFINE_CLEANUP(DIR *, closedir)
+#include "base/strings.h"
 
 static void add(struct pid_list *list, pid_t pid)
 {
@@ -36,21 +33,25 @@ static int add_processes(int dir, struct pid_list *list)
 	return 0;
 }
 
-static void add_below(int dir, unsigned depth, struct pid_list *list)
+/* What has gone meanwhile has no process. */
+static void add_below(int dir, struct pid_list *list)
 {
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedir_cleanup) DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
-	const struct dirent *entry;
+	_cleanup_close_ int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(strv_done) struct strv left = {};
+	int r = fd < 0 ? -errno : cgroup_tree_children(fd, &left);
 
-	while (folder && depth < DEPTH_MAX && (entry = readdir(folder))) {
-		_cleanup_close_ int child = -EBADF;
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
-			continue;
-		child = openat(dir, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-		if (child < 0)
-			continue; /* gone meanwhile */
-		(void)!add_processes(child, list);
-		add_below(child, depth + 1, list);
+	while (r >= 0 && left.count > 0) {
+		bool is_up = str_equal(left.items[left.count - 1], "..");
+
+		r = cgroup_tree_go(&fd, left.items[left.count - 1]);
+		strv_remove(&left, left.count - 1);
+		if (r == 0 && !is_up) {
+			strv_add(&left, "..");
+			(void)!add_processes(fd, list);
+			(void)!cgroup_tree_children(fd, &left);
+		} else if (!is_up) {
+			r = 0;
+		}
 	}
 }
 
@@ -61,7 +62,7 @@ int pid_list_read(int dir, struct pid_list *ret, struct error *err)
 
 	if (r < 0)
 		return error_set_errno(err, r, "cannot read the cgroup's processes");
-	add_below(dir, 0, &list);
+	add_below(dir, &list);
 	*ret = list;
 	return 0;
 }

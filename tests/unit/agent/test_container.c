@@ -3,9 +3,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "agent/cgroup.h"
+#include "agent/cgroup_tasks.h"
 #include "proto/guest_disks.h"
 #include "proto/health.pb-c.h"
 #include "tests/unit/agent/container_fixture.h"
@@ -486,6 +489,63 @@ static void test_birth_where_a_process_is(void **state _unused_)
 	assert_int_equal(cgroup_remove(cgroup), 0);
 }
 
+/* Groups one below the other, by names that begin with a dot, and more of them half-way. Gives the
+ * last one's folder. */
+static int make_deep_groups(int top, int depth)
+{
+	int fd = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char name[32];
+
+	for (int i = 0; i < depth; i++) {
+		snprintf(name, sizeof(name), i % 2 ? "..hidden%d" : ".%d", i);
+		assert_int_equal(mkdirat(fd, name, 0755), 0);
+		int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(next >= 0);
+		for (int k = 0; i == depth / 2 && k < 5; k++) {
+			snprintf(name, sizeof(name), "beside%d", k);
+			assert_int_equal(mkdirat(next, name, 0755), 0);
+		}
+		close_fd(fd);
+		fd = next;
+	}
+	return fd;
+}
+
+/* A container that may write to its cgroup cannot keep it from being removed, nor hide in it. */
+static void test_groups_of_a_container_s_own(void **state _unused_)
+{
+	enum { DEPTH = 600 }; /* more than a path has room for */
+	_cleanup_(cgroup_free_cleanup) struct cgroup *cgroup = NULL;
+	_cleanup_(pid_list_done) struct pid_list list = {};
+	_cleanup_(error_done) struct error err = {};
+	struct rlimit before;
+
+	skip_unless_possible();
+	if (!fixture.cgroup)
+		skip();
+	assert_int_equal(cgroup_new("deep", NULL, &cgroup, &err), 0);
+	_cleanup_close_ int last = make_deep_groups(cgroup_fd(cgroup), DEPTH);
+	_cleanup_close_ int procs = openat(last, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	assert_true(dprintf(procs, "%d", (int)pid) > 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 64, before.rlim_max }), 0);
+	assert_int_equal(pid_list_read(cgroup_fd(cgroup), &list, &err), 0);
+	assert_int_equal(list.count, 1);
+	assert_int_equal(list.pids[0], pid);
+	assert_int_equal(cgroup_remove(cgroup), -EBUSY);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(cgroup_remove(cgroup), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -506,6 +566,7 @@ int main(void)
 		LIFE(test_local_storages),
 		LIFE(test_local_storages_that_are_there),
 		LIFE(test_birth_where_a_process_is),
+		LIFE(test_groups_of_a_container_s_own),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
