@@ -131,7 +131,8 @@ static void bring_loopback_up(void)
 		log_warning(NULL, "cannot bring loopback up: %s", strerror(errno));
 }
 
-/* Containers' processes have them from the agent; that of processes as by containerd's unit. */
+/* Containers' processes have them from the agent, but that of open files (agent/child.c); that of
+ * processes as by containerd's unit. */
 static void raise_limits(void)
 {
 	static const struct {

@@ -29,7 +29,10 @@
 
 #define NULL_DEVICE makedev(1, 3)
 
-enum { NOFILE_SOFT = 1024, STATUS_FAILED = 127 };
+/* As containerd's unit has it; the most that the kernel allows by default (fs.nr_open). */
+enum { NOFILE_SOFT = 1024, NOFILE_HARD = 1048576 };
+
+enum { STATUS_FAILED = 127 };
 
 /* What an exec shares with the container: all but the network, which is the guest's. */
 enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID };
@@ -222,10 +225,22 @@ static int set_oom_score(const Grpc__Process *process, struct error *err)
 	return file_write_value("/proc/self/oom_score_adj", value, err);
 }
 
+/* The agent's own is for the agent: far too high for programs that walk through it, and too low for
+ * those that raise it. It can be made higher in a guest; elsewhere root may lack the right. */
+static void set_open_files(void)
+{
+	struct rlimit limit = { NOFILE_SOFT, NOFILE_HARD };
+
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+	    limit.rlim_cur <= NOFILE_SOFT)
+		return;
+	limit.rlim_cur = NOFILE_SOFT;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int set_limits(const struct process_plan *plan, struct error *err)
 {
 	bool has_nofile = false;
-	struct rlimit nofile;
 
 	for (size_t i = 0; i < plan->nlimits; i++) {
 		const struct limit_plan *limit = &plan->limits[i];
@@ -234,12 +249,8 @@ static int set_limits(const struct process_plan *plan, struct error *err)
 					       plan->process->rlimits[i]->type);
 		has_nofile |= limit->resource == RLIMIT_NOFILE;
 	}
-	/* The agent's own is far too high for programs that walk through it. */
-	if (!has_nofile && getrlimit(RLIMIT_NOFILE, &nofile) == 0 &&
-	    nofile.rlim_cur > NOFILE_SOFT) {
-		nofile.rlim_cur = NOFILE_SOFT;
-		(void)setrlimit(RLIMIT_NOFILE, &nofile);
-	}
+	if (!has_nofile)
+		set_open_files();
 	return 0;
 }
 

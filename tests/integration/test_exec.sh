@@ -52,6 +52,7 @@ test_a_program_and_its_streams() {
 	expect '0' "$(grep -c 'TaskExecStarted\|console-' "$work/containerd.log" || true)"
 	expect hello "$(ctr tasks exec --exec-id e1 ex-a echo hello)"
 	expect 7 "$(ctl metrics ex-a | sed -n 's/^kiln_sandbox_execs_total{sandbox="ex-a".*} //p')" 'the metric'
+	expect '1024 1048576' "$(ctl exec ex-a sh -c 'echo $(ulimit -Sn) $(ulimit -Hn)' </dev/null)" 'open files'
 	remove_container ex-a
 }
 

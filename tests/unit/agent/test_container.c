@@ -138,6 +138,30 @@ static void test_attributes(void **state _unused_)
 	assert_string_equal(limits, "77\n99\n500\n");
 }
 
+/* Where the spec gives none: not the agent's own, unless nobody may raise that here. */
+static void test_open_files(void **state _unused_)
+{
+	static const char both[] = "ulimit -Sn; ulimit -Hn";
+	struct rlimit own, high = { 1024, 1048576 };
+
+	skip_unless_possible();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &own), 0);
+	if (setrlimit(RLIMIT_NOFILE, &high) < 0)
+		high.rlim_max = own.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &own), 0);
+	_cleanup_free_ char *expected = xasprintf("1024\n%llu\n",
+						  (unsigned long long)high.rlim_max);
+	expect_shell(both, expected);
+	create("one", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must("ExecProcess",
+	     "{\"container_id\": \"one\", \"exec_id\": \"e\", \"process\": {\"args\": [\"sh\","
+	     " \"-c\", \"%s\"], \"env\": [\"PATH=/bin\"]}}",
+	     both);
+	_cleanup_free_ char *out = read_all("ReadStdout", "one", "e");
+	assert_string_equal(out, expected);
+}
+
 static void test_schedule(void **state _unused_)
 {
 	skip_unless_possible();
@@ -554,6 +578,7 @@ int main(void)
 		LIFE(test_world_of_a_container),
 		LIFE(test_name_without_one_is_the_sandboxes),
 		LIFE(test_attributes),
+		LIFE(test_open_files),
 		LIFE(test_schedule),
 		LIFE(test_mounts),
 		LIFE(test_hostile_rootfs),
