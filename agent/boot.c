@@ -25,6 +25,10 @@
 #include "base/memory.h"
 #include "base/strings.h"
 
+/* As systemd mounts it. Limits of a container are the guest's, also for one that may write to its
+ * cgroup. */
+#define CGROUP_OPTIONS "nsdelegate,memory_recursiveprot"
+
 enum { FILE_MAX = 64 * 1024, NOFILE_MAX = 65536 };
 
 static const struct {
@@ -38,7 +42,7 @@ static const struct {
 	{ "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
 	{ "tmpfs", "/run", "mode=0755", MS_NOSUID | MS_NODEV },
 	{ "tmpfs", "/tmp", "mode=1777", MS_NOSUID | MS_NODEV },
-	{ "cgroup2", "/sys/fs/cgroup", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "cgroup2", "/sys/fs/cgroup", CGROUP_OPTIONS, MS_NOSUID | MS_NODEV | MS_NOEXEC },
 };
 
 static int mount_all(struct error *err)

@@ -34,8 +34,12 @@ enum { NOFILE_SOFT = 1024, NOFILE_HARD = 1048576 };
 
 enum { STATUS_FAILED = 127 };
 
-/* What an exec shares with the container: all but the network, which is the guest's. */
-enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID };
+/* What an exec shares with the container when it is born: all but the network, which is the
+ * guest's, and the cgroup namespace. */
+enum { JOIN_FLAGS = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID };
+
+/* What it cannot enter that without. */
+static const uint64_t caps_to_enter = UINT64_C(1) << CAP_SYS_ADMIN;
 
 /* What a child cannot become its user without, and give its stdio to that user. */
 static const uint64_t caps_to_become = UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETGID |
@@ -270,13 +274,13 @@ static int set_user(const struct user_plan *user, struct error *err)
 }
 
 /* Gives up what the process will not need to become what it shall be. */
-static int limit_privileges(const struct child_plan *plan, struct error *err)
+static int limit_privileges(const struct child_plan *plan, uint64_t more, struct error *err)
 {
 	const struct caps *caps = &plan->process->caps;
 	int r = caps_apply_bounding(caps);
 
 	if (r == 0)
-		r = caps_limit(caps, caps_to_become | caps_to_filter(plan));
+		r = caps_limit(caps, caps_to_become | caps_to_filter(plan) | more);
 	return r < 0 ? error_set_errno(err, r, "cannot drop capabilities") : 0;
 }
 
@@ -447,11 +451,40 @@ static int make_container(const struct child_plan *plan, int *ret_master, int *r
 		r = plan->pids ? make_world_beside(plan, ret_master, ret_slave, err)
 			       : make_world(plan, ret_master, ret_slave, err);
 	if (r == 0)
-		r = limit_privileges(plan, err);
+		r = limit_privileges(plan, 0, err);
 	return r == 0 && plan->pids ? go_on_inside(plan, err) : r;
 }
 
-int child_join(const struct child_plan *plan, int cgroup, struct error *err)
+/* That of the process pidfd. It is opened by a file of the guest's /proc, which the child has not.
+ */
+static int open_cgroup_namespace(int pidfd, int *ret_fd, struct error *err)
+{
+	static const char self[] = "/proc/self/ns/cgroup";
+	_cleanup_close_ int own = open(self, O_RDONLY | O_CLOEXEC), theirs = -EBADF;
+
+	if (own < 0 || setns(pidfd, CLONE_NEWCGROUP) < 0)
+		return error_set_errno(err, errno, "cannot join the container's cgroup namespace");
+	theirs = open(self, O_RDONLY | O_CLOEXEC);
+	if (theirs < 0 || setns(own, CLONE_NEWCGROUP) < 0)
+		return error_set_errno(err, errno, "cannot leave the container's cgroup namespace");
+	*ret_fd = steal_fd(&theirs);
+	return 0;
+}
+
+/* The kernel lets nobody who is in a cgroup namespace, and in no group of it, clone into a group
+ * (nsdelegate). So this is entered by the child, which is in its group. */
+static int enter_cgroup_namespace(const struct child_plan *plan, struct error *err)
+{
+	const uint64_t more = caps_to_become | caps_to_filter(plan);
+
+	if (setns(plan->cgroup_namespace, CLONE_NEWCGROUP) < 0)
+		return error_set_errno(err, errno, "cannot join the container's cgroup namespace");
+	close_fd(plan->cgroup_namespace);
+	int r = caps_limit(&plan->process->caps, more);
+	return r < 0 ? error_set_errno(err, r, "cannot drop capabilities") : 0;
+}
+
+int child_join(struct child_plan *plan, int cgroup, struct error *err)
 {
 	int kept[] = { plan->sync, plan->join_pidfd, cgroup };
 	int r = take_descriptors(plan, err);
@@ -459,10 +492,12 @@ int child_join(const struct child_plan *plan, int cgroup, struct error *err)
 	close_all_but(kept, ARRAY_SIZE(kept));
 	if (r == 0)
 		r = prepare_privileged(plan->process, err);
+	if (r == 0)
+		r = open_cgroup_namespace(plan->join_pidfd, &plan->cgroup_namespace, err);
 	if (r == 0 && setns(plan->join_pidfd, JOIN_FLAGS) < 0)
 		r = error_set_errno(err, errno, "cannot join the container's namespaces");
 	close_fd(plan->join_pidfd);
-	return r == 0 ? limit_privileges(plan, err) : r;
+	return r == 0 ? limit_privileges(plan, caps_to_enter, err) : r;
 }
 
 /* A program of the guest's own, in whose place it is already. */
@@ -472,7 +507,7 @@ static int make_program(const struct child_plan *plan, struct error *err)
 
 	if (r == 0)
 		r = prepare_privileged(plan->process, err);
-	return r == 0 ? limit_privileges(plan, err) : r;
+	return r == 0 ? limit_privileges(plan, 0, err) : r;
 }
 
 /* An exec, born in the container, or a program of the guest's. */
@@ -481,7 +516,10 @@ static int finish_exec(const struct child_plan *plan, int *ret_master, int *ret_
 {
 	_cleanup_close_ int root = -EBADF;
 	int kept[] = { plan->sync };
+	int r = plan->join_pidfd >= 0 ? enter_cgroup_namespace(plan, err) : 0;
 
+	if (r < 0)
+		return r;
 	close_all_but(kept, ARRAY_SIZE(kept));
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)

@@ -29,9 +29,10 @@ struct child_plan {
 	const struct seccomp_program *filter;
 	int join_pidfd; /* for an exec: the container's first process; else -EBADF. Neither this nor
 			 * rootfs: a program of the guest's own (agent/console.h) */
-	int stdio[3];   /* -EBADF where a terminal takes their place */
-	bool no_stdin;  /* /dev/null takes its place: nobody writes to stdio[0] */
-	int sync;       /* set by launch_new() */
+	int cgroup_namespace; /* for an exec; set by child_join(), a descriptor of the child's */
+	int stdio[3];         /* -EBADF where a terminal takes their place */
+	bool no_stdin;        /* /dev/null takes its place: nobody writes to stdio[0] */
+	int sync;             /* set by launch_new() */
 };
 
 /* What is said on the sync socket (SOCK_SEQPACKET: one message, one packet). */
@@ -47,7 +48,8 @@ struct child_message {
 
 /* For an exec, before the child is born, in a process of the agent's that shares its memory and
  * nothing else: enters the container's namespaces with nothing open but the child's own descriptors
- * and cgroup (-EBADF: none), and gives up what the child will not need. It waits for nothing. */
-_must_check_ int child_join(const struct child_plan *plan, int cgroup, struct error *err);
+ * and cgroup (-EBADF: none), and gives up what the child will not need. It waits for nothing. The
+ * child enters the cgroup namespace itself, and gives up CAP_SYS_ADMIN then. */
+_must_check_ int child_join(struct child_plan *plan, int cgroup, struct error *err);
 
 _Noreturn void child_run(const struct child_plan *plan);

@@ -19,8 +19,10 @@
  *
  * An exec is born last: a process of the agent's, which nobody in the container sees, closes what
  * the agent has open, joins the container's namespaces and gives up what the exec will not need;
- * only then it clones the child. Whoever looks at the child in the container's /proc, with whatever
- * capabilities, finds the container's root and folders there from its first moment on.
+ * only then it clones the child, which has CAP_SYS_ADMIN until it has joined the cgroup namespace:
+ * who is in that cannot clone into a cgroup (nsdelegate). Whoever looks at the child in the
+ * container's /proc, with whatever capabilities, finds the container's root and folders there from
+ * its first moment on.
  *
  * Where the stream ends before that, the child has died, which is a failure too. So is every other
  * message: whoever breaks into the child can write to its socket.

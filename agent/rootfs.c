@@ -24,6 +24,16 @@ static bool is_dev(const char *destination)
 	return str_equal(destination, "/dev") || str_equal(destination, "/dev/");
 }
 
+/* What v1 was told (controller names) is no option of v2. A mount by who is in the guest's own
+ * cgroup namespace changes all others, so that it has the guest's (agent/boot.c). */
+static void replace_cgroup_options(struct mount_options *options)
+{
+	options->data = xrealloc_array(options->data, 2, sizeof(*options->data));
+	options->data[0] = "nsdelegate";
+	options->data[1] = "memory_recursiveprot";
+	options->ndata = 2;
+}
+
 static int plan_mount(struct rootfs_plan *plan, const Grpc__Mount *mount, struct error *err)
 {
 	struct mount_plan *entry = &plan->mounts[plan->nmounts];
@@ -42,9 +52,8 @@ static int plan_mount(struct rootfs_plan *plan, const Grpc__Mount *mount, struct
 	entry->type = str_equal(mount->type, "cgroup") ? "cgroup2" : mount->type;
 	if (str_equal(mount->type, "bind"))
 		entry->options.bind = true;
-	/* What v1 was told (controller names) is no option of v2. */
 	if (str_equal(entry->type, "cgroup2"))
-		entry->options.ndata = 0;
+		replace_cgroup_options(&entry->options);
 	if (is_dev(mount->destination))
 		plan->bind_dev = entry->options.bind;
 	return 0;

@@ -9,8 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* No child is cloned here. */
-int child_join(const struct child_plan *plan _unused_, int cgroup _unused_,
-	       struct error *err _unused_)
+int child_join(struct child_plan *plan _unused_, int cgroup _unused_, struct error *err _unused_)
 {
 	abort();
 }

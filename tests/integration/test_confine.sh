@@ -40,6 +40,17 @@ test_a_cgroup_below_changes_nothing() {
 	remove_container c3
 }
 
+# By its own namespace's root, which an exec is in as well. What it makes below is its own.
+test_limits_are_not_the_containers_to_lift() {
+	start c11 --privileged --memory-limit 67108864
+	expect 'refused 67108864 33554432 0::/below' "$(inside c11 sh -c 'exec 2>/dev/null
+		mkdir /cg && mount -t cgroup2 cgroup2 /cg && mkdir /cg/below && echo $$ >/cg/below/cgroup.procs
+		echo max >/cg/memory.max || echo refused; cat /cg/memory.max
+		for i in $(cat /cg/cgroup.procs); do echo $i >/cg/below/cgroup.procs; done; echo +memory >/cg/cgroup.subtree_control
+		echo 33554432 >/cg/below/memory.max; cat /cg/below/memory.max; cat /proc/self/cgroup' | xargs)"
+	remove_container c11
+}
+
 # Who may open all devices still cannot change the images that the guest runs of.
 test_images_are_read_only_for_everybody() {
 	start c4 --privileged

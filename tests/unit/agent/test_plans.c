@@ -227,7 +227,9 @@ static void test_rootfs(void **state _unused_)
 	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), 0);
 	assert_true(plan.bind_dev);
 	assert_string_equal(plan.mounts[1].type, "cgroup2");
-	assert_int_equal(plan.mounts[1].options.ndata, 0);
+	assert_int_equal(plan.mounts[1].options.ndata, 2);
+	assert_string_equal(plan.mounts[1].options.data[0], "nsdelegate");
+	assert_string_equal(plan.mounts[1].options.data[1], "memory_recursiveprot");
 	rootfs_plan_done(&plan);
 	cgroup.destination = (char *)"relative"; /* to the root: what old tools write */
 	assert_int_equal(rootfs_plan_init(&spec, &plan, NULL), 0);

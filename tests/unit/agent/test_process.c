@@ -156,6 +156,22 @@ static void test_exec(void **state _unused_)
 	must("RemoveContainer", "{\"container_id\": \"one\"}");
 }
 
+/* It enters the cgroup namespace itself, and has no capability left of that. */
+static void test_an_exec_is_in_the_cgroup_namespace(void **state _unused_)
+{
+	skip_unless_possible();
+	create("one", "\"args\": [\"sleep\", \"1000\"]");
+	must("StartContainer", "{\"container_id\": \"one\"}");
+	must("ExecProcess",
+	     "{\"container_id\": \"one\", \"exec_id\": \"e\", \"process\": {\"args\": [\"sh\","
+	     " \"-c\", \"[ $(readlink /proc/1/ns/cgroup) = $(readlink /proc/self/ns/cgroup) ] && "
+	     "echo same; grep 0:: /proc/self/cgroup; grep CapPrm /proc/self/status\"],"
+	     " \"env\": [\"PATH=/bin\"]}}");
+	_cleanup_free_ char *out = read_all("ReadStdout", "one", "e");
+	assert_string_equal(out, fixture.cgroup ? "same\n0::/\nCapPrm:\t0000000000000000\n"
+						: "same\nCapPrm:\t0000000000000000\n");
+}
+
 /* The container's files say who that is; what it writes to is the user's. */
 static const struct {
 	const char *user, *process, *ids;
@@ -431,6 +447,7 @@ int main(void)
 		LIFE(test_signals_before_they_are_asked_for),
 		LIFE(test_pause_is_seen_and_ends),
 		LIFE(test_exec),
+		LIFE(test_an_exec_is_in_the_cgroup_namespace),
 		LIFE(test_users_by_name),
 		LIFE(test_execs_by_name),
 		LIFE(test_users_that_are_not_there),
