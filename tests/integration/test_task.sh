@@ -40,6 +40,16 @@ test_who_takes_no_events_is_answered_by_a_line() {
 	pkill -f "containerd-shim-kiln-v2 -namespace $SHIM_NAMESPACE -address .* -id (line|json) start" || fail 'no shim runs'
 }
 
+# As a containerd 2 leaves them, whose unit has no LimitNOFILE.
+test_a_shim_has_as_many_files_as_it_may() {
+	local bundle=$work/files pid
+	mkdir -p "$bundle"
+	(ulimit -Sn 1024 && cd "$bundle" && timeout 20 containerd-shim-kiln-v2 -namespace "$SHIM_NAMESPACE" -address '' -id files start </dev/null >/dev/null)
+	pid=$(pgrep -f "containerd-shim-kiln-v2 -namespace $SHIM_NAMESPACE -address .* -id files start")
+	expect 1 "$(awk '/^Max open files/ { print ($4 == $5 && $4 > 1024) }' "/proc/$pid/limits")" "$(grep files "/proc/$pid/limits")"
+	kill "$pid"
+}
+
 # shared CONTAINERS...: what they say; PIDS and COMMAND for each.
 shared() {
 	mkdir -p "$SHIM_WORK"
