@@ -164,11 +164,11 @@ const char *pool_obstacle(const struct pool *pool)
 
 const char *pool_roll_obstacle(const struct pool *pool)
 {
-	if (pool->mode == POOL_PAUSED || pool->failure)
+	/* A clone that fails once is tried again in a moment. */
+	if (pool->mode == POOL_PAUSED || pool_is_broken(pool))
 		return pool_obstacle(pool);
-	/* With more than one parked, a stale one goes before its successor comes; and a drained
-	 * pool has none. */
-	return pool->held && members_count(pool, MEMBER_PARKED) < 2 ? pool_obstacle(pool) : NULL;
+	/* The last one that is parked does not go before its successor comes. */
+	return pool->held && members_count(pool, MEMBER_PARKED) == 1 ? pool_obstacle(pool) : NULL;
 }
 
 const char *pool_shortfall(const struct pool *pool, unsigned count)

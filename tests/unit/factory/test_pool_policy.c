@@ -261,9 +261,12 @@ static void what_keeps_the_old_machines_is_told(void **state)
 	pool_roll(f->pool, &other);
 	settle(f);
 	assert_string_equal(pool_roll_obstacle(f->pool), "it is paused");
-	clones_refused = 1;
+	clones_refused = POOL_FAILURES_MAX;
 	pool_resume(f->pool);
 	settle(f);
+	assert_null(pool_roll_obstacle(f->pool));
+	while (clones_refused > 0)
+		advance(f, POOL_BROKEN_RETRY_MS);
 	assert_string_equal(pool_roll_obstacle(f->pool), "no QEMU today");
 	advance(f, POOL_BROKEN_RETRY_MS);
 	park_all(f);
