@@ -6,9 +6,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/waiters.h"
-#include "factory/bake/bake_link.h"
-#include "factory/templates/input_watch.h"
+#include "factory/templates/slot_priv.h"
 #include "factory/templates/template_removal.h"
 
 static const char *const slot_state_names[] = {
@@ -26,19 +24,6 @@ static const unsigned slot_next[] = {
 };
 const struct state_machine slot_states = STATE_MACHINE("template", slot_state_names, slot_next);
 
-/* After a rebuild there are other templates of this name, in the store or with machines in the
- * pool:
- *
- *   state      what it is                                       leaves by
- *   SETTLED    there are none                                   a rebuild that succeeded
- *   REPLACING  the pool replaces the machines of the old        none is left: CLEANING; the
- *              template; another rebuild may begin where        slot's end: SETTLED
- *              it cannot (pool_roll_obstacle())
- *   CLEANING   a worker removes the old templates' files        done: SETTLED, or REPLACING where
- *                                                               another rebuild has succeeded
- */
-enum roll_state { ROLL_SETTLED, ROLL_REPLACING, ROLL_CLEANING };
-
 static const char *const roll_names[] = { "settled", "replacing", "cleaning" };
 static const unsigned roll_may_follow[] = {
 	[ROLL_SETTLED] = STATE(ROLL_REPLACING),
@@ -46,39 +31,6 @@ static const unsigned roll_may_follow[] = {
 	[ROLL_CLEANING] = STATE(ROLL_SETTLED) | STATE(ROLL_REPLACING),
 };
 static const struct state_machine roll_states = STATE_MACHINE("roll", roll_names, roll_may_follow);
-
-enum roll_next { NEXT_NOTHING, NEXT_REBUILD, NEXT_REMOVE };
-
-struct slot {
-	struct slot_options options;
-	char *name, *definition_path, *word_path;
-	struct template_definition *definition; /* of the template, or of the next bake */
-	enum slot_state state;
-	struct template_manifest *manifest; /* while READY */
-	struct error broken;
-	struct input_watch *watch; /* watches while READY */
-
-	/* A bake, while BAKING, and while READY for a rebuild. */
-	struct bake_turn turn;
-	bool bake_anew; /* even if no input changed */
-	struct bake_link *bake;
-	enum bake_phase phase;
-	struct template_definition *bake_definition;
-	char *console; /* of a bake that failed; owned */
-
-	enum roll_state roll;
-	enum roll_next next; /* in CLEANING and REPLACING: what has been asked for meanwhile */
-	char *rebuild_error;
-	struct template_inputs tried; /* what the last bake began with */
-
-	struct pool *pool;
-	struct metrics metrics;
-	uint64_t bake_begun_ns;
-	struct waiters init_waiters; /* for READY and a full pool */
-	struct waiters rebuild_waiters;
-	struct waiters end_waiters; /* for ABSENT, or for a stopped pool */
-	bool stopping;              /* the template stays */
-};
 
 static void slot_set_state(struct slot *slot, enum slot_state state)
 {
@@ -90,11 +42,6 @@ static void slot_set_roll(struct slot *slot, enum roll_state roll)
 {
 	state_change(&roll_states, slot->name, slot->roll, roll);
 	slot->roll = roll;
-}
-
-static bool slot_ending(const struct slot *slot)
-{
-	return slot->stopping || !waiters_empty(&slot->end_waiters);
 }
 
 /* ---------------------------------------------------------------- after a rebuild */
@@ -153,9 +100,10 @@ static void slot_tell_stuck(struct slot *slot)
 			  "template %s is baked anew, but the machines of the one before stay: %s",
 			  slot->name, pool_roll_obstacle(slot->pool));
 
-	if (!str_equal(slot->rebuild_error, error_message(&err)))
+	if (!slot->rebuild_error) { /* else a bake failed since, or it has been told */
 		log_warning(slot->name, "%s", error_message(&err));
-	replace_string(&slot->rebuild_error, error_message(&err));
+		slot->rebuild_error = xstrdup(error_message(&err));
+	}
 	if (slot->next == NEXT_REBUILD)
 		slot->next = NEXT_NOTHING;
 	waiters_answer(&slot->rebuild_waiters, r, &err);
@@ -651,87 +599,6 @@ void slot_free(struct slot *slot)
 	free(slot->name);
 	metrics_done(&slot->metrics);
 	free(slot);
-}
-
-/* A boot takes kernel and initramfs from where the definition has them: not if they are no longer
- * what the root image was baked with. */
-static bool slot_is_bootable(const struct slot *slot)
-{
-	const struct template_inputs *now = input_watch_inputs(slot->watch);
-
-	if (slot->state != SLOT_READY || slot_ending(slot))
-		return false;
-	return !now ||
-	       (str_equal(now->values[INPUT_KERNEL], slot->manifest->inputs.values[INPUT_KERNEL]) &&
-		str_equal(now->values[INPUT_INITRD], slot->manifest->inputs.values[INPUT_INITRD]));
-}
-
-static void offer_definition(const struct template_definition *definition,
-			     struct template_offer *offer)
-{
-	offer->size = (struct vm_size){ (uint32_t)definition->vcpus,
-					(uint32_t)definition->memory_mib };
-	offer->max_size = (struct vm_size){
-		(uint32_t)(definition->vcpus + definition->spare_vcpus),
-		(uint32_t)definition->max_memory_mib,
-	};
-	offer->annotations = definition->annotations;
-	offer->images = &definition->images;
-}
-
-static void offer_manifest(const struct template_manifest *manifest, struct template_offer *offer)
-{
-	offer->size = template_size(manifest);
-	offer->max_size = template_max_size(manifest);
-	offer->annotations = template_annotations(manifest);
-	offer->images = &manifest->inputs.images;
-}
-
-/* Its pool is closed already: a claim would wait for nothing. */
-static bool slot_is_leaving(const struct slot *slot)
-{
-	return slot->state == SLOT_READY && slot_ending(slot);
-}
-
-void slot_offer(const struct slot *slot, struct template_offer *ret_offer)
-{
-	static const unsigned readiness[] = {
-		[SLOT_READY] = 2,  [SLOT_BAKING] = 1,   [SLOT_ABSENT] = 0,
-		[SLOT_BROKEN] = 0, [SLOT_REMOVING] = 0,
-	};
-
-	*ret_offer = (struct template_offer){
-		.name = slot->name,
-		.state = slot_state_to_string(slot->state),
-		.readiness = slot_is_leaving(slot) || pool_is_broken(slot->pool)
-				     ? 0
-				     : readiness[slot->state],
-		.bootable = slot_is_bootable(slot),
-	};
-	if (slot->manifest)
-		offer_manifest(slot->manifest, ret_offer);
-	else
-		offer_definition(slot->definition, ret_offer);
-}
-
-int slot_accepts(const struct slot *slot, struct error *err)
-{
-	if (slot_is_leaving(slot))
-		return error_set(err, ENOTCONN, "template %s is being %s", slot->name,
-				 slot->stopping ? "stopped" : "destroyed");
-	switch (slot->state) {
-	case SLOT_READY:
-	case SLOT_BAKING:
-		return 0;
-	case SLOT_BROKEN:
-		return error_set(err, ENOTCONN, "template %s is broken: %s", slot->name,
-				 error_message(&slot->broken));
-	case SLOT_ABSENT:
-	case SLOT_REMOVING:
-		break;
-	}
-	return error_set(err, ENOTCONN, "template %s is %s: run `kiln-ctl factory init`",
-			 slot->name, slot_state_to_string(slot->state));
 }
 
 struct metrics *slot_metrics(struct slot *slot)

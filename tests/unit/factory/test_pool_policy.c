@@ -273,6 +273,25 @@ static void what_keeps_the_old_machines_is_told(void **state)
 	assert_null(pool_roll_obstacle(f->pool));
 }
 
+/* Where there are two, one of them goes first. */
+static void the_last_old_machine_stays_where_there_is_no_room(void **state)
+{
+	struct template_manifest other = { .id = "template-b" };
+	struct fixture *f = *state;
+
+	policy(f)->target = 1;
+	f->room.max_vms = 1;
+	open_and_fill(f);
+	pool_roll(f->pool, &other);
+	settle(f);
+	assert_non_null(strstr(pool_roll_obstacle(f->pool), "max_vms"));
+	f->room.max_vms = 2;
+	advance(f, 1000);
+	park_all(f);
+	assert_null(pool_roll_obstacle(f->pool));
+	assert_int_equal(count_others(f->pool, other.id), 0);
+}
+
 /* A claim was accepted for what the new template's machines can grow to. */
 static void a_rolling_change_serves_no_claim_that_is_too_large_by_the_old(void **state)
 {
@@ -765,6 +784,7 @@ int main(void)
 		POOL_TEST(the_old_give_their_room_where_there_is_no_other),
 		POOL_TEST(a_rolling_change_never_empties_the_pool),
 		POOL_TEST(what_keeps_the_old_machines_is_told),
+		POOL_TEST(the_last_old_machine_stays_where_there_is_no_room),
 		POOL_TEST(a_rolling_change_serves_no_claim_that_is_too_large_by_the_old),
 		POOL_TEST(a_machine_that_fails_its_probe_is_replaced),
 		POOL_TEST(one_being_probed_may_be_claimed),

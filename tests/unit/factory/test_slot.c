@@ -499,6 +499,8 @@ static void test_no_bake_over_what_is_parked(void **state _unused_)
 	turn();
 	assert_false(play.bake->options.anew);
 	bake_finish(-EIO, NULL);
+	pool_news();
+	assert_string_equal(slot_rebuild_error(play.slot), "played"); /* more than that they stay */
 }
 
 static void look(void)
