@@ -22,7 +22,11 @@ bridge_conf() {
 # add_interface POD IFNAME BRIDGE MTU SUBNET...: what CNI says is then in $work/POD.IFNAME
 add_interface() {
 	bridge_conf "${@:3}" | cni ADD "$1" bridge "$2" >"$work/$1.$2" || fail "CNI: $(<"$work/$1.$2")"
+	until_true 10 has_addresses "$3"
 }
+# has_addresses LINK: while its own IPv6 address is tentative, the host talks to a pod with another link's, which
+# none can answer.
+has_addresses() { [ -z "$(ip -6 addr show dev "$1" tentative)" ]; }
 
 # make_pod POD BRIDGE MTU SUBNET...: its namespace, with an eth0
 make_pod() {
