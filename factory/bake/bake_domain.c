@@ -14,6 +14,7 @@
 #include "factory/bake/bake_user.h"
 #include "factory/bake/libvirt_link.h"
 #include "factory/guest/network_cards.h"
+#include "factory/vm/remains.h"
 
 enum {
 	POLL_MS = 10,
@@ -79,7 +80,15 @@ static int find_process(const struct bake_domain_options *options, struct bake_d
 					    : xasprintf("%s/libvirt/run/qemu/%s.pid",
 							options->run_dir, domain->name);
 
-	return bake_process_find(path, domain->name, &domain->process, err);
+	int r = bake_process_find(path, domain->name, &domain->process, err);
+	if (r == 0 && !remains_runs_qemu(domain->process.pid))
+		r = error_set(
+			err, EACCES,
+			"%s is no VMM that clones can have: Kiln ends what a crash left of them "
+			"where their program is a file of root's that nobody else may write to, "
+			"and its name begins with \"qemu\"",
+			domain->process.argv.items[0]);
+	return r;
 }
 
 static int open_link(const struct bake_domain_options *options, struct libvirt_link **ret,

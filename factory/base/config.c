@@ -42,7 +42,10 @@ static const struct config_key factory_keys[] = {
 	CONFIG_UINT(C, image_cache_mib, "image_cache_mib", 10240, 1, 16 * 1024 * 1024,
 		    "MiB the images may take together; those used least recently go first",
 		    .reloadable = true),
-	CONFIG_STRING(C, qemu, "qemu", "/usr/bin/qemu-system-x86_64", "The QEMU to run"),
+	CONFIG_STRING(
+		C, qemu, "qemu", "/usr/bin/qemu-system-x86_64",
+		"The QEMU to run, or a program that becomes one: a file of root's that nobody else "
+		"may write to, whose name begins with qemu, so that a machine is known by it"),
 	CONFIG_STRING(C, accelerator, "accelerator", "auto",
 		      "tcg, kvm, or auto: KVM where the CPU has vmx or svm, else TCG"),
 	CONFIG_STRING(

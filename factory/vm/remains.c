@@ -347,7 +347,7 @@ static bool runs_nothing(pid_t pid)
 	return readlink(path, program, sizeof(program)) < 0 && errno == ENOENT;
 }
 
-static bool runs_qemu(pid_t pid)
+bool remains_runs_qemu(pid_t pid)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/exe", (int)pid);
 	char program[PATH_MAX];
@@ -365,7 +365,7 @@ bool remains_is_machine(pid_t pid, const struct owner *owner)
 	uint32_t uid;
 
 	return remains_owner(pid, &uid) && is_of(uid, owner) &&
-	       (runs_qemu(pid) || runs_nothing(pid));
+	       (remains_runs_qemu(pid) || runs_nothing(pid));
 }
 
 static bool names(pid_t pid, const char *path)
@@ -414,7 +414,7 @@ static int search_take(pid_t pid, struct search *search)
 		return 0;
 	for (size_t i = 0; i < search->nowners; i++)
 		ours |= is_of(uid, &search->owners[i]);
-	if (!ours || !runs_qemu(pid)) {
+	if (!ours || !remains_runs_qemu(pid)) {
 		if (calls_itself_qemu(pid))
 			stranger_note(search, pid, uid);
 		return 0;

@@ -49,6 +49,10 @@ struct owner {
 /* The user of a process that lives. False: there is none. */
 bool remains_owner(pid_t pid, uint32_t *ret_uid);
 
+/* Whether its program is one of those: a machine of which it is not could not be ended after a
+ * crash. */
+bool remains_runs_qemu(pid_t pid);
+
 /* Whether this process is a machine's: its owner is one of these, and its program QEMU, or none any
  * more. */
 bool remains_is_machine(pid_t pid, const struct owner *owner);

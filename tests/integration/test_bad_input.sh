@@ -39,6 +39,27 @@ test_kvm_where_there_is_none() {
 	stop_factory
 }
 
+# A crash would leave its clones behind for ever: nobody would take them for machines.
+test_programs_that_no_clone_may_run() {
+	local program
+	mkdir -p "$work/usr/bin"
+	ln -s /usr/lib /usr/share "$work/usr" # QEMU looks for its own beside itself
+	for program in vmm qemu-of-nobody qemu-of-anybody; do
+		cp /usr/bin/qemu-system-x86_64 "$work/usr/bin/$program"
+	done
+	chown nobody "$work/usr/bin/qemu-of-nobody"
+	chmod 777 "$work/usr/bin/qemu-of-anybody"
+	for program in "$work"/usr/bin/*; do
+		jq --arg program "$program" '.qemu = $program' "$work/factory.json" >"$work/program.json"
+		timeout 60 kiln-factory --daemon --config "$work/program.json"
+		! factory_ctl init >"$work/out" 2>&1 || fail "a template of $program was baked"
+		expect_match "$program is no VMM" "$(<"$work/out")"
+		stop_factory
+		expect_no_machines "of $program"
+	done
+	rm -r "${work:?}/usr"
+}
+
 test_second_factory_is_refused() {
 	start_factory
 	expect_match 'another kiln-factory' "$(start_fails .)"
