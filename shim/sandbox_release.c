@@ -109,13 +109,14 @@ void sandbox_begin_release(struct sandbox *sandbox)
 		leave_network(sandbox);
 }
 
-static void on_nothing_to_release(void *userdata)
-{
-	sandbox_released(userdata, 0, NULL);
-}
-
 void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *userdata)
 {
+	if (sandbox->state == SANDBOX_NONE) {
+		trace_root_end(NULL);
+		if (fn) /* it may be acquired meanwhile, which is another machine's matter */
+			loop_defer(sandbox->loop, fn, userdata);
+		return;
+	}
 	if (fn) {
 		sandbox->on_released = fn;
 		sandbox->released_userdata = userdata;
@@ -124,6 +125,4 @@ void sandbox_release(struct sandbox *sandbox, void (*fn)(void *userdata), void *
 		sandbox_begin_release(sandbox);
 	else if (sandbox->state == SANDBOX_CLAIMING)
 		sandbox_set_state(sandbox, SANDBOX_UNWANTED);
-	else if (sandbox->state == SANDBOX_NONE && fn)
-		loop_defer(sandbox->loop, on_nothing_to_release, sandbox);
 }
