@@ -50,15 +50,15 @@ static json_t *serve_list(const struct image_keeper *keeper, struct error *err)
 	for (size_t i = 0; i < images.count; i++) {
 		const struct stored_image *image = &images.items[i];
 		const struct image_record *record = &image->record;
-		json_array_append_new(array,
-				      json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:s*}",
-						"key", record->key, "name", record->name ?: "",
-						"layers", strings(&record->layers), "bytes",
-						(json_int_t)record->stamp.size, "made_at",
-						(json_int_t)record->made_at, "last_used",
-						(json_int_t)image->last_used, "last_used_ns",
-						(json_int_t)image->last_used_ns, "in_use",
-						(int)image->in_use, "damage", image->damage));
+		json_array_append_new(
+			array, json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:s*}",
+					 "key", record->key, "name", record->name ?: "", "digest",
+					 record->digest, "layers", strings(&record->layers),
+					 "bytes", (json_int_t)record->stamp.size, "made_at",
+					 (json_int_t)record->made_at, "last_used",
+					 (json_int_t)image->last_used, "last_used_ns",
+					 (json_int_t)image->last_used_ns, "in_use",
+					 (int)image->in_use, "damage", image->damage));
 	}
 	return json_pack("{s:o}", "images", array);
 }
@@ -144,20 +144,22 @@ static int ask(const struct image_keeper *keeper, const struct jailer_request *r
 static void read_image(const json_t *json, struct stored_images *images)
 {
 	struct stored_image image = {};
-	const char *key = "", *name = "", *damage = NULL;
+	const char *key = "", *name = "", *digest = "", *damage = NULL;
 	json_int_t bytes = 0, made_at = 0, last_used = 0, last_used_ns = 0;
 	json_t *layers = NULL, *layer;
 	int in_use = 0;
 	size_t i;
 
-	if (json_unpack((json_t *)json, "{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s?s}", "key",
-			&key, "name", &name, "layers", &layers, "bytes", &bytes, "made_at",
-			&made_at, "last_used", &last_used, "last_used_ns", &last_used_ns, "in_use",
-			&in_use, "damage", &damage) < 0 ||
+	if (json_unpack((json_t *)json, "{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s?s}", "key",
+			&key, "name", &name, "digest", &digest, "layers", &layers, "bytes", &bytes,
+			"made_at", &made_at, "last_used", &last_used, "last_used_ns", &last_used_ns,
+			"in_use", &in_use, "damage", &damage) < 0 ||
 	    !image_key_is_valid(key))
 		return;
 	memcpy(image.record.key, key, DIGEST_HEX_SIZE);
 	image.record.name = xstrdup(name);
+	if (digest_is_valid(digest)) /* the record of one that is damaged may have none */
+		memcpy(image.record.digest, digest, DIGEST_HEX_SIZE);
 	json_array_foreach (layers, i, layer) {
 		strv_add(&image.record.layers, json_string_value(layer) ?: "");
 	}

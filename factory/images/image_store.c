@@ -212,14 +212,19 @@ int image_store_make_room(const char *dir, const char *key, uint64_t bytes, uint
 {
 	_cleanup_(stored_images_done) struct stored_images images = {};
 	int r = image_store_list(dir, &images, err);
-	uint64_t used = images.bytes;
+	uint64_t used = 0, held = 0;
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < images.count; i++)
-		if (str_equal(images.items[i].record.key, key))
-			used -= images.items[i].record.stamp.size;
-	for (size_t i = 0; i < images.count && used + bytes > limit; i++) {
+	for (size_t i = 0; i < images.count; i++) {
+		const struct stored_image *image = &images.items[i];
+		if (str_equal(image->record.key, key))
+			continue;
+		used += image->record.stamp.size;
+		held += image->in_use ? image->record.stamp.size : 0;
+	}
+	/* Nothing goes where it would not be enough. */
+	for (size_t i = 0; i < images.count && held + bytes <= limit && used + bytes > limit; i++) {
 		const struct stored_image *image = &images.items[i];
 		if (str_equal(image->record.key, key) ||
 		    image_remove(dir, image->record.key, NULL, NULL) < 0)

@@ -2,6 +2,7 @@
  * the socket that came with the request: in JSON, {"number": -E, "message": "..."} for a failure.
  * It ends with kiln-jailer; when the factory lets go of the socket it gives up. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -55,7 +56,8 @@ static json_t *forget_job(const struct server *server, const struct jailer_reque
 
 /* ---------------------------------------------------------------- the process */
 
-/* Takes result; NULL is the failure. */
+/* Takes result; NULL is the failure. It may be longer than what the socket takes at once: a list of
+ * many images, for whose reader this waits. */
 static void answer(int socket, json_t *result, const struct error *err)
 {
 	json_t *json = result ? result
@@ -64,6 +66,7 @@ static void answer(int socket, json_t *result, const struct error *err)
 	_cleanup_free_ char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
 	json_decref(json);
+	(void)fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) & ~O_NONBLOCK);
 	if (text)
 		(void)!write_full(socket, text, strlen(text));
 }

@@ -113,6 +113,7 @@ test_list_remove_and_prune() {
 	local key
 	key=$(image list --json | jq -r '.images[] | select(.name == "docker.io/kiln/three:test").key')
 	expect_match 'docker.io/kiln/three:test +ready' "$(image list)"
+	expect "$(sha256sum <"$images/$key.erofs" | cut -d ' ' -f 1)" "$(row "$key" .digest)"
 	image remove docker.io/kiln/three:test
 	expect 0 "$(image_rows '.name == "docker.io/kiln/three:test"')"
 	if image remove "$key" 2>"$work/err"; then fail 'removed twice'; fi
@@ -235,6 +236,21 @@ test_damage_is_noticed() {
 	# What is damaged goes at the next start.
 	stop_factory
 	start_factory
+	expect_files 0 'of damaged ones'
+}
+
+# Longer than what a socket takes at once.
+test_a_list_of_many() {
+	local i key
+	for i in {1..1500}; do
+		printf -v key '%064x' "$i"
+		: >"$images/$key.erofs"
+		: >"$images/$key.json"
+	done
+	expect 1500 "$(image_rows '.state == "failed"')"
+	stop_factory
+	start_factory
+	expect '' "$(cache error)"
 	expect_files 0 'of damaged ones'
 }
 

@@ -407,6 +407,27 @@ static void test_remove_and_prune(void **state)
 	assert_int_equal(remove_now(bench, NULL).count, 0);
 }
 
+static void test_what_would_not_be_enough_stays(void **state)
+{
+	struct bench *bench = *state;
+	_cleanup_free_ char *open_one = layer(bench, "a", 5 * MIB);
+	_cleanup_free_ char *unused = layer(bench, "b", 2 * MIB);
+	_cleanup_free_ char *large = layer(bench, "c", 6 * MIB);
+	struct asked first = {}, second = {}, third = {};
+	uint64_t bytes;
+	int fd;
+
+	images_set_limit(bench->images, 10 * MIB);
+	ask_and_wait(bench, open_one, true, &first);
+	ask_and_wait(bench, unused, true, &second);
+	assert_int_equal(image_open(bench->cache, first.key, &fd, &bytes, NULL), 0);
+	ask_and_wait(bench, large, true, &third);
+	assert_int_equal(third.number, -ENOSPC);
+	assert_int_equal(remove_now(bench, second.key).number, 0);
+	close(fd);
+	error_done(&third.err);
+}
+
 static void test_state_names(void **state _unused_)
 {
 	for (int i = IMAGE_QUEUED; i <= IMAGE_FAILED; i++)
@@ -429,6 +450,7 @@ int main(void)
 		CASE(test_what_a_crash_leaves),
 		CASE(test_a_folder_of_somebody_else),
 		CASE(test_remove_and_prune),
+		CASE(test_what_would_not_be_enough_stays),
 		cmocka_unit_test(test_state_names),
 	};
 
