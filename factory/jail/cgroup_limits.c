@@ -1,5 +1,6 @@
 #include "factory/jail/cgroup_limits.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,7 +11,8 @@
 #include "base/memory.h"
 #include "base/strings.h"
 
-#define CPU "cpu"
+#define CPU      "cpu"
+#define V1_QUOTA "cpu.cfs_quota_us"
 
 enum {
 	PERIOD_US = 100 * 1000, /* of a quota; the kernel's own */
@@ -57,7 +59,7 @@ static const struct limit {
 	{ "memory", "memory.limit_in_bytes", "memory.max", print_memory },
 	{ "pids", "pids.max", "pids.max", print_threads },
 	{ CPU, "cpu.shares", "cpu.weight", print_weight },
-	{ CPU, "cpu.cfs_quota_us", "cpu.max", print_quota },
+	{ CPU, V1_QUOTA, "cpu.max", print_quota },
 };
 
 /* NULL: there is nothing to write. The caller frees. */
@@ -85,6 +87,7 @@ static int write_limit(const struct limit *limit, const char *folder, const char
 	return file_write_value(path, value, err);
 }
 
+/* A quota of v1 is refused where a group above has a smaller one, which holds then. */
 static int copy_limit(const struct limit *limit, const char *from, const char *to,
 		      const char *controller, struct error *err)
 {
@@ -98,7 +101,12 @@ static int copy_limit(const struct limit *limit, const char *from, const char *t
 	if (r < 0)
 		return r;
 	value[strcspn(value, "\n")] = '\0';
-	return file_write_value(path, value, err);
+	r = file_write_value(path, value, err);
+	if (r == -EINVAL && controller && str_equal(limit->v1_file, V1_QUOTA)) {
+		error_done(err);
+		r = 0;
+	}
+	return r;
 }
 
 int cgroup_limits_write(const char *folder, const char *controller,

@@ -23,7 +23,8 @@ struct cgroup_limits {
 
 _must_check_ int cgroup_limits_write(const char *folder, const char *controller,
 				     const struct cgroup_limits *limits, struct error *err);
-/* Those of another group of the same controller, whatever they are by now. */
+/* Those of another group of the same controller, whatever they are by now. A quota that is larger
+ * than what the groups above leave is left out: theirs holds. */
 _must_check_ int cgroup_limits_copy(const char *from, const char *to, const char *controller,
 				    struct error *err);
 /* The processors' alone. */

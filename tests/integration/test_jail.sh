@@ -222,8 +222,12 @@ shim_of() { pgrep -f "^[^ ]*containerd-shim-kiln-v2 .*-namespace $(basename "$wo
 # Where whoever limits and accounts the pod finds it, if the shim is told so; its limits and what keeps devices shut
 # come with it.
 test_the_vmm_is_in_the_pods_group() {
-	local name pid group limit
+	local name pid group limit pod=/sys/fs/cgroup/cpu/$(basename "$work")
 	limit=$(memory_limit "$(group_of "$(pid_of parked)")")
+	if [ -d /sys/fs/cgroup/cpu ]; then # v1 refuses a group a larger quota than its pod has
+		mkdir "$pod"
+		echo 150000 >"$pod/cpu.cfs_quota_us"
+	fi
 	echo '{"sandbox_cgroup_only": true}' >"$work/shim.json"
 	for name in ended killed; do
 		start $name --runtime-config-path "$work/shim.json"
@@ -240,7 +244,7 @@ test_the_vmm_is_in_the_pods_group() {
 		remove $name
 		until_true 20 [ ! -e "$group" ]
 	done
-	rmdir "$(dirname "$group")" 2>/dev/null || true
+	rmdir "$pod" "$(dirname "$group")" 2>/dev/null || true
 	wait_full
 }
 
