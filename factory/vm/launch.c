@@ -461,6 +461,8 @@ static int spawn_there(const struct launch *launch, struct launched *ret, struct
 		if (launch->files.items[i].copy >= 0)
 			fds[nfds++] = launch->files.items[i].copy;
 	int r = jailer_call(launch->jailer, &launch->request, fds, nfds, &reply, err);
+	if (r == 0)
+		r = FAULT_ERROR("clone.answered", err);
 	if (r == 0 && reply.nfds != 1)
 		r = error_set(err, EPROTO, "kiln-jailer gives no process");
 	if (r == 0)

@@ -146,6 +146,34 @@ static uint64_t removal_wait_ms(unsigned tries)
 	return wait < REMOVAL_RETRY_MAX_MS ? wait : REMOVAL_RETRY_MAX_MS;
 }
 
+/* Its end is vm_on_death(). */
+static void vm_kill(struct vm *vm)
+{
+	_cleanup_(error_done) struct error err = {};
+	if (host_kill(vm->options.jail.jailer, vm->pidfd, &err) == 0)
+		return;
+	if (vm->removals == REMOVALS_MAX) {
+		log_error(vm->entry.id, "its process %d goes on: %s", (int)vm->entry.pid,
+			  error_message(&err));
+		return;
+	}
+	log_warning(vm->entry.id, "its process %d cannot be ended yet: %s", (int)vm->entry.pid,
+		    error_message(&err));
+	loop_timer_start(vm->deadline, removal_wait_ms(vm->removals++));
+}
+
+/* Of a machine whose start was answered, and the pidfd could not be taken. */
+static bool vm_end_lost_process(struct vm *vm)
+{
+	int pidfd;
+	if (vm->entry.pid > 0 ||
+	    host_find_process(vm->options.jail.jailer, vm->run_dir, &vm->entry, &pidfd) < 0)
+		return false;
+	vm_watch_process(vm, pidfd);
+	vm_kill(vm);
+	return true;
+}
+
 bool vm_clear(struct vm *vm)
 {
 	_cleanup_(error_done) struct error err = {};
@@ -153,6 +181,8 @@ bool vm_clear(struct vm *vm)
 	vm_end_claim(vm);
 	if (host_remove(vm->options.jail.jailer, vm->run_dir, &vm->entry, &err) == 0)
 		return true;
+	if (vm_end_lost_process(vm))
+		return false;
 	if (vm->removals == REMOVALS_MAX) {
 		log_error(vm->entry.id, "something is left behind: %s", error_message(&err));
 		return true;
@@ -168,22 +198,6 @@ static void vm_bury(struct vm *vm)
 	FAULT_POINT("end.killed");
 	if (vm_clear(vm))
 		vm_set_state(vm, VM_GONE);
-}
-
-/* Its end is vm_on_death(). */
-static void vm_kill(struct vm *vm)
-{
-	_cleanup_(error_done) struct error err = {};
-	if (host_kill(vm->options.jail.jailer, vm->pidfd, &err) == 0)
-		return;
-	if (vm->removals == REMOVALS_MAX) {
-		log_error(vm->entry.id, "its process %d goes on: %s", (int)vm->entry.pid,
-			  error_message(&err));
-		return;
-	}
-	log_warning(vm->entry.id, "its process %d cannot be ended yet: %s", (int)vm->entry.pid,
-		    error_message(&err));
-	loop_timer_start(vm->deadline, removal_wait_ms(vm->removals++));
 }
 
 void vm_end_process(struct vm *vm)
