@@ -186,34 +186,6 @@ static void drop_storages(struct container *container)
 	strv_done(&container->mount_points);
 }
 
-static void on_unmounted(int fd _unused_, unsigned events _unused_, void *userdata)
-{
-	struct container *container = userdata;
-
-	loop_watch_free(steal_ptr(container->unmount));
-	container->unmount_fd = close_fd(container->unmount_fd);
-	container_step(container);
-}
-
-/* From the last to the first, and one at a time: layers can be mounted anew from their disk only
- * when the overlay over them is gone. Until it is their turn others may share them. */
-static bool release_storages(struct container *container)
-{
-	struct strv *points = &container->mount_points;
-
-	while (!container->unmount && points->count > 0) {
-		int fd = storage_drop_aside(container->storages, points->items[points->count - 1]);
-
-		strv_remove(points, points->count - 1);
-		if (fd < 0)
-			continue;
-		container->unmount_fd = fd;
-		container->unmount = loop_watch_new(container->agent->loop, fd, LOOP_READ,
-						    on_unmounted, container);
-	}
-	return !container->unmount;
-}
-
 static void free_container_later(void *userdata)
 {
 	container_free(userdata);
@@ -225,13 +197,11 @@ void container_step(struct container *container)
 
 	container_answer_pausers(container);
 	if (container->state != CONTAINER_REMOVING || container->gone || has_living(container) ||
-	    container->unmount || !remove_cgroup(container))
-		return;
-	oom_watch_free(steal_ptr(container->oom));
-	if (!release_storages(container))
+	    !remove_cgroup(container))
 		return;
 	container->gone = true;
 	trace_end(TRACE_REMOVE_CONTAINER, NULL, &container->span);
+	drop_storages(container);
 	if (container->failed_call)
 		ttrpc_call_fail(steal_ptr(container->failed_call), &container->failure);
 	while ((call = pending_take(&container->removers)))
@@ -239,6 +209,7 @@ void container_step(struct container *container)
 	while ((call = pending_take(&container->pausers)))
 		ttrpc_call_fail_code(call, TTRPC_CANCELLED, "container %s is removed",
 				     container->id);
+	oom_watch_free(steal_ptr(container->oom));
 	container->on_gone(container, container->userdata);
 	loop_defer(container->agent->loop, free_container_later, container);
 }
@@ -248,9 +219,6 @@ static void on_remove_timeout(void *userdata)
 	struct container *container = userdata;
 	struct ttrpc_call *call;
 
-	/* Nothing lives in it, and it goes as soon as its disk allows. */
-	if (container->unmount)
-		return;
 	while ((call = pending_take(&container->removers)))
 		ttrpc_call_fail_code(call, TTRPC_DEADLINE_EXCEEDED,
 				     "container %s still has living processes", container->id);
@@ -496,7 +464,6 @@ int container_new(const struct container_options *options, struct ttrpc_call *ca
 	container->init_exec_id = xstrdup(request->exec_id);
 	container->storages = options->storages;
 	container->cgroup_events = -EBADF;
-	container->unmount_fd = -EBADF;
 	container->shares_processes = options->pids != NULL;
 	container->on_gone = options->on_gone;
 	container->on_oom = options->on_oom;
@@ -539,8 +506,6 @@ void container_free(struct container *container)
 	oom_watch_free(container->oom);
 	loop_watch_free(container->cgroup_watch);
 	close_fd(container->cgroup_events);
-	loop_watch_free(container->unmount);
-	close_fd(container->unmount_fd);
 	loop_timer_free(container->remove_timer);
 	cgroup_free(container->cgroup);
 	seccomp_program_done(&container->filter);

@@ -4,7 +4,7 @@
  *   CREATED   waits for StartContainer               -> RUNNING, STOPPED, REMOVING
  *   RUNNING   the program runs                       -> STOPPED, REMOVING
  *   STOPPED   the first process has ended; statuses and output stay -> REMOVING
- *   REMOVING  killed; goes when nothing is left of it: no process, no control group, no mount
+ *   REMOVING  killed; goes when nothing is left of it
  *
  * A creation that fails answers when everything it made is gone again, so the same id can be
  * used at once.
@@ -59,8 +59,7 @@ void container_free(struct container *container);
 void container_start(struct container *container, struct ttrpc_call *call);
 void container_exec(struct container *container, struct ttrpc_call *call,
 		    const Grpc__ExecProcessRequest *request);
-/* Answered when what it has mounted is unmounted, however long that takes (agent/unmount.h).
- * DEADLINE_EXCEEDED where something lives on after timeout_s (0: 10) seconds; the container
+/* DEADLINE_EXCEEDED where something lives on after timeout_s (0: 10) seconds; the container
  * is REMOVING then, and removing it again tries again. */
 void container_remove(struct container *container, struct ttrpc_call *call, unsigned timeout_s);
 

@@ -32,8 +32,6 @@ struct container {
 	struct member *init;             /* in members; NULL until it is cloned */
 	struct storage_list *storages;   /* the sandbox's; borrowed */
 	struct strv mount_points;        /* owned; what it uses of storages */
-	struct loop_watch *unmount;      /* owned; NULL but while a storage is unmounted */
-	int unmount_fd;                  /* owned; of unmount */
 	struct error failure;            /* owned; why it was never created */
 	struct trace_span span;          /* of the call under way */
 	struct ttrpc_call *failed_call;  /* gets failure when the container is gone */

@@ -130,7 +130,7 @@ static void build(struct agent *agent)
 	agent->loop = loop_new();
 	agent->reaper = reaper_new(agent->loop, on_reaped, agent);
 	agent->server = ttrpc_server_new(agent->loop, &options);
-	agent->scratch = scratch_new();
+	agent->scratch = scratch_new(agent->loop);
 	agent->disks = disk_calls_new(agent->loop);
 	agent->cards = card_calls_new(agent->loop);
 	agent->sandbox = sandbox_new(agent);

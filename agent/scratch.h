@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/loop.h"
 
 /* How long the journal waits before it commits: usually, and where the host is nearly full
  * (agent/scratch_room.h). */
@@ -18,12 +19,12 @@ struct scratch;
 /* Mounts the disk at GUEST_SCRATCH (proto/guest_disks.h); once, at the start. */
 _must_check_ int scratch_mount(struct error *err);
 
-struct scratch *scratch_new(void);
-void scratch_free(struct scratch *scratch); /* its folders are left */
+struct scratch *scratch_new(struct loop *loop);
+void scratch_free(struct scratch *scratch); /* folders whose removal has not ended are left */
 
 /* A fresh folder, mode 0700, of which the caller frees *ret_path. */
 _must_check_ int scratch_make(struct scratch *scratch, char **ret_path, struct error *err);
 
-/* Removes a folder of scratch_make() with all that is in it: one that a container has written to in
- * a child of the agent's (agent/unmount.h). A failure is logged. */
-void scratch_remove(const char *path);
+/* Removes a folder of scratch_make() with all that is in it, a few entries each turn of the loop,
+ * for a container may leave millions. Takes path. */
+void scratch_remove(struct scratch *scratch, char *path);

@@ -10,7 +10,6 @@
 #include "agent/layers.h"
 #include "agent/mounts.h"
 #include "agent/scratch.h"
-#include "agent/unmount.h"
 #include "agent/virtio_fs.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -38,7 +37,6 @@ struct storage {
 	char *content;     /* owned; what is there: content_of() */
 	char *scratch;     /* owned; its folder on the scratch disk, or NULL */
 	bool is_mount;     /* else a folder of ours */
-	bool is_slow;      /* the driver's */
 	void (*on_drop)(const char *mount_point); /* the driver's */
 	bool is_kept;
 	unsigned users;
@@ -64,20 +62,14 @@ static int add_layers(struct addition *addition, struct error *err);
 static const struct driver {
 	int (*add)(struct addition *addition, struct error *err);
 	bool is_mount;
-	bool is_fresh; /* its content is ours to give to a group */
-	bool is_slow;  /* to unmount: what is written to it is in memory first, or stays there */
+	bool is_fresh;                            /* its content is ours to give to a group */
 	void (*on_drop)(const char *mount_point); /* one user less, and others stay; may be NULL */
 } drivers[] = {
-	{ add_9p, true, false, false, NULL },
-	{ add_virtio_fs, true, false, false, virtio_fs_forget },
-	{ add_tmpfs, true, true, true, NULL },
-	{ add_tmpfs, true, true, true, NULL },
-	{ add_local, false, true, false, NULL },
-	{ add_bind, true, false, false, NULL },
-	{ add_nvdimm, true, false, false, NULL },
-	{ add_blk, true, false, true, NULL },
-	{ add_overlay, true, false, true, NULL },
-	{ add_layers, true, false, false, NULL },
+	{ add_9p, true, false, NULL },      { add_virtio_fs, true, false, virtio_fs_forget },
+	{ add_tmpfs, true, true, NULL },    { add_tmpfs, true, true, NULL },
+	{ add_local, false, true, NULL },   { add_bind, true, false, NULL },
+	{ add_nvdimm, true, false, NULL },  { add_blk, true, false, NULL },
+	{ add_overlay, true, false, NULL }, { add_layers, true, false, NULL },
 };
 
 const char *const storage_drivers[] = { "9p",   "virtio-fs", "ephemeral", "tmpfs",     "local",
@@ -493,16 +485,6 @@ void storage_list_init(struct storage_list *list, struct scratch *scratch)
 	list->scratch = scratch;
 }
 
-static void storage_forget(struct storage_list *list, struct storage *storage)
-{
-	TAILQ_REMOVE(&list->items, storage, link);
-	free(storage->mount_point);
-	free(storage->driver);
-	free(storage->content);
-	free(storage->scratch);
-	free(storage);
-}
-
 static void storage_release(struct storage_list *list, struct storage *storage)
 {
 	_cleanup_(error_done) struct error err = {};
@@ -516,8 +498,12 @@ static void storage_release(struct storage_list *list, struct storage *storage)
 			    strerror(errno));
 	}
 	if (storage->scratch)
-		scratch_remove(storage->scratch);
-	storage_forget(list, storage);
+		scratch_remove(list->scratch, storage->scratch);
+	TAILQ_REMOVE(&list->items, storage, link);
+	free(storage->mount_point);
+	free(storage->driver);
+	free(storage->content);
+	free(storage);
 }
 
 /* Mode and owner are given once, when it is made; then they are its users' to change. */
@@ -554,8 +540,7 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	trace_end(TRACE_STORAGE, NULL, &span);
 	if (r < 0) {
 		if (addition.folder)
-			scratch_remove(addition.folder);
-		free(addition.folder);
+			scratch_remove(list->scratch, addition.folder);
 		return error_wrap(err, "storage %s on %s", request->driver, request->mount_point);
 	}
 
@@ -566,7 +551,6 @@ static int add_new(struct storage_list *list, const Grpc__Storage *request, stru
 	storage->content = content_of(request);
 	storage->scratch = addition.folder;
 	storage->is_mount = driver->is_mount;
-	storage->is_slow = driver->is_slow;
 	storage->on_drop = driver->on_drop;
 	storage->is_kept = has_driver_option(request, KEEP);
 	storage->users = 1;
@@ -662,19 +646,6 @@ void storage_drop(struct storage_list *list, const char *mount_point)
 		storage_release(list, storage);
 	else if (storage->on_drop)
 		storage->on_drop(storage->mount_point);
-}
-
-int storage_drop_aside(struct storage_list *list, const char *mount_point)
-{
-	struct storage *storage = storage_find(list, mount_point);
-	int fd = -EBADF;
-
-	if (storage && storage->users == 1 && !storage->is_kept && storage->is_slow &&
-	    unmount_aside(mount_point, storage->scratch, &fd) == 0)
-		storage_forget(list, storage);
-	else
-		storage_drop(list, mount_point);
-	return fd;
 }
 
 void storage_drop_all(struct storage_list *list)

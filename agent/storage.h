@@ -55,12 +55,6 @@ _must_check_ int storage_update(struct storage_list *list, const Grpc__Storage *
 /* One user less; the last one unmounts. A failure is logged: nobody could act on it. */
 void storage_drop(struct storage_list *list, const char *mount_point);
 
-/* The same, for the loop: what takes long is left to a child of the agent's (agent/unmount.h), and
- * the mount point may be asked for again at once. Then the result is a descriptor, the caller's,
- * that has its end when the file system is unmounted, which had better be waited for before what it
- * was made of is dropped. -EBADF: all is done. */
-_must_check_ int storage_drop_aside(struct storage_list *list, const char *mount_point);
-
 /* Drops all that is left, newest first, but for what is to be kept. */
 void storage_drop_all(struct storage_list *list);
 

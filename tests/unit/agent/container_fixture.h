@@ -365,7 +365,7 @@ static inline int group_setup(void **state _unused_)
 	agent->loop = loop_new();
 	agent->reaper = reaper_new(agent->loop, on_reaped, agent);
 	agent->server = ttrpc_server_new(agent->loop, &options);
-	agent->scratch = scratch_new();
+	agent->scratch = scratch_new(agent->loop);
 	agent->disks = disk_calls_new(agent->loop);
 	agent->sandbox = sandbox_new(agent);
 	agent->console = console_new(agent, true);
