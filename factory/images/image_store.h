@@ -43,7 +43,7 @@ _must_check_ int image_store_list(const char *dir, struct stored_images *ret, st
 void stored_images_done(struct stored_images *images);
 
 /* Removes the least recently used that nobody has open until `bytes` more fit into limit; what is
- * there of `key` counts as gone. -ENOSPC: what is in use leaves too little. */
+ * there of `key` counts as gone. -ENOSPC: what is in use leaves too little, and all stays. */
 _must_check_ int image_store_make_room(const char *dir, const char *key, uint64_t bytes,
 				       uint64_t limit, struct error *err);
 

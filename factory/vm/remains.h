@@ -35,9 +35,10 @@ _must_check_ int remains_remove(const char *run_dir, const struct journal_entry 
  *
  * Anybody may start a program under any name, with any arguments. A process is taken for ours only
  * where the kernel says so: its owner is a user that only our machines have (or root, where those
- * run as root), and its program is a file of root's whose name begins with "qemu". Only then do its
- * arguments say which of ours it is. Those of anybody else are not even read: they are memory of a
- * process that may keep its reader waiting for ever.
+ * run as root), and its program is a file of root's that nobody else may write to, whose name
+ * begins with "qemu"; a bake refuses any other. Only then do its arguments say which of ours it is.
+ * Those of anybody else are not even read: they are memory of a process that may keep its reader
+ * waiting for ever.
  *
  * Each of the functions looks at every process once. */
 
